@@ -1,0 +1,278 @@
+"""What a run is: frozen specs, read from TOML and ``key=value``, written as JSON, with a digest.
+
+A spec holds choices, never objects or arrays. ``"auto"`` and ``None`` stand for choices that depend on
+other choices or on the data; :mod:`braindecode_ssr.pipeline` resolves them, and the resolved
+spec is what a run folder records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UsageError
+from .registry import unknown_name
+
+Channels = str | tuple[str, ...]
+
+
+class Spec(BaseModel):
+    """A frozen set of choices that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the JSON form."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class DataSpec(Spec):
+    """Which recordings.
+
+    Parameters
+    ----------
+    dataset : str
+        Registered name of the dataset.
+    subject : int
+        The subject that is tested.
+    protocol : {"intra", "inter"}
+        Train on the tested subject, or on all others.
+    channels : str or tuple of str
+        ``"occipital-17"``, ``"all"``, names, or ``"auto"``: 17 for intra, all for inter.
+    preset : str
+        Size of a simulated dataset; ignored by recorded ones.
+    seed : int
+        Seed of a simulated dataset; ignored by recorded ones.
+    """
+
+    dataset: str = "things-sim"
+    subject: int = Field(default=1, ge=1)
+    protocol: Literal["intra", "inter"] = "intra"
+    channels: Channels = "auto"
+    preset: str = "small"
+    seed: int = Field(default=0, ge=0)
+
+
+class TrialSpec(Spec):
+    """How trials are made of recordings; times in seconds after image onset.
+
+    The defaults are what the compared methods share: epochs of -0.2 to 1.0 s, baseline before onset,
+    250 Hz, the part from 0 to 1 s, multivariate noise normalisation.
+
+    Parameters
+    ----------
+    tmin, tmax : float
+        Epoch cut from the recording, both ends included.
+    baseline : {"prestimulus", "none"}
+        Subtract the mean of ``tmin`` to 0 from each channel, or nothing.
+    sfreq : float
+        Sampling rate of the trials, in Hz.
+    start, stop : float
+        Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
+    whitening : {"mvnn", "none"}
+        Multivariate noise normalisation per session, fitted on training trials only.
+    repetitions : {"all", "published"}
+        All trials, or the random subset (2 per training image and session, 20 per test image and
+        session) of the public scripts.
+    release : str
+        Which form of the files to read: ``"auto"``, ``"raw"`` or a released preprocessed form.
+    """
+
+    tmin: float = -0.2
+    tmax: float = 1.0
+    baseline: Literal["prestimulus", "none"] = "prestimulus"
+    sfreq: float = Field(default=250.0, gt=0)
+    start: float = 0.0
+    stop: float = 1.0
+    whitening: Literal["mvnn", "none"] = "mvnn"
+    repetitions: Literal["all", "published"] = "all"
+    release: str = "auto"
+
+
+class ImageSpec(Spec):
+    """Which image features.
+
+    Parameters
+    ----------
+    encoder : str
+        Encoder name, as in ``ssr-bd list encoders``, the name features were imported under, or
+        ``"auto"``: the only encoder whose features are there, else the dataset's default.
+    views : tuple of str or "auto"
+        Views pooled into the augmented feature, or the method's own (``"auto"``).
+    """
+
+    encoder: str = "auto"
+    views: tuple[str, ...] | Literal["auto"] = "auto"
+
+
+class ModelSpec(Spec):
+    """Which model.
+
+    Parameters
+    ----------
+    backbone : str
+        Brain encoder; ``"auto"``: EEGProject for intra, TSConv for inter.
+    backbone_params : dict
+        Its own parameters.
+    n_outputs : int
+        Width of the shared space.
+    """
+
+    backbone: str = "auto"
+    backbone_params: dict[str, Any] = Field(default_factory=dict)
+    n_outputs: int = Field(default=512, ge=2)
+
+
+class LossSpec(Spec):
+    """Which loss, and its parameters."""
+
+    name: str = "ssr"
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainSpec(Spec):
+    """How the weights are found.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        ``batch_size`` None: 1024, or a sixteenth of the training images where those are few.
+    lr, weight_decay : float
+        Of AdamW.
+    seed : int
+        Of weights, batches, masks and drop-out.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the forward pass; ``"auto"`` is bfloat16 autocast on CUDA and float32 elsewhere.
+    smoothing : float
+        Probability that a channel of a training trial is smoothed once by a moving average of
+        5 samples (NeuroBridge's EEG prior).
+    validation_concepts : int
+        Training concepts held out and scored after each epoch.
+    selection : {"last", "validation"}
+        Which epoch is kept: the last, or the best on the held-out training concepts.
+    """
+
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int | None = Field(default=None, ge=2)
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    smoothing: float = Field(default=0.3, ge=0, le=1)
+    validation_concepts: int = Field(default=0, ge=0)
+    selection: Literal["last", "validation"] = "last"
+
+
+class EvaluationSpec(Spec):
+    """How the test is scored.
+
+    Parameters
+    ----------
+    gallery : {"original", "views", "concept"}
+        Candidates: the test images, their pooled views, or the mean of a concept's other images.
+    repetitions : int, optional
+        Test trials averaged per image; None: all there are.
+    """
+
+    gallery: Literal["original", "views", "concept"] = "original"
+    repetitions: int | None = Field(default=None, ge=1)
+
+
+class RunSpec(Spec):
+    """Everything that a run depends on."""
+
+    method: str = "ssr"
+    data: DataSpec = DataSpec()
+    trials: TrialSpec = TrialSpec()
+    images: ImageSpec = ImageSpec()
+    model: ModelSpec = ModelSpec()
+    loss: LossSpec = LossSpec()
+    train: TrainSpec = TrainSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The nested settings of a TOML file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read as TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"a TOML file at {path}", str(error), "mend the file or leave --config out"
+        ) from error
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """``"train.lr=3e-4"`` as ``{"train": {"lr": 3e-4}}``; the value is TOML, else a plain string."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError("key=value", f"{text!r}", "write for example --set train.lr=3e-4")
+    nested: Any = _toml_value(value.strip())
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def merge(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings one over the other; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def build(settings: dict[str, Any]) -> RunSpec:
+    """A checked run spec of nested settings.
+
+    Raises
+    ------
+    UsageError
+        If a key is not known or a value is not admissible; names the first such key.
+    """
+    try:
+        return RunSpec.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown_name("setting", ".".join(where), setting_names()) from None
+        raise UsageError(
+            f"a setting {'.'.join(where)} that fits ({first['msg']})",
+            repr(first["input"]),
+            f"give another value with --set {'.'.join(where)}=... or its own option",
+        ) from None
+
+
+def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str]:
+    """All dotted names that ``--set`` takes."""
+    names: list[str] = []
+    for name, field in spec.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        names += (
+            setting_names(field.annotation, f"{prefix}{name}.") if nested else [prefix + name]
+        )
+    return names
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

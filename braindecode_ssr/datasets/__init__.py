@@ -1,0 +1,11 @@
+"""Datasets of people looking at images, one file each."""
+
+from ..registry import Registry
+
+DATASETS = Registry(
+    "dataset",
+    {
+        "things-sim": "braindecode_ssr.datasets.things_sim:ThingsSim",
+        "things-eeg": "braindecode_ssr.datasets.things_eeg:ThingsEEG",
+    },
+)

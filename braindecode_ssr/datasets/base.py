@@ -1,0 +1,227 @@
+"""What a dataset is: subjects, images by name, continuous recordings with image events."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, MissingDataError, UsageError
+
+if TYPE_CHECKING:
+    import mne
+    from braindecode.datasets import BaseConcatDataset
+    from PIL.Image import Image
+
+IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One continuous recording and the onsets of its images; targets are already left out.
+
+    Parameters
+    ----------
+    data : ndarray, shape (chans, samples)
+        Signal in volts, without a stimulus channel.
+    ch_names : tuple of str
+        Channel names, in the order of ``data``.
+    sfreq : float
+        Sampling rate in Hz.
+    samples : ndarray of int, shape (n_trials,)
+        Onset of each image, in samples from the start of ``data``.
+    numbers : ndarray of int, shape (n_trials,)
+        Image number within the split, as in the dataset's image table.
+    subject, session : int
+        Counted from 1.
+    split : {"train", "test"}
+        Which image list ``numbers`` refers to.
+    source : str
+        Where it came from, for messages and manifests.
+    fingerprint : str
+        SHA-256 of the file, or of the parameters that made it.
+    """
+
+    data: np.ndarray
+    ch_names: tuple[str, ...]
+    sfreq: float
+    samples: np.ndarray
+    numbers: np.ndarray
+    subject: int
+    session: int
+    split: str
+    source: str = ""
+    fingerprint: str = ""
+
+    @property
+    def info(self) -> mne.Info:
+        """MNE's description of the channels, with 10-05 positions where the names have one."""
+        return eeg_info(self.ch_names, self.sfreq)
+
+    def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
+        """The recording as MNE Raw; each image is an annotation with its names as extras.
+
+        Parameters
+        ----------
+        images : DataFrame
+            The dataset's image table.
+        """
+        import mne
+
+        raw = mne.io.RawArray(self.data, self.info, verbose="error")
+        names = images_by_number(images, self.split).loc[self.numbers]
+        extras = [
+            {"image_id": image_id, "concept": concept, "number": int(number), "split": self.split}
+            for number, image_id, concept in zip(
+                self.numbers, names["image_id"], names["concept"], strict=True
+            )
+        ]
+        raw.set_annotations(
+            mne.Annotations(self.samples / self.sfreq, 0.0, ["stim"] * len(extras), extras=extras)
+        )
+        return raw
+
+
+class ImageDataset(ABC):
+    """People looking at images: the base class of every dataset.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder of the dataset.
+    """
+
+    name: ClassVar[str]
+    default_encoder: ClassVar[str]
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    @property
+    @abstractmethod
+    def subjects(self) -> tuple[int, ...]:
+        """All subjects of the dataset, whether their files are here or not."""
+
+    @property
+    @abstractmethod
+    def images(self) -> pd.DataFrame:
+        """One row per image: ``split, number, image_id, concept, file``; number counts from 1 in a split.
+
+        ``file`` is the path below the image folder of the split.
+        """
+
+    @abstractmethod
+    def recordings(self, subject: int) -> Iterator[Recording]:
+        """The continuous recordings of a subject: by session, training part before test part.
+
+        One recording at a time is held in memory.
+        """
+
+    @abstractmethod
+    def image(self, image_id: str) -> Image:
+        """The original image, as RGB.
+
+        Raises
+        ------
+        MissingDataError
+            If the image file is not here.
+        """
+
+    @property
+    def derived(self) -> Path:
+        """Where prepared trials and image features are kept."""
+        return self.root / "ssr"
+
+    def has_images(self) -> bool:
+        """Whether the image files are here."""
+        try:
+            self.image(self.images["image_id"].iloc[0])
+        except MissingDataError:
+            return False
+        return True
+
+    def check_subject(self, subject: int) -> int:
+        """The subject, if the dataset has it.
+
+        Raises
+        ------
+        UsageError
+            If it has not.
+        """
+        if subject not in self.subjects:
+            raise UsageError(
+                f"a subject of {self.name} ({self.subjects[0]} to {self.subjects[-1]})",
+                f"subject {subject}",
+                "choose one of these with --subject",
+            )
+        return subject
+
+    def to_braindecode(self, subject: int) -> BaseConcatDataset:
+        """The continuous recordings as braindecode datasets, ready for ``create_windows_from_events``.
+
+        Every image event is an annotation ``"stim"`` whose extras (image_id, concept, number, split)
+        become columns of the windows' metadata.
+        """
+        from braindecode.datasets import BaseConcatDataset, RawDataset
+
+        return BaseConcatDataset(
+            [
+                RawDataset(
+                    recording.to_raw(self.images),
+                    description={
+                        "subject": recording.subject,
+                        "session": recording.session,
+                        "split": recording.split,
+                    },
+                )
+                for recording in self.recordings(self.check_subject(subject))
+            ]
+        )
+
+
+def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float) -> mne.Info:
+    """MNE Info of EEG channels, with the positions of the 10-05 names they carry."""
+    import mne
+
+    info = mne.create_info(list(ch_names), sfreq, "eeg", verbose="error")
+    montage = mne.channels.make_standard_montage("easycap-M1")
+    info.set_montage(montage, match_case=False, on_missing="ignore", verbose="error")
+    return info
+
+
+def images_by_number(images: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The rows of a split, indexed by image number."""
+    return images[images["split"] == split].set_index("number")
+
+
+def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
+    """An image table with nothing missing, nothing twice, and no concept in both splits.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or an image occurs twice.
+    LeakageError
+        If a test concept is a training concept as well.
+    """
+    from ..retrieval.leakage import check_disjoint
+
+    if list(images.columns) != IMAGE_COLUMNS:
+        raise DataError(
+            f"an image table with the columns {IMAGE_COLUMNS}",
+            f"{list(images.columns)} in {source}",
+            "name them so",
+        )
+    twice = images["image_id"][images["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(
+            "every image once", f"{twice.iloc[0]!r} twice in {source}", "remove one of the two"
+        )
+    train, test = (images[images["split"] == split] for split in ("train", "test"))
+    check_disjoint(train["concept"], test["concept"], source)
+    return images

@@ -1,0 +1,1 @@
+"""From embeddings to ranks, from ranks to numbers."""
