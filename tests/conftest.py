@@ -1,0 +1,36 @@
+"""What every test stands on: no network, no touching of the user's data, the same examples each time."""
+
+import os
+import socket
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests are small
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+settings.register_profile("ssr", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ssr")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory):
+    """Whatever a test forgets to place goes into a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSR_DATA", str(tmp_path_factory.mktemp("ssr-data")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request, monkeypatch):
+    """A test that is not marked ``hub`` and opens a connection fails."""
+    if request.node.get_closest_marker("hub"):
+        return
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"):
+            return connect(self, address)
+        raise OSError(f"a test opened a connection to {address}; mark it @pytest.mark.hub")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -1,0 +1,185 @@
+"""The arrows: which room may import which, and what importing the root costs."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROOT / "cli"}
+
+# Room -> the rooms, or single modules of rooms, that it may import besides itself.
+MAY_IMPORT = {
+    "errors": "",
+    "registry": "errors",
+    "config": "errors registry",
+    "runs": "errors config",
+    "losses": "errors registry",
+    "retrieval": "errors",
+    "methods": "errors registry config",
+    "preprocessing": "errors registry config",
+    "models": "errors registry preprocessing.channels",
+    "registration": "models",
+    "images": "errors registry config datasets.base",
+    "simulation": "errors registry config preprocessing datasets.base",
+    "datasets": "errors registry config preprocessing simulation retrieval.leakage",
+    "training": "errors registry config runs preprocessing datasets images models losses",
+    "pipeline": "errors registry config runs preprocessing datasets images models losses methods "
+    "training retrieval",
+    "benchmark": "errors registry config runs methods training retrieval pipeline",
+    "report": "errors registry config runs retrieval",
+}
+
+# Room -> the outside packages that it may import; rooms that are not named are free to choose,
+# except that nobody but the command line knows click.
+MAY_REQUIRE = {
+    "errors": "",
+    "registry": "",
+    "config": "pydantic",
+    "methods": "",
+    "losses": "torch numpy einops",
+    "retrieval": "torch numpy pandas scipy",
+}
+
+HEAVY = [
+    "torch",
+    "braindecode",
+    "moabb",
+    "mne",
+    "pandas",
+    "sklearn",
+    "skorch",
+    "scipy",
+    "PIL",
+    "open_clip",
+]
+
+
+def modules():
+    """Dotted name and file of every module of the project."""
+    for package, folder in TREES.items():
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), file
+
+
+def exists(name):
+    package, *rest = name.split(".")
+    path = TREES[package].joinpath(*rest)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def for_types_only(tree):
+    """The nodes below ``if TYPE_CHECKING``: they draw no arrow."""
+    return {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+
+
+def imported(module, file):
+    """Every module that a module imports, anywhere in it, by statement or by dotted string."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    skipped = for_types_only(tree)
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from _imported_from(node, package)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.fullmatch(r"(braindecode_ssr(?:_cli)?(?:\.\w+)+)(?::\w+)?", node.value)
+            if found and exists(found[1]):
+                yield found[1]
+
+
+def _imported_from(node, package):
+    base = node.module or ""
+    if node.level:
+        above = package.split(".")[: len(package.split(".")) - node.level + 1]
+        base = ".".join([*above, *([base] if base else [])])
+    own = base.split(".")[0] in TREES
+    for alias in node.names:
+        deeper = f"{base}.{alias.name}"
+        yield deeper if own and exists(deeper) else base
+
+
+def room(module):
+    """``braindecode_ssr.models.ssr`` is in the room ``models``; the root itself has no name."""
+    package, *rest = module.split(".")
+    return "cli" if package == "braindecode_ssr_cli" else (rest[0] if rest else "")
+
+
+def may_import(module, other):
+    """Whether the table admits an arrow between two modules of the project."""
+    here, there = room(module), room(other)
+    if here in ("cli", there) or other == "braindecode_ssr":
+        return True
+    if there == "cli":
+        return False
+    inner = ".".join(other.split(".")[1:])
+    admitted = MAY_IMPORT[here].split() if here else MAY_IMPORT
+    return any(inner == name or inner.startswith(f"{name}.") for name in admitted)
+
+
+ALL = list(modules())
+
+
+@pytest.mark.parametrize(("module", "file"), ALL, ids=[module for module, _ in ALL])
+def test_arrows(module, file):
+    assert room(module) in {"", "cli", *MAY_IMPORT}, f"the room of {module} is not in the table"
+    for other in imported(module, file):
+        top = other.split(".")[0]
+        if top in TREES:
+            assert may_import(module, other), f"{module} may not import {other}"
+        elif top not in sys.stdlib_module_names:
+            allowed = MAY_REQUIRE.get(room(module))
+            assert allowed is None or top in allowed.split(), f"{module} may not import {other}"
+            assert room(module) == "cli" or top != "click", f"{module} may not import click"
+
+
+@pytest.mark.parametrize(
+    ("module", "other", "admitted"),
+    [
+        ("models.ssr", "losses.ssr", False),
+        ("models.ssr", "datasets.base", False),
+        ("losses.ssr", "retrieval.ranks", False),
+        ("retrieval.ranks", "errors", True),
+        ("datasets.base", "retrieval.leakage", True),
+        ("datasets.base", "retrieval.ranks", False),
+        ("simulation.brain", "datasets.base", True),
+        ("simulation.brain", "datasets.store", False),
+        ("training", "retrieval.ranks", False),
+    ],
+)
+def test_the_table_forbids(module, other, admitted):
+    assert may_import(f"braindecode_ssr.{module}", f"braindecode_ssr.{other}") is admitted
+
+
+def test_nothing_imports_the_command_line():
+    assert not may_import("braindecode_ssr.pipeline", "braindecode_ssr_cli.train")
+    assert may_import("braindecode_ssr_cli.train", "braindecode_ssr.pipeline")
+
+
+def test_training_does_not_know_the_test_split():
+    file = TREES["braindecode_ssr"] / "training.py"
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert "test" not in named
+
+
+@pytest.mark.parametrize("package", TREES)
+def test_importing_the_root_is_light(package):
+    code = f"import sys, {package}; print(*[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,115 @@
+"""The package list, the version and the declared dependencies agree with the tree."""
+
+import ast
+import configparser
+import fnmatch
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import braindecode_ssr
+
+ROOT = Path(__file__).parents[1]
+TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROOT / "cli"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+FIRST_COMMAND = "pip install . && ssr-bd train --dataset things-sim --subject 5"
+TEST_COMMAND = "pip install '.[tests]' && pytest"
+
+# Declared though no module of ours imports it.
+FOR_OTHERS = {
+    "moabb": "host: its datasets and splitters are handed in by users",
+    "torchvision": "open_clip needs it",
+    "huggingface-hub": "without it braindecode's models lose save_pretrained and from_pretrained",
+}
+
+
+def setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def folders():
+    """Import name and folder of every package in the tree."""
+    for package, top in TREES.items():
+        for folder in [top, *(path for path in top.rglob("*") if path.is_dir())]:
+            if any(folder.glob("*.py")):
+                yield ".".join([package, *folder.relative_to(top).parts]), folder
+
+
+def test_every_package_is_listed():
+    listed = setup_cfg()["options"]["packages"].split()
+    assert sorted(listed) == sorted(name for name, _ in folders())
+    assert all((folder / "__init__.py").is_file() for _, folder in folders())
+
+
+def test_files_that_are_not_python_are_installed():
+    patterns = [p.strip() for p in setup_cfg()["options.package_data"]["*"].split(",")]
+    files = [
+        path.name
+        for _, folder in folders()
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert "py.typed" in files
+    for name in files:
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+
+
+def test_version_is_told_once():
+    version = braindecode_ssr.__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == version
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == version
+    assert "version" in PROJECT["dynamic"]
+
+
+def test_readme_has_both_commands():
+    lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    assert FIRST_COMMAND in lines
+    assert TEST_COMMAND in lines
+
+
+def third_party_imports():
+    """Distribution names of all outside packages that the project imports."""
+    known = packages_distributions()
+    for top in TREES.values():
+        for file in top.rglob("*.py"):
+            for name in _tops(ast.parse(file.read_text(encoding="utf-8"))):
+                if name not in sys.stdlib_module_names and name not in TREES:
+                    yield normal(known.get(name, [name])[0])
+
+
+def _tops(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_dependencies_are_those_imported():
+    declared = {normal(re.match(r"[\w.-]+", entry)[0]) for entry in PROJECT["dependencies"]}
+    used = set(third_party_imports())
+    assert used - declared == set(), "imported but not declared in pyproject.toml"
+    assert declared - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
+
+
+def test_every_dependency_has_a_lower_bound_and_no_cap():
+    entries = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["tests"]
+    assert all(re.fullmatch(r"[\w.-]+>=[\d.]+", entry) for entry in entries)
+
+
+def test_command_is_the_click_group():
+    import braindecode_ssr_cli
+
+    assert PROJECT["scripts"] == {"ssr-bd": "braindecode_ssr_cli:main"}
+    assert callable(braindecode_ssr_cli.main)
