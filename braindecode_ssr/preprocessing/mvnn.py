@@ -1,0 +1,149 @@
+"""Multivariate noise normalisation: trials whitened by the noise covariance of a session.
+
+Guggenmos, Sterzer & Cichy, "Multivariate pattern analysis for MEG: a comparison of dissimilarity
+measures", NeuroImage 173 (2018), with the shrinkage of Ledoit & Wolf, "A well-conditioned estimator for
+large-dimensional covariance matrices" (2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import DataError
+
+CHUNK = 128
+"""Trials that are handled at once."""
+
+
+def shrunk_covariances(trials: np.ndarray) -> np.ndarray:
+    """The shrunk covariance of the channels within each trial.
+
+    Channels are standardised, the Ledoit-Wolf estimate is taken over the times, and the result is
+    scaled back: what ``sklearn.discriminant_analysis._cov(trial.T, shrinkage="auto")`` gives for each
+    trial, for all trials at once, in float64.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n_trials, chans, times)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_trials, chans, chans)
+        In the squared unit of ``trials``.
+    """
+    values = np.asarray(trials, np.float64)
+    n_chans, n_times = values.shape[1:]
+    values = values - values.mean(axis=-1, keepdims=True)
+    scale = np.sqrt(np.mean(values**2, axis=-1))
+    scale[scale == 0] = 1.0
+    values /= scale[..., None]
+    power = np.einsum("nct,nct->nt", values, values)
+    covariances = values @ values.swapaxes(1, 2) / n_times
+    mu = np.trace(covariances, axis1=1, axis2=2) / n_chans
+    squared = np.einsum("nij,nij->n", covariances, covariances)
+    beta = (np.einsum("nt,nt->n", power, power) / n_times - squared) / (n_chans * n_times)
+    delta = (squared - n_chans * mu**2) / n_chans
+    beta = np.minimum(beta, delta)
+    shrinkage = np.divide(beta, delta, out=np.zeros_like(beta), where=(beta != 0) & (n_chans > 1))
+    covariances *= (1 - shrinkage)[:, None, None]
+    diagonal = np.arange(n_chans)
+    covariances[:, diagonal, diagonal] += (shrinkage * mu)[:, None]
+    return covariances * scale[:, :, None] * scale[:, None, :]
+
+
+def noise_covariance(trials: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+    """The mean shrunk covariance: over the repetitions of a condition, then over conditions.
+
+    Memory stays flat: trials are handled in chunks and only the sum is kept.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n_trials, chans, times)
+        Single trials; an average of repetitions has another shrinkage.
+    conditions : ndarray, shape (n_trials,)
+        Which image each trial shows.
+
+    Returns
+    -------
+    ndarray of float64, shape (chans, chans)
+        In the squared unit of ``trials``.
+
+    Raises
+    ------
+    DataError
+        If there is no trial.
+    """
+    if not len(trials):
+        raise DataError("training trials to fit the whitening on", "none", "get the training part")
+    _, group, counts = np.unique(conditions, return_inverse=True, return_counts=True)
+    weights = 1 / (len(counts) * counts[group])
+    total = np.zeros((trials.shape[1], trials.shape[1]))
+    for first in range(0, len(trials), CHUNK):
+        part = slice(first, first + CHUNK)
+        total += np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
+    return total
+
+
+def whitening_matrix(covariance: np.ndarray, ch_names: Sequence[str] = ()) -> np.ndarray:
+    """The inverse square root of a covariance.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (chans, chans)
+    ch_names : sequence of str, optional
+        Channel names, for messages.
+
+    Returns
+    -------
+    ndarray of float64, shape (chans, chans)
+        Symmetric.
+
+    Raises
+    ------
+    DataError
+        If a channel holds NaN or is constant (its variance is next to nothing beside the others'),
+        or if channels are copies or sums of one another.
+    """
+    variances = np.diag(covariance)
+    broken = ~np.isfinite(variances) | (variances <= 1e-12 * np.nanmedian(variances))
+    if broken.any():
+        names = [str(ch_names[index] if len(ch_names) else index) for index in broken.nonzero()[0]]
+        raise DataError(
+            "channels that vary and hold no NaN",
+            f"channel {', '.join(names)} constant or NaN in the training trials",
+            "mend the recording or leave the channel out",
+        )
+    values, vectors = np.linalg.eigh(covariance)
+    if values[0] <= 1e-13 * values[-1]:
+        raise DataError(
+            "a noise covariance of full rank",
+            f"smallest to largest eigenvalue {values[0] / values[-1]:.1e}",
+            "leave out channels that are copies or sums of others",
+        )
+    return vectors / np.sqrt(values) @ vectors.T
+
+
+def whiten(trials: np.ndarray, matrix: np.ndarray, *, in_place: bool = False) -> np.ndarray:
+    """Trials with their channels mixed by the whitening matrix.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n_trials, chans, times)
+    matrix : ndarray, shape (chans, chans)
+        From :func:`whitening_matrix`.
+    in_place : bool
+        Whether the result may overwrite ``trials``; the sums are taken in float64 either way.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, chans, times)
+        Without unit, of the type of ``trials``.
+    """
+    whitened = trials if in_place else np.empty_like(trials)
+    matrix = np.asarray(matrix, np.float64)
+    for first in range(0, len(trials), CHUNK):
+        part = slice(first, first + CHUNK)
+        whitened[part] = matrix @ trials[part].astype(np.float64)
+    return whitened

@@ -1,0 +1,162 @@
+"""Repetitions of an image: the published subset, seeded choices, means."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+
+PUBLISHED_SEED = 20200220
+"""Seed of the public THINGS-EEG2 scripts."""
+
+PUBLISHED_REPETITIONS = {"train": 2, "test": 20}
+"""Trials per image and session that the public scripts keep."""
+
+
+def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
+    """Which trials of a session the public scripts keep.
+
+    The scripts (Gifford et al. 2022; the same in NICE, ATM, UBP and NeuroBridge) shuffle the trials of
+    each image anew with the same seed and keep the first ones, so that the choice depends on the number
+    of trials of the image alone.
+
+    Parameters
+    ----------
+    numbers : ndarray of int, shape (n_trials,)
+        Image number of each trial, in order of presentation.
+    max_rep : int
+        Trials kept per image: 2 in a training part, 20 in a test part.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_images * max_rep,)
+        Indices of the kept trials: images in ascending order, the trials of an image in the order of
+        the scripts.
+
+    Raises
+    ------
+    DataError
+        If an image has fewer trials.
+    """
+    numbers = np.asarray(numbers)
+    images, counts = np.unique(numbers, return_counts=True)
+    _check_enough(images, counts, max_rep, DataError, "use --set trials.repetitions=all")
+    order = np.argsort(numbers, kind="stable")
+    firsts = np.cumsum(counts) - counts
+    picks = {count: _shuffled(count, seed)[:max_rep] for count in np.unique(counts).tolist()}
+    places = np.array([picks[count] for count in counts.tolist()], dtype=int).reshape(-1, max_rep)
+    return order[(firsts[:, None] + places).ravel()]
+
+
+def published_order(n_repetitions: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
+    """In which order the public scripts put the merged repetitions of all sessions.
+
+    Parameters
+    ----------
+    n_repetitions : int
+        Repetitions per image after the sessions are joined.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_repetitions,)
+    """
+    return _shuffled(n_repetitions, seed)
+
+
+def choose(numbers: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
+    """A random subset of the trials of each image.
+
+    The subset for fewer repetitions is part of the subset for more.
+
+    Parameters
+    ----------
+    numbers : ndarray of int, shape (n_trials,)
+        Image number of each trial.
+    repetitions : int
+        Trials kept per image.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_images * repetitions,)
+        Indices of the kept trials, ascending.
+
+    Raises
+    ------
+    UsageError
+        If an image has fewer trials.
+    """
+    numbers = np.asarray(numbers)
+    images, counts = np.unique(numbers, return_counts=True)
+    _check_enough(images, counts, repetitions, UsageError, "choose fewer repetitions")
+    order = np.lexsort((np.random.default_rng(seed).random(len(numbers)), numbers))
+    return np.sort(order[running_count(numbers[order]) < repetitions])
+
+
+def average_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean trial of each group.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n_trials, ...)
+    groups : ndarray, shape (n_trials,)
+
+    Returns
+    -------
+    means : ndarray, shape (n_groups, ...)
+        Of the type of ``trials``.
+    groups : ndarray, shape (n_groups,)
+        The groups, ascending.
+    """
+    sums, names, counts = sum_by(trials, groups)
+    return (sums / counts.reshape(-1, *[1] * (trials.ndim - 1))).astype(trials.dtype), names
+
+
+def sum_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The sum of the trials of each group in float64, the groups (ascending), and their sizes."""
+    names, counts = np.unique(groups, return_counts=True)
+    order = np.argsort(groups, kind="stable")
+    firsts = np.cumsum(counts) - counts
+    return np.add.reduceat(trials[order], firsts, axis=0, dtype=np.float64), names, counts
+
+
+def running_count(numbers: np.ndarray) -> np.ndarray:
+    """How often the same number has come before, for each entry.
+
+    Examples
+    --------
+    >>> running_count(np.array([7, 3, 7, 7, 3])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    numbers = np.asarray(numbers)
+    order = np.argsort(numbers, kind="stable")
+    _, firsts, counts = np.unique(numbers[order], return_index=True, return_counts=True)
+    before = np.empty(len(numbers), dtype=int)
+    before[order] = np.arange(len(numbers)) - np.repeat(firsts, counts)
+    return before
+
+
+def _shuffled(count: int, seed: int) -> np.ndarray:
+    order = np.arange(count)
+    np.random.RandomState(seed).shuffle(order)
+    return order
+
+
+def _check_enough(
+    images: np.ndarray,
+    counts: np.ndarray,
+    wanted: int,
+    error: type[DataError] | type[UsageError],
+    mend: str,
+) -> None:
+    if wanted < 1:
+        raise UsageError("one repetition or more", str(wanted), "choose a positive number")
+    few = np.flatnonzero(counts < wanted)
+    if len(few):
+        raise error(
+            f"{wanted} trials of every image",
+            f"{counts[few[0]]} of image number {images[few[0]]}",
+            mend,
+        )
