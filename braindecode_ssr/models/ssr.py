@@ -1,0 +1,187 @@
+# License: BSD-3
+"""SSR: a brain encoder and an image projector into one space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import UsageError
+from ..registration import register
+from .backbone import build_backbone
+from .host import quiet_import
+
+with quiet_import():
+    from braindecode.models.base import EEGModuleMixin
+
+
+class SSR(
+    EEGModuleMixin,
+    nn.Module,
+    license="bsd-3-clause",
+    docs_url=None,
+    repo_url=None,
+    tags=["eeg", "meg", "image-retrieval", "contrastive-learning", "braindecode_ssr"],
+):
+    r"""SSR, the Semantic-anchored framework with croSs-modal Reconstruction.
+
+    .. rubric:: Architecture Overview
+
+    A brain encoder and a linear map bring a trial into a shared space; a second linear map brings
+    image features there. Which image a person saw is the one whose embedding has the largest
+    cosine with that of the trial. What only training needs (views, contrasts, masked
+    reconstruction) is in :class:`braindecode_ssr.losses.SSRLoss` and is thrown away afterwards.
+
+    .. rubric:: Macro Components
+
+    - ``SSR.backbone`` **Brain encoder**: any braindecode model or one of ours, ``(b, c, t)`` to
+      ``(b, width)``.
+    - ``SSR.neck``: activation and drop-out between the two; nothing by default.
+    - ``SSR.image_head`` **Image projector**: linear, image features ``(b, n_features)`` to
+      ``(b, n_outputs)``; one for original images and views. Not part of ``forward``.
+    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``.
+
+    .. rubric:: Temporal, Spatial, and Spectral Encoding
+
+    Those of the backbone.
+
+    .. rubric:: Usage
+
+    ``n_outputs`` is the width of the shared space. Embeddings are not normalised.
+
+    Parameters
+    ----------
+    backbone : str, type of nn.Module, or nn.Module, default="EEGProject"
+        The brain encoder. A model with an instance as backbone cannot be saved with its
+        configuration.
+    backbone_params : dict, optional
+        Parameters of the backbone; JSON values, types as dotted paths.
+    width : int, default=1024
+        Width of the backbone's output.
+    n_features : int, default=1024
+        Width of the image features.
+    activation : type[nn.Module], default=nn.Identity
+        Applied to the backbone's output; the backbone's own is set in ``backbone_params``.
+    drop_prob : float, default=0.0
+        Drop-out probability on the backbone's output; the backbone's own is set in
+        ``backbone_params``.
+    """
+
+    _HUB_NOTES_TEMPLATE = """
+    .. rubric:: Hugging Face Hub integration
+
+    Weights and configuration are saved and loaded as with every braindecode model::
+
+        from braindecode_ssr.models import {name}
+
+        model = {name}(n_chans=17, n_times=250, sfreq=250, n_outputs=512)
+        model.save_pretrained("folder")        # or model.push_to_hub("user/name")
+        model = {name}.from_pretrained("folder")
+
+    Loading is strict: weights that are missing or left over raise an error, unless
+    ``strict=False`` is given. With another ``n_outputs`` both projectors start anew.
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        backbone: str | type[nn.Module] | Any = "EEGProject",
+        backbone_params: dict[str, Any] | None = None,
+        width: int = 1024,
+        n_features: int = 1024,
+        activation: type[nn.Module] = nn.Identity,
+        drop_prob: float = 0.0,
+    ) -> None:
+        super().__init__(
+            n_outputs=n_outputs,
+            n_chans=n_chans,
+            chs_info=chs_info,
+            n_times=n_times,
+            input_window_seconds=input_window_seconds,
+            sfreq=sfreq,
+        )
+        del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
+        self.width = width
+        self.n_features = n_features
+        self.backbone = build_backbone(
+            backbone,
+            backbone_params,
+            n_outputs=width,
+            n_chans=self.n_chans,
+            n_times=self.n_times,
+            sfreq=_or_none(self, "sfreq"),
+            chs_info=_or_none(self, "chs_info"),
+        )
+        self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
+        self.image_head = nn.Linear(n_features, self.n_outputs)
+        self.final_layer = nn.Linear(width, self.n_outputs)
+
+    def forward(self, x: torch.Tensor, return_features: bool = False):
+        """Brain embeddings of trials.
+
+        Parameters
+        ----------
+        x : Tensor, shape (b, c, t)
+            Trials.
+        return_features : bool
+            Return the backbone's output, before the brain projector, as a dictionary with
+            ``"features"`` of shape (b, width).
+
+        Returns
+        -------
+        Tensor, shape (b, n_outputs), or dict
+        """
+        features = self.neck(self.backbone(x))
+        if not torch.jit.is_scripting():
+            if return_features:
+                return {"features": features, "cls_token": None}
+        return self.final_layer(features)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace both projectors by new ones into a space of another width."""
+        self._set_n_outputs(n_outputs)
+        self.image_head = nn.Linear(self.n_features, n_outputs).to(self.image_head.weight)
+        self.final_layer = nn.Linear(self.width, n_outputs).to(self.final_layer.weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """All parameters of the model as JSON values.
+
+        Raises
+        ------
+        UsageError
+            If the backbone was given as an instance, which no configuration can describe.
+        """
+        config = super().get_config()
+        if not isinstance(config.get("backbone"), str):
+            raise UsageError(
+                "a backbone by name or class in a model that is saved with its configuration",
+                f"an instance of {type(self.backbone).__name__}",
+                "build the model with the name and backbone_params, or save model.state_dict()",
+            )
+        return config
+
+    def _save_pretrained(self, save_directory: Any) -> None:
+        self.get_config()
+        super()._save_pretrained(save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> SSR:
+        return super()._from_pretrained(strict=strict, **kwargs)
+
+
+def _or_none(model: EEGModuleMixin, name: str) -> Any:
+    """A signal parameter, or None where it is neither given nor to be inferred."""
+    try:
+        return getattr(model, name)
+    except ValueError:
+        return None
+
+
+register()

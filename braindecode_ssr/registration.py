@@ -1,0 +1,106 @@
+"""How braindecode comes to know SSR, whichever of the two is imported first.
+
+``braindecode.models`` takes seconds to import, so nothing here imports it. If it is loaded, SSR
+is registered at once; else a finder at the front of ``sys.meta_path`` waits for it, adds one step
+to its loading, and goes away.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_HOST = "braindecode.models"
+_SSR_MODULE = "braindecode_ssr.models.ssr"
+_REQUIRED = ["n_chans", "n_outputs", "n_times"]
+
+
+def register() -> None:
+    """Make ``EEGRegressor("SSR", ...)`` work, now or as soon as braindecode is imported.
+
+    Calling it again changes nothing.
+    """
+    host = sys.modules.get(_HOST)
+    if host is not None:
+        _enter(host)
+    elif not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HostFinder())
+
+
+class _HostFinder:
+    """Finds ``braindecode.models`` like the other finders do, and registers SSR once it is run."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != _HOST:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(name, path, target)
+            if spec is not None:
+                self._extend(spec.loader)
+                return spec
+        return None
+
+    def _extend(self, loader: Any) -> None:
+        """Let this one loader register SSR after it has run the module."""
+        run = getattr(loader, "exec_module", None)
+        if run is None:
+            return
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            if module.__name__ == _HOST:
+                self._remove()
+                _enter(module)
+
+        try:
+            loader.exec_module = exec_module
+        except AttributeError:
+            return
+
+    def _remove(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+
+def _enter(host: ModuleType) -> None:
+    """Register SSR with a loaded ``braindecode.models``; a failure is a warning, never an error."""
+    ssr = sys.modules.get(_SSR_MODULE)
+    if ssr is not None and not hasattr(ssr, "SSR"):
+        return  # being imported at this moment: it calls register() at its end
+    try:
+        _add(importlib.import_module(_SSR_MODULE).SSR, host)
+    except Exception as error:
+        warnings.warn(f"braindecode_ssr could not register SSR: {error}", stacklevel=2)
+
+
+def _add(model: type, host: ModuleType) -> None:
+    """Add the model to braindecode's tables, unless braindecode has one of that name."""
+    util = importlib.import_module(f"{_HOST}.util")
+    if util.models_dict.setdefault(model.__name__, model) is not model:
+        return
+    inspect.signature(model.__init__, eval_str=True)  # what braindecode.models.config will do
+    listed = util.models_mandatory_parameters
+    if all(name != model.__name__ for name, *_ in listed):
+        listed.append((model.__name__, list(_REQUIRED), None))
+        _add_config(model)
+
+
+def _add_config(model: type) -> None:
+    """Give a ``braindecode.models.config`` that is loaded already what it would have made."""
+    config = sys.modules.get(f"{_HOST}.config")
+    if config is None or not hasattr(config, "BraindecodeModelConfig"):
+        return
+    from typing import Annotated, Union
+
+    made = config.make_model_config(model, list(_REQUIRED))
+    setattr(config, made.__name__, made)
+    config.__all__.append(made.__name__)
+    config.models_configs.append(made)
+    field = config.BraindecodeModelConfig.__metadata__[0]
+    config.BraindecodeModelConfig = Annotated[Union[tuple(config.models_configs)], field]  # noqa: UP007
