@@ -86,7 +86,9 @@ def noise_covariance(trials: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     return total
 
 
-def whitening_matrix(covariance: np.ndarray, ch_names: Sequence[str] = ()) -> np.ndarray:
+def whitening_matrix(
+    covariance: np.ndarray, ch_names: Sequence[str] = (), source: str = "the training trials"
+) -> np.ndarray:
     """The inverse square root of a covariance.
 
     Parameters
@@ -94,6 +96,8 @@ def whitening_matrix(covariance: np.ndarray, ch_names: Sequence[str] = ()) -> np
     covariance : ndarray, shape (chans, chans)
     ch_names : sequence of str, optional
         Channel names, for messages.
+    source : str
+        Where the covariance was taken, for messages.
 
     Returns
     -------
@@ -112,14 +116,14 @@ def whitening_matrix(covariance: np.ndarray, ch_names: Sequence[str] = ()) -> np
         names = [str(ch_names[index] if len(ch_names) else index) for index in broken.nonzero()[0]]
         raise DataError(
             "channels that vary and hold no NaN",
-            f"channel {', '.join(names)} constant or NaN in the training trials",
+            f"channel {', '.join(names)} constant or NaN in {source}",
             "mend the recording or leave the channel out",
         )
     values, vectors = np.linalg.eigh(covariance)
     if values[0] <= 1e-13 * values[-1]:
         raise DataError(
             "a noise covariance of full rank",
-            f"smallest to largest eigenvalue {values[0] / values[-1]:.1e}",
+            f"smallest to largest eigenvalue {values[0] / values[-1]:.1e} in {source}",
             "leave out channels that are copies or sums of others",
         )
     return vectors / np.sqrt(values) @ vectors.T

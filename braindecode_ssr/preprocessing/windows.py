@@ -8,6 +8,7 @@ recording is then a few large matrix products instead of one Fourier transform p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +20,14 @@ CHUNK = 32
 """Trials that are cut and multiplied at once."""
 
 
-def windows(data: np.ndarray, samples: np.ndarray, sfreq: float, spec: TrialSpec) -> np.ndarray:
+def windows(
+    data: np.ndarray,
+    samples: np.ndarray,
+    sfreq: float,
+    spec: TrialSpec,
+    *,
+    tick: Callable[[int], object] | None = None,
+) -> np.ndarray:
     """The trials of a recording: epochs with baseline, resampled and cropped as the spec says.
 
     Equal to ``mne.Epochs(raw, events, tmin, tmax, baseline=(None, 0)).resample(sfreq)`` followed by
@@ -35,6 +43,8 @@ def windows(data: np.ndarray, samples: np.ndarray, sfreq: float, spec: TrialSpec
         Sampling rate of ``data``, in Hz.
     spec : TrialSpec
         Times, baseline and sampling rate of the trials.
+    tick : callable, optional
+        Called with the number of trials done since its last call.
 
     Returns
     -------
@@ -61,6 +71,8 @@ def windows(data: np.ndarray, samples: np.ndarray, sfreq: float, spec: TrialSpec
         product = np.subtract(epochs, level, dtype=np.float64).astype(np.float32) @ operator
         product += (level * gain).astype(np.float32)
         trials[first : first + CHUNK] = product.swapaxes(0, 1)
+        if tick is not None:
+            tick(product.shape[1])
     return trials
 
 

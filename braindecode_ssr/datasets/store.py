@@ -1,0 +1,309 @@
+"""The trials of a subject on disk: one array, one table, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..config import Channels
+from ..errors import DataError, MissingDataError
+from ..preprocessing.channels import channel_indices
+from ..preprocessing.repetitions import choose, published_order, running_count
+from . import store_files
+from .store_files import TRIAL_COLUMNS, TrialBatch
+
+if TYPE_CHECKING:
+    import mne
+    from braindecode.datasets import BaseConcatDataset
+
+__all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
+
+CHUNK = 256
+"""Trials that are read from disk at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class AveragedTrials:
+    """One trial per image.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n_images, chans, times)
+        Means over repetitions, in the unit of the store.
+    table : DataFrame
+        ``number, image_id, concept, n_repetitions``, one row per image, in order of image number.
+    """
+
+    x: np.ndarray
+    table: pd.DataFrame
+
+
+class TrialStore:
+    """A folder of trials: memory-mapped array, table, MNE info, manifest.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    trials : ndarray of float32, shape (n_trials, chans, times)
+        All trials, mapped from disk.
+    table : DataFrame
+        One row per trial, columns ``TRIAL_COLUMNS``; ``repetition`` counts the showings of an image to
+        the subject from 1, in order of presentation.
+    manifest : dict
+        Format, units, sizes, channel names, sampling rate, hash of the table, sources, and what the
+        writer added: the spec, the name of the dataset.
+    """
+
+    def __init__(
+        self, path: Path, trials: np.ndarray, table: pd.DataFrame, manifest: dict[str, Any]
+    ) -> None:
+        self.path, self.trials, self.table, self.manifest = path, trials, table, manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> TrialStore:
+        """Open a store; the array stays on disk.
+
+        Raises
+        ------
+        MissingDataError
+            If there is no store.
+        DataError
+            If a file is missing, cut off or altered.
+        """
+        path = Path(path)
+        if not (path / store_files.MANIFEST).is_file():
+            raise MissingDataError(
+                f"prepared trials in {path}", "none", "make them with: ssr-bd data prepare"
+            )
+        return cls(path, *store_files.read(path))
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path,
+        batches: Iterable[TrialBatch],
+        info: mne.Info,
+        manifest: dict[str, Any] | None = None,
+    ) -> TrialStore:
+        """Write a store, whole or not at all, and open it.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder; a store that is there is replaced when the new one is complete.
+        batches : iterable of TrialBatch
+            The trials, in order; held in memory one batch at a time.
+        info : mne.Info
+            Channels and sampling rate of the trials.
+        manifest : dict, optional
+            Whatever shall be known of them; ``units`` is ``"V"`` or ``"unitless (whitened)"``.
+
+        Raises
+        ------
+        DataError
+            If a batch does not fit the info or the table, holds NaN or a constant channel, or if the
+            disk is full or may not be written.
+        """
+        store_files.write(Path(path), batches, info, dict(manifest or {}))
+        return cls.open(path)
+
+    @property
+    def ch_names(self) -> list[str]:
+        """Channel names, in the order of the array."""
+        return self.manifest["ch_names"]
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling rate in Hz."""
+        return self.manifest["sfreq"]
+
+    @property
+    def units(self) -> str:
+        """``"V"`` or ``"unitless (whitened)"``."""
+        return self.manifest["units"]
+
+    @cached_property
+    def info(self) -> mne.Info:
+        """MNE's description of the channels."""
+        import mne
+
+        return mne.io.read_info(self.path / store_files.INFO, verbose="error")
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """The images that were shown: ``split, number, image_id, concept``, train before test."""
+        columns = ["split", "number", "image_id", "concept"]
+        images = self.table[columns].drop_duplicates()
+        order = np.lexsort((images["number"], images["split"] != "train"))
+        return images.iloc[order].reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        n_trials, n_chans, n_times = self.trials.shape
+        return (
+            f"TrialStore({str(self.path)!r}: {n_trials} trials of {len(self.images)} images, "
+            f"{n_chans} channels x {n_times} times at {self.sfreq:g} Hz, {self.units})"
+        )
+
+    def pick(self, channels: Channels) -> list[int]:
+        """Places of channels in the array, by name, in the asked order.
+
+        See :func:`braindecode_ssr.preprocessing.channels.channel_indices`.
+        """
+        return channel_indices(self.ch_names, channels)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of a split, in the order of the store.
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        """
+        rows = np.flatnonzero(self.table["split"].to_numpy() == split)
+        if not len(rows):
+            there = ", ".join(sorted(self.table["split"].unique())) or "none"
+            raise DataError(
+                f"trials of the split {split!r} in {self.path}",
+                f"only {there}",
+                "prepare the recordings of that split too",
+            )
+        return rows
+
+    def average(
+        self,
+        split: str,
+        *,
+        channels: Channels = "all",
+        repetitions: int | None = None,
+        seed: int = 0,
+    ) -> AveragedTrials:
+        """The mean trial of each image of a split.
+
+        Reads the array once from front to back; holds the means and one chunk.
+
+        Parameters
+        ----------
+        split : {"train", "test"}
+        channels : "all", "occipital-17" or tuple of str
+        repetitions : int, optional
+            Average a random subset of this size per image; None: all trials.
+        seed : int
+            Of the subset.
+
+        Raises
+        ------
+        UsageError
+            If an image has fewer trials than asked for.
+        DataError
+            If the split has no trials or a channel is not there.
+        """
+        rows, picks = self.rows(split), self.pick(channels)
+        if repetitions is not None:
+            rows = rows[choose(self.table["number"].to_numpy()[rows], repetitions, seed)]
+        numbers, group, counts = np.unique(
+            self.table["number"].to_numpy()[rows], return_inverse=True, return_counts=True
+        )
+        x = np.zeros((len(numbers), len(picks), self.trials.shape[2]), np.float32)
+        for first in range(0, len(rows), CHUNK):
+            part = slice(first, first + CHUNK)
+            self._add(x, self._read(rows[part], picks), group[part])
+        x /= counts[:, None, None].astype(np.float32)
+        return AveragedTrials(x, self._image_table(rows, counts))
+
+    def published_array(self, split: str) -> np.ndarray:
+        """The trials in the array that the public scripts write, of a ``"published"`` store.
+
+        Sessions one after the other, the kept trials of an image in the scripts' order, then the
+        repetitions shuffled once, with the same seed.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_images, repetitions, chans, times)
+            Images in order of number.
+
+        Raises
+        ------
+        DataError
+            If the images do not all have the same number of trials.
+        """
+        rows = self.rows(split)
+        numbers = self.table["number"].to_numpy()[rows]
+        counts = np.unique(running_count(numbers), return_counts=True)[1]
+        if len(set(counts.tolist())) != 1:
+            raise DataError(
+                "as many trials of every image",
+                f"{len(counts)} of some images and fewer of others",
+                "prepare the trials with --set trials.repetitions=published",
+            )
+        order = np.argsort(numbers, kind="stable").reshape(-1, len(counts))
+        return self.trials[rows[order[:, published_order(len(counts))]]]
+
+    def to_braindecode(self, images: pd.DataFrame | None = None) -> BaseConcatDataset:
+        """The trials as braindecode windows over the one array.
+
+        One dataset per session and split, so that ``split("split")`` and ``split("session")`` work.
+
+        Parameters
+        ----------
+        images : DataFrame, optional
+            The image table whose rows are the targets ``y``; None: :attr:`images` of this store.
+        """
+        from .windows_dataset import to_braindecode
+
+        return to_braindecode(self, self.images if images is None else images)
+
+    @classmethod
+    def from_braindecode(
+        cls, concat: BaseConcatDataset, path: str | Path, *, units: str = "V"
+    ) -> TrialStore:
+        """A store of any braindecode windows whose metadata say which image is shown.
+
+        Parameters
+        ----------
+        concat : BaseConcatDataset
+            Windows; metadata or descriptions hold ``TRIAL_COLUMNS`` (``repetition`` is counted if it is
+            not there).
+        path : path-like
+            The folder to write.
+        units : {"V", "unitless (whitened)"}
+            Of the windows; those that come from a store know their own.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or windows differ in size.
+        """
+        from .windows_dataset import from_braindecode
+
+        return from_braindecode(concat, Path(path), units)
+
+    def _read(self, rows: np.ndarray, picks: list[int]) -> np.ndarray:
+        """Trials of ascending rows; one slice where rows follow one another."""
+        together = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
+        block = self.trials[rows[0] : rows[-1] + 1] if together else self.trials[rows]
+        return block if picks == list(range(self.trials.shape[1])) else block[:, picks]
+
+    @staticmethod
+    def _add(x: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
+        """Add trials to the sums of their images."""
+        order = np.argsort(group, kind="stable")
+        images, firsts = np.unique(group[order], return_index=True)
+        if len(images) == len(group):
+            x[group] += trials
+        else:
+            x[images] += np.add.reduceat(trials[order], firsts, axis=0)
+
+    def _image_table(self, rows: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+        columns = ["number", "image_id", "concept"]
+        images = self.table.iloc[rows][columns].drop_duplicates("number").sort_values("number")
+        return images.assign(n_repetitions=counts).reset_index(drop=True)

@@ -1,0 +1,203 @@
+"""The files of a trial store: how they are written, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+from .whole_folder import whole_folder
+
+if TYPE_CHECKING:
+    import mne
+
+FORMAT = 1
+TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
+TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
+WHITENED, VOLTS = "unitless (whitened)", "V"
+CHUNK = 1024
+"""Trials that are checked and written at once."""
+
+_TYPES = {"split": str, "image_id": str, "concept": str}
+
+
+@dataclass(frozen=True, eq=False)
+class TrialBatch:
+    """Some prepared trials.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+    table : DataFrame
+        One row per trial, columns ``TRIAL_COLUMNS``.
+    info : mne.Info, optional
+        Channels and sampling rate, for batches that come from a dataset's own ``batches``.
+    units : str
+        ``"V"`` or ``"unitless (whitened)"``.
+    source, fingerprint : str
+        Which file or simulation they come from, and its SHA-256.
+    """
+
+    trials: np.ndarray
+    table: pd.DataFrame
+    info: mne.Info | None = None
+    units: str = WHITENED
+    source: str = ""
+    fingerprint: str = ""
+
+
+def write(
+    path: Path, batches: Iterable[TrialBatch], info: mne.Info, manifest: dict[str, Any]
+) -> None:
+    """Write the files of a store, whole or not at all.
+
+    Raises
+    ------
+    DataError
+        See :meth:`TrialStore.write`.
+    """
+    import mne
+
+    ch_names = list(info["ch_names"])
+    with whole_folder(path) as folder:
+        with open(folder / TRIALS, "wb") as file:
+            shape, tables, sources = _write_trials(file, batches, ch_names)
+        table = pd.concat(tables, ignore_index=True)
+        table.to_csv(folder / TABLE, index=False)
+        mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
+        manifest = {
+            "units": WHITENED,
+            **manifest,
+            "format": FORMAT,
+            "shape": list(shape),
+            "sfreq": float(info["sfreq"]),
+            "ch_names": ch_names,
+            "trials_bytes": (folder / TRIALS).stat().st_size,
+            "table_sha256": _sha256(folder / TABLE),
+            "sources": sources,
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    """The mapped array, the table and the manifest of a store.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, cut off or altered.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise _broken(path, f"format {manifest['format']}")
+        if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
+            raise _broken(path, f"{TRIALS} of another size")
+        if _sha256(path / TABLE) != manifest["table_sha256"]:
+            raise _broken(path, f"{TABLE} altered")
+        trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
+        if list(trials.shape) != manifest["shape"] or not (path / INFO).is_file():
+            raise _broken(path, f"{TRIALS} of shape {trials.shape} or no {INFO}")
+        table = pd.read_csv(path / TABLE, dtype=_TYPES, keep_default_na=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _broken(path, str(error)) from error
+    return trials, table, manifest
+
+
+def _broken(path: Path, found: str) -> DataError:
+    return DataError(
+        f"a complete trial store of format {FORMAT} in {path}",
+        found,
+        "remove the folder and make it again with: ssr-bd data prepare",
+    )
+
+
+def _write_trials(
+    file: BinaryIO, batches: Iterable[TrialBatch], ch_names: list[str]
+) -> tuple[tuple[int, ...], list[pd.DataFrame], list[dict[str, Any]]]:
+    """Trials one after the other behind a header that is filled in at the end."""
+    tables, sources, n_trials, size = [], [], 0, None
+    for batch in batches:
+        size = size or batch.trials.shape[1:]
+        _check_batch(batch, ch_names, size)
+        if not tables:
+            _write_header(file, (0, *size))
+        _append(file, batch, ch_names)
+        n_trials += len(batch.table)
+        tables.append(batch.table[TRIAL_COLUMNS])
+        sources.append(
+            {
+                "source": batch.source,
+                "fingerprint": batch.fingerprint,
+                "n_trials": len(batch.table),
+            }
+        )
+        del batch
+    if size is None:
+        raise DataError("trials to store", "none", "get the recordings of the subject")
+    _write_header(file, (n_trials, *size))
+    return (n_trials, *size), tables, sources
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """A header of the npy format, of the same length whatever the number of trials."""
+    file.seek(0)
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    file.seek(0, 2)
+
+
+def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
+    low = np.full(len(ch_names), np.inf)
+    high = -low
+    for first in range(0, len(batch.trials), CHUNK):
+        part = np.ascontiguousarray(batch.trials[first : first + CHUNK], np.dtype("<f4"))
+        low = np.minimum(low, part.min(axis=(0, 2)))
+        high = np.maximum(high, part.max(axis=(0, 2)))
+        file.write(part.data)
+    check_range(low, high, ch_names, batch.source)
+
+
+def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: str) -> None:
+    """Raise DataError for a channel whose least and largest values are NaN, infinite or equal."""
+    broken = ~np.isfinite(low + high)
+    problem, where = "NaN or infinite values", np.flatnonzero(broken)
+    if not len(where):
+        problem, where = "a constant value", np.flatnonzero(low == high)
+    if len(where):
+        names = ", ".join(ch_names[index] for index in where)
+        raise DataError(
+            f"a signal on every channel of {source or 'the trials'}",
+            f"{problem} on channel {names}",
+            "mend or fetch the file again, or leave it out",
+        )
+
+
+def _check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
+    missing = [column for column in TRIAL_COLUMNS if column not in batch.table.columns]
+    shape = (len(batch.table), len(ch_names), size[-1])
+    problem = ""
+    if missing:
+        problem = f"no column {', '.join(missing)}"
+    elif batch.trials.shape != shape or not len(batch.table):
+        problem = f"an array of shape {batch.trials.shape}"
+    elif batch.info is not None and list(batch.info["ch_names"]) != ch_names:
+        problem = f"channels {', '.join(batch.info['ch_names'])}"
+    if problem:
+        raise DataError(
+            f"trials of shape {shape}, channels {', '.join(ch_names)}, and a table with the columns "
+            f"{', '.join(TRIAL_COLUMNS)}",
+            f"{problem} in {batch.source or 'a batch'}",
+            "use recordings of one kind for a subject",
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

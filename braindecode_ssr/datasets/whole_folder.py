@@ -1,0 +1,89 @@
+"""Folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import DataError
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends well.
+
+    When the block fails, nothing is left. What a killed process left behind is swept by the next one
+    that writes the same folder. Of two processes that write at once the last wins, whole.
+
+    Parameters
+    ----------
+    path : Path
+        The folder to make or replace.
+
+    Yields
+    ------
+    Path
+        The temporary folder to write into.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    mark = f"{os.getpid()}@{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
+    temporary = path.parent / f".{path.name}.{mark}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
+        temporary.mkdir()
+        yield temporary
+        _publish(temporary, path)
+    except OSError as error:
+        raise DataError(
+            f"room and permission to write {path}",
+            f"{error.strerror or error} ({type(error).__name__})",
+            "free some space, or choose a folder you may write to",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes of this machine left behind when they wrote ``path``."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.(\d+)@(.+)\.[0-9a-f]{{8}}(\.old)?\.tmp")
+    for leftover in path.parent.glob(".*.tmp"):
+        match = mine.fullmatch(leftover.name)
+        if match and match[2] == socket.gethostname() and not _alive(int(match[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Rename, moving aside whatever folder is there, until no other process comes between."""
+    aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
+    for _ in range(100):
+        with suppress(OSError):
+            os.rename(temporary, path)
+            return
+        if not path.is_dir():
+            break
+        with suppress(FileNotFoundError):
+            os.rename(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    os.rename(temporary, path)
