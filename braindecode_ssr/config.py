@@ -265,9 +265,7 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
     names: list[str] = []
     for name, field in spec.model_fields.items():
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        names += (
-            setting_names(field.annotation, f"{prefix}{name}.") if nested else [prefix + name]
-        )
+        names += setting_names(field.annotation, f"{prefix}{name}.") if nested else [prefix + name]
     return names
 
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 _HOST = "braindecode.models"
-_SSR_MODULE = "braindecode_ssr.models.ssr"
-_REQUIRED = ["n_chans", "n_outputs", "n_times"]
+_SSR = "braindecode_ssr.models.ssr"
+_REQUIRED = ("n_chans", "n_outputs", "n_times")
 
 
 def register() -> None:
@@ -25,18 +25,21 @@ def register() -> None:
 
     Calling it again changes nothing.
     """
-    host = sys.modules.get(_HOST)
-    if host is not None:
-        _enter(host)
-    elif not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _HostFinder())
+    if _HOST in sys.modules:
+        _join()
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
-class _HostFinder:
-    """Finds ``braindecode.models`` like the other finders do, and registers SSR once it is run."""
+class _Finder:
+    """Finds braindecode's models and SSR as the other finders do; joins the two once they are run.
+
+    Both are watched, because SSR imports braindecode: where a program imports SSR first,
+    braindecode is complete before SSR is.
+    """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != _HOST:
+        if name not in (_HOST, _SSR):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
@@ -47,39 +50,37 @@ class _HostFinder:
         return None
 
     def _extend(self, loader: Any) -> None:
-        """Let this one loader register SSR after it has run the module."""
+        """Give this one loader object a step to take after it has run its module."""
         run = getattr(loader, "exec_module", None)
-        if run is None:
-            return
 
         def exec_module(module: ModuleType) -> None:
             run(module)
-            if module.__name__ == _HOST:
+            if _HOST in sys.modules:
                 self._remove()
-                _enter(module)
+                _join()
 
         try:
-            loader.exec_module = exec_module
-        except AttributeError:
-            return
+            if run is not None:
+                loader.exec_module = exec_module
+        except AttributeError as error:
+            warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
 
     def _remove(self) -> None:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
 
-def _enter(host: ModuleType) -> None:
-    """Register SSR with a loaded ``braindecode.models``; a failure is a warning, never an error."""
-    ssr = sys.modules.get(_SSR_MODULE)
-    if ssr is not None and not hasattr(ssr, "SSR"):
-        return  # being imported at this moment: it calls register() at its end
+def _join() -> None:
+    """Register SSR with the loaded braindecode; a failure is a warning and never an error."""
     try:
-        _add(importlib.import_module(_SSR_MODULE).SSR, host)
+        ssr = sys.modules.get(_SSR) or importlib.import_module(_SSR)
+        if hasattr(ssr, "SSR"):  # else it is being imported at this moment, and joins at its end
+            _add(ssr.SSR)
     except Exception as error:
-        warnings.warn(f"braindecode_ssr could not register SSR: {error}", stacklevel=2)
+        warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
 
 
-def _add(model: type, host: ModuleType) -> None:
+def _add(model: type) -> None:
     """Add the model to braindecode's tables, unless braindecode has one of that name."""
     util = importlib.import_module(f"{_HOST}.util")
     if util.models_dict.setdefault(model.__name__, model) is not model:

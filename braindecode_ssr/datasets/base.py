@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
+from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class ImageDataset(ABC):
 
     name: ClassVar[str]
     default_encoder: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
@@ -123,6 +125,10 @@ class ImageDataset(ABC):
         """
 
     @abstractmethod
+    def source_key(self, subject: int, spec: TrialSpec) -> str:
+        """A string, quick to get, that changes whenever the recordings of a subject do."""
+
+    @abstractmethod
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.
 
@@ -136,6 +142,10 @@ class ImageDataset(ABC):
     def derived(self) -> Path:
         """Where prepared trials and image features are kept."""
         return self.root / "ssr"
+
+    def ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
+        """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
+        return {}
 
     def has_images(self) -> bool:
         """Whether the image files are here."""

@@ -1,0 +1,127 @@
+"""Trials and image features side by side, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .errors import UsageError
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet(Dataset):
+    """Trials and the features of the images they belong to.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, c, t)
+        Trials, usually averaged over repetitions.
+    image : Tensor of int, shape (n,)
+        Row of each trial's image in the features.
+    original, view : Tensor, shape (i, d)
+        Features of the original images, and pooled features of their views.
+    table : DataFrame, n rows
+        ``subject``, ``image_id``, ``concept`` of each trial.
+    """
+
+    x: Tensor
+    image: Tensor
+    original: Tensor
+    view: Tensor
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Batch:
+        image = self.image[index]
+        return self.x[index], {"original": self.original[image], "view": self.view[image]}
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of trials and features in memory."""
+        return sum(part.nbytes for part in (self.x, self.original, self.view))
+
+    def gather(self, index: Tensor) -> Batch:
+        """The trials and image features of many rows at once."""
+        return self.__getitem__(index)
+
+    def to(self, device: str | torch.device) -> TrainingSet:
+        """The same set with its tensors on a device."""
+        tensors = [part.to(device) for part in (self.x, self.image, self.original, self.view)]
+        return TrainingSet(*tensors, self.table)
+
+    def rows(self, index: np.ndarray) -> TrainingSet:
+        """The set of some of its trials; features are shared."""
+        chosen = torch.as_tensor(index, device=self.x.device)
+        table = self.table.iloc[index].reset_index(drop=True)
+        return TrainingSet(self.x[chosen], self.image[chosen], self.original, self.view, table)
+
+
+class Batches:
+    """Batches of a training set in an order that follows from seed and epoch.
+
+    The last batch is left out if it is short.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    batch_size : int
+    seed : int
+    epoch : int
+        Number of epochs already done.
+    """
+
+    def __init__(self, data: TrainingSet, batch_size: int, seed: int, epoch: int = 0) -> None:
+        if batch_size > len(data):
+            raise UsageError(
+                f"a batch of at most {len(data)} trials, the size of the training set",
+                f"a batch of {batch_size}",
+                "give a smaller --batch-size",
+            )
+        self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.x.device)
+        self.epoch += 1
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self.data.gather(order[start : start + self.batch_size])
+
+
+def hold_out_concepts(
+    data: TrainingSet, n_concepts: int, seed: int
+) -> tuple[TrainingSet, TrainingSet]:
+    """Split off the trials of some training concepts, drawn by a seed.
+
+    Raises
+    ------
+    UsageError
+        If fewer than two concepts would be left to train on.
+    """
+    concepts = np.sort(data.table["concept"].unique())
+    if n_concepts > len(concepts) - 2:
+        raise UsageError(
+            f"at most {len(concepts) - 2} validation concepts, out of {len(concepts)}",
+            str(n_concepts),
+            "lower --set train.validation_concepts",
+        )
+    held = np.random.default_rng(seed).choice(concepts, n_concepts, replace=False)
+    inside = data.table["concept"].isin(held).to_numpy()
+    return data.rows(np.flatnonzero(~inside)), data.rows(np.flatnonzero(inside))
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of everything random in one epoch of a run."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -1,0 +1,130 @@
+"""What happens after each epoch: checkpoints to go on from, and scores on held-out training concepts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from tqdm import tqdm
+
+from .batches import TrainingSet
+from .embedding import embed_images, embed_trials
+from .retrieval.metrics import summarise
+from .retrieval.queries import query_table
+
+
+class EpochFolders(Callback):
+    """Keep all that is needed to go on after each epoch, in a folder that appears at once or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``epoch-0001`` and so on; older epochs are removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Save weights, optimiser and history; then forget the epoch before."""
+        done = self.folder / f"epoch-{len(net.history):04d}"
+        part = self.folder / f".{done.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        net.save_params(**_files(part))
+        part.rename(done)
+        for other in self.epochs():
+            if other != done:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def epochs(self) -> list[Path]:
+        """The complete epochs that are there, oldest first."""
+        return sorted(self.folder.glob("epoch-*"))
+
+    def load(self, net: Any) -> int:
+        """Bring an initialised net to the last complete epoch; the number of epochs it has done."""
+        if not self.epochs():
+            return 0
+        net.load_params(**_files(self.epochs()[-1]))
+        return len(net.history)
+
+
+class ValidationRetrieval(Callback):
+    """Score held-out training concepts after each epoch, and keep the weights that did best.
+
+    Parameters
+    ----------
+    data : TrainingSet
+        Trials of concepts that training does not see.
+    folder : Path
+        Holds ``best.pt``.
+    """
+
+    def __init__(self, data: TrainingSet, folder: Path) -> None:
+        self.data = data
+        self.folder = Path(folder)
+
+    @property
+    def best_weights(self) -> Path:
+        """Where the best weights so far are."""
+        return self.folder / "best.pt"
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Record ``valid_top1`` and ``valid_top5``; the first best epoch is kept."""
+        before = [row.get("valid_top1", -1.0) for row in net.history[:-1]]
+        scores = summarise(self.ranks(net))
+        for name in ("top1", "top5"):
+            net.history.record(f"valid_{name}", scores[name])
+        if scores["top1"] > max(before, default=-1.0):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = self.folder / ".best.part"
+            net.save_params(f_params=str(part))
+            part.replace(self.best_weights)
+
+    def ranks(self, net: Any) -> np.ndarray:
+        """Rank of the original image of each held-out trial among all held-out images."""
+        images = self.data.table.drop_duplicates("image_id")
+        first = self.data.image[torch.as_tensor(images.index.to_numpy())]
+        gallery = embed_images(net.module_, self.data.original[first])
+        queries = embed_trials(net.module_, self.data.x)
+        table = query_table(queries, gallery, self.data.table, images["image_id"].tolist())
+        return table["rank"].to_numpy()
+
+
+class EpochBar(Callback):
+    """A progress bar over epochs, on stderr.
+
+    Parameters
+    ----------
+    epochs : int
+        Of the whole run, those done before included.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the bar at the epochs done before."""
+        self.bar_ = tqdm(total=self.epochs, initial=len(net.history), desc="train", unit="epoch")
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Move on by one and show the loss."""
+        self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.3f}", refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar_.close()
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {
+        "f_params": str(folder / "model.pt"),
+        "f_criterion": str(folder / "criterion.pt"),
+        "f_optimizer": str(folder / "optimizer.pt"),
+        "f_history": str(folder / "history.json"),
+    }

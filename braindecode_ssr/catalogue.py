@@ -1,0 +1,60 @@
+"""What there is to choose from, as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .registry import Registry
+
+
+def catalogue(kind: str) -> list[dict[str, Any]]:
+    """The registered parts of a kind, one row each, ``name`` first.
+
+    Parameters
+    ----------
+    kind : {"datasets", "methods", "backbones", "losses", "encoders", "views"}
+    """
+    if kind == "methods":
+        return _methods()
+    if kind == "backbones":
+        return _backbones()
+    registry = _registry(kind)
+    return [{"name": name, "description": _first_line(registry[name])} for name in registry]
+
+
+def _registry(kind: str) -> Registry:
+    from .datasets import DATASETS
+    from .images.encoders import ENCODERS
+    from .images.views import VIEWS
+    from .losses import LOSSES
+
+    return {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS, "losses": LOSSES}[kind]
+
+
+def _methods() -> list[dict[str, Any]]:
+    from .methods import METHODS
+
+    rows = []
+    for name in METHODS:
+        method = METHODS[name]
+        loss = method.settings.get("loss", {}).get("name", "ssr")
+        views = "+".join(method.views) or "originals only"
+        row = {"name": name, "title": method.title, "year": method.year, "loss": loss}
+        rest = {"published": method.published, "known_to_differ": list(method.known_to_differ)}
+        rows.append({**row, "views": views, "source": method.source, **rest})
+    return rows
+
+
+def _backbones() -> list[dict[str, Any]]:
+    from .models import BACKBONES
+    from .models.backbone import list_backbones
+
+    return [
+        {"name": name, "origin": "braindecode_ssr" if name in BACKBONES else "braindecode"}
+        for name in list_backbones()
+    ]
+
+
+def _first_line(part: Any) -> str:
+    text = (part.__doc__ or "").strip()
+    return text.splitlines()[0] if text else ""

@@ -1,0 +1,185 @@
+"""From what a user asked to what a run does: every ``"auto"`` gets its value, and says why."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .config import DataSpec, EvaluationSpec, RunSpec, build, merge
+from .datasets import DATASETS
+from .datasets.base import ImageDataset
+from .errors import MissingDataError, UsageError
+from .images.encoders import encoder_name
+from .images.store import FeatureStore
+from .methods import METHODS
+from .methods.base import Method
+from .runs import run_name
+
+LARGEST_BATCH = 1024
+STEPS_PER_EPOCH = 16
+
+
+def run_spec(*layers: dict[str, Any]) -> RunSpec:
+    """A run spec of nested settings, later ones winning, laid over those of their method.
+
+    Parameters
+    ----------
+    *layers : dict
+        For example the settings of a file, then those of the command line.
+    """
+    asked = merge(*layers)
+    method: Method = METHODS[str(asked.get("method", "ssr"))]
+    spec = build(merge(method.settings, asked, {"method": method.name}))
+    data = spec.data.model_copy(update={"dataset": DATASETS.name_of(spec.data.dataset)})
+    return spec.model_copy(update={"data": data})
+
+
+def data_root(name: str, data_dir: str | Path | None = None) -> Path:
+    """The folder of a dataset: ``data_dir`` itself, or ``<name>`` below $SSR_DATA or MNE's data folder."""
+    if data_dir is not None:
+        return Path(data_dir).expanduser()
+    return Path(os.environ.get("SSR_DATA") or _mne_data()).expanduser() / name
+
+
+def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
+    """The dataset of a spec; reads nothing yet."""
+    dataset = DATASETS[data.dataset]
+    options = {name: getattr(data, name) for name in dataset.options}
+    return dataset(data_root(DATASETS.name_of(data.dataset), data_dir), **options)
+
+
+def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
+    """Give every ``"auto"`` its value.
+
+    Returns
+    -------
+    RunSpec
+        With nothing left open but the device.
+    list of str
+        What a user should know about the values chosen.
+    """
+    dataset.check_subject(spec.data.subject)
+    inter = spec.data.protocol == "inter"
+    data = _filled(spec.data, channels="all" if inter else "occipital-17")
+    model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
+    images, notes = _resolve_images(spec, dataset)
+    batch_size = spec.train.batch_size or default_batch(n_training_trials(spec, dataset))
+    train = spec.train.model_copy(update={"batch_size": batch_size})
+    _check_selection(spec)
+    parts = {"data": data, "model": model, "images": images, "train": train}
+    return spec.model_copy(update=parts), notes
+
+
+def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
+    """What a run would do, as far as that can be said without doing anything.
+
+    Where the data are not there yet, what depends on them stays ``"auto"`` and a note says so.
+    """
+    dataset = open_dataset(spec.data, data_dir)
+    try:
+        spec, notes = resolve(spec, dataset)
+        run = str(Path(out) / run_name(spec))
+    except MissingDataError as error:
+        notes, run = [str(error)], None
+    return {
+        "run": run,
+        "data_dir": str(dataset.root.absolute()),
+        "notes": notes,
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def evaluation_spec(spec: RunSpec, **changes: Any) -> EvaluationSpec:
+    """How a run was tested, with some choices changed; None leaves a choice as it was."""
+    asked = {name: value for name, value in changes.items() if value is not None}
+    settings = {**spec.evaluation.model_dump(), **asked}
+    return build({"evaluation": settings}).evaluation
+
+
+def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[int]:
+    """The tested subject for intra, all others for inter."""
+    if spec.data.protocol == "intra":
+        return [spec.data.subject]
+    return [subject for subject in dataset.subjects if subject != spec.data.subject]
+
+
+def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
+    """Averaged trials that training sees: one per training image and subject."""
+    per_subject = int((dataset.images["split"] == "train").sum())
+    return per_subject * len(training_subjects(spec, dataset))
+
+
+def default_batch(n_trials: int) -> int:
+    """1024, or the largest power of two that still makes 16 steps an epoch, never below 2."""
+    wanted = max(2, min(LARGEST_BATCH, n_trials // STEPS_PER_EPOCH))
+    return 1 << (wanted.bit_length() - 1)
+
+
+def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
+    store = FeatureStore(dataset.derived / "features")
+    encoder, notes = _resolve_encoder(spec.images.encoder, store, dataset)
+    views = spec.images.views
+    if views == "auto":
+        views, more = _resolve_views(METHODS[spec.method].views, encoder, store, dataset)
+        notes += more
+    return spec.images.model_copy(update={"encoder": encoder, "views": views}), notes
+
+
+def _resolve_encoder(
+    asked: str, store: FeatureStore, dataset: ImageDataset
+) -> tuple[str, list[str]]:
+    there = store.encoders()
+    if asked != "auto":
+        return (asked if asked in there else encoder_name(asked, there)), []
+    default = encoder_name(dataset.default_encoder)
+    if len(there) == 1 and there[0] != default:
+        return there[0], [f"encoder {there[0]}: the only one whose features are in {store.path}"]
+    if there and default not in there:
+        raise UsageError(
+            f"one encoder to use, out of those in {store.path}",
+            ", ".join(there),
+            "choose with --encoder NAME",
+        )
+    return default, []
+
+
+def _resolve_views(
+    wanted: tuple[str, ...], encoder: str, store: FeatureStore, dataset: ImageDataset
+) -> tuple[tuple[str, ...], list[str]]:
+    there = store.views(encoder)
+    if set(wanted) <= set(there) or dataset.has_images():
+        return wanted, []
+    some = tuple(view for view in there if view != "original") or ("original",)
+    return some, [
+        f"views {', '.join(some)} instead of {', '.join(wanted)}: there are no image files and no other "
+        f"features of {encoder} in {store.path}"
+    ]
+
+
+def _filled(part: Any, **values: Any) -> Any:
+    return part.model_copy(
+        update={name: value for name, value in values.items() if getattr(part, name) == "auto"}
+    )
+
+
+def _check_selection(spec: RunSpec) -> None:
+    if spec.train.selection == "validation" and not spec.train.validation_concepts:
+        raise UsageError(
+            "validation concepts when the best epoch on them is to be kept",
+            "train.validation_concepts = 0",
+            "give for example --set train.validation_concepts=50",
+        )
+
+
+def _mne_data() -> str:
+    """MNE's data folder, found as MNE finds it, without the import."""
+    if os.environ.get("MNE_DATA"):
+        return os.environ["MNE_DATA"]
+    home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
+    try:
+        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    return settings.get("MNE_DATA") or str(home / "mne_data")

@@ -1,0 +1,42 @@
+"""From ranks to numbers. Accuracies are fractions in 0..1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def top_k(ranks: np.ndarray, k: int) -> float:
+    """Fraction of queries whose own image is among the ``k`` nearest candidates."""
+    return float(np.mean(np.asarray(ranks) <= k))
+
+
+def mean_reciprocal_rank(ranks: np.ndarray) -> float:
+    """Mean of 1 / rank."""
+    return float(np.mean(1.0 / np.asarray(ranks)))
+
+
+def summarise(ranks: np.ndarray) -> dict[str, float]:
+    """All the numbers that a table shows of a run.
+
+    Parameters
+    ----------
+    ranks : ndarray of int, shape (q,)
+        Counted from 1.
+
+    Returns
+    -------
+    dict
+        ``top1``, ``top5``, ``mean_rank``, ``median_rank``, ``mrr``.
+    """
+    return {
+        "top1": top_k(ranks, 1),
+        "top5": top_k(ranks, 5),
+        "mean_rank": float(np.mean(ranks)),
+        "median_rank": float(np.median(ranks)),
+        "mrr": mean_reciprocal_rank(ranks),
+    }
+
+
+def chance(n_gallery: int) -> dict[str, float]:
+    """What guessing gives among ``n_gallery`` candidates."""
+    return {"chance_top1": 1 / n_gallery, "chance_top5": min(1.0, 5 / n_gallery)}

@@ -1,0 +1,192 @@
+"""The folder of a run: what was asked, what came out, and what is needed to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import RunSpec
+from .errors import DataError, MissingDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and its folder.
+
+    Parameters
+    ----------
+    path : Path
+        The folder. ``run.json`` says what was asked and on what; ``history.csv`` has one row per epoch;
+        ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
+        the numbers; ``checkpoint/`` what ``--resume`` needs.
+    """
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training keeps what it needs to go on."""
+        return self.path / "checkpoint"
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / "summary.json").is_file()
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What was asked and on what: ``run.json``."""
+        return self._read_json("run.json")
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """The resolved spec."""
+        return RunSpec.model_validate(self.record["spec"])
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The numbers: ``summary.json``."""
+        return self._read_json("summary.json")
+
+    @cached_property
+    def queries(self) -> pd.DataFrame:
+        """One row per query: ``queries.csv``."""
+        import pandas as pd
+
+        return pd.read_csv(self._existing("queries.csv"))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: ``history.csv``."""
+        import pandas as pd
+
+        return pd.read_csv(self._existing("history.csv"))
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file at once or not at all."""
+        write_atomically(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a CSV file at once or not at all."""
+        write_atomically(self.path / name, table.to_csv(index=False))
+
+    def _existing(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise MissingDataError(
+                f"a run folder with {name}",
+                f"none at {path}",
+                "give the folder that `ssr-bd train` printed, or finish the run with --resume",
+            )
+        return path
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self._existing(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(
+                f"JSON in {path}", str(error), "run `ssr-bd train` again with --resume"
+            ) from error
+
+
+def run_name(spec: RunSpec) -> str:
+    """The name of a run's folder; the device is no part of it, everything else of the spec is."""
+    anywhere = spec.model_copy(update={"train": spec.train.model_copy(update={"device": "auto"})})
+    return (
+        f"{spec.data.dataset}_{spec.method}_sub-{spec.data.subject:02d}_{spec.data.protocol}"
+        f"_seed-{spec.train.seed}_{anywhere.digest[:8]}"
+    )
+
+
+def create_run(out: Path, spec: RunSpec) -> Run:
+    """The run of a spec below ``out``, with its folder.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written.
+    """
+    run = Run(out / run_name(spec))
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        probe = run.path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+    return run
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The error for a place that cannot be written."""
+    return DataError(
+        f"a writable place at {path}",
+        error.strerror or str(error),
+        "free space there or choose another place with --out",
+    )
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file at once or not at all.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written; nothing is left there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree this package runs from, if it is one; marked when changed since."""
+    here = Path(__file__).parent
+    call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        tracked = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__],
+            capture_output=True,
+            check=False,
+            timeout=10,
+        )
+        if tracked.returncode:
+            return None
+        return subprocess.run(
+            call, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,100 @@
+"""The test: brain embeddings of unseen images against a gallery of candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .config import EvaluationSpec, RunSpec
+from .datasets.base import ImageDataset
+from .datasets.prepare import prepare
+from .embedding import embed_images, embed_trials
+from .images.pooling import ImageFeatures
+from .retrieval.metrics import chance, summarise
+from .retrieval.queries import query_table
+from .training_data import Signals
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """Averaged test trials of one subject, and the features of the candidates.
+
+    Parameters
+    ----------
+    x : ndarray, shape (q, c, t)
+        One trial per test image, averaged over repetitions.
+    table : DataFrame, q rows
+        ``subject, image_id, concept, n_repetitions``.
+    gallery : ndarray, shape (g, d)
+        Image features of the candidates.
+    gallery_ids : list of str
+        Their image ids.
+    signals : Signals
+        What a model must know of ``x``.
+    """
+
+    __test__ = False  # not for pytest
+
+    x: np.ndarray
+    table: pd.DataFrame
+    gallery: np.ndarray
+    gallery_ids: list[str]
+    signals: Signals
+
+
+def load_test_set(
+    spec: RunSpec,
+    dataset: ImageDataset,
+    features: ImageFeatures,
+    evaluation: EvaluationSpec,
+    *,
+    progress: bool = False,
+) -> TestSet:
+    """The test of a resolved spec: all test images are candidates, those without trials too."""
+    store = prepare(dataset, spec.data.subject, spec.trials, progress=progress)
+    averaged = store.average(
+        "test",
+        channels=spec.data.channels,
+        repetitions=evaluation.repetitions,
+        seed=spec.train.seed,
+    )
+    ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
+    gallery = {"original": features.original, "views": features.view, "concept": features.concept}
+    return TestSet(
+        averaged.x,
+        averaged.table.assign(subject=spec.data.subject),
+        gallery[evaluation.gallery](ids),
+        ids,
+        Signals.of(store, spec.data.channels),
+    )
+
+
+def score(model: torch.nn.Module, test: TestSet) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rank the gallery for every query.
+
+    Returns
+    -------
+    queries : DataFrame
+        One row per query, see :func:`braindecode_ssr.retrieval.queries.query_table`.
+    numbers : dict
+        Metrics, chance, and what was ranked; accuracies are fractions.
+    """
+    queries = query_table(
+        embed_trials(model, test.x),
+        embed_images(model, test.gallery),
+        test.table,
+        test.gallery_ids,
+    )
+    repetitions = test.table["n_repetitions"]
+    return queries, {
+        **summarise(queries["rank"].to_numpy()),
+        **chance(len(test.gallery_ids)),
+        "n_queries": len(queries),
+        "n_gallery": len(test.gallery_ids),
+        "repetitions": int(repetitions.min()),
+        "repetitions_max": int(repetitions.max()),
+    }

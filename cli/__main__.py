@@ -1,0 +1,5 @@
+"""``python -m braindecode_ssr_cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,20 @@
+"""``ssr-bd data``: find, check, prepare and simulate datasets."""
+
+import click
+
+from .group import LazyGroup
+
+
+@click.group(
+    "data",
+    cls=LazyGroup,
+    prefix="data_",
+    table={
+        "where": "Say where a dataset is looked for, and where it can be had.",
+        "check": "Check the files of a dataset.",
+        "prepare": "Window, whiten and store the trials of subjects.",
+        "simulate": "Write simulated recordings and images in the published layout.",
+    },
+)
+def command() -> None:
+    """Find, check, prepare and simulate datasets."""

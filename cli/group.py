@@ -1,0 +1,111 @@
+"""Groups whose commands are loaded when called, and the edge where errors become one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from braindecode_ssr import __version__
+from braindecode_ssr.errors import SSRError
+from braindecode_ssr.registry import unknown_name
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and a line of help, and imports them when called.
+
+    Parameters
+    ----------
+    table : dict of str to str
+        Command name to its line of help. The command ``a-b`` of the group ``g`` is ``command`` in the module
+        ``g_a_b`` beside this file; those of the outermost group carry no prefix.
+    prefix : str
+        The group's name and an underscore, or nothing.
+    """
+
+    def __init__(self, *args, table: dict[str, str], prefix: str = "", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.table, self.prefix = table, prefix
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in self.table:
+            return None
+        module = f".{self.prefix}{cmd_name.replace('-', '_')}"
+        return importlib.import_module(module, __package__).command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        """Find the command that is called, or name the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in self.table:
+            raise unknown_name("command", args[0], list(self.table))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their lines of help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.table.items()))
+
+
+@click.group(
+    name="ssr-bd",
+    cls=LazyGroup,
+    table={
+        "train": "Train a model and test it: one run, one table.",
+        "evaluate": "Test a finished run again, another way.",
+        "data": "Find, check, prepare and simulate datasets.",
+        "features": "Extract, import and check image features.",
+        "list": "List datasets, methods, backbones, losses, encoders or views.",
+        "doctor": "Show versions, devices, folders and what is missing.",
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="ssr-bd")
+def root() -> None:
+    r"""Decode which image a person saw, from EEG or MEG.
+
+    \b
+    ssr-bd train --dataset things-sim --subject 5
+    ssr-bd train --dataset things-eeg --subject 5 --data-dir DIR
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; every error is one line on stderr, and a traceback only with --debug."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
+    except Exception as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        code = _report(error)
+    except KeyboardInterrupt:
+        click.echo("stopped; what is finished is kept, --resume goes on from there", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Say in one line what went wrong; the exit code."""
+    if isinstance(error, SSRError):
+        text, code = str(error), error.exit_code
+    elif isinstance(error, click.Abort):
+        text, code = "stopped", 130
+    elif isinstance(error, click.ClickException):
+        text, code = f"{error.format_message()} (see `{_path(error)} --help`)", error.exit_code
+    else:
+        first = (str(error).splitlines() or [""])[0]
+        text = f"{type(error).__name__}: {first} (not foreseen: add --debug to see where, and report it)"
+        code = 1
+    click.echo(f"Error: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _path(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "ssr-bd"

@@ -1,0 +1,77 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from braindecode_ssr.errors import UsageError
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class Subject(click.ParamType):
+    """A subject as people write it: 5, 05 or sub-05."""
+
+    name = "subject"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of the subject."""
+        text = str(value).removeprefix("sub-")
+        if not text.isdigit() or int(text) < 1:
+            raise UsageError("a subject as 5, 05 or sub-05", repr(value), "give one number")
+        return int(text)
+
+
+class Subjects(click.ParamType):
+    """Subjects as people write them: 5 or 1,3,7 or 1-10 or all."""
+
+    name = "subjects"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The numbers in order, or None for all."""
+        if value is None or isinstance(value, tuple):
+            return value
+        if value == "all":
+            return ()
+        numbers: list[int] = []
+        for part in str(value).replace("sub-", "").split(","):
+            first, dash, last = part.partition("-")
+            ends = [
+                Subject().convert(end, param, ctx) for end in ((first, last) if dash else (first,))
+            ]
+            numbers += range(ends[0], ends[-1] + 1)
+        return tuple(dict.fromkeys(numbers))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+data_dir_option = click.option(
+    "--data-dir",
+    type=FOLDER,
+    help="Folder of the dataset.  [default: <dataset> below $SSR_DATA or MNE's data folder]",
+)
+preset_option = click.option("--preset", help="Size of a simulated dataset: tiny, small or full.")
+device_option = click.option(
+    "--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]", default=None
+)
+dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
+
+
+def common(function: Any) -> Any:
+    """--json and --debug, on every command."""
+    return json_option(debug_option(function))
+
+
+def say(text: str) -> None:
+    """A line of progress, on stderr."""
+    click.echo(text, err=True)
+
+
+def show_bars() -> bool:
+    """Whether progress bars make sense: stderr is a terminal."""
+    return sys.stderr.isatty()

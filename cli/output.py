@@ -1,0 +1,81 @@
+"""What commands print on stdout."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+def print_json(content: Any) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(content, indent=2, default=str))
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows with the same keys as aligned columns; numbers to the right."""
+    if not rows:
+        return
+    names = list(rows[0])
+    cells = [[_text(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    numeric = [all(isinstance(row[name], int | float) for row in rows) for name in names]
+    for line in [names, *cells]:
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The retrieval table of a run, with how its numbers were obtained."""
+    channels = summary["channels"]
+    channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
+    views = "+".join(summary["views"]) or "originals only"
+    repetitions = str(summary["repetitions"])
+    if summary["repetitions_max"] != summary["repetitions"]:
+        repetitions += f" to {summary['repetitions_max']}"
+    click.echo(
+        f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
+        f"{summary['n_gallery']}-way zero-shot retrieval\n"
+        f"  trained    {summary['method']}, {summary['backbone']}, {channels}, {summary['encoder']} "
+        f"({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
+        f"  tested     {summary['n_queries']} queries, {repetitions} trials averaged, gallery "
+        f"{summary['gallery']}, {_selection(summary['selection'])}\n"
+    )
+    print_aligned(summary)
+
+
+def print_aligned(summary: dict[str, Any]) -> None:
+    """Reached, ceiling where the truth is known, and chance, one below the other."""
+    lines = [("", "top-1", "top-5", "median rank", "mean rank", "MRR")]
+    lines.append(
+        (
+            summary["method"],
+            _percent(summary["top1"]),
+            _percent(summary["top5"]),
+            f"{summary['median_rank']:.1f}",
+            f"{summary['mean_rank']:.1f}",
+            f"{summary['mrr']:.3f}",
+        )
+    )
+    for name in ("ceiling", "chance"):
+        if f"{name}_top1" in summary:
+            both = (_percent(summary[f"{name}_{k}"]) for k in ("top1", "top5"))
+            lines.append((name, *both, "", "", ""))
+    for first, *rest in lines:
+        click.echo((f"  {first:<11}" + "".join(f"{cell:>13}" for cell in rest)).rstrip())
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _selection(name: str) -> str:
+    return {"last": "last epoch", "validation": "best epoch on held-out training concepts"}[name]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

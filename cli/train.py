@@ -1,0 +1,64 @@
+"""``ssr-bd train``: one run, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import (
+    FILE,
+    FOLDER,
+    Subject,
+    common,
+    data_dir_option,
+    device_option,
+    preset_option,
+    say,
+    show_bars,
+)
+from .output import print_json, print_summary
+from .settings import settings_of
+
+
+@click.command("train")
+@click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
+@click.option("--subject", type=Subject(), help="The subject that is tested.  [default: 1]")
+@click.option(
+    "--protocol", help="intra: train on the same subject; inter: on all others.  [default: intra]"
+)
+@click.option("--method", help="Name; see `ssr-bd list methods`.  [default: ssr]")
+@click.option("--backbone", help="Any braindecode model, or ours; see `ssr-bd list backbones`.")
+@click.option("--loss", help="Name; see `ssr-bd list losses`.  [default: the method's]")
+@click.option("--encoder", help="Image encoder, or the name features were imported under.")
+@click.option("--epochs", type=int, help="[default: 50]")
+@click.option("--batch-size", type=int, help="[default: 1024, less where images are few]")
+@click.option("--seed", type=int, help="Of weights, batches and masks.  [default: 0]")
+@device_option
+@preset_option
+@data_dir_option
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Place for runs.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the same run.")
+@click.option("--config", type=FILE, help="Settings in a TOML file.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved run and do nothing.")
+@common
+def command(data_dir, out, resume, config, sets, dry_run, as_json, **options) -> None:
+    """Train a model on one dataset and test it: one run, one table.
+
+    The run folder is made below --out; the last line on stderr says where.
+    """
+    from braindecode_ssr.resolve import preview, run_spec
+
+    spec = run_spec(settings_of(config, sets, options))
+    if dry_run:
+        print_json(preview(spec, data_dir, out))
+        return
+    from braindecode_ssr.pipeline import train
+
+    run = train(spec, data_dir=data_dir, out=out, resume=resume, progress=show_bars(), say=say)
+    if as_json:
+        print_json({"run": str(run.path), **run.summary})
+    else:
+        print_summary(run.summary)
+    say(f"run folder: {run.path}")
