@@ -1,0 +1,251 @@
+"""THINGS-EEG2: ten people, 16,540 training and 200 test images of the THINGS objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
+from .pickles import load_dict
+from .things_layout import (
+    PUBLISHED_SUBJECTS,
+    dataset_folder,
+    file_key,
+    file_sha256,
+    image_file,
+    metadata_file,
+    numbered_folders,
+    raw_sessions,
+    raw_subjects,
+    subject_number,
+)
+from .things_raw import image_events, read_raw_session, same_channels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..config import TrialSpec
+    from .released import ReleasedTrials
+
+_SPLIT_KEYS = {"train": "train_img", "test": "test_img"}
+
+
+class ThingsEEG(ImageDataset):
+    """THINGS-EEG2 of Gifford, Dwivedi, Roig and Cichy (2022), NeuroImage 264, 119754.
+
+    63 channels at 1000 Hz in volts, reference Fz; images for 100 ms every 200 ms; four sessions of
+    each subject, each with a training and a test part. How many images, sessions and channels there
+    are is read from the files, so that reduced sets of the same layout work. The published training files
+    are five recordings joined end to end; the joins are filter edges a fraction of a second wide, and are
+    left as they are.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder with ``Raw_data`` (or a released form, see :mod:`.released`) and
+        ``image_set/image_metadata.npy``; or the folder above it, where it is called ``things-eeg``.
+    """
+
+    name = "things-eeg"
+    default_encoder = "open-clip:RN50/openai"
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self.root = dataset_folder(self.root)
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """The ten published subjects, and any other that has a folder here."""
+        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects()}))
+
+    def present_subjects(self) -> tuple[int, ...]:
+        """Subjects with a folder here, in the raw or in a released form."""
+        from .released import FORMS
+
+        found = set(raw_subjects(self.root))
+        for form in FORMS.values():
+            for folder in form.folders:
+                found |= set(numbered_folders(self.root / folder, "sub"))
+        return tuple(sorted(found))
+
+    def check_subject(self, subject: int | str) -> int:
+        """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
+        return super().check_subject(subject_number(subject))
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image, from ``image_metadata.npy``; the number is the place in its list.
+
+        Raises
+        ------
+        MissingDataError
+            If the list is not here.
+        DataError
+            If its lists disagree or an image occurs twice.
+        LeakageError
+            If a test concept is a training concept too.
+        """
+        return read_images(metadata_file(self.root))
+
+    def recordings(self, subject: int | str) -> Iterator[Recording]:
+        """The raw sessions of a subject: by session, training part before test part.
+
+        Raises
+        ------
+        MissingDataError
+            If a file of the subject is not here; names every path.
+        DataError
+            If a file is broken, its channels or events are not those of the set.
+        """
+        subject = self.check_subject(subject)
+        counts = self.images["split"].value_counts()
+        ch_names: list[str] = []
+        for files in raw_sessions(self.root, subject, counts["train"]):
+            for split, path in (("train", files.train), ("test", files.test)):
+                # nothing here holds on to what is yielded: a session is gigabytes
+                yield _recording(path, subject, files.session, split, int(counts[split]), ch_names)
+
+    def batches(self, subject: int | str, spec: TrialSpec) -> ReleasedTrials | None:
+        """The trials of a released form, or None where the raw recordings are to be used.
+
+        Parameters
+        ----------
+        spec : TrialSpec
+            ``spec.release`` names the form; ``"auto"`` is raw if it is here, else the one form that is.
+        """
+        from .released import find_release, open_release
+
+        subject = self.check_subject(subject)
+        form = find_release(self.root, subject, spec.release)
+        return None if form == "raw" else open_release(form, self.root, subject, self.images, spec)
+
+    def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
+        """Names, sizes and times of change of the files that the trials of a subject are made of.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+        from .released import find_release, release_files
+
+        subject = self.check_subject(subject)
+        form = find_release(self.root, subject, spec.release if spec else "auto")
+        files = [metadata_file(self.root)]
+        if form == "raw":
+            n_training = int((self.images["split"] == "train").sum())
+            for session in raw_sessions(self.root, subject, n_training):
+                files += [session.train, session.test]
+        else:
+            files += release_files(form, self.root, subject)
+        return f"{form}|{file_key(files)}"
+
+    def image(self, image_id: str) -> Image:
+        """The original image, as RGB.
+
+        Raises
+        ------
+        DataError
+            If the dataset has no image of that name, or its file is damaged.
+        MissingDataError
+            If the image file is not here; names the path.
+        """
+        from PIL import Image as PILImage
+        from PIL import UnidentifiedImageError
+
+        if image_id not in self._files:
+            found = f"no image {image_id!r}"
+            raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
+        path = image_file(self.root, *self._files[image_id])
+        try:
+            with PILImage.open(path) as image:
+                return image.convert("RGB")
+        except (UnidentifiedImageError, OSError) as error:
+            mend = "unpack or download the image set again"
+            raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[str, str]]:
+        columns = (self.images[column] for column in ("image_id", "split", "file"))
+        return {name: (split, file) for name, split, file in zip(*columns, strict=True)}
+
+
+def read_images(path: Path) -> pd.DataFrame:
+    """The image table of an ``image_metadata.npy``.
+
+    Parameters
+    ----------
+    path : Path
+        A pickled dict of lists; ``train_img_concepts`` holds folders such as ``00001_aardvark``,
+        ``train_img_files`` files such as ``aardvark_01b.jpg``, in image-number order; so for test.
+
+    Returns
+    -------
+    DataFrame
+        ``split, number, image_id, concept, file``, training images first.
+
+    Raises
+    ------
+    DataError, LeakageError
+        If the lists disagree, are empty, hold paths, or share a concept between the splits.
+    """
+    keys = [f"{prefix}_{what}" for prefix in _SPLIT_KEYS.values() for what in ("concepts", "files")]
+    content = load_dict(path, keys)
+    lists = {key: [str(name) for name in np.atleast_1d(content[key])] for key in keys}
+    tables = []
+    for split, prefix in _SPLIT_KEYS.items():
+        folders, files = lists[f"{prefix}_concepts"], lists[f"{prefix}_files"]
+        if not folders or len(folders) != len(files):
+            raise DataError(
+                f"one folder for every {split} image in {path}",
+                f"{len(folders)} folders and {len(files)} files",
+                "download it again from https://osf.io/download/qkgtf",
+            )
+        tables.append(_split_table(split, folders, files, path))
+    return check_images(pd.concat(tables, ignore_index=True), str(path))
+
+
+def _split_table(split: str, folders: list[str], files: list[str], path: Path) -> pd.DataFrame:
+    for name in (*folders, *files):
+        if name in ("", ".", "..") or re.search(r"[/\\]", name):
+            found = f"{name!r} in {path}"
+            raise DataError("plain folder and file names", found, "use the published list")
+    concepts = [re.sub(r"^\d+_", "", folder) for folder in folders]
+    stems = [PurePosixPath(file).stem for file in files]
+    columns = (
+        [split] * len(files),
+        range(1, len(files) + 1),
+        [f"{concept}/{stem}" for concept, stem in zip(concepts, stems, strict=True)],
+        concepts,
+        [f"{folder}/{file}" for folder, file in zip(folders, files, strict=True)],
+    )
+    return pd.DataFrame(dict(zip(IMAGE_COLUMNS, columns, strict=True)))
+
+
+def _recording(
+    path: Path, subject: int, number: int, split: str, n_images: int, ch_names: list[str]
+) -> Recording:
+    """One file; ``ch_names`` is the subject's order of channels and is filled by the first file."""
+    session = read_raw_session(path)
+    ch_names[:] = ch_names or session.ch_names
+    session = same_channels(session, tuple(ch_names), str(path))
+    samples, numbers = image_events(session, n_images, f"session {number}, {path}")
+    return Recording(
+        data=session.data,
+        ch_names=session.ch_names,
+        sfreq=session.sfreq,
+        samples=samples,
+        numbers=numbers,
+        subject=subject,
+        session=number,
+        split=split,
+        source=str(path),
+        fingerprint=file_sha256(path),
+    )

@@ -1,0 +1,221 @@
+"""One raw session file of THINGS-EEG2: volts, names, and the images in its stimulus row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .pickles import load_dict
+
+KEYS = ("raw_eeg_data", "ch_names", "sfreq")
+TARGET = 99999
+VOLTS = 0.1
+"""A root mean square above which a signal cannot be volts: EEG is 1e-5, in microvolts it is 10."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawSession:
+    """The content of a raw file.
+
+    Parameters
+    ----------
+    data : ndarray, shape (chans, samples)
+        Signal in volts, a view of what was read where the stimulus row is last.
+    ch_names : tuple of str
+        Names of its rows.
+    sfreq : float
+        Sampling rate in Hz.
+    samples, codes : ndarray of int, shape (n_events,)
+        Onsets and codes of the stimulus row, targets included.
+    """
+
+    data: np.ndarray
+    ch_names: tuple[str, ...]
+    sfreq: float
+    samples: np.ndarray
+    codes: np.ndarray
+
+
+def read_raw_session(path: Path) -> RawSession:
+    """Read and check one raw file.
+
+    Raises
+    ------
+    DataError
+        If names and rows disagree, names occur twice, there is no stimulus row, a channel is not
+        finite or constant, or the values cannot be volts.
+    """
+    content = load_dict(path, KEYS)
+    data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
+    types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
+    _check_names(data, names, types, path)
+    stim = _stimulus_row(names, types, path)
+    samples, codes = events_of_row(data[stim], str(path))
+    keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
+    if not keep:
+        raise DataError(f"channels of type 'eeg' in {path}", "none", "use the published file")
+    contiguous = keep == list(range(len(keep)))
+    signal = data[: len(keep)] if contiguous else data[keep]
+    ch_names = tuple(names[row] for row in keep)
+    check_channels(signal, ch_names, str(path))
+    return RawSession(signal, ch_names, _rate(content["sfreq"], path), samples, codes)
+
+
+def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets and codes of a stimulus row, as ``mne.find_events`` finds them by default.
+
+    A code begins where the row rises; a code that lasts counts once, and one that is there from the
+    first sample on is no onset.
+
+    Parameters
+    ----------
+    row : ndarray, shape (samples,)
+        Zero but for the codes.
+    source : str
+        For the message.
+
+    Returns
+    -------
+    samples, codes : ndarray of int64, shape (n_events,)
+
+    Raises
+    ------
+    DataError
+        If a code is not a whole positive number, or changes into another without a zero between
+        them or within one sample.
+    """
+    places = np.flatnonzero(row)
+    values = row[places]
+    whole = np.isfinite(values) & (values > 0) & (values == np.round(values))
+    if not whole.all():
+        bad = int(np.argmin(whole))
+        raise DataError(
+            f"whole positive codes in the stimulus row of {source}",
+            f"{values[bad]} at sample {places[bad]}",
+            "use the file as published: the stimulus row must not be filtered or resampled",
+        )
+    adjacent = np.diff(places, prepend=-1 if len(places) and places[0] == 0 else -2) == 1
+    rise = np.diff(values, prepend=0)
+    if len(places) and places[0] == 0:
+        rise[0] = 0
+    starts = ~adjacent | (rise > 0)
+    samples, codes = places[starts], values[starts].astype(np.int64)
+    falls = np.flatnonzero(adjacent & (rise < 0))
+    crowded = np.flatnonzero(np.diff(samples) < 2)
+    if len(falls) or len(crowded):
+        where = places[falls[0]] if len(falls) else samples[crowded[0] + 1]
+        raise DataError(
+            f"a zero between the codes in the stimulus row of {source}",
+            f"one code right after another at sample {where}",
+            "use the file as published: one sample per image",
+        )
+    return samples.astype(np.int64), codes
+
+
+def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets and numbers of the images; targets are left out.
+
+    Raises
+    ------
+    DataError
+        If a code is neither an image number of the split nor the target, or there is no image.
+    """
+    image = session.codes != TARGET
+    samples, numbers = session.samples[image], session.codes[image]
+    unknown = np.flatnonzero(numbers > n_images)
+    if len(unknown):
+        raise DataError(
+            f"event codes 1 to {n_images} (the image list) or {TARGET} (target) in {source}",
+            f"the unknown code {numbers[unknown[0]]} at sample {samples[unknown[0]]}",
+            "use the image_metadata.npy that belongs to this recording",
+        )
+    if not len(numbers):
+        found = f"{len(session.codes)} targets and no image"
+        raise DataError(f"images in the stimulus row of {source}", found, "use another file")
+    return samples, numbers
+
+
+def check_channels(data: np.ndarray, ch_names: tuple[str, ...], source: str) -> None:
+    """Raise on a channel that is not finite, constant, or not in volts.
+
+    Goes channel by channel over views, so that nothing of the size of the data is allocated.
+
+    Raises
+    ------
+    DataError
+        Names the channel and the source.
+    """
+    for name, row in zip(ch_names, data, strict=True):
+        low, high = float(row.min()), float(row.max())
+        if not np.isfinite(low + high):
+            problem = "NaN or infinite values"
+        elif low == high:
+            problem = f"a constant {low:g}"
+        elif np.sqrt(np.dot(row, row) / len(row)) > VOLTS:
+            problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?)"
+        else:
+            continue
+        raise DataError(
+            f"a signal in volts on every channel of {source}",
+            f"{problem} on channel {name}",
+            "repair or download the file again, or leave the subject out",
+        )
+
+
+def same_channels(session: RawSession, ch_names: tuple[str, ...], source: str) -> RawSession:
+    """The session with its channels in this order.
+
+    Raises
+    ------
+    DataError
+        If it has not the same channels.
+    """
+    if session.ch_names == ch_names:
+        return session
+    differ = sorted(set(session.ch_names) ^ set(ch_names))
+    if differ:
+        raise DataError(
+            f"the {len(ch_names)} channels of the first session in {source}",
+            f"{len(session.ch_names)} channels, different in {', '.join(differ[:5])}",
+            "use files of one recording set-up for a subject",
+        )
+    rows = [session.ch_names.index(name) for name in ch_names]
+    return RawSession(session.data[rows], ch_names, session.sfreq, session.samples, session.codes)
+
+
+def _check_names(data: np.ndarray, names: list[str], types: list[str], path: Path) -> None:
+    problem = ""
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if data.ndim != 2 or data.dtype.kind != "f" or not data.size:
+        problem = f"an array of shape {data.shape} and type {data.dtype}"
+    elif not len(names) == len(types) == len(data):
+        problem = f"{len(data)} rows, {len(names)} names and {len(types)} channel types"
+    elif twice:
+        problem = f"the name {twice[0]} twice"
+    if problem:
+        raise DataError(
+            f"one name and type for every row of (channels, samples) in {path}",
+            problem,
+            "wrong channel count: use the file as published",
+        )
+
+
+def _stimulus_row(names: list[str], types: list[str], path: Path) -> int:
+    named = [row for row, name in enumerate(names) if name.lower() == "stim"]
+    typed = [row for row, kind in enumerate(types) if kind == "stim"]
+    rows = named or typed
+    if len(rows) != 1:
+        found = f"{len(rows)} of them among {len(names)} channels"
+        raise DataError(f"one stimulus channel 'stim' in {path}", found, "use the published file")
+    return rows[0]
+
+
+def _rate(sfreq: Any, path: Path) -> float:
+    rate = float(sfreq) if np.isscalar(sfreq) and not isinstance(sfreq, str) else 0.0
+    if not (np.isfinite(rate) and rate > 0):
+        raise DataError(f"a sampling rate in {path}", f"{sfreq!r}", "use the file as published")
+    return rate
