@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,17 +26,21 @@ from .base import ImageDataset, Recording, eeg_info, images_by_number
 from .store import TrialStore
 from .store_files import FORMAT, TRIAL_COLUMNS, VOLTS, WHITENED, TrialBatch, check_range
 
+if TYPE_CHECKING:
+    import mne
+    from tqdm import tqdm
+
 
 def prepare(
     dataset: ImageDataset, subject: int, spec: TrialSpec, *, progress: bool = False
 ) -> TrialStore:
     """The trials of a subject, made once and opened ever after.
 
-    A dataset that has released, already preprocessed files gives them by ``batches(subject, spec)``
-    (an iterable of :class:`TrialBatch` with ``info`` and ``units``; None: it has only recordings).
-    Otherwise trials are cut from its recordings, session by session, and whitened with the noise of
-    the training part of the session. Kept in ``dataset.derived / "trials"``, under a name that changes
-    with the spec and with the dataset's ``source_key(subject, spec)``.
+    A dataset that has released, already preprocessed files gives them by ``batches(subject, spec)``: an
+    iterable of :class:`TrialBatch` with an ``info`` and a ``manifest``, or None where the recordings
+    are to be used. Then trials are cut from the recordings, session by session, and whitened with the
+    noise of the training part of the session. Kept in ``dataset.derived / "trials"``, under a name that
+    changes with the spec and with the dataset's ``source_key(subject, spec)``.
 
     Parameters
     ----------
@@ -59,33 +63,26 @@ def prepare(
         If an event code is unknown, a window reaches beyond a recording, a channel is constant or holds
         NaN, a session to be whitened has no training part, or the store cannot be written.
     """
-    path = trials_path(dataset, dataset.check_subject(subject), spec)
+    subject = dataset.check_subject(subject)
+    path = trials_path(dataset, subject, spec)
     with suppress(DataError):
         return TrialStore.open(path)
+    manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
+    released = getattr(dataset, "batches", lambda subject, spec: None)(subject, spec)
+    if released is not None:
+        manifest |= released.manifest
+        return TrialStore.write(path, released, released.info, manifest)
     with _bar(subject, progress) as bar:
-        batches = _batches(dataset, subject, spec, bar.update)
-        first = next(batches, None)
-        if first is None or first.info is None:
-            raise DataError(
-                f"recordings of subject {subject} of {dataset.name} in {dataset.root}",
-                "none" if first is None else "trials without channel names",
-                "see where they belong with: ssr-bd data where",
-            )
-        manifest = {
-            "dataset": dataset.name,
-            "subject": subject,
-            "spec": spec.model_dump(mode="json"),
-            "units": first.units,
-        }
-        info, batches = first.info, chain([first], batches)
-        del first
+        manifest["units"] = WHITENED if spec.whitening == "mvnn" else VOLTS
+        info, batches = _peek(
+            recorded_batches(dataset, subject, spec, bar.update), dataset, subject
+        )
         return TrialStore.write(path, batches, info, manifest)
 
 
 def trials_path(dataset: ImageDataset, subject: int, spec: TrialSpec) -> Path:
     """Where the prepared trials of a subject are kept."""
-    source_key = getattr(dataset, "source_key", lambda subject, spec: "")(subject, spec)
-    key = json.dumps([FORMAT, dataset.name, spec.digest, source_key])
+    key = json.dumps([FORMAT, dataset.name, spec.digest, dataset.source_key(subject, spec)])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return dataset.derived / "trials" / f"sub-{subject:02d}_{digest}"
 
@@ -132,17 +129,22 @@ def recorded_batches(
                     "add the training recording of that session, or --set trials.whitening=none",
                 )
             whiten(batch.trials, matrix, in_place=True)
-            batch = replace(batch, units=WHITENED)
         yield batch
         del batch
 
 
-def _batches(
-    dataset: ImageDataset, subject: int, spec: TrialSpec, tick: Callable[[int], object]
-) -> Iterator[TrialBatch]:
-    own = getattr(dataset, "batches", None)
-    released = own(subject, spec) if own else None
-    return iter(recorded_batches(dataset, subject, spec, tick) if released is None else released)
+def _peek(
+    batches: Iterator[TrialBatch], dataset: ImageDataset, subject: int
+) -> tuple[mne.Info, Iterator[TrialBatch]]:
+    """The info of the first batch, and all batches; holds none of them longer than it has to."""
+    first = next(batches, None)
+    if first is None:
+        raise DataError(
+            f"recordings of subject {subject} of {dataset.name} in {dataset.root}",
+            "none",
+            "see where they belong with: ssr-bd data where",
+        )
+    return first.info, chain([first], batches)
 
 
 def _cut(
@@ -162,7 +164,7 @@ def _cut(
         samples, table = samples[kept], table.iloc[kept].reset_index(drop=True)
     trials = windows(recording.data, samples, recording.sfreq, spec, tick=tick)
     info = eeg_info(recording.ch_names, spec.sfreq)
-    return TrialBatch(trials, table, info, VOLTS, source, recording.fingerprint)
+    return TrialBatch(trials, table, info, source, recording.fingerprint)
 
 
 def check_signal(data: np.ndarray, ch_names: list[str], source: str) -> None:
@@ -209,7 +211,7 @@ def _fit(batch: TrialBatch) -> np.ndarray:
     return whitening_matrix(covariance, batch.info["ch_names"], batch.source)
 
 
-def _bar(subject: int, progress: bool):
+def _bar(subject: int, progress: bool) -> tqdm:
     from tqdm.auto import tqdm
 
     return tqdm(desc=f"trials of subject {subject}", unit="trial", disable=not progress)

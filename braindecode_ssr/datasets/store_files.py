@@ -38,9 +38,7 @@ class TrialBatch:
     table : DataFrame
         One row per trial, columns ``TRIAL_COLUMNS``.
     info : mne.Info, optional
-        Channels and sampling rate, for batches that come from a dataset's own ``batches``.
-    units : str
-        ``"V"`` or ``"unitless (whitened)"``.
+        Channels and sampling rate, where batches of different origin could differ in them.
     source, fingerprint : str
         Which file or simulation they come from, and its SHA-256.
     """
@@ -48,7 +46,6 @@ class TrialBatch:
     trials: np.ndarray
     table: pd.DataFrame
     info: mne.Info | None = None
-    units: str = WHITENED
     source: str = ""
     fingerprint: str = ""
 

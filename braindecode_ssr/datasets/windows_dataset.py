@@ -10,7 +10,6 @@ import mne
 import numpy as np
 import pandas as pd
 from braindecode.datasets import BaseConcatDataset, WindowsDataset
-from braindecode.datasets.base import RecordDataset
 
 from ..errors import DataError
 from ..preprocessing.repetitions import running_count
@@ -23,8 +22,72 @@ CHUNK = 1024
 """Windows that are read at once."""
 
 
+class StoreEpochs(mne.BaseEpochs):
+    """MNE epochs that stay in a mapped array until they are asked for.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+        The array of a store.
+    rows : ndarray of int, shape (n_epochs,)
+        Which trials are the epochs.
+    info : mne.Info
+        Channels and sampling rate.
+    metadata : DataFrame
+        One row per epoch.
+    """
+
+    def __init__(
+        self, trials: np.ndarray, rows: np.ndarray, info: mne.Info, metadata: pd.DataFrame
+    ) -> None:
+        events = np.column_stack([np.arange(len(rows)), np.zeros_like(rows), np.ones_like(rows)])
+        super().__init__(
+            info,
+            None,
+            events,
+            event_id={"stim": 1},
+            tmin=0.0,
+            tmax=(trials.shape[2] - 1) / info["sfreq"],
+            baseline=None,
+            metadata=metadata,
+            proj=False,
+            verbose="error",
+        )
+        self._do_baseline = False
+        self._bad_dropped = True
+        self._raw = StoredTrials(trials, rows)  # where MNE keeps, and never copies, the source
+
+    def _get_epoch_from_raw(self, idx: int, verbose: object = None) -> np.ndarray:
+        return self._raw[self.events[idx, 0]].astype(np.float64)
+
+
+class StoredTrials:
+    """Some trials of a mapped array; pickled by the path of the file, not by its content.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+    rows : ndarray of int, shape (n,)
+    """
+
+    def __init__(self, trials: np.ndarray, rows: np.ndarray) -> None:
+        self.trials, self.rows = trials, rows
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(self.trials[self.rows[index]])
+
+    def __reduce__(self) -> tuple:
+        if isinstance(self.trials, np.memmap) and self.trials.filename:
+            return _reopened, (str(self.trials.filename), self.rows)
+        return StoredTrials, (self.trials, self.rows)
+
+
+def _reopened(filename: str, rows: np.ndarray) -> StoredTrials:
+    return StoredTrials(np.load(filename, mmap_mode="r"), rows)
+
+
 class StoreWindows(WindowsDataset):
-    """Windows that are trials of a store: no copy and no MNE object until one is asked for.
+    """Windows that are trials of a store: nothing is copied before it is asked for.
 
     Parameters
     ----------
@@ -51,50 +114,19 @@ class StoreWindows(WindowsDataset):
         description: dict[str, object],
         units: str,
     ) -> None:
-        RecordDataset.__init__(self, description, None)
-        self.trials, self.rows, self.metadata, self.info = trials, rows, metadata, info
-        self.units = units
-        self._windows = None
-        self._fast_disk = False
-        columns = ["i_window_in_trial", "i_start_in_trial", "i_stop_in_trial"]
-        self.crop_inds = metadata[columns].to_numpy()
-        self.y = metadata["target"].to_list()
-        self.targets_from, self.last_target_only = "metadata", True
+        super().__init__(StoreEpochs(trials, rows, info, metadata), description)
+        self.stored, self.units = StoredTrials(trials, rows), units
         self.window_kwargs: list = []
-        self.raw_preproc_kwargs: list = []
-        self.window_preproc_kwargs: list = []
-
-    @property
-    def windows(self) -> mne.EpochsArray:
-        """The windows as MNE epochs; made, and held in memory as float64, when first asked for."""
-        if self._windows is None:
-            self._windows = mne.EpochsArray(
-                self.trials[self.rows].astype(np.float64),
-                self.info,
-                metadata=self.metadata,
-                verbose="error",
-            )
-        return self._windows
-
-    @windows.setter
-    def windows(self, value: mne.BaseEpochs) -> None:
-        self._windows = value
-        self._ch_pos = None
 
     def __getitem__(self, index: int) -> tuple:
-        if self._windows is not None:
+        untouched = not self.windows.preload and len(self.windows.events) == len(self.stored.rows)
+        if not untouched or self.return_ch_pos:
+            self._fast_disk = False
             return super().__getitem__(index)
-        x = np.array(self.trials[self.rows[index]])
+        x = np.array(self.stored[index])
         if self.transform is not None:
             x = self.transform(x)
-        item = x, self.y[index], self.crop_inds[index].tolist()
-        return (*item, self.ch_pos) if self.return_ch_pos else item
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def _make_mne_info(self) -> mne.Info:
-        return self.info
+        return x, self.y[index], self.crop_inds[index].tolist()
 
 
 def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset:
@@ -175,8 +207,6 @@ def _table(concat: BaseConcatDataset) -> pd.DataFrame:
 
 
 def _info(dataset: WindowsDataset) -> mne.Info:
-    if isinstance(dataset, StoreWindows):
-        return dataset.info
     return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info
 
 
