@@ -88,7 +88,7 @@ class ValidationRetrieval(Callback):
     def ranks(self, net: Any) -> np.ndarray:
         """Rank of the original image of each held-out trial among all held-out images."""
         images = self.data.table.drop_duplicates("image_id")
-        first = self.data.image[torch.as_tensor(images.index.to_numpy())]
+        first = self.data.image[images.index.tolist()]
         gallery = embed_images(net.module_, self.data.original[first])
         queries = embed_trials(net.module_, self.data.x)
         table = query_table(queries, gallery, self.data.table, images["image_id"].tolist())

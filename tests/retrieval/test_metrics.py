@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from sklearn.metrics import label_ranking_average_precision_score, top_k_accuracy_score
+
+from braindecode_ssr.retrieval.metrics import chance, mean_reciprocal_rank, summarise, top_k
+from braindecode_ssr.retrieval.ranks import rank_of_target
+
+
+@pytest.fixture
+def scores():
+    return np.random.default_rng(0).normal(size=(200, 200))
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_top_k_equals_scikit_learn(scores, k):
+    ranks = rank_of_target(scores, np.arange(200))
+    assert top_k(ranks, k) == pytest.approx(top_k_accuracy_score(np.arange(200), scores, k=k))
+
+
+def test_mrr_equals_scikit_learn(scores):
+    ranks = rank_of_target(scores, np.arange(200))
+    expected = label_ranking_average_precision_score(np.eye(200), scores)
+    assert mean_reciprocal_rank(ranks) == pytest.approx(expected)
+
+
+def test_summary_of_known_ranks():
+    assert summarise(np.array([1, 2, 5, 12])) == {
+        "top1": 0.25,
+        "top5": 0.75,
+        "mean_rank": 5.0,
+        "median_rank": 3.5,
+        "mrr": pytest.approx((1 + 1 / 2 + 1 / 5 + 1 / 12) / 4),
+    }
+
+
+def test_chance_is_what_random_scores_give():
+    rng = np.random.default_rng(1)
+    ranks = [rank_of_target(rng.normal(size=(40, 40)), np.arange(40)) for _ in range(200)]
+    found, expected = summarise(np.concatenate(ranks)), chance(40)
+    assert found["top1"] == pytest.approx(expected["chance_top1"], abs=0.01)
+    assert found["top5"] == pytest.approx(expected["chance_top5"], abs=0.015)
+
+
+def test_chance_with_fewer_than_five_candidates():
+    assert chance(3)["chance_top5"] == 1.0

@@ -1,0 +1,28 @@
+import numpy as np
+import pandas as pd
+
+from braindecode_ssr.retrieval.queries import query_table
+
+
+def test_one_row_per_query_with_rank_score_and_the_nearest():
+    gallery = np.eye(6)
+    ids = [f"c{i}/c{i}_1" for i in range(6)]
+    images = pd.DataFrame(
+        {"subject": 3, "image_id": [ids[4], ids[0]], "concept": ["c4", "c0"]}, index=[9, 9]
+    )
+    queries = np.array([[0, 0, 0, 0, 1, 0.1], [0.5, 1, 0, 0, 0, 0]])
+    table = query_table(queries, gallery, images, ids)
+    assert table["rank"].tolist() == [1, 2]
+    assert table["top_1"].tolist() == [ids[4], ids[1]]
+    assert table["subject"].tolist() == [3, 3]
+    assert table.loc[1, "score"] == 0.5 / np.sqrt(1.25)
+    assert list(table.columns) == ["subject", "image_id", "concept", "rank", "score"] + [
+        f"top_{k}" for k in range(1, 6)
+    ]
+
+
+def test_a_gallery_of_three_has_three_nearest():
+    ids = ["a/a_1", "b/b_1", "c/c_1"]
+    images = pd.DataFrame({"subject": 1, "image_id": ids, "concept": list("abc")})
+    table = query_table(np.eye(3), np.eye(3), images, ids)
+    assert [name for name in table if name.startswith("top_")] == ["top_1", "top_2", "top_3"]

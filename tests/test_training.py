@@ -1,0 +1,181 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from braindecode_ssr.batches import TrainingSet
+from braindecode_ssr.config import TrainSpec
+from braindecode_ssr.embedding import embed_images, embed_trials
+from braindecode_ssr.errors import TrainingError, UsageError
+from braindecode_ssr.losses.contrast import Contrast
+from braindecode_ssr.losses.ssr import SSRLoss
+from braindecode_ssr.models.ssr import SSR
+from braindecode_ssr.retrieval.queries import query_table
+from braindecode_ssr.training import EEGRetriever, fit
+
+WIDTH = 16
+
+
+def make_data(n=96, chans=4, times=32, seed=0):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, 12)).astype("float32")
+    mixing = rng.normal(size=(12, chans * times)).astype("float32")
+    x = (features @ mixing).reshape(n, chans, times)
+    x += rng.normal(size=x.shape).astype("float32")
+    ids = [f"c{i // 4}/c{i // 4}_{i % 4}" for i in range(n)]
+    table = pd.DataFrame({"subject": 1, "image_id": ids, "concept": [i.split("/")[0] for i in ids]})
+    view = features + 0.1 * rng.normal(size=features.shape).astype("float32")
+    tensors = (x, np.arange(n), features, view)
+    return TrainingSet(*map(torch.from_numpy, tensors), table)
+
+
+def make_parts():
+    torch.manual_seed(0)
+    model = SSR(n_outputs=WIDTH, n_chans=4, n_times=32, sfreq=100, n_features=12, width=24)
+    return model, SSRLoss(WIDTH)
+
+
+def weights(net):
+    return torch.cat([p.detach().flatten() for p in net.module_.parameters()])
+
+
+def run(folder, epochs=4, data=None, **options):
+    train = {"batch_size": 32, "lr": 3e-3, **options.pop("train", {})}
+    return fit(
+        data or make_data(), *make_parts(), TrainSpec(epochs=epochs, **train), folder, **options
+    )
+
+
+def test_training_finds_the_images(tmp_path):
+    data = make_data()
+    net = run(tmp_path, epochs=30, data=data)
+    ids = data.table["image_id"].tolist()
+    embeddings = net.predict(data.x.numpy())
+    assert embeddings.shape == (96, WIDTH)
+    np.testing.assert_allclose(embeddings, embed_trials(net.module_, data.x), rtol=1e-5, atol=1e-5)
+    table = query_table(embeddings, embed_images(net.module_, data.original), data.table, ids)
+    assert (table["rank"] == 1).mean() > 0.9
+    losses = net.history[:, "train_loss"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_history_names_the_parts_of_the_loss(tmp_path):
+    row = run(tmp_path, epochs=1).history[-1]
+    parts = ["brain_view", "brain_original", "view_original", "reconstruct_view", "reconstruct_brain"]
+    assert all(np.isfinite(row[part]) for part in parts)
+
+
+def test_the_parameters_of_the_loss_are_trained(tmp_path):
+    before = [p.clone() for p in make_parts()[1].parameters()]
+    net = run(tmp_path, epochs=1)
+    after = list(net.criterion_.parameters())
+    assert before and all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
+    first, again = (weights(run(tmp_path / name)) for name in "ab")
+    other = weights(run(tmp_path / "c", train={"seed": 1}))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_in_two_parts_gives_the_same_weights(tmp_path):
+    whole = run(tmp_path / "whole", epochs=5)
+    run(tmp_path / "parts", epochs=2)
+    resumed = run(tmp_path / "parts", epochs=5, resume=True)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert len(resumed.history) == 5
+    assert whole.history[:, "brain_view"] == resumed.history[:, "brain_view"]
+
+
+def test_without_resume_old_checkpoints_are_forgotten(tmp_path):
+    run(tmp_path, epochs=2)
+    assert len(run(tmp_path, epochs=1).history) == 1
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+import test_training as t
+from pathlib import Path
+from skorch.callbacks import Callback
+from braindecode_ssr import training
+class Slow(Callback):
+    def on_batch_begin(self, net, **kwargs):
+        time.sleep(0.05)
+real = training.EEGRetriever
+def slow(*args, callbacks, **kwargs):
+    return real(*args, callbacks=[*callbacks, ("slow", Slow())], **kwargs)
+training.EEGRetriever = slow
+t.run(Path({folder!r}), epochs=30)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+    folder = tmp_path / "killed"
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
+    deadline = time.monotonic() + 120
+    while not any(folder.glob("epoch-000[2-9]")):
+        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = len(list(folder.glob("epoch-*")))
+    assert done >= 1
+    resumed = run(folder, epochs=30, resume=True)
+    assert torch.equal(weights(resumed), weights(run(tmp_path / "whole", epochs=30)))
+
+
+def test_validation_concepts_are_scored_and_the_best_epoch_is_kept(tmp_path):
+    options = {"validation_concepts": 6, "selection": "validation"}
+    net = run(tmp_path, epochs=6, train=options)
+    scores = net.history[:, "valid_top1"]
+    best = int(np.argmax(scores))
+    until_best = run(tmp_path / "short", epochs=best + 1, train={"validation_concepts": 6})
+    assert torch.equal(weights(net), weights(until_best))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    run(tmp_path, epochs=2)
+    data = make_data()
+    data.x[5] = float("nan")
+    with pytest.raises(TrainingError, match="finite loss.*epoch 3.*train.lr"):
+        run(tmp_path, epochs=4, data=data, resume=True)
+    assert [p.name for p in tmp_path.glob("epoch-*")] == ["epoch-0002"]
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="at most 96 trials"):
+        run(tmp_path, train={"batch_size": 128})
+
+
+def test_other_losses_have_the_same_face(tmp_path):
+    model, _ = make_parts()
+    net = fit(make_data(), model, Contrast(), TrainSpec(epochs=1, batch_size=32), tmp_path)
+    assert np.isfinite(net.history[-1, "train_loss"])
+
+
+def test_the_forward_pass_may_run_in_bfloat16(tmp_path):
+    net = run(tmp_path, epochs=1, precision="bfloat16")
+    assert net.predict(make_data().x.numpy()).dtype == np.float32
+    assert not torch.equal(weights(net), weights(run(tmp_path / "full", epochs=1)))
+
+
+def test_it_is_still_an_ordinary_braindecode_regressor():
+    from sklearn.base import clone
+
+    net = EEGRetriever("SSR", module__n_outputs=8, criterion=torch.nn.MSELoss, max_epochs=1, seed=3)
+    twin = clone(net)
+    assert twin.seed == 3 and twin.get_params()["module__n_outputs"] == 8
+    x = np.random.default_rng(0).normal(size=(8, 4, 32)).astype("float32")
+    assert twin.set_params(batch_size=4).initialize_module is not None
+    twin.set_params(module__n_chans=4, module__n_times=32, module__sfreq=100)
+    assert twin.initialize().predict(x).shape == (8, 8)
