@@ -24,7 +24,7 @@ def pick_device(asked: str = "auto") -> str:
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(1, device=asked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
             "a device that torch can use here", f"{asked!r} ({reason})", "give --device cpu or auto"

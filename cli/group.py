@@ -40,7 +40,9 @@ class LazyGroup(click.Group):
         module = f".{self.prefix}{cmd_name.replace('-', '_')}"
         return importlib.import_module(module, __package__).command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called, or name the nearest."""
         if args and not args[0].startswith("-") and args[0] not in self.table:
             raise unknown_name("command", args[0], list(self.table))
@@ -67,12 +69,12 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="ssr-bd")
 def root() -> None:
-    r"""Decode which image a person saw, from EEG or MEG.
+    """Decode which image a person saw, from EEG or MEG.
 
     \b
     ssr-bd train --dataset things-sim --subject 5
     ssr-bd train --dataset things-eeg --subject 5 --data-dir DIR
-    """
+    """  # noqa: D301
 
 
 def main(args: list[str] | None = None) -> None:

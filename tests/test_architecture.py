@@ -28,11 +28,19 @@ MAY_IMPORT = {
     "datasets": "errors registry config preprocessing simulation retrieval.leakage",
     "batches": "errors",
     "embedding": "errors batches",
+    "devices": "errors",
     "callbacks": "errors batches embedding retrieval",
     "training": "errors config batches embedding callbacks models losses",
-    "pipeline": "errors registry config runs preprocessing datasets images models losses methods "
-    "batches embedding training retrieval",
-    "benchmark": "errors registry config runs methods training retrieval pipeline",
+    "catalogue": "registry datasets images losses methods models",
+    "resolve": "errors registry config runs datasets images methods",
+    "training_data": "errors config preprocessing datasets images batches resolve "
+    "retrieval.leakage",
+    "zero_shot": "errors config datasets images embedding training_data retrieval",
+    "simulate": "errors config simulation datasets images methods resolve",
+    "doctor": "errors resolve",
+    "pipeline": "errors registry config runs devices resolve datasets images models losses "
+    "training_data training zero_shot",
+    "benchmark": "errors registry config runs methods resolve pipeline retrieval",
     "report": "errors registry config runs retrieval",
 }
 
