@@ -102,6 +102,19 @@ def build_view(view: str | View | Callable[..., Tensor]) -> View:
     return View(full, function, {**defaults, **chosen})
 
 
+def view_name(view: str) -> str:
+    """The full name of a view; a name that is no view's stays as it is."""
+    name = view.partition("?")[0]
+    if name not in VIEWS:
+        return view
+    return build_view(view).name if "?" in view else VIEWS.name_of(view)
+
+
+def view_parameters(view: str) -> dict[str, float]:
+    """The parameters of a view; none for a name that is no view's."""
+    return dict(build_view(view).parameters) if view.partition("?")[0] in VIEWS else {}
+
+
 def parse_parameters(view: str, text: str, defaults: Mapping[str, float]) -> dict[str, float]:
     """``"kernel=31&gain=2"`` as a dict, each value of the same kind as its default."""
     chosen: dict[str, float] = {}

@@ -1,0 +1,98 @@
+"""Frozen image encoders, one file each.
+
+An encoder is asked for by a name of the form ``kind`` or ``kind:argument``: ``"pyramid"``,
+``"open-clip:RN50/openai"``, ``"open-clip:RN50/openai@layer3"``. ``"RN50/openai"`` is short for the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UsageError
+from ...registry import Registry, unknown_name
+
+if TYPE_CHECKING:
+    from .base import ImageEncoder
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "pyramid": "braindecode_ssr.images.encoders.pyramid:Pyramid",
+        "open-clip": "braindecode_ssr.images.encoders.open_clip:OpenCLIP",
+    },
+)
+
+FACE = ("name", "dim", "size", "fingerprint", "encode")
+
+
+def build_encoder(encoder: str | Any, device: str = "cpu") -> ImageEncoder:
+    """An encoder by name, or the object itself if it has the face of one.
+
+    Parameters
+    ----------
+    encoder : str or object
+        A name, or an object with ``name``, ``dim``, ``size``, ``fingerprint`` and ``encode``.
+    device : str
+        Where a named encoder computes.
+
+    Raises
+    ------
+    UsageError
+        If there is no such encoder, or the object is not one.
+    MissingDataError
+        If its weights are out of reach.
+    """
+    if isinstance(encoder, str):
+        kind, _, argument = encoder_name(encoder).partition(":")
+        return ENCODERS[kind](argument, device=device)
+    lacking = [part for part in FACE if not hasattr(encoder, part)]
+    if lacking:
+        raise UsageError(
+            f"an image encoder with {', '.join(FACE)}",
+            f"{type(encoder).__name__} without {', '.join(lacking)}",
+            "give a name of `ssr-bd list encoders`, or such an object",
+        )
+    return encoder
+
+
+def encoder_name(name: str, there: Sequence[str] = ()) -> str:
+    """The full name of an encoder.
+
+    Parameters
+    ----------
+    name : str
+        A name as a user writes it: other case, hyphens and underscores, or short ``"RN50/openai"``.
+    there : sequence of str
+        Names under which features were imported; they are admitted as they are.
+
+    Raises
+    ------
+    UsageError
+        If it is neither an encoder nor among those.
+    """
+    full = full_name(name)
+    if full in there or full.partition(":")[0] in ENCODERS:
+        return full
+    known = [*ENCODERS.names(), *there]
+    error = unknown_name("encoder", name, known)
+    error.mend += (
+        "; or open-clip:MODEL/WEIGHTS; or import its features: "
+        f"ssr-bd features import --encoder {name} ..."
+    )
+    raise error
+
+
+def full_name(name: str) -> str:
+    """The full name of an encoder; a name that is no encoder's stays as it is."""
+    kind, colon, argument = name.partition(":")
+    if kind in ENCODERS:
+        return ENCODERS.name_of(kind) + colon + argument
+    if "/" in name and not colon:
+        return f"open-clip:{name}"
+    return name
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a name is that of an encoder, so that its features can be made here."""
+    return full_name(name).partition(":")[0] in ENCODERS

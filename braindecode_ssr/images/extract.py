@@ -1,0 +1,281 @@
+"""Features of a dataset's images: every image decoded once for all views, killed runs carried on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..datasets.base import ImageDataset
+from ..errors import DataError, MissingDataError, SSRError, UsageError
+from .encoders import build_encoder, full_name
+from .geometry import check_features
+from .store import FeatureStore
+from .tables import folder_name, write_bytes, writing
+from .views import View, build_view, image_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .encoders.base import ImageEncoder
+
+UNFINISHED = ".unfinished"
+DECODERS = 2
+
+
+def extract(
+    dataset: ImageDataset,
+    encoder: str | ImageEncoder,
+    views: Sequence[str | View],
+    store: FeatureStore,
+    *,
+    batch_size: int = 64,
+    device: str = "cpu",
+    progress: bool = False,
+) -> None:
+    """Put the features of all images of a dataset into a store, those that are not there yet.
+
+    Batches are written down as they are done. A run that was killed goes on from there, and ends with the
+    same features as one that was not. What the store holds already is not made again; if nothing is
+    missing, the encoder is not even built.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+        Whose images.
+    encoder : str or ImageEncoder
+        A name, see :func:`~braindecode_ssr.images.encoders.build_encoder`, or the object itself.
+    views : sequence of str or View
+        Which views.
+    store : FeatureStore
+        Where the features go.
+    batch_size : int
+        Images encoded at once; the features do not depend on it, but for rounding.
+    device : str
+        Where a named encoder computes.
+    progress : bool
+        Show a bar on stderr.
+
+    Raises
+    ------
+    UsageError
+        If an encoder, a view or a parameter is not known.
+    MissingDataError
+        If an image, or the encoder's weights, are not here.
+    DataError
+        If an image cannot be decoded, a feature is not finite, the store holds features of another
+        encoder under that name, or it cannot be written.
+    """
+    if batch_size < 1:
+        raise UsageError("a batch size of 1 or more", str(batch_size), "give another --batch-size")
+    asked = {view.name: view for view in map(build_view, views)}
+    name = full_name(encoder) if isinstance(encoder, str) else encoder.name
+    if not _todo(dataset, name, asked, store, batch_size):
+        return
+    built = build_encoder(encoder, device)
+    store.check_kin(built.name, built.dim, built.fingerprint)
+    with store.locked(built.name, "extract"):
+        blocks = _todo(dataset, built.name, asked, store, batch_size)
+        done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built.fingerprint)
+        _encode_missing(dataset, built, blocks, done, progress)
+        for view in asked.values():
+            _finish(built, view, [block for block in blocks if block.view == view], done, store)
+        done.remove()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images that are encoded at once, in one view."""
+
+    number: int
+    view: View
+    image_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The blocks that are done, until all are: a folder of arrays named by what is in them.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    fingerprint : str
+        Of the encoder.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def file(self, block: Block) -> Path:
+        """Where the features of a block are kept."""
+        text = "\n".join([self.fingerprint, block.view.name, *block.image_ids])
+        return self.path / folder_name(block.view.name) / f"{sha256(text.encode()).hexdigest()}.npy"
+
+    def has(self, block: Block) -> bool:
+        """Whether a block is done."""
+        return self.file(block).is_file()
+
+    def write(self, block: Block, features: np.ndarray) -> None:
+        """Keep the features of a block, as a whole or not at all."""
+        path = self.file(block)
+        content = BytesIO()
+        np.save(content, features.astype(np.float32))
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content.getvalue())
+
+    def read(self, block: Block) -> np.ndarray:
+        """The features of a block, float32 ``(n, d)``."""
+        return np.load(self.file(block), allow_pickle=False)
+
+    def remove(self) -> None:
+        """All of it is in the store now."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _todo(
+    dataset: ImageDataset, encoder: str, views: dict[str, View], store: FeatureStore, size: int
+) -> list[Block]:
+    """Blocks of images without features; image by image the same, whatever is there already."""
+    image_ids = sorted(dataset.images["image_id"])
+    blocks = []
+    for view in views.values():
+        there = set(store.image_ids(encoder, view.name))
+        for number, start in enumerate(range(0, len(image_ids), size)):
+            missing = [one for one in image_ids[start : start + size] if one not in there]
+            if missing:
+                blocks.append(Block(number, view, tuple(missing)))
+    return sorted(blocks, key=lambda block: block.number)
+
+
+def _encode_missing(
+    dataset: ImageDataset,
+    encoder: ImageEncoder,
+    blocks: list[Block],
+    done: Unfinished,
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    left = [block for block in blocks if not done.has(block)]
+    total, before = (sum(len(block.image_ids) for block in some) for some in (blocks, left))
+    bar = tqdm(
+        total=total,
+        initial=total - before,
+        desc=f"{encoder.name} features",
+        unit="view",
+        disable=not progress,
+    )
+    with bar:
+        for same, pixels in _decoded(dataset, encoder, left):
+            for block in same:
+                features = _encode(encoder, block, pixels)
+                done.write(block, features)
+                bar.update(len(features))
+
+
+def _encode(encoder: ImageEncoder, block: Block, pixels: dict[str, Tensor]) -> np.ndarray:
+    import torch
+
+    images = torch.stack([pixels[one] for one in block.image_ids])
+    images = images.to(getattr(encoder, "device", "cpu"))
+    seen = block.view(images, seed=[image_seed(one) for one in block.image_ids])
+    features = np.asarray(encoder.encode(seen).float().cpu())
+    check_features(features, block.image_ids, f"{encoder.name}, view {block.view.name}")
+    return features
+
+
+def _decoded(
+    dataset: ImageDataset, encoder: ImageEncoder, blocks: list[Block]
+) -> Iterator[tuple[list[Block], dict[str, Tensor]]]:
+    """Blocks of the same images and the pixels of these, the next ones decoded meanwhile."""
+    groups: dict[int, list[Block]] = {}
+    for block in blocks:
+        groups.setdefault(block.number, []).append(block)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        ahead: list[tuple[list[Block], dict[str, Any]]] = []
+        for same in groups.values():
+            wanted = dict.fromkeys(one for block in same for one in block.image_ids)
+            futures = {one: pool.submit(read_pixels, dataset, encoder, one) for one in wanted}
+            ahead.append((same, futures))
+            if len(ahead) > 1:
+                yield _arrived(*ahead.pop(0))
+        for same, futures in ahead:
+            yield _arrived(same, futures)
+
+
+def _arrived(same: list[Block], futures: dict[str, Any]) -> tuple[list[Block], dict[str, Tensor]]:
+    return same, {one: future.result() for one, future in futures.items()}
+
+
+def read_pixels(dataset: ImageDataset, encoder: ImageEncoder, image_id: str) -> Tensor:
+    """An image at the size of an encoder.
+
+    Returns
+    -------
+    Tensor of uint8, shape (3, size, size)
+
+    Raises
+    ------
+    MissingDataError
+        If it is not here.
+    DataError
+        If it cannot be decoded.
+    """
+    import torch
+
+    from .encoders.base import shortest_side
+
+    try:
+        image = dataset.image(image_id).convert("RGB")
+    except SSRError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"the image {image_id!r} of {dataset.name}",
+            f"a file that cannot be decoded ({error})",
+            "get the file again",
+        ) from error
+    resize = getattr(encoder, "resize", None)
+    image = resize(image) if resize else shortest_side(image, encoder.size)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _finish(
+    encoder: ImageEncoder,
+    view: View,
+    blocks: Iterable[Block],
+    done: Unfinished,
+    store: FeatureStore,
+) -> None:
+    """Move the blocks of a view into the store."""
+    blocks = list(blocks)
+    if not blocks:
+        return
+    try:
+        features = np.concatenate([done.read(block) for block in blocks])
+    except (OSError, ValueError) as error:
+        done.remove()
+        raise MissingDataError(
+            f"the finished parts of {encoder.name} features in {done.path}",
+            f"{type(error).__name__}: {error}",
+            "they are removed; give the same command again",
+        ) from error
+    details = getattr(encoder, "description", dict)()
+    store.write(
+        encoder.name,
+        view.name,
+        [one for block in blocks for one in block.image_ids],
+        features,
+        encoder.fingerprint,
+        "extracted from the images",
+        details,
+    )

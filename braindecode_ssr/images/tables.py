@@ -1,0 +1,215 @@
+"""One table of image features on disk: a safetensors file and the manifest that names it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from ..errors import DataError, SSRError, UsageError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+FIELDS = ("encoder", "view", "fingerprint", "dim", "count", "image_ids", "file", "sha256", "parts")
+MADE_WITH = ("braindecode_ssr", "torch", "torchvision", "open_clip_torch", "pillow", "numpy")
+
+IMPORTED = "imported:"
+"""How fingerprints of arrays from elsewhere begin; of these we only know that a user put them together."""
+
+
+def folder_name(name: str) -> str:
+    """A folder name from which :func:`urllib.parse.unquote` gives the name back.
+
+    Raises
+    ------
+    UsageError
+        If the name is empty, or is not one a folder can have.
+    """
+    quoted = quote(name, safe="")
+    if not quoted.strip(".") or len(quoted) > 200:
+        raise UsageError("a name of 1 to 200 letters", repr(name), "choose another name")
+    return quoted
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder; none if it is not there."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def has_table(folder: Path) -> bool:
+    """Whether a table is in a folder."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What is written about the table in a folder.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or is of another format.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        lacking = [field for field in FIELDS if field not in manifest]
+        found = f"no {', '.join(lacking)}" if lacking else f"format {manifest['format']}"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if lacking or manifest["format"] != FORMAT or manifest["count"] != len(manifest["image_ids"]):
+        raise _damaged(path, found)
+    return manifest
+
+
+def read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+    """The features that a manifest names, float32 ``(count, dim)``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, cut short or altered.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = folder / manifest["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"{type(error).__name__}: {error.strerror}") from error
+    if sha256(content).hexdigest() != manifest["sha256"]:
+        raise _damaged(path, f"another content ({len(content)} bytes)")
+    try:
+        features = load(content)["features"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if features.shape != (manifest["count"], manifest["dim"]) or features.dtype != np.float32:
+        raise _damaged(path, f"{features.dtype} of shape {features.shape}")
+    return features
+
+
+def write_table(folder: Path, features: np.ndarray, manifest: dict[str, Any]) -> None:
+    """Put a table into a folder in place of the one that is there.
+
+    The features come first, under a name of their own; swapping the manifest in makes them the table.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made if it is not there.
+    features : ndarray of float32, shape (n, d)
+        The features.
+    manifest : dict
+        Gets ``format``, ``file``, ``sha256``, ``count``, ``dim`` and ``versions``.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written; nothing new is left in it then.
+    """
+    from safetensors.numpy import save
+
+    content = save({"features": np.ascontiguousarray(features, np.float32)})
+    digest = sha256(content).hexdigest()
+    n, d = features.shape
+    name = f"features-{digest[:16]}.safetensors"
+    extra = {"format": FORMAT, "file": name, "sha256": digest, "count": n, "dim": d}
+    text = json.dumps({**manifest, **extra, "versions": versions()}, indent=1)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        before = (folder / name).exists()
+        write_bytes(folder / name, content)
+        try:
+            write_bytes(folder / MANIFEST, text.encode())
+        except OSError:
+            if not before:
+                (folder / name).unlink()
+            raise
+        for other in folder.glob("features-*.safetensors"):
+            if other.name != name:
+                other.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say in one line why a folder cannot be written.
+
+    Raises
+    ------
+    DataError
+        Instead of an OSError.
+    """
+    try:
+        yield
+    except SSRError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"room and leave to write image features to {folder}",
+            error.strerror or str(error),
+            "free some space, mend its permissions, or choose another folder with --data-dir",
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that features depend on, as far as they are installed."""
+    found = {}
+    for package in MADE_WITH:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def akin(one: str, other: str) -> bool:
+    """Whether features of two fingerprints may stand side by side: equal, or both imported."""
+    return one == other or (one.startswith(IMPORTED) and other.startswith(IMPORTED))
+
+
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """The fingerprint of a table put together of parts: theirs if all agree, else a digest of all."""
+    distinct = sorted(set(fingerprints))
+    if len(distinct) == 1:
+        return distinct[0]
+    return IMPORTED + sha256("\n".join(distinct).encode()).hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    return DataError(
+        f"the image features that were written to {path}",
+        found,
+        f"remove the folder {path.parent} and make them again: ssr-bd features extract or import",
+    )
