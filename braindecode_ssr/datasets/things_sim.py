@@ -1,0 +1,243 @@
+"""THINGS-sim: a simulated THINGS-style experiment, the dataset that is always there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..config import TrialSpec
+from ..errors import UsageError
+from ..preprocessing.channels import THINGS_EEG_63_RAW
+from ..registry import unknown_name
+from ..simulation.names import image_table
+from ..simulation.presets import N_SESSIONS, Preset, preset_named
+from .base import ImageDataset, Recording, check_images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..simulation.brain import Brain
+    from ..simulation.design import Events
+    from ..simulation.eye import Eye
+
+VERSION = 1  # of the simulator; changes when the same preset and seed give other data
+REFERENCES = 400  # training images that fix the eye
+
+
+class ThingsSim(ImageDataset):
+    """A simulated experiment, equal whenever preset and seed are equal.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder for prepared trials and features; the recordings themselves are made when asked for.
+    preset : str or Preset
+        ``"tiny"``, ``"small"``, ``"full"``, or constants of your own.
+    seed : int
+        Seed of everything.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset or the seed is negative.
+
+    Examples
+    --------
+    >>> from braindecode_ssr.datasets.things_sim import ThingsSim
+    >>> dataset = ThingsSim("/tmp/sim", preset="tiny")
+    >>> dataset.images["split"].value_counts().to_dict()
+    {'train': 96, 'test': 16}
+    """
+
+    name = "things-sim"
+    default_encoder = "pyramid"
+    options = ("preset", "seed")
+    ch_names = THINGS_EEG_63_RAW
+    sessions = tuple(range(1, N_SESSIONS + 1))
+
+    def __init__(self, root: str | Path, preset: str | Preset = "small", seed: int = 0) -> None:
+        super().__init__(root)
+        self.preset = preset_named(preset)
+        if seed < 0:
+            raise UsageError("a seed of 0 or more", str(seed), "give another seed")
+        self.seed = seed
+        self._files: dict[str, bytes] = {}
+        self._features: dict[str, np.ndarray] = {}
+        self._brains: dict[int, Brain] = {}
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """1 to the number of subjects of the preset."""
+        return tuple(range(1, self.preset.subjects + 1))
+
+    @property
+    def derived(self) -> Path:
+        """Where prepared trials and image features are kept: a place for each preset and seed."""
+        return self.root / "ssr" / f"{self.preset.name}-{self.preset.digest[:8]}-seed-{self.seed}"
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image, see :class:`~braindecode_ssr.datasets.base.ImageDataset`."""
+        return check_images(image_table(self.preset, self.seed), self.source_key())
+
+    def source_key(self, subject: int | None = None, spec: TrialSpec | None = None) -> str:
+        """What the data depend on; the same for all subjects."""
+        return f"things-sim v{VERSION} constants {self.preset.digest} seed {self.seed}"
+
+    def jpeg(self, image_id: str) -> bytes:
+        """The JPEG file of an image.
+
+        Raises
+        ------
+        UsageError
+            If there is no such image.
+        """
+        if image_id not in self._files:
+            from ..simulation.images import jpeg
+
+            if image_id not in self._image_ids:
+                raise unknown_name("simulated image", image_id, list(self.images["image_id"][:3]))
+            self._files[image_id] = jpeg(*image_id.split("/"), self.preset.image_size, self.seed)
+        return self._files[image_id]
+
+    def image(self, image_id: str) -> Image:
+        """The image, as RGB, exactly as its file has it."""
+        from ..simulation.images import decode
+
+        return decode(self.jpeg(image_id))
+
+    def recordings(self, subject: int) -> Iterator[Recording]:
+        """The continuous recordings of a subject, made one at a time."""
+        self.check_subject(subject)
+        for session in self.sessions:
+            for split in ("train", "test"):
+                yield self.recording(subject, session, split)
+
+    def recording(self, subject: int, session: int, split: str) -> Recording:
+        """One recording, without targets."""
+        data, events = self.session(subject, session, split)
+        key = f"{self.source_key()} subject {subject} session {session} {split}"
+        images = ~events.is_target
+        return Recording(
+            data=data[:-1],
+            ch_names=self.ch_names,
+            sfreq=self.preset.sfreq,
+            samples=events.samples[images],
+            numbers=events.numbers[images],
+            subject=subject,
+            session=session,
+            split=split,
+            source=key,
+            fingerprint=hashlib.sha256(key.encode()).hexdigest(),
+        )
+
+    def session(self, subject: int, session: int, split: str) -> tuple[np.ndarray, Events]:
+        """Volts of 63 channels and the stimulus channel ``(64, samples)``, and the events."""
+        from ..simulation.session import simulate
+
+        self.check_subject(subject)
+        features, brain = self.features(split), self.brain(subject)
+        return simulate(self.preset, self.seed, subject, session, split, features, brain)
+
+    def features(self, split: str) -> np.ndarray:
+        """What the eye gets of the images of a split, in image-number order; ``(n_images, dims)``."""
+        if split not in self._features:
+            ids = self.images["image_id"][self.images["split"] == split]
+            self._features[split] = self.eye.see(self.image(image_id) for image_id in ids)
+        return self._features[split]
+
+    @cached_property
+    def eye(self) -> Eye:
+        """The eye of all subjects."""
+        from ..simulation.eye import fit_eye
+
+        train = self.images["image_id"][self.images["split"] == "train"].to_numpy()
+        chosen = train[np.linspace(0, len(train) - 1, min(REFERENCES, len(train))).astype(int)]
+        pictures = (self.image(image_id) for image_id in chosen)
+        return fit_eye(pictures, self.preset.response, self.seed)
+
+    def brain(self, subject: int) -> Brain:
+        """The brain of a subject: the true responses."""
+        from ..simulation.brain import subject_brain
+
+        if subject not in self._brains:
+            dims = self.eye.early[1].shape[1], self.eye.late[1].shape[1]
+            response, sfreq = self.preset.response, self.preset.sfreq
+            self._brains = {subject: subject_brain(response, dims, subject, self.seed, sfreq)}
+        return self._brains[subject]
+
+    def ceiling(
+        self, subject: int, repetitions: int | None = None, trials: TrialSpec | None = None
+    ) -> dict[str, float]:
+        """Retrieval of the test images by an ideal observer of the same trials.
+
+        Parameters
+        ----------
+        subject : int
+            Whose trials.
+        repetitions : int, optional
+            Trials of each image that are used, the same as those of an evaluation with that many.
+        trials : TrialSpec, optional
+            How trials are cut.
+
+        Returns
+        -------
+        dict
+            ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
+        """
+        from ..simulation.observer import ceiling
+
+        spec = trials or TrialSpec()
+        sessions = self._test_trials(self.check_subject(subject), repetitions, spec)
+        return ceiling(sessions, self._templates(subject, spec))
+
+    @cached_property
+    def _image_ids(self) -> frozenset[str]:
+        return frozenset(self.images["image_id"])
+
+    def _test_trials(
+        self, subject: int, repetitions: int | None, spec: TrialSpec
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
+        from ..preprocessing.windows import windows
+
+        numbers = [self._test_numbers(subject, session) for session in self.sessions]
+        kept = [np.arange(len(part)) for part in numbers]
+        if spec.repetitions == "published":
+            kept = [published_subset(part, PUBLISHED_REPETITIONS["test"]) for part in numbers]
+        if repetitions is not None:
+            joined = np.concatenate([part[k] for part, k in zip(numbers, kept, strict=True)])
+            chosen = np.isin(np.arange(len(joined)), choose(joined, repetitions))
+            starts = np.cumsum([len(part) for part in kept])[:-1]
+            kept = [k[c] for k, c in zip(kept, np.split(chosen, starts), strict=True)]
+        for session, k in zip(self.sessions, kept, strict=True):
+            recording = self.recording(subject, session, "test")
+            samples, shown = recording.samples[k], recording.numbers[k]
+            yield windows(recording.data, samples, recording.sfreq, spec), shown - 1
+
+    def _test_numbers(self, subject: int, session: int) -> np.ndarray:
+        from ..simulation.design import session_events
+
+        events = session_events(self.preset, "test", subject, session, self.seed)
+        return events.numbers[~events.is_target]
+
+    def _templates(self, subject: int, spec: TrialSpec) -> np.ndarray:
+        """True responses to the test images, cut as trials; ``(images, chans, times)``."""
+        from ..preprocessing.windows import windows
+
+        brain, sfreq = self.brain(subject), self.preset.sfreq
+        responses = brain.respond(self.features("test"))
+        before, after = (int(np.ceil(abs(t) * sfreq)) + 2 for t in (spec.tmin, spec.tmax))
+        length = max(after, responses.shape[2])
+        quiet = np.zeros((len(self.ch_names), before + length))
+        cut = []
+        for response in responses:
+            quiet[:, before : before + responses.shape[2]] = response
+            cut.append(windows(quiet, np.array([before]), sfreq, spec)[0])
+        return np.stack(cut)

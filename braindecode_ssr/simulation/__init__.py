@@ -1,0 +1,1 @@
+"""A seeded simulator of a THINGS-style experiment: images, design, eye, brain, noise, ceiling, files."""

@@ -1,0 +1,274 @@
+"""Procedural images: a concept is a family of shapes, textures, colours and layouts."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter, zoom
+
+from .seeds import generator
+
+TEXTURES = ("plain", "stripes", "checks", "dots", "rings", "patches")
+GROUNDS = ("gradient", "clouds", "horizon", "stripes")
+JPEG_QUALITY = 92
+N_ANGLES = 360
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """What the images of a concept have in common; lengths in half image edges, angles in radians.
+
+    Parameters
+    ----------
+    palette : ndarray, shape (4, 3)
+        Two colours of the ground, two of the objects; hue, saturation, value in 0..1.
+    ground : str
+        Kind of background, one of ``GROUNDS``.
+    texture : str
+        Texture of the objects, one of ``TEXTURES``.
+    frequency, angle : float
+        Of that texture, in cycles per object and against the axis of the object.
+    outline : ndarray, shape (6, 2)
+        Cosine and sine coefficients of the logarithm of the outline's radius.
+    hole : float
+        Radius of the hole relative to the outline; 0 for none.
+    squash : float
+        Height over width of an object.
+    layout : ndarray, shape (objects, 4)
+        Centre x and y, size and turn of each object.
+    upright : float
+        How much an exemplar may turn.
+    grain : float
+        Strength of fine grain.
+    """
+
+    palette: np.ndarray
+    ground: str
+    texture: str
+    frequency: float
+    angle: float
+    outline: np.ndarray
+    hole: float
+    squash: float
+    layout: np.ndarray
+    upright: float
+    grain: float
+
+
+def draw_concept(rng: np.random.Generator) -> Concept:
+    """A new concept."""
+    outline = rng.normal(size=(6, 2)) / np.arange(2, 8)[:, None] ** rng.uniform(0.5, 1.6)
+    palette = np.column_stack(
+        [rng.uniform(0, 1, 4), rng.uniform(0.1, 0.95, 4), rng.uniform(0.15, 1.0, 4)]
+    )
+    palette[3, 0] = palette[2, 0] + rng.normal(0, 0.15)
+    palette[1, 0] = palette[0, 0] + rng.normal(0, 0.1)
+    return Concept(
+        palette=palette,
+        ground=str(rng.choice(GROUNDS)),
+        texture=str(rng.choice(TEXTURES)),
+        frequency=float(np.exp(rng.uniform(np.log(1.0), np.log(6.0)))),
+        angle=float(rng.uniform(0, np.pi)),
+        outline=0.45 * rng.uniform(0.2, 1.0) * outline,
+        hole=float(rng.uniform(0.3, 0.6)) if rng.random() < 0.2 else 0.0,
+        squash=float(np.exp(rng.normal(0, 0.35))),
+        layout=_draw_layout(rng),
+        upright=float(rng.choice([0.15, 0.35, 0.7])),
+        grain=float(rng.uniform(0.02, 0.16)),
+    )
+
+
+def _draw_layout(rng: np.random.Generator) -> np.ndarray:
+    n = int(rng.choice([1, 1, 1, 2, 3, 5, 7]))
+    if n == 1:
+        centres = rng.normal(0, 0.15, (1, 2))
+    elif rng.random() < 0.5:
+        turn = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2 * np.pi / n
+        centres = 0.5 * np.column_stack([np.cos(turn), np.sin(turn)])
+    else:
+        across = np.linspace(-0.6, 0.6, n)
+        turn = rng.uniform(0, np.pi)
+        centres = np.column_stack([across * np.cos(turn), across * np.sin(turn)])
+        centres += rng.normal(0, 0.08, centres.shape)
+    size = rng.uniform(0.4, 0.75) / n**0.45 * np.exp(rng.normal(0, 0.1, n))
+    return np.column_stack([centres, size, np.full(n, rng.uniform(0, 2 * np.pi))])
+
+
+def vary(concept: Concept, rng: np.random.Generator) -> Concept:
+    """An exemplar's own version of a concept: turned, moved, scaled, recoloured, reshaped a little."""
+    layout = concept.layout.copy()
+    turn = rng.normal(0, concept.upright)
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    layout[:, :2] = layout[:, :2] @ spin.T + rng.normal(0, 0.12, 2)
+    layout[:, :2] += rng.normal(0, 0.05, (len(layout), 2))
+    layout[:, 2] *= np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.08, len(layout)))
+    layout[:, 3] += turn + rng.normal(0, 0.15, len(layout))
+    palette = concept.palette + rng.normal(0, (0.025, 0.08, 0.08), (4, 3))
+    palette[:2] += rng.normal(0, (0.06, 0.08, 0.1), (2, 3))
+    return Concept(
+        palette=palette,
+        ground=concept.ground if rng.random() < 0.7 else str(rng.choice(GROUNDS)),
+        texture=concept.texture,
+        frequency=concept.frequency * float(np.exp(rng.normal(0, 0.15))),
+        angle=concept.angle + float(rng.normal(0, 0.15)),
+        outline=concept.outline + rng.normal(0, 0.03, (6, 2)),
+        hole=concept.hole,
+        squash=concept.squash * float(np.exp(rng.normal(0, 0.15))),
+        layout=layout,
+        upright=concept.upright,
+        grain=concept.grain * float(np.exp(rng.normal(0, 0.3))),
+    )
+
+
+def render(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Paint an image.
+
+    Parameters
+    ----------
+    concept : Concept
+        What to paint; :func:`vary` it first.
+    size : int
+        Edge in pixels.
+    rng : Generator
+        For the ground, the light and the grain.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+    """
+    colours = _rgb(concept.palette)
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    canvas = _blend(colours[0], colours[1], _ground(concept, x, y, rng))
+    for thing in concept.layout.tolist():
+        _paint(canvas, concept, colours[2:], thing, x, y, rng)
+    light = rng.normal(0, 0.15, 2).tolist()
+    canvas *= (1 + light[0] * x + light[1] * y)[..., None]
+    canvas += _grain(concept, size, rng)[..., None]
+    return np.clip(np.rint(255 * canvas), 0, 255).astype(np.uint8)
+
+
+def _paint(
+    canvas: np.ndarray,
+    concept: Concept,
+    colours: np.ndarray,
+    thing: list[float],
+    x: np.ndarray,
+    y: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Lay one object over the canvas, within the rectangle it can reach."""
+    centre_x, centre_y, extent, turn = thing
+    reach = math.exp(0.7) * extent * max(1.0, concept.squash)
+    size = len(canvas)
+    box = tuple(
+        slice(
+            max(0, math.floor((centre - reach + 1) / 2 * (size - 1)) - 1),
+            max(0, math.ceil((centre + reach + 1) / 2 * (size - 1)) + 2),
+        )
+        for centre in (centre_y, centre_x)
+    )
+    x, y, canvas = x[box] - centre_x, y[box] - centre_y, canvas[box]
+    cosine, sine = math.cos(turn) / extent, math.sin(turn) / extent
+    u, v = x * cosine + y * sine, y * cosine - x * sine
+    mask = _mask(concept, u, v / concept.squash, extent * size / 2)
+    surface = _blend(colours[0], colours[1], _texture(concept, u, v, rng))
+    canvas += mask[..., None] * (surface - canvas)
+
+
+def _ground(concept: Concept, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    turn = float(rng.normal(0, 0.6))
+    along = math.cos(turn) * y + math.sin(turn) * x
+    if concept.ground == "gradient":
+        return 0.5 + 0.5 * along
+    if concept.ground == "horizon":
+        return 1 / (1 + np.exp(-18 * (along - float(rng.normal(0, 0.25)))))
+    if concept.ground == "stripes":
+        cycles, phase = rng.uniform((1, 0), (3, 2 * np.pi)).tolist()
+        return 0.5 + 0.5 * np.sin(2 * np.pi * cycles * along + phase)
+    clouds = zoom(rng.normal(0.5, 0.35, (6, 6)), len(x) / 6, order=3)
+    return np.clip(clouds[: len(x), : len(x)], 0, 1).astype(np.float32)
+
+
+def _mask(concept: Concept, u: np.ndarray, v: np.ndarray, pixels: float) -> np.ndarray:
+    """Soft inside of the outline, one pixel wide at its edge; ``pixels`` is the radius in pixels."""
+    angle, radius = np.arctan2(v, u), np.hypot(u, v)
+    edge = _edge(concept.outline)[(angle * (N_ANGLES / (2 * np.pi))).astype(np.intp)]
+    inside = np.minimum(edge - radius, radius - concept.hole * edge if concept.hole else np.inf)
+    return np.clip(0.5 + inside * pixels, 0, 1)
+
+
+def _edge(outline: np.ndarray) -> np.ndarray:
+    """Radius of the outline at ``N_ANGLES`` angles from 0; negative indices are negative angles."""
+    waves = np.arange(2, 8)[:, None] * np.linspace(0, 2 * np.pi, N_ANGLES, endpoint=False)
+    logarithm = outline[:, 0] @ np.cos(waves) + outline[:, 1] @ np.sin(waves)
+    return np.exp(np.clip(logarithm, -0.9, 0.7)).astype(np.float32)
+
+
+def _texture(
+    concept: Concept, u: np.ndarray, v: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    cosine, sine = math.cos(concept.angle), math.sin(concept.angle)
+    phase = rng.uniform(0, 2 * np.pi, 2).tolist()
+    along = np.pi * concept.frequency * (u * cosine + v * sine) + phase[0]
+    across = np.pi * concept.frequency * (v * cosine - u * sine) + phase[1]
+    if concept.texture == "plain":
+        return 0.5 + 0.3 * (u * cosine + v * sine)
+    if concept.texture == "stripes":
+        wave = np.sin(along)
+    elif concept.texture == "checks":
+        wave = np.sin(along) * np.sin(across) * 2
+    elif concept.texture == "dots":
+        wave = np.cos(along) + np.cos(across) - 0.6
+    elif concept.texture == "rings":
+        wave = np.sin(np.pi * concept.frequency * np.hypot(u, v) + phase[0])
+    else:
+        wave = np.sin(along + 1.5 * np.sin(0.7 * across)) + np.sin(0.6 * across + np.sin(along))
+    return 0.5 + 0.5 * np.tanh(3 * wave)
+
+
+def _grain(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
+    noise = rng.standard_normal((size, size), dtype=np.float32)
+    return concept.grain * (noise - gaussian_filter(noise, size / 50))
+
+
+def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """From one colour to the other, pixel by pixel."""
+    share = np.clip(share, 0, 1).astype(np.float32)[..., None]
+    return first + share * (second - first)
+
+
+def _rgb(palette: np.ndarray) -> np.ndarray:
+    """Hue, saturation, value to red, green, blue; hue is cyclic, the others are clipped."""
+    hue, saturation, value = palette[:, :1] % 1, *np.clip(palette[:, 1:], 0, 1).T[..., None]
+    ramp = np.abs((hue + np.array([1, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
+    return (value * (1 + saturation * (np.clip(ramp, 0, 1) - 1))).astype(np.float32)
+
+
+def jpeg(concept: str, exemplar: str, size: int, seed: int) -> bytes:
+    """The JPEG file of an image.
+
+    Parameters
+    ----------
+    concept, exemplar : str
+        Their names; with the seed they determine the picture.
+    size : int
+        Edge in pixels.
+    seed : int
+        Seed of the experiment.
+    """
+    family = draw_concept(generator(seed, "concept", concept))
+    rng = generator(seed, "exemplar", concept, exemplar)
+    picture = render(vary(family, rng), size, rng)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def decode(file: bytes) -> Image.Image:
+    """The RGB picture in a JPEG file."""
+    with Image.open(io.BytesIO(file)) as picture:
+        return picture.convert("RGB")

@@ -1,0 +1,138 @@
+"""Write a simulated experiment as the files in which THINGS-EEG2 was published."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+from .names import things_numbers
+
+if TYPE_CHECKING:
+    from ..datasets.things_sim import ThingsSim
+
+MANIFEST = "things_sim.json"
+PARTS = {"train": "training", "test": "test"}
+
+
+def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> list[Path]:
+    """Write recordings and images in the published layout.
+
+    ``Raw_data/sub-05/ses-01/raw_eeg_training.npy`` and so on, ``image_set/image_metadata.npy``,
+    ``image_set/training_images/00001_bachub/bachub_01b.jpg`` and so on. Each file appears whole or not
+    at all; files that are there from the same simulation are left as they are, so that a stopped
+    writing can be taken up again.
+
+    Parameters
+    ----------
+    dataset : ThingsSim
+        The simulation.
+    subjects : iterable of int
+        Whose recordings.
+    out : path-like
+        A new folder, or one that an equal simulation was written to.
+
+    Returns
+    -------
+    list of Path
+        All files of the layout for these subjects.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds files of something else.
+    DataError
+        If a file cannot be written.
+    """
+    out, subjects = Path(out).expanduser(), [dataset.check_subject(s) for s in subjects]
+    _claim(dataset, out)
+    files = [
+        _write(out / "image_set" / "image_metadata.npy", lambda f: _save(f, metadata(dataset)))
+    ]
+    for row in dataset.images.itertuples():
+        path = out / "image_set" / f"{PARTS[row.split]}_images" / row.file
+        files.append(_write(path, lambda f, name=row.image_id: f.write(dataset.jpeg(name))))
+    for subject in subjects:
+        for session in dataset.sessions:
+            for split, part in PARTS.items():
+                path = out / f"Raw_data/sub-{subject:02d}/ses-{session:02d}/raw_eeg_{part}.npy"
+                which = (subject, session, split)
+                files.append(_write(path, lambda f, w=which: _save(f, raw_contents(dataset, *w))))
+    return files
+
+
+def raw_contents(dataset: ThingsSim, subject: int, session: int, split: str) -> dict:
+    """The contents of one raw file: data with the stimulus channel last, and its description."""
+    data, _ = dataset.session(subject, session, split)
+    return {
+        "raw_eeg_data": data,
+        "ch_names": [*dataset.ch_names, "stim"],
+        "ch_types": ["eeg"] * len(dataset.ch_names) + ["stim"],
+        "sfreq": int(dataset.preset.sfreq),
+        "highpass": 0.01,
+        "lowpass": 100.0,
+    }
+
+
+def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
+    """The contents of ``image_metadata.npy``: six lists of names, in image-number order."""
+    numbers = things_numbers(dataset.images["concept"].tolist())
+    lists = {}
+    for split, short in (("test", "test"), ("train", "train")):
+        rows = dataset.images[dataset.images["split"] == split]
+        folders, files = zip(*(file.split("/") for file in rows["file"]), strict=True)
+        lists[f"{short}_img_concepts"] = list(folders)
+        lists[f"{short}_img_concepts_THINGS"] = [f"{numbers[c]:05d}_{c}" for c in rows["concept"]]
+        lists[f"{short}_img_files"] = list(files)
+    order = ["files", "concepts", "concepts_THINGS"]
+    train = {f"train_img_{key}": lists.pop(f"train_img_{key}") for key in order}
+    return {**lists, **train}
+
+
+def _save(file: BinaryIO, contents: dict) -> None:
+    np.save(file, np.array(contents, dtype=object), allow_pickle=True)
+
+
+def _claim(dataset: ThingsSim, out: Path) -> None:
+    """Mark the folder as this simulation's, or refuse one that is something else's."""
+    mine = {"dataset": dataset.name, "source": dataset.source_key()}
+    marker = out / MANIFEST
+    try:
+        theirs = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"a readable {marker}", str(error), "choose another --out") from error
+    occupied = [path for path in (out / "Raw_data", out / "image_set") if path.exists()]
+    if (theirs is not None and theirs != mine) or (theirs is None and occupied):
+        raise UsageError(
+            "a new folder, or one that this same simulation was written to",
+            f"other data in {out}",
+            "choose another --out, or remove the folder",
+        )
+    _write(marker, lambda file: file.write(json.dumps(mine, indent=1).encode()))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """Fill a new file and give it its name when it is whole; a file that is there is left as it is."""
+    if path.exists():
+        return path
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "free some space" if full else "choose another --out"
+        raise DataError(f"to write {path}", str(error), f"{mend} and run again") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,110 @@
+"""The ceiling: retrieval by an ideal observer who knows the true responses and the noise.
+
+For each session the observer holds the true response to each test image, cut exactly as the trials are,
+and the covariance of everything else in a trial (noise and the responses to neighbouring images), taken
+to be separable, the product of a covariance over channels and one over times. Candidates are ranked by
+the sum over trials of the Gaussian log likelihood. Separability and normality are approximations, so a
+cleverer observer could do a little better; no decoder that has to learn the responses comes near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+SHRINKAGE = 1e-3
+
+
+def separable_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance over channels, and over times once channels are whitened.
+
+    Parameters
+    ----------
+    residuals : ndarray, shape (n, chans, times)
+        Trials without their responses.
+
+    Returns
+    -------
+    spatial : ndarray, shape (chans, chans)
+    temporal : ndarray, shape (times, times)
+        Of trace ``times`` or so: their Kronecker product is the covariance of a trial.
+    """
+    spatial = shrunk(np.tensordot(residuals, residuals, ((0, 2), (0, 2))) / residuals[:, 0].size)
+    inverse = np.linalg.inv(np.linalg.cholesky(spatial)).astype(residuals.dtype)
+    white = inverse @ residuals
+    temporal = np.tensordot(white, white, ((0, 1), (0, 1))) / white[..., 0].size
+    return spatial, shrunk(temporal)
+
+
+def shrunk(covariance: np.ndarray) -> np.ndarray:
+    """A covariance pulled a little towards a multiple of the identity, in float64."""
+    size = len(covariance)
+    mean = np.trace(covariance) / size
+    return (1 - SHRINKAGE) * covariance.astype(np.float64) + SHRINKAGE * mean * np.eye(size)
+
+
+def log_likelihoods(trials: np.ndarray, rows: np.ndarray, templates: np.ndarray) -> np.ndarray:
+    """Log likelihood of each candidate, summed over the trials of each image.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n, chans, times)
+        Trials of one session.
+    rows : ndarray of int, shape (n,)
+        Which image each trial shows; the observer uses it for the noise, and to join trials.
+    templates : ndarray, shape (images, chans, times)
+        True responses.
+
+    Returns
+    -------
+    ndarray, shape (images, images)
+        Queries by candidates, up to a constant per query.
+    """
+    residuals = trials - templates[rows]
+    common = residuals.mean(axis=0)
+    spatial, temporal = separable_covariance(residuals - common)
+    filters = np.linalg.solve(spatial, templates.astype(np.float64))
+    filters = np.linalg.solve(temporal, filters.swapaxes(1, 2)).swapaxes(1, 2)
+    power = np.einsum("ict,ict->i", filters, templates)
+    sums = np.zeros(templates.shape)
+    np.add.at(sums, rows, trials - common)
+    counts = np.bincount(rows, minlength=len(templates))
+    flat = (len(templates), -1)
+    return sums.reshape(flat) @ filters.reshape(flat).T - counts[:, None] * power / 2
+
+
+def top_accuracy(scores: np.ndarray, k: int) -> float:
+    """Share of queries whose own candidate is among the first ``k``; ties count against us.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (images, images)
+        Queries by candidates; the right candidate is on the diagonal.
+    k : int
+    """
+    ahead = (scores >= np.diag(scores)[:, None]).sum(axis=1) - 1
+    return float(np.mean(ahead < k))
+
+
+def ceiling(
+    sessions: Iterable[tuple[np.ndarray, np.ndarray]], templates: np.ndarray
+) -> dict[str, float]:
+    """What the ideal observer reaches.
+
+    Parameters
+    ----------
+    sessions : iterable of (trials, rows)
+        Trials ``(n, chans, times)`` of a session and the row of the image each shows.
+    templates : ndarray, shape (images, chans, times)
+        True responses, cut as the trials are.
+
+    Returns
+    -------
+    dict
+        ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
+    """
+    scores = np.zeros((len(templates), len(templates)))
+    for trials, rows in sessions:
+        scores += log_likelihoods(trials, rows, templates)
+    return {"ceiling_top1": top_accuracy(scores, 1), "ceiling_top5": top_accuracy(scores, 5)}
