@@ -94,7 +94,8 @@ def train(
     run.write_table("history.csv", _history(net))
     run.write_table("queries.csv", queries)
     asked = spec.data.subject, spec.evaluation.repetitions, spec.trials
-    summary = {**_labels(spec), **numbers, **dataset.ceiling(*asked)}
+    trained = {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
+    summary = {**_labels(spec), **trained, **numbers, **dataset.ceiling(*asked)}
     run.write_json("summary.json", {**summary, "train_seconds": round(seconds, 2)})
     return Run(run.path)
 

@@ -86,7 +86,9 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     meant = [other for other in known if near and other.lower() == near[0]]
     hint = f"did you mean {meant[0]!r}? " if meant else ""
     return UsageError(
-        f"the name of a {kind}", f"{name!r}", f"{hint}choose one of: {', '.join(known)}"
+        f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}",
+        f"{name!r}",
+        f"{hint}choose one of: {', '.join(known)}",
     )
 
 

@@ -13,8 +13,12 @@ from .datasets.base import ImageDataset
 from .errors import MissingDataError, UsageError
 from .images.encoders import encoder_name
 from .images.store import FeatureStore
+from .images.views import VIEWS, view_name
+from .losses import LOSSES
 from .methods import METHODS
 from .methods.base import Method
+from .preprocessing.channels import CHANNEL_SETS
+from .registry import unknown_name
 from .runs import run_name
 
 LARGEST_BATCH = 1024
@@ -65,11 +69,12 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     data = _filled(spec.data, channels="all" if inter else "occipital-17")
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
     images, notes = _resolve_images(spec, dataset)
-    batch_size = spec.train.batch_size or default_batch(n_training_trials(spec, dataset))
-    train = spec.train.model_copy(update={"batch_size": batch_size})
+    train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
     _check_selection(spec)
-    parts = {"data": data, "model": model, "images": images, "train": train}
-    return spec.model_copy(update=parts), notes
+    _check_channels(spec.data.channels)
+    loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
+    parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
+    return spec.model_copy(update=parts), [*_who_trains(spec, dataset), *notes]
 
 
 def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
@@ -99,10 +104,23 @@ def evaluation_spec(spec: RunSpec, **changes: Any) -> EvaluationSpec:
 
 
 def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[int]:
-    """The tested subject for intra, all others for inter."""
+    """The tested subject for intra; for inter all others whose files are here.
+
+    Raises
+    ------
+    MissingDataError
+        If nobody else is here.
+    """
     if spec.data.protocol == "intra":
         return [spec.data.subject]
-    return [subject for subject in dataset.subjects if subject != spec.data.subject]
+    others = [subject for subject in dataset.present_subjects if subject != spec.data.subject]
+    if not others:
+        raise MissingDataError(
+            "other subjects to train on, for inter-subject retrieval",
+            f"none but subject {spec.data.subject} in {dataset.root}",
+            f"bring their files there; see `ssr-bd data where {dataset.name}`",
+        )
+    return others
 
 
 def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
@@ -117,6 +135,23 @@ def default_batch(n_trials: int) -> int:
     return 1 << (wanted.bit_length() - 1)
 
 
+def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
+    """Find the files of all who are needed; a note if somebody is left out."""
+    training = training_subjects(spec, dataset)
+    for subject in dict.fromkeys([*training, spec.data.subject]):
+        dataset.source_key(subject, spec.trials)
+    absent = sorted(set(dataset.subjects) - {*training, spec.data.subject})
+    if spec.data.protocol == "intra" or not absent:
+        return []
+    return [
+        f"trained on {len(training)} subjects ({_listed(training)}): there are no files of {_listed(absent)}"
+    ]
+
+
+def _listed(subjects: list[int]) -> str:
+    return ", ".join(map(str, subjects))
+
+
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
     store = FeatureStore(dataset.derived / "features")
     encoder, notes = _resolve_encoder(spec.images.encoder, store, dataset)
@@ -124,6 +159,9 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
     if views == "auto":
         views, more = _resolve_views(METHODS[spec.method].views, encoder, store, dataset)
         notes += more
+    views = tuple(view_name(view) for view in views)
+    for view in set(views) - set(store.views(encoder)):
+        VIEWS.name_of(view.partition("?")[0])
     return spec.images.model_copy(update={"encoder": encoder, "views": views}), notes
 
 
@@ -164,6 +202,17 @@ def _filled(part: Any, **values: Any) -> Any:
     )
 
 
+def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
+    n_trials = n_training_trials(spec, dataset)
+    if (spec.train.batch_size or 2) > n_trials:
+        raise UsageError(
+            f"a batch of at most {n_trials} trials, the size of the training set",
+            f"a batch of {spec.train.batch_size}",
+            "give a smaller --batch-size",
+        )
+    return spec.train.batch_size or default_batch(n_trials)
+
+
 def _check_selection(spec: RunSpec) -> None:
     if spec.train.selection == "validation" and not spec.train.validation_concepts:
         raise UsageError(
@@ -171,6 +220,12 @@ def _check_selection(spec: RunSpec) -> None:
             "train.validation_concepts = 0",
             "give for example --set train.validation_concepts=50",
         )
+
+
+def _check_channels(channels: str | tuple[str, ...]) -> None:
+    known = ["auto", "all", *CHANNEL_SETS]
+    if isinstance(channels, str) and channels not in known:
+        raise unknown_name("channel set", channels, known)
 
 
 def _mne_data() -> str:

@@ -48,12 +48,15 @@ def command(data_dir, out, resume, config, sets, dry_run, as_json, **options) ->
 
     The run folder is made below --out; the last line on stderr says where.
     """
-    from braindecode_ssr.resolve import preview, run_spec
+    from braindecode_ssr.resolve import open_dataset, preview, resolve, run_spec
 
     spec = run_spec(settings_of(config, sets, options))
     if dry_run:
         print_json(preview(spec, data_dir, out))
         return
+    resolve(
+        spec, open_dataset(spec.data, data_dir)
+    )  # what can fail at once fails before torch loads
     from braindecode_ssr.pipeline import train
 
     run = train(spec, data_dir=data_dir, out=out, resume=resume, progress=show_bars(), say=say)

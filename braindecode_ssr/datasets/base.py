@@ -110,6 +110,11 @@ class ImageDataset(ABC):
         """All subjects of the dataset, whether their files are here or not."""
 
     @property
+    def present_subjects(self) -> tuple[int, ...]:
+        """The subjects whose files are here."""
+        return self.subjects
+
+    @property
     @abstractmethod
     def images(self) -> pd.DataFrame:
         """One row per image: ``split, number, image_id, concept, file``; number counts from 1 in a split.
