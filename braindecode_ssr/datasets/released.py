@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, MissingDataError, UsageError
-from ..registry import unknown_name
+from ..errors import DataError, UsageError
 from .base import eeg_info, images_by_number
+from .released_files import release_files
 from .released_readers import READERS, ReleasedSplit
-from .things_layout import HOW, file_sha256, numbered_folders, raw_subjects
+from .things_layout import file_sha256
 
 if TYPE_CHECKING:
     import mne
@@ -37,33 +37,6 @@ if TYPE_CHECKING:
     from .store import TrialBatch
 
 TRIALS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class ReleaseForm:
-    """Where a released form lies.
-
-    Parameters
-    ----------
-    folders : tuple of str
-        Folders it goes by, the usual one first.
-    train, test : str
-        File names in the folder of a subject.
-    """
-
-    folders: tuple[str, ...]
-    train: str
-    test: str
-
-
-_TRAINING, _TEST = "preprocessed_eeg_training.npy", "preprocessed_eeg_test.npy"
-FORMS = {
-    "gifford": ReleaseForm(("Preprocessed_data", "preprocessed_data"), _TRAINING, _TEST),
-    "nice": ReleaseForm(("Preprocessed_data_250Hz",), _TRAINING, _TEST),
-    "ubp": ReleaseForm(("Preprocessed_data_250Hz_whiten",), "train.pt", "test.pt"),
-    "neurobridge": ReleaseForm(("preprocessed_eeg", "Preprocessed_eeg"), "train.npy", "test.npy"),
-}
-RELEASES = ("raw", *FORMS)
 
 
 @dataclass(eq=False)
@@ -86,56 +59,6 @@ class ReleasedTrials:
 
     def __iter__(self) -> Iterator[TrialBatch]:
         return self.batches
-
-
-def find_release(root: Path, subject: int, release: str) -> str:
-    """The form to read, ``"raw"`` or a key of :data:`FORMS`.
-
-    Raises
-    ------
-    UsageError
-        If the name is not known, or ``"auto"`` finds several forms and no raw files.
-    """
-    known = {name.replace("-", ""): name for name in RELEASES}
-    if release != "auto":
-        if release.lower().replace("-", "") not in known:
-            raise unknown_name("released form", release, ["auto", *RELEASES])
-        return known[release.lower().replace("-", "")]
-    here = [name for name in FORMS if subject in _subject_folders(root, name)]
-    if subject in raw_subjects(root) or not here:
-        return "raw"
-    if len(here) > 1:
-        raise UsageError(
-            f"raw files or one released form of subject {subject} in {root}",
-            f"the forms {', '.join(here)}",
-            f"choose one with --set trials.release={here[0]}",
-        )
-    return here[0]
-
-
-def release_files(form: str, root: Path, subject: int) -> list[Path]:
-    """The files of a subject: training, test, and what else the form needs.
-
-    Raises
-    ------
-    MissingDataError
-        Naming every file that is not here.
-    """
-    kind = FORMS[form]
-    usual = root / kind.folders[0] / f"sub-{subject:02d}"
-    folder = _subject_folders(root, form).get(subject, usual)
-    files = [folder / kind.train, folder / kind.test]
-    if form == "neurobridge":
-        own = folder / "info.json"
-        files.append(own if own.is_file() else folder.parent / "info.json")
-    missing = [path for path in files if not path.is_file()]
-    if missing:
-        raise MissingDataError(
-            f"the files of subject {subject} in the form {form!r}",
-            f"nothing at {', '.join(map(str, missing))}",
-            f"put them there; {HOW}",
-        )
-    return files
 
 
 def open_release(
@@ -167,13 +90,33 @@ def open_release(
             f"trials.whitening=none with the form {form!r}",
             "use the raw files (--set trials.release=raw) or leave the setting out",
         )
-    train = _read(form, "train", files, images)
+    train = read_release(form, "train", files, images)
     keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
     return ReleasedTrials(
         batches=_batches(form, files, images, subject, train, keep),
         info=eeg_info(train.ch_names, train.sfreq),
         manifest=_manifest(form, files, train, keep, spec),
     )
+
+
+def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame) -> ReleasedSplit:
+    """One split of a subject's files, as found, its conditions checked against the image list.
+
+    Raises
+    ------
+    DataError
+        If the file is broken or has another number of conditions than the list has images.
+    """
+    path = files[0] if split == "train" else files[1]
+    listed = images_by_number(images, split)
+    released = READERS[form](path, files, listed)
+    if len(released.data) != len(listed):
+        raise DataError(
+            f"{len(listed)} {split} images, as in the image list, in {path}",
+            f"{len(released.data)} conditions",
+            "use the image_metadata.npy that belongs to these files",
+        )
+    return released
 
 
 def crop(times: np.ndarray, sfreq: float, start: float, stop: float, source: str) -> slice:
@@ -227,29 +170,6 @@ def trial_table(
     )
 
 
-def _subject_folders(root: Path, form: str) -> dict[int, Path]:
-    kind = FORMS[form]
-    found: dict[int, Path] = {}
-    for name in kind.folders:
-        for number, folder in numbered_folders(root / name, "sub").items():
-            if (folder / kind.train).is_file() or (folder / kind.test).is_file():
-                found.setdefault(number, folder)
-    return found
-
-
-def _read(form: str, split: str, files: list[Path], images: pd.DataFrame) -> ReleasedSplit:
-    path = files[0] if split == "train" else files[1]
-    listed = images_by_number(images, split)
-    released = READERS[form](path, files, listed)
-    if len(released.data) != len(listed):
-        raise DataError(
-            f"{len(listed)} {split} images, as in the image list, in {path}",
-            f"{len(released.data)} conditions",
-            "use the image_metadata.npy that belongs to these files",
-        )
-    return released
-
-
 def _batches(
     form: str,
     files: list[Path],
@@ -264,7 +184,7 @@ def _batches(
     del train
     for split, path in zip(("train", "test"), files, strict=False):
         if split == "test":
-            released = _read(form, split, files, images)
+            released = read_release(form, split, files, images)
             _check_same_axes(released, tuple(info["ch_names"]), times, files)
         fingerprint = file_sha256(path)
         repetitions = released.data.shape[1]

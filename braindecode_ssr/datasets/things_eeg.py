@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import DataError
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
 from .pickles import load_dict
+from .released_files import FORMS, find_release, release_files, release_folders
 from .things_layout import (
     PUBLISHED_SUBJECTS,
     dataset_folder,
@@ -21,7 +22,6 @@ from .things_layout import (
     file_sha256,
     image_file,
     metadata_file,
-    numbered_folders,
     raw_sessions,
     raw_subjects,
     subject_number,
@@ -67,13 +67,8 @@ class ThingsEEG(ImageDataset):
 
     def present_subjects(self) -> tuple[int, ...]:
         """Subjects with a folder here, in the raw or in a released form."""
-        from .released import FORMS
-
-        found = set(raw_subjects(self.root))
-        for form in FORMS.values():
-            for folder in form.folders:
-                found |= set(numbered_folders(self.root / folder, "sub"))
-        return tuple(sorted(found))
+        released = (release_folders(self.root, form) for form in FORMS)
+        return tuple(sorted(set(raw_subjects(self.root)).union(*released)))
 
     def check_subject(self, subject: int | str) -> int:
         """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
@@ -120,7 +115,7 @@ class ThingsEEG(ImageDataset):
         spec : TrialSpec
             ``spec.release`` names the form; ``"auto"`` is raw if it is here, else the one form that is.
         """
-        from .released import find_release, open_release
+        from .released import open_release
 
         subject = self.check_subject(subject)
         form = find_release(self.root, subject, spec.release)
@@ -134,8 +129,6 @@ class ThingsEEG(ImageDataset):
         MissingDataError
             If one is not here.
         """
-        from .released import find_release, release_files
-
         subject = self.check_subject(subject)
         form = find_release(self.root, subject, spec.release if spec else "auto")
         files = [metadata_file(self.root)]

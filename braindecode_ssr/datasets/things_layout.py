@@ -107,13 +107,17 @@ def raw_sessions(root: Path, subject: int, n_training_images: int) -> list[Sessi
     last = max([*sessions, PUBLISHED_SESSIONS if published else 1])
     files, missing = [], []
     for session in range(1, last + 1):
-        here = sessions.get(session, folder / f"ses-{session:02d}")
-        train, test = (_first(here, names) for names in (TRAIN_FILES, TEST_FILES))
-        missing += [path for path in (train, test) if not path.is_file()]
-        files.append(SessionFiles(session, train, test))
+        files.append(session_files(folder, session))
+        missing += [path for path in (files[-1].train, files[-1].test) if not path.is_file()]
     if missing:
         raise _missing_sessions(subject, missing, last)
     return files
+
+
+def session_files(folder: Path, session: int) -> SessionFiles:
+    """The files of a session below the folder of its subject, whether they are here or not."""
+    here = numbered_folders(folder, "ses").get(session, folder / f"ses-{session:02d}")
+    return SessionFiles(session, _first(here, TRAIN_FILES), _first(here, TEST_FILES))
 
 
 def image_folders(root: Path, split: str) -> Iterator[Path]:

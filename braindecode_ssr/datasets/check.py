@@ -1,0 +1,294 @@
+"""Which files of THINGS-EEG2 are here, which are missing or broken, and where they can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import DataError, MissingDataError, SSRError
+from .base import images_by_number
+from .released_files import FORMS, release_files, release_folders
+from .things_eeg import ThingsEEG, read_images
+from .things_layout import (
+    IMAGE_FOLDERS,
+    PUBLISHED_SESSIONS,
+    PUBLISHED_SUBJECTS,
+    PUBLISHED_TRAINING_IMAGES,
+    SPLIT_FOLDERS,
+    file_sha256,
+    image_file,
+    metadata_file,
+    numbered_folders,
+    raw_subjects,
+    session_files,
+)
+from .things_sources import IMAGE_SOURCES, METADATA_SHA256, Source, raw_source, release_source
+
+FOUND, MISSING, BROKEN = "found", "missing", "broken"
+_IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What is known of a file, or of a folder of images.
+
+    Parameters
+    ----------
+    state : {"found", "missing", "broken"}
+        ``where`` only looks whether it is there; ``check`` reads it.
+    what : str
+        What it is.
+    path : Path
+        Where it is, or is looked for first.
+    size : int
+        Bytes that are here.
+    detail : str
+        What was found in it, or what is wrong with it.
+    source : str
+        Where it can be had: address, size where known, licence.
+    needed : bool
+        False for image files: features can be imported instead.
+    """
+
+    state: str
+    what: str
+    path: Path
+    size: int
+    detail: str
+    source: str
+    needed: bool = True
+
+
+def where(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileReport]:
+    """Every file that is looked for, whether it is there, and where it can be had.
+
+    Parameters
+    ----------
+    root : path-like
+        The data directory, as for :class:`ThingsEEG`.
+    subjects : iterable of int, optional
+        None: the ten published ones, or in a reduced set those that are here.
+
+    Returns
+    -------
+    list of FileReport
+        Nothing is read but the image list.
+    """
+    return _reports(ThingsEEG(root), subjects, deep=False)
+
+
+def check(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileReport]:
+    """Read every file and say what is in it; a file that is missing or broken does not end the check.
+
+    Parameters
+    ----------
+    root : path-like
+        The data directory, as for :class:`ThingsEEG`.
+    subjects : iterable of int, optional
+        None: those that are here.
+
+    Returns
+    -------
+    list of FileReport
+    """
+    return _reports(ThingsEEG(root), subjects, deep=True)
+
+
+def as_rows(reports: Iterable[FileReport]) -> list[dict[str, Any]]:
+    """The reports as flat dicts, for a table or JSON."""
+    return [{**asdict(report), "path": str(report.path)} for report in reports]
+
+
+def is_whole(reports: Iterable[FileReport]) -> bool:
+    """Whether nothing is broken and nothing that is needed is missing."""
+    return all(
+        report.state == FOUND or (report.state == MISSING and not report.needed)
+        for report in reports
+    )
+
+
+def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> list[FileReport]:
+    root = dataset.root
+    reports = [_image_list(root, deep)]
+    images = None if reports[0].state != FOUND else _images_or_none(dataset)
+    reports += [_images(root, images, split, deep) for split in SPLIT_FOLDERS]
+    reports += _archives(root)
+    reduced = images is not None and (images["split"] == "train").sum() < PUBLISHED_TRAINING_IMAGES
+    here = dataset.present_subjects()
+    usual = here if deep or (reduced and here) else PUBLISHED_SUBJECTS
+    for subject in usual if subjects is None else subjects:
+        reports += _subject(root, dataset.check_subject(subject), images, reduced, deep)
+    return reports
+
+
+def _subject(
+    root: Path, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
+) -> list[FileReport]:
+    """The raw files of a subject, and those of the released forms that are here."""
+    forms = [form for form in FORMS if subject in release_folders(root, form)]
+    reports = []
+    if subject in raw_subjects(root) or not forms:
+        reports += _raw(root, subject, images, reduced, deep)
+    for form in forms:
+        reports += _released(root, form, subject, images, deep)
+    return reports
+
+
+def _raw(
+    root: Path, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
+) -> list[FileReport]:
+    folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
+    last = max([*numbered_folders(folder, "ses"), 1 if reduced else PUBLISHED_SESSIONS])
+    source, reports = _say(raw_source(subject)), []
+    for session in range(1, last + 1):
+        files = session_files(folder, session)
+        for split, path in (("train", files.train), ("test", files.test)):
+            what = f"raw EEG, subject {subject}, session {session}, {split}"
+            look = _reader(path, split, images, session) if deep else None
+            reports.append(_report(what, path, source, look))
+    return reports
+
+
+def _reader(path: Path, split: str, images: pd.DataFrame | None, session: int) -> Callable[[], str]:
+    from .things_raw import image_events, read_raw_session
+
+    def read() -> str:
+        raw = read_raw_session(path)
+        n_images = int((images["split"] == split).sum()) if images is not None else 99998
+        _, numbers = image_events(raw, n_images, f"session {session}, {path}")
+        return (
+            f"{len(raw.ch_names)} channels, {raw.data.shape[1]} samples at {raw.sfreq:g} Hz, "
+            f"{len(numbers)} trials of {len(set(numbers.tolist()))} images, "
+            f"{len(raw.codes) - len(numbers)} targets"
+        )
+
+    return read
+
+
+def _released(
+    root: Path, form: str, subject: int, images: pd.DataFrame | None, deep: bool
+) -> list[FileReport]:
+    source = _say(release_source(form, subject))
+    try:
+        files = release_files(form, root, subject)
+    except MissingDataError as error:
+        folder = release_folders(root, form)[subject]
+        what = f"form {form!r}, subject {subject}"
+        return [FileReport(MISSING, what, folder, 0, error.found, source)]
+    reports = []
+    for split, path in zip(("train", "test"), files, strict=False):
+        look = None if not deep or images is None else _release_reader(form, split, files, images)
+        reports.append(_report(f"form {form!r}, subject {subject}, {split}", path, source, look))
+    return reports
+
+
+def _release_reader(
+    form: str, split: str, files: list[Path], images: pd.DataFrame
+) -> Callable[[], str]:
+    from .released import read_release
+
+    def read() -> str:
+        released = read_release(form, split, files, images)
+        n_images, repetitions, chans, times = released.data.shape
+        return (
+            f"{n_images} images x {repetitions} repetitions, {chans} channels, {times} samples at "
+            f"{released.sfreq:g} Hz, {released.normalisation}"
+        )
+
+    return read
+
+
+def _image_list(root: Path, deep: bool) -> FileReport:
+    try:
+        path = metadata_file(root)
+    except MissingDataError:
+        path = root / IMAGE_FOLDERS[0] / "image_metadata.npy"
+
+    def read() -> str:
+        counts = read_images(path)["split"].value_counts()
+        published = deep and file_sha256(path) == METADATA_SHA256
+        origin = ", as published" if published else ""
+        return f"{counts['train']} training and {counts['test']} test images{origin}"
+
+    return _report("image list", path, _say(IMAGE_SOURCES[0]), read)
+
+
+def _images(root: Path, images: pd.DataFrame | None, split: str, deep: bool) -> FileReport:
+    source = _say(IMAGE_SOURCES[1 if split == "train" else 2])
+    folder, what = root / IMAGE_FOLDERS[0] / SPLIT_FOLDERS[split][0], f"{split} images"
+    if images is None:
+        return FileReport(
+            MISSING, what, folder, 0, "not known without the image list", source, False
+        )
+    files = images_by_number(images, split)["file"]
+    size, missing, broken = 0, [], []
+    for file in files:
+        try:
+            path = image_file(root, split, file)
+        except MissingDataError as error:
+            missing.append(error.expected)
+            continue
+        size += path.stat().st_size
+        folder = path.parent.parent
+        if deep and not _looks_like_image(path):
+            broken.append(str(path))
+    detail = f"{len(files) - len(missing)} of {len(files)} here"
+    if missing:
+        detail += f"; {missing[0]} is not (needed unless features are imported)"
+    if broken:
+        detail += f"; {len(broken)} are no images, the first {broken[0]}"
+    state = BROKEN if broken else MISSING if missing else FOUND
+    return FileReport(state, what, folder, size, detail, source, needed=False)
+
+
+def _looks_like_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8).startswith(_IMAGE_HEADS)
+
+
+def _archives(root: Path) -> list[FileReport]:
+    """Image archives that are here: cut off by the download, or not unpacked."""
+    reports = []
+    for source in IMAGE_SOURCES[1:]:
+        path = root / source.place.split(",")[0]
+        if path.is_file() and path.stat().st_size != source.size:
+            found = (
+                f"{path.stat().st_size} bytes instead of {source.size}: not whole; load it again"
+            )
+            reports.append(
+                FileReport(BROKEN, path.name, path, path.stat().st_size, found, _say(source))
+            )
+    return reports
+
+
+def _images_or_none(dataset: ThingsEEG) -> pd.DataFrame | None:
+    try:
+        return dataset.images
+    except SSRError:
+        return None
+
+
+def _report(what: str, path: Path, source: str, look: Callable[[], str] | None) -> FileReport:
+    """Found, missing or broken; ``look`` reads the file and says what is in it."""
+    if not path.is_file():
+        return FileReport(MISSING, what, path, 0, "no such file", source)
+    size = path.stat().st_size
+    if size == 0:
+        return FileReport(BROKEN, what, path, size, "an empty file", source)
+    try:
+        return FileReport(FOUND, what, path, size, look() if look else "", source)
+    except MissingDataError as error:
+        return FileReport(MISSING, what, path, size, error.found, source)
+    except (DataError, SSRError) as error:
+        return FileReport(
+            BROKEN, what, path, size, f"{error.found} (expected {error.expected})", source
+        )
+
+
+def _say(source: Source) -> str:
+    size = f", {source.size / 1e6:.1f} MB" if source.size else ""
+    return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
