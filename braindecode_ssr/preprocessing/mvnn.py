@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import DataError
+from .chunks import in_chunks
 
 CHUNK = 128
 """Trials that are handled at once."""
@@ -79,11 +80,11 @@ def noise_covariance(trials: np.ndarray, conditions: np.ndarray) -> np.ndarray:
         raise DataError("training trials to fit the whitening on", "none", "get the training part")
     _, group, counts = np.unique(conditions, return_inverse=True, return_counts=True)
     weights = 1 / (len(counts) * counts[group])
-    total = np.zeros((trials.shape[1], trials.shape[1]))
-    for first in range(0, len(trials), CHUNK):
-        part = slice(first, first + CHUNK)
-        total += np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
-    return total
+
+    def weighted(part: slice) -> np.ndarray:
+        return np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
+
+    return sum(in_chunks(weighted, len(trials), CHUNK), np.zeros((trials.shape[1],) * 2))
 
 
 def whitening_matrix(
@@ -147,7 +148,10 @@ def whiten(trials: np.ndarray, matrix: np.ndarray, *, in_place: bool = False) ->
     """
     whitened = trials if in_place else np.empty_like(trials)
     matrix = np.asarray(matrix, np.float64)
-    for first in range(0, len(trials), CHUNK):
-        part = slice(first, first + CHUNK)
+
+    def fill(part: slice) -> None:
         whitened[part] = matrix @ trials[part].astype(np.float64)
+
+    for _ in in_chunks(fill, len(trials), CHUNK):
+        continue
     return whitened

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..config import TrialSpec
 from ..errors import DataError, UsageError
+from .chunks import in_chunks
 
-CHUNK = 32
+CHUNK = 16
 """Trials that are cut and multiplied at once."""
 
 
@@ -62,17 +63,26 @@ def windows(
     samples = np.asarray(samples)
     check_inside(samples, offset, len(operator), data.shape[1], sfreq)
     reference = slice(0, 1 - offset) if spec.baseline == "prestimulus" else slice(None)
-    gain = operator.sum(axis=0) if spec.baseline == "none" else np.zeros(operator.shape[1])
+    gain = operator.sum(axis=0)
     operator = operator.astype(np.float32)
     trials = np.empty((len(samples), len(data), operator.shape[1]), np.float32)
-    for first in range(0, len(samples), CHUNK):
-        epochs = _by_channel(data, samples[first : first + CHUNK] + offset, len(operator))
-        level = epochs[..., reference].mean(axis=-1, keepdims=True, dtype=np.float64)
-        product = np.subtract(epochs, level, dtype=np.float64).astype(np.float32) @ operator
-        product += (level * gain).astype(np.float32)
-        trials[first : first + CHUNK] = product.swapaxes(0, 1)
+
+    def fill(part: slice) -> int:
+        firsts = samples[part] + offset
+        epochs = np.empty((len(firsts), len(data), len(operator)), np.float32)
+        levels = np.empty((len(firsts), len(data), 1))
+        for place, first in enumerate(firsts):
+            epoch = data[:, first : first + len(operator)]
+            np.mean(epoch[:, reference], -1, np.float64, levels[place], keepdims=True)
+            np.subtract(epoch, levels[place], out=epochs[place], casting="same_kind")
+        np.matmul(_flat(epochs), operator, out=_flat(trials[part]))
+        if spec.baseline == "none":
+            trials[part] += (levels * gain).astype(np.float32)
+        return len(firsts)
+
+    for done in in_chunks(fill, len(samples), CHUNK):
         if tick is not None:
-            tick(product.shape[1])
+            tick(done)
     return trials
 
 
@@ -137,7 +147,8 @@ def cut(data: np.ndarray, samples: np.ndarray, start: int, length: int) -> np.nd
     """
     samples = np.asarray(samples)
     check_inside(samples, start, length, data.shape[1])
-    return np.ascontiguousarray(_by_channel(data, samples + start, length).swapaxes(0, 1))
+    windows_of = np.lib.stride_tricks.sliding_window_view(data, length, axis=1)
+    return np.ascontiguousarray(windows_of[:, samples + start].swapaxes(0, 1))
 
 
 def check_inside(
@@ -155,8 +166,8 @@ def check_inside(
         )
 
 
-def _by_channel(data: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
-    return np.lib.stride_tricks.sliding_window_view(data, length, axis=1)[:, firsts]
+def _flat(trials: np.ndarray) -> np.ndarray:
+    return trials.reshape(-1, trials.shape[-1])
 
 
 def _resampling(length: int, sfreq: float, target: float) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Work over trials chunk by chunk, on all cores, in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[T]:
+    """What ``work`` gives for each slice of trials, in order.
+
+    Slices are worked on by as many threads as the linear algebra would take, each product by a single
+    one: results do not depend on the number of threads, and nothing waits in spin locks on a busy
+    machine. ``OMP_NUM_THREADS`` and ``threadpoolctl`` are heeded.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a slice of trials.
+    n_trials, size : int
+        All trials, and those of a slice.
+
+    Yields
+    ------
+    object
+        The results.
+    """
+    from threadpoolctl import threadpool_limits
+
+    slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
+    threads = min(_threads(), len(slices))
+    with threadpool_limits(1, user_api="blas"):
+        if threads < 2:
+            yield from map(work, slices)
+            return
+        pool = ThreadPoolExecutor(threads)
+        try:
+            yield from pool.map(work, slices)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _threads() -> int:
+    from threadpoolctl import threadpool_info
+
+    libraries = threadpool_info()
+    return max(library["num_threads"] for library in libraries if library["user_api"] == "blas")
