@@ -54,6 +54,9 @@ class DrawnDataset(ImageDataset):
     def recordings(self, subject: int) -> Iterator[Recording]:
         return iter(())
 
+    def source_key(self, subject: int, spec: object = None) -> str:
+        return self.name
+
     def image(self, image_id: str) -> Image.Image:
         self.decoded.append(image_id)
         if image_id in self.missing:

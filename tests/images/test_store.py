@@ -30,7 +30,7 @@ def filled(store: FeatureStore, view: str = "original") -> FeatureStore:
 
 
 @given(order=st.permutations(range(12)), n=st.integers(0, 12))
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_come_in_the_order_asked_for(store: FeatureStore, order: list[int], n: int) -> None:
     if not store.encoders():
         filled(store)

@@ -7,6 +7,7 @@ An encoder is asked for by a name of the form ``kind`` or ``kind:argument``: ``"
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -83,6 +84,7 @@ def encoder_name(name: str, there: Sequence[str] = ()) -> str:
     raise error
 
 
+@cache
 def full_name(name: str) -> str:
     """The full name of an encoder; a name that is no encoder's stays as it is."""
     kind, colon, argument = name.partition(":")

@@ -21,8 +21,8 @@ COLOUR_GRID = 8
 FLOOR = 0.01
 AT_ONCE = 16
 
-ENERGY_MEAN = (-3.13, -3.19, -3.28, -3.37)
-"""Mean log energy of each level in images of 1/f noise with a standard deviation of 50 grey levels."""
+ENERGY_MEAN = (-3.04, -3.11, -3.19, -3.31)
+"""Mean log energy of each level in images of grey 1/f noise, standard deviation 50 of 255."""
 ENERGY_SD = (1.0, 1.0, 1.0, 1.0)
 COLOUR_MEAN = (0.5, 0.0, 0.0)
 COLOUR_SD = (0.2, 0.1, 0.1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,7 @@ def build_view(view: str | View | Callable[..., Tensor]) -> View:
     return View(full, function, {**defaults, **chosen})
 
 
+@cache
 def view_name(view: str) -> str:
     """The full name of a view; a name that is no view's stays as it is."""
     name = view.partition("?")[0]
