@@ -24,7 +24,7 @@ from ..preprocessing.repetitions import (
 from ..preprocessing.windows import windows
 from .base import ImageDataset, Recording, eeg_info, images_by_number
 from .store import TrialStore
-from .store_files import FORMAT, TRIAL_COLUMNS, VOLTS, WHITENED, TrialBatch, check_range
+from .store_files import FORMAT, TRIAL_COLUMNS, VOLTS, WHITENED, TrialBatch, check_trials
 
 if TYPE_CHECKING:
     import mne
@@ -156,21 +156,16 @@ def _cut(
 ) -> TrialBatch:
     """The trials of one recording; adds its showings to those counted before."""
     source = f"{recording.source or 'recording'} (session {recording.session}, {recording.split})"
-    check_signal(recording.data, list(recording.ch_names), source)
     table = _trial_table(recording, images, shown, source)
     samples = np.asarray(recording.samples)
     if spec.repetitions == "published":
         kept = published_subset(recording.numbers, PUBLISHED_REPETITIONS[recording.split])
         samples, table = samples[kept], table.iloc[kept].reset_index(drop=True)
     trials = windows(recording.data, samples, recording.sfreq, spec, tick=tick)
-    info = eeg_info(recording.ch_names, spec.sfreq)
-    return TrialBatch(trials, table, info, source, recording.fingerprint)
-
-
-def check_signal(data: np.ndarray, ch_names: list[str], source: str) -> None:
-    """Raise DataError for a channel that is constant or not finite; allocates nothing of its size."""
-    low, high = (np.array([getattr(row, name)() for row in data]) for name in ("min", "max"))
-    check_range(low, high, ch_names, source)
+    check_trials(trials, list(recording.ch_names), source)
+    return TrialBatch(
+        trials, table, eeg_info(recording.ch_names, spec.sfreq), source, recording.fingerprint
+    )
 
 
 def _trial_table(
@@ -208,7 +203,7 @@ def _trial_table(
 
 def _fit(batch: TrialBatch) -> np.ndarray:
     covariance = noise_covariance(batch.trials, batch.table["number"].to_numpy())
-    return whitening_matrix(covariance, batch.info["ch_names"], batch.source)
+    return whitening_matrix(covariance, batch.source)
 
 
 def _bar(subject: int, progress: bool) -> tqdm:

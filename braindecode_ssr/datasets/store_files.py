@@ -152,22 +152,35 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
-    low = np.full(len(ch_names), np.inf)
-    high = -low
+    check_trials(batch.trials, ch_names, batch.source)
     for first in range(0, len(batch.trials), CHUNK):
         part = np.ascontiguousarray(batch.trials[first : first + CHUNK], np.dtype("<f4"))
-        low = np.minimum(low, part.min(axis=(0, 2)))
-        high = np.maximum(high, part.max(axis=(0, 2)))
         file.write(part.data)
-    check_range(low, high, ch_names, batch.source)
+
+
+def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
+    """Raise DataError for a channel that is NaN, infinite or constant; see :func:`check_range`."""
+    parts = [trials[first : first + CHUNK] for first in range(0, len(trials), CHUNK)]
+    low = np.min([part.min(axis=(0, 2)) for part in parts], axis=0)
+    high = np.max([part.max(axis=(0, 2)) for part in parts], axis=0)
+    check_range(low, high, ch_names, source)
 
 
 def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: str) -> None:
-    """Raise DataError for a channel whose least and largest values are NaN, infinite or equal."""
-    broken = ~np.isfinite(low + high)
-    problem, where = "NaN or infinite values", np.flatnonzero(broken)
+    """Raise DataError for a channel that is not finite, or next to constant beside the others.
+
+    Parameters
+    ----------
+    low, high : ndarray, shape (chans,)
+        Least and largest value of each channel.
+    ch_names : list of str
+    source : str
+        What they were taken of.
+    """
+    span = high - low
+    problem, where = "NaN or infinite values", np.flatnonzero(~np.isfinite(span))
     if not len(where):
-        problem, where = "a constant value", np.flatnonzero(low == high)
+        problem, where = "a constant value", np.flatnonzero(span <= 1e-9 * np.median(span))
     if len(where):
         names = ", ".join(ch_names[index] for index in where)
         raise DataError(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
@@ -28,11 +32,9 @@ def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[
     object
         The results.
     """
-    from threadpoolctl import threadpool_limits
-
     slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
     threads = min(_threads(), len(slices))
-    with threadpool_limits(1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         if threads < 2:
             yield from map(work, slices)
             return
@@ -44,7 +46,13 @@ def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[
 
 
 def _threads() -> int:
-    from threadpoolctl import threadpool_info
+    """As many as the linear algebra of numpy may take now."""
+    widths = [library["num_threads"] for library in _libraries().info()]
+    return max(widths, default=1)
 
-    libraries = threadpool_info()
-    return max(library["num_threads"] for library in libraries if library["user_api"] == "blas")
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")

@@ -7,8 +7,6 @@ large-dimensional covariance matrices" (2004).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..errors import DataError
@@ -87,16 +85,12 @@ def noise_covariance(trials: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     return sum(in_chunks(weighted, len(trials), CHUNK), np.zeros((trials.shape[1],) * 2))
 
 
-def whitening_matrix(
-    covariance: np.ndarray, ch_names: Sequence[str] = (), source: str = "the training trials"
-) -> np.ndarray:
+def whitening_matrix(covariance: np.ndarray, source: str = "the training trials") -> np.ndarray:
     """The inverse square root of a covariance.
 
     Parameters
     ----------
     covariance : ndarray, shape (chans, chans)
-    ch_names : sequence of str, optional
-        Channel names, for messages.
     source : str
         Where the covariance was taken, for messages.
 
@@ -108,26 +102,19 @@ def whitening_matrix(
     Raises
     ------
     DataError
-        If a channel holds NaN or is constant (its variance is next to nothing beside the others'),
-        or if channels are copies or sums of one another.
+        If it holds NaN, or if channels are copies or sums of one another.
     """
-    variances = np.diag(covariance)
-    broken = ~np.isfinite(variances) | (variances <= 1e-12 * np.nanmedian(variances))
-    if broken.any():
-        names = [str(ch_names[index] if len(ch_names) else index) for index in broken.nonzero()[0]]
-        raise DataError(
-            "channels that vary and hold no NaN",
-            f"channel {', '.join(names)} constant or NaN in {source}",
-            "mend the recording or leave the channel out",
-        )
-    values, vectors = np.linalg.eigh(covariance)
-    if values[0] <= 1e-13 * values[-1]:
-        raise DataError(
-            "a noise covariance of full rank",
-            f"smallest to largest eigenvalue {values[0] / values[-1]:.1e} in {source}",
-            "leave out channels that are copies or sums of others",
-        )
-    return vectors / np.sqrt(values) @ vectors.T
+    found = "NaN or infinite values"
+    if np.isfinite(covariance).all():
+        values, vectors = np.linalg.eigh(covariance)
+        if values[0] > 1e-13 * values[-1]:
+            return vectors / np.sqrt(values) @ vectors.T
+        found = f"a smallest eigenvalue of {values[0] / values[-1]:.1e} times the largest"
+    raise DataError(
+        f"a noise covariance of full rank in {source}",
+        found,
+        "leave out channels that are broken, or copies or sums of others",
+    )
 
 
 def whiten(trials: np.ndarray, matrix: np.ndarray, *, in_place: bool = False) -> np.ndarray:

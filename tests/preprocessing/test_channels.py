@@ -1,0 +1,54 @@
+import pytest
+
+from braindecode_ssr.errors import DataError, UsageError
+from braindecode_ssr.preprocessing.channels import (
+    OCCIPITAL_17,
+    THINGS_EEG_63,
+    THINGS_EEG_63_RAW,
+    channel_indices,
+)
+
+
+def test_the_two_orders_hold_the_same_63_channels():
+    assert len(THINGS_EEG_63) == len(set(THINGS_EEG_63)) == 63
+    assert set(THINGS_EEG_63) == set(THINGS_EEG_63_RAW)
+    assert "Fz" not in THINGS_EEG_63
+
+
+def test_the_17_channels_are_those_that_begin_with_o_or_p():
+    found = {name for name in THINGS_EEG_63_RAW if name[0] in "OP"}
+    assert found == set(OCCIPITAL_17)
+    assert len(OCCIPITAL_17) == 17
+
+
+def test_all_names_have_a_place_on_the_head():
+    import mne
+
+    montage = mne.channels.make_standard_montage("easycap-M1")
+    assert set(THINGS_EEG_63) <= set(montage.ch_names)
+
+
+@pytest.mark.parametrize("order", [THINGS_EEG_63, THINGS_EEG_63_RAW])
+def test_channels_are_found_by_name_in_the_asked_order(order):
+    found = [order[index] for index in channel_indices(order, "occipital-17")]
+    assert tuple(found) == OCCIPITAL_17
+    assert channel_indices(order, "all") == list(range(63))
+    assert [order[i] for i in channel_indices(order, ("Oz", "Cz"))] == ["Oz", "Cz"]
+
+
+def test_missing_channels_are_all_named_with_near_matches():
+    with pytest.raises(DataError) as caught:
+        channel_indices(["Fp1", "Oz"], ("FP1", "O1", "Oz"))
+    assert "channels FP1, O1;" in str(caught.value)
+    assert "'Fp1' for 'FP1'" in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["occipital-18", ("Oz", "Oz"), ()])
+def test_what_cannot_be_asked_for(asked):
+    with pytest.raises(UsageError):
+        channel_indices(THINGS_EEG_63, asked)
+
+
+def test_a_set_name_with_a_slip_is_understood():
+    with pytest.raises(UsageError, match="did you mean 'occipital-17'"):
+        channel_indices(THINGS_EEG_63, "ocipital-17")
