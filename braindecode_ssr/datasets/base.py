@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -147,6 +147,25 @@ class ImageDataset(ABC):
     def derived(self) -> Path:
         """Where prepared trials and image features are kept."""
         return self.root / "ssr"
+
+    def inventory(
+        self, subjects: Iterable[int] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
+
+        Parameters
+        ----------
+        subjects : iterable of int, optional
+            Whose recordings; default: all that matter.
+        read : bool
+            Read each file and say what is in it, instead of only looking whether it is there.
+
+        Returns
+        -------
+        list of dict
+            ``state`` is ``"found"``, ``"missing"`` or ``"broken"``. Empty for a dataset that needs no files.
+        """
+        return []
 
     def ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""

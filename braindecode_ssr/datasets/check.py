@@ -118,7 +118,7 @@ def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> 
     reports += [_images(root, images, split, deep) for split in SPLIT_FOLDERS]
     reports += _archives(root)
     reduced = images is not None and (images["split"] == "train").sum() < PUBLISHED_TRAINING_IMAGES
-    here = dataset.present_subjects()
+    here = dataset.present_subjects
     usual = here if deep or (reduced and here) else PUBLISHED_SUBJECTS
     for subject in usual if subjects is None else subjects:
         reports += _subject(root, dataset.check_subject(subject), images, reduced, deep)
@@ -144,6 +144,8 @@ def _raw(
     folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
     last = max([*numbered_folders(folder, "ses"), 1 if reduced else PUBLISHED_SESSIONS])
     source, reports = _say(raw_source(subject)), []
+    if not folder.is_dir():
+        source += f"; smaller, preprocessed: {_say(release_source('gifford', subject))}"
     for session in range(1, last + 1):
         files = session_files(folder, session)
         for split, path in (("train", files.train), ("test", files.test)):
@@ -230,7 +232,7 @@ def _images(root: Path, images: pd.DataFrame | None, split: str, deep: bool) -> 
         try:
             path = image_file(root, split, file)
         except MissingDataError as error:
-            missing.append(error.expected)
+            missing.append(error.expected.removeprefix("the image "))
             continue
         size += path.stat().st_size
         folder = path.parent.parent
@@ -238,7 +240,7 @@ def _images(root: Path, images: pd.DataFrame | None, split: str, deep: bool) -> 
             broken.append(str(path))
     detail = f"{len(files) - len(missing)} of {len(files)} here"
     if missing:
-        detail += f"; {missing[0]} is not (needed unless features are imported)"
+        detail += f", not {missing[0]} (needed unless features are imported)"
     if broken:
         detail += f"; {len(broken)} are no images, the first {broken[0]}"
     state = BROKEN if broken else MISSING if missing else FOUND

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -63,8 +63,9 @@ class ThingsEEG(ImageDataset):
     @property
     def subjects(self) -> tuple[int, ...]:
         """The ten published subjects, and any other that has a folder here."""
-        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects()}))
+        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects}))
 
+    @property
     def present_subjects(self) -> tuple[int, ...]:
         """Subjects with a folder here, in the raw or in a released form."""
         released = (release_folders(self.root, form) for form in FORMS)
@@ -73,6 +74,14 @@ class ThingsEEG(ImageDataset):
     def check_subject(self, subject: int | str) -> int:
         """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
         return super().check_subject(subject_number(subject))
+
+    def inventory(
+        self, subjects: Iterable[int] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every file that is looked for; see :mod:`braindecode_ssr.datasets.check`."""
+        from .check import as_rows, check, where
+
+        return as_rows((check if read else where)(self.root, subjects))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -151,7 +160,6 @@ class ThingsEEG(ImageDataset):
             If the image file is not here; names the path.
         """
         from PIL import Image as PILImage
-        from PIL import UnidentifiedImageError
 
         if image_id not in self._files:
             found = f"no image {image_id!r}"
@@ -160,7 +168,7 @@ class ThingsEEG(ImageDataset):
         try:
             with PILImage.open(path) as image:
                 return image.convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
+        except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
             mend = "unpack or download the image set again"
             raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
 

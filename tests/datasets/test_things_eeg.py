@@ -89,7 +89,10 @@ def test_the_dataset_folder_may_lie_in_the_data_directory(tmp_path):
     write_things(tmp_path / "things-eeg", sessions=1)
     assert ThingsEEG(tmp_path).root == tmp_path / "things-eeg"
     assert ThingsEEG(tmp_path / "things-eeg").root == tmp_path / "things-eeg"
+    (tmp_path / "images").mkdir()  # of something else
     assert len(list(ThingsEEG(tmp_path).recordings(5))) == 2
+    write_metadata(tmp_path)
+    assert ThingsEEG(tmp_path).root == tmp_path
 
 
 @pytest.mark.parametrize("n_train, n_test", [(60, 40), (1, 1)])
@@ -187,7 +190,7 @@ def test_subjects(tmp_path):
     write_things(tmp_path, subjects=(5, 12), sessions=1, images=False)
     dataset = ThingsEEG(tmp_path)
     assert dataset.subjects == (*range(1, 11), 12)
-    assert dataset.present_subjects() == (5, 12)
+    assert dataset.present_subjects == (5, 12)
     with pytest.raises(UsageError, match="subject 11"):
         dataset.check_subject(11)
     with pytest.raises(UsageError, match="'sub-x'"):

@@ -1,0 +1,55 @@
+"""What ``data where`` and ``data check`` have in common: a list of files, each with its state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import Subjects, common, data_dir_option, preset_option
+from .output import print_json
+from .settings import settings_of
+
+
+def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
+    """A command that lists the files of a dataset; with ``read`` it fails if one is not whole."""
+
+    @click.command(name, help=text)
+    @click.argument("dataset")
+    @click.option("--subject", "subjects", type=Subjects(), help="5, 1,3 or 1-10.")
+    @preset_option
+    @data_dir_option
+    @common
+    def command(dataset, subjects, preset, data_dir: Path | None, as_json: bool) -> None:
+        from braindecode_ssr.resolve import open_dataset, run_spec
+
+        spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
+        source = open_dataset(spec.data, data_dir)
+        files = source.inventory(subjects or None, read=read)
+        whole = all(_is_well(file) for file in files)
+        if as_json:
+            print_json({"dataset": source.name, "root": str(source.root), "files": files})
+        else:
+            _print(source.name, source.root, files)
+        if read and not whole:
+            raise SystemExit(1)
+
+    return command
+
+
+def _is_well(file: dict[str, Any]) -> bool:
+    return file["state"] == "found" or (file["state"] == "missing" and not file["needed"])
+
+
+def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
+    click.echo(f"{name} at {root.absolute()}")
+    if not files:
+        click.echo("nothing to bring: this dataset is made when it is asked for")
+    for file in files:
+        size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
+        click.echo(f"  {file['state']:<8} {file['what']}{size}: {file['path']}")
+        if file["detail"]:
+            click.echo(f"           {file['detail']}")
+        if file["state"] != "found":
+            click.echo(f"           from {file['source']}")
