@@ -155,17 +155,38 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 }
 
 
-def plain(value: Any) -> Any:
-    """Arrays under construction made plain arrays, in all containers; leftovers refused."""
+def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
+    """Arrays under construction made plain arrays, in all containers; leftovers refused.
+
+    Parameters
+    ----------
+    value : object
+        What was unpickled.
+    known : dict, optional
+        What was made of each object already, by identity: what is shared stays shared, so that a small
+        pickle cannot unfold into a large one.
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        If a dtype or function is where data should be.
+    """
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = value, _plain(value, known)
+    return known[id(value)][1]
+
+
+def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, _Array):
         value = value.view(np.ndarray)
         if value.dtype.hasobject:
-            value.flat[:] = _filled([plain(entry) for entry in value.flat])
+            value.flat[:] = _filled([plain(entry, known) for entry in value.flat])
         return value
     if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
+        return {key: plain(entry, known) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(plain(entry) for entry in value)
+        return type(value)(plain(entry, known) for entry in value)
     if isinstance(value, _Dtype | _Call):
         raise pickle.UnpicklingError("a bare dtype or function where data should be")
     return value

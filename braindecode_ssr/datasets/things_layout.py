@@ -183,8 +183,8 @@ def file_sha256(path: Path) -> str:
 
 
 def _holds_dataset(root: Path) -> bool:
-    inside = [base for base in (*IMAGE_FOLDERS, *RAW_FOLDERS) if base]
-    return (root / METADATA_FILE).is_file() or any((root / base).is_dir() for base in inside)
+    listed = any((root / base / METADATA_FILE).is_file() for base in IMAGE_FOLDERS)
+    return listed or any((root / base).is_dir() for base in RAW_FOLDERS if base)
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:

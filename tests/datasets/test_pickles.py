@@ -242,6 +242,16 @@ def test_the_dtypes_of_numpy_are_not_altered(tmp_path):
     assert np.dtype("f8").isnative
 
 
+def test_what_is_shared_stays_shared(tmp_path):
+    """Fifty lists, each twice in the next, would be 2 ** 50 lists if they were copied."""
+    nested = [np.ones(2)]
+    for _ in range(50):
+        nested = [nested, nested]
+    (tmp_path / "a.npy").write_bytes(pickle.dumps(nested, 4))
+    loaded = load_npy(tmp_path / "a.npy")
+    assert loaded[0] is loaded[1] and len(loaded) == 2
+
+
 def test_endless_nesting(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x80\x04]\x94h\x00a.")
     with pytest.raises(DataError):
