@@ -39,12 +39,17 @@ class Similarity(nn.Module):
         if regime == "unit":
             self.log_scale = nn.Parameter(torch.tensor(START))
 
-    @property
     def scale(self) -> Tensor | float:
-        """What dot products are multiplied by."""
+        """What dot products are multiplied by.
+
+        A learned scale is put back to its bounds first, as CLIP does after each step, so that it
+        can come back from there; a clamp in the graph would leave it without a gradient.
+        """
         if self.regime == "free":
             return FREE_SCALE
-        return self.log_scale.clamp(0.0, LARGEST_LOG_SCALE).exp()
+        with torch.no_grad():
+            self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
+        return self.log_scale.exp()
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
         """The two sides as they are compared, in at least float32, and the scale.
@@ -57,11 +62,8 @@ class Similarity(nn.Module):
         -------
         tuple of Tensor (b, e), Tensor (b, e), Tensor or float
         """
-        if self.training and self.regime == "unit":
-            with torch.no_grad():  # kept on the bound, so that it can come back from there
-                self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
         x, y = full_precision(x), full_precision(y)
-        return (x if self.regime == "free" else unit(x)), unit(y), self.scale
+        return (x if self.regime == "free" else unit(x)), unit(y), self.scale()
 
 
 def unit(x: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ class SSRLoss(nn.Module):
     between brain and pooled views. What inference uses is in
     :class:`braindecode_ssr.models.SSR`; this module is thrown away after training.
 
-    Source: the figure of SSR. It shows no weights: the contrasts have weight 1 each, and the
-    reconstructions a weight at which they stay a side branch.
+    Source: the figure of SSR, which shows no weights. All are 1 here: the reconstructions, being
+    bounded by 2, then give the brain encoder less than a third of the gradient that the contrasts
+    give it.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class EEGProject(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=Non
             self.n_chans * self.n_times, self.n_outputs, activation, drop_prob
         )
 
-    def forward(self, x: torch.Tensor, return_features: bool = False):
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Encode trials.
 
         Parameters

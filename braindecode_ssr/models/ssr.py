@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from ..errors import UsageError
-from ..registration import register
 from .backbone import build_backbone
 from .host import quiet_import
 
@@ -123,7 +122,7 @@ class SSR(
         self.image_head = nn.Linear(n_features, self.n_outputs)
         self.final_layer = nn.Linear(width, self.n_outputs)
 
-    def forward(self, x: torch.Tensor, return_features: bool = False):
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Brain embeddings of trials.
 
         Parameters
@@ -182,6 +181,3 @@ def _or_none(model: EEGModuleMixin, name: str) -> Any:
         return getattr(model, name)
     except ValueError:
         return None
-
-
-register()

@@ -115,7 +115,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         if self.weight_init == "normal":
             self.apply(_normal_weights)
 
-    def forward(self, x: torch.Tensor, return_features: bool = False):
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Encode trials.
 
         Parameters
