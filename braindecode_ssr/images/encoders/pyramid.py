@@ -19,7 +19,7 @@ WAVELENGTH = 4.0
 ENERGY_GRID = 4
 COLOUR_GRID = 8
 FLOOR = 0.01
-AT_ONCE = 16
+AT_ONCE = 8
 
 ENERGY_MEAN = (-3.04, -3.11, -3.19, -3.31)
 """Mean log energy of each level in images of grey 1/f noise, standard deviation 50 of 255."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ def fovea(
     return to_bytes(images * mask + blurred * (1 - mask))
 
 
+@lru_cache(16)
 def sharpness(height: int, width: int, gain: float) -> Tensor:
     """Weight of the sharp image: ``0.5 * exp(-gain * distance / largest)``, 1 at most in the exponent.
 

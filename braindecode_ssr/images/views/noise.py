@@ -46,5 +46,7 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
     draws = [
         np.random.default_rng([one, draw]).standard_normal(shape, dtype=np.float32) for one in seed
     ]
-    added = torch.from_numpy(np.stack(draws)).to(images.device) if draws else images.float()
-    return (images + sd * added).clamp(0, 255).to(torch.uint8)
+    if not draws:
+        return images
+    added = torch.from_numpy(np.stack(draws)).to(images.device)
+    return added.mul_(sd).add_(images).clamp_(0, 255).to(torch.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -59,6 +60,7 @@ def gaussian_kernel(size: int) -> Tensor:
     return kernel / kernel.sum()
 
 
+@lru_cache(16)
 def blur_operator(n: int, size: int) -> Tensor:
     """Gaussian blur of ``n`` pixels, mirrored at the borders without repeating the border pixel.
 
@@ -82,6 +84,7 @@ def mirrored(index: Tensor, n: int) -> Tensor:
     return torch.minimum(folded, 2 * (n - 1) - folded)
 
 
+@lru_cache(16)
 def antialiased_operator(n_in: int, n_out: int) -> Tensor:
     """Bilinear resizing as Pillow does it: a triangle that widens when the image shrinks.
 
@@ -96,6 +99,7 @@ def antialiased_operator(n_in: int, n_out: int) -> Tensor:
     return (weights / weights.sum(1, keepdim=True)).float()
 
 
+@lru_cache(16)
 def linear_operator(n_in: int, n_out: int) -> Tensor:
     """Bilinear sampling as OpenCV's INTER_LINEAR does it: two neighbours, however small the result.
 
@@ -109,6 +113,7 @@ def linear_operator(n_in: int, n_out: int) -> Tensor:
     return (1 - (pixels - centres).abs()).clamp(min=0).float()
 
 
+@lru_cache(16)
 def nearest_indices(n_in: int, n_out: int) -> Tensor:
     """Which pixel each new pixel copies, as OpenCV's INTER_NEAREST: ``floor(i * n_in / n_out)``."""
     return torch.tensor([min(math.floor(i * n_in / n_out), n_in - 1) for i in range(n_out)])
