@@ -147,6 +147,9 @@ class TrialStore:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __reduce__(self) -> tuple:
+        return TrialStore.open, (self.path,)
+
     def __repr__(self) -> str:
         n_trials, n_chans, n_times = self.trials.shape
         return (

@@ -77,7 +77,7 @@ def write(
             "sfreq": float(info["sfreq"]),
             "ch_names": ch_names,
             "trials_bytes": (folder / TRIALS).stat().st_size,
-            "table_sha256": _sha256(folder / TABLE),
+            "sha256": {name: _sha256(folder / name) for name in (TABLE, INFO)},
             "sources": sources,
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -97,11 +97,10 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
             raise _broken(path, f"format {manifest['format']}")
         if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
             raise _broken(path, f"{TRIALS} of another size")
-        if _sha256(path / TABLE) != manifest["table_sha256"]:
-            raise _broken(path, f"{TABLE} altered")
+        for name, digest in manifest["sha256"].items():
+            if _sha256(path / name) != digest:
+                raise _broken(path, f"{name} altered")
         trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
-        if list(trials.shape) != manifest["shape"] or not (path / INFO).is_file():
-            raise _broken(path, f"{TRIALS} of shape {trials.shape} or no {INFO}")
         table = pd.read_csv(path / TABLE, dtype=_TYPES, keep_default_na=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, str(error)) from error
