@@ -35,6 +35,7 @@ class Registry:
     def __init__(self, kind: str, parts: dict[str, str]) -> None:
         self.kind = kind
         self._parts = parts
+        self._foreign: dict[str, str] | None = None
 
     @property
     def group(self) -> str:
@@ -43,9 +44,13 @@ class Registry:
         return f"braindecode_ssr.{plural}"
 
     def parts(self) -> dict[str, str]:
-        """Own parts and those of entry points, name to ``"module:attribute"``; own ones win."""
-        foreign = {point.name: point.value for point in entry_points(group=self.group)}
-        return {**foreign, **self._parts}
+        """Own parts and those of entry points, name to ``"module:attribute"``; own ones win.
+
+        Entry points are read once: a look takes tens of milliseconds.
+        """
+        if self._foreign is None:
+            self._foreign = {point.name: point.value for point in entry_points(group=self.group)}
+        return {**self._foreign, **self._parts}
 
     def names(self) -> list[str]:
         """All names, own ones first."""
