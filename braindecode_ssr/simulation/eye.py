@@ -27,6 +27,7 @@ WAVELENGTHS = (5.0, 10.0)  # samples
 N_ORIENTATIONS = 4
 GRID, COLOUR_GRID = 5, 4
 HIDDEN = 96
+LATE_DRIVE = 0.5  # standard deviation of what enters the nonlinearity of the random layer
 OPPONENT = np.array([[0.30, 0.59, 0.11], [0.70, -0.70, 0.0], [-0.35, -0.35, 0.70]], np.float32)
 
 
@@ -70,8 +71,7 @@ def raw_features(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         np.log(flat.mean(-1) + 0.01),
         np.log(flat.std(-1) + 0.01),
         *(np.quantile(colours, q, axis=-1) for q in (0.1, 0.5, 0.9)),
-        _covariance(colours),
-        _covariance(flat / (flat.std(-1, keepdims=True) + 0.01)),
+        np.log(colours.std(-1) + 0.02),
         compressed.mean(1).reshape(len(views), -1) @ _rings().T,
     ]
     return _joined(early), _joined(late)
@@ -145,7 +145,11 @@ def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) ->
     early, late = raw_features(np.stack([retina(image) for image in references]))
     rng = generator(seed, "eye")
     layer = rng.normal(size=(late.shape[1], HIDDEN)) / np.sqrt(late.shape[1])
-    hidden = (late.mean(0), 1.5 * layer / (late.std(0)[:, None] + 1e-6), rng.normal(0, 0.5, HIDDEN))
+    hidden = (
+        late.mean(0),
+        LATE_DRIVE * layer / (late.std(0)[:, None] + 1e-6),
+        rng.normal(0, 0.5, HIDDEN),
+    )
     late = hidden_layer(late, hidden)
     return Eye(
         early=_principal(early, response.early_dims, response.spectrum),
@@ -227,14 +231,6 @@ def _rings() -> np.ndarray:
     ring = np.minimum((np.hypot(x[:, None], x[None]) * 5).astype(int), 5).ravel()
     inside = ring[None] == np.arange(6)[:, None]
     return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _covariance(maps: np.ndarray) -> np.ndarray:
-    """Second moments between maps around their means, lower triangle; shape (n, pairs)."""
-    centred = maps - maps.mean(-1, keepdims=True)
-    moments = np.einsum("nai,nbi->nab", centred, centred, optimize=True) / maps.shape[-1]
-    rows, columns = np.tril_indices(maps.shape[1])
-    return moments[:, rows, columns]
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

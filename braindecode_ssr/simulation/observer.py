@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..preprocessing.repetitions import sum_by
+
 SHRINKAGE = 1e-3
 
 
@@ -30,11 +32,11 @@ def separable_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     temporal : ndarray, shape (times, times)
         Of trace ``times`` or so: their Kronecker product is the covariance of a trial.
     """
-    spatial = shrunk(np.tensordot(residuals, residuals, ((0, 2), (0, 2))) / residuals[:, 0].size)
+    size = residuals.shape[0] * residuals.shape[2]
+    spatial = shrunk(np.matmul(residuals, residuals.swapaxes(1, 2)).sum(axis=0) / size)
     inverse = np.linalg.inv(np.linalg.cholesky(spatial)).astype(residuals.dtype)
-    white = inverse @ residuals
-    temporal = np.tensordot(white, white, ((0, 1), (0, 1))) / white[..., 0].size
-    return spatial, shrunk(temporal)
+    white = (inverse @ residuals).reshape(-1, residuals.shape[2])
+    return spatial, shrunk(white.T @ white / len(white))
 
 
 def shrunk(covariance: np.ndarray) -> np.ndarray:
@@ -64,14 +66,13 @@ def log_likelihoods(trials: np.ndarray, rows: np.ndarray, templates: np.ndarray)
     residuals = trials - templates[rows]
     common = residuals.mean(axis=0)
     spatial, temporal = separable_covariance(residuals - common)
-    filters = np.linalg.solve(spatial, templates.astype(np.float64))
-    filters = np.linalg.solve(temporal, filters.swapaxes(1, 2)).swapaxes(1, 2)
+    filters = (np.linalg.inv(spatial) @ templates) @ np.linalg.inv(temporal)
     power = np.einsum("ict,ict->i", filters, templates)
-    sums = np.zeros(templates.shape)
-    np.add.at(sums, rows, trials - common)
-    counts = np.bincount(rows, minlength=len(templates))
-    flat = (len(templates), -1)
-    return sums.reshape(flat) @ filters.reshape(flat).T - counts[:, None] * power / 2
+    sums, shown, counts = sum_by(trials - common, rows)
+    scores = np.zeros((len(templates), len(templates)))
+    scores[shown] = sums.reshape(len(shown), -1) @ filters.reshape(len(templates), -1).T
+    scores[shown] -= counts[:, None] * power / 2
+    return scores
 
 
 def top_accuracy(scores: np.ndarray, k: int) -> float:

@@ -97,10 +97,10 @@ class Response:
     """
 
     early_dims: int = 32
-    late_dims: int = 24
+    late_dims: int = 16
     spectrum: float = 0.3
-    early_gain: float = 0.5e-6
-    late_gain: float = 0.4e-6
+    early_gain: float = 0.35e-6
+    late_gain: float = 0.28e-6
     early_peak: tuple[float, float] = (0.09, 0.13)
     late_peak: tuple[float, float] = (0.18, 0.40)
     early_width: tuple[float, float] = (0.012, 0.025)
@@ -265,6 +265,7 @@ PRESETS: dict[str, Preset] = {
         sfreq=250.0,
         image_size=64,
         timing=BRIEF,
+        response=Response(early_gain=3e-6, late_gain=2.4e-6),
     ),
     "small": Preset(
         name="small",
@@ -275,6 +276,7 @@ PRESETS: dict[str, Preset] = {
         test=Run(runs=1, blocks=1, sequences=41, targets=5),
         sfreq=250.0,
         timing=BRIEF,
+        response=Response(early_gain=0.9e-6, late_gain=0.7e-6),
     ),
     "full": Preset(
         name="full",
