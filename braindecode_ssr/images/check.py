@@ -14,7 +14,7 @@ def check_features(dataset: ImageDataset) -> list[dict[str, Any]]:
 
     ``missing`` counts images of the dataset without features; ``problem`` is empty where all is well.
     """
-    store = FeatureStore(dataset.derived / "features")
+    store = FeatureStore.of(dataset)
     wanted = dataset.images["image_id"].tolist()
     return [
         _row(store, encoder, view, wanted)

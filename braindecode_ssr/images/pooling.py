@@ -89,4 +89,4 @@ def concept_of(image_id: str) -> str:
 
 def image_features(dataset: ImageDataset, encoder: str, views: tuple[str, ...]) -> ImageFeatures:
     """The features of a dataset's images, kept beside its prepared trials."""
-    return ImageFeatures(FeatureStore(dataset.derived / "features"), encoder, tuple(views))
+    return ImageFeatures(FeatureStore.of(dataset), encoder, tuple(views))

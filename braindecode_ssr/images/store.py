@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -27,6 +28,9 @@ from .tables import (
     writing,
 )
 from .views import view_name, view_parameters
+
+if TYPE_CHECKING:
+    from ..datasets.base import ImageDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +65,8 @@ class FeatureStore:
     ----------
     path : path-like
         The folder; it is made by the first write.
-    dataset : str
-        Name of the dataset, for the commands in messages.
+    options : str
+        How commands name the dataset, for messages; :meth:`of` knows it.
 
     Examples
     --------
@@ -71,9 +75,15 @@ class FeatureStore:
     (1, 704)
     """
 
-    def __init__(self, path: str | Path, dataset: str = "DATASET") -> None:
+    def __init__(self, path: str | Path, options: str = "--dataset DATASET") -> None:
         self.path = Path(path).expanduser()
-        self.dataset = dataset
+        self.options = options
+
+    @classmethod
+    def of(cls, dataset: ImageDataset) -> FeatureStore:
+        """The store of a dataset, beside its prepared trials."""
+        options = f"--dataset {dataset.name} --data-dir {quote(str(dataset.root))}"
+        return cls(dataset.derived / "features", options)
 
     def encoders(self) -> list[str]:
         """Names of the encoders whose features are here."""
@@ -270,7 +280,7 @@ class FeatureStore:
 
     def how_to_fill(self, encoder: str, view: str) -> str:
         """The commands that put features here."""
-        options = f"--dataset {self.dataset} --encoder {encoder} --view {view}"
+        options = f"{self.options} --encoder {quote(encoder)} --view {quote(view)}"
         return (
             f"make them from the images: ssr-bd features extract {options}; "
             f"or take them from arrays: ssr-bd features import {options} --train A.npy --test B.npy"

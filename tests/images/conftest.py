@@ -75,4 +75,4 @@ def dataset(tmp_path: Path) -> DrawnDataset:
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     """An empty store."""
-    return FeatureStore(tmp_path / "features", "drawn")
+    return FeatureStore(tmp_path / "features", "--dataset drawn")

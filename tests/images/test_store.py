@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from braindecode_ssr.datasets.base import ImageDataset
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images import tables
 from braindecode_ssr.images.geometry import check_spread, mean_pair_cosine
@@ -258,3 +259,12 @@ def test_names_stay_below_the_store(store: FeatureStore) -> None:
     store.write("hf-hub:../../x", "a/../b", IDS, features(), "f", "s")
     assert store.path in store.folder("hf-hub:../../x", "a/../b").resolve().parents
     assert (store.encoders(), store.views("hf-hub:../../x")) == (["hf-hub:../../x"], ["a/../b"])
+
+
+def test_the_store_of_a_dataset_knows_its_commands(dataset: ImageDataset) -> None:
+    store = FeatureStore.of(dataset)
+    assert store.path == dataset.root / "ssr" / "features"
+    with pytest.raises(MissingDataError) as error:
+        store.read("pyramid", "blur?kernel=31", ["a/a_1"])
+    command = f"--dataset drawn --data-dir {dataset.root} --encoder pyramid --view 'blur?kernel=31'"
+    assert f"ssr-bd features extract {command}" in str(error.value)
