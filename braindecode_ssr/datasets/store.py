@@ -14,7 +14,7 @@ import pandas as pd
 from ..config import Channels
 from ..errors import DataError, MissingDataError
 from ..preprocessing.channels import channel_indices
-from ..preprocessing.repetitions import choose, published_order, running_count
+from ..preprocessing.repetitions import add_by, choose, published_order, running_count
 from . import store_files
 from .store_files import TRIAL_COLUMNS, TrialBatch
 
@@ -219,7 +219,8 @@ class TrialStore:
         x = np.zeros((len(numbers), len(picks), self.trials.shape[2]), np.float32)
         for first in range(0, len(rows), CHUNK):
             part = slice(first, first + CHUNK)
-            self._add(x, self._read(rows[part], picks), group[part])
+            add_by(x, self._read(rows[part], picks), group[part])
+            store_files.forget(self.trials)
         x /= counts[:, None, None].astype(np.float32)
         return AveragedTrials(x, self._image_table(rows, counts))
 
@@ -295,16 +296,6 @@ class TrialStore:
         together = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
         block = self.trials[rows[0] : rows[-1] + 1] if together else self.trials[rows]
         return block if picks == list(range(self.trials.shape[1])) else block[:, picks]
-
-    @staticmethod
-    def _add(x: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
-        """Add trials to the sums of their images."""
-        order = np.argsort(group, kind="stable")
-        images, firsts = np.unique(group[order], return_index=True)
-        if len(images) == len(group):
-            x[group] += trials
-        else:
-            x[images] += np.add.reduceat(trials[order], firsts, axis=0)
 
     def _image_table(self, rows: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
         columns = ["number", "image_id", "concept"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,12 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, str(error)) from error
     return trials, table, manifest
+
+
+def forget(trials: np.ndarray) -> None:
+    """Give back the memory of what was read of a mapped array; it is read again when needed."""
+    if isinstance(trials.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        trials.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _broken(path: Path, found: str) -> DataError:

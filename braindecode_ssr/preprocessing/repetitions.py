@@ -110,16 +110,28 @@ def average_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.n
     groups : ndarray, shape (n_groups,)
         The groups, ascending.
     """
-    sums, names, counts = sum_by(trials, groups)
-    return (sums / counts.reshape(-1, *[1] * (trials.ndim - 1))).astype(trials.dtype), names
+    names, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(names), *trials.shape[1:]), trials.dtype)
+    add_by(sums, trials, group)
+    return sums / counts.reshape(-1, *[1] * (trials.ndim - 1)).astype(trials.dtype), names
 
 
-def sum_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sum of the trials of each group in float64, the groups (ascending), and their sizes."""
-    names, counts = np.unique(groups, return_counts=True)
-    order = np.argsort(groups, kind="stable")
-    firsts = np.cumsum(counts) - counts
-    return np.add.reduceat(trials[order], firsts, axis=0, dtype=np.float64), names, counts
+def add_by(sums: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
+    """Add each trial to the sum of its group, in place.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (n_groups, ...)
+    trials : ndarray, shape (n_trials, ...)
+    group : ndarray of int, shape (n_trials,)
+        Row of ``sums`` for each trial.
+    """
+    order = np.argsort(group, kind="stable")
+    groups, firsts = np.unique(group[order], return_index=True)
+    if len(groups) == len(group):
+        sums[group] += trials
+    else:
+        sums[groups] += np.add.reduceat(trials[order], firsts, axis=0)
 
 
 def running_count(numbers: np.ndarray) -> np.ndarray:

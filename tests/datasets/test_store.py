@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +166,18 @@ def test_average_reads_only_a_chunk_at_a_time(store, monkeypatch):
     store.average("train")
     assert max(read) == 2
     assert sum(read) == 11
+
+
+def test_average_gives_back_the_memory_it_read(tmp_path, info):
+    rng = np.random.default_rng(0)
+    trials = rng.standard_normal((3000, 5, 1000), np.float32)
+    batch = TrialBatch(trials, table_of(rng.integers(1, 40, 3000)))
+    store = TrialStore.write(tmp_path / "store", [batch], info)
+    before = psutil.Process().memory_info().shared
+    store.average("train")
+    assert psutil.Process().memory_info().shared - before < trials.nbytes / 2
+    first = store.trials[5, 3]
+    assert np.array_equal(first, trials[5, 3])
 
 
 def test_channels_are_picked_by_name(tmp_path):
