@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from skorch.callbacks import Callback
 from tqdm import tqdm
 

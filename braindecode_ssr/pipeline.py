@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +19,13 @@ from .losses import LOSSES
 from .models.ssr import SSR
 from .registry import unknown_name
 from .resolve import open_dataset, resolve
-from .runs import Run, create_run, git_commit, unwritable, versions
+from .runs import Run, git_commit, new_run, unwritable, versions
 from .training import fit
 from .training_data import Signals, training_data
 from .zero_shot import load_test_set, score
 
 if TYPE_CHECKING:
+    from .batches import TrainingSet
     from .training import EEGRetriever
 
 
@@ -63,40 +63,35 @@ def train(
     device = pick_device(spec.train.device)
     dataset = open_dataset(spec.data, data_dir)
     spec, notes = resolve(spec, dataset)
-    run = create_run(Path(out), spec)
     for note in notes:
         say(note)
-    if resume and run.finished:
-        say(f"{run.path} is finished already")
-        return run
-    features = image_features(dataset, spec.images.encoder, spec.images.views)
-    features.complete(dataset, device=device, progress=progress)
-    data, signals = training_data(spec, dataset, features, progress=progress)
-    test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
-    run.write_json("run.json", _record(spec, notes, dataset, device))
-    say(f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}")
-    seed_everything(spec.train.seed)
-    start = time.perf_counter()
-    net = fit(
-        data,
-        build_model(spec, signals, n_features=data.original.shape[1]),
-        build_loss(spec),
-        spec.train,
-        run.checkpoint,
-        device=device,
-        precision=pick_precision(spec.train.precision, device),
-        resume=resume,
-        progress=progress,
-    )
-    seconds = time.perf_counter() - start
-    queries, numbers = score(net.module_, test)
-    _write_weights(run, net.module_)
-    run.write_table("history.csv", _history(net))
-    run.write_table("queries.csv", queries)
-    asked = spec.data.subject, spec.evaluation.repetitions, spec.trials
-    trained = {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
-    summary = {**_labels(spec), **trained, **numbers, **dataset.ceiling(*asked)}
-    run.write_json("summary.json", {**summary, "train_seconds": round(seconds, 2)})
+    with new_run(Path(out), spec) as run:
+        if resume and run.finished:
+            say(f"{run.path} is finished already")
+            return run
+        features = image_features(dataset, spec.images.encoder, spec.images.views)
+        features.complete(dataset, device=device, progress=progress)
+        data, signals = training_data(spec, dataset, features, progress=progress)
+        test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
+        seed_everything(spec.train.seed)
+        model = build_model(spec, signals, n_features=data.original.shape[1])
+        loss = build_loss(spec)
+        run.write_json("run.json", _record(spec, notes, dataset, device))
+        say(
+            f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
+        )
+        options = {"device": device, "resume": resume, "progress": progress}
+        precision = pick_precision(spec.train.precision, device)
+        net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
+        queries, numbers = score(net.module_, test)
+        ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
+        _write_weights(run, net.module_)
+        history = _history(net)
+        run.write_table("history.csv", history)
+        run.write_table("queries.csv", queries)
+        seconds = {"train_seconds": round(float(history["dur"].sum()), 2)}
+        labels = {**_labels(spec), **_trained_on(data)}
+        run.write_json("summary.json", {**labels, **numbers, **ceiling, **seconds})
     return Run(run.path)
 
 
@@ -184,6 +179,10 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
             "train the run again",
         ) from error
     return model
+
+
+def _trained_on(data: TrainingSet) -> dict[str, Any]:
+    return {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
 
 
 def _write_weights(run: Run, model: torch.nn.Module) -> None:

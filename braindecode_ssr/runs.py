@@ -6,10 +6,13 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .config import RunSpec
@@ -116,8 +119,9 @@ def run_name(spec: RunSpec) -> str:
     )
 
 
-def create_run(out: Path, spec: RunSpec) -> Run:
-    """The run of a spec below ``out``, with its folder.
+@contextmanager
+def new_run(out: Path, spec: RunSpec) -> Iterator[Run]:
+    """The run of a spec below ``out``, with its folder; folders that stay empty are taken away again.
 
     Raises
     ------
@@ -127,12 +131,16 @@ def create_run(out: Path, spec: RunSpec) -> Run:
     run = Run(out / run_name(spec))
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        probe = run.path / ".writable"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=run.path):
+            pass
     except OSError as error:
         raise unwritable(run.path, error) from error
-    return run
+    try:
+        yield run
+    finally:
+        for folder in (run.path, out):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

@@ -27,7 +27,7 @@ def command(dataset, subjects, preset, data_dir: Path | None, config, sets, as_j
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     rows = []
-    for subject in subjects or source.subjects:
+    for subject in subjects or source.present_subjects:
         say(f"prepare subject {subject}")
         store = prepare(source, source.check_subject(subject), spec.trials, progress=show_bars())
         trials, chans, times = store.trials.shape

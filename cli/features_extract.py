@@ -29,11 +29,10 @@ from .settings import settings_of
 @common
 def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_json) -> None:
     """Compute features of a dataset's images and of their views; goes on where it was cut off."""
-    from braindecode_ssr.images.extract import extract
-    from braindecode_ssr.images.store import FeatureStore
-
     from braindecode_ssr.devices import pick_device
     from braindecode_ssr.images.encoders import build_encoder
+    from braindecode_ssr.images.extract import extract
+    from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
     from braindecode_ssr.resolve import open_dataset, run_spec
 

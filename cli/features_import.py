@@ -22,10 +22,9 @@ from .settings import settings_of
 @common
 def command(dataset, data_dir, preset, encoder, view, train, test, array, images, as_json) -> None:
     """Bring in features as .npy arrays of shape (n_images, d) or (concepts, images, d)."""
+    from braindecode_ssr.errors import UsageError
     from braindecode_ssr.images.imports import import_listed, import_split
     from braindecode_ssr.images.store import FeatureStore
-
-    from braindecode_ssr.errors import UsageError
     from braindecode_ssr.resolve import open_dataset, run_spec
 
     listed, split = bool(array and images), bool(train or test)

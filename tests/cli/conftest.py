@@ -1,0 +1,75 @@
+"""The command line as users meet it: a process with exit code, stdout and stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def error(self):
+        """The one line of an error."""
+        lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory):
+    """Run ``ssr-bd`` as a process in a folder of its own."""
+    home = tmp_path_factory.mktemp("shell")
+
+    def run(*args, cwd=home, env=None, code=None):
+        call = [sys.executable, "-W", "ignore", "-m", "braindecode_ssr_cli", *map(str, args)]
+        found = {**os.environ, "SSR_DATA": str(home / "data"), **(env or {})}
+        done = subprocess.run(call, capture_output=True, text=True, cwd=cwd, env=found, check=False)
+        if code is not None:
+            assert done.returncode == code, done.stdout + done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def call(capfd, tmp_path, monkeypatch):
+    """Run ``ssr-bd`` in this process, where imports are paid for already."""
+    from braindecode_ssr_cli import main
+
+    def run(*args, code=None):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, args)])
+        out, err = capfd.readouterr()
+        if code is not None:
+            assert ended.value.code == code, out + err
+        return Result(ended.value.code, out, err)
+
+    return run
+
+
+TINY = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 3, "--batch-size", 32)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shell, tmp_path_factory):
+    """A finished run on the tiny simulation, its folder and its printed summary."""
+    out = tmp_path_factory.mktemp("runs")
+    done = shell("train", *TINY, "--subject", "5", "--out", out, "--json", code=0)
+    return Path(done.json["run"]), done

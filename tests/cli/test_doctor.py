@@ -1,0 +1,9 @@
+def test_it_names_versions_devices_and_folders(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSR_DATA", str(tmp_path))
+    rows = {row["what"]: row for row in call("doctor", "--json", code=0).json}
+    import torch
+
+    assert rows["torch"]["found"].split("+")[0] == torch.__version__.split("+")[0]
+    assert "cores" in rows["cpu"]["found"]
+    assert str(tmp_path) in rows["data"]["found"] and "$SSR_DATA" in rows["data"]["found"]
+    assert rows["things-eeg"]["state"] == "note"
