@@ -17,9 +17,9 @@ class SSRLoss(nn.Module):
     between brain and pooled views. What inference uses is in
     :class:`braindecode_ssr.models.SSR`; this module is thrown away after training.
 
-    Source: the figure of SSR, which shows no weights. All are 1 here: the reconstructions, being
-    bounded by 2, then give the brain encoder less than a third of the gradient that the contrasts
-    give it.
+    Source: the figure of SSR, which shows no weights. All are 1 here: a reconstruction is at most
+    2, and on simulated trials both together gave the brain encoder 0.03 (at the start) to 0.24
+    (after 120 steps) of the gradient that the contrasts gave it.
 
     Parameters
     ----------

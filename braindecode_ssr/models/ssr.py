@@ -107,6 +107,7 @@ class SSR(
             sfreq=sfreq,
         )
         del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
+        self._can_be_described = not isinstance(backbone, nn.Module)
         self.width = width
         self.n_features = n_features
         self.backbone = build_backbone(
@@ -157,14 +158,13 @@ class SSR(
         UsageError
             If the backbone was given as an instance, which no configuration can describe.
         """
-        config = super().get_config()
-        if not isinstance(config.get("backbone"), str):
+        if not self._can_be_described:
             raise UsageError(
                 "a backbone by name or class in a model that is saved with its configuration",
                 f"an instance of {type(self.backbone).__name__}",
                 "build the model with the name and backbone_params, or save model.state_dict()",
             )
-        return config
+        return super().get_config()
 
     def _save_pretrained(self, save_directory: Any) -> None:
         self.get_config()
