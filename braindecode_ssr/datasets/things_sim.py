@@ -203,23 +203,23 @@ class ThingsSim(ImageDataset):
 
     def _test_trials(
         self, subject: int, repetitions: int | None, spec: TrialSpec
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
         from ..preprocessing.windows import windows
 
         numbers = [self._test_numbers(subject, session) for session in self.sessions]
-        kept = [np.arange(len(part)) for part in numbers]
+        used = [np.arange(len(part)) for part in numbers]
         if spec.repetitions == "published":
-            kept = [published_subset(part, PUBLISHED_REPETITIONS["test"]) for part in numbers]
+            used = [published_subset(part, PUBLISHED_REPETITIONS["test"]) for part in numbers]
         if repetitions is not None:
-            joined = np.concatenate([part[k] for part, k in zip(numbers, kept, strict=True)])
+            joined = np.concatenate([part[u] for part, u in zip(numbers, used, strict=True)])
             chosen = np.isin(np.arange(len(joined)), choose(joined, repetitions))
-            starts = np.cumsum([len(part) for part in kept])[:-1]
-            kept = [k[c] for k, c in zip(kept, np.split(chosen, starts), strict=True)]
-        for session, k in zip(self.sessions, kept, strict=True):
+            starts = np.cumsum([len(part) for part in used])[:-1]
+            used = [u[c] for u, c in zip(used, np.split(chosen, starts), strict=True)]
+        for session, u in zip(self.sessions, used, strict=True):
             recording = self.recording(subject, session, "test")
-            samples, shown = recording.samples[k], recording.numbers[k]
-            yield windows(recording.data, samples, recording.sfreq, spec), shown - 1
+            trials = windows(recording.data, recording.samples, recording.sfreq, spec)
+            yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 
     def _test_numbers(self, subject: int, session: int) -> np.ndarray:
         from ..simulation.design import session_events

@@ -103,7 +103,8 @@ def kernels(times: np.ndarray, peaks: np.ndarray, widths: np.ndarray) -> np.ndar
     rebound = 0.5 * np.exp(-((after - delay) ** 2) / (2 * slow**2))
     onset = np.clip((times - 0.03) / 0.02, 0, 1)
     ending = np.clip((times[-1] - times) / 0.05, 0, 1)
-    return (peak - rebound) * onset * ending
+    courses = (peak - rebound) * onset * ending
+    return courses / courses.max(axis=1, keepdims=True)
 
 
 def add_responses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -134,5 +135,6 @@ def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
         mend = "free some space" if full else "choose another --out"
         raise DataError(f"to write {path}", str(error), f"{mend} and run again") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return path

@@ -161,7 +161,7 @@ def blink_course(events: Events, noise: Noise, rng: np.random.Generator) -> np.n
     at = last + rng.uniform(0.35, 0.8, len(last)) * (first - last)
     at = at[rng.random(len(at)) < noise.blink_gap]
     stray = rng.poisson(noise.blink_rate * events.n_samples / events.sfreq)
-    at = np.concatenate([at, rng.uniform(0, events.n_samples, stray)]).astype(int)
+    at = np.concatenate([at, rng.uniform(0, events.n_samples, stray)]).clip(0).astype(int)
     length = round(0.4 * events.sfreq)
     shape = np.sin(np.pi * (np.arange(length) / length) ** 0.7) ** 2
     course = np.zeros(events.n_samples + length, np.float32)
@@ -171,10 +171,10 @@ def blink_course(events: Events, noise: Noise, rng: np.random.Generator) -> np.n
 
 
 def _gaps(events: Events) -> tuple[np.ndarray, np.ndarray]:
-    """Last onset before and first onset after each gap, the lead and the tail of runs included."""
+    """Last onset before and first onset after each gap, before the first sequence and after the last."""
     ends = events.ends_sequence
-    last = events.samples[ends]
-    return last, np.append(events.samples[1:][ends[:-1]], events.n_samples)
+    last = np.append(-round(events.sfreq), events.samples[ends])
+    return last, np.append(events.samples[np.append(True, ends[:-1])], events.n_samples)
 
 
 def _background(

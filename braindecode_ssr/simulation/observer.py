@@ -13,8 +13,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..preprocessing.repetitions import sum_by
-
 SHRINKAGE = 1e-3
 
 
@@ -46,17 +44,21 @@ def shrunk(covariance: np.ndarray) -> np.ndarray:
     return (1 - SHRINKAGE) * covariance.astype(np.float64) + SHRINKAGE * mean * np.eye(size)
 
 
-def log_likelihoods(trials: np.ndarray, rows: np.ndarray, templates: np.ndarray) -> np.ndarray:
+def log_likelihoods(
+    trials: np.ndarray, rows: np.ndarray, templates: np.ndarray, used: np.ndarray
+) -> np.ndarray:
     """Log likelihood of each candidate, summed over the trials of each image.
 
     Parameters
     ----------
     trials : ndarray, shape (n, chans, times)
-        Trials of one session.
+        All trials of one session: what the observer knows the noise from.
     rows : ndarray of int, shape (n,)
         Which image each trial shows; the observer uses it for the noise, and to join trials.
     templates : ndarray, shape (images, chans, times)
         True responses.
+    used : ndarray of bool, shape (n,)
+        Which trials are scored.
 
     Returns
     -------
@@ -68,10 +70,11 @@ def log_likelihoods(trials: np.ndarray, rows: np.ndarray, templates: np.ndarray)
     spatial, temporal = separable_covariance(residuals - common)
     filters = (np.linalg.inv(spatial) @ templates) @ np.linalg.inv(temporal)
     power = np.einsum("ict,ict->i", filters, templates)
-    sums, shown, counts = sum_by(trials - common, rows)
     scores = np.zeros((len(templates), len(templates)))
-    scores[shown] = sums.reshape(len(shown), -1) @ filters.reshape(len(templates), -1).T
-    scores[shown] -= counts[:, None] * power / 2
+    for row in np.unique(rows[used]):
+        shown = trials[used & (rows == row)] - common
+        scores[row] = filters.reshape(len(filters), -1) @ shown.sum(axis=0).ravel()
+        scores[row] -= len(shown) * power / 2
     return scores
 
 
@@ -89,14 +92,15 @@ def top_accuracy(scores: np.ndarray, k: int) -> float:
 
 
 def ceiling(
-    sessions: Iterable[tuple[np.ndarray, np.ndarray]], templates: np.ndarray
+    sessions: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], templates: np.ndarray
 ) -> dict[str, float]:
     """What the ideal observer reaches.
 
     Parameters
     ----------
-    sessions : iterable of (trials, rows)
-        Trials ``(n, chans, times)`` of a session and the row of the image each shows.
+    sessions : iterable of (trials, rows, used)
+        All trials ``(n, chans, times)`` of a session, the row of the image each shows, and which of them
+        are scored.
     templates : ndarray, shape (images, chans, times)
         True responses, cut as the trials are.
 
@@ -106,6 +110,6 @@ def ceiling(
         ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
     """
     scores = np.zeros((len(templates), len(templates)))
-    for trials, rows in sessions:
-        scores += log_likelihoods(trials, rows, templates)
+    for session in sessions:
+        scores += log_likelihoods(*session[:2], templates, session[2])
     return {"ceiling_top1": top_accuracy(scores, 1), "ceiling_top5": top_accuracy(scores, 5)}

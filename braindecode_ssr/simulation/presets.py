@@ -150,7 +150,7 @@ class Noise:
     blink: float = 90e-6
     blink_gap: float = 0.7
     blink_rate: float = 0.01
-    line: float = 0.7e-6
+    line: float = 1.5e-6
     line_frequency: float = 50.0
     drift: float = 10e-6
     session_sd: float = 0.2
