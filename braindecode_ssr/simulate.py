@@ -52,7 +52,7 @@ def simulate(
         raise UsageError("a simulated dataset", repr(name), "give things-sim")
     chosen = [dataset.check_subject(subject) for subject in subjects or dataset.subjects]
     say(f"write {len(dataset.images)} images and {len(chosen)} subjects to {out}")
-    recordings = write_raw(dataset, chosen, Path(out))
+    files = write_raw(dataset, chosen, Path(out))
     say(f"encode the images with {dataset.default_encoder}")
     views = METHODS["ssr"].views
     written = ThingsEEG(out)
@@ -61,7 +61,7 @@ def simulate(
     return {
         "out": str(out),
         "subjects": chosen,
-        "recordings": recordings,
+        "recordings": sum(file.parent.name.startswith("ses-") for file in files),
         "images": len(dataset.images),
         "encoder": dataset.default_encoder,
     }

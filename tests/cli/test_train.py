@@ -45,7 +45,14 @@ def test_the_run_folder_holds_what_the_design_promises(tiny_run):
 def test_the_table_says_how_it_was_obtained(call, tiny_run):
     path, _ = tiny_run
     done = call("evaluate", path, code=0)
-    for part in ("16-way zero-shot", "gallery original", "last epoch", "ceiling", "chance", "seed 0"):
+    for part in (
+        "16-way zero-shot",
+        "gallery original",
+        "last epoch",
+        "ceiling",
+        "chance",
+        "seed 0",
+    ):
         assert part in done.out
 
 
@@ -137,7 +144,7 @@ def test_validation_on_held_out_concepts(call, tiny_run, tmp_path):
         (("--preset", "huge"), 2, "tiny, small, full"),
         (("--set", "train.lrr=1"), 2, "did you mean 'train.lr'?"),
         (("--set", "loss.params.mask=1"), 2, "did you mean 'mask_ratio'?"),
-        (("--set", "data.channels=[\"Oz\", \"O99\"]"), 1, "O99"),
+        (("--set", 'data.channels=["Oz", "O99"]'), 1, "O99"),
         (("--set", 'images.views=["blurr"]'), 2, "did you mean 'blur'?"),
         (("--set", "train.selection=validation"), 2, "train.validation_concepts"),
         (("--set", "train.validation_concepts=23"), 2, "at most 22"),
@@ -146,7 +153,9 @@ def test_validation_on_held_out_concepts(call, tiny_run, tmp_path):
         (("--out", "/dev/null/runs"), 1, "/dev/null/runs"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(call, tiny_run, tmp_path, monkeypatch, args, code, expected):
+def test_bad_input_is_one_line_and_leaves_nothing(
+    call, tiny_run, tmp_path, monkeypatch, args, code, expected
+):
     path, _ = tiny_run
     monkeypatch.chdir(tmp_path)
     data = json.loads((path / "run.json").read_text())["dataset"]["root"]
