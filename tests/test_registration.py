@@ -40,7 +40,8 @@ def packages(tmp_path, monkeypatch):
     write(tmp_path, {**HOST, **GUEST})
     monkeypatch.setattr(registration, "_HOST", "fakehost.models")
     monkeypatch.setattr(registration, "_SSR", "fakeguest.ssr")
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    others = [finder for finder in sys.meta_path if not isinstance(finder, registration._Finder)]
+    monkeypatch.setattr(sys, "meta_path", others)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     with warnings.catch_warnings():
