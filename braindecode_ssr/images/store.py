@@ -72,7 +72,7 @@ class FeatureStore:
     --------
     >>> store = FeatureStore("features")  # doctest: +SKIP
     >>> store.read("pyramid", "original", ["aardvark/aardvark_01b"]).shape  # doctest: +SKIP
-    (1, 704)
+    (1, 576)
     """
 
     def __init__(self, path: str | Path, options: str = "--dataset DATASET") -> None:

@@ -216,6 +216,6 @@ def test_pyramid_by_name_with_progress(
     dataset: DrawnDataset, store: FeatureStore, capsys: pytest.CaptureFixture
 ) -> None:
     extract(dataset, "pyramid", ["original", "fovea"], store, progress=True)
-    assert store.read("pyramid", "fovea", ["thing00/thing00_01a"]).shape == (1, 704)
+    assert store.read("pyramid", "fovea", ["thing00/thing00_01a"]).shape == (1, 576)
     out, err = capsys.readouterr()
     assert out == "" and "pyramid features" in err and "34/34" in err

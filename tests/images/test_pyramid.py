@@ -37,19 +37,19 @@ def energies(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize("orientation", [0, 3, 4])
+@pytest.mark.parametrize("orientation", [0, 2, 3])
 def test_gratings_excite_their_own_filters(level: int, orientation: int) -> None:
-    image = grating(28 / 2**level, orientation * torch.pi / 8)
+    image = grating(28 / 2**level, orientation * torch.pi / pyramid.ORIENTATIONS)
     mean = energies(image)[0].mean(-1)
     assert divmod(int(mean.argmax()), pyramid.ORIENTATIONS) == (level, orientation)
 
 
 def test_filters_are_a_quadrature_blind_to_grey() -> None:
     filters = gabor_filters()[:, 0]
-    torch.testing.assert_close(filters.sum((1, 2)), torch.zeros(16), atol=1e-6, rtol=0)
-    torch.testing.assert_close(filters.square().sum((1, 2)), torch.ones(16))
+    torch.testing.assert_close(filters.sum((1, 2)), torch.zeros(12), atol=1e-6, rtol=0)
+    torch.testing.assert_close(filters.square().sum((1, 2)), torch.ones(12))
     even, odd = filters.chunk(2)
-    torch.testing.assert_close((even * odd).sum((1, 2)), torch.zeros(8), atol=1e-6, rtol=0)
+    torch.testing.assert_close((even * odd).sum((1, 2)), torch.zeros(6), atol=1e-6, rtol=0)
 
 
 def test_energy_is_the_plain_sum() -> None:
@@ -57,7 +57,7 @@ def test_energy_is_the_plain_sum() -> None:
     luminance = opponent_colours(images.double() / 255)[0, 0].reshape(112, 2, 112, 2).mean((1, 3))
     padded = np.pad(luminance.numpy(), 4, mode="reflect")
     cell = np.zeros(2)
-    for part, filtered in enumerate(gabor_filters()[[2, 10], 0].double().numpy()):
+    for part, filtered in enumerate(gabor_filters()[[2, 8], 0].double().numpy()):
         for y in range(28):
             for x in range(28, 56):
                 cell[part] += (padded[y : y + 9, x : x + 9] * filtered).sum() ** 2

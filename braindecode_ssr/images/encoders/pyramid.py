@@ -13,7 +13,7 @@ from ...errors import UsageError
 from .base import ImageEncoder
 
 LEVELS = 4
-ORIENTATIONS = 8
+ORIENTATIONS = 6
 TAPS = 9
 WAVELENGTH = 4.0
 ENERGY_GRID = 4
@@ -31,7 +31,7 @@ COLOUR_SD = (0.2, 0.1, 0.1)
 class Pyramid(ImageEncoder):
     """Multi-scale oriented-filter energies, luminance and two colour-opponent channels.
 
-    The image (224 pixels) is halved, and then seen through Gabor filters in quadrature: 8 orientations, a
+    The image (224 pixels) is halved, and then seen through Gabor filters in quadrature: 6 orientations, a
     wavelength of 4 pixels, at 4 sizes of the image each half the one before (28, 14, 7 and 3.5 cycles per
     image). The log energy of each is averaged over a grid of 4 x 4; luminance, red-green and
     blue-yellow over a grid of 8 x 8. Every channel is centred and scaled by fixed numbers (energies centred
@@ -52,7 +52,7 @@ class Pyramid(ImageEncoder):
     Examples
     --------
     >>> Pyramid().dim
-    704
+    576
     """
 
     name = "pyramid"
@@ -85,13 +85,13 @@ class Pyramid(ImageEncoder):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Standardised energies and colours, float32 ``(n, 704)``: levels first, colours last."""
+        """Standardised energies and colours, float32 ``(n, 576)``: levels first, colours last."""
         if not len(images):
             return torch.empty(0, self.dim)
         return torch.cat([self._encode(some) for some in images.split(AT_ONCE)]).cpu()
 
     def _encode(self, images: Tensor) -> Tensor:
-        colours = opponent_colours(F.avg_pool2d(images.to(self.device).float() / 255, 2))
+        colours = opponent_colours(F.avg_pool2d(images.to(self.device).float(), 2) / 255)
         energies = standardised(grid_energies(colours[:, :1], self.filters), ENERGY_MEAN, ENERGY_SD)
         patches = F.adaptive_avg_pool2d(colours, COLOUR_GRID)
         colour = standardised(patches.flatten(2), COLOUR_MEAN, COLOUR_SD)

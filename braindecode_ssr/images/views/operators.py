@@ -23,7 +23,7 @@ def along_height(images: Tensor, operator: Tensor) -> Tensor:
 
 def to_bytes(images: Tensor) -> Tensor:
     """Grey levels rounded to the nearest, clipped to 0..255, as uint8."""
-    return images.round().clamp(0, 255).to(torch.uint8)
+    return images.round().clamp_(0, 255).to(torch.uint8)
 
 
 SMALL_KERNELS = {3: (2.0, 1.0), 5: (6.0, 4.0, 1.0), 7: (18.0, 14.0, 7.0, 2.0)}
