@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_click",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -50,6 +51,17 @@ sphinx_gallery_conf = {
 }
 # gallery: its settings hold no functions, so they are cached; the rest is nothing a reader meets
 suppress_warnings = ["config.cache"]
+
+
+def _skip(app, what, name, obj, skip, options):
+    """Leave out what sklearn adds to every estimator and nobody here calls."""
+    return skip or (name.startswith("set_") and name.endswith("_request"))
+
+
+def setup(app):
+    """Connect the hook above."""
+    app.connect("autodoc-skip-member", _skip)
+
 
 if os.environ.get("SSR_DOCS_ONLINE"):
     extensions.append("sphinx.ext.intersphinx")
