@@ -1,13 +1,13 @@
 """The four preprocessed forms in which THINGS-EEG2 is passed around, as batches of trials.
 
-========== ===================================== ====================================================
-form       folder                                files of a subject
-========== ===================================== ====================================================
-gifford    ``Preprocessed_data``                 ``preprocessed_eeg_{training,test}.npy``: 17 ch, 100 Hz
-nice       ``Preprocessed_data_250Hz``           the same names, bare pickles: 63 ch, 250 Hz (also ATM's)
-ubp        ``Preprocessed_data_250Hz_whiten``    ``train.pt``, ``test.pt``: float16, sessions kept
+=========== ==================================== =======================================================
+form        folder                               files of a subject
+=========== ==================================== =======================================================
+gifford     ``Preprocessed_data``                ``preprocessed_eeg_{training,test}.npy``: 17 ch, 100 Hz
+nice        ``Preprocessed_data_250Hz``          the same names, bare pickles: 63 ch, 250 Hz (also ATM's)
+ubp         ``Preprocessed_data_250Hz_whiten``   ``train.pt``, ``test.pt``: float16, sessions kept
 neurobridge ``preprocessed_eeg``                 ``train.npy``, ``test.npy``, ``info.json`` for all
-========== ===================================== ====================================================
+=========== ==================================== =======================================================
 
 All four are epoched, baseline-corrected, resampled and normalised already, and hold the published subset of
 repetitions: those choices are the files' own and are recorded, never made a second time. Their order of

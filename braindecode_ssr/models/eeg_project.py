@@ -49,6 +49,8 @@ class EEGProject(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=Non
        with an Uncertainty-Aware Blur Prior. CVPR. https://arxiv.org/abs/2503.04207
     """
 
+    _HUB_NOTES_TEMPLATE = ""  # braindecode's own would say: import it from braindecode.models
+
     def __init__(
         self,
         n_outputs: int | None = None,

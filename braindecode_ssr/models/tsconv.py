@@ -66,6 +66,8 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
        Images from EEG for Object Recognition. ICLR. https://arxiv.org/abs/2308.13234
     """
 
+    _HUB_NOTES_TEMPLATE = ""  # braindecode's own would say: import it from braindecode.models
+
     def __init__(
         self,
         n_outputs: int | None = None,
