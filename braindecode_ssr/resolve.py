@@ -153,7 +153,7 @@ def _listed(subjects: list[int]) -> str:
 
 
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
-    store = FeatureStore(dataset.derived / "features")
+    store = FeatureStore.of(dataset)
     encoder, notes = _resolve_encoder(spec.images.encoder, store, dataset)
     views = spec.images.views
     if views == "auto":

@@ -30,7 +30,7 @@ from .settings import settings_of
 def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_json) -> None:
     """Compute features of a dataset's images and of their views; goes on where it was cut off."""
     from braindecode_ssr.devices import pick_device
-    from braindecode_ssr.images.encoders import build_encoder
+    from braindecode_ssr.images.encoders import encoder_name
     from braindecode_ssr.images.extract import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
@@ -39,12 +39,12 @@ def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_js
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     device = pick_device(device or "auto")
-    built = build_encoder(encoder or source.default_encoder, device)
-    store = FeatureStore(source.derived / "features")
+    name = encoder_name(encoder or source.default_encoder)
+    store = FeatureStore.of(source)
     views = views or ("original", *METHODS["ssr"].views)
-    extract(source, built, views, store, batch_size=batch_size, device=device, progress=show_bars())
+    extract(source, name, views, store, batch_size=batch_size, device=device, progress=show_bars())
     rows = [
-        {"encoder": built.name, "view": view, "images": len(store.image_ids(built.name, view))}
+        {"encoder": name, "view": view, "images": len(store.image_ids(name, view))}
         for view in views
     ]
     if as_json:

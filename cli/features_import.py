@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from .options import FILE, common, data_dir_option, dataset_option, preset_option
@@ -36,12 +38,12 @@ def command(dataset, data_dir, preset, encoder, view, train, test, array, images
         )
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
-    store = FeatureStore(source.derived / "features")
+    store = FeatureStore.of(source)
     if listed:
-        import_listed(source, store, encoder, view, array, images)
+        done = import_listed(source, store, encoder, view, array, images)
     else:
-        import_split(source, store, encoder, view, train, test)
-    rows = [{"encoder": encoder, "view": view, "images": len(store.image_ids(encoder, view))}]
+        done = import_split(source, store, encoder, view, train, test)
+    rows = [asdict(done)]
     if as_json:
         print_json(rows)
     else:

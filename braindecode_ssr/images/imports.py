@@ -14,6 +14,7 @@ import pandas as pd
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, UsageError
 from .arrays import load_array
+from .geometry import check_spread
 from .store import FeatureStore
 from .tables import IMPORTED
 
@@ -87,6 +88,7 @@ def import_split(
         images = dataset.images
         images = images[images["split"] == split].sort_values("number")
         rows.append(in_number_order(load_array(file), images, split, file))
+        check_spread(rows[-1], str(file))
         ids += images["image_id"].tolist()
     _check_widths(rows, list(given.values()))
     features = np.concatenate(rows)
