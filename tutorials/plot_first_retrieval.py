@@ -157,7 +157,7 @@ pd.Series({name: run.summary[name] for name in shown}).round(3)
 
 ######################################################################
 # ``ceiling`` is what an ideal observer reaches that knows the true responses and the noise. Only
-# a simulation can tell. With so little data the model stays far from it.
+# a simulation can tell. With so little data the model stays below it.
 #
 # What did the model see? On the left the image that was shown, then the five nearest.
 
