@@ -54,13 +54,13 @@ class Timing:
     """
 
     soa: float = 0.19992
-    soa_sd: float = 0.0005
-    slip: float = 1.2e-4
+    soa_sd: float = 0.00042
+    slip: float = 1.0e-4
     slip_length: float = 0.167
     gap_floor: float = 1.532
     gap_mean: float = 2.283
-    gap_shape: float = 4.0
-    gap_ceiling: float = 3.55
+    gap_shape: float = 3.0
+    gap_ceiling: float = 3.7
     lead: float = 15.0
     rest: float = 20.0
     tail: float = 5.0
