@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ from tqdm import tqdm
 
 from .batches import TrainingSet
 from .embedding import embed_images, embed_trials
+from .errors import DataError
 from .retrieval.metrics import summarise
 from .retrieval.queries import query_table
 
+SHARE = 0.05  # of the time may go into saving
+
 
 class EpochFolders(Callback):
-    """Keep all that is needed to go on after each epoch, in a folder that appears at once or not at all.
+    """Keep all that is needed to go on, in a folder that appears at once or not at all.
+
+    Epochs are saved as they end, but never so often that saving takes a noticeable part of the time.
 
     Parameters
     ----------
@@ -27,18 +33,40 @@ class EpochFolders(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self.saved_at, self.cost = -float("inf"), 0.0
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Save, if that takes less than a twentieth of the time since the last saving."""
+        if SHARE * (time.monotonic() - self.saved_at) >= self.cost:
+            self.save(net)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Save the last epoch."""
+        if net.history:
+            self.save(net)
+
+    def save(self, net: Any) -> None:
         """Save weights, optimiser and history; then forget the epoch before."""
+        start = time.monotonic()
         done = self.folder / f"epoch-{len(net.history):04d}"
-        part = self.folder / f".{done.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        net.save_params(**_files(part))
-        part.rename(done)
-        for other in self.epochs():
-            if other != done:
+        if not done.exists():
+            part = self.folder / f".{done.name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                part.mkdir(parents=True)
+                net.save_params(**_files(part))
+                part.rename(done)
+            except (OSError, RuntimeError) as error:
+                shutil.rmtree(part, ignore_errors=True)
+                raise DataError(
+                    f"room for a checkpoint at {done}",
+                    str(error).splitlines()[0],
+                    "free space there or choose another place with --out; then go on with --resume",
+                ) from error
+            for other in set(self.epochs()) - {done}:
                 shutil.rmtree(other, ignore_errors=True)
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - start
 
     def epochs(self) -> list[Path]:
         """The complete epochs that are there, oldest first."""

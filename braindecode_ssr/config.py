@@ -143,7 +143,7 @@ class TrainSpec(Spec):
     Parameters
     ----------
     epochs, batch_size : int
-        ``batch_size`` None: 1024, or a sixteenth of the training images where those are few.
+        ``batch_size`` None: 1024, or an eighth of the training trials where those are few.
     lr, weight_decay : float
         Of AdamW.
     seed : int

@@ -22,7 +22,7 @@ from .registry import unknown_name
 from .runs import run_name
 
 LARGEST_BATCH = 1024
-STEPS_PER_EPOCH = 16
+STEPS_PER_EPOCH = 8
 
 
 def run_spec(*layers: dict[str, Any]) -> RunSpec:
@@ -130,7 +130,7 @@ def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
 
 
 def default_batch(n_trials: int) -> int:
-    """1024, or the largest power of two that still makes 16 steps an epoch, never below 2."""
+    """1024, or the largest power of two that still makes 8 steps an epoch, never below 2."""
     wanted = max(2, min(LARGEST_BATCH, n_trials // STEPS_PER_EPOCH))
     return 1 << (wanted.bit_length() - 1)
 

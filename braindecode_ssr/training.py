@@ -19,6 +19,8 @@ from .callbacks import EpochBar, EpochFolders, ValidationRetrieval
 from .config import TrainSpec
 from .errors import TrainingError
 
+FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
+
 
 class EEGRetriever(EEGRegressor):
     """A braindecode regressor whose outputs are embeddings of the shared space.
@@ -155,6 +157,7 @@ def fit(
         criterion=loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=spec.weight_decay,
+        optimizer__fused=torch.device(device).type in FUSED,
         lr=spec.lr,
         batch_size=spec.batch_size,
         device=device,

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from braindecode_ssr.batches import TrainingSet
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.embedding import embed_images, embed_trials
-from braindecode_ssr.errors import TrainingError, UsageError
+from braindecode_ssr.errors import DataError, TrainingError, UsageError
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.losses.ssr import SSRLoss
 from braindecode_ssr.models.ssr import SSR
@@ -150,6 +151,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     with pytest.raises(TrainingError, match="finite loss.*epoch 3.*train.lr"):
         run(tmp_path, epochs=4, data=data, resume=True)
     assert [p.name for p in tmp_path.glob("epoch-*")] == ["epoch-0002"]
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path, epochs=2)
+
+    def full(self, f_params, **kwargs):
+        Path(f_params).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(EEGRetriever, "save_params", full)
+    with pytest.raises(DataError, match="room for a checkpoint.*No space left.*--resume"):
+        run(tmp_path, epochs=4, resume=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["epoch-0002"]
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
