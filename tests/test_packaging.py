@@ -22,7 +22,6 @@ TEST_COMMAND = "pip install '.[tests]' && pytest"
 FOR_OTHERS = {
     "moabb": "host: its datasets and splitters are handed in by users",
     "torchvision": "open_clip needs it",
-    "huggingface-hub": "without it braindecode's models lose save_pretrained and from_pretrained",
 }
 
 
@@ -74,14 +73,14 @@ def test_readme_has_both_commands():
     assert TEST_COMMAND in lines
 
 
-def third_party_imports():
-    """Distribution names of all outside packages that the project imports."""
+def third_party_imports(*folders):
+    """Distribution names of all outside packages that the Python files below folders import."""
     known = packages_distributions()
-    for top in TREES.values():
-        for file in top.rglob("*.py"):
-            for name in _tops(ast.parse(file.read_text(encoding="utf-8"))):
-                if name not in sys.stdlib_module_names and name not in TREES:
-                    yield normal(known.get(name, [name])[0])
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    own = {*TREES, *(file.stem for file in (ROOT / "tests").rglob("*.py"))}
+    names = {name for file in files for name in _tops(ast.parse(file.read_text(encoding="utf-8")))}
+    outside = names - own - set(sys.stdlib_module_names)
+    return {normal(known.get(name, [name])[0]) for name in outside}
 
 
 def _tops(tree):
@@ -90,17 +89,29 @@ def _tops(tree):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.split(".")[0]
+        elif isinstance(node, ast.Call) and "importorskip" in ast.unparse(node.func):
+            yield ast.literal_eval(node.args[0]).split(".")[0]
 
 
 def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def declared(entries):
+    return {normal(re.match(r"[\w.-]+", entry)[0]) for entry in entries}
+
+
 def test_dependencies_are_those_imported():
-    declared = {normal(re.match(r"[\w.-]+", entry)[0]) for entry in PROJECT["dependencies"]}
-    used = set(third_party_imports())
-    assert used - declared == set(), "imported but not declared in pyproject.toml"
-    assert declared - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
+    needed, used = declared(PROJECT["dependencies"]), third_party_imports(*TREES.values())
+    assert used - needed == set(), "imported but not declared in pyproject.toml"
+    assert needed - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
+
+
+def test_what_tests_import_is_declared():
+    extra = declared(PROJECT["optional-dependencies"]["tests"])
+    used = third_party_imports(ROOT / "tests")
+    assert used - extra - declared(PROJECT["dependencies"]) == set()
+    assert extra - used == set()
 
 
 def test_every_dependency_has_a_lower_bound_and_no_cap():
