@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from .config import RunSpec
 from .errors import DataError, MissingDataError
 
@@ -61,7 +63,14 @@ class Run:
     @cached_property
     def spec(self) -> RunSpec:
         """The resolved spec."""
-        return RunSpec.model_validate(self.record["spec"])
+        try:
+            return RunSpec.model_validate(self.record["spec"])
+        except (KeyError, ValidationError) as error:
+            raise DataError(
+                f"the spec of a run in {self.path / 'run.json'}",
+                str(error).splitlines()[0],
+                "train the run again with this version of braindecode_ssr",
+            ) from error
 
     @cached_property
     def summary(self) -> dict[str, Any]:

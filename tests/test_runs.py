@@ -1,0 +1,90 @@
+import errno
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from braindecode_ssr.config import build
+from braindecode_ssr.errors import DataError, MissingDataError
+from braindecode_ssr.runs import Run, git_commit, new_run, run_name, versions, write_atomically
+
+SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
+
+
+def test_the_name_tells_the_run_and_leaves_the_device_out():
+    assert run_name(SPEC).startswith("things-sim_ssr_sub-05_intra_seed-3_")
+    other = build({"data": {"subject": 5}, "train": {"seed": 3, "device": "cuda"}})
+    assert run_name(other) == run_name(SPEC)
+    assert run_name(build({"data": {"subject": 5}, "train": {"seed": 3, "lr": 1}})) != run_name(
+        SPEC
+    )
+
+
+def test_a_run_that_fails_leaves_no_empty_folder(tmp_path):
+    with pytest.raises(RuntimeError), new_run(tmp_path / "runs", SPEC) as run:
+        assert run.path.is_dir()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_a_folder_stays(tmp_path):
+    with pytest.raises(RuntimeError), new_run(tmp_path, SPEC) as run:
+        run.write_json("run.json", {})
+        raise RuntimeError
+    assert [p.name for p in run.path.iterdir()] == ["run.json"]
+
+
+def test_an_unwritable_place_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DataError, match="writable place at .*file.*--out"),
+        new_run(tmp_path / "file", SPEC),
+    ):
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+
+    def full(self, text, **kwargs):
+        self.write_bytes(b"ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        write_atomically(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+    assert path.read_text() == "old"
+
+
+def test_tables_and_records_come_back(tmp_path):
+    with new_run(tmp_path, SPEC) as run:
+        run.write_json("run.json", {"spec": SPEC.model_dump(mode="json")})
+        run.write_table("queries.csv", pd.DataFrame({"rank": [1, 2]}))
+        assert not run.finished
+        run.write_json("summary.json", {"top1": 0.5})
+    again = Run(run.path)
+    assert again.spec == SPEC and again.finished and again.summary == {"top1": 0.5}
+    assert again.queries["rank"].tolist() == [1, 2]
+
+
+def test_a_missing_or_damaged_part_is_named(tmp_path):
+    with pytest.raises(MissingDataError, match="summary.json"):
+        Run(tmp_path).summary  # noqa: B018
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(DataError, match="run.json"):
+        Run(tmp_path).record  # noqa: B018
+    (tmp_path / "run.json").write_text(json.dumps({"spec": {"x": 1}}))
+    with pytest.raises(DataError, match="run.json"):
+        Run(tmp_path).spec  # noqa: B018
+
+
+def test_versions_name_what_numbers_depend_on():
+    assert {"python", "torch", "braindecode", "mne"} <= set(versions())
+
+
+def test_the_commit_is_that_of_the_source_tree_or_nothing():
+    commit = git_commit()
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
