@@ -1,0 +1,114 @@
+import pytest
+
+from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.images.store import FeatureStore
+from braindecode_ssr.resolve import (
+    data_root,
+    default_batch,
+    evaluation_spec,
+    open_dataset,
+    resolve,
+    run_spec,
+    training_subjects,
+)
+
+TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 3}}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return ThingsSim(tmp_path, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [(2, 2), (24, 2), (96, 8), (600, 64), (1600, 128), (8191, 512), (16540, 1024), (148860, 1024)],
+)
+def test_the_batch_is_the_published_one_where_there_are_images_enough(trials, expected):
+    assert default_batch(trials) == expected
+
+
+def test_intra_and_inter_take_the_published_channels_and_backbones(dataset):
+    intra, _ = resolve(run_spec(TINY), dataset)
+    inter, _ = resolve(run_spec(TINY, {"data": {"protocol": "inter"}}), dataset)
+    assert (intra.data.channels, intra.model.backbone) == ("occipital-17", "EEGProject")
+    assert (inter.data.channels, inter.model.backbone) == ("all", "TSConv")
+    assert training_subjects(intra, dataset) == [3]
+    assert training_subjects(inter, dataset) == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_what_is_asked_for_stays(dataset):
+    asked = {"model": {"backbone": "EEGNet"}, "train": {"batch_size": 50}}
+    spec, notes = resolve(run_spec(TINY, asked, {"data": {"channels": ["Oz", "Pz"]}}), dataset)
+    assert spec.model.backbone == "EEGNet" and spec.train.batch_size == 50
+    assert spec.data.channels == ("Oz", "Pz") and notes == []
+
+
+def test_a_method_lies_under_what_is_asked():
+    assert run_spec({"method": "neurobridge"}).loss.name == "neurobridge"
+    assert run_spec({"method": "neurobridge", "loss": {"name": "contrast"}}).loss.name == "contrast"
+
+
+def test_plain_contrast_needs_no_views(dataset):
+    spec, _ = resolve(run_spec(TINY, {"method": "contrast"}), dataset)
+    assert spec.images.views == ()
+
+
+def test_resolving_twice_changes_nothing(dataset):
+    once, _ = resolve(run_spec(TINY), dataset)
+    assert resolve(once, dataset)[0] == once
+
+
+def test_validation_must_have_concepts(dataset):
+    with pytest.raises(UsageError, match="train.validation_concepts=50"):
+        resolve(run_spec(TINY, {"train": {"selection": "validation"}}), dataset)
+
+
+def test_the_only_encoder_that_is_there_is_taken_and_said(dataset):
+    import numpy as np
+
+    ids = dataset.images["image_id"].tolist()
+    features = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
+    store = FeatureStore.of(dataset)
+    store.write("mine", "original", ids, features, "f", "test")
+    spec, notes = resolve(run_spec(TINY), dataset)
+    assert spec.images.encoder == "mine" and "mine" in notes[0]
+    store.write("yours", "original", ids, features[:, ::-1].copy(), "g", "test")
+    with pytest.raises(UsageError, match="mine, yours.*--encoder"):
+        resolve(run_spec(TINY), dataset)
+    spec, _ = resolve(run_spec(TINY, {"images": {"encoder": "yours"}}), dataset)
+    assert spec.images.encoder == "yours"
+
+
+def test_the_data_folder(tmp_path, monkeypatch):
+    assert data_root("things-eeg", tmp_path) == tmp_path
+    monkeypatch.setenv("SSR_DATA", str(tmp_path))
+    assert data_root("things-eeg") == tmp_path / "things-eeg"
+    monkeypatch.delenv("SSR_DATA")
+    monkeypatch.setenv("MNE_DATA", str(tmp_path / "mne"))
+    assert data_root("things-eeg") == tmp_path / "mne" / "things-eeg"
+
+
+def test_mne_finds_its_folder_in_the_same_place(tmp_path, monkeypatch):
+    import mne
+
+    monkeypatch.delenv("SSR_DATA", raising=False)
+    monkeypatch.delenv("MNE_DATA", raising=False)
+    monkeypatch.setenv("_MNE_FAKE_HOME_DIR", str(tmp_path))
+    mne.set_config("MNE_DATA", str(tmp_path / "elsewhere"), set_env=False)
+    assert data_root("things-eeg").parent == tmp_path / "elsewhere"
+    assert mne.get_config("MNE_DATA") == str(tmp_path / "elsewhere")
+
+
+def test_a_dataset_gets_its_own_options(tmp_path):
+    spec = run_spec(TINY, {"data": {"seed": 4}})
+    dataset = open_dataset(spec.data, tmp_path)
+    assert dataset.preset.name == "tiny" and dataset.seed == 4
+
+
+def test_an_evaluation_changes_only_what_is_asked():
+    spec = run_spec({"evaluation": {"repetitions": 4}})
+    assert evaluation_spec(spec, gallery="views", repetitions=None).repetitions == 4
+    with pytest.raises(UsageError, match="evaluation.gallery"):
+        evaluation_spec(spec, gallery="altered")
