@@ -14,7 +14,7 @@ from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
 from .devices import pick_device, pick_precision, seed_everything
 from .errors import DataError
-from .images.pooling import image_features
+from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
 from .models.ssr import SSR
 from .registry import unknown_name
@@ -76,7 +76,7 @@ def train(
         seed_everything(spec.train.seed)
         model = build_model(spec, signals, n_features=data.original.shape[1])
         loss = build_loss(spec)
-        run.write_json("run.json", _record(spec, notes, dataset, device))
+        run.write_json("run.json", _record(spec, notes, dataset, features, device))
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
@@ -125,7 +125,8 @@ def evaluate(
     summary, spec = run.summary, run.spec
     spec = spec.model_copy(update={"evaluation": evaluation or spec.evaluation})
     dataset = open_dataset(spec.data, data_dir or run.record["dataset"]["root"])
-    features = image_features(dataset, spec.images.encoder, spec.images.views)
+    made_by = run.record.get("features")
+    features = image_features(dataset, spec.images.encoder, spec.images.views, made_by)
     features.complete(dataset, device=device, progress=progress)
     test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
     model = build_model(spec, test.signals, n_features=test.gallery.shape[1])
@@ -205,7 +206,13 @@ def _history(net: EEGRetriever) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _record(spec: RunSpec, notes: list[str], dataset: ImageDataset, device: str) -> dict[str, Any]:
+def _record(
+    spec: RunSpec,
+    notes: list[str],
+    dataset: ImageDataset,
+    features: ImageFeatures,
+    device: str,
+) -> dict[str, Any]:
     return {
         "spec": spec.model_dump(mode="json"),
         "notes": notes,
@@ -214,6 +221,7 @@ def _record(spec: RunSpec, notes: list[str], dataset: ImageDataset, device: str)
             "root": str(dataset.root.absolute()),
             "fingerprint": dataset.source_key(spec.data.subject, spec.trials),
         },
+        "features": features.made_by(),
         "device": device,
         "versions": versions(),
         "git": git_commit(),

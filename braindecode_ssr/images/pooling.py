@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,19 +29,21 @@ class ImageFeatures:
         Name of the encoder, or the name the features were imported under.
     views : tuple of str
         Pooled into the augmented feature; empty if only originals are used.
+    fingerprints : dict of str to str
+        What made the features of a view, where that must not have changed.
     """
 
     store: FeatureStore
     encoder: str
     views: tuple[str, ...]
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     def complete(self, dataset: ImageDataset, *, device: str, progress: bool) -> None:
         """Extract what is missing, where the image files and the encoder are to be had."""
-        wanted = dict.fromkeys((ORIGINAL, *self.views))
         ids = set(dataset.images["image_id"])
         missing = [
             view
-            for view in wanted
+            for view in self._all_views()
             if view not in self.store.views(self.encoder)
             or not ids <= set(self.store.image_ids(self.encoder, view))
         ]
@@ -49,14 +51,21 @@ class ImageFeatures:
             encoder = build_encoder(self.encoder, device)
             extract(dataset, encoder, missing, self.store, device=device, progress=progress)
 
+    def made_by(self) -> dict[str, str]:
+        """The fingerprint of what made the features of the originals and of each view."""
+        return {
+            view: self.store.manifest(self.encoder, view)["fingerprint"]
+            for view in self._all_views()
+        }
+
     def original(self, image_ids: Sequence[str]) -> np.ndarray:
         """Features of the originals, shape (n, d)."""
-        return self.store.read(self.encoder, ORIGINAL, list(image_ids))
+        return self._read(ORIGINAL, image_ids)
 
     def view(self, image_ids: Sequence[str]) -> np.ndarray:
         """Mean of the views' features, shape (n, d); those of the originals where there is no view."""
         views = self.views or (ORIGINAL,)
-        return np.mean([self.store.read(self.encoder, v, list(image_ids)) for v in views], axis=0)
+        return np.mean([self._read(view, image_ids) for view in views], axis=0)
 
     def concept(self, image_ids: Sequence[str]) -> np.ndarray:
         """Mean feature of the other images of each image's concept, shape (n, d).
@@ -81,12 +90,24 @@ class ImageFeatures:
             )
         return np.stack([self.original(others[concept_of(i)]).mean(axis=0) for i in image_ids])
 
+    def _all_views(self) -> list[str]:
+        return list(dict.fromkeys((ORIGINAL, *self.views)))
+
+    def _read(self, view: str, image_ids: Sequence[str]) -> np.ndarray:
+        expected = self.fingerprints.get(view)
+        return self.store.read(self.encoder, view, list(image_ids), fingerprint=expected)
+
 
 def concept_of(image_id: str) -> str:
     """The concept in an image id: what stands before the slash."""
     return image_id.partition("/")[0]
 
 
-def image_features(dataset: ImageDataset, encoder: str, views: tuple[str, ...]) -> ImageFeatures:
+def image_features(
+    dataset: ImageDataset,
+    encoder: str,
+    views: tuple[str, ...],
+    fingerprints: dict[str, str] | None = None,
+) -> ImageFeatures:
     """The features of a dataset's images, kept beside its prepared trials."""
-    return ImageFeatures(FeatureStore.of(dataset), encoder, tuple(views))
+    return ImageFeatures(FeatureStore.of(dataset), encoder, tuple(views), fingerprints or {})

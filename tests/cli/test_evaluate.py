@@ -69,3 +69,15 @@ def test_a_damaged_summary(call, tiny_run, tmp_path):
     (broken / "summary.json").write_text("{}")
     (broken / "run.json").write_text(json.dumps({**record, "spec": {"x": 1}}))
     assert "run.json" in call("evaluate", broken, code=1).error
+
+
+def test_features_that_were_made_anew_by_something_else_are_refused(call, tiny_run, tmp_path):
+    import shutil
+
+    path, _ = tiny_run
+    other = tmp_path / "run"
+    shutil.copytree(path, other)
+    record = json.loads((path / "run.json").read_text())
+    record["features"]["original"] = "another"
+    (other / "run.json").write_text(json.dumps(record))
+    assert "pyramid" in call("evaluate", other, code=1).error
