@@ -173,7 +173,7 @@ class ThingsSim(ImageDataset):
         return self._brains[subject]
 
     def ceiling(
-        self, subject: int, repetitions: int | None = None, trials: TrialSpec | None = None
+        self, subject: int, repetitions: int | None = None, spec: TrialSpec | None = None
     ) -> dict[str, float]:
         """Retrieval of the test images by an ideal observer of the same trials.
 
@@ -183,7 +183,7 @@ class ThingsSim(ImageDataset):
             Whose trials.
         repetitions : int, optional
             Trials of each image that are used, the same as those of an evaluation with that many.
-        trials : TrialSpec, optional
+        spec : TrialSpec, optional
             How trials are cut.
 
         Returns
@@ -193,7 +193,7 @@ class ThingsSim(ImageDataset):
         """
         from ..simulation.observer import ceiling
 
-        spec = trials or TrialSpec()
+        spec = spec or TrialSpec()
         sessions = self._test_trials(self.check_subject(subject), repetitions, spec)
         return ceiling(sessions, self._templates(subject, spec))
 

@@ -103,6 +103,8 @@ class Eye:
     ----------
     early, late : tuple of ndarray
         Mean ``(raw,)`` and projection ``(raw, dims)`` of each component.
+    hidden : tuple of ndarray
+        Mean, weights and bias of the random layer before the late projection.
     """
 
     early: tuple[np.ndarray, np.ndarray]

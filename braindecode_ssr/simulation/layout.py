@@ -127,8 +127,6 @@ def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             fill(file)
-            file.flush()
-            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

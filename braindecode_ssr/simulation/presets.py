@@ -99,8 +99,8 @@ class Response:
     early_dims: int = 32
     late_dims: int = 16
     spectrum: float = 0.3
-    early_gain: float = 0.35e-6
-    late_gain: float = 0.28e-6
+    early_gain: float = 0.6e-6
+    late_gain: float = 0.48e-6
     early_peak: tuple[float, float] = (0.09, 0.13)
     late_peak: tuple[float, float] = (0.18, 0.40)
     early_width: tuple[float, float] = (0.012, 0.025)

@@ -100,7 +100,7 @@ def test_ceiling_depends_on_the_window_and_falls_without_responses(quiet):
 
 def test_ceiling_of_the_published_subset_needs_twenty_repetitions(dataset):
     with pytest.raises(Exception, match="repetitions"):
-        dataset.ceiling(1, trials=TrialSpec(repetitions="published"))
+        dataset.ceiling(1, spec=TrialSpec(repetitions="published"))
 
 
 def test_wrong_names_and_numbers(dataset):
