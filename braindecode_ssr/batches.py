@@ -103,20 +103,8 @@ class Batches:
 def hold_out_concepts(
     data: TrainingSet, n_concepts: int, seed: int
 ) -> tuple[TrainingSet, TrainingSet]:
-    """Split off the trials of some training concepts, drawn by a seed.
-
-    Raises
-    ------
-    UsageError
-        If fewer than two concepts would be left to train on.
-    """
+    """Split off the trials of some training concepts, drawn by a seed."""
     concepts = np.sort(data.table["concept"].unique())
-    if n_concepts > len(concepts) - 2:
-        raise UsageError(
-            f"at most {len(concepts) - 2} validation concepts, out of {len(concepts)}",
-            str(n_concepts),
-            "lower --set train.validation_concepts",
-        )
     held = np.random.default_rng(seed).choice(concepts, n_concepts, replace=False)
     inside = data.table["concept"].isin(held).to_numpy()
     return data.rows(np.flatnonzero(~inside)), data.rows(np.flatnonzero(inside))

@@ -70,7 +70,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
     images, notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
-    _check_selection(spec)
+    _check_validation(spec, dataset)
     _check_channels(spec.data.channels)
     loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
     parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
@@ -213,8 +213,16 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
     return spec.train.batch_size or default_batch(n_trials)
 
 
-def _check_selection(spec: RunSpec) -> None:
-    if spec.train.selection == "validation" and not spec.train.validation_concepts:
+def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
+    asked, images = spec.train.validation_concepts, dataset.images
+    n_concepts = images.loc[images["split"] == "train", "concept"].nunique()
+    if asked > n_concepts - 2:
+        raise UsageError(
+            f"at most {n_concepts - 2} validation concepts, out of {n_concepts}",
+            str(asked),
+            "lower --set train.validation_concepts",
+        )
+    if spec.train.selection == "validation" and not asked:
         raise UsageError(
             "validation concepts when the best epoch on them is to be kept",
             "train.validation_concepts = 0",

@@ -57,9 +57,6 @@ def test_validation_holds_out_whole_concepts(data):
     assert held.table["concept"].nunique() == 3 and len(train) + len(held) == len(data)
     again, _ = hold_out_concepts(data, 3, seed=1)
     assert again.table.equals(train.table)
-    np.testing.assert_array_equal(held.x[:, 0, 0].numpy() // 4, held.table.concept.str[1:].astype(int))
-
-
-def test_too_many_validation_concepts_are_refused(data):
-    with pytest.raises(UsageError, match="at most 8 validation concepts, out of 10"):
-        hold_out_concepts(data, 9, seed=0)
+    np.testing.assert_array_equal(
+        held.x[:, 0, 0].numpy() // 4, held.table.concept.str[1:].astype(int)
+    )

@@ -63,6 +63,8 @@ def test_resolving_twice_changes_nothing(dataset):
 def test_validation_must_have_concepts(dataset):
     with pytest.raises(UsageError, match="train.validation_concepts=50"):
         resolve(run_spec(TINY, {"train": {"selection": "validation"}}), dataset)
+    with pytest.raises(UsageError, match="at most 22 validation concepts, out of 24"):
+        resolve(run_spec(TINY, {"train": {"validation_concepts": 23}}), dataset)
 
 
 def test_the_only_encoder_that_is_there_is_taken_and_said(dataset):
