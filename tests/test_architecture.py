@@ -32,8 +32,7 @@ MAY_IMPORT = {
     "callbacks": "errors batches embedding retrieval",
     "training": "errors config batches embedding callbacks models losses",
     "catalogue": "registry datasets images losses methods models",
-    "resolve": "errors registry config runs datasets images losses methods "
-    "preprocessing.channels",
+    "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
     "training_data": "errors config preprocessing datasets images batches resolve "
     "retrieval.leakage",
     "zero_shot": "errors config datasets images embedding training_data retrieval",

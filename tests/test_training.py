@@ -69,7 +69,13 @@ def test_training_finds_the_images(tmp_path):
 
 def test_the_history_names_the_parts_of_the_loss(tmp_path):
     row = run(tmp_path, epochs=1).history[-1]
-    parts = ["brain_view", "brain_original", "view_original", "reconstruct_view", "reconstruct_brain"]
+    parts = [
+        "brain_view",
+        "brain_original",
+        "view_original",
+        "reconstruct_view",
+        "reconstruct_brain",
+    ]
     assert all(np.isfinite(row[part]) for part in parts)
 
 

@@ -38,9 +38,7 @@ def test_a_tie_is_not_broken_by_rounding():
 def test_cosine_equals_a_plain_loop():
     rng = np.random.default_rng(1)
     queries, gallery = rng.normal(size=(4, 6)), rng.normal(size=(5, 6))
-    expected = [
-        [q @ g / (np.sqrt(q @ q) * np.sqrt(g @ g)) for g in gallery] for q in queries
-    ]
+    expected = [[q @ g / (np.sqrt(q @ q) * np.sqrt(g @ g)) for g in gallery] for q in queries]
     np.testing.assert_allclose(cosine(queries, gallery), expected, rtol=1e-12)
 
 
