@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .presets import Response
+from .constants import Response
 from .scalp import bump, smooth_patterns
 from .seeds import generator
 

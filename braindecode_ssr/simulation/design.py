@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .presets import SHOWINGS, Preset, Run, Timing
+from .constants import Run, Timing
+from .presets import SHOWINGS, Preset
 from .seeds import generator
 
 TARGET = 99999

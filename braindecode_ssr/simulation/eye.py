@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from .presets import Response
+from .constants import Response
 from .seeds import generator
 
 RETINA = 48  # edge of the view, in samples

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
+from .constants import Noise
 from .design import Events
-from .presets import Noise
 from .scalp import bump, smooth_kernel, smooth_patterns
 from .seeds import generator
 

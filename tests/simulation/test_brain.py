@@ -7,7 +7,7 @@ import pytest
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 from braindecode_ssr.simulation.brain import add_responses, kernels, subject_brain
-from braindecode_ssr.simulation.presets import Response
+from braindecode_ssr.simulation.constants import Response
 from braindecode_ssr.simulation.scalp import bump, channel_positions, smooth_patterns
 from braindecode_ssr.simulation.seeds import generator
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.simulation.constants import Run, Timing
 from braindecode_ssr.simulation.design import (
     TARGET,
     Events,
@@ -13,7 +14,7 @@ from braindecode_ssr.simulation.design import (
     session_concepts,
     session_events,
 )
-from braindecode_ssr.simulation.presets import PRESETS, Run, Timing, preset_named
+from braindecode_ssr.simulation.presets import PRESETS, preset_named
 from braindecode_ssr.simulation.seeds import generator
 
 FULL = PRESETS["full"]

@@ -8,6 +8,7 @@ from scipy.signal import sosfreqz, welch
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 from braindecode_ssr.simulation import noise as noise_module
+from braindecode_ssr.simulation.constants import Noise
 from braindecode_ssr.simulation.design import session_events
 from braindecode_ssr.simulation.noise import (
     add_noise,
@@ -16,7 +17,7 @@ from braindecode_ssr.simulation.noise import (
     blink_course,
     session_noise,
 )
-from braindecode_ssr.simulation.presets import PRESETS, Noise
+from braindecode_ssr.simulation.presets import PRESETS
 from braindecode_ssr.simulation.seeds import generator
 
 SMALL = PRESETS["small"]
