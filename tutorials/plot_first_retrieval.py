@@ -105,11 +105,11 @@ original.shape
 from braindecode_ssr.retrieval.ranks import cosine
 
 alike = cosine(original - original.mean(axis=0), original - original.mean(axis=0))
-figure, axis = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
+figure, axis = plt.subplots(figsize=(6.5, 5), layout="constrained")
 picture = axis.imshow(alike, cmap="RdBu_r", vmin=-1, vmax=1)
 axis.set_xticks(range(len(test)), test["concept"], rotation=90, fontsize=7)
 axis.set_yticks(range(len(test)), test["concept"], fontsize=7)
-figure.colorbar(picture, label="cosine of centred features")
+figure.colorbar(picture, ax=axis, label="cosine of centred features")
 
 ######################################################################
 # Training
@@ -137,7 +137,8 @@ run = train(spec, data_dir=dataset.root, out=folder / "runs")
 # embedding from the rest and from the other embedding.
 
 parts = ["brain_view", "brain_original", "view_original", "reconstruct_view", "reconstruct_brain"]
-axis = run.history.plot(x="epoch", y=parts, figsize=(6, 3.5), ylabel="loss")
+figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
+run.history.plot(x="epoch", y=parts, ylabel="loss", ax=axis)
 
 ######################################################################
 # Retrieval
@@ -196,11 +197,13 @@ most = run.summary["repetitions"]
 numbers = {}
 for repetitions in sorted({1, 2, 4, 8, most}):
     _, summary = evaluate(run.path, EvaluationSpec(repetitions=repetitions))
-    numbers[repetitions] = {"model": summary["top5"], "ceiling": summary["ceiling_top5"]}
+    numbers[repetitions] = {"model": summary["top1"], "ceiling": summary["ceiling_top1"]}
 
-axis = pd.DataFrame(numbers).T.plot(marker="o", logx=True, ylim=(0, 1.05), figsize=(6, 3.5))
-axis.axhline(summary["chance_top5"], color="black", linestyle=":", label="chance")
-axis.set(xlabel="repetitions averaged", ylabel="top-5 accuracy")
+figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
+pd.DataFrame(numbers).T.plot(marker="o", logx=True, ylim=(0, 1.05), ax=axis)
+axis.axhline(summary["chance_top1"], color="black", linestyle=":", label="chance")
+axis.set(xlabel="repetitions averaged", ylabel="top-1 accuracy")
+axis.set_xticks(list(numbers), [str(repetitions) for repetitions in numbers])
 axis.legend()
 
 ######################################################################
