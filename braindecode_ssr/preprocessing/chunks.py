@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,7 +35,7 @@ def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[
     """
     slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
     threads = min(_threads(), len(slices))
-    with _libraries().limit(limits=1, user_api="blas"):
+    with one_thread():
         if threads < 2:
             yield from map(work, slices)
             return
@@ -43,6 +44,15 @@ def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[
             yield from pool.map(work, slices)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def one_thread() -> AbstractContextManager:
+    """Within it, each product of numpy is done by the thread that asks for it.
+
+    For products that are small, or few: waking and waiting for others costs more than they save,
+    seconds on a busy machine.
+    """
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 def _threads() -> int:
