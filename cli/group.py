@@ -81,8 +81,8 @@ def root() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error is one line on stderr, and a traceback only with --debug."""
     args = sys.argv[1:] if args is None else args
-    # Threads of torch that wait by spinning make a run several times slower on a machine that is not idle.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads of torch that wait long by spinning make a run several times slower on a busy machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
     except Exception as error:
