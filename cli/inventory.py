@@ -46,10 +46,12 @@ def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
     click.echo(f"{name} at {root.absolute()}")
     if not files:
         click.echo("nothing to bring: this dataset is made when it is asked for")
+    said: set[str] = set()
     for file in files:
         size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
         click.echo(f"  {file['state']:<8} {file['what']}{size}: {file['path']}")
-        if file["detail"]:
+        if file["detail"] and file["detail"] != "no such file":
             click.echo(f"           {file['detail']}")
-        if file["state"] != "found":
+        if file["state"] != "found" and file["source"] not in said:
+            said.add(file["source"])
             click.echo(f"           from {file['source']}")
