@@ -18,7 +18,7 @@ from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
 from .models.ssr import SSR
 from .registry import unknown_name
-from .resolve import open_dataset, resolve
+from .resolve import open_dataset, resolve, training_subjects
 from .runs import Run, git_commit, new_run, unwritable, versions
 from .training import fit
 from .training_data import Signals, training_data
@@ -69,8 +69,10 @@ def train(
         if resume and run.finished:
             say(f"{run.path} is finished already")
             return run
+        say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
         features = image_features(dataset, spec.images.encoder, spec.images.views)
         features.complete(dataset, device=device, progress=progress)
+        say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")
         data, signals = training_data(spec, dataset, features, progress=progress)
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         seed_everything(spec.train.seed)
