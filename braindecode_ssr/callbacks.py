@@ -58,9 +58,10 @@ class EpochFolders(Callback):
                 part.rename(done)
             except (OSError, RuntimeError) as error:
                 shutil.rmtree(part, ignore_errors=True)
+                free = shutil.disk_usage(_existing(self.folder)).free / 1e6
                 raise DataError(
                     f"room for a checkpoint at {done}",
-                    str(error).splitlines()[0],
+                    f"{free:.0f} MB free there ({str(error).splitlines()[0]})",
                     "free space there or choose another place with --out; then go on with --resume",
                 ) from error
             for other in set(self.epochs()) - {done}:
@@ -146,6 +147,11 @@ class EpochBar(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Close the bar."""
         self.bar_.close()
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _files(folder: Path) -> dict[str, str]:
