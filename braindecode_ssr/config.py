@@ -45,7 +45,8 @@ class DataSpec(Spec):
     protocol : {"intra", "inter"}
         Train on the tested subject, or on all others.
     channels : str or tuple of str
-        ``"occipital-17"``, ``"all"``, names, or ``"auto"``: 17 for intra, all for inter.
+        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (in the order of the files),
+        names, or ``"auto"``: 17 for intra, all for inter.
     preset : str
         Size of a simulated dataset; ignored by recorded ones.
     seed : int

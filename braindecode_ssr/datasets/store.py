@@ -197,7 +197,7 @@ class TrialStore:
         Parameters
         ----------
         split : {"train", "test"}
-        channels : "all", "occipital-17" or tuple of str
+        channels : "all", name of a channel set, or tuple of str
         repetitions : int, optional
             Average a random subset of this size per image; None: all trials.
         seed : int

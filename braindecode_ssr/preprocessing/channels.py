@@ -25,7 +25,8 @@ THINGS_EEG_63 = tuple(
 OCCIPITAL_17 = tuple("P7 P5 P3 P1 Pz P2 P4 P6 P8 PO7 PO3 POz PO4 PO8 O1 Oz O2".split())
 """Occipital and parietal channels, in the order of UBP and NeuroBridge."""
 
-CHANNEL_SETS = {"occipital-17": OCCIPITAL_17}
+CHANNEL_SETS = {"occipital-17": OCCIPITAL_17, "things-eeg-63": THINGS_EEG_63}
+"""The sets that can be asked for by name."""
 
 
 def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> list[int]:
@@ -36,7 +37,7 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     ch_names : sequence of str
         The channels there are, in order.
     channels : str or sequence of str
-        ``"all"``, ``"occipital-17"``, or channel names.
+        ``"all"``, ``"occipital-17"``, ``"things-eeg-63"``, or channel names.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def _check_asked(channels: tuple[str, ...]) -> None:
         raise UsageError(
             "each wanted channel once",
             f"{', '.join(twice)} more than once" if twice else "no channel",
-            "name every channel once, or give 'all' or 'occipital-17'",
+            "name every channel once, or give 'all' or the name of a set",
         )
 
 

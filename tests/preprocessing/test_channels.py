@@ -52,3 +52,9 @@ def test_what_cannot_be_asked_for(asked):
 def test_a_set_name_with_a_slip_is_understood():
     with pytest.raises(UsageError, match="did you mean 'occipital-17'"):
         channel_indices(THINGS_EEG_63, "ocipital-17")
+
+
+def test_63_channels_in_the_order_of_the_compared_methods():
+    picks = channel_indices(THINGS_EEG_63_RAW, "things-eeg-63")
+    assert tuple(THINGS_EEG_63_RAW[index] for index in picks) == THINGS_EEG_63
+    assert picks != sorted(picks) == list(range(63))
