@@ -167,7 +167,9 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(EEGRetriever, "save_params", full)
-    with pytest.raises(DataError, match="room for a checkpoint.*MB free there.*No space left.*--resume"):
+    with pytest.raises(
+        DataError, match="room for a checkpoint.*MB free there.*No space left.*--resume"
+    ):
         run(tmp_path, epochs=4, resume=True)
     assert [p.name for p in tmp_path.iterdir()] == ["epoch-0002"]
 
