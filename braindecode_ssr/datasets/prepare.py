@@ -25,6 +25,7 @@ from ..preprocessing.windows import windows
 from .base import ImageDataset, Recording, eeg_info, images_by_number
 from .store import TrialStore
 from .store_files import FORMAT, TRIAL_COLUMNS, VOLTS, WHITENED, TrialBatch, check_trials
+from .whole_folder import one_at_a_time
 
 if TYPE_CHECKING:
     import mne
@@ -67,6 +68,16 @@ def prepare(
     path = trials_path(dataset, subject, spec)
     with suppress(DataError):
         return TrialStore.open(path)
+    with one_at_a_time(path):
+        with suppress(DataError):  # somebody else has made it meanwhile
+            return TrialStore.open(path)
+        return _make(dataset, subject, spec, path, progress)
+
+
+def _make(
+    dataset: ImageDataset, subject: int, spec: TrialSpec, path: Path, progress: bool
+) -> TrialStore:
+    """Write the store, from released trials where the dataset has some, else from recordings."""
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
     released = getattr(dataset, "batches", lambda subject, spec: None)(subject, spec)
     if released is not None:

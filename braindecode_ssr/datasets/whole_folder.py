@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +55,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process of this user and machine makes the same folder.
+
+    The lock lies in the system's temporary folder, so that nothing is left beside ``path``; it ends with
+    the process that holds it, however that ends.
+    """
+    from filelock import FileLock
+
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    with FileLock(Path(tempfile.gettempdir()) / f"ssr-bd-{user}-{name}.lock"):
+        yield
 
 
 def sweep(path: Path) -> None:
