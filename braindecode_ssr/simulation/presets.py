@@ -5,7 +5,8 @@ preset, the stronger its responses, so that fewer training images teach as much;
 
 Calibration, as measured with these constants and seed 0 (200-way, 17 occipital and parietal channels, image
 features of the encoder ``pyramid``; trials averaged per test image: all, 10, 1; ridge regression on the
-averages, or the contrastive loss with EEGProject):
+averages, or the contrastive loss with EEGProject; measured once while the gains were set, by a decoder
+that is not part of this package, at one fixed ridge penalty; ``docs/numbers.rst`` has what a command gives):
 
 =========================================  ==========  ========  =======
 preset and decoder, top-1 in %             all trials  10        1
