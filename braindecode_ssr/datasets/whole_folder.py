@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -58,15 +59,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait until no other process of this user and machine makes the same folder.
+def one_at_a_time(path: Path, what: str = "make") -> Iterator[None]:
+    """Wait until no other process of this user and machine does the same with the same folder.
 
     The lock lies in the system's temporary folder, so that nothing is left beside ``path``; it ends with
     the process that holds it, however that ends.
     """
     from filelock import FileLock
 
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{what} {path.absolute()}".encode()).hexdigest()[:16]
     user = os.getuid() if hasattr(os, "getuid") else "user"
     with FileLock(Path(tempfile.gettempdir()) / f"ssr-bd-{user}-{name}.lock"):
         yield
@@ -92,15 +93,25 @@ def _alive(pid: int) -> bool:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Rename, moving aside whatever folder is there, until no other process comes between."""
+    """Rename, moving aside whatever folder is there.
+
+    Processes of this machine do it one after the other; one of another machine on a shared disk may still
+    come between, so it is tried more than once.
+    """
     aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
-    for _ in range(100):
-        with suppress(OSError):
-            os.rename(temporary, path)
-            return
-        if not path.is_dir():
-            break
-        with suppress(FileNotFoundError):
-            os.rename(path, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-    os.rename(temporary, path)
+    with one_at_a_time(path, "publish"):
+        for _ in range(100):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.rename(path, aside)
+                shutil.rmtree(aside, ignore_errors=True)
+            try:
+                os.rename(temporary, path)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        raise DataError(
+            f"to put {path} in its place",
+            "another process that keeps putting its own there",
+            "let one of the two end first",
+        )
