@@ -46,7 +46,7 @@ class DataSpec(Spec):
         Train on the tested subject, or on all others.
     channels : str or tuple of str
         ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (in the order of the files),
-        names, or ``"auto"``: 17 for intra, all for inter.
+        names, or ``"auto"``: the dataset's own (THINGS-EEG: 17 for intra, all for inter).
     preset : str
         Size of a simulated dataset; ignored by recorded ones.
     seed : int

@@ -26,7 +26,7 @@ STEPS_PER_EPOCH = 8
 
 
 def run_spec(*layers: dict[str, Any]) -> RunSpec:
-    """A run spec of nested settings, later ones winning, laid over those of their method.
+    """A run spec of nested settings, later ones winning, laid over those of their method and dataset.
 
     Parameters
     ----------
@@ -35,9 +35,10 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
     """
     asked = merge(*layers)
     method: Method = METHODS[str(asked.get("method", "ssr"))]
-    spec = build(merge(method.settings, asked, {"method": method.name}))
-    data = spec.data.model_copy(update={"dataset": DATASETS.name_of(spec.data.dataset)})
-    return spec.model_copy(update={"data": data})
+    wanted = merge(method.settings, asked, {"method": method.name})
+    dataset = DATASETS.name_of(build(wanted).data.dataset)
+    named = {"data": {"dataset": dataset}}
+    return build(merge(DATASETS[dataset].settings, wanted, named))
 
 
 def data_root(name: str, data_dir: str | Path | None = None) -> Path:
@@ -66,7 +67,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     """
     dataset.check_subject(spec.data.subject)
     inter = spec.data.protocol == "inter"
-    data = _filled(spec.data, channels="all" if inter else "occipital-17")
+    data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
     images, notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})

@@ -100,6 +100,8 @@ class ImageDataset(ABC):
     name: ClassVar[str]
     default_encoder: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
+    settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
+    channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
