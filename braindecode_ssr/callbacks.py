@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from skorch.callbacks import Callback
 from tqdm import tqdm
 
 from .batches import TrainingSet
+from .ema import WeightAverage
 from .embedding import embed_images, embed_trials
 from .errors import DataError
 from .retrieval.metrics import summarise
@@ -29,10 +31,17 @@ class EpochFolders(Callback):
     ----------
     folder : Path
         Holds ``epoch-0001`` and so on; older epochs are removed.
+    average : WeightAverage, optional
+        Is kept with them.
+    writes : bool
+        Whether to write at all; of several processes only the first does.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, average: WeightAverage | None = None, *, writes: bool = True
+    ) -> None:
         self.folder = Path(folder)
+        self.average, self.writes = average, writes
         self.saved_at, self.cost = -float("inf"), 0.0
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -47,6 +56,8 @@ class EpochFolders(Callback):
 
     def save(self, net: Any) -> None:
         """Save weights, optimiser and history; then forget the epoch before."""
+        if not self.writes:
+            return
         start = time.monotonic()
         done = self.folder / f"epoch-{len(net.history):04d}"
         if not done.exists():
@@ -55,6 +66,8 @@ class EpochFolders(Callback):
             try:
                 part.mkdir(parents=True)
                 net.save_params(**_files(part))
+                if self.average is not None:
+                    self.average.save(part)
                 part.rename(done)
             except (OSError, RuntimeError) as error:
                 shutil.rmtree(part, ignore_errors=True)
@@ -78,6 +91,8 @@ class EpochFolders(Callback):
         if not self.epochs():
             return 0
         net.load_params(**_files(self.epochs()[-1]))
+        if self.average is not None:
+            self.average.load(net, self.epochs()[-1])
         return len(net.history)
 
 
@@ -90,11 +105,23 @@ class ValidationRetrieval(Callback):
         Trials of concepts that training does not see.
     folder : Path
         Holds ``best.pt``.
+    average : WeightAverage, optional
+        What is scored and kept instead of the weights themselves.
+    writes : bool
+        Whether to keep the best weights; of several processes only the first does.
     """
 
-    def __init__(self, data: TrainingSet, folder: Path) -> None:
+    def __init__(
+        self,
+        data: TrainingSet,
+        folder: Path,
+        average: WeightAverage | None = None,
+        *,
+        writes: bool = True,
+    ) -> None:
         self.data = data
         self.folder = Path(folder)
+        self.average, self.writes = average, writes
 
     @property
     def best_weights(self) -> Path:
@@ -103,11 +130,15 @@ class ValidationRetrieval(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record ``valid_top1`` and ``valid_top5``; the first best epoch is kept."""
+        with self.average.installed(net.module_) if self.average is not None else nullcontext():
+            self._score(net)
+
+    def _score(self, net: Any) -> None:
         before = [row.get("valid_top1", -1.0) for row in net.history[:-1]]
         scores = summarise(self.ranks(net))
         for name in ("top1", "top5"):
             net.history.record(f"valid_{name}", scores[name])
-        if scores["top1"] > max(before, default=-1.0):
+        if self.writes and scores["top1"] > max(before, default=-1.0):
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / ".best.part"
             net.save_params(f_params=str(part))

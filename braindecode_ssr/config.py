@@ -46,7 +46,8 @@ class DataSpec(Spec):
         Train on the tested subject, or on all others.
     channels : str or tuple of str
         ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (in the order of the files),
-        names, or ``"auto"``: the dataset's own (THINGS-EEG: 17 for intra, all for inter).
+        regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or ``"auto"``: the dataset's own
+        (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
     preset : str
         Size of a simulated dataset; ignored by recorded ones.
     seed : int
@@ -77,8 +78,9 @@ class TrialSpec(Spec):
         Sampling rate of the trials, in Hz.
     start, stop : float
         Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
-    whitening : {"mvnn", "none"}
-        Multivariate noise normalisation per session, fitted on training trials only.
+    whitening : {"mvnn", "zscore", "none"}
+        Multivariate noise normalisation, or mean 0 and standard deviation 1 of each channel; per session,
+        fitted on training trials only.
     repetitions : {"all", "published"}
         All trials, or the random subset (2 per training image and session, 20 per test image and
         session) of the public scripts.
@@ -92,7 +94,7 @@ class TrialSpec(Spec):
     sfreq: float = Field(default=250.0, gt=0)
     start: float = 0.0
     stop: float = 1.0
-    whitening: Literal["mvnn", "none"] = "mvnn"
+    whitening: Literal["mvnn", "zscore", "none"] = "mvnn"
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
 
@@ -147,6 +149,16 @@ class TrainSpec(Spec):
         ``batch_size`` None: 1024, or an eighth of the training trials where those are few.
     lr, weight_decay : float
         Of AdamW.
+    schedule : {"constant", "cosine"}
+        Learning rate after the warm-up: as it is, or half a cosine down to 0.
+    warmup : float
+        Epochs over which the learning rate rises in a straight line.
+    clip : float, optional
+        Largest norm of all gradients together.
+    ema : float, optional
+        Decay of a running average of the weights, which is then what is tested and kept.
+    compile : {"none", "default", "reduce-overhead", "max-autotune"}
+        Mode of ``torch.compile`` for the model.
     seed : int
         Of weights, batches, masks and drop-out.
     device : str
@@ -166,6 +178,11 @@ class TrainSpec(Spec):
     batch_size: int | None = Field(default=None, ge=2)
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -13,6 +13,7 @@ import torch
 from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
 from .devices import pick_device, pick_precision, seed_everything
+from .distributed import own_device, world
 from .errors import DataError
 from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from .training import EEGRetriever
 
 
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
 def train(
     spec: RunSpec,
     *,
@@ -36,9 +41,11 @@ def train(
     out: str | Path = "runs",
     resume: bool = False,
     progress: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = _silent,
 ) -> Run:
     """Prepare trials and features, train, test, and write the run folder.
+
+    Started by ``torchrun``, all processes train one model together; the first tests it and writes.
 
     Parameters
     ----------
@@ -60,12 +67,13 @@ def train(
     Run
         With ``summary``, ``queries`` and ``history``.
     """
-    device = pick_device(spec.train.device)
+    device = own_device(pick_device(spec.train.device))
     dataset = open_dataset(spec.data, data_dir)
     spec, notes = resolve(spec, dataset)
-    for note in notes:
-        say(note)
-    with new_run(Path(out), spec) as run:
+    with world(device) as among, new_run(Path(out), spec) as run:
+        progress, say = (progress, say) if among.first else (False, _silent)
+        for note in notes:
+            say(note)
         if resume and run.finished:
             say(f"{run.path} is finished already")
             return run
@@ -78,13 +86,16 @@ def train(
         seed_everything(spec.train.seed)
         model = build_model(spec, signals, n_features=data.original.shape[1])
         loss = build_loss(spec)
-        run.write_json("run.json", _record(spec, notes, dataset, features, device))
+        if among.first:
+            run.write_json("run.json", _record(spec, notes, dataset, features, device))
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
-        options = {"device": device, "resume": resume, "progress": progress}
+        options = {"device": device, "resume": resume, "progress": progress, "world": among}
         precision = pick_precision(spec.train.precision, device)
         net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
+        if not among.first:
+            return run
         queries, numbers = score(net.module_, test)
         ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
         _write_weights(run, net.module_)

@@ -6,58 +6,92 @@ epoch, so that a run that was cut off goes on to the same weights as one that wa
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from braindecode import EEGRegressor
+from skorch.callbacks import Callback, GradientNormClipping
 from torch import Tensor
 
 from .batches import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts
 from .callbacks import EpochBar, EpochFolders, ValidationRetrieval
 from .config import TrainSpec
+from .distributed import World, synchronise_batch_norm
+from .ema import WeightAverage
+from .embedding import embed_images
 from .errors import TrainingError
+from .losses.ssr import SSRLoss
+from .models.ssr import SSR
+from .retrieval.ranks import cosine, rank_of_target
+from .schedules import LearningRate
 
+ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
+N_OUTPUTS = 512  # width of the shared space where none is asked for
 
 
 class EEGRetriever(EEGRegressor):
     """A braindecode regressor whose outputs are embeddings of the shared space.
 
-    It trains on a :class:`~braindecode_ssr.batches.TrainingSet` with any loss of
-    :mod:`braindecode_ssr.losses`; ``predict`` gives brain embeddings. Callbacks, loggers and
-    learning-rate schedulers are skorch's.
+    ``fit(X, y)`` takes trials and the features of their images, ``predict`` gives brain embeddings, and
+    ``score(X, y)`` is the share of trials whose own image comes first in the gallery of all images of ``y``.
+    It works in scikit-learn's ``clone``, ``cross_val_score`` and ``GridSearchCV``; zero-shot
+    cross-validation groups by concept. Callbacks, loggers and learning-rate schedulers are skorch's.
 
     Parameters
     ----------
     module : nn.Module, class or str
         A model with an ``image_head``, such as :class:`braindecode_ssr.models.SSR`.
+    criterion : nn.Module or class
+        A loss of :mod:`braindecode_ssr.losses`; told ``n_outputs`` if it takes it and was not given it.
     precision : {"float32", "bfloat16"}
         Of the forward pass; the loss is always float32.
     seed : int
         Of the order of batches, drop-out and masks.
+    world : World
+        The processes that train together; see :mod:`braindecode_ssr.distributed`.
     **kwargs
         As for :class:`braindecode.EEGRegressor`.
+
+    Notes
+    -----
+    ``X`` is an array of shape (n, c, t) and ``y`` one of shape (n, d), the features of the original images,
+    or (n, 2, d), those of the original and of its views. A
+    :class:`~braindecode_ssr.batches.TrainingSet` holds both.
     """
 
     def __init__(
         self,
-        module: Any,
+        module: Any = SSR,
         *args: Any,
+        criterion: Any = SSRLoss,
         precision: str = "float32",
         seed: int = 0,
+        world: World = ALONE,
         train_split: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(module, *args, train_split=train_split, **kwargs)
+        super().__init__(module, *args, criterion=criterion, train_split=train_split, **kwargs)
         self.precision = precision
         self.seed = seed
+        self.world = world
 
     def check_data(self, X: Any, y: Any) -> None:
         """A TrainingSet holds its own targets; everything else is checked as skorch does."""
         if not isinstance(X, TrainingSet):
             super().check_data(X, y)
+
+    def initialize_criterion(self) -> EEGRetriever:
+        """Build the loss, as wide as the embeddings unless it is told otherwise."""
+        given = self.get_params_for("criterion")
+        takes = inspect.signature(self.criterion).parameters if _is_class(self.criterion) else ()
+        if "n_outputs" in takes and "n_outputs" not in given:
+            self.set_params(criterion__n_outputs=self.module_.n_outputs)
+        return super().initialize_criterion()
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
         """Batches in seeded order for a TrainingSet in training, else braindecode's iterator."""
@@ -86,34 +120,75 @@ class EEGRetriever(EEGRegressor):
             return super().infer(x, **fit_params).float()
 
     def get_loss(
-        self, y_pred: Tensor, y_true: dict[str, Tensor], X: Any = None, training: bool = False
+        self,
+        y_pred: Tensor,
+        y_true: dict[str, Tensor] | Tensor,
+        X: Any = None,
+        training: bool = False,
     ) -> Tensor:
         """The total of the loss between brain, original and view embeddings."""
-        features = {name: part.to(y_pred.device) for name, part in y_true.items()}
-        head = self.module_.image_head
-        parts = self.criterion_(y_pred, head(features["original"]), head(features["view"]))
+        features = _named(y_true)
+        head, gather = self.module_.image_head, self.world.gather if training else _as_it_is
+        original, view = (
+            gather(head(features[name].to(y_pred.device))) for name in ("original", "view")
+        )
+        parts = self.criterion_(gather(y_pred), original, view)
         if training:
             self.parts_.append(
                 {name: part.detach() for name, part in parts.items() if name != "loss"}
             )
         return parts["loss"]
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """One step; a loss that is not finite ends the training.
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Gradients of one batch, of which each process works on its share.
 
         Raises
         ------
         TrainingError
-            If the loss is NaN or infinite.
+            If the loss is NaN or infinite; the weights are then still those of the step before.
         """
-        step = super().train_step(batch, **fit_params)
+        step = super().train_step_single(_share(batch, self.world), **fit_params)
         if not torch.isfinite(step["loss"]):
             raise TrainingError(
                 "a finite loss",
-                f"{step['loss'].item()} in epoch {len(self.history)}",
+                f"{step['loss'].item()} in epoch {len(self.history)}, step {len(self.parts_)}",
                 "lower --set train.lr, or check trials and features with `ssr-bd data check`",
             )
+        self.world.add_gradients(self.module_, self.criterion_)
         return step
+
+    def score(self, X: Any, y: Any) -> float:
+        """Top-1 accuracy among the images of ``y``; ties count as wrong.
+
+        Parameters
+        ----------
+        X : array, shape (n, c, t)
+            Trials.
+        y : array, shape (n, d) or (n, 2, d)
+            Features of the image of each trial. The gallery is every different original image among them.
+
+        Returns
+        -------
+        float
+            In 0..1.
+        """
+        original = np.asarray(y)
+        original = original[:, 0] if original.ndim == 3 else original
+        images, own = np.unique(original, axis=0, return_inverse=True)
+        gallery = embed_images(self.module_, images)
+        ranks = rank_of_target(cosine(self.predict(X), gallery), own.reshape(-1))
+        return float((ranks == 1).mean())
+
+    def _set_signal_args(self, X: Any, y: Any, classes: Any) -> None:
+        """Infer what the model needs of the trials, and the width of the features; not ``n_outputs``."""
+        if _is_class(self.module) or isinstance(self.module, str):
+            given = self.get_params_for("module")
+            wanted = {"n_outputs": N_OUTPUTS}
+            if hasattr(y, "shape"):
+                wanted["n_features"] = y.shape[-1]
+            missing = {f"module__{k}": v for k, v in wanted.items() if k not in given}
+            self.set_params(**missing)
+        super()._set_signal_args(X, y, classes)
 
 
 def fit(
@@ -127,6 +202,7 @@ def fit(
     precision: str = "float32",
     resume: bool = False,
     progress: bool = False,
+    world: World = ALONE,
 ) -> EEGRetriever:
     """Train a model, with a checkpoint after each epoch.
 
@@ -137,23 +213,31 @@ def fit(
     model, loss : nn.Module
         Trained together; the loss is thrown away afterwards.
     spec : TrainSpec
-        With ``batch_size`` filled in.
+        With ``batch_size`` filled in; the batch of all processes together.
     folder : Path
         For checkpoints. What is there is used with ``resume`` and removed without.
+    world : World
+        The processes that train together. The first writes the checkpoints.
 
     Returns
     -------
     EEGRetriever
-        Holding the weights of the last epoch, or of the best one on validation concepts.
+        Holding the weights of the last epoch, or of the best one on validation concepts, or their average.
     """
-    train, callbacks = data, [("checkpoints", EpochFolders(folder))]
+    world.check_batch(spec.batch_size)
+    average = WeightAverage(spec.ema) if spec.ema else None
+    train, callbacks = data, [("average", average)] if average else []
+    validation = None
     if spec.validation_concepts:
         train, held = hold_out_concepts(data, spec.validation_concepts, spec.seed)
-        callbacks.insert(0, ("validation", ValidationRetrieval(held, folder)))
+        validation = ValidationRetrieval(held, folder, average, writes=world.first)
+        callbacks.append(("validation", validation))
+    checkpoints = EpochFolders(folder, average, writes=world.first)
+    callbacks += [("checkpoints", checkpoints), *_optional(spec, len(train))]
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
     net = EEGRetriever(
-        model,
+        synchronise_batch_norm(model, world),
         criterion=loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=spec.weight_decay,
@@ -163,18 +247,61 @@ def fit(
         device=device,
         precision=precision,
         seed=spec.seed,
+        world=world,
         callbacks=callbacks,
         verbose=0,
     ).initialize()
-    if not resume:
+    if spec.compile != "none":
+        net.module_.compile(mode=spec.compile)
+    if world.first and not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    done = EpochFolders(folder).load(net)
+    world.wait()
+    done = checkpoints.load(net)
+    world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
     net.notify("on_train_begin", X=train, y=None)
     net.fit_loop(_on_device(train, device), epochs=spec.epochs - done)
     net.notify("on_train_end", X=train, y=None)
-    if spec.selection == "validation":
-        net.load_params(f_params=str(ValidationRetrieval(held, folder).best_weights))
+    world.wait()
+    if validation is not None and spec.selection == "validation":
+        net.load_params(f_params=str(validation.best_weights))
+    elif average is not None:
+        average.install(net.module_)
     return net
+
+
+def _optional(spec: TrainSpec, n_trials: int) -> list[tuple[str, Callback]]:
+    """What is only there when it is asked for: clipped gradients, a learning rate that changes."""
+    callbacks: list[tuple[str, Callback]] = []
+    if spec.clip:
+        callbacks.append(("clip", GradientNormClipping(spec.clip)))
+    if spec.warmup or spec.schedule != "constant":
+        steps = n_trials // spec.batch_size
+        rate = LearningRate(steps, spec.epochs, spec.warmup, spec.schedule)
+        callbacks.append(("rate", rate))
+    return callbacks
+
+
+def _named(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
+    """Image features by name: an array (b, 2, d) holds original and view, (b, d) stands for both."""
+    if isinstance(y, dict):
+        return y
+    original, view = (y[:, 0], y[:, 1]) if y.ndim == 3 else (y, y)
+    return {"original": original, "view": view}
+
+
+def _share(batch: Batch, world: World) -> Batch:
+    """The rows of trials and features that are for this process."""
+    x, y = batch
+    shared = {k: world.share(v) for k, v in y.items()} if isinstance(y, dict) else world.share(y)
+    return world.share(x), shared
+
+
+def _as_it_is(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _is_class(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, torch.nn.Module)
 
 
 def _on_device(data: TrainingSet, device: str) -> TrainingSet:

@@ -24,13 +24,18 @@ MAY_IMPORT = {
     "models": "errors registry preprocessing.channels",
     "registration": "models",
     "images": "errors registry config datasets.base",
+    "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
     "datasets": "errors registry config preprocessing simulation retrieval.leakage",
     "batches": "errors",
     "embedding": "errors batches",
     "devices": "errors",
-    "callbacks": "errors batches embedding retrieval",
-    "training": "errors config batches embedding callbacks models losses",
+    "distributed": "errors devices",
+    "schedules": "errors",
+    "ema": "errors",
+    "callbacks": "errors batches embedding ema retrieval",
+    "training": "errors config batches embedding callbacks distributed ema schedules models losses "
+    "retrieval",
     "catalogue": "registry datasets images losses methods models",
     "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
     "training_data": "errors config preprocessing datasets images batches resolve "
@@ -38,7 +43,7 @@ MAY_IMPORT = {
     "zero_shot": "errors config datasets images embedding training_data retrieval",
     "simulate": "errors config simulation datasets images methods resolve",
     "doctor": "errors resolve",
-    "pipeline": "errors registry config runs devices resolve datasets images models losses "
+    "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
     "training_data training zero_shot",
     "benchmark": "errors registry config runs methods resolve pipeline retrieval",
     "report": "errors registry config runs retrieval",
