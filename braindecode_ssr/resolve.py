@@ -17,8 +17,7 @@ from .images.views import VIEWS, view_name
 from .losses import LOSSES
 from .methods import METHODS
 from .methods.base import Method
-from .preprocessing.channels import CHANNEL_SETS
-from .registry import unknown_name
+from .preprocessing.channels import check_set_name
 from .runs import run_name
 
 LARGEST_BATCH = 1024
@@ -232,9 +231,8 @@ def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
 
 
 def _check_channels(channels: str | tuple[str, ...]) -> None:
-    known = ["auto", "all", *CHANNEL_SETS]
-    if isinstance(channels, str) and channels not in known:
-        raise unknown_name("channel set", channels, known)
+    if isinstance(channels, str) and channels != "auto":
+        check_set_name(channels)
 
 
 def _mne_data() -> str:

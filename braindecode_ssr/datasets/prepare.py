@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError
-from ..preprocessing.mvnn import noise_covariance, whiten, whitening_matrix
+from ..preprocessing.normalisation import Normalisation, fit_normalisation
 from ..preprocessing.repetitions import (
     PUBLISHED_REPETITIONS,
     published_subset,
@@ -24,7 +24,7 @@ from ..preprocessing.repetitions import (
 from ..preprocessing.windows import windows
 from .base import ImageDataset, Recording, eeg_info, images_by_number
 from .store import TrialStore
-from .store_files import FORMAT, TRIAL_COLUMNS, VOLTS, WHITENED, TrialBatch, check_trials
+from .store_files import FORMAT, TRIAL_COLUMNS, UNITS, TrialBatch, check_trials
 from .whole_folder import one_at_a_time
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _make(
         manifest |= released.manifest
         return TrialStore.write(path, released, released.info, manifest)
     with _bar(subject, progress) as bar:
-        manifest["units"] = WHITENED if spec.whitening == "mvnn" else VOLTS
+        manifest["units"] = UNITS[spec.whitening]
         info, batches = _peek(
             recorded_batches(dataset, subject, spec, bar.update), dataset, subject
         )
@@ -125,21 +125,21 @@ def recorded_batches(
     DataError, UsageError
         See :func:`prepare`.
     """
-    images, shown, matrix, fitted = dataset.images, {}, None, None
+    images, shown, normalise, fitted = dataset.images, {}, None, None
     for recording in dataset.recordings(subject):
         session, split = recording.session, recording.split
         batch = _cut(recording, images, shown, spec, tick)
         del recording
-        if spec.whitening == "mvnn":
+        if spec.whitening != "none":
             if split == "train":
-                matrix, fitted = _fit(batch), session
+                normalise, fitted = _fit(batch, spec.whitening), session
             if fitted != session:
                 raise DataError(
-                    f"a training part of session {session} before its test part, to fit the whitening",
+                    f"a training part of session {session} before its test part, to fit the normalisation",
                     f"only {batch.source}",
                     "add the training recording of that session, or --set trials.whitening=none",
                 )
-            whiten(batch.trials, matrix, in_place=True)
+            normalise(batch.trials)
         yield batch
         del batch
 
@@ -212,9 +212,8 @@ def _trial_table(
     return table[TRIAL_COLUMNS]
 
 
-def _fit(batch: TrialBatch) -> np.ndarray:
-    covariance = noise_covariance(batch.trials, batch.table["number"].to_numpy())
-    return whitening_matrix(covariance, batch.source)
+def _fit(batch: TrialBatch, kind: str) -> Normalisation:
+    return fit_normalisation(kind, batch.trials, batch.table["number"].to_numpy(), batch.source)
 
 
 def _bar(subject: int, progress: bool) -> tqdm:

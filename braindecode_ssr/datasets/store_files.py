@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
 TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
-WHITENED, VOLTS = "unitless (whitened)", "V"
+VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
+UNITS = {"none": VOLTS, "mvnn": WHITENED, "zscore": ZSCORED}
+"""Unit of trials that were recorded in volts, by how they are normalised."""
 CHUNK = 1024
 """Trials that are checked and written at once."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from ..errors import DataError, UsageError
@@ -28,6 +29,17 @@ OCCIPITAL_17 = tuple("P7 P5 P3 P1 Pz P2 P4 P6 P8 PO7 PO3 POz PO4 PO8 O1 Oz O2".s
 CHANNEL_SETS = {"occipital-17": OCCIPITAL_17, "things-eeg-63": THINGS_EEG_63}
 """The sets that can be asked for by name."""
 
+MEG_REGIONS = {"occipital": "O", "parietal": "P", "temporal": "T", "central": "C", "frontal": "F"}
+"""Regions of a CTF helmet: the third letter of names such as ``MLO11-1609`` (left, occipital)."""
+
+MEG_SETS = (*(f"meg-{region}" for region in MEG_REGIONS), "meg-occipital-parietal")
+"""Sensor regions that are listed; any other joining of regions by hyphens is understood too."""
+
+SET_NAMES = ("all", *CHANNEL_SETS, *MEG_SETS)
+"""Names of sets of channels, as they are listed."""
+
+MAX_LISTED = 20
+
 
 def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> list[int]:
     """Where the asked channels are, in the asked order.
@@ -37,7 +49,9 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     ch_names : sequence of str
         The channels there are, in order.
     channels : str or sequence of str
-        ``"all"``, ``"occipital-17"``, ``"things-eeg-63"``, or channel names.
+        ``"all"``, ``"occipital-17"``, ``"things-eeg-63"``, sensors of MEG regions such as
+        ``"meg-occipital"`` or ``"meg-occipital-parietal"`` (in the order of the recording), or channel
+        names.
 
     Returns
     -------
@@ -54,8 +68,9 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     if isinstance(channels, str):
         if channels == "all":
             return list(range(len(ch_names)))
+        check_set_name(channels)
         if channels not in CHANNEL_SETS:
-            raise unknown_name("channel set", channels, ["all", *CHANNEL_SETS])
+            return _region_indices(ch_names, channels)
         channels = CHANNEL_SETS[channels]
     channels = tuple(channels)
     _check_asked(channels)
@@ -64,6 +79,36 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
         raise _missing_channels(missing, ch_names)
     place = {name: index for index, name in enumerate(ch_names)}
     return [place[name] for name in channels]
+
+
+def check_set_name(name: str) -> None:
+    """Raise UsageError if no set of channels goes by that name."""
+    if name not in SET_NAMES and not _regions(name):
+        raise unknown_name("channel set", name, list(SET_NAMES))
+
+
+def _regions(name: str) -> str:
+    """The letters of ``"meg-occipital-parietal"``, ``"OP"``; empty if it is no such name."""
+    prefix, *regions = name.split("-")
+    known = prefix == "meg" and regions and set(regions) <= set(MEG_REGIONS)
+    return "".join(MEG_REGIONS[region] for region in regions) if known else ""
+
+
+def _region_indices(ch_names: Sequence[str], name: str) -> list[int]:
+    pattern = re.compile(rf"M[LRZ][{_regions(name)}]\d\d(-\d+)?")
+    places = [index for index, channel in enumerate(ch_names) if pattern.fullmatch(channel)]
+    if not places:
+        raise DataError(
+            f"CTF sensors of {name}, with names such as ML{_regions(name)[0]}11",
+            f"only {_listed(ch_names)}",
+            "choose channels that were recorded, or 'all'",
+        )
+    return places
+
+
+def _listed(ch_names: Sequence[str]) -> str:
+    more = f" and {len(ch_names) - MAX_LISTED} more" if len(ch_names) > MAX_LISTED else ""
+    return ", ".join(ch_names[: MAX_LISTED if more else None]) + more
 
 
 def _check_asked(channels: tuple[str, ...]) -> None:
@@ -86,6 +131,6 @@ def _missing_channels(missing: list[str], ch_names: Sequence[str]) -> DataError:
     meant = f"did you mean {', '.join(hints[:3])}? " if hints else ""
     return DataError(
         f"the channels {', '.join(missing)}",
-        f"only {', '.join(ch_names)}",
+        f"only {_listed(ch_names)}",
         f"{meant}choose channels that were recorded, or 'all'",
     )

@@ -1,0 +1,1 @@
+"""Files from the network: whole and verified, or not there at all."""
