@@ -42,7 +42,7 @@ def train(
     resume: bool = False,
     progress: bool = False,
     say: Callable[[str], None] = _silent,
-) -> Run:
+) -> Run | None:
     """Prepare trials and features, train, test, and write the run folder.
 
     Started by ``torchrun``, all processes train one model together; the first tests it and writes.
@@ -64,8 +64,8 @@ def train(
 
     Returns
     -------
-    Run
-        With ``summary``, ``queries`` and ``history``.
+    Run or None
+        With ``summary``, ``queries`` and ``history``; None in all processes but the first.
     """
     device = own_device(pick_device(spec.train.device))
     dataset = open_dataset(spec.data, data_dir)
@@ -76,7 +76,7 @@ def train(
             say(note)
         if resume and run.finished:
             say(f"{run.path} is finished already")
-            return run
+            return run if among.first else None
         say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
         features = image_features(dataset, spec.images.encoder, spec.images.views)
         features.complete(dataset, device=device, progress=progress)
@@ -87,7 +87,8 @@ def train(
         model = build_model(spec, signals, n_features=data.original.shape[1])
         loss = build_loss(spec)
         if among.first:
-            run.write_json("run.json", _record(spec, notes, dataset, features, device))
+            record = _record(spec, notes, dataset, features, device)
+            run.write_json("run.json", {**record, "processes": among.size})
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
@@ -95,7 +96,7 @@ def train(
         precision = pick_precision(spec.train.precision, device)
         net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
         if not among.first:
-            return run
+            return None
         queries, numbers = score(net.module_, test)
         ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
         _write_weights(run, net.module_)

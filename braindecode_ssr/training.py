@@ -80,6 +80,17 @@ class EEGRetriever(EEGRegressor):
         self.seed = seed
         self.world = world
 
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> EEGRetriever:
+        """Train; see the class for ``X`` and ``y``.
+
+        Returns
+        -------
+        EEGRetriever
+            Itself, as scikit-learn wants it (braindecode's own ``fit`` gives nothing back).
+        """
+        super().fit(X, y, **fit_params)
+        return self
+
     def check_data(self, X: Any, y: Any) -> None:
         """A TrainingSet holds its own targets; everything else is checked as skorch does."""
         if not isinstance(X, TrainingSet):

@@ -60,6 +60,8 @@ def command(data_dir, out, resume, config, sets, dry_run, as_json, **options) ->
     from braindecode_ssr.pipeline import train
 
     run = train(spec, data_dir=data_dir, out=out, resume=resume, progress=show_bars(), say=say)
+    if run is None:  # of several processes, the first speaks
+        return
     if as_json:
         print_json({"run": str(run.path), **run.summary})
     else:

@@ -201,3 +201,57 @@ def test_it_is_still_an_ordinary_braindecode_regressor():
     assert twin.set_params(batch_size=4).initialize_module is not None
     twin.set_params(module__n_chans=4, module__n_times=32, module__sfreq=100)
     assert twin.initialize().predict(x).shape == (8, 8)
+
+
+def arrays(n=48):
+    data = make_data(n)
+    return data.x.numpy(), torch.stack([data.original, data.view], dim=1).numpy(), data.table
+
+
+def retriever(**options):
+    module = {"n_outputs": WIDTH, "n_chans": 4, "n_times": 32, "sfreq": 100, "width": 24}
+    asked = {f"module__{name}": value for name, value in module.items()}
+    return EEGRetriever(**asked, batch_size=24, verbose=0, **options)
+
+
+def test_it_fits_arrays_and_scores_top1_among_their_images():
+    x, y, table = arrays()
+    net = retriever(max_epochs=25, lr=3e-3).fit(x, y)
+    assert net.module_.image_head(torch.from_numpy(y[:, 0])).shape == (48, WIDTH)
+    ranks = query_table(
+        net.predict(x), embed_images(net.module_, y[:, 0]), table, table["image_id"].tolist()
+    )["rank"]
+    assert net.score(x, y) == pytest.approx((ranks == 1).mean())
+    assert net.score(x, y) > 0.8
+    assert net.score(x, y[:, 0]) == net.score(x, y)
+
+
+def test_it_takes_part_in_a_grid_search_over_whole_concepts():
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+
+    x, y, table = arrays()
+    search = GridSearchCV(
+        retriever(max_epochs=4), {"lr": [1e-9, 3e-3]}, cv=GroupKFold(2), error_score="raise"
+    )
+    search.fit(x, y, groups=table["concept"])
+    assert search.best_params_ == {"lr": 3e-3}
+    assert search.best_score_ > 1.5 / 24
+    assert search.predict(x).shape == (48, WIDTH)
+
+
+def test_a_trained_net_is_pickled_with_its_weights():
+    import pickle
+
+    x, y, _ = arrays()
+    net = retriever(max_epochs=1).fit(x, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net)).predict(x), net.predict(x))
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_what_a_plain_one_does(tmp_path):
+    plain = run(tmp_path / "plain", epochs=3)
+    compiled = run(tmp_path / "compiled", epochs=3, train={"compile": "default"})
+    assert compiled.history[:, "train_loss"] == pytest.approx(
+        plain.history[:, "train_loss"], rel=1e-3
+    )
+    assert list(compiled.module_.state_dict()) == list(plain.module_.state_dict())
