@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,9 +12,34 @@ from torch import nn
 from ..errors import SSRError, UsageError
 from ..registry import unknown_name
 from . import BACKBONES
+from .adjustments import adjusted_params, adjustments
+from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
 
+FEATURE_POINTS = ("auto", "embedding", "head")
+
 _MODEL_AROUND_BACKBONES = "SSR"
+
+
+class BrainEncoder(NamedTuple):
+    """A backbone that is built, and where its features are taken.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps ``(b, c, t)`` to ``(b, width)``.
+    feature_point : {"embedding", "head"}
+        What the features are.
+    width : int
+        Numbers for each trial.
+    adjusted : dict
+        Parameters taken from the table of adjustments, because the defaults did not fit.
+    """
+
+    module: nn.Module
+    feature_point: str
+    width: int
+    adjusted: dict[str, Any]
 
 
 def list_backbones() -> list[str]:
@@ -57,11 +82,17 @@ def build_backbone(
     n_times: int,
     sfreq: float | None = None,
     chs_info: list[dict[str, Any]] | None = None,
-) -> nn.Module:
-    """A brain encoder that maps ``(b, c, t)`` to ``(b, n_outputs)`` with its own head.
+    feature_point: str = "auto",
+) -> BrainEncoder:
+    """A brain encoder that maps ``(b, c, t)`` to one vector for each trial.
 
-    The feature point is the model's ``n_outputs`` head: of all that braindecode's models have in
-    common it is the only thing that gives one vector of the asked width.
+    Where the vector is taken is decided by a rule: a model's embedding, which is what enters its
+    last linear or convolutional map, if it has at least ``n_outputs`` numbers; else the output of
+    that map, which is built ``n_outputs`` wide. Models whose published form ends with a projector
+    (ours: EEGProject, TSConv, ...) keep it, and so does a model given as an instance.
+
+    If a model does not take such trials with its own defaults, the parameters listed for it in
+    ``models/adjustments.toml`` are tried, below ``backbone_params``.
 
     Parameters
     ----------
@@ -71,17 +102,19 @@ def build_backbone(
         The model's own parameters; types may be written as dotted paths. They win over the
         signal parameters.
     n_outputs : int
-        Width of the output.
+        Width of the output at the head; least width of an embedding that is taken instead.
     n_chans, n_times : int
         Shape of a trial.
     sfreq : float, optional
         Sampling rate in Hz.
     chs_info : list of dict, optional
         ``info["chs"]`` of MNE, for models that need channel names or positions.
+    feature_point : {"auto", "embedding", "head"}
+        Follow the rule, or take one of the two.
 
     Returns
     -------
-    nn.Module
+    BrainEncoder
 
     Raises
     ------
@@ -89,6 +122,11 @@ def build_backbone(
         If the model cannot be built, or does not give one vector of the asked width for such
         trials; tells the reason in one line.
     """
+    _check_feature_point(feature_point)
+    if isinstance(backbone, nn.Module):
+        module = _as_it_is(backbone, backbone_params)
+        width = _checked_width(module, n_chans, n_times, n_outputs)
+        return BrainEncoder(module, "head", width, {})
     signal = {
         "n_outputs": n_outputs,
         "n_chans": n_chans,
@@ -96,12 +134,16 @@ def build_backbone(
         "sfreq": sfreq,
         "chs_info": chs_info,
     }
-    if isinstance(backbone, nn.Module):
-        module = _as_it_is(backbone, backbone_params)
-    else:
-        module = _construct(backbone_class(backbone), signal, backbone_params or {})
-    _check_output(module, n_chans, n_times, n_outputs)
-    return module
+    model = backbone_class(backbone)
+    module, adjusted = _first_that_works(model, signal, backbone_params or {})
+    if feature_point == "auto":
+        feature_point = feature_point_of(model)
+    return _at_feature_point(module, feature_point, signal, adjusted)
+
+
+def feature_point_of(model: type[nn.Module]) -> str:
+    """Where a class of models is to be cut: what its entry in the table says, else ``"auto"``."""
+    return adjustments(model.__name__).get("feature_point", "auto")
 
 
 def _braindecode_models() -> dict[str, type[nn.Module]]:
@@ -149,6 +191,41 @@ def _as_it_is(module: nn.Module, params: dict[str, Any] | None) -> nn.Module:
     return module
 
 
+def _first_that_works(
+    model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with its own defaults, else with the first listed adjustment that does."""
+    listed = adjusted_params(model.__name__, signal)
+    failure: UsageError | None = None
+    for adjusted in [{}, *listed]:
+        try:
+            module = _construct(model, signal, {**adjusted, **params})
+            _checked_width(module, signal["n_chans"], signal["n_times"], signal["n_outputs"])
+        except UsageError as error:
+            failure = failure or error
+        else:
+            return module, {k: v for k, v in adjusted.items() if k not in params}
+    raise failure
+
+
+def _at_feature_point(
+    module: nn.Module, feature_point: str, signal: dict[str, Any], adjusted: dict[str, Any]
+) -> BrainEncoder:
+    shape, n_outputs = (signal["n_chans"], signal["n_times"]), signal["n_outputs"]
+    if feature_point != "head":
+        width = embedding_width(module, *shape)
+        wide = feature_point == "embedding" or width >= n_outputs
+        if width and wide and cut_head(module, *shape):
+            return BrainEncoder(module, "embedding", width, adjusted)
+    if feature_point == "embedding":
+        raise UsageError(
+            "a backbone whose output is one linear or convolutional map of its embedding",
+            f"{type(module).__name__}, which ends otherwise",
+            "leave feature_point at 'auto', or take 'head'",
+        )
+    return BrainEncoder(module, "head", n_outputs, adjusted)
+
+
 def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]) -> nn.Module:
     accepted = inspect.signature(model).parameters
     own = {name: _as_type(accepted.get(name), value) for name, value in params.items()}
@@ -169,26 +246,27 @@ def _as_type(parameter: inspect.Parameter | None, value: Any) -> Any:
     return _by_path(value) if wanted and isinstance(value, str) and "." in value else value
 
 
-def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> None:
-    """Try the module on one trial of zeros; training mode and random state stay as they were."""
+def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> int:
+    """Try the module on trials of zeros: it must give one vector of the asked width for each."""
     name = type(module).__name__
-    modes = {part: part.training for part in module.modules()}
-    parameter = next(module.parameters(), torch.empty(0))
-    trial = torch.zeros(1, n_chans, n_times, device=parameter.device, dtype=parameter.dtype)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            output = module.eval()(trial)
+        output = encode_zeros(module, n_chans, n_times)
     except Exception as error:
         raise _unfit(name, n_chans, n_times, error) from error
-    finally:
-        for part, training in modes.items():
-            part.training = training
-    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (1, n_outputs):
+    if not is_one_vector(output) or output.shape[1] != n_outputs:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise UsageError(
             f"a backbone that gives one vector of {n_outputs} numbers for a trial",
-            f"{name}, which gives {shape} for a batch of one",
+            f"{name}, which gives {shape} for a batch of two",
             "set its parameters with backbone_params, or choose another backbone",
+        )
+    return n_outputs
+
+
+def _check_feature_point(feature_point: str) -> None:
+    if feature_point not in FEATURE_POINTS:
+        raise UsageError(
+            f"feature_point {', '.join(FEATURE_POINTS)}", repr(feature_point), "choose one of them"
         )
 
 

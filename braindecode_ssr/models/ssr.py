@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -58,7 +58,11 @@ class SSR(
     backbone_params : dict, optional
         Parameters of the backbone; JSON values, types as dotted paths.
     width : int, default=1024
-        Width of the backbone's output.
+        Width of the backbone's head, and least width of an embedding that is taken instead.
+    feature_point : {"auto", "embedding", "head"}, default="auto"
+        Where the backbone's features are taken: before its last map, after it, or before it if
+        there are at least ``width`` numbers, see
+        :func:`braindecode_ssr.models.backbone.build_backbone`.
     n_features : int, default=1024
         Width of the image features.
     activation : type[nn.Module], default=nn.Identity
@@ -94,6 +98,7 @@ class SSR(
         backbone: str | type[nn.Module] | Any = "EEGProject",
         backbone_params: dict[str, Any] | None = None,
         width: int = 1024,
+        feature_point: Literal["auto", "embedding", "head"] = "auto",
         n_features: int = 1024,
         activation: type[nn.Module] = nn.Identity,
         drop_prob: float = 0.0,
@@ -110,7 +115,7 @@ class SSR(
         self._can_be_described = not isinstance(backbone, nn.Module)
         self.width = width
         self.n_features = n_features
-        self.backbone = build_backbone(
+        encoder = build_backbone(
             backbone,
             backbone_params,
             n_outputs=width,
@@ -118,10 +123,14 @@ class SSR(
             n_times=self.n_times,
             sfreq=_or_none(self, "sfreq"),
             chs_info=_or_none(self, "chs_info"),
+            feature_point=feature_point,
         )
+        self.backbone = encoder.module
+        self.feature_point = encoder.feature_point
+        self.backbone_width = encoder.width
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
         self.image_head = nn.Linear(n_features, self.n_outputs)
-        self.final_layer = nn.Linear(width, self.n_outputs)
+        self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
 
     def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Brain embeddings of trials.
@@ -132,7 +141,7 @@ class SSR(
             Trials.
         return_features : bool
             Return the backbone's output, before the brain projector, as a dictionary with
-            ``"features"`` of shape (b, width).
+            ``"features"`` of shape (b, backbone_width).
 
         Returns
         -------
@@ -148,7 +157,7 @@ class SSR(
         """Replace both projectors by new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
         self.image_head = nn.Linear(self.n_features, n_outputs).to(self.image_head.weight)
-        self.final_layer = nn.Linear(self.width, n_outputs).to(self.final_layer.weight)
+        self.final_layer = nn.Linear(self.backbone_width, n_outputs).to(self.final_layer.weight)
 
     def get_config(self) -> dict[str, Any]:
         """All parameters of the model as JSON values.

@@ -41,7 +41,9 @@ def test_our_names(name):
 )
 def test_braindecodes_models_by_name_class_and_path(given):
     before = dict(models_dict)
-    module = build_backbone(given, {"n_filters_time": 8}, **SHAPE)
+    encoder = build_backbone(given, {"n_filters_time": 8}, feature_point="head", **SHAPE)
+    module = encoder.module
+    assert (encoder.feature_point, encoder.width, encoder.adjusted) == ("head", 12, {})
     assert type(module) is ShallowFBCSPNet and module.training
     assert module(torch.randn(3, 17, 250)).shape == (3, 12)
     assert module.conv_time_spat is not None and module.n_filters_time == 8
@@ -53,23 +55,24 @@ def test_an_instance_is_used_as_it_is():
     module.final_layer.eval()
     statistics = {name: buffer.clone() for name, buffer in module.named_buffers()}
     state = torch.get_rng_state()
-    assert build_backbone(module, **SHAPE) is module
+    assert build_backbone(module, **SHAPE).module is module
     assert module.training and not module.final_layer.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(statistics[name], buffer) for name, buffer in module.named_buffers())
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(17 * 250, 12))
-    assert build_backbone(plain, **SHAPE) is plain
+    assert build_backbone(plain, **SHAPE).module is plain
 
 
 def test_types_in_parameters_may_be_dotted_paths():
-    module = build_backbone("EEGProject", {"activation": "torch.nn.ReLU"}, **SHAPE)
+    module = build_backbone("EEGProject", {"activation": "torch.nn.ReLU"}, **SHAPE).module
     assert type(module.final_layer.residual[0]) is torch.nn.ReLU
 
 
 def test_positions_reach_a_model_that_needs_them():
     chs_info = eeg_info(OCCIPITAL, 250.0)["chs"]
-    module = build_backbone("DGCNN", chs_info=chs_info, **SHAPE)
-    assert module(torch.randn(2, 17, 250)).shape == (2, 12)
+    encoder = build_backbone("DGCNN", chs_info=chs_info, **SHAPE)
+    assert (encoder.feature_point, encoder.width) == ("embedding", 256)
+    assert encoder.module(torch.randn(2, 17, 250)).shape == (2, 256)
     with pytest.raises(UsageError, match="DGCNN, which says: chs_info not specified; .*chs_info"):
         build_backbone("DGCNN", **SHAPE)
 
@@ -80,14 +83,14 @@ def test_positions_reach_a_model_that_needs_them():
         ("EEGConfomer", "did you mean 'EEGConformer'"),
         ("ts_con", "did you mean 'TSConv'"),
         ("SSR", "the name of a backbone; found 'SSR'"),
-        ("Labram", "takes trials of 17 channels and 250 samples; found Labram, which says"),
+        ("NeuroPose", "takes trials of 17 channels and 250 samples; found NeuroPose, which says"),
         ("AttnSleep", "found AttnSleep, which says"),
         ("torch.nn.Nothing", "dotted path that can be imported"),
         ("no_such_package.Model", "dotted path that can be imported"),
         ("pathlib.Path", "a backbone by name, class or instance"),
         (dict, "a backbone by name, class or instance"),
         (5, "a backbone by name, class or instance"),
-        (Strange(lambda x: x.mean(2)), r"one vector of 12 numbers.*Strange, which gives \(1, 17\)"),
+        (Strange(lambda x: x.mean(2)), r"one vector of 12 numbers.*Strange, which gives \(2, 17\)"),
         (Strange(lambda x: {"features": x}), "Strange, which gives dict"),
         (Strange(lambda x: 1 / 0), "Strange, which says: division by zero"),
     ],

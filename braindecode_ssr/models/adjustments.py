@@ -1,0 +1,47 @@
+"""What is known of single models and is no code: parameters for short trials, feature points."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_TABLE = Path(__file__).with_name("adjustments.toml")
+
+
+def adjustments(name: str) -> dict[str, Any]:
+    """The entry of a model in ``adjustments.toml``; empty if it has none.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    """
+    return _read().get(name, {})
+
+
+def adjusted_params(name: str, signal: dict[str, Any]) -> list[dict[str, Any]]:
+    """Parameters to try, in order, where a model's own defaults do not take the trials.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters; a value ``"{n_chans}"`` in the table stands for one of them.
+    """
+    return [
+        {key: _filled(value, signal) for key, value in params.items()}
+        for params in adjustments(name).get("params", [])
+    ]
+
+
+def _filled(value: Any, signal: dict[str, Any]) -> Any:
+    wanted = isinstance(value, str) and value.startswith("{") and value.endswith("}")
+    return signal[value[1:-1]] if wanted else value
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(_TABLE.read_text(encoding="utf-8"))
