@@ -29,7 +29,7 @@ class Recording:
     Parameters
     ----------
     data : ndarray, shape (chans, samples)
-        Signal in volts, without a stimulus channel.
+        Signal in volts (EEG) or tesla (MEG), without a stimulus channel.
     ch_names : tuple of str
         Channel names, in the order of ``data``.
     sfreq : float
@@ -46,6 +46,8 @@ class Recording:
         Where it came from, for messages and manifests.
     fingerprint : str
         SHA-256 of the file, or of the parameters that made it.
+    ch_type : {"eeg", "mag", "grad"}
+        What all channels are, in MNE's words.
     """
 
     data: np.ndarray
@@ -58,11 +60,16 @@ class Recording:
     split: str
     source: str = ""
     fingerprint: str = ""
+    ch_type: str = "eeg"
 
     @property
     def info(self) -> mne.Info:
         """MNE's description of the channels, with 10-05 positions where the names have one."""
-        return eeg_info(self.ch_names, self.sfreq)
+        return self.info_at(self.sfreq)
+
+    def info_at(self, sfreq: float) -> mne.Info:
+        """The same of the channels when they are sampled at another rate."""
+        return eeg_info(self.ch_names, sfreq, self.ch_type)
 
     def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
         """The recording as MNE Raw; each image is an annotation with its names as extras.
@@ -130,6 +137,10 @@ class ImageDataset(ABC):
 
         One recording at a time is held in memory.
         """
+
+    def as_asked(self, spec: TrialSpec) -> ImageDataset:
+        """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""
+        return self
 
     @abstractmethod
     def source_key(self, subject: int, spec: TrialSpec) -> str:
@@ -220,11 +231,13 @@ class ImageDataset(ABC):
         )
 
 
-def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float) -> mne.Info:
-    """MNE Info of EEG channels, with the positions of the 10-05 names they carry."""
+def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
+    """MNE Info of channels of one type; EEG with the positions of the 10-05 names they carry."""
     import mne
 
-    info = mne.create_info(list(ch_names), sfreq, "eeg", verbose="error")
+    info = mne.create_info(list(ch_names), sfreq, ch_type, verbose="error")
+    if ch_type != "eeg":
+        return info
     montage = mne.channels.make_standard_montage("easycap-M1")
     info.set_montage(montage, match_case=False, on_missing="ignore", verbose="error")
     return info

@@ -22,7 +22,7 @@ from ..preprocessing.repetitions import (
     running_count,
 )
 from ..preprocessing.windows import windows
-from .base import ImageDataset, Recording, eeg_info, images_by_number
+from .base import ImageDataset, Recording, images_by_number
 from .store import TrialStore
 from .store_files import FORMAT, TRIAL_COLUMNS, UNITS, TrialBatch, check_trials
 from .whole_folder import one_at_a_time
@@ -126,7 +126,7 @@ def recorded_batches(
         See :func:`prepare`.
     """
     images, shown, normalise, fitted = dataset.images, {}, None, None
-    for recording in dataset.recordings(subject):
+    for recording in dataset.as_asked(spec).recordings(subject):
         session, split = recording.session, recording.split
         batch = _cut(recording, images, shown, spec, tick)
         del recording
@@ -174,9 +174,7 @@ def _cut(
         samples, table = samples[kept], table.iloc[kept].reset_index(drop=True)
     trials = windows(recording.data, samples, recording.sfreq, spec, tick=tick)
     check_trials(trials, list(recording.ch_names), source)
-    return TrialBatch(
-        trials, table, eeg_info(recording.ch_names, spec.sfreq), source, recording.fingerprint
-    )
+    return TrialBatch(trials, table, recording.info_at(spec.sfreq), source, recording.fingerprint)
 
 
 def _trial_table(
