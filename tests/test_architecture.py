@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "images": "errors registry config datasets.base",
     "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
-    "datasets": "errors registry config preprocessing simulation retrieval.leakage",
+    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source",
     "batches": "errors",
     "embedding": "errors batches",
     "devices": "errors",
