@@ -1,0 +1,166 @@
+"""Several processes train as one does: real processes, joined by gloo on this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import make_data
+
+from braindecode_ssr.config import TrainSpec
+from braindecode_ssr.distributed import SynchronisedBatchNorm, World, synchronise_batch_norm
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.losses import LOSSES
+from braindecode_ssr.models.ssr import SSR
+from braindecode_ssr.training import fit
+
+PROCESS = """
+import sys
+sys.path[:0] = [{tests!r}]
+import test_distributed
+test_distributed.train({folder!r}, **{options!r})
+"""
+
+
+def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, **spec):
+    """One run, of as many processes as the environment says; writes the weights it ends with."""
+    from braindecode_ssr.distributed import world
+
+    folder, data = Path(folder), make_data(chans=17, times=80)
+    torch.manual_seed(int(os.environ.get("RANK", 0)))  # the first one's weights are to be used
+    params = {"drop_prob": 0.0}
+    signal_ = {"n_chans": 17, "n_times": 80, "sfreq": 100.0}
+    model = SSR(n_outputs=16, n_features=12, backbone=backbone, backbone_params=params, **signal_)
+    for name in BEFORE_NORM[backbone]:
+        model.get_parameter(name).requires_grad_(False)
+    criterion = LOSSES[loss](16) if loss == "ssr" else LOSSES[loss]()
+    spec = TrainSpec(epochs=epochs, batch_size=32, lr=1e-3, **spec)
+    with world("cpu") as among:
+        options = {"world": among, "resume": True}
+        net = fit(make_slow(data, pause), model, criterion, spec, folder / "checkpoint", **options)
+        if among.first:
+            state = {**net.module_.state_dict(), **net.criterion_.state_dict()}
+            torch.save(
+                {"state": state, "loss": [float(loss) for loss in net.history[:, "train_loss"]]},
+                folder / "end.pt",
+            )
+    return net
+
+
+def make_slow(data, pause):
+    if pause:
+        gather = type(data).gather
+
+        def slow(self, index):
+            time.sleep(pause)
+            return gather(self, index)
+
+        type(data).gather = slow
+    return data
+
+
+def start(folder, size, **options):
+    """The processes of one run, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = str(Path(__file__).parent)
+    code = PROCESS.format(tests=here, folder=str(folder), options=options)
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+
+
+def ended(processes, timeout=120):
+    """The exit codes and error texts of processes."""
+    errors = [process.communicate(timeout=timeout)[1] for process in processes]
+    return [process.returncode for process in processes], errors
+
+
+# A bias that batch normalisation takes away again has no gradient but rounding, which Adam makes large.
+BEFORE_NORM = {
+    "EEGProject": (),
+    "TSConv": ("backbone.temporal.1.bias", "backbone.spatial.0.bias"),
+}
+CASES = [
+    {"backbone": "EEGProject", "loss": "ssr"},
+    {"backbone": "TSConv", "loss": "ssr", "clip": 0.5, "ema": 0.9},
+]
+
+
+@pytest.mark.parametrize("options", CASES, ids=lambda case: case["backbone"])
+def test_two_processes_end_with_the_weights_of_one(tmp_path, options):
+    alone, both = tmp_path / "one", tmp_path / "two"
+    alone.mkdir(), both.mkdir()
+    train(alone, **options)
+    codes, errors = ended(start(both, 2, **options))
+    assert codes == [0, 0], errors
+    one, two = (torch.load(folder / "end.pt") for folder in (alone, both))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert one["state"].keys() == two["state"].keys()
+    for name, value in one["state"].items():
+        torch.testing.assert_close(two["state"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path):
+    options = {"epochs": 12}
+    processes = start(tmp_path, 2, pause=0.05, **options)
+    wait_for(lambda: any((tmp_path / "checkpoint").glob("epoch-000[3-9]")), processes)
+    processes[1].send_signal(signal.SIGKILL)
+    codes, errors = ended(processes)
+    assert codes[1] == -signal.SIGKILL and codes[0] != 0
+    assert "one that is lost" in errors[0] and "--resume" in errors[0]
+    assert not (tmp_path / "end.pt").exists()
+    codes, errors = ended(start(tmp_path, 2, **options))
+    assert codes == [0, 0], errors
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    train(whole, **options)
+    resumed, reference = (torch.load(folder / "end.pt") for folder in (tmp_path, whole))
+    assert resumed["loss"] == pytest.approx(reference["loss"], rel=1e-4)
+
+
+def wait_for(condition, processes):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
+        time.sleep(0.02)
+
+
+def test_a_batch_that_cannot_be_split_is_refused():
+    World(0, 2).check_batch(32)
+    with pytest.raises(
+        UsageError, match="3 processes can split evenly.*batch of 32.*multiple of 3"
+    ):
+        World(0, 3).check_batch(32)
+
+
+def test_each_process_has_its_rows_of_a_batch():
+    batch = torch.arange(12).reshape(6, 2)
+    shares = [World(rank, 3).share(batch) for rank in range(3)]
+    assert torch.equal(torch.cat(shares), batch)
+    assert World().share(batch) is batch
+
+
+def test_synchronised_batch_norm_keeps_parameters_and_statistics():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv1d(3, 5, 3), torch.nn.BatchNorm1d(5))
+    model(torch.randn(7, 3, 20))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x, expected = (x := torch.randn(4, 3, 20)), model.eval()(x)
+    again = synchronise_batch_norm(model, World(0, 2))
+    assert isinstance(again[1], SynchronisedBatchNorm)
+    assert again.state_dict().keys() == before.keys()
+    torch.testing.assert_close(again(x), expected)
