@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from braindecode_ssr.errors import TrainingError, UsageError
-from braindecode_ssr.losses import LOSSES, Contrast, NeuroBridge, Similarity, symmetric_info_nce
+from braindecode_ssr.losses import LOSSES, Contrast, NeuroBridge, symmetric_info_nce
 from braindecode_ssr.losses.similarity import FREE_SCALE
 
 batches = st.builds(
@@ -86,26 +86,6 @@ def test_gradient_numerically():
     assert torch.autograd.gradcheck(symmetric_info_nce, (x, y, scale))
 
 
-def test_published_scales():
-    assert FREE_SCALE == pytest.approx(2.727, abs=5e-4)
-    assert torch.nn.functional.softplus(torch.tensor(1 / 0.07).log()).item() == pytest.approx(
-        FREE_SCALE, rel=1e-6
-    )
-    assert Similarity("unit").scale().item() == pytest.approx(1 / 0.07, rel=1e-6)
-    assert not list(Similarity("free").parameters())
-
-
-@pytest.mark.parametrize("start, bound", [(50.0, 100.0), (-50.0, 1.0)])
-def test_a_learned_scale_stays_in_bounds_and_comes_back(start, bound):
-    similarity = Similarity("unit")
-    with torch.no_grad():
-        similarity.log_scale.fill_(start)
-    x, y = torch.randn(2, 8, 4)
-    assert similarity.scale().item() == pytest.approx(bound, rel=1e-5)
-    symmetric_info_nce(*similarity(x, y)).backward()
-    assert similarity.log_scale.grad.abs() > 0
-
-
 def test_half_precision_is_raised():
     brain, original, view = torch.randn(3, 4, 8).bfloat16()
     assert Contrast()(brain, original, view)["loss"].dtype == torch.float32
@@ -136,7 +116,7 @@ def test_wrong_shapes_and_choices_are_usage_errors():
         Contrast()(torch.randn(4, 8), torch.randn(4, 8), torch.randn(4, 7))
     with pytest.raises(UsageError, match="one shape"):
         Contrast()(*torch.randn(3, 4, 8, 2))
-    with pytest.raises(UsageError, match="regime to be one of 'free', 'unit'"):
+    with pytest.raises(UsageError, match="regime to be one of 'free', 'free-learned', 'raw'"):
         Contrast(regime="both")
     with pytest.raises(UsageError, match="target to be one of"):
         Contrast("images")
