@@ -1,0 +1,45 @@
+"""The Python of the documentation runs as it stands there."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+TRAINING = Path(__file__).parents[1] / "docs" / "training.rst"
+
+
+def code_of(section):
+    """The first Python block of a section of docs/training.rst."""
+    text = TRAINING.read_text(encoding="utf-8").partition(f"\n{section}\n---")[2]
+    block = re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
+    return textwrap.dedent(block[1])
+
+
+def test_the_estimator_example():
+    names = {}
+    exec(code_of("As a scikit-learn estimator"), names)
+    assert names["embeddings"].shape == (80, 512)
+    assert names["top1"] > 0.5
+
+
+def test_the_plain_loop():
+    names = {}
+    exec(code_of("In plain PyTorch"), names)
+    assert names["parts"]["loss"].isfinite()
+
+
+def test_the_lightning_module(tmp_path):
+    lightning = pytest.importorskip("lightning", reason="Lightning is no dependency")
+    import torch
+
+    names = {}
+    exec(code_of("In Lightning"), names)
+    module = names["Retriever"](n_chans=17, n_times=100, sfreq=100, n_features=32)
+    data = torch.utils.data.TensorDataset(
+        torch.randn(32, 17, 100), torch.randn(32, 32), torch.randn(32, 32)
+    )
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    trainer = lightning.Trainer(max_epochs=1, default_root_dir=tmp_path, **options)
+    trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=16))
+    assert trainer.global_step == 2
