@@ -107,10 +107,13 @@ def test_dependencies_are_those_imported():
     assert needed - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
 
 
+OPTIONAL = {"lightning"}  # its test skips without it
+
+
 def test_what_tests_import_is_declared():
     extra = declared(PROJECT["optional-dependencies"]["tests"])
     used = third_party_imports(ROOT / "tests")
-    assert used - extra - declared(PROJECT["dependencies"]) == set()
+    assert used - extra - declared(PROJECT["dependencies"]) == OPTIONAL
     assert extra - used == set()
 
 
