@@ -43,7 +43,8 @@ class TrainingSet(Dataset):
 
     def __getitem__(self, index: int) -> Batch:
         image = self.image[index]
-        return self.x[index], {"original": self.original[image], "view": self.view[image]}
+        features = {"original": self.original[image], "view": self.view[image]}
+        return self.x[index], {**features, "image": image}
 
     @property
     def n_bytes(self) -> int:

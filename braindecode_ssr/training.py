@@ -102,7 +102,9 @@ class EEGRetriever(EEGRegressor):
         takes = inspect.signature(self.criterion).parameters if _is_class(self.criterion) else ()
         if "n_outputs" in takes and "n_outputs" not in given:
             self.set_params(criterion__n_outputs=self.module_.n_outputs)
-        return super().initialize_criterion()
+        super().initialize_criterion()
+        self.takes_image_ = "image" in inspect.signature(self.criterion_.forward).parameters
+        return self
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
         """Batches in seeded order for a TrainingSet in training, else braindecode's iterator."""
@@ -143,7 +145,10 @@ class EEGRetriever(EEGRegressor):
         original, view = (
             gather(head(features[name].to(y_pred.device))) for name in ("original", "view")
         )
-        parts = self.criterion_(gather(y_pred), original, view)
+        known = {}
+        if self.takes_image_ and "image" in features:
+            known["image"] = gather(features["image"].to(y_pred.device))
+        parts = self.criterion_(gather(y_pred), original, view, **known)
         if training:
             self.parts_.append(
                 {name: part.detach() for name, part in parts.items() if name != "loss"}
