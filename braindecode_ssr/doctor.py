@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ ROOM_GB = 5
 
 def examine() -> list[dict[str, str]]:
     """Rows of ``what``, ``found`` and ``state`` (``"ok"``, ``"missing"`` or ``"note"``)."""
-    return [*_packages(), *_devices(), *_folders()]
+    return [*_packages(), *_audio(), *_devices(), *_folders()]
 
 
 def _packages() -> list[dict[str, str]]:
@@ -26,6 +27,17 @@ def _packages() -> list[dict[str, str]]:
         except PackageNotFoundError:
             rows.append(_row(name, f"not installed: pip install {name}", "missing"))
     return rows
+
+
+def _audio() -> list[dict[str, str]]:
+    """Whether torchaudio loads: braindecode imports it, and it refuses a torch of another CUDA version."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        mend = "install torch and torchaudio of one CUDA version, as `pip install .` does"
+        return [_row("torchaudio", f"does not load ({why}): {mend}", "missing")]
+    return [_row("torchaudio", version("torchaudio"), "ok")]
 
 
 def _devices() -> list[dict[str, str]]:
