@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,9 @@ __all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
 
 CHUNK = 256
 """Trials that are read from disk at once."""
+
+BLOCK = 2**30
+"""Bytes of means that :meth:`TrialStore.average_blocks` holds at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,16 +216,26 @@ class TrialStore:
         rows, picks = self.rows(split), self.pick(channels)
         if repetitions is not None:
             rows = rows[choose(self.table["number"].to_numpy()[rows], repetitions, seed)]
-        numbers, group, counts = np.unique(
-            self.table["number"].to_numpy()[rows], return_inverse=True, return_counts=True
-        )
-        x = np.zeros((len(numbers), len(picks), self.trials.shape[2]), np.float32)
-        for first in range(0, len(rows), CHUNK):
-            part = slice(first, first + CHUNK)
-            add_by(x, self._read(rows[part], picks), group[part])
-            store_files.forget(self.trials)
-        x /= counts[:, None, None].astype(np.float32)
-        return AveragedTrials(x, self._image_table(rows, counts))
+        return AveragedTrials(self._means(rows, picks), self._image_table(rows))
+
+    def averaged_images(self, split: str) -> pd.DataFrame:
+        """The table of :meth:`average`, without reading a trial."""
+        return self._image_table(self.rows(split))
+
+    def average_blocks(self, split: str, *, channels: Channels = "all") -> Iterator[np.ndarray]:
+        """What :meth:`average` gives, in pieces that follow one another.
+
+        The array is read once from front to back for each gigabyte of means; one is held.
+
+        Yields
+        ------
+        ndarray of float32, shape (n_some_images, chans, times)
+        """
+        rows, picks = self.rows(split), self.pick(channels)
+        image = np.unique(self.table["number"].to_numpy()[rows], return_inverse=True)[1]
+        size = max(1, BLOCK // (4 * len(picks) * self.trials.shape[2]))
+        for first in range(0, image.max() + 1, size):
+            yield self._means(rows[(first <= image) & (image < first + size)], picks)
 
     def published_array(self, split: str) -> np.ndarray:
         """The trials in the array that the public scripts write, of a ``"published"`` store.
@@ -297,7 +310,21 @@ class TrialStore:
         block = self.trials[rows[0] : rows[-1] + 1] if together else self.trials[rows]
         return block if picks == list(range(self.trials.shape[1])) else block[:, picks]
 
-    def _image_table(self, rows: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-        columns = ["number", "image_id", "concept"]
-        images = self.table.iloc[rows][columns].drop_duplicates("number").sort_values("number")
+    def _means(self, rows: np.ndarray, picks: list[int]) -> np.ndarray:
+        """The means of ascending rows by image, in order of image number."""
+        numbers, group, counts = np.unique(
+            self.table["number"].to_numpy()[rows], return_inverse=True, return_counts=True
+        )
+        x = np.zeros((len(numbers), len(picks), self.trials.shape[2]), np.float32)
+        for first in range(0, len(rows), CHUNK):
+            part = slice(first, first + CHUNK)
+            add_by(x, self._read(rows[part], picks), group[part])
+            store_files.forget(self.trials)
+        x /= counts[:, None, None].astype(np.float32)
+        return x
+
+    def _image_table(self, rows: np.ndarray) -> pd.DataFrame:
+        images = self.table.iloc[rows][["number", "image_id", "concept"]]
+        counts = images["number"].value_counts(sort=False).sort_index().to_numpy()
+        images = images.drop_duplicates("number").sort_values("number")
         return images.assign(n_repetitions=counts).reset_index(drop=True)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..errors import UsageError
 
-CHUNK = 8192
-"""Rows (channels of trials) that are smoothed at once."""
+CHUNK = 512
+"""Rows (channels of trials) that are smoothed at once: as many as stay in a processor's cache."""
 
 
 def smooth(
@@ -37,17 +37,50 @@ def smooth(
     UsageError
         If the probability is not within 0 to 1, or the width is not odd and positive.
     """
+    smoothed = np.array(trials, order="C")
+    smooth_chosen(smoothed, choose_channels(*trials.shape[:2], probability, seed), width)
+    return smoothed
+
+
+def choose_channels(n_trials: int, n_chans: int, probability: float, seed: int) -> np.ndarray:
+    """Which channels of which trials :func:`smooth` smooths.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_trials, n_chans)
+
+    Raises
+    ------
+    UsageError
+        If the probability is not within 0 to 1.
+    """
     if not 0 <= probability <= 1:
         raise UsageError("a probability of 0 to 1", f"{probability:g}", "choose for example 0.3")
+    return np.random.default_rng(seed).random((n_trials, n_chans)) < probability
+
+
+def smooth_chosen(trials: np.ndarray, chosen: np.ndarray, width: int) -> None:
+    """Smooth some channels of some trials, in place.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n_trials, chans, times)
+        Contiguous.
+    chosen : ndarray of bool, shape (n_trials, chans)
+    width : int
+        Samples of the moving average; odd.
+
+    Raises
+    ------
+    UsageError
+        If the width is not odd and positive.
+    """
     if width < 1 or width % 2 == 0:
         raise UsageError("an odd width of 1 or more samples", str(width), "choose for example 5")
-    smoothed = np.array(trials, order="C")
-    rows = smoothed.reshape(-1, smoothed.shape[-1])
-    chosen = np.flatnonzero(np.random.default_rng(seed).random(len(rows)) < probability)
-    for first in range(0, len(chosen), CHUNK):
-        part = chosen[first : first + CHUNK]
+    rows, places = trials.reshape(-1, trials.shape[-1]), np.flatnonzero(chosen)
+    for first in range(0, len(places), CHUNK):
+        part = places[first : first + CHUNK]
         rows[part] = moving_average(rows[part], width)
-    return smoothed
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
