@@ -52,6 +52,9 @@ class DataSpec(Spec):
         Size of a simulated dataset; ignored by recorded ones.
     seed : int
         Seed of a simulated dataset; ignored by recorded ones.
+    together_with : str
+        Another dataset that is trained on or compared with, ``"things-eeg"`` or ``"things-meg"``: the
+        concepts that it tests leave training. Or ``"none"``.
     """
 
     dataset: str = "things-sim"
@@ -60,6 +63,7 @@ class DataSpec(Spec):
     channels: Channels = "auto"
     preset: str = "small"
     seed: int = Field(default=0, ge=0)
+    together_with: str = "none"
 
 
 class TrialSpec(Spec):

@@ -10,6 +10,8 @@ from typing import Any
 from .config import DataSpec, EvaluationSpec, RunSpec, build, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset
+from .datasets.exclusion import notes as exclusion_notes
+from .datasets.exclusion import training_images
 from .errors import MissingDataError, UsageError
 from .images.encoders import encoder_name
 from .images.store import FeatureStore
@@ -74,7 +76,8 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     _check_channels(spec.data.channels)
     loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
     parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
-    return spec.model_copy(update=parts), [*_who_trains(spec, dataset), *notes]
+    notes = [*_who_trains(spec, dataset), *exclusion_notes(spec.data, dataset), *notes]
+    return spec.model_copy(update=parts), notes
 
 
 def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
@@ -125,8 +128,7 @@ def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[int]:
 
 def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     """Averaged trials that training sees: one per training image and subject."""
-    per_subject = int((dataset.images["split"] == "train").sum())
-    return per_subject * len(training_subjects(spec, dataset))
+    return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
 
 
 def default_batch(n_trials: int) -> int:
@@ -214,8 +216,8 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
 
 
 def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
-    asked, images = spec.train.validation_concepts, dataset.images
-    n_concepts = images.loc[images["split"] == "train", "concept"].nunique()
+    asked = spec.train.validation_concepts
+    n_concepts = training_images(spec.data, dataset)["concept"].nunique()
     if asked > n_concepts - 2:
         raise UsageError(
             f"at most {n_concepts - 2} validation concepts, out of {n_concepts}",

@@ -7,5 +7,6 @@ DATASETS = Registry(
     {
         "things-sim": "braindecode_ssr.datasets.things_sim:ThingsSim",
         "things-eeg": "braindecode_ssr.datasets.things_eeg:ThingsEEG",
+        "things-meg": "braindecode_ssr.datasets.things_meg:ThingsMEG",
     },
 )

@@ -1,0 +1,163 @@
+"""THINGS-MEG: four people, 19,848 training and 200 test images of the THINGS objects, 271 sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import DataError, UsageError
+from .base import ImageDataset, Recording
+from .things_layout import file_key, subject_number
+from .things_meg_design import check_count, check_published_numbers, image_table, shown_images
+from .things_meg_layout import (
+    HOW,
+    PUBLISHED_SUBJECTS,
+    attribute_files,
+    dataset_folder,
+    first_part,
+    image_file,
+    subject_files,
+    subject_parts,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..config import TrialSpec
+    from .things_meg_trials import MEGTrials
+
+
+class ThingsMEG(ImageDataset):
+    """THINGS-MEG of Hebart and others (2023), eLife 12, e82580; OpenNeuro ds004212 version 2.0.1.
+
+    Twelve sessions of each subject; images for 0.5 s every 1.5 s. Read are the released epochs: 271 CTF axial
+    gradiometers, -0.1 to 1.3 s at 200 Hz, 0.1 to 40 Hz, z-scored on the baseline and therefore without unit.
+    How many images, sessions, sensors and samples there are is read from the files, so that reduced sets of
+    the same layout work.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder with ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its further parts, or the
+        folder that holds these files; images in ``object_images/<concept>``. Or the folder above it, where it
+        is called ``things-meg`` or ``ds004212``.
+    """
+
+    name = "things-meg"
+    default_encoder = "open-clip:RN50/openai"
+    settings = {"trials": {"sfreq": 200.0, "start": 0.0, "stop": 1.0, "whitening": "zscore"}}
+    channel_defaults = {"intra": "all", "inter": "all"}
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self.root = dataset_folder(self.root)
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """The four published subjects, and any other whose files are here."""
+        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects}))
+
+    @property
+    def present_subjects(self) -> tuple[int, ...]:
+        """Subjects whose first part is here."""
+        return tuple(subject_files(self.root))
+
+    def check_subject(self, subject: int | str) -> int:
+        """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
+        return super().check_subject(subject_number(subject))
+
+    def inventory(
+        self, subjects: Iterable[int] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every file that is looked for; see :mod:`braindecode_ssr.datasets.things_meg_check`."""
+        from .things_meg_check import reports
+
+        return reports(self, subjects, deep=read)
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image, from the sample attributes or the trials of the first subject who is here.
+
+        Concepts that are tested have no training image.
+
+        Raises
+        ------
+        MissingDataError
+            If neither is here.
+        DataError
+            If the table is broken, or incomplete where it is the published one.
+        """
+        metadata, source = self._attributes()
+        shown = shown_images(metadata, source)
+        check_published_numbers(shown, source)
+        images = image_table(shown, source)
+        check_count(images, source)
+        return images
+
+    def recordings(self, subject: int) -> Iterator[Recording]:
+        """Not to be had: what is released, and read here, are trials."""
+        raise UsageError(
+            f"trials of subject {self.check_subject(subject)}, as THINGS-MEG is released",
+            "a wish for continuous recordings",
+            "take the trials: braindecode_ssr.datasets.prepare.prepare(dataset, subject, spec)",
+        )
+
+    def batches(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
+        """The trials of a subject, read and normalised session by session; see :class:`.MEGTrials`."""
+        from .things_meg_trials import MEGTrials
+
+        return MEGTrials(self, self.check_subject(subject), spec)
+
+    def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
+        """Names, sizes and times of change of the parts of a subject.
+
+        Raises
+        ------
+        MissingDataError
+            If a part is not here.
+        DataError
+            If a part is no fif file, or cut off.
+        """
+        return "meg|" + file_key(subject_parts(self.root, self.check_subject(subject)))
+
+    def image(self, image_id: str) -> Image:
+        """The original image, as RGB.
+
+        Raises
+        ------
+        DataError
+            If the dataset has no image of that name, or its file is damaged.
+        MissingDataError
+            If the image file is not here; names the path.
+        """
+        from PIL import Image as PILImage
+
+        if image_id not in self._files:
+            found = f"no image {image_id!r}"
+            raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
+        path = image_file(self.root, self._files[image_id])
+        try:
+            with PILImage.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
+            mend = f"unpack object_images again; {HOW}"
+            raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return dict(zip(self.images["image_id"], self.images["file"], strict=True))
+
+    def _attributes(self) -> tuple[pd.DataFrame, str]:
+        """The quickest table of trials there is, and its path."""
+        from .things_meg_trials import metadata_of, read_attributes
+
+        for path in attribute_files(self.root):
+            return read_attributes(path), str(path)
+        here = self.present_subjects
+        if not here:
+            first_part(self.root, PUBLISHED_SUBJECTS[0])  # says what is missing, and where
+        return metadata_of(self.root, here[0]), str(first_part(self.root, here[0]))

@@ -1,0 +1,202 @@
+"""The trials of a subject of THINGS-MEG: read from its parts, normalised session by session."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, MissingDataError
+from ..preprocessing.normalisation import fit_normalisation
+from .released import crop
+from .store_files import WHITENED, ZSCORED, TrialBatch
+from .things_layout import file_sha256
+from .things_meg_design import (
+    PUBLISHED_SENSORS,
+    check_codes,
+    check_published_numbers,
+    is_published,
+    shown_images,
+    trial_table,
+)
+from .things_meg_fif import EpochTrials, check_sensors, open_epochs, sensor_names, sensors
+from .things_meg_layout import attributes_file, first_part, subject_files, subject_parts
+
+if TYPE_CHECKING:
+    import mne
+
+    from ..config import TrialSpec
+    from .things_meg import ThingsMEG
+
+TRIALS_AT_ONCE = 256
+UNITS = {"none": "unitless (z-scored on the baseline)", "zscore": ZSCORED, "mvnn": WHITENED}
+
+
+class MEGTrials:
+    """The trials of a subject, in order of session; iterate for the batches.
+
+    A normalisation is fitted on the training trials of a session, read once for that, and applied to all
+    trials of the session while they are read again, so that no more than some hundred are in memory.
+
+    Parameters
+    ----------
+    dataset : ThingsMEG
+    subject : int
+    spec : TrialSpec
+        ``start`` and ``stop`` crop the files' own time axis, ``whitening`` is applied; rate, baseline and
+        repetitions are those of the files.
+
+    Raises
+    ------
+    MissingDataError
+        If a part is not here.
+    DataError
+        If a part is broken, or sensors, times, images or sessions are not what they should be.
+    UsageError
+        If the spec asks for times that the files do not have.
+    """
+
+    def __init__(self, dataset: ThingsMEG, subject: int, spec: TrialSpec) -> None:
+        self.subject, self.spec, self.root = subject, spec, dataset.root
+        self.parts = subject_parts(dataset.root, subject)
+        self.source = str(self.parts[0])
+        self.epochs = open_epochs(self.parts)
+        metadata = with_metadata(self.epochs, dataset.root, subject)
+        shown = shown_images(metadata, self.source)
+        check_published_numbers(shown, self.source)
+        self.notes = check_codes(self.epochs.events[:, 2], shown, self.source)
+        self.table = trial_table(shown, dataset.images, subject, self.source)
+        self.picks = sensors(self.epochs.info)
+        self._check_sensors(published=is_published(dataset.images))
+        sfreq, times = float(self.epochs.info["sfreq"]), self.epochs.times
+        self.keep = crop(times, sfreq, spec.start, spec.stop, self.source)
+
+    @cached_property
+    def info(self) -> mne.Info:
+        """The MEG sensors, and the files' own sampling rate."""
+        import mne
+
+        return mne.pick_info(self.epochs.info, self.picks, verbose="error")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the files are, and what differs from the spec."""
+        sfreq, times = float(self.info["sfreq"]), self.epochs.times[self.keep]
+        notes = ["epochs, filter, rate and baseline (z-scored per trial) are those of the files"]
+        if not np.isclose(sfreq, self.spec.sfreq):
+            notes.append(f"{sfreq:g} Hz as in the files, not {self.spec.sfreq:g} Hz")
+        if len(times) != round((self.spec.stop - self.spec.start) * sfreq):
+            notes.append(f"the files do not cover {self.spec.start:g} to {self.spec.stop:g} s")
+        return {
+            "release": "ds004212 preprocessed",
+            "units": UNITS[self.spec.whitening],
+            "first_time": float(times[0]),
+            "last_time": float(times[-1]),
+            "notes": [*notes, *self.notes],
+            "files": [str(part) for part in self.parts],
+            "files_sha256": [file_sha256(part) for part in self.parts],
+        }
+
+    def __iter__(self) -> Iterator[TrialBatch]:
+        """Batches of some hundred trials; one is in memory at a time."""
+        joined = "".join(self.manifest["files_sha256"])
+        fingerprint = hashlib.sha256(joined.encode()).hexdigest()
+        for session in self.table["session"].unique():
+            table = self.table[self.table["session"] == session]
+            train = table[table["split"] == "train"]
+            source = f"session {session} of {self.source}"
+            normalise = self._fit(train, source)
+            for first in range(0, len(table), TRIALS_AT_ONCE):
+                rows = table.iloc[first : first + TRIALS_AT_ONCE]
+                trials = normalise(self._trials(rows)[:])
+                yield TrialBatch(
+                    trials, rows.reset_index(drop=True), self.info, source, fingerprint
+                )
+
+    def _trials(self, table: pd.DataFrame) -> EpochTrials:
+        return EpochTrials(self.epochs, table.index.to_numpy(), self.picks, self.keep)
+
+    def _fit(self, train: pd.DataFrame, source: str):
+        if self.spec.whitening != "none" and train.empty:
+            raise DataError(
+                f"training trials in {source}, to fit the normalisation",
+                "none",
+                "get the whole session, or --set trials.whitening=none",
+            )
+        numbers = train["number"].to_numpy()
+        return fit_normalisation(self.spec.whitening, self._trials(train), numbers, source)
+
+    def _check_sensors(self, *, published: bool) -> None:
+        found = [self.epochs.ch_names[index] for index in self.picks]
+        if published and len(found) != PUBLISHED_SENSORS:
+            raise DataError(
+                f"the {PUBLISHED_SENSORS} sensors of the published experiment in {self.source}",
+                str(len(found)),
+                "use the published files; choose sensors by name with --set data.channels=...",
+            )
+        first, path = next(iter(subject_files(self.root).items()))
+        if first != self.subject:
+            where = f"subject {self.subject}, {self.parts[0].name}"
+            check_sensors(found, sensor_names(path), where, f"subject {first}, {path.name}")
+
+
+def metadata_of(root: Path, subject: int) -> pd.DataFrame:
+    """The table of trials inside the files of a subject."""
+    return with_metadata(open_epochs(subject_parts(root, subject)), root, subject)
+
+
+def with_metadata(epochs: mne.BaseEpochs, root: Path, subject: int) -> pd.DataFrame:
+    """The metadata of epochs, or of files without any the sample attributes that lie beside them.
+
+    Raises
+    ------
+    MissingDataError
+        If there are neither.
+    DataError
+        If the sample attributes have another number of trials.
+    """
+    if epochs.metadata is not None:
+        return epochs.metadata
+    path, source = attributes_file(root, subject), first_part(root, subject)
+    if path is None:
+        raise MissingDataError(
+            f"a table of trials as metadata of {source}, or sample_attributes_P{subject}.csv",
+            "neither",
+            f"put the table at {root / 'sourcedata' / f'sample_attributes_P{subject}.csv'}",
+        )
+    table = read_attributes(path)
+    if len(table) != len(epochs):
+        raise DataError(
+            f"{len(epochs)} trials in {path}, as in {source}",
+            str(len(table)),
+            "use table and epochs of one release",
+        )
+    return table
+
+
+def read_attributes(path: Path) -> pd.DataFrame:
+    """The table of a ``sample_attributes_P1.csv``.
+
+    Raises
+    ------
+    DataError
+        If it is no such table.
+    """
+    from ..download.content import HEAD, wrong_head
+
+    try:
+        with path.open("rb") as file:
+            problem = wrong_head(path.name, file.read(HEAD))
+        table = (
+            pd.DataFrame() if problem else pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
+        )
+    except (OSError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        raise DataError(f"a table of trials at {path}", problem, "fetch it again")
+    return table
