@@ -30,6 +30,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
 
     .. rubric:: Macro Components
 
+    - ``TSConv.front``: nothing; models made of TSConv have here what comes before it.
     - ``TSConv.temporal`` **Temporal filters**: convolution along time, average pooling, batch norm.
     - ``TSConv.spatial`` **Spatial filters**: convolution across all channels, batch norm,
       drop-out.
@@ -95,12 +96,12 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
         self.weight_init = _check_weight_init(weight_init)
         self.drop_prob = drop_prob
-        n_windows = _n_windows(self.n_times, kernel_length, pool_length, pool_stride)
-        self.n_features = n_filters * n_windows
+        self.n_features = n_filters * self._n_windows(kernel_length, pool_length, pool_stride)
+        self.front = nn.Identity()
         self.temporal = nn.Sequential(
-            Rearrange("b c t -> b 1 c t"),
-            nn.Conv2d(1, n_filters, (1, kernel_length)),
-            nn.AvgPool2d((1, pool_length), (1, pool_stride)),
+            nn.Identity(),
+            FilteredMeans(n_filters, kernel_length, pool_length, pool_stride),
+            Rearrange("b c w f -> b f c w"),
             nn.BatchNorm2d(n_filters),
             activation(),
         )
@@ -131,7 +132,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         -------
         Tensor, shape (b, n_outputs), or dict
         """
-        features = self.mix(self.spatial(self.temporal(x)))
+        features = self.mix(self.spatial(self.temporal(self.front(x))))
         if not torch.jit.is_scripting():
             if return_features:
                 return {"features": features, "cls_token": None}
@@ -145,16 +146,44 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
             head.apply(_normal_weights)
         self.final_layer = head.to(self.final_layer.linear.weight)
 
+    def _n_windows(self, kernel_length: int, pool_length: int, pool_stride: int) -> int:
+        shortest = kernel_length + pool_length - 1
+        if self.n_times < shortest:
+            raise UsageError(
+                f"trials of at least {shortest} samples for {type(self).__name__}",
+                f"{self.n_times} samples",
+                "give longer trials, or smaller kernel_length and pool_length in backbone_params",
+            )
+        return (self.n_times - shortest) // pool_stride + 1
 
-def _n_windows(n_times: int, kernel_length: int, pool_length: int, pool_stride: int) -> int:
-    shortest = kernel_length + pool_length - 1
-    if n_times < shortest:
-        raise UsageError(
-            f"trials of at least {shortest} samples for TSConv",
-            f"{n_times} samples",
-            "give longer trials, or smaller kernel_length and pool_length in backbone_params",
-        )
-    return (n_times - shortest) // pool_stride + 1
+
+class FilteredMeans(nn.Conv2d):
+    """Means over time of what filters along time give, at each channel.
+
+    The mean of a filtered signal is the filtered mean of the signal. Taken in that order, the
+    filters need to know the places alone whose means are asked for: with TSConv's own sizes a
+    fifth of the work, and a fifth of the memory, of filtering first.
+
+    Parameters
+    ----------
+    n_filters, kernel_length : int
+        Filters, and their length in samples.
+    pool_length, pool_stride : int
+        Samples that are averaged, and from one average to the next.
+    """
+
+    def __init__(
+        self, n_filters: int, kernel_length: int, pool_length: int, pool_stride: int
+    ) -> None:
+        super().__init__(1, n_filters, (1, kernel_length))
+        self.kernel_length = kernel_length
+        self.pool_length, self.pool_stride = pool_length, pool_stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Filter and average, shape (b, c, t) to (b, c, windows, filters)."""
+        means = nn.functional.avg_pool1d(x, self.pool_length, 1)
+        parts = means.unfold(2, self.kernel_length, self.pool_stride)
+        return nn.functional.linear(parts, self.weight.flatten(1), self.bias)
 
 
 def _check_weight_init(weight_init: str) -> str:
