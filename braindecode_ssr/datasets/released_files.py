@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import MissingDataError, UsageError
 from ..registry import unknown_name
+from .things_bids import things_bids_subjects
 from .things_layout import HOW, numbered_folders, raw_subjects
 
 
@@ -34,11 +35,13 @@ FORMS = {
     "ubp": ReleaseForm(("Preprocessed_data_250Hz_whiten",), "train.pt", "test.pt"),
     "neurobridge": ReleaseForm(("preprocessed_eeg", "Preprocessed_eeg"), "train.npy", "test.npy"),
 }
-RELEASES = ("raw", *FORMS)
+RELEASES = ("raw", "bids", *FORMS)
 
 
 def find_release(root: Path, subject: int, release: str) -> str:
-    """The form to read, ``"raw"`` or a key of :data:`FORMS`.
+    """The form to read: ``"raw"``, ``"bids"`` or a key of :data:`FORMS`.
+
+    ``"auto"`` is raw where it is here, else the one released form that is, else BIDS.
 
     Raises
     ------
@@ -51,8 +54,10 @@ def find_release(root: Path, subject: int, release: str) -> str:
             raise unknown_name("released form", release, ["auto", *RELEASES])
         return known[release.lower().replace("-", "")]
     here = [name for name in FORMS if subject in release_folders(root, name)]
-    if subject in raw_subjects(root) or not here:
+    if subject in raw_subjects(root):
         return "raw"
+    if not here:
+        return "bids" if subject in things_bids_subjects(root) else "raw"
     if len(here) > 1:
         raise UsageError(
             f"raw files or one released form of subject {subject} in {root}",

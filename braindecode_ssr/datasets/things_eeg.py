@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -15,6 +16,7 @@ from ..errors import DataError
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
 from .pickles import load_dict
 from .released_files import FORMS, find_release, release_files, release_folders
+from .things_bids import things_bids_recordings, things_bids_sessions, things_bids_subjects
 from .things_layout import (
     PUBLISHED_SUBJECTS,
     dataset_folder,
@@ -49,12 +51,14 @@ class ThingsEEG(ImageDataset):
     Parameters
     ----------
     root : path-like
-        The folder with ``Raw_data`` (or a released form, see :mod:`.released`) and
-        ``image_set/image_metadata.npy``; or the folder above it, where it is called ``things-eeg``.
+        The folder with ``Raw_data`` (or a released form, see :mod:`.released`, or recordings in BIDS, see
+        :mod:`.things_bids`) and ``image_set/image_metadata.npy``; or the folder above it, where it is
+        called ``things-eeg``.
     """
 
     name = "things-eeg"
     default_encoder = "open-clip:RN50/openai"
+    _release = "auto"
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
@@ -67,9 +71,10 @@ class ThingsEEG(ImageDataset):
 
     @property
     def present_subjects(self) -> tuple[int, ...]:
-        """Subjects with a folder here, in the raw or in a released form."""
+        """Subjects with a folder here: raw, in a released form or in BIDS."""
         released = (release_folders(self.root, form) for form in FORMS)
-        return tuple(sorted(set(raw_subjects(self.root)).union(*released)))
+        recorded = {*raw_subjects(self.root), *things_bids_subjects(self.root)}
+        return tuple(sorted(recorded.union(*released)))
 
     def check_subject(self, subject: int | str) -> int:
         """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
@@ -99,7 +104,9 @@ class ThingsEEG(ImageDataset):
         return read_images(metadata_file(self.root))
 
     def recordings(self, subject: int | str) -> Iterator[Recording]:
-        """The raw sessions of a subject: by session, training part before test part.
+        """The sessions of a subject: training part before test part.
+
+        Read from the raw files, or from BIDS where only that is here or was asked for (``as_asked``).
 
         Raises
         ------
@@ -109,6 +116,9 @@ class ThingsEEG(ImageDataset):
             If a file is broken, its channels or events are not those of the set.
         """
         subject = self.check_subject(subject)
+        if find_release(self.root, subject, self._release) == "bids":
+            yield from things_bids_recordings(self.root, subject, self.images)
+            return
         counts = self.images["split"].value_counts()
         ch_names: list[str] = []
         for files in raw_sessions(self.root, subject, counts["train"]):
@@ -116,19 +126,28 @@ class ThingsEEG(ImageDataset):
                 # nothing here holds on to what is yielded: a session is gigabytes
                 yield _recording(path, subject, files.session, split, int(counts[split]), ch_names)
 
+    def as_asked(self, spec: TrialSpec) -> ThingsEEG:
+        """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""
+        dataset = copy.copy(self)
+        dataset._release = spec.release
+        return dataset
+
     def batches(self, subject: int | str, spec: TrialSpec) -> ReleasedTrials | None:
         """The trials of a released form, or None where the raw recordings are to be used.
 
         Parameters
         ----------
         spec : TrialSpec
-            ``spec.release`` names the form; ``"auto"`` is raw if it is here, else the one form that is.
+            ``spec.release`` names the form; ``"auto"`` is raw if it is here, else the one form that is, else
+            BIDS.
         """
         from .released import open_release
 
         subject = self.check_subject(subject)
         form = find_release(self.root, subject, spec.release)
-        return None if form == "raw" else open_release(form, self.root, subject, self.images, spec)
+        if form in ("raw", "bids"):
+            return None
+        return open_release(form, self.root, subject, self.images, spec)
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """Names, sizes and times of change of the files that the trials of a subject are made of.
@@ -141,10 +160,13 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         form = find_release(self.root, subject, spec.release if spec else "auto")
         files = [metadata_file(self.root)]
+        n_training = int((self.images["split"] == "train").sum())
         if form == "raw":
-            n_training = int((self.images["split"] == "train").sum())
             for session in raw_sessions(self.root, subject, n_training):
                 files += [session.train, session.test]
+        elif form == "bids":
+            for session in things_bids_sessions(self.root, subject, n_training):
+                files += [file for run in session.runs for file in run.files]
         else:
             files += release_files(form, self.root, subject)
         return f"{form}|{file_key(files)}"

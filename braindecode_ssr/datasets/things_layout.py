@@ -17,7 +17,15 @@ PUBLISHED_TRAINING_IMAGES = 16540
 RAW_FOLDERS = ("Raw_data", "raw_data", "raw_eeg", "")
 TRAIN_FILES = ("raw_eeg_training.npy", "raw_eeg_train.npy")
 TEST_FILES = ("raw_eeg_test.npy",)
-IMAGE_FOLDERS = ("image_set", "Image_set", "images", "")
+IMAGE_FOLDERS = (
+    "image_set",
+    "Image_set",
+    "images",
+    "stimuli",
+    "nm000232/stimuli",
+    "bids/stimuli",
+    "",
+)
 SPLIT_FOLDERS = {"train": ("training_images", "train_images"), "test": ("test_images",)}
 METADATA_FILE = "image_metadata.npy"
 HOW = "see 'ssr-bd data where things-eeg' for the files, their sources and sizes"
@@ -86,7 +94,7 @@ def raw_subjects(root: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for name in RAW_FOLDERS:
         for number, folder in numbered_folders(root / name, "sub").items():
-            if numbered_folders(folder, "ses"):
+            if any(not _is_bids(session) for session in numbered_folders(folder, "ses").values()):
                 found.setdefault(number, folder)
     return found
 
@@ -184,7 +192,14 @@ def file_sha256(path: Path) -> str:
 
 def _holds_dataset(root: Path) -> bool:
     listed = any((root / base / METADATA_FILE).is_file() for base in IMAGE_FOLDERS)
+    listed = listed or (root / "dataset_description.json").is_file()
     return listed or any((root / base).is_dir() for base in RAW_FOLDERS if base)
+
+
+def _is_bids(session: Path) -> bool:
+    """Whether a session is in BIDS: a folder ``eeg``, and none of the raw files."""
+    raw = any((session / name).is_file() for name in (*TRAIN_FILES, *TEST_FILES))
+    return (session / "eeg").is_dir() and not raw
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:

@@ -1,0 +1,144 @@
+"""The events of a BIDS recording: a table of texts in which every cell can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, MissingDataError
+
+NOTHING = ("", "n/a")
+"""What stands in a cell without a value."""
+
+
+@dataclass(frozen=True, eq=False)
+class BidsEvents:
+    """An events.tsv.
+
+    Parameters
+    ----------
+    table : DataFrame of str
+        Its rows; empty cells and ``n/a`` as they are.
+    path : Path
+        Where it was read, for messages.
+    """
+
+    table: pd.DataFrame
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def has(self, column: str) -> np.ndarray:
+        """Which rows have a value in a column that may be missing; bool, shape (n_rows,)."""
+        if column not in self.table:
+            return np.zeros(len(self.table), bool)
+        return ~self.table[column].isin(NOTHING).to_numpy()
+
+    def keep(self, rows: np.ndarray) -> BidsEvents:
+        """Some rows; they keep their line numbers."""
+        return BidsEvents(self.table[rows], self.path)
+
+    def place(self, row: int, column: str) -> str:
+        """How a message names a cell of the ``row``-th row that is left."""
+        return f"{self.path}, line {self.table.index[row] + 2}, column {column!r}"
+
+    def numbers(self, column: str, what: str) -> np.ndarray:
+        """A column of numbers; float64, shape (n_rows,).
+
+        Raises
+        ------
+        DataError
+            If a cell is not a finite number; names file, line and column.
+        """
+        values = pd.to_numeric(self.table[column], errors="coerce").to_numpy(np.float64)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            found = f"{self.table[column].iloc[bad[0]]!r} in {self.place(bad[0], column)}"
+            raise DataError(what, found, "write a number there, or remove the line")
+        return values
+
+    def require(self, columns: Sequence[str], mend: str) -> None:
+        """Raise DataError if a column is missing; names those that are there."""
+        missing = [column for column in columns if column not in self.table]
+        if missing:
+            raise DataError(
+                f"the column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} in {self.path}",
+                f"only {', '.join(self.table.columns[:25])}",
+                mend,
+            )
+
+
+def read_events(path: Path) -> BidsEvents:
+    """Read an events.tsv, with or without a byte order mark.
+
+    Raises
+    ------
+    MissingDataError
+        If it is not there.
+    DataError
+        If it is empty, no table of tabs, no UTF-8, a line has too few or too many cells, or an onset is
+        missing or no number.
+    """
+    if not path.is_file():
+        raise MissingDataError(
+            f"the events of a recording at {path}",
+            "no such file",
+            "bring it: the name of the recording with _events.tsv in place of _eeg or _meg and what follows",
+        )
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, encoding="utf-8-sig", keep_default_na=False, quoting=3
+        )
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, UnicodeError too
+        found = str(error).strip().splitlines()[-1].removeprefix("Error tokenizing data. C error: ")
+        raise DataError(
+            f"a table with tabs between its columns, in UTF-8, at {path}", found, "mend that line"
+        ) from error
+    table = table.rename(columns=lambda name: str(name).strip())
+    short = np.flatnonzero(table.isna().any(axis=1).to_numpy())
+    if len(short) or not isinstance(table.index, pd.RangeIndex):
+        line = (short[0] if len(short) else 0) + 2
+        found = f"another number of cells in line {line}"
+        raise DataError(
+            f"{len(table.columns)} cells in every line of {path}", found, "mend that line"
+        )
+    if not len(table):
+        raise DataError(f"events in {path}", "a header and no line", "bring the whole file")
+    events = BidsEvents(table, path)
+    events.require(["onset"], "BIDS demands it: seconds from the start of the recording")
+    events.numbers("onset", "onsets in seconds")
+    return events
+
+
+def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
+    """Onsets in samples from the start of the recording; int64, shape (n_rows,).
+
+    ``sample``, where it is given, is the more exact one, and must agree with ``onset`` in seconds.
+
+    Raises
+    ------
+    DataError
+        If an onset is negative, or the two columns disagree by more than a sample.
+    """
+    onsets = events.numbers("onset", "onsets in seconds") * sfreq
+    if "sample" in events.table and events.has("sample").all():
+        samples = events.numbers("sample", "onsets in samples")
+        apart = np.flatnonzero(np.abs(samples - onsets) > 1.01)
+        if len(apart):
+            place, row = events.place(apart[0], "sample"), events.table.iloc[apart[0]]
+            raise DataError(
+                f"onsets in seconds, and samples at {sfreq:g} Hz that agree with them",
+                f"onset {row['onset']} and sample {row['sample']} in {place}",
+                "write the onset in seconds, or remove the column 'sample'",
+            )
+        onsets = samples
+    early = np.flatnonzero(onsets < 0)
+    if len(early):
+        found = f"a negative one in {events.place(early[0], 'onset')}"
+        raise DataError("onsets after the start of the recording", found, "remove the line")
+    return np.rint(onsets).astype(np.int64)
