@@ -1,4 +1,4 @@
-"""``ssr-bd data``: find, check, prepare and simulate datasets."""
+"""``ssr-bd data``: find, fetch, check, prepare and simulate datasets."""
 
 import click
 
@@ -11,10 +11,11 @@ from .group import LazyGroup
     prefix="data_",
     table={
         "where": "Say where a dataset is looked for, and where it can be had.",
+        "fetch": "Fetch a dataset, verify it and put it in its place.",
         "check": "Check the files of a dataset.",
         "prepare": "Window, whiten and store the trials of subjects.",
         "simulate": "Write simulated recordings and images in the published layout.",
     },
 )
 def command() -> None:
-    """Find, check, prepare and simulate datasets."""
+    """Find, fetch, check, prepare and simulate datasets."""

@@ -90,7 +90,8 @@ def main(args: list[str] | None = None) -> None:
             traceback.print_exc()
         code = _report(error)
     except KeyboardInterrupt:
-        click.echo("stopped; what is finished is kept, --resume goes on from there", err=True)
+        again = "the same command goes on from there (train: add --resume)"
+        click.echo(f"stopped; what is finished is kept: {again}", err=True)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 

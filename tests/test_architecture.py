@@ -27,7 +27,9 @@ MAY_IMPORT = {
     "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
     "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source",
-    "batches": "errors",
+    "fetch": "errors config datasets download resolve",
+    "trial_rows": "errors preprocessing datasets.averages",
+    "batches": "errors trial_rows",
     "embedding": "errors batches",
     "devices": "errors",
     "distributed": "errors devices",
@@ -38,7 +40,7 @@ MAY_IMPORT = {
     "retrieval",
     "catalogue": "registry datasets images losses methods models",
     "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
-    "training_data": "errors config preprocessing datasets images batches resolve "
+    "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
     "retrieval.leakage",
     "zero_shot": "errors config datasets images embedding training_data retrieval",
     "simulate": "errors config simulation datasets images methods resolve",

@@ -256,7 +256,7 @@ def _archives(root: Path) -> list[FileReport]:
     """Image archives that are here: cut off by the download, or not unpacked."""
     reports = []
     for source in IMAGE_SOURCES[1:]:
-        path = root / source.place.split(",")[0]
+        path = root / source.file
         if path.is_file() and path.stat().st_size != source.size:
             found = (
                 f"{path.stat().st_size} bytes instead of {source.size}: not whole; load it again"
@@ -292,5 +292,7 @@ def _report(what: str, path: Path, source: str, look: Callable[[], str] | None) 
 
 
 def _say(source: Source) -> str:
-    size = f", {source.size / 1e6:.1f} MB" if source.size else ""
+    size = f", {'' if source.size else 'about '}{source.bytes / 1e6:.1f} MB" if source.bytes else ""
+    if source.archive:
+        size += f", {source.on_disk / 1e9:.1f} GB unpacked"
     return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"

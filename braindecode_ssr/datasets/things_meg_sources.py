@@ -8,10 +8,12 @@ tells those who accept its terms.
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..download.source import Archive, Source
+from .offer import Form, Offer
 
 SUBJECTS = (1, 2, 3, 4)
 LICENCE = "CC0"
@@ -28,6 +30,7 @@ OBJECT_IMAGES = Source(
     archive=Archive(
         place="images_THINGS.zip",
         keep=2,
+        count=26107,
         unpacked=12_000_000_000,
         password="https://osf.io/52wrx (password_images.txt of https://osf.io/jum2f)",
     ),
@@ -43,7 +46,7 @@ def meg_sources(subject: int) -> tuple[Source, ...]:
     subject : int
         1 to 4; for any other there is nothing.
     """
-    parts = (f"preprocessed_P{subject}-epo", f"sample_attributes_P{subject}")
+    parts = (f"preprocessed_P{subject}-epo", f"sample_attributes_P{subject}.")
     table = Path(__file__).with_name("things_meg_files.csv")
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if Path(row["place"]).name.startswith(parts)]
@@ -53,10 +56,38 @@ def meg_sources(subject: int) -> tuple[Source, ...]:
 def _source(subject: int, place: str, version: str, size: str, sha256: str) -> Source:
     what = "table of trials" if place.endswith(".csv") else "preprocessed MEG"
     return Source(
-        what=f"{what} of subject {subject}, {Path(place).name}",
+        what=f"{what} of subject {subject}, {PurePosixPath(place).name}",
         place=place,
         urls=(f"{S3}/{place}?versionId={version}",),
         size=int(size),
         licence=LICENCE,
         sha256=sha256,
     )
+
+
+def _subject(root: Path, subject: int) -> tuple[Source, ...]:
+    """The files of a subject; directly below ``root`` where one of them lies there."""
+    sources = meg_sources(subject)
+    names = [PurePosixPath(source.place).name for source in sources]
+    if not any((root / name).is_file() for name in names):
+        return sources
+    pairs = zip(sources, names, strict=True)
+    return tuple(
+        source if (root / source.place).is_file() else replace(source, place=name)
+        for source, name in pairs
+    )
+
+
+def _images(root: Path) -> tuple[Source, ...]:
+    return (OBJECT_IMAGES,)
+
+
+OFFER = Offer(
+    subjects=SUBJECTS,
+    forms={
+        "preprocessed": Form(
+            "preprocessed by the authors, 271 sensors, 200 Hz", of_subject=_subject
+        ),
+        "images": Form("all THINGS images, behind a password", _images, by_subject=False),
+    },
+)

@@ -15,6 +15,7 @@ _HEADS = {
     ".zip": _ZIP,
     ".pt": _ZIP,
     ".npy": (b"\x93NUMPY", b"\x80"),  # or a bare pickle
+    ".jpg": (b"\xff\xd8\xff",),
     ".fif": (b"\x00\x00\x00\x64\x00\x00\x00\x1f",),  # the tag FIFF_FILE_ID
 }
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml)", re.I)
@@ -51,7 +52,8 @@ def wrong_head(name: str, head: bytes) -> str:
     Parameters
     ----------
     name : str
-        Its ending says what is expected: zip, npy, pt, fif, csv or tsv; any other is only known not to be a page.
+        Its ending says what is expected: zip, npy, pt, jpg, fif, csv or tsv; any
+        other is only known not to be a page.
     head : bytes
         The first bytes, at least eight of them unless the file is shorter.
     """

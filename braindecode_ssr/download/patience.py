@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 @dataclass(frozen=True)
 class Patience:
-    """Waits grow twofold up to a bound, each shortened by chance, so that many clients do not come back at once.
+    """Waits grow twofold up to a bound, each shortened by chance, so that not all come back at once.
 
     Parameters
     ----------

@@ -18,6 +18,8 @@ class Archive:
         ``training_images/00001_aardvark/a.jpg`` and ``00001_aardvark/a.jpg`` the same file.
     names : tuple of str
         The files that the folder must hold, all others are left packed; empty: all, whatever they are.
+    count : int
+        Files that the folder must hold at least, where their names are not known.
     unpacked : int
         Bytes on the disk afterwards, about.
     password : str
@@ -27,6 +29,7 @@ class Archive:
     place: str
     keep: int = 1
     names: tuple[str, ...] = ()
+    count: int = 1
     unpacked: int = 0
     password: str = ""
 
@@ -53,6 +56,10 @@ class Source:
         Bytes to download, roughly, where ``size`` is not known.
     archive : Archive, optional
         If the download is a zip that is unpacked.
+    authority : str
+        Who says the checksum.
+    nemar : str
+        A data set of NEMAR, of which nemar-py brings the subject that ``place`` ends with.
     """
 
     what: str
@@ -63,6 +70,8 @@ class Source:
     sha256: str = ""
     about: int = 0
     archive: Archive | None = None
+    authority: str = "as published"
+    nemar: str = ""
 
     @property
     def url(self) -> str:
@@ -84,6 +93,21 @@ class Source:
         """Bytes that stay on the disk, as well as they are known."""
         return (self.archive.unpacked if self.archive else 0) or self.bytes
 
-    def elsewhere(self, url: str, sha256: str, size: int) -> Source:
-        """The same thing with its own checksum at another address."""
-        return replace(self, urls=(url,), sha256=sha256, size=size)
+    @property
+    def proof(self) -> str:
+        """What a download is compared with before it is used."""
+        if self.sha256:
+            return f"SHA-256 {self.authority}"
+        if self.archive:
+            return "CRC-32 of every unpacked file"
+        if self.nemar:
+            return "checksums of NEMAR"
+        return "size" if self.size else "first bytes"
+
+    def at(self, url: str) -> Source:
+        """The same thing at another address."""
+        return replace(self, urls=(url,))
+
+    def certified(self, sha256: str, authority: str) -> Source:
+        """The same thing in the version that somebody else holds."""
+        return replace(self, sha256=sha256, size=0, authority=authority)

@@ -1,0 +1,169 @@
+"""One source into its place: looked for first, fetched if need be, verified before it gets its name."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+from .carrier import Carrier
+from .content import HEAD, fault, wrong_head
+from .disk import need_room, writing
+from .lock import alone
+from .nemar import bring_subject
+from .part import Part
+from .source import Archive, Source
+from .unpack import Spoilt, unpack
+
+HERE, ABSENT, PACKED, OTHER = "here", "absent", "packed", "other"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is in the place of a source.
+
+    Parameters
+    ----------
+    state : {"here", "absent", "packed", "other"}
+        ``packed``: its archive is here and right; ``other``: a file that is not the published one.
+    detail : str
+        What was found.
+    """
+
+    state: str
+    detail: str = ""
+
+
+def look(source: Source, root: Path) -> Look:
+    """Whether a source is in its place, read and compared as far as something is known of it."""
+    target = root / source.place
+    if source.nemar:
+        return Look(ABSENT, "nemar-py looks what is here" if target.is_dir() else "")
+    if source.archive:
+        return _look_at_folder(source, source.archive, root)
+    if not target.is_file():
+        return Look(ABSENT)
+    found = fault(target, source)
+    if not found:
+        return Look(HERE)
+    with target.open("rb") as file:
+        junk = wrong_head(source.file, file.read(HEAD))
+    return Look(ABSENT, f"{junk} is in its place") if junk else Look(OTHER, found)
+
+
+def bring(
+    source: Source, root: Path, carrier: Carrier, *, password: str = "", replace: bool = False
+) -> str:
+    """See that a source is in its place.
+
+    Parameters
+    ----------
+    source : Source
+        What is wanted.
+    root : Path
+        The folder of the dataset.
+    carrier : Carrier
+        Brings it.
+    password : str
+        Of its archive.
+    replace : bool
+        Replace a file that is there and is not the published one.
+
+    Returns
+    -------
+    str
+        Where it came from; empty if it was here.
+
+    Raises
+    ------
+    DataError
+        If it cannot be had whole and right, something else is in its place, or there is no room.
+    """
+    with writing(root), alone(root / source.file, carrier.say):
+        found = look(source, root)
+        if found.state == HERE:
+            return ""
+        if found.state == OTHER and not replace:
+            raise other_there(source, root, found)
+        if source.nemar:
+            bring_subject(source, root, source.url)
+            return source.url
+        if source.archive:
+            return _bring_archive(source, source.archive, root, carrier, password)
+        return _bring_file(source, root, carrier)
+
+
+def other_there(source: Source, root: Path, found: Look) -> DataError:
+    """The error where a file is in the place of a source that is not the published one."""
+    return DataError(
+        f"{source.what} or nothing at {root / source.place}",
+        f"another file ({found.detail})",
+        "move it away, choose another --data-dir, or add --replace",
+    )
+
+
+def _look_at_folder(source: Source, archive: Archive, root: Path) -> Look:
+    folder, packed = root / source.place, root / archive.place
+    if archive.names:
+        missing = [name for name in archive.names if not _is_right(folder / name)]
+        whole, detail = not missing, f"not {missing[0]}" if missing else ""
+    else:
+        n_files = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
+        whole, detail = n_files >= archive.count, f"{n_files} of {archive.count} files"
+    if whole:
+        return Look(HERE)
+    if packed.is_file():
+        found = fault(packed, source) or ("" if zipfile.is_zipfile(packed) else "no whole zip")
+        return Look(ABSENT, f"{packed.name}: {found}: not used") if found else Look(PACKED)
+    return Look(ABSENT, detail if folder.is_dir() else "")
+
+
+def _is_right(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
+    return bool(head) and not wrong_head(path.name, head)
+
+
+def _bring_file(source: Source, root: Path, carrier: Carrier) -> str:
+    target = root / source.place
+    part = Part(target)
+    need_room(target, max(0, source.bytes - part.size), source.what)
+    url = carrier.carry(source, part)
+    part.publish(target)
+    return url
+
+
+def _bring_archive(
+    source: Source, archive: Archive, root: Path, carrier: Carrier, password: str
+) -> str:
+    """Unpack the archive that somebody brought, or one that is fetched and forgotten afterwards."""
+    folder, packed = root / source.place, root / archive.place
+    if look(source, root).state == PACKED:
+        _unpack(packed, source, archive, folder, carrier, password)
+        return str(packed)
+    part = Part(packed)
+    need_room(packed, max(0, source.bytes - part.size) + archive.unpacked, source.what)
+    url = carrier.carry(source, part)
+    try:
+        _unpack(part.path, source, archive, folder, carrier, password)
+    except Spoilt:
+        part.discard()
+        carrier.say(f"{source.what}: the archive is spoilt, fetched once more")
+        url = carrier.carry(source, part)
+        try:
+            _unpack(part.path, source, archive, folder, carrier, password)
+        except Spoilt:
+            part.discard()
+            raise
+    part.discard()
+    return url
+
+
+def _unpack(
+    path: Path, source: Source, archive: Archive, folder: Path, carrier: Carrier, password: str
+) -> None:
+    carrier.say(f"unpack {source.what}")
+    unpack(path, archive, folder, password)

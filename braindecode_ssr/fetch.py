@@ -1,0 +1,233 @@
+"""Bring a dataset: what is here is left alone, what is missing is fetched, verified and put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .config import DataSpec
+from .datasets import DATASETS
+from .datasets.offer import OFFERS, Offer
+from .download.bring import HERE, OTHER, PACKED, Look, bring, look, other_there
+from .download.carrier import Carrier
+from .download.disk import need_room
+from .download.mirror import Mirror, open_mirror
+from .download.source import Source
+from .errors import UsageError
+from .resolve import open_dataset
+
+ASK_ABOVE = 1_000_000_000
+"""Bytes beyond which nothing is fetched without the user's word."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What is to be fetched.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name.
+    root : Path
+        Its folder.
+    form : str
+        One of the forms of its offer.
+    subjects : tuple of int
+        Whose recordings.
+    sources : tuple of Source
+        What makes up the form, in order.
+    looks : tuple of Look
+        What is in the place of each.
+    """
+
+    dataset: str
+    root: Path
+    form: str
+    subjects: tuple[int, ...]
+    sources: tuple[Source, ...]
+    looks: tuple[Look, ...]
+
+    @property
+    def missing(self) -> list[Source]:
+        """Those that are not here, or only packed."""
+        return [s for s, seen in zip(self.sources, self.looks, strict=True) if seen.state != HERE]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to download, as well as they are known."""
+        pairs = zip(self.sources, self.looks, strict=True)
+        return sum(s.bytes for s, seen in pairs if seen.state not in (HERE, PACKED))
+
+    @property
+    def room(self) -> int:
+        """Bytes of disk at the moment when most are needed: an archive is removed once it is unpacked."""
+        most = kept = 0
+        for source in self.missing:
+            most = max(most, kept + source.bytes + (source.on_disk if source.archive else 0))
+            kept += source.on_disk
+        return most
+
+    @property
+    def password(self) -> str:
+        """Where the password is told that is needed; empty if none is."""
+        return next((s.archive.password for s in self.missing if s.archive), "")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per source: ``what, state, bytes, path, url, licence, proof``."""
+        return [
+            _row(source, seen, self.root)
+            for source, seen in zip(self.sources, self.looks, strict=True)
+        ]
+
+
+def errand(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    form: str | None = None,
+    subjects: Iterable[int] | None = None,
+) -> Errand:
+    """Look what there is to do; nothing is asked of the network.
+
+    Parameters
+    ----------
+    name : str
+        A dataset.
+    data_dir : path-like, optional
+        Its folder; by default where it is looked for.
+    form : str, optional
+        One of its forms; by default the shortest road.
+    subjects : iterable of int, optional
+        Empty for all; None where the form has none to choose.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, form or subject, or the dataset is simulated.
+    """
+    name = DATASETS.name_of(name)
+    if name not in OFFERS:
+        raise UsageError(
+            f"a dataset that can be fetched: {', '.join(OFFERS)}",
+            repr(name),
+            f"nothing to fetch: see `ssr-bd data where {name}`",
+        )
+    offer: Offer = OFFERS[name]
+    form = offer.form(form)
+    chosen = () if subjects is None else tuple(subjects) or offer.subjects
+    root = open_dataset(DataSpec(dataset=name), data_dir).root
+    sources = offer.sources(form, root, chosen)
+    looks = tuple(look(source, root) for source in sources)
+    return Errand(name, root, form, chosen, sources, looks)
+
+
+def run_errand(
+    todo: Errand,
+    carrier: Carrier,
+    *,
+    mirror: str | None = None,
+    password: str = "",
+    replace_others: bool = False,
+) -> list[dict[str, Any]]:
+    """Fetch what is missing, one source after the other.
+
+    Parameters
+    ----------
+    todo : Errand
+        What to do.
+    carrier : Carrier
+        Who does it.
+    mirror : str, optional
+        Another place that holds the files under the names they have below the folder of the dataset.
+    password : str
+        Of the THINGS images.
+    replace_others : bool
+        Replace files that are there and are not the published ones.
+
+    Returns
+    -------
+    list of dict
+        As :meth:`Errand.rows`, ``state`` being ``"here"`` or ``"fetched"``.
+
+    Raises
+    ------
+    DataError
+        At the first source that cannot be had; what came before is in its place.
+    """
+    if not mirror and not replace_others:
+        _nothing_else_there(todo)
+    if todo.missing:
+        need_room(todo.root, todo.room, f"the {len(todo.missing)} downloads")
+    place = open_mirror(mirror, carrier) if mirror else None
+    rows = []
+    for index, seen in enumerate(todo.looks):
+        source, came = _at(_known_now(todo, index), place), ""
+        if seen.state != HERE or place:
+            came = bring(source, todo.root, carrier, password=password, replace=replace_others)
+        state = Look("fetched" if came else HERE)
+        rows.append(_row(replace(source, urls=(came,)) if came else source, state, todo.root))
+    return rows
+
+
+def offered(name: str, root: Path) -> list[dict[str, Any]]:
+    """The forms in which a dataset can be fetched, the shortest road first; nothing is looked at.
+
+    Returns
+    -------
+    list of dict
+        ``form``, ``text``, ``common_bytes``, ``subject_bytes`` (of the first subject), ``licences`` and the
+        ``sources`` of all subjects; empty for a dataset that needs none.
+    """
+    if name not in OFFERS:
+        return []
+    offer: Offer = OFFERS[name]
+    rows = []
+    for key, form in offer.forms.items():
+        common = form.common(root)
+        own = [form.of_subject(root, subject) for subject in offer.subjects]
+        rows.append(
+            {
+                "form": key,
+                "text": form.text,
+                "common_bytes": sum(source.bytes for source in common),
+                "subject_bytes": sum(source.bytes for source in own[0]),
+                "licences": sorted({s.licence for s in (*common, *own[0])}),
+                "sources": [_row(s, Look(""), root) for s in (*common, *sum(own, ()))],
+            }
+        )
+    return rows
+
+
+def _nothing_else_there(todo: Errand) -> None:
+    """Say so before an hour of downloads where the last one could not be put in its place."""
+    for source, seen in zip(todo.sources, todo.looks, strict=True):
+        if seen.state == OTHER:
+            raise other_there(source, todo.root, seen)
+
+
+def _known_now(todo: Errand, index: int) -> Source:
+    """A source again: once the image list is here, it says what the archives must hold."""
+    offer: Offer = OFFERS[todo.dataset]
+    return offer.sources(todo.form, todo.root, todo.subjects)[index]
+
+
+def _at(source: Source, mirror: Mirror | None) -> Source:
+    return mirror.source(source) if mirror else source
+
+
+def _row(source: Source, seen: Look, root: Path) -> dict[str, Any]:
+    known = {"state": seen.state} if seen.state else {}
+    return {
+        "what": source.what,
+        **known,
+        **({"detail": seen.detail} if seen.detail else {}),
+        "bytes": source.bytes,
+        "exact": bool(source.size),
+        "path": str(root / source.place),
+        "url": source.url,
+        "licence": source.licence,
+        "proof": source.proof,
+        "sha256": source.sha256,
+    }
