@@ -2,7 +2,7 @@
 
 All have one face: ``loss(brain, original, view)`` of three batches of embeddings, each of shape
 (b, e) and not normalised, gives a dictionary whose first entry is the total, ``"loss"``, followed
-by its named parts.
+by its named parts. A loss that takes ``image=`` is told the index of each row's image as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ LOSSES = Registry(
         "contrast": "braindecode_ssr.losses.contrast:Contrast",
         "neurobridge": "braindecode_ssr.losses.neurobridge:NeuroBridge",
         "triple": "braindecode_ssr.losses.triple:TripleContrast",
+        "single-anchor": "braindecode_ssr.losses.single_anchor:SingleAnchor",
+        "multi-positive": "braindecode_ssr.losses.multi_positive:MultiPositive",
+        "soft-label": "braindecode_ssr.losses.soft_label:SoftLabel",
+        "contrast-mse": "braindecode_ssr.losses.contrast_mse:ContrastMSE",
+        "uncertain-blur": "braindecode_ssr.losses.blur:UncertainBlur",
+        "semantic-swap": "braindecode_ssr.losses.semantic_swap:SemanticSwap",
     },
 )
 
@@ -26,9 +32,21 @@ _LAZY = {
     "Contrast": "contrast",
     "NeuroBridge": "neurobridge",
     "TripleContrast": "triple",
+    "SingleAnchor": "single_anchor",
     "MaskedReconstruction": "reconstruction",
+    "MultiPositive": "multi_positive",
+    "SoftLabel": "soft_label",
+    "ContrastMSE": "contrast_mse",
+    "UncertainBlur": "blur",
+    "SemanticSwap": "semantic_swap",
+    "CLUB": "club",
     "Similarity": "similarity",
     "symmetric_info_nce": "contrast",
+    "duplicate_info_nce": "duplicates",
+    "single_anchor_contrast": "single_anchor",
+    "soft_info_nce": "soft_label",
+    "soft_labels": "soft_label",
+    "club_upper_bound": "club",
 }
 
 __all__ = ["LOSSES", *_LAZY]

@@ -7,8 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from .duplicates import Duplicates, check_duplicates, duplicate_info_nce, same_image
 from .parts import check_choice, check_embeddings
 from .similarity import Regime, Similarity
+
+Target = Literal["original", "view"]
 
 
 def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -44,25 +47,39 @@ class Contrast(nn.Module):
     ----------
     target : {"original", "view"}
         Which image embeddings: of the original images or of their pooled views.
-    regime : {"free", "unit"}
+    regime : str
         Normalisation and scale, see :class:`~braindecode_ssr.losses.similarity.Similarity`.
+    scale : float, optional
+        Where the scale starts, or stays; default: that of the regime.
+    duplicates : {"negatives", "ignored", "positives"}
+        What rows of the same image are to each other, see
+        :func:`~braindecode_ssr.losses.duplicates.duplicate_info_nce`.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("original", "view")
 
     def __init__(
-        self, target: Literal["original", "view"] = "original", regime: Regime = "free"
+        self,
+        target: Target = "original",
+        regime: Regime = "free",
+        scale: float | None = None,
+        duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
         self.target = check_choice("target", target, self.targets)
-        self.similarity = Similarity(regime)
+        self.duplicates = check_duplicates(duplicates)
+        self.similarity = Similarity(regime, scale)
 
-    def forward(self, brain: Tensor, original: Tensor, view: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The contrast as ``"loss"`` and under the name of its pair.
 
         Parameters
         ----------
         brain, original, view : Tensor, shape (b, e)
+        image : Tensor of int, shape (b,), optional
+            Index of the image of each row; needed unless duplicates are negatives.
 
         Returns
         -------
@@ -71,5 +88,30 @@ class Contrast(nn.Module):
         """
         check_embeddings(brain, original, view)
         images = original if self.target == "original" else view
-        part = symmetric_info_nce(*self.similarity(brain, images))
+        part = pair_contrast(*self.similarity(brain, images), self.duplicates, image)
         return {"loss": part, f"brain_{self.target}": part}
+
+
+def pair_contrast(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    duplicates: Duplicates = "negatives",
+    image: Tensor | None = None,
+) -> Tensor:
+    """Symmetric contrast of two sides, duplicates taken as chosen.
+
+    Parameters
+    ----------
+    x, y, scale
+        As for :func:`symmetric_info_nce`.
+    duplicates, image
+        As for :class:`Contrast`.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    if duplicates == "negatives":
+        return symmetric_info_nce(x, y, scale)
+    return duplicate_info_nce(x, y, scale, same_image(image, len(x)), duplicates)

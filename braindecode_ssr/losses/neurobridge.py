@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .contrast import Contrast
+from .duplicates import Duplicates
 from .similarity import Regime
 
 
@@ -13,9 +14,16 @@ class NeuroBridge(Contrast):
 
     Parameters
     ----------
-    regime : {"free", "unit"}
+    regime : str
         As published, ``"free"``: brain free, image of unit length, scale 2.727.
+    scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
     """
 
-    def __init__(self, regime: Regime = "free") -> None:
-        super().__init__("view", regime)
+    def __init__(
+        self,
+        regime: Regime = "free",
+        scale: float | None = None,
+        duplicates: Duplicates = "negatives",
+    ) -> None:
+        super().__init__("view", regime, scale, duplicates)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
+from .duplicates import Duplicates
 from .parts import check_embeddings, check_weights, weighted_total
-from .reconstruction import DIRECTIONS, Context, MaskedReconstruction
+from .reconstruction import DIRECTIONS, Context, Kind, MaskedReconstruction, Visual
+from .reconstructors import Fill, Pull
 from .similarity import Regime
+from .single_anchor import SingleAnchor
 from .triple import PAIRS, Anchor, TripleContrast
 
 
@@ -25,18 +31,23 @@ class SSRLoss(nn.Module):
     ----------
     n_outputs : int
         Width of the embeddings.
-    regime : {"free", "unit"}
+    regime : str
         Normalisation and scale, see :class:`~braindecode_ssr.losses.similarity.Similarity`.
-    mask_ratio : float
-        Probability that an element is hidden.
-    hidden : int, optional
-        Width between the layers of a reconstructor; ``n_outputs`` if None.
-    context : {"paired", "shuffled"}
-        ``"shuffled"`` is the control in which reconstruction cannot help.
+    mask_ratio, hidden, context
+        As for :class:`~braindecode_ssr.losses.reconstruction.MaskedReconstruction`.
     anchor : {"trained", "detached"}
-        Whether the contrast of view and original moves the original.
+        Whether the contrast of view and original, and that around one anchor, move the original.
     brain_view, brain_original, view_original, reconstruct_view, reconstruct_brain : float
         Weights of the parts; a part of weight 0 is left out, with its parameters.
+    single_anchor : float
+        Weight of :class:`~braindecode_ssr.losses.single_anchor.SingleAnchor`, in the same regime. To have it
+        in place of the pairs, give these weight 0.
+    scale : float, optional
+        Where the scale starts, or stays; default: that of the regime.
+    duplicates : {"negatives", "ignored", "positives"}
+        What rows of the same image are to each other in the contrasts.
+    reconstructor, reconstructor_params, pull, fill, whole_ratio, visual
+        As for :class:`~braindecode_ssr.losses.reconstruction.MaskedReconstruction`.
     """
 
     def __init__(
@@ -52,37 +63,66 @@ class SSRLoss(nn.Module):
         view_original: float = 1.0,
         reconstruct_view: float = 1.0,
         reconstruct_brain: float = 1.0,
+        single_anchor: float = 0.0,
+        scale: float | None = None,
+        duplicates: Duplicates = "negatives",
+        reconstructor: Kind = "mlp",
+        reconstructor_params: Mapping[str, Any] | None = None,
+        pull: Pull = "cosine",
+        fill: Fill = "learned",
+        whole_ratio: float = 0.0,
+        visual: Visual = "view",
     ) -> None:
         super().__init__()
         pairs = dict(zip(PAIRS, (brain_view, brain_original, view_original), strict=True))
         directions = dict(zip(DIRECTIONS, (reconstruct_view, reconstruct_brain), strict=True))
-        self.weights = check_weights({**pairs, **directions})
+        alone = {"single_anchor": single_anchor}
+        self.weights = check_weights({**pairs, **directions, **alone})
+        contrasts = {"anchor": anchor, "scale": scale, "duplicates": duplicates}
         self.contrast = (
-            TripleContrast(regime, anchor=anchor, **pairs) if any(pairs.values()) else None
+            TripleContrast(regime, **contrasts, **pairs) if any(pairs.values()) else None
         )
-        self.reconstruction = (
-            MaskedReconstruction(n_outputs, mask_ratio, hidden, context, **directions)
-            if any(directions.values())
-            else None
-        )
+        self.single = SingleAnchor(regime, **contrasts) if single_anchor else None
+        self.reconstruction = None
+        if any(directions.values()):
+            self.reconstruction = MaskedReconstruction(
+                n_outputs,
+                mask_ratio,
+                hidden,
+                context,
+                reconstructor=reconstructor,
+                reconstructor_params=reconstructor_params,
+                pull=pull,
+                fill=fill,
+                whole_ratio=whole_ratio,
+                visual=visual,
+                **directions,
+            )
 
-    def forward(self, brain: Tensor, original: Tensor, view: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The weighted sum of all parts as ``"loss"``, then each part.
 
         Parameters
         ----------
         brain, original, view : Tensor, shape (b, e)
+        image : Tensor of int, shape (b,), optional
+            Index of the image of each row; needed unless duplicates are negatives.
 
         Returns
         -------
         dict of str to Tensor
-            ``loss``, ``brain_view``, ``brain_original``, ``view_original``,
-            ``reconstruct_view``, ``reconstruct_brain``.
+            ``loss``, ``brain_view``, ``brain_original``, ``view_original``, ``single_anchor``,
+            ``reconstruct_view``, ``reconstruct_brain``, as far as they have a weight.
         """
         check_embeddings(brain, original, view)
         parts: dict[str, Tensor] = {}
-        for branch in (self.contrast, self.reconstruction):
-            if branch is not None:
-                parts.update(branch(brain, original, view))
-        parts.pop("loss")
+        if self.contrast is not None:
+            parts.update(self.contrast(brain, original, view, image))
+        if self.single is not None:
+            parts["single_anchor"] = self.single(brain, original, view, image)["loss"]
+        if self.reconstruction is not None:
+            parts.update(self.reconstruction(brain, original, view))
+        parts.pop("loss", None)
         return weighted_total(parts, self.weights)

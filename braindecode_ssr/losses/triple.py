@@ -7,12 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .contrast import symmetric_info_nce
+from .contrast import pair_contrast
+from .duplicates import Duplicates, check_duplicates
 from .parts import check_choice, check_embeddings, check_weights, weighted_total
 from .similarity import Regime, Similarity
 
 PAIRS = ("brain_view", "brain_original", "view_original")
 Anchor = Literal["trained", "detached"]
+ANCHORS = ("trained", "detached")
 
 
 def triple_contrast(
@@ -23,6 +25,8 @@ def triple_contrast(
     *,
     pairs: Collection[str] = PAIRS,
     anchor: Anchor = "trained",
+    duplicates: Duplicates = "negatives",
+    image: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The symmetric contrast of each pair, by name.
 
@@ -38,6 +42,10 @@ def triple_contrast(
         Which of ``PAIRS`` to compute.
     anchor : {"trained", "detached"}
         Whether the contrast of view and original moves the original, the semantic anchor.
+    duplicates : {"negatives", "ignored", "positives"}
+        What rows of the same image are to each other.
+    image : Tensor of int, shape (b,), optional
+        Index of the image of each row; needed unless duplicates are negatives.
 
     Returns
     -------
@@ -49,7 +57,11 @@ def triple_contrast(
         "brain_original": (brain, original),
         "view_original": (view, anchored),
     }
-    return {name: symmetric_info_nce(*similarity(*sides[name])) for name in PAIRS if name in pairs}
+    return {
+        name: pair_contrast(*similarity(*sides[name]), duplicates, image)
+        for name in PAIRS
+        if name in pairs
+    }
 
 
 class TripleContrast(nn.Module):
@@ -59,12 +71,17 @@ class TripleContrast(nn.Module):
 
     Parameters
     ----------
-    regime : {"free", "unit"}
+    regime : str
         Normalisation and scale, see :class:`~braindecode_ssr.losses.similarity.Similarity`.
     brain_view, brain_original, view_original : float
         Weights of the pairs; a pair of weight 0 is left out.
     anchor : {"trained", "detached"}
         Whether the contrast of view and original moves the original.
+    scale : float, optional
+        Where the scale starts, or stays; default: that of the regime.
+    duplicates : {"negatives", "ignored", "positives"}
+        What rows of the same image are to each other, see
+        :func:`~braindecode_ssr.losses.duplicates.duplicate_info_nce`.
     """
 
     def __init__(
@@ -74,28 +91,41 @@ class TripleContrast(nn.Module):
         brain_original: float = 1.0,
         view_original: float = 1.0,
         anchor: Anchor = "trained",
+        scale: float | None = None,
+        duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
+        self.anchor = check_choice("anchor", anchor, ANCHORS)
+        self.duplicates = check_duplicates(duplicates)
         self.weights = check_weights(
             dict(zip(PAIRS, (brain_view, brain_original, view_original), strict=True))
         )
-        self.similarity = Similarity(regime)
+        self.similarity = Similarity(regime, scale)
 
-    def forward(self, brain: Tensor, original: Tensor, view: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The weighted sum of the pairs as ``"loss"``, then each pair.
 
         Parameters
         ----------
         brain, original, view : Tensor, shape (b, e)
+        image : Tensor of int, shape (b,), optional
+            Index of the image of each row; needed unless duplicates are negatives.
 
         Returns
         -------
         dict of str to Tensor
         """
         check_embeddings(brain, original, view)
-        pairs = [name for name, weight in self.weights.items() if weight]
         parts = triple_contrast(
-            brain, original, view, self.similarity, pairs=pairs, anchor=self.anchor
+            brain,
+            original,
+            view,
+            self.similarity,
+            pairs=[name for name, weight in self.weights.items() if weight],
+            anchor=self.anchor,
+            duplicates=self.duplicates,
+            image=image,
         )
         return weighted_total(parts, self.weights)

@@ -7,12 +7,11 @@ from hypothesis import given, settings
 
 from braindecode_ssr.errors import TrainingError, UsageError
 from braindecode_ssr.losses import MaskedReconstruction
-from braindecode_ssr.losses.reconstruction import (
+from braindecode_ssr.losses.reconstruction import root_mean_square_one, shuffled
+from braindecode_ssr.losses.reconstructors import (
     Reconstructor,
     cosine_pull,
     random_mask,
-    root_mean_square_one,
-    shuffled,
 )
 
 
@@ -159,5 +158,5 @@ def test_a_mask_ratio_that_makes_no_sense(ratio):
 
 
 def test_an_unknown_context():
-    with pytest.raises(UsageError, match="context to be one of 'paired', 'shuffled'"):
+    with pytest.raises(UsageError, match="context to be one of 'paired', 'detached', 'shuffled'"):
         MaskedReconstruction(8, context="none")
