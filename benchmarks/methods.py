@@ -55,7 +55,6 @@ def run_net(method: str, seed: int, options: argparse.Namespace) -> dict:
 
 def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     """Ridge regression from averaged trials to features of originals, scored like a net."""
-    from braindecode_ssr.batches import hold_out_concepts
     from braindecode_ssr.images.pooling import image_features
     from braindecode_ssr.resolve import open_dataset, resolve, run_spec
     from braindecode_ssr.retrieval.metrics import summarise
@@ -70,9 +69,21 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     data, _ = training_data(spec, dataset, features)
     test = load_test_set(spec, dataset, features, spec.evaluation)
     start = time.perf_counter()
-    train, held = hold_out_concepts(
-        data, int(HELD_OUT * data.table["concept"].nunique()), spec.train.seed
-    )
+    alpha = ridge_penalty(data, spec.train.seed)
+    predict, centre = fit_ridge(data, alpha)
+    table = query_table(predict(test.x), test.gallery - centre, test.table, test.gallery_ids)
+    numbers = summarise(table["rank"].to_numpy())
+    return {**numbers, "alpha": alpha, "train_seconds": time.perf_counter() - start}
+
+
+def ridge_penalty(data, seed: int) -> float:
+    """The penalty under which held-out training concepts are told apart best."""
+    from braindecode_ssr.batches import hold_out_concepts
+    from braindecode_ssr.retrieval.metrics import summarise
+    from braindecode_ssr.retrieval.queries import query_table
+
+    n_held = int(HELD_OUT * data.table["concept"].nunique())
+    train, held = hold_out_concepts(data, n_held, seed)
     ids = held.table["image_id"].tolist()
     gallery = held.original[held.image].numpy()
     scores = {}
@@ -80,11 +91,7 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
         predict, centre = fit_ridge(train, alpha)
         table = query_table(predict(held.x.numpy()), gallery - centre, held.table, ids)
         scores[alpha] = summarise(table["rank"].to_numpy())["mrr"]
-    alpha = max(scores, key=scores.get)
-    predict, centre = fit_ridge(data, alpha)
-    table = query_table(predict(test.x), test.gallery - centre, test.table, test.gallery_ids)
-    numbers = summarise(table["rank"].to_numpy())
-    return {**numbers, "alpha": alpha, "train_seconds": time.perf_counter() - start}
+    return max(scores, key=scores.get)
 
 
 def fit_ridge(data, alpha: float):

@@ -1,0 +1,291 @@
+"""Which part of SSR earns what, on simulated recordings: one row per variant, all else equal.
+
+    python benchmarks/ablation.py --subjects 1 5 --seeds 0 1 2
+    python benchmarks/ablation.py --subjects 5 --seeds 0 1 2 --protocol inter
+    python benchmarks/ablation.py --table
+
+Every finished run is one line of the file ``--out``; a line that is there is not run again, so that a grid
+that was cut off goes on. The table gives the mean over subjects and seeds, and the difference to SSR as it is
+by default, run by run (same subject, same seed), with a 95 % interval of Student's t over those pairs.
+Nothing is chosen by these numbers: epochs, batch and rate are the published ones, the last epoch is tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from methods import fit_ridge, ridge_penalty
+from torch import Tensor, nn
+
+REFERENCE = "ssr"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    Parameters
+    ----------
+    loss : str
+        Name of the loss.
+    params : dict
+        Parameters of the loss.
+    backbone : str
+        ``"auto"`` or a name.
+    change : callable, optional
+        What is done to the model before training.
+    """
+
+    loss: str = "ssr"
+    params: dict[str, Any] = field(default_factory=dict)
+    backbone: str = "auto"
+    change: Any = None
+
+
+def only(*parts: str) -> dict[str, float]:
+    """Weights of SSR's loss that leave these parts and switch the others off."""
+    names = (
+        "brain_view",
+        "brain_original",
+        "view_original",
+        "reconstruct_view",
+        "reconstruct_brain",
+    )
+    return {name: float(name in parts) for name in names}
+
+
+def rows() -> dict[str, Row]:
+    """The variants by name, in the order of the table."""
+    pairs = ("brain_view", "brain_original", "view_original")
+    both = ("reconstruct_view", "reconstruct_brain")
+    return {
+        "contrast on originals": Row("contrast"),
+        "contrast on pooled views": Row("neurobridge"),
+        "pairs: brain-view, brain-original": Row(params=only(*pairs[:2])),
+        "pairs: brain-view, view-original": Row(params=only(pairs[0], pairs[2])),
+        "pairs: brain-original, view-original": Row(params=only(*pairs[1:])),
+        "all three pairs": Row(params=only(*pairs)),
+        "all three, original detached": Row(params={**only(*pairs), "anchor": "detached"}),
+        "three pairs + view from brain": Row(params=only(*pairs, both[0])),
+        "three pairs + brain from view": Row(params=only(*pairs, both[1])),
+        REFERENCE: Row(),
+        "ssr, shuffled context (control)": Row(params={"context": "shuffled"}),
+        "ssr, a quarter masked": Row(params={"mask_ratio": 0.25}),
+        "ssr, three quarters masked": Row(params={"mask_ratio": 0.75}),
+        "ssr, both of unit length": Row(params={"regime": "unit"}),
+        "ssr, views with their own projector": Row(change=own_view_projector),
+        "ssr, tokens in the path of retrieval": Row(change=tokens_in_path),
+        "reconstruction alone": Row(params=only(*both)),
+        **{f"ssr, {name}": Row(backbone=name) for name in BACKBONES},
+        "ridge": Row("ridge"),
+    }
+
+
+BACKBONES = ("TSConv", "ShallowFBCSPNet", "EEGNet", "EEGConformer")
+"""Published for inter-subject retrieval; filter bank; compact convolution; transformer."""
+
+
+class TwoProjectors(nn.Module):
+    """One projector for originals, another one for views; told apart by turns in training."""
+
+    def __init__(self, head: nn.Module, n_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.original, self.view = head, nn.Linear(n_features, n_outputs)
+        self.turn = 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project originals and, in training, every second batch as views."""
+        self.turn = (self.turn + 1) % 2 if self.training else 0
+        return self.original(features) if self.turn or not self.training else self.view(features)
+
+
+class Tokens(nn.Module):
+    """Eight pieces of the embedding, mixed by a transformer: what side branches should not be replaced by."""
+
+    def __init__(self, n_outputs: int, pieces: int = 8, width: int = 64) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, batch_first=True, norm_first=True)
+        self.pieces, self.into = pieces, nn.Linear(n_outputs // pieces, width)
+        self.position = nn.Parameter(torch.randn(pieces, width) * 0.02)
+        self.mix = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.out = nn.Linear(width, n_outputs // pieces)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeddings of shape (b, e), mixed."""
+        tokens = self.into(x.unflatten(-1, (self.pieces, -1))) + self.position
+        return self.out(self.mix(tokens)).flatten(1)
+
+
+def own_view_projector(model: nn.Module, n_features: int, n_outputs: int) -> nn.Module:
+    """Give views a projector of their own."""
+    model.image_head = TwoProjectors(model.image_head, n_features, n_outputs)
+    return model
+
+
+def tokens_in_path(model: nn.Module, n_features: int, n_outputs: int) -> nn.Module:
+    """Send brain embeddings through the tokens."""
+    model.register_forward_hook(lambda module, args, output: module.in_path(output))
+    model.add_module("in_path", Tokens(n_outputs))
+    return model
+
+
+class Case:
+    """One subject under one protocol: everything that all rows share.
+
+    Parameters
+    ----------
+    options : Namespace
+        Of the command line.
+    subject : int
+    """
+
+    def __init__(self, options: argparse.Namespace, subject: int) -> None:
+        from braindecode_ssr.images.pooling import image_features
+        from braindecode_ssr.resolve import open_dataset, resolve, run_spec
+        from braindecode_ssr.training_data import training_data
+        from braindecode_ssr.zero_shot import load_test_set
+
+        data = {"dataset": "things-sim", "preset": options.preset, "protocol": options.protocol}
+        train = {"epochs": options.epochs} if options.epochs else {}
+        asked = run_spec({"data": {**data, "subject": subject}, "train": train})
+        dataset = open_dataset(asked.data)
+        self.spec, _ = resolve(asked, dataset)
+        features = image_features(dataset, self.spec.images.encoder, self.spec.images.views)
+        features.complete(dataset, device="cpu", progress=False)
+        self.data, self.signals = training_data(self.spec, dataset, features)
+        self.test = load_test_set(self.spec, dataset, features, self.spec.evaluation)
+        self.ceiling = dataset.ceiling(subject, None, self.spec.trials)
+
+    def run(self, row: Row, seed: int) -> dict[str, float]:
+        """Train and test one row: its numbers."""
+        start = time.perf_counter()
+        numbers = self._ridge(seed) if row.loss == "ridge" else self._net(row, seed)
+        kept = {name: numbers[name] for name in ("top1", "top5", "mrr", "median_rank")}
+        return {**kept, "seconds": round(time.perf_counter() - start, 1)}
+
+    def _net(self, row: Row, seed: int) -> dict[str, float]:
+        from braindecode_ssr.config import build, merge
+        from braindecode_ssr.devices import seed_everything
+        from braindecode_ssr.pipeline import build_loss, build_model
+        from braindecode_ssr.training import fit
+        from braindecode_ssr.zero_shot import score
+
+        changes = {"train": {"seed": seed}, "loss": {"name": row.loss, "params": row.params}}
+        if row.backbone != "auto":
+            changes["model"] = {"backbone": row.backbone}
+        spec = build(merge(self.spec.model_dump(), changes))
+        seed_everything(seed)
+        n_features = self.data.original.shape[1]
+        model, loss = build_model(spec, self.signals, n_features), build_loss(spec)
+        if row.change:
+            model = row.change(model, n_features, spec.model.n_outputs)
+        with tempfile.TemporaryDirectory() as folder:
+            net = fit(self.data, model, loss, spec.train, Path(folder))
+        return score(net.module_, self.test)[1]
+
+    def _ridge(self, seed: int) -> dict[str, float]:
+        from braindecode_ssr.retrieval.metrics import summarise
+        from braindecode_ssr.retrieval.queries import query_table
+
+        predict, centre = fit_ridge(self.data, ridge_penalty(self.data, seed))
+        gallery, test = self.test.gallery - centre, self.test
+        table = query_table(predict(test.x), gallery, test.table, test.gallery_ids)
+        return summarise(table["rank"].to_numpy())
+
+
+def main() -> None:
+    """Run what is not there yet, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--protocol", default="intra")
+    parser.add_argument("--subjects", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="default: 50")
+    parser.add_argument("--rows", nargs="+", help="only those whose names hold one of these words")
+    parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    options = parser.parse_args()
+    if not options.table:
+        run_grid(options)
+    print_tables(options.out)
+
+
+def run_grid(options: argparse.Namespace) -> None:
+    """Append a line for each run that is not in the file yet."""
+    chosen = {
+        name: row
+        for name, row in rows().items()
+        if not options.rows or any(word in name for word in options.rows)
+    }
+    done = {key_of(line) for line in read(options.out)}
+    for subject in options.subjects:
+        case = None
+        for seed in options.seeds:
+            for name, row in chosen.items():
+                key = {"preset": options.preset, "protocol": options.protocol, "row": name}
+                key |= {"subject": subject, "seed": seed, "epochs": options.epochs}
+                if key_of(key) in done:
+                    continue
+                case = case or Case(options, subject)
+                line = {**key, **case.run(row, seed), **case.ceiling}
+                with options.out.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(name, subject, seed, line["top1"], line["seconds"], flush=True)
+
+
+def key_of(line: dict) -> tuple:
+    """What makes a line the same run as another."""
+    return tuple(line[k] for k in ("preset", "protocol", "row", "subject", "seed", "epochs"))
+
+
+def read(path: Path) -> list[dict]:
+    """The lines that are there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def print_tables(path: Path) -> None:
+    """A table for each preset, protocol and number of epochs."""
+    lines = read(path)
+    for group in sorted({key_of(line)[:2] + (str(line["epochs"]),) for line in lines}):
+        some = [x for x in lines if (x["preset"], x["protocol"], str(x["epochs"])) == group]
+        print_table(" ".join(group), some)
+
+
+def print_table(title: str, lines: list[dict]) -> None:
+    """Means in percent, and paired differences to the reference."""
+    runs = {name: {} for name in rows()}
+    for line in lines:
+        runs[line["row"]][line["subject"], line["seed"]] = line
+    n_subjects = len({line["subject"] for line in lines})
+    print(f"\n{title}: {n_subjects} subjects, {len({line['seed'] for line in lines})} seeds")
+    print(f"{'row':40s} {'top-1':>6s} {'top-5':>6s} {'- ssr':>6s}  95 % interval")
+    for name, found in runs.items():
+        if found:
+            top1, top5 = (100 * np.mean([x[k] for x in found.values()]) for k in ("top1", "top5"))
+            print(f"{name:40s} {top1:6.1f} {top5:6.1f} {difference(found, runs[REFERENCE])}")
+    print(f"{'ceiling':40s} {100 * np.mean([line['ceiling_top1'] for line in lines]):6.1f}")
+
+
+def difference(found: dict, reference: dict) -> str:
+    """Mean of the paired differences of top-1, and Student's interval."""
+    from scipy import stats
+
+    pairs = [100 * (found[k]["top1"] - reference[k]["top1"]) for k in found if k in reference]
+    if len(pairs) < 2 or not np.any(pairs):
+        return ""
+    half = stats.t.ppf(0.975, len(pairs) - 1) * stats.sem(pairs)
+    return f"{np.mean(pairs):+6.1f}  [{np.mean(pairs) - half:+.1f}, {np.mean(pairs) + half:+.1f}]"
+
+
+if __name__ == "__main__":
+    main()
