@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import DataError, MissingDataError
+from . import left_bytes
 from .restricted import ArrayUnpickler, NeedsTorch, plain
 
 _NPY, _ZIP, _PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
@@ -169,9 +170,17 @@ def _broken(path: Path, error: BaseException) -> DataError:
 
 
 def _unpickle_at(path: Path, offset: int) -> Any:
-    """Unpickle from a position of a file, straight from the file: no second copy in memory."""
+    """Unpickle from a position of a file; long arrays are mapped, or read once where they cannot be."""
     try:
         with path.open("rb") as file:
+            if path.stat().st_size - offset >= left_bytes.LONG:
+                file.seek(offset)
+                left = left_bytes.LeftBytes(path)
+                short = left_bytes.shortened(file, left)
+                if short is not None:
+                    loaded = plain(ArrayUnpickler(short, path, left).load())
+                    if left.all_used:
+                        return loaded
             file.seek(offset)
             return plain(ArrayUnpickler(file, path).load())
     except DataError:
@@ -179,7 +188,7 @@ def _unpickle_at(path: Path, offset: int) -> Any:
     except MemoryError as error:
         size = path.stat().st_size / 1e9
         raise DataError(
-            f"enough memory for {path} ({size:.1f} GB, read whole because it is a pickle)",
+            f"enough memory for {path} ({size:.1f} GB, read whole because of the kind of pickle it is)",
             "too little",
             "free memory or use a machine with more",
         ) from error

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from ..errors import DataError
+from .left_bytes import LeftBytes
 
 _SIMPLE_DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDGSUO]\d*|[biufcSU]\d+|O8")
 _ORDERS = {"<": "<", ">": ">", "=": "=", "|": "="}
@@ -25,16 +27,27 @@ class NeedsTorch(DataError):
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler whose whole world is arrays and plain containers."""
+    """An unpickler whose whole world is arrays and plain containers.
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    Parameters
+    ----------
+    file : binary file
+        The pickle.
+    path : Path
+        Where it is from, for messages.
+    left : LeftBytes, optional
+        Byte strings that the pickle has marks for: arrays made of them are mapped.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, left: LeftBytes | None = None) -> None:
         super().__init__(file)
-        self._path = path
+        self._path, self._left = path, left
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of an admitted name; every other one is refused, unimported."""
         if (module, name) in _ADMITTED:
-            return _ADMITTED[module, name]
+            admitted = _ADMITTED[module, name]
+            return admitted if admitted not in _MAPPING else _Call(partial(admitted, self._left))
         kind = NeedsTorch if module.split(".")[0] == "torch" else DataError
         raise kind(
             f"arrays and plain containers only in {self._path}",
@@ -84,12 +97,21 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array while it is unpickled: its state is checked before NumPy takes it."""
+    """An array while it is unpickled: its state is checked before NumPy takes it.
+
+    ``left`` are the byte strings that were left in the file, ``mapped`` is the array made of one.
+    """
+
+    left: LeftBytes | None = None
+    mapped: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
         dtype, count = dtype.numpy(), _count(shape)
         objects = dtype.hasobject
+        if self.left is not None and content in self.left:
+            self.mapped = _mapped(self.left, content, dtype, shape, "F" if fortran else "C")
+            return
         if not isinstance(content, list if objects else bytes | bytearray):
             raise pickle.UnpicklingError("an array without its content")
         if len(content) != (count if objects else count * dtype.itemsize):
@@ -105,12 +127,26 @@ def _count(shape: Any) -> int:
     return int(np.prod(shape, dtype=object))
 
 
-def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
-    return _Array((0,), np.int8)
+def _mapped(
+    left: LeftBytes, mark: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str
+) -> np.ndarray:
+    if dtype.hasobject or _count(shape) * dtype.itemsize != left.length(mark):
+        raise pickle.UnpicklingError("an array of another size than its content")
+    return left.array(mark, dtype, shape, order)
 
 
-def _frombuffer(content: Any, dtype: _Dtype, shape: Any, order: str) -> np.ndarray:
+def _reconstruct(left: LeftBytes | None, kind: Any, shape: Any, typecode: Any) -> _Array:
+    array = _Array((0,), np.int8)
+    array.left = left
+    return array
+
+
+def _frombuffer(
+    left: LeftBytes | None, content: Any, dtype: _Dtype, shape: Any, order: str
+) -> np.ndarray:
     kind = dtype.numpy()
+    if left is not None and content in left:
+        return _mapped(left, content, kind, shape, order)
     if kind.hasobject or _count(shape) * kind.itemsize != len(content):
         raise pickle.UnpicklingError("an array of another size than its content")
     return np.frombuffer(content, kind).reshape(shape, order=order)
@@ -144,15 +180,19 @@ _ADMITTED: dict[tuple[str, str], Any] = {
         for name, kind in {"set": set, "frozenset": frozenset, "bytes": _no_bytes}.items()
     },
     **{
-        (f"numpy.{core}.{module}", name): _Call(function)
+        (f"numpy.{core}.{module}", name): function
         for core in ("core", "_core")
         for module, name, function in (
             ("multiarray", "_reconstruct", _reconstruct),
-            ("multiarray", "scalar", _scalar),
+            ("multiarray", "scalar", _Call(_scalar)),
             ("numeric", "_frombuffer", _frombuffer),
         )
     },
 }
+
+
+_MAPPING = (_reconstruct, _frombuffer)
+"""Those that are told which byte strings were left in the file."""
 
 
 def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
@@ -179,6 +219,8 @@ def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
 
 def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, _Array):
+        if value.mapped is not None:
+            return value.mapped
         value = value.view(np.ndarray)
         if value.dtype.hasobject:
             value.flat[:] = _filled([plain(entry, known) for entry in value.flat])

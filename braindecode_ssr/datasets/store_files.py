@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..preprocessing.mapped import forget as forget
 from .whole_folder import whole_folder
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept",
 VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
 UNITS = {"none": VOLTS, "mvnn": WHITENED, "zscore": ZSCORED}
 """Unit of trials that were recorded in volts, by how they are normalised."""
-CHUNK = 1024
+CHUNK = 256
 """Trials that are checked and written at once."""
 
 _TYPES = {"split": str, "image_id": str, "concept": str}
@@ -63,27 +63,38 @@ def write(
     DataError
         See :meth:`TrialStore.write`.
     """
-    import mne
-
-    ch_names = list(info["ch_names"])
     with whole_folder(path) as folder:
         with open(folder / TRIALS, "wb") as file:
-            shape, tables, sources = _write_trials(file, batches, ch_names)
+            shape, tables, sources = _write_trials(file, batches, list(info["ch_names"]))
         table = pd.concat(tables, ignore_index=True)
-        table.to_csv(folder / TABLE, index=False)
-        mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
-        manifest = {
-            "units": WHITENED,
-            **manifest,
-            "format": FORMAT,
-            "shape": list(shape),
-            "sfreq": float(info["sfreq"]),
-            "ch_names": ch_names,
-            "trials_bytes": (folder / TRIALS).stat().st_size,
-            "sha256": {name: _sha256(folder / name) for name in (TABLE, INFO)},
-            "sources": sources,
-        }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        write_table(folder, shape, table, info, manifest, sources)
+
+
+def write_table(
+    folder: Path,
+    shape: tuple[int, ...],
+    table: pd.DataFrame,
+    info: mne.Info,
+    manifest: dict[str, Any],
+    sources: list[dict[str, Any]],
+) -> None:
+    """Write what says what the trials in a folder are: table, channels and manifest."""
+    import mne
+
+    table.to_csv(folder / TABLE, index=False)
+    mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
+    manifest = {
+        "units": WHITENED,
+        **manifest,
+        "format": FORMAT,
+        "shape": list(shape),
+        "sfreq": float(info["sfreq"]),
+        "ch_names": list(info["ch_names"]),
+        "trials_bytes": (folder / TRIALS).stat().st_size,
+        "sha256": {name: _sha256(folder / name) for name in (TABLE, INFO)},
+        "sources": sources,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
@@ -110,12 +121,6 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     return trials, table, manifest
 
 
-def forget(trials: np.ndarray) -> None:
-    """Give back the memory of what was read of a mapped array; it is read again when needed."""
-    if isinstance(trials.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        trials.base.madvise(mmap.MADV_DONTNEED)
-
-
 def _broken(path: Path, found: str) -> DataError:
     return DataError(
         f"a complete trial store of format {FORMAT} in {path}",
@@ -131,9 +136,9 @@ def _write_trials(
     tables, sources, n_trials, size = [], [], 0, None
     for batch in batches:
         size = size or batch.trials.shape[1:]
-        _check_batch(batch, ch_names, size)
+        check_batch(batch, ch_names, size)
         if not tables:
-            _write_header(file, (0, *size))
+            write_header(file, (0, *size))
         _append(file, batch, ch_names)
         n_trials += len(batch.table)
         tables.append(batch.table[TRIAL_COLUMNS])
@@ -147,16 +152,18 @@ def _write_trials(
         del batch
     if size is None:
         raise DataError("trials to store", "none", "get the recordings of the subject")
-    _write_header(file, (n_trials, *size))
+    write_header(file, (n_trials, *size))
     return (n_trials, *size), tables, sources
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """A header of the npy format, of the same length whatever the number of trials."""
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """A header of the npy format, of the same length whatever the number of trials: that length."""
     file.seek(0)
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
+    length = file.tell()
     file.seek(0, 2)
+    return length
 
 
 def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
@@ -168,9 +175,10 @@ def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
 
 def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
     """Raise DataError for a channel that is NaN, infinite or constant; see :func:`check_range`."""
-    parts = [trials[first : first + CHUNK] for first in range(0, len(trials), CHUNK)]
-    low = np.min([part.min(axis=(0, 2)) for part in parts], axis=0)
-    high = np.max([part.max(axis=(0, 2)) for part in parts], axis=0)
+    low, high = np.full(trials.shape[1], np.inf), np.full(trials.shape[1], -np.inf)
+    for first in range(0, len(trials), CHUNK):
+        part = trials[first : first + CHUNK]
+        low, high = np.minimum(low, part.min((0, 2))), np.maximum(high, part.max((0, 2)))
     check_range(low, high, ch_names, source)
 
 
@@ -198,7 +206,8 @@ def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: 
         )
 
 
-def _check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
+def check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
+    """Raise DataError for trials of another shape or other channels than those before, or no table."""
     missing = [column for column in TRIAL_COLUMNS if column not in batch.table.columns]
     shape = (len(batch.table), len(ch_names), size[-1])
     problem = ""

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..preprocessing.mapped import forget
 from .pickles import load_dict
 
 KEYS = ("raw_eeg_data", "ch_names", "sfreq")
 TARGET = 99999
 VOLTS = 0.1
 """A root mean square above which a signal cannot be volts: EEG is 1e-5, in microvolts it is 10."""
+
+PIECE = 1 << 16
+"""Samples of a channel that are looked at at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class RawSession:
     Parameters
     ----------
     data : ndarray, shape (chans, samples)
-        Signal in volts, a view of what was read where the stimulus row is last.
+        Signal in volts; mapped from the file where that is large and the stimulus row is last.
     ch_names : tuple of str
         Names of its rows.
     sfreq : float
@@ -54,7 +58,7 @@ def read_raw_session(path: Path) -> RawSession:
     types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
     _check_names(data, names, types, path)
     stim = _stimulus_row(names, types, path)
-    samples, codes = events_of_row(data[stim], str(path))
+    samples, codes = events_of_row(np.array(data[stim]), str(path))
     keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
     if not keep:
         raise DataError(f"channels of type 'eeg' in {path}", "none", "use the published file")
@@ -142,20 +146,21 @@ def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.nd
 def check_channels(data: np.ndarray, ch_names: tuple[str, ...], source: str) -> None:
     """Raise on a channel that is not finite, constant, or not in volts.
 
-    Goes channel by channel over views, so that nothing of the size of the data is allocated.
+    Goes channel by channel, so that one is in memory at a time.
 
     Raises
     ------
     DataError
         Names the channel and the source.
     """
-    for name, row in zip(ch_names, data, strict=True):
-        low, high = float(row.min()), float(row.max())
+    for name, channel in zip(ch_names, data, strict=True):
+        low, high, power = _extent(channel)
+        forget(data)
         if not np.isfinite(low + high):
             problem = "NaN or infinite values"
         elif low == high:
             problem = f"a constant {low:g}"
-        elif np.sqrt(np.dot(row, row) / len(row)) > VOLTS:
+        elif np.sqrt(power) > VOLTS:
             problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?)"
         else:
             continue
@@ -164,6 +169,16 @@ def check_channels(data: np.ndarray, ch_names: tuple[str, ...], source: str) -> 
             f"{problem} on channel {name}",
             "repair or download the file again, or leave the subject out",
         )
+
+
+def _extent(channel: np.ndarray) -> tuple[float, float, float]:
+    """Least and largest value and mean square, in pieces that stay in the processor's cache."""
+    low, high, power = np.inf, -np.inf, 0.0
+    for first in range(0, len(channel), PIECE):
+        piece = np.require(channel[first : first + PIECE], requirements="A")
+        low, high = np.minimum(low, piece.min()), np.maximum(high, piece.max())
+        power += float(np.dot(piece, piece))
+    return float(low), float(high), power / max(1, len(channel))
 
 
 def same_channels(session: RawSession, ch_names: tuple[str, ...], source: str) -> RawSession:

@@ -18,7 +18,7 @@ from ..errors import DataError
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, journal: str | None = None) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
     When the block fails, nothing is left. What a killed process left behind is swept by the next one
@@ -28,6 +28,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     ----------
     path : Path
         The folder to make or replace.
+    journal : str, optional
+        Name of a file in which the writer notes what in the folder is finished. A folder that has one
+        outlives a killed process and Ctrl-C, and the next writer of the same folder, if it names a
+        journal too, goes on in it. Only one writer at a time may do so: :func:`one_at_a_time`.
 
     Yields
     ------
@@ -44,10 +48,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.{mark}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path)
-        temporary.mkdir()
+        if journal is None or not _taken_over(path, temporary, journal):
+            temporary.mkdir()
+        sweep(path, journal)
         yield temporary
         _publish(temporary, path)
+    except KeyboardInterrupt:
+        if journal and (temporary / journal).is_file():
+            _replace(temporary, set_aside(path))
+        raise
     except OSError as error:
         raise DataError(
             f"room and permission to write {path}",
@@ -56,6 +65,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Where the folder that is to become ``path`` waits, after Ctrl-C, to be gone on with."""
+    return path.parent / f".{path.name}.unfinished"
 
 
 @contextmanager
@@ -73,13 +87,46 @@ def one_at_a_time(path: Path, what: str = "make") -> Iterator[None]:
         yield
 
 
-def sweep(path: Path) -> None:
-    """Remove what killed processes of this machine left behind when they wrote ``path``."""
-    mine = re.compile(rf"\.{re.escape(path.name)}\.(\d+)@(.+)\.[0-9a-f]{{8}}(\.old)?\.tmp")
-    for leftover in path.parent.glob(".*.tmp"):
-        match = mine.fullmatch(leftover.name)
-        if match and match[2] == socket.gethostname() and not _alive(int(match[1])):
+def sweep(path: Path, journal: str | None = None) -> None:
+    """Remove what killed processes of this machine left behind when they wrote ``path``.
+
+    Parameters
+    ----------
+    path : Path
+    journal : str, optional
+        Folders that hold a file of this name are left, to be gone on with.
+    """
+    for leftover in _leftovers(path):
+        if journal is None or not (leftover / journal).is_file():
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Folders of dead processes of this machine that wrote ``path``."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.(\d+)@(.+)\.[0-9a-f]{{8}}(\.old)?\.tmp")
+    matches = [(folder, mine.fullmatch(folder.name)) for folder in path.parent.glob(".*.tmp")]
+    return [
+        folder
+        for folder, match in matches
+        if match and match[2] == socket.gethostname() and not _alive(int(match[1]))
+    ]
+
+
+def _taken_over(path: Path, temporary: Path, journal: str) -> bool:
+    """Make the folder of a writer that was stopped or killed one's own; renaming it is the claim."""
+    for folder in (set_aside(path), *_leftovers(path)):
+        if (folder / journal).is_file():
+            with suppress(OSError):
+                os.rename(folder, temporary)
+                return True
+    return False
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """Rename a folder, removing what is there; what cannot be renamed is left to the next sweep."""
+    shutil.rmtree(target, ignore_errors=True)
+    with suppress(OSError):
+        os.rename(folder, target)
 
 
 def _alive(pid: int) -> bool:

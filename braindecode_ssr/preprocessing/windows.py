@@ -8,7 +8,7 @@ recording is then a few large matrix products instead of one Fourier transform p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -16,9 +16,12 @@ import numpy as np
 from ..config import TrialSpec
 from ..errors import DataError, UsageError
 from .chunks import in_chunks
+from .mapped import forget
 
 CHUNK = 16
 """Trials that are cut and multiplied at once."""
+KEPT = 4
+"""Chunks after which what was read of a mapped recording is given back."""
 
 
 def windows(
@@ -28,6 +31,7 @@ def windows(
     spec: TrialSpec,
     *,
     tick: Callable[[int], object] | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The trials of a recording: epochs with baseline, resampled and cropped as the spec says.
 
@@ -37,7 +41,7 @@ def windows(
     Parameters
     ----------
     data : ndarray, shape (chans, samples)
-        Continuous signal, in volts.
+        Continuous signal, in volts; of one that is mapped from a file, little is in memory at a time.
     samples : ndarray of int, shape (n_trials,)
         Onsets, in samples from the start of ``data``.
     sfreq : float
@@ -46,11 +50,13 @@ def windows(
         Times, baseline and sampling rate of the trials.
     tick : callable, optional
         Called with the number of trials done since its last call.
+    out : optional
+        Where the trials are put: an array of the right shape, or whatever takes arrays for slices.
 
     Returns
     -------
     ndarray of float32, shape (n_trials, chans, times)
-        In the unit of ``data``.
+        In the unit of ``data``; ``out`` if that was given.
 
     Raises
     ------
@@ -65,25 +71,40 @@ def windows(
     reference = slice(0, 1 - offset) if spec.baseline == "prestimulus" else slice(None)
     gain = operator.sum(axis=0)
     operator = operator.astype(np.float32)
-    trials = np.empty((len(samples), len(data), operator.shape[1]), np.float32)
+    trials = out
+    if trials is None:
+        trials = np.empty((len(samples), len(data), operator.shape[1]), np.float32)
 
     def fill(part: slice) -> int:
         firsts = samples[part] + offset
         epochs = np.empty((len(firsts), len(data), len(operator)), np.float32)
         levels = np.empty((len(firsts), len(data), 1))
-        for place, first in enumerate(firsts):
-            epoch = data[:, first : first + len(operator)]
+        for place, epoch in enumerate(_epochs(data, firsts, len(operator))):
             np.mean(epoch[:, reference], -1, np.float64, levels[place], keepdims=True)
             np.subtract(epoch, levels[place], out=epochs[place], casting="same_kind")
-        np.matmul(_flat(epochs), operator, out=_flat(trials[part]))
+        resampled = np.matmul(_flat(epochs), operator).reshape(len(firsts), len(data), -1)
         if spec.baseline == "none":
-            trials[part] += (levels * gain).astype(np.float32)
+            resampled += (levels * gain).astype(np.float32)
+        trials[part] = resampled
         return len(firsts)
 
-    for done in in_chunks(fill, len(samples), CHUNK):
+    for chunk, done in enumerate(in_chunks(fill, len(samples), CHUNK), 1):
+        if chunk % KEPT == 0:
+            forget(data)
         if tick is not None:
             tick(done)
+    forget(data)
     return trials
+
+
+def _epochs(data: np.ndarray, firsts: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    """Windows of a recording; where they overlap, the part they lie in is read once."""
+    start, stop = firsts.min(), firsts.max() + length
+    block, shift = data, 0
+    if stop - start <= len(firsts) * length:
+        block, shift = np.array(data[:, start:stop]), start
+    for first in firsts - shift:
+        yield np.require(block[:, first : first + length], requirements="A")
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,169 @@
+"""A trial store in the making: which sessions are finished, and where the next trials go."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .store_files import (
+    FORMAT,
+    TRIAL_COLUMNS,
+    TRIALS,
+    TrialBatch,
+    check_batch,
+    write_header,
+    write_table,
+)
+from .trial_file import TrialFile
+from .whole_folder import set_aside
+
+if TYPE_CHECKING:
+    import mne
+
+JOURNAL = "unfinished.json"
+"""Which recordings are finished; in a folder that a killed process left, the next one goes on after them."""
+
+
+class Changed(Exception):
+    """What is finished is not of the recordings that are there now."""
+
+
+class UnfinishedStore:
+    """The files of a store while they are written, recording by recording.
+
+    Trials go straight to their place in the file of trials. After each session they are forced to the disk
+    and the journal is replaced, so that a process that is killed, or a machine that loses power, leaves
+    whole sessions and something behind them that is cut off.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty, or what another one has left.
+    manifest : dict
+        What the store will say of itself; a folder of another one is begun anew.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.finished = _journal(folder, manifest)
+        self._parts: list[dict[str, Any]] = []
+        self._tables: list[pd.DataFrame] = []
+        self._trials: TrialFile | None = None
+        self.info: mne.Info | None = None
+        if not self.finished:
+            (folder / TRIALS).write_bytes(b"")
+
+    def __enter__(self) -> UnfinishedStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def room(
+        self, part: dict[str, Any], table: pd.DataFrame, info: mne.Info, n_times: int
+    ) -> tuple[TrialFile, bool]:
+        """Where the trials of the next recording go, and whether they are there already.
+
+        Parameters
+        ----------
+        part : dict
+            What the recording is known by: ``source``, ``fingerprint``, and all that trials depend on
+            besides the spec.
+        table : DataFrame
+            One row per trial.
+        info : mne.Info
+            Of the trials.
+        n_times : int
+            Samples of a trial.
+
+        Raises
+        ------
+        Changed
+            If another recording was finished in this place.
+        DataError
+            If the trials do not fit those before.
+        """
+        self.info = self.info or info
+        before, shape = self._trials, (len(table), len(info["ch_names"]), n_times)
+        size = before.shape[1:] if before else shape[1:]
+        part = {**part, "shape": list(shape)}
+        place = len(self._parts)
+        there = place < len(self.finished)
+        if there and self.finished[place] != part:
+            raise Changed
+        start = before.stop if before else self._header(size)
+        self._close()
+        self._trials = TrialFile(self.folder / TRIALS, start, shape)
+        batch = TrialBatch(self._trials, table, info, part["source"])
+        check_batch(batch, list(self.info["ch_names"]), size)
+        self._parts.append(part)
+        self._tables.append(table[TRIAL_COLUMNS])
+        return self._trials, there
+
+    def finish_session(self) -> None:
+        """Note that everything up to here is finished."""
+        if len(self._parts) <= len(self.finished):
+            return
+        with (self.folder / TRIALS).open("r+b") as file:
+            os.fsync(file.fileno())
+        self.finished = list(self._parts)
+        note = {"manifest": self.manifest, "format": FORMAT, "finished": self.finished}
+        draft = self.folder / f"{JOURNAL}.new"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(note, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.folder / JOURNAL)
+
+    def complete(self) -> None:
+        """Write what belongs to the trials; then the folder is a store."""
+        trials = self._trials
+        table = pd.concat(self._tables, ignore_index=True)
+        shape = (len(table), *trials.shape[1:])
+        os.truncate(self.folder / TRIALS, trials.stop)
+        with (self.folder / TRIALS).open("r+b") as file:
+            write_header(file, shape)
+        sources = [
+            {key: part[key] for key in ("source", "fingerprint")} | {"n_trials": part["shape"][0]}
+            for part in self._parts
+        ]
+        write_table(self.folder, shape, table, self.info, self.manifest, sources)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._trials is not None:
+            self._trials.close()
+
+    def _header(self, size: tuple[int, int]) -> int:
+        with (self.folder / TRIALS).open("r+b") as file:
+            return write_header(file, (0, *size))
+
+
+def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:
+    """Remove what was left unfinished of the same trials when their sources were others."""
+    import shutil
+
+    first = path.name.partition("_")[0]
+    for folder in path.parent.glob(f".{first}_*.unfinished"):
+        with suppress(OSError, ValueError, KeyError):
+            note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+            if folder != set_aside(path) and note["manifest"] == manifest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _journal(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The recordings that are finished in a folder, as far as its file of trials goes."""
+    try:
+        note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        if note["format"] != FORMAT or note["manifest"] != manifest:
+            return []
+        needed = sum(4 * n * c * t for n, c, t in (part["shape"] for part in note["finished"]))
+        whole = (folder / TRIALS).stat().st_size >= needed
+        return note["finished"] if whole else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
