@@ -14,7 +14,10 @@ from .output import print_json
 @click.argument("dataset")
 @click.option("--out", type=FOLDER, required=True, help="Folder that becomes the dataset.")
 @click.option(
-    "--layout", type=click.Choice(["raw"]), default="raw", help="Published form.  [default: raw]"
+    "--layout",
+    type=click.Choice(["raw", "meg"]),
+    default="raw",
+    help="Published form: raw of THINGS-EEG2, meg of THINGS-MEG.  [default: raw]",
 )
 @click.option("--preset", default="small", show_default=True, help="tiny, small or full.")
 @click.option("--subject", "subjects", type=Subjects(), default="all", help="5, 1,3 or 1-10.")
@@ -23,18 +26,18 @@ from .output import print_json
 def command(dataset: str, out: Path, layout: str, preset, subjects, seed, as_json) -> None:
     """Simulate DATASET and write its recordings and images as the real ones are published.
 
-    `--dataset things-eeg --data-dir OUT` then reads them. The features of the images from the
-    dataset's own encoder are put beside them, so that training needs no network.
+    `--dataset things-eeg --data-dir OUT` then reads them, or `--dataset things-meg` those of
+    `--layout meg`. The features of the images from the dataset's own encoder are put beside them, so
+    that training needs no network.
     """
     from braindecode_ssr.simulate import simulate
 
-    written = simulate(
-        dataset, out, preset=preset, subjects=subjects, seed=seed, say=say, progress=show_bars()
-    )
+    choices = {"layout": layout, "preset": preset, "subjects": subjects, "seed": seed}
+    written = simulate(dataset, out, **choices, say=say, progress=show_bars())
     if as_json:
         print_json(written)
     else:
         click.echo(
             f"wrote {written['recordings']} recordings of {len(written['subjects'])} subjects"
         )
-        click.echo(f"now: ssr-bd train --dataset things-eeg --data-dir {out}")
+        click.echo(f"now: ssr-bd train --dataset {written['dataset']} --data-dir {out}")

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "images": "errors registry config datasets.base",
     "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
-    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source",
+    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source "
+    "download.content",
     "fetch": "errors config datasets download resolve",
     "trial_rows": "errors preprocessing datasets.averages",
     "batches": "errors trial_rows",
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
     "retrieval.leakage",
     "zero_shot": "errors config datasets images embedding training_data retrieval",
-    "simulate": "errors config simulation datasets images methods resolve",
+    "simulate": "errors registry config simulation datasets images methods resolve",
     "doctor": "errors resolve",
     "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
     "training_data training zero_shot",

@@ -79,7 +79,7 @@ def subject_brain(
     share = np.sqrt([1 - response.individuality, response.individuality])
     shared = _patterns(dims, generator(seed, "brain", "all"))
     own = _patterns(dims, rng)
-    peaks, widths = _moments(response, dims, generator(seed, "kernels"))
+    peaks, widths = moments(response, dims, generator(seed, "kernels"))
     peaks = peaks + shift + rng.normal(0, 0.004, len(peaks))
     amplitude = np.repeat([response.early_gain, response.late_gain], dims)
     weights = np.einsum(
@@ -142,7 +142,7 @@ def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([early, late])
 
 
-def _moments(
+def moments(
     response: Response, dims: tuple[int, int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Peak latencies and widths of the kernels of all dimensions, in seconds."""

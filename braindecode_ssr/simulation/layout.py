@@ -52,19 +52,22 @@ def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> l
         If a file cannot be written.
     """
     out, subjects = Path(out).expanduser(), [dataset.check_subject(s) for s in subjects]
-    _claim(dataset, out)
+    mine = {"dataset": dataset.name, "source": dataset.source_key()}
+    claim(mine, out, ("Raw_data", "image_set"))
     files = [
-        _write(out / "image_set" / "image_metadata.npy", lambda f: _save(f, metadata(dataset)))
+        write_whole(out / "image_set" / "image_metadata.npy", lambda f: _save(f, metadata(dataset)))
     ]
     for row in dataset.images.itertuples():
         path = out / "image_set" / f"{PARTS[row.split]}_images" / row.file
-        files.append(_write(path, lambda f, name=row.image_id: f.write(dataset.jpeg(name))))
+        files.append(write_whole(path, lambda f, name=row.image_id: f.write(dataset.jpeg(name))))
     for subject in subjects:
         for session in dataset.sessions:
             for split, part in PARTS.items():
                 path = out / f"Raw_data/sub-{subject:02d}/ses-{session:02d}/raw_eeg_{part}.npy"
                 which = (subject, session, split)
-                files.append(_write(path, lambda f, w=which: _save(f, raw_contents(dataset, *w))))
+                files.append(
+                    write_whole(path, lambda f, w=which: _save(f, raw_contents(dataset, *w)))
+                )
     return files
 
 
@@ -100,39 +103,84 @@ def _save(file: BinaryIO, contents: dict) -> None:
     np.save(file, np.array(contents, dtype=object), allow_pickle=True)
 
 
-def _claim(dataset: ThingsSim, out: Path) -> None:
-    """Mark the folder as this simulation's, or refuse one that is something else's."""
-    mine = {"dataset": dataset.name, "source": dataset.source_key()}
+def claim(mine: dict[str, str], out: Path, folders: Iterable[str]) -> None:
+    """Mark a folder as that of a simulation, or refuse one that is something else's.
+
+    Parameters
+    ----------
+    mine : dict
+        What the simulation is.
+    out : Path
+    folders : iterable of str
+        Folders that are somebody else's if they are there without the mark.
+
+    Raises
+    ------
+    UsageError
+        If the folder is something else's.
+    DataError
+        If the mark cannot be read or written.
+    """
     marker = out / MANIFEST
     try:
         theirs = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
     except (OSError, ValueError) as error:
         raise DataError(f"a readable {marker}", str(error), "choose another --out") from error
-    occupied = [path for path in (out / "Raw_data", out / "image_set") if path.exists()]
+    occupied = [name for name in folders if (out / name).exists()]
     if (theirs is not None and theirs != mine) or (theirs is None and occupied):
         raise UsageError(
             "a new folder, or one that this same simulation was written to",
             f"other data in {out}",
             "choose another --out, or remove the folder",
         )
-    _write(marker, lambda file: file.write(json.dumps(mine, indent=1).encode()))
+    write_whole(marker, lambda file: file.write(json.dumps(mine, indent=1).encode()))
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
-    """Fill a new file and give it its name when it is whole; a file that is there is left as it is."""
+def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """Fill a new file and give it its name when it is whole; a file that is there is left as it is.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written.
+    """
     if path.exists():
         return path
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+
+    def filled(parts: list[Path]) -> None:
+        with parts[0].open("wb") as file:
             fill(file)
-        part.replace(path)
+
+    write_together([path], filled)
+    return path
+
+
+def write_together(paths: list[Path], fill: Callable[[list[Path]], object]) -> None:
+    """Give files their names when all of them are whole.
+
+    Parameters
+    ----------
+    paths : list of Path
+    fill : callable
+        Takes the paths to write to.
+
+    Raises
+    ------
+    DataError
+        If they cannot be written.
+    """
+    parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        fill(parts)
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = "free some space" if full else "choose another --out"
-        raise DataError(f"to write {path}", str(error), f"{mend} and run again") from error
+        raise DataError(f"to write {paths[0]}", str(error), f"{mend} and run again") from error
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return path
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
