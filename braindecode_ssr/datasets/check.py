@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from ..errors import DataError, MissingDataError, SSRError
 from .base import images_by_number
 from .released_files import FORMS, release_files, release_folders
+from .things_bids import image_reader, things_bids_sessions, things_bids_subjects
 from .things_eeg import ThingsEEG, read_images
 from .things_layout import (
     IMAGE_FOLDERS,
@@ -128,14 +130,28 @@ def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> 
 def _subject(
     root: Path, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
 ) -> list[FileReport]:
-    """The raw files of a subject, and those of the released forms that are here."""
+    """The raw files of a subject, and those of the released forms and of BIDS that are here."""
     forms = [form for form in FORMS if subject in release_folders(root, form)]
+    in_bids = subject in things_bids_subjects(root)
     reports = []
-    if subject in raw_subjects(root) or not forms:
+    if subject in raw_subjects(root) or not (forms or in_bids):
         reports += _raw(root, subject, images, reduced, deep)
     for form in forms:
         reports += _released(root, form, subject, images, deep)
+    if in_bids:
+        reports += _bids(root, subject, images, deep)
     return reports
+
+
+def _bids(root: Path, subject: int, images: pd.DataFrame | None, deep: bool) -> list[FileReport]:
+    from .bids_check import things_rows
+
+    n_images = 0 if images is None else int((images["split"] == "train").sum())
+    sessions = partial(things_bids_sessions, root, subject, n_images)
+    known = () if images is None else SPLIT_FOLDERS
+    readers = {split: image_reader(split, images) for split in known}
+    rows = things_rows(subject, sessions, readers, things_bids_subjects(root)[subject], deep)
+    return [FileReport(**{**row, "path": Path(row["path"])}) for row in rows]
 
 
 def _raw(
