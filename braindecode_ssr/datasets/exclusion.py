@@ -20,6 +20,7 @@ from ..registry import unknown_name
 from ..retrieval.leakage import check_disjoint
 
 if TYPE_CHECKING:
+    from ..batches import TrainingSet
     from ..config import DataSpec
     from .base import ImageDataset
 
@@ -112,6 +113,12 @@ def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.
         kept = set(table["concept"][stay])
         check_disjoint(kept, test_concepts(data.together_with), f"training of {dataset.name}")
     return stay
+
+
+def leave_out(training: TrainingSet, data: DataSpec, dataset: ImageDataset) -> TrainingSet:
+    """A training set without the trials that :func:`may_train` refuses; the same one if there are none."""
+    stay = may_train(training.table, data, dataset)
+    return training if stay.all() else training.rows(np.flatnonzero(stay))
 
 
 def notes(data: DataSpec, dataset: ImageDataset) -> list[str]:
