@@ -11,6 +11,13 @@ BACKBONES = Registry(
     {
         "EEGProject": "braindecode_ssr.models.eeg_project:EEGProject",
         "TSConv": "braindecode_ssr.models.tsconv:TSConv",
+        "NICESA": "braindecode_ssr.models.nice_sa:NICESA",
+        "NICEGA": "braindecode_ssr.models.nice_ga:NICEGA",
+        "ATM": "braindecode_ssr.models.atm:ATM",
+        "NeuralMCRL": "braindecode_ssr.models.neural_mcrl:NeuralMCRL",
+        "VESDN": "braindecode_ssr.models.ve_sdn:VESDN",
+        "CognitionCapturer": "braindecode_ssr.models.cognition_capturer:CognitionCapturer",
+        "BrainMLP": "braindecode_ssr.models.brain_mlp:BrainMLP",
     },
 )
 
@@ -18,6 +25,13 @@ _LAZY = {
     "SSR": "ssr",
     "EEGProject": "eeg_project",
     "TSConv": "tsconv",
+    "NICESA": "nice_sa",
+    "NICEGA": "nice_ga",
+    "ATM": "atm",
+    "NeuralMCRL": "neural_mcrl",
+    "VESDN": "ve_sdn",
+    "CognitionCapturer": "cognition_capturer",
+    "BrainMLP": "brain_mlp",
     "build_backbone": "backbone",
     "list_backbones": "backbone",
 }

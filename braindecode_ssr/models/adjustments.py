@@ -37,6 +37,21 @@ def adjusted_params(name: str, signal: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def forward_arguments(name: str, signal: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a model's ``forward`` beside the trials; those that are not known are left out.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters; ``"{ch_names}"`` in the table stands for the names in ``chs_info``.
+    """
+    known = {**signal, "ch_names": [channel["ch_name"] for channel in signal["chs_info"] or ()]}
+    filled = {k: _filled(v, known) for k, v in adjustments(name).get("forward", {}).items()}
+    return {key: value for key, value in filled.items() if value}
+
+
 def _filled(value: Any, signal: dict[str, Any]) -> Any:
     wanted = isinstance(value, str) and value.startswith("{") and value.endswith("}")
     return signal[value[1:-1]] if wanted else value

@@ -12,7 +12,8 @@ from torch import nn
 from ..errors import SSRError, UsageError
 from ..registry import unknown_name
 from . import BACKBONES
-from .adjustments import adjusted_params, adjustments
+from .adjustments import adjusted_params, adjustments, forward_arguments
+from .bound import bind
 from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
 
@@ -124,7 +125,7 @@ def build_backbone(
     """
     _check_feature_point(feature_point)
     if isinstance(backbone, nn.Module):
-        module = _as_it_is(backbone, backbone_params)
+        module = bind(_as_it_is(backbone, backbone_params), {})
         width = _checked_width(module, n_chans, n_times, n_outputs)
         return BrainEncoder(module, "head", width, {})
     signal = {
@@ -199,7 +200,8 @@ def _first_that_works(
     failure: UsageError | None = None
     for adjusted in [{}, *listed]:
         try:
-            module = _construct(model, signal, {**adjusted, **params})
+            built = _construct(model, signal, {**adjusted, **params})
+            module = bind(built, forward_arguments(model.__name__, signal))
             _checked_width(module, signal["n_chans"], signal["n_times"], signal["n_outputs"])
         except UsageError as error:
             failure = failure or error

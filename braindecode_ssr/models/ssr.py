@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import UsageError
 from .backbone import build_backbone
+from .bound import takes_subjects
 from .host import quiet_import
 
 with quiet_import():
@@ -128,11 +129,17 @@ class SSR(
         self.backbone = encoder.module
         self.feature_point = encoder.feature_point
         self.backbone_width = encoder.width
+        self.adjusted = encoder.adjusted
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
         self.image_head = nn.Linear(n_features, self.n_outputs)
         self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
 
-    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        return_features: bool = False,
+        subject_index: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Brain embeddings of trials.
 
         Parameters
@@ -142,16 +149,36 @@ class SSR(
         return_features : bool
             Return the backbone's output, before the brain projector, as a dictionary with
             ``"features"`` of shape (b, backbone_width).
+        subject_index : Tensor of int, shape (b,), optional
+            Who saw them, counted from 0, for a backbone with parts of its own for each subject;
+            without it everything goes through the first subject's part.
 
         Returns
         -------
         Tensor, shape (b, n_outputs), or dict
+
+        Raises
+        ------
+        UsageError
+            If subjects are given to a backbone that has no use for them.
         """
-        features = self.neck(self.backbone(x))
+        if torch.jit.is_scripting() or subject_index is None:
+            features = self.neck(self.backbone(x))
+        else:
+            features = self.neck(self._of_subjects(x, subject_index))
         if not torch.jit.is_scripting():
             if return_features:
                 return {"features": features, "cls_token": None}
         return self.final_layer(features)
+
+    def _of_subjects(self, x: torch.Tensor, subject_index: torch.Tensor) -> torch.Tensor:
+        if not takes_subjects(self.backbone):
+            raise UsageError(
+                "a backbone with parts of its own for each subject, such as BrainModule",
+                f"{type(self.backbone).__name__} and a subject_index",
+                "leave subject_index out",
+            )
+        return self.backbone(x, subject_index=subject_index)
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace both projectors by new ones into a space of another width."""

@@ -15,7 +15,15 @@ TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_t
 def test_every_entry_is_of_a_model_and_its_parameters(name):
     model, entry = backbone_class(name), TABLE[name]
     assert model.__name__ == name
-    assert set(entry) <= {"params", "feature_point", "needs", "why"}
+    assert set(entry) <= {
+        "params",
+        "without",
+        "multiple_of",
+        "forward",
+        "feature_point",
+        "needs",
+        "why",
+    }
     for params in entry.get("params", []):
         accepted = inspect.signature(model).parameters
         assert set(params) <= set(accepted) or "kwargs" in accepted

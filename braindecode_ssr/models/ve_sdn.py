@@ -1,0 +1,176 @@
+# License: BSD-3
+"""The brain encoder of VE-SDN: attention between channels, convolutions, pooled to 64 windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops.layers.torch import Rearrange
+from torch import nn
+
+from ..errors import UsageError
+from .host import quiet_import
+
+with quiet_import():
+    from braindecode.models.base import EEGModuleMixin
+
+N_WINDOWS = 64
+
+
+class VESDN(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+    r"""The brain encoder of VE-SDN from Chen et al (2024) [Chen2024]_.
+
+    :bdg-success:`Convolution` :bdg-info:`Attention/Transformer`
+
+    .. rubric:: Architecture Overview
+
+    A learned number is added to every sample of every channel; channels attend to each other in one
+    layer of a Transformer; filters along time, means over 64 windows, filters across channels and a
+    point-wise convolution to 16 features for each window give 1024 numbers.
+
+    .. rubric:: Macro Components
+
+    - ``VESDN.place`` **Embedding** of channel and time, added.
+    - ``VESDN.attend`` **Transformer layer** between channels, norm after each part.
+    - ``VESDN.temporal``, ``VESDN.spatial``, ``VESDN.mix`` **Convolutions**, flattened.
+    - ``VESDN.final_layer``: nothing where ``n_outputs`` is 1024, as published; else a linear map.
+
+    .. rubric:: Temporal, Spatial, and Spectral Encoding
+
+    - **Temporal**: kernels of ``kernel_length`` samples, then means over windows.
+    - **Spatial**: attention between channels, then one weight for each channel.
+    - **Spectral**: what the temporal kernels learn.
+
+    Parameters
+    ----------
+    n_filters : int, default=40
+        Number of temporal and of spatial filters.
+    n_mixed : int, default=16
+        Features of each window.
+    kernel_length : int, default=25
+        Length of the temporal filters in samples.
+    attention_drop_prob : float, default=0.1
+        Drop-out probability of the Transformer.
+    activation : type[nn.Module], default=nn.ELU
+        The nonlinearity of the convolutions.
+    drop_prob : float, default=0.5
+        Drop-out probability after the spatial filters.
+
+    References
+    ----------
+    .. [Chen2024] Chen, H., He, L., Liu, Y., & Yang, L. (2024). Visual Neural Decoding via Improved
+       Visual-EEG Semantic Consistency. https://arxiv.org/abs/2408.06788
+    """
+
+    _HUB_NOTES_TEMPLATE = ""  # braindecode's own would say: import it from braindecode.models
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        n_filters: int = 40,
+        n_mixed: int = 16,
+        kernel_length: int = 25,
+        attention_drop_prob: float = 0.1,
+        activation: type[nn.Module] = nn.ELU,
+        drop_prob: float = 0.5,
+    ) -> None:
+        super().__init__(
+            n_outputs=n_outputs,
+            n_chans=n_chans,
+            chs_info=chs_info,
+            n_times=n_times,
+            input_window_seconds=input_window_seconds,
+            sfreq=sfreq,
+        )
+        del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
+        self._check_length(kernel_length)
+        self.n_features = n_mixed * N_WINDOWS
+        self.place = Place(self.n_chans, self.n_times)
+        self.attend = nn.TransformerEncoderLayer(
+            self.n_times, 1, self.n_times, dropout=attention_drop_prob, batch_first=True
+        )
+        self.temporal = nn.Sequential(
+            Rearrange("b c t -> b 1 c t"),
+            nn.Conv2d(1, n_filters, (1, kernel_length)),
+            nn.AdaptiveAvgPool2d((self.n_chans, N_WINDOWS)),
+            nn.BatchNorm2d(n_filters),
+            activation(),
+        )
+        self.spatial = nn.Sequential(
+            nn.Conv2d(n_filters, n_filters, (self.n_chans, 1)),
+            nn.BatchNorm2d(n_filters),
+            activation(),
+            nn.Dropout(drop_prob),
+        )
+        self.mix = nn.Sequential(nn.Conv2d(n_filters, n_mixed, 1), Rearrange("b f 1 w -> b (w f)"))
+        self.final_layer = self._head(self.n_outputs)
+        self.apply(_normal_weights)
+
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        """Encode trials.
+
+        Parameters
+        ----------
+        x : Tensor, shape (b, c, t)
+            Trials.
+        return_features : bool
+            Return what enters the last layer instead, as a dictionary with ``"features"``.
+
+        Returns
+        -------
+        Tensor, shape (b, n_outputs), or dict
+        """
+        features = self.mix(self.spatial(self.temporal(self.attend(self.place(x)))))
+        if not torch.jit.is_scripting():
+            if return_features:
+                return {"features": features, "cls_token": None}
+        return self.final_layer(features)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the last layer by one of another width."""
+        self._set_n_outputs(n_outputs)
+        self.final_layer = self._head(n_outputs).apply(_normal_weights).to(self.place.weight)
+
+    def _head(self, n_outputs: int) -> nn.Module:
+        same = n_outputs == self.n_features
+        return nn.Identity() if same else nn.Linear(self.n_features, n_outputs)
+
+    def _check_length(self, kernel_length: int) -> None:
+        if self.n_times < kernel_length:
+            raise UsageError(
+                f"trials of at least {kernel_length} samples for VESDN",
+                f"{self.n_times} samples",
+                "give longer trials, or a smaller kernel_length in backbone_params",
+            )
+
+
+class Place(nn.Module):
+    """Add a learned number to every sample of every channel.
+
+    Parameters
+    ----------
+    n_chans, n_times : int
+    """
+
+    def __init__(self, n_chans: int, n_times: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_chans, n_times))
+        nn.init.normal_(self.weight, 0.0, 0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add to trials of shape (b, c, t)."""
+        return x + self.weight
+
+
+def _normal_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

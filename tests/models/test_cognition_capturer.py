@@ -1,0 +1,42 @@
+import math
+
+import plain_encoders as plain
+import pytest
+import torch
+
+from braindecode_ssr.models import CognitionCapturer
+from braindecode_ssr.models.cognition_capturer import sinusoids
+
+
+@pytest.mark.parametrize("width", [4, 5])
+def test_positions(width):
+    table = sinusoids(7, width)
+    assert table.shape == (7, width)
+    for position in range(7):
+        for i in range(width):
+            angle = position / 10000 ** (2 * (i // 2) / width)
+            wanted = math.cos(angle) if i % 2 else math.sin(angle)
+            assert table[position, i].item() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("subject", [None, [2, 0]])
+def test_forward_equals_a_plain_derivation(subject):
+    torch.manual_seed(0)
+    model = CognitionCapturer(n_outputs=6, n_chans=3, n_times=90, n_subjects=3).eval()
+    torch.nn.init.normal_(model.front.bias)
+    p, x = plain.weights(model), torch.randn(2, 3, 90)
+    sample = plain.transformer_layer(p, "front.layer", x.permute(0, 2, 1) + sinusoids(90, 3))
+    chosen = [0, 0] if subject is None else subject
+    matrix, bias = p["front.subject.weight"][chosen], p["front.bias"][chosen]
+    mapped = torch.einsum("bij,bjc->bci", matrix, sample) + bias[:, None]
+    index = None if subject is None else torch.tensor(subject)
+    output = model(x, subject_index=index)
+    torch.testing.assert_close(output, plain.tsconv(p, mapped), rtol=1e-3, atol=1e-4)
+
+
+def test_shape_of_the_transformer_as_published():
+    with torch.device("meta"):
+        front = CognitionCapturer(n_outputs=1024, n_chans=63, n_times=250).front
+    attention = front.layer.self_attn
+    assert (attention.embed_dim, attention.num_heads) == (63, 1)
+    assert front.subject.weight.shape == (10, 250, 250)
