@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .errors import UsageError
+from .trial_rows import TrialRows
 
 Batch = tuple[Tensor, dict[str, Tensor]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +26,8 @@ class TrainingSet(Dataset):
 
     Parameters
     ----------
-    x : Tensor, shape (n, c, t)
-        Trials, usually averaged over repetitions.
+    x : Tensor or TrialRows, shape (n, c, t)
+        Trials, usually averaged over repetitions; in memory or on disk.
     image : Tensor of int, shape (n,)
         Row of each trial's image in the features.
     original, view : Tensor, shape (i, d)
@@ -32,7 +36,7 @@ class TrainingSet(Dataset):
         ``subject``, ``image_id``, ``concept`` of each trial.
     """
 
-    x: Tensor
+    x: Tensor | TrialRows
     image: Tensor
     original: Tensor
     view: Tensor
@@ -48,7 +52,7 @@ class TrainingSet(Dataset):
 
     @property
     def n_bytes(self) -> int:
-        """Size of trials and features in memory."""
+        """Size of trials and features, all in memory."""
         return sum(part.nbytes for part in (self.x, self.original, self.view))
 
     def gather(self, index: Tensor) -> Batch:
@@ -62,15 +66,20 @@ class TrainingSet(Dataset):
 
     def rows(self, index: np.ndarray) -> TrainingSet:
         """The set of some of its trials; features are shared."""
-        chosen = torch.as_tensor(index, device=self.x.device)
+        chosen = torch.as_tensor(index, device=self.image.device)
+        x = self.x.rows(index) if isinstance(self.x, TrialRows) else self.x[chosen]
         table = self.table.iloc[index].reset_index(drop=True)
-        return TrainingSet(self.x[chosen], self.image[chosen], self.original, self.view, table)
+        return TrainingSet(x, self.image[chosen], self.original, self.view, table)
+
+
+def _whole(rows: Tensor) -> Tensor:
+    return rows
 
 
 class Batches:
     """Batches of a training set in an order that follows from seed and epoch.
 
-    The last batch is left out if it is short.
+    The last batch is left out if it is short. Trials on disk are read while the batch before is used.
 
     Parameters
     ----------
@@ -79,9 +88,19 @@ class Batches:
     seed : int
     epoch : int
         Number of epochs already done.
+    share : callable
+        Which of the rows of a batch are wanted here, such as :meth:`World.share
+        <braindecode_ssr.distributed.World.share>`; only those are read.
     """
 
-    def __init__(self, data: TrainingSet, batch_size: int, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        data: TrainingSet,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        share: Callable[[Tensor], Tensor] = _whole,
+    ) -> None:
         if batch_size > len(data):
             raise UsageError(
                 f"a batch of at most {len(data)} trials, the size of the training set",
@@ -89,16 +108,27 @@ class Batches:
                 "give a smaller --batch-size",
             )
         self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, epoch
+        self.share = share
 
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        order = torch.randperm(len(self.data), generator=generator).to(self.data.x.device)
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.image.device)
         self.epoch += 1
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self.data.gather(order[start : start + self.batch_size])
+        rows = (self.share(batch) for batch in order.split(self.batch_size)[: len(self)])
+        batches = map(self.data.gather, rows)
+        return ahead(batches) if isinstance(self.data.x, TrialRows) else batches
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def hold_out_concepts(

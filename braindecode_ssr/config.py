@@ -172,6 +172,8 @@ class TrainSpec(Spec):
     smoothing : float
         Probability that a channel of a training trial is smoothed once by a moving average of
         5 samples (NeuroBridge's EEG prior).
+    memory : float
+        Gigabytes; training trials that take more, averaged, are read from disk batch by batch.
     validation_concepts : int
         Training concepts held out and scored after each epoch.
     selection : {"last", "validation"}
@@ -191,6 +193,7 @@ class TrainSpec(Spec):
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     smoothing: float = Field(default=0.3, ge=0, le=1)
+    memory: float = Field(default=2.0, ge=0)
     validation_concepts: int = Field(default=0, ge=0)
     selection: Literal["last", "validation"] = "last"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .config import RunSpec
+from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ class Run:
 
 
 def run_name(spec: RunSpec) -> str:
-    """The name of a run's folder; the device is no part of it, everything else of the spec is."""
-    anywhere = spec.model_copy(update={"train": spec.train.model_copy(update={"device": "auto"})})
+    """The name of a run's folder; device and memory are no part of it, everything else of the spec is."""
+    machine = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
+    anywhere = spec.model_copy(update={"train": spec.train.model_copy(update=machine)})
     return (
         f"{spec.data.dataset}_{spec.method}_sub-{spec.data.subject:02d}_{spec.data.protocol}"
         f"_seed-{spec.train.seed}_{anywhere.digest[:8]}"

@@ -109,7 +109,8 @@ class EEGRetriever(EEGRegressor):
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
         """Batches in seeded order for a TrainingSet in training, else braindecode's iterator."""
         if training and isinstance(dataset, TrainingSet):
-            return Batches(dataset, self.batch_size, self.seed, len(self.history))
+            done, share = len(self.history), self.world.share
+            return Batches(dataset, self.batch_size, self.seed, done, share)
         return super().get_iterator(dataset, training=training, drop_index=drop_index)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -306,10 +307,9 @@ def _named(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
 
 
 def _share(batch: Batch, world: World) -> Batch:
-    """The rows of trials and features that are for this process."""
+    """The rows that are for this process; batches of a TrainingSet hold no others."""
     x, y = batch
-    shared = {k: world.share(v) for k, v in y.items()} if isinstance(y, dict) else world.share(y)
-    return world.share(x), shared
+    return batch if isinstance(y, dict) else (world.share(x), world.share(y))
 
 
 def _as_it_is(rows: Tensor) -> Tensor:

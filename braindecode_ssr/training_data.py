@@ -7,16 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from .batches import TrainingSet
-from .config import RunSpec
+from .config import Channels, RunSpec
+from .datasets.averages import averages_on_disk
 from .datasets.base import ImageDataset
+from .datasets.exclusion import leave_out
 from .datasets.prepare import prepare
 from .datasets.store import TrialStore
+from .errors import DataError
 from .images.pooling import ImageFeatures
-from .preprocessing.smoothing import smooth
+from .preprocessing.smoothing import choose_channels, smooth_chosen
 from .resolve import training_subjects
 from .retrieval.leakage import check_disjoint
+from .trial_rows import TrialRows
 
 SMOOTHING_WIDTH = 5
 
@@ -51,7 +57,8 @@ def training_data(
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec.
 
-    Trials are averaged over all repetitions of an image by the same subject.
+    Trials are averaged over all repetitions of an image by the same subject. Where they take more than
+    ``spec.train.memory``, they stay on disk.
 
     Raises
     ------
@@ -62,32 +69,59 @@ def training_data(
         prepare(dataset, subject, spec.trials, progress=progress)
         for subject in training_subjects(spec, dataset)
     ]
-    x, table = _averages(stores, spec.data.channels)
+    table = pd.concat([_table(store) for store in stores], ignore_index=True)
     _check_zero_shot(table, dataset)
-    if spec.train.smoothing:
-        x = smooth(x, spec.train.smoothing, SMOOTHING_WIDTH, spec.train.seed)
+    x = _trials(stores, len(table), spec, progress)
     ids, image = np.unique(table["image_id"], return_inverse=True)
     data = TrainingSet(
-        torch.from_numpy(x),
+        x,
         torch.from_numpy(image),
         torch.from_numpy(features.original(ids)),
         torch.from_numpy(features.view(ids)),
         table,
     )
-    return data, Signals.of(stores[0], spec.data.channels)
+    return leave_out(data, spec.data, dataset), Signals.of(stores[0], spec.data.channels)
 
 
-def _averages(
-    stores: list[TrialStore], channels: str | tuple[str, ...]
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Averaged trials of all stores one after the other, in one array."""
-    parts, tables = [], []
-    for store in stores:
-        averaged = store.average("train", channels=channels)
-        parts.append(averaged.x)
-        tables.append(averaged.table.assign(subject=int(store.table["subject"].iloc[0])))
-    x = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return x, pd.concat(tables, ignore_index=True)
+def _table(store: TrialStore) -> pd.DataFrame:
+    subject = int(store.table["subject"].iloc[0])
+    return store.averaged_images("train").assign(subject=subject)
+
+
+def _trials(
+    stores: list[TrialStore], n_trials: int, spec: RunSpec, progress: bool
+) -> Tensor | TrialRows:
+    """Averaged trials of all stores one after the other, smoothed; on disk if they are many."""
+    shape = (n_trials, *_trial_shape(stores, spec.data.channels))
+    probability, seed = spec.train.smoothing, spec.train.seed
+    chosen = choose_channels(*shape[:2], probability, seed) if probability else None
+    with tqdm(desc="averages", unit="image", total=n_trials, disable=not progress) as bar:
+        if 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory:
+            files = [averages_on_disk(store, spec.data.channels, bar.update) for store in stores]
+            return TrialRows(files, chosen, SMOOTHING_WIDTH)
+        x, first = np.empty(shape, np.float32), 0
+        for store in stores:
+            for block in store.average_blocks("train", channels=spec.data.channels):
+                x[first : first + len(block)] = block
+                first += len(block)
+                bar.update(len(block))
+    if chosen is not None:
+        smooth_chosen(x, chosen, SMOOTHING_WIDTH)
+    return torch.from_numpy(x)
+
+
+def _trial_shape(stores: list[TrialStore], channels: Channels) -> tuple[int, int]:
+    """Channels and samples of a trial, the same in all stores."""
+    shapes = {(len(store.pick(channels)), store.trials.shape[2]): store.path for store in stores}
+    if len(shapes) > 1:
+        raise DataError(
+            "trials of one shape from all subjects",
+            " and ".join(
+                f"{c} channels x {t} samples in {path}" for (c, t), path in shapes.items()
+            ),
+            "choose channels that all of them have with --set data.channels=...",
+        )
+    return next(iter(shapes))
 
 
 def _check_zero_shot(table: pd.DataFrame, dataset: ImageDataset) -> None:

@@ -3,8 +3,11 @@ import pandas as pd
 import pytest
 import torch
 
-from braindecode_ssr.batches import Batches, TrainingSet, epoch_seed, hold_out_concepts
+from braindecode_ssr.batches import Batches, TrainingSet, ahead, epoch_seed, hold_out_concepts
+from braindecode_ssr.datasets.averages import TrialFile
+from braindecode_ssr.distributed import World
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.trial_rows import TrialRows
 
 
 @pytest.fixture
@@ -60,3 +63,73 @@ def test_validation_holds_out_whole_concepts(data):
     np.testing.assert_array_equal(
         held.x[:, 0, 0].numpy() // 4, held.table.concept.str[1:].astype(int)
     )
+
+
+@pytest.fixture
+def data_on_disk(data, tmp_path):
+    np.save(tmp_path / "x.npy", data.x.numpy())
+    rows = TrialRows([TrialFile.open(tmp_path / "x.npy")])
+    return TrainingSet(rows, data.image, data.original, data.view, data.table)
+
+
+def same(one, other):
+    (x, y), (x_, y_) = one, other
+    return torch.equal(x, x_) and all(torch.equal(y[name], y_[name]) for name in y)
+
+
+def test_batches_from_disk_are_those_from_memory(data, data_on_disk):
+    held, lazy = Batches(data, 8, seed=3, epoch=2), Batches(data_on_disk, 8, seed=3, epoch=2)
+    for _ in range(2):
+        pairs = list(zip(held, lazy, strict=True))
+        assert len(pairs) == 5 and all(same(*pair) for pair in pairs)
+    assert same(data[7], data_on_disk[7])
+    _, held = hold_out_concepts(data, 3, seed=1)
+    _, lazy = hold_out_concepts(data_on_disk, 3, seed=1)
+    assert isinstance(lazy.x, TrialRows) and torch.equal(lazy.x[:], held.x)
+    assert isinstance(data_on_disk.to("cpu").x, torch.Tensor)
+
+
+def test_each_process_reads_its_own_rows_alone(data_on_disk):
+    whole = list(Batches(data_on_disk, 8, seed=3))
+    shares = [list(Batches(data_on_disk, 8, 3, share=World(rank, 2).share)) for rank in range(2)]
+    for (x, y), *parts in zip(whole, *shares, strict=True):
+        assert [len(part) for part, _ in parts] == [4, 4]
+        assert torch.equal(torch.cat([part for part, _ in parts]), x)
+        for name in y:
+            assert torch.equal(torch.cat([of_part[name] for _, of_part in parts]), y[name])
+
+
+def test_the_next_item_is_made_while_one_is_used():
+    import threading
+
+    made = [threading.Event() for _ in range(4)]
+
+    def items():
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    for number in ahead(items()):
+        assert number == 3 or made[number + 1].wait(30)
+        assert number > 1 or not made[number + 2].is_set()
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_used():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    coming = ahead(items())
+    assert next(coming) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(coming)
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread():
+    import threading
+
+    before = threading.active_count()
+    coming = ahead(iter(range(1, 9)))
+    assert next(coming) == 1
+    coming.close()
+    assert threading.active_count() == before
