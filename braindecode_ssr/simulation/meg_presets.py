@@ -1,13 +1,19 @@
 """Sizes of the simulated MEG experiment, named as those of the EEG one.
 
-=======  ========  =================  ===========  =======  =======  ==================
-preset   concepts  images of a concept  test images  sessions  sensors  trials of a subject
-=======  ========  =================  ===========  =======  =======  ==================
+=======  ========  ==================  ===========  ======  =======  ===================
+preset   concepts  images per concept  test images  epochs  sensors  bytes of a subject
+=======  ========  ==================  ===========  ======  =======  ===================
+tiny     40        3                   16           336     34       13 MB
+small    360       6                   100          3,600   136      0.55 GB
+full     1,854     12                  200          27,048  271      8.25 GB
+=======  ========  ==================  ===========  ======  =======  ===================
+
+All have twelve sessions and four subjects.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..registry import unknown_name
@@ -44,18 +50,23 @@ class MEGPreset:
     catch: int
     runs: int
     every: int
-    response: Response = field(
-        default_factory=lambda: Response(
-            early_gain=0.12, late_gain=0.1, common_gain=1.0, target_gain=1.0
-        )
-    )
+    response: Response
     subjects: int = 4
 
 
+def _response(gain: float) -> Response:
+    return Response(early_gain=gain, late_gain=0.8 * gain, common_gain=1.0, target_gain=1.0)
+
+
 PRESETS = {
-    "tiny": MEGPreset("tiny", images_per_concept=3, test_images=16, catch=2, runs=1, every=8),
-    "small": MEGPreset("small", images_per_concept=6, test_images=100, catch=20, runs=2, every=2),
-    "full": MEGPreset("full", images_per_concept=12, test_images=200, catch=200, runs=10, every=1),
+    preset.name: preset
+    for preset in (
+        MEGPreset("tiny", 3, test_images=16, catch=2, runs=1, every=8, response=_response(1.0)),
+        MEGPreset("small", 6, test_images=100, catch=20, runs=2, every=2, response=_response(0.35)),
+        MEGPreset(
+            "full", 12, test_images=200, catch=200, runs=10, every=1, response=_response(0.15)
+        ),
+    )
 }
 
 
