@@ -69,8 +69,15 @@ class Answer:
     response: requests.Response
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes, piece by piece."""
-        return self.response.iter_content(PIECE)
+        """The bytes, piece by piece.
+
+        Raises
+        ------
+        Again
+            If the connection breaks.
+        """
+        with _troubles():
+            yield from self.response.iter_content(PIECE)
 
 
 @contextmanager
@@ -82,28 +89,41 @@ def ask(
     Raises
     ------
     Again
-        If the connection breaks or the server is busy; also while the block reads the answer.
+        If the connection breaks or the server is busy.
     Refused
         If there is no such file, or the answer is none that can be trusted.
     """
-    import requests
-
     headers = {"Accept-Encoding": "identity", **_range(url, part), **_referer(url)}
+    with _troubles():
+        response = session.get(url, headers=headers, stream=True, timeout=timeout)
+    with response:
+        _secure(url, response.url)
+        with _troubles():
+            answer = _answer(response, url, part)
+        yield answer
+
+
+@contextmanager
+def _troubles() -> Iterator[None]:
+    """What goes wrong with a connection: may another try help or not.
+
+    The errors of requests are OSErrors, and must not be taken for those of the disk.
+    """
+    from requests import exceptions
+
     try:
-        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-            _secure(url, response.url)
-            yield _answer(response, url, part)
-    except requests.exceptions.SSLError as error:
+        yield
+    except exceptions.SSLError as error:
         raise Refused(f"its certificate does not hold ({_reason(error)})") from error
-    except requests.exceptions.Timeout as error:
+    except exceptions.Timeout as error:
         raise Again("the server is silent") from error
-    except requests.exceptions.ConnectionError as error:
-        raise Again(f"no connection ({_reason(error)})") from error
-    except requests.exceptions.ChunkedEncodingError as error:
+    except exceptions.ChunkedEncodingError as error:
         raise Again("the connection broke") from error
-    except requests.exceptions.TooManyRedirects as error:
+    except exceptions.ConnectionError as error:
+        raise Again(f"no connection ({_reason(error)})") from error
+    except exceptions.TooManyRedirects as error:
         raise Refused("it sends from one address to the next without end") from error
-    except requests.exceptions.RequestException as error:
+    except exceptions.RequestException as error:
         raise Refused(f"it cannot be asked ({_reason(error)})") from error
 
 

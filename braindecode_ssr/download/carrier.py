@@ -121,7 +121,7 @@ class Carrier:
             try:
                 return self._try(source, url, part)
             except Again as trouble:
-                failures = 1 if part.size > furthest else failures + 1
+                failures = 0 if part.size > furthest else failures + 1
                 furthest = max(furthest, part.size)
                 self._wait(source.what, trouble, failures)
 
@@ -131,7 +131,7 @@ class Carrier:
             raise Refused(f"{trouble.reason}, {failures} times") from trouble
         if trouble.asked > self.patience.longest_asked:
             raise Refused(f"{trouble.reason}, to be asked again in {trouble.asked:.0f} s")
-        wait = self.patience.wait(failures, trouble.asked)
+        wait = self.patience.wait(max(1, failures), trouble.asked)
         self.say(f"{what}: {trouble.reason}; next try in {wait:.0f} s")
         self.patience.sleep(wait)
 
@@ -140,7 +140,7 @@ class Carrier:
         with ask(self.session, url, part, self.patience.timeout) as answer:
             if answer.start and answer.start == answer.total:
                 return
-            pieces = answer.pieces()
+            pieces = _placed(answer.pieces(), part, answer.total or source.size)
             if answer.start == 0:
                 pieces = self._begin(source, url, part, answer, pieces)
             self._write(source, part, pieces, answer.total)
@@ -197,3 +197,12 @@ class Carrier:
             f"run the same command later{kept}, or bring the file by hand to "
             f"{part.path.with_suffix('')}, or name another place with --mirror URL",
         )
+
+
+def _placed(pieces: Iterator[bytes], part: Part, total: int) -> Iterator[bytes]:
+    """The pieces; where the connection breaks, it is said how far it came."""
+    try:
+        yield from pieces
+    except Again as trouble:
+        of = f" of {total}" if total else ""
+        raise Again(f"{trouble.reason} at {part.size}{of} bytes") from trouble

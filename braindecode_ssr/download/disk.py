@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, SSRError
 
 
 def free_bytes(path: Path) -> int:
@@ -45,6 +45,8 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except SSRError:  # missing data is an OSError too
+        raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = "free some space" if full else "choose a folder you may write to with --data-dir"

@@ -1,0 +1,51 @@
+"""A server on the loopback, a patient carrier that waits for nothing, and a file to fetch."""
+
+import hashlib
+import random
+
+import pytest
+from faulty_server import FaultyServer
+
+from braindecode_ssr.download.carrier import Carrier, new_session
+from braindecode_ssr.download.patience import Patience
+from braindecode_ssr.download.source import Source
+
+
+@pytest.fixture
+def server():
+    with FaultyServer() as running:
+        yield running
+
+
+@pytest.fixture
+def waits():
+    """Seconds that would have been waited."""
+    return []
+
+
+@pytest.fixture
+def carrier(waits):
+    said = []
+    patience = Patience(timeout=(5, 5), sleep=waits.append, chance=random.Random(0))
+    with new_session() as session:
+        session.trust_env = False
+        made = Carrier(patience=patience, say=said.append, session=session)
+        made.said = said
+        yield made
+
+
+@pytest.fixture(scope="session")
+def content():
+    """The bytes of a file that begins as fif files do."""
+    return b"\x00\x00\x00\x64\x00\x00\x00\x1f" + random.Random(1).randbytes(400_000)
+
+
+@pytest.fixture
+def source(content):
+    """Make the source of a file: all that is known of it, unless told otherwise."""
+
+    def make(*urls, known=True, place="folder/some-epo.fif", body=content):
+        size, sha = (len(body), hashlib.sha256(body).hexdigest()) if known else (0, "")
+        return Source("some MEG", place, urls, size, "CC0", sha)
+
+    return make

@@ -1,0 +1,216 @@
+"""One source into its place: local files first, archives unpacked, turns taken, nothing wrong."""
+
+import hashlib
+import threading
+
+import pytest
+from archives import encrypted, zipped
+from faulty_server import cut, stalled
+
+from braindecode_ssr.download import disk
+from braindecode_ssr.download.bring import ABSENT, HERE, OTHER, PACKED, bring, look
+from braindecode_ssr.download.carrier import Carrier
+from braindecode_ssr.download.source import Archive, Source
+from braindecode_ssr.errors import DataError, MissingDataError
+
+NPY = b"\x93NUMPY" + bytes(90_000)
+FILES = {"sub-05/train.npy": NPY, "sub-05/test.npy": NPY, "__MACOSX/sub-05/._train.npy": b"x"}
+ARCHIVE = zipped(FILES, 0)
+
+
+def archive_source(url, body=ARCHIVE, known=True, **archive):
+    size, sha = (len(body), hashlib.sha256(body).hexdigest()) if known else (0, "")
+    how = Archive("data/sub-05.zip", **{"names": ("train.npy", "test.npy"), **archive})
+    return Source("EEG of subject 5", "data/sub-05", (url,), size, "CC0", sha, archive=how)
+
+
+def listing(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+WHOLE = ["data/sub-05/test.npy", "data/sub-05/train.npy"]
+
+
+def test_a_file_that_is_here_is_not_asked_for(server, carrier, source, tmp_path, content):
+    wanted = source(server.put("/some.fif", content))
+    assert look(wanted, tmp_path).state == ABSENT
+    assert bring(wanted, tmp_path, carrier) == wanted.url
+    assert look(wanted, tmp_path).state == HERE
+    assert bring(wanted, tmp_path, carrier) == "" and len(server.requests) == 1
+
+
+def test_another_file_is_not_replaced_unless_asked(server, carrier, source, tmp_path, content):
+    wanted = source(server.put("/some.fif", content))
+    path = tmp_path / wanted.place
+    path.parent.mkdir()
+    path.write_bytes(content[:-1])
+    assert look(wanted, tmp_path).state == OTHER
+    with pytest.raises(DataError, match=r"400007 bytes instead of 400008.*--replace"):
+        bring(wanted, tmp_path, carrier)
+    assert path.read_bytes() == content[:-1] and server.requests == []
+    bring(wanted, tmp_path, carrier, replace=True)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("junk", [b"<!DOCTYPE html><html>quota", b"", b"{}"])
+def test_junk_in_its_place_is_replaced(server, carrier, source, tmp_path, content, junk):
+    wanted = source(server.put("/some.fif", content))
+    path = tmp_path / wanted.place
+    path.parent.mkdir()
+    path.write_bytes(junk)
+    assert "is in its place" in look(wanted, tmp_path).detail
+    bring(wanted, tmp_path, carrier)
+    assert path.read_bytes() == content
+
+
+def test_an_old_file_stays_until_the_new_one_is_whole(server, carrier, source, tmp_path, content):
+    wanted = source(server.put("/some.fif", content))
+    server.always["/some.fif"] = cut(1000, ranges=False)
+    path = tmp_path / wanted.place
+    path.parent.mkdir()
+    path.write_bytes(content[:-1])
+    with pytest.raises(DataError):
+        bring(wanted, tmp_path, carrier, replace=True)
+    assert path.read_bytes() == content[:-1]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_archive_is_unpacked_and_forgotten(server, carrier, tmp_path, known):
+    wanted = archive_source(server.put("/x.zip", ARCHIVE, cut(120_000)), known=known)
+    assert bring(wanted, tmp_path, carrier) == wanted.url
+    assert listing(tmp_path) == WHOLE
+    assert bring(wanted, tmp_path, carrier) == "" and len(server.requests) == 2
+
+
+def test_an_archive_that_somebody_brought_is_used_and_kept(server, carrier, tmp_path):
+    wanted = archive_source(server.url + "/none")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/sub-05.zip").write_bytes(ARCHIVE)
+    assert look(wanted, tmp_path).state == PACKED
+    assert bring(wanted, tmp_path, carrier) == str(tmp_path / "data/sub-05.zip")
+    assert listing(tmp_path) == ["data/sub-05.zip", *WHOLE] and server.requests == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_half_an_archive_that_somebody_brought_is_left_alone(server, carrier, tmp_path, known):
+    wanted = archive_source(server.put("/x.zip", ARCHIVE), known=known)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/sub-05.zip").write_bytes(ARCHIVE[:1000])
+    assert "not used" in look(wanted, tmp_path).detail
+    bring(wanted, tmp_path, carrier)
+    assert listing(tmp_path) == ["data/sub-05.zip", *WHOLE]
+    assert (tmp_path / "data/sub-05.zip").stat().st_size == 1000
+
+
+def test_a_folder_with_a_missing_or_broken_file_is_made_whole(server, carrier, tmp_path):
+    wanted = archive_source(server.put("/x.zip", ARCHIVE))
+    bring(wanted, tmp_path, carrier)
+    (tmp_path / "data/sub-05/train.npy").write_bytes(b"<html>")
+    assert look(wanted, tmp_path) == look(wanted, tmp_path) and (
+        "train.npy" in look(wanted, tmp_path).detail
+    )
+    bring(wanted, tmp_path, carrier)
+    assert (tmp_path / "data/sub-05/train.npy").read_bytes() == NPY
+
+
+def test_a_spoilt_archive_of_unknown_checksum_is_fetched_once_more(server, carrier, tmp_path):
+    spoilt = bytearray(ARCHIVE)
+    spoilt[50_000] ^= 1
+
+    def wrong(handler, body):
+        handler.answer(200, bytes(spoilt))
+
+    wanted = archive_source(server.put("/x.zip", ARCHIVE, wrong), known=False)
+    bring(wanted, tmp_path, carrier)
+    assert listing(tmp_path) == WHOLE and "fetched once more" in " ".join(carrier.said)
+    server.always["/y.zip"] = wrong
+    other = archive_source(server.put("/y.zip", ARCHIVE), known=False)
+    with pytest.raises(DataError, match="it is not used"):
+        bring(other, tmp_path / "other", carrier)
+    assert listing(tmp_path / "other") == []
+
+
+def test_a_wrong_password_keeps_the_download(server, carrier, tmp_path):
+    body = encrypted(
+        {f"object_images/{i}/x.jpg": b"\xff\xd8\xff" + bytes(90) for i in "ab"}, "right"
+    )
+    kind = {"keep": 2, "names": (), "count": 2, "password": "told elsewhere"}
+    wanted = archive_source(server.put("/x.zip", body), body, **kind)
+    with pytest.raises(DataError, match="the download is kept"):
+        bring(wanted, tmp_path, carrier, password="wrong")
+    bring(wanted, tmp_path, carrier, password="right")
+    assert listing(tmp_path) == ["data/sub-05/a/x.jpg", "data/sub-05/b/x.jpg"]
+    assert len(server.requests) == 1
+    assert not [line for line in carrier.said if "right" in line or "wrong" in line]
+
+
+def test_a_disk_without_room(server, carrier, source, tmp_path, content, monkeypatch):
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 300_000)
+    wanted = source(server.put("/some.fif", content))
+    with pytest.raises(DataError, match=r"0.4 MB free.*found 0.3 MB.*--data-dir"):
+        bring(wanted, tmp_path, carrier)
+    assert server.requests == []
+
+
+def test_a_disk_that_fills_up_meanwhile(server, carrier, source, tmp_path, content, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    wanted = source(server.put("/some.fif", content))
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="No space left.*free some space"):
+        bring(wanted, tmp_path, carrier)
+    monkeypatch.undo()
+    bring(wanted, tmp_path, carrier)
+    assert (tmp_path / wanted.place).read_bytes() == content
+
+
+def test_a_folder_one_may_not_write_to(server, carrier, source, content):
+    with pytest.raises(DataError, match="--data-dir"):
+        bring(source(server.put("/x", content)), type(disk.Path())("/dev/null/x"), carrier)
+
+
+def test_two_at_once_take_turns_and_the_second_says_for_whom_it_waits(
+    server, carrier, source, tmp_path, content
+):
+    event = threading.Event()
+    wanted = source(server.put("/some.fif", content, stalled(200_000, event)))
+    said, waiting = [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        waiting.set()
+
+    second = Carrier(patience=carrier.patience, say=say, session=carrier.session)
+    came = []
+    threads = [
+        threading.Thread(target=lambda: came.append(bring(wanted, tmp_path, carrier))),
+        threading.Thread(target=lambda: came.append(bring(wanted, tmp_path, second))),
+    ]
+    threads[0].start()
+    while not (tmp_path / "folder/some-epo.fif.part").exists():
+        event.wait(0.01)
+    threads[1].start()
+    assert waiting.wait(10) and "is being fetched by process" in said[0]
+    event.set()
+    for thread in threads:
+        thread.join(10)
+    assert came == [wanted.url, ""] and len(server.requests) == 1
+
+
+def test_bids_without_its_client(carrier, tmp_path, monkeypatch):
+    from braindecode_ssr.download import nemar
+
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(nemar.importlib, "import_module", missing)
+    wanted = Source("BIDS", "nm000232/sub-05", ("http://127.0.0.1:9",), 0, "CC", nemar="nm000232")
+    with pytest.raises(MissingDataError, match="pip install 'nemar-py"):
+        bring(wanted, tmp_path, carrier)
+
+
+def test_sizes_and_proofs():
+    wanted = archive_source("https://host/x.zip", known=False, unpacked=7)
+    assert (wanted.proof, wanted.on_disk) == ("CRC-32 of every unpacked file", 7)
+    assert archive_source("https://host/x.zip").proof == "SHA-256 as published"

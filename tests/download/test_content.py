@@ -1,0 +1,88 @@
+"""What a file must begin with; what a page looks like; when to try again."""
+
+import io
+import random
+from datetime import UTC, datetime
+
+import mne
+import numpy as np
+import pytest
+from archives import zipped
+
+from braindecode_ssr.download.content import page, wrong_head
+from braindecode_ssr.download.disk import gigabytes
+from braindecode_ssr.download.patience import Patience, asked_wait
+
+
+def npy(content):
+    buffer = io.BytesIO()
+    np.save(buffer, content)
+    return buffer.getvalue()
+
+
+def test_real_files_pass(tmp_path):
+    import torch
+
+    info = mne.create_info(["MLT11-1609"], 200.0, "mag")
+    epochs = mne.EpochsArray(np.zeros((2, 1, 10)), info, verbose="error")
+    epochs.save(tmp_path / "x-epo.fif", verbose="error")
+    torch.save({"eeg": torch.zeros(3)}, tmp_path / "x.pt")
+    (tmp_path / "x.npy").write_bytes(npy({"a": 1}))
+    (tmp_path / "x.zip").write_bytes(zipped({"a": b"b"}))
+    (tmp_path / "x.csv").write_text("\ufefftrial_type,image_nr\nexp,1\n", encoding="utf-8")
+    (tmp_path / "other.txt").write_bytes(b"\x00anything")
+    for path in tmp_path.iterdir():
+        assert wrong_head(path.name, path.read_bytes()[:1000]) == ""
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.pt", "x.npy", "x-epo.fif", "x.jpg"])
+def test_wrong_files_do_not(name):
+    assert "is no" in wrong_head(name, b"something else")
+    assert wrong_head(name, b"") == "nothing"
+    assert "web page" in wrong_head(name, b"\n <!DOCTYPE HTML><title>Not\n here</title>")
+
+
+def test_binary_data_is_no_table():
+    assert wrong_head("x.csv", b"PK\x03\x04\x00") == "binary data"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"<html>", b"\xef\xbb\xbf<!doctype html>", b"  <?xml version='1.0'?><Error>AccessDenied"],
+)
+def test_pages(head):
+    assert page(head)
+
+
+def test_a_file_that_mentions_html_is_none():
+    assert page(b"trial_type,<html>") == "" and page(b"\x93NUMPY<html>") == ""
+
+
+def test_waits_grow_to_a_bound_and_depend_on_the_seed():
+    waits = [
+        [Patience(chance=random.Random(seed)).wait(n) for n in range(1, 12)] for seed in (0, 0, 1)
+    ]
+    assert waits[0] == waits[1] != waits[2]
+    assert waits[0][:7] == sorted(waits[0][:7]) and max(waits[0]) <= 60
+    assert Patience().wait(1, asked=100) == 100
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        (" 0 ", 0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 60),
+        ("Wed, 21 Oct 2020 07:28:00 GMT", 0),
+        ("soon", 0),
+        ("-5", 0),
+        ("", 0),
+        (None, 0),
+    ],
+)
+def test_retry_after(header, seconds):
+    assert asked_wait(header, datetime(2026, 10, 21, 7, 27, tzinfo=UTC)) == seconds
+
+
+def test_sizes_as_people_say_them():
+    assert gigabytes(1072655693) == "1.07 GB" and gigabytes(656579) == "0.7 MB"
