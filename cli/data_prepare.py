@@ -14,26 +14,52 @@ from .settings import settings_of
 @click.command("prepare")
 @click.argument("dataset")
 @click.option("--subject", "subjects", type=Subjects(), default="all", help="5, 1,3, 1-10 or all.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Subjects at a time."
+)
 @preset_option
 @data_dir_option
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
 @common
-def command(dataset, subjects, preset, data_dir: Path | None, config, sets, as_json) -> None:
-    """Window, whiten and store the trials of DATASET, so that runs start at once."""
-    from braindecode_ssr.datasets.prepare import prepare
+@click.pass_context
+def command(context, dataset, subjects, jobs, preset, data_dir: Path | None, config, sets, as_json):
+    """Window, whiten and store the trials of DATASET, so that runs start at once.
+
+    What was stopped or killed is gone on with after the last finished session by the same command.
+    """
+    from braindecode_ssr.datasets.prepare_many import prepare_many
     from braindecode_ssr.resolve import open_dataset, run_spec
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
-    rows = []
-    for subject in subjects or source.present_subjects:
-        say(f"prepare subject {subject}")
-        store = prepare(source, source.check_subject(subject), spec.trials, progress=show_bars())
-        trials, chans, times = store.trials.shape
-        shape = {"trials": trials, "channels": chans, "samples": times}
-        rows.append({"subject": subject, **shape, "store": str(store.path)})
+    subjects = [source.check_subject(number) for number in subjects or source.present_subjects]
+    rows, failed = [], []
+    try:
+        for done in prepare_many(
+            source, subjects, spec.trials, jobs=jobs, progress=show_bars(), say=say
+        ):
+            failed += [done] if done.error else []
+            rows += [] if done.error else [_row(done.subject, done.path)]
+    except KeyboardInterrupt:
+        say("stopped; sessions that are finished are kept, the same command goes on after them")
+        context.exit(130)
+    if failed and len(subjects) == 1:
+        raise failed[0].error
+    rows.sort(key=lambda row: row["subject"])
     if as_json:
-        print_json(rows)
+        errors = [{"subject": done.subject, "error": str(done.error)} for done in failed]
+        print_json(rows + errors)
     else:
         print_table(rows)
+    for done in failed:
+        say(f"Error: subject {done.subject}: {done.error}")
+    context.exit(1 if failed else 0)
+
+
+def _row(subject: int, path: Path) -> dict[str, object]:
+    from braindecode_ssr.datasets.store import TrialStore
+
+    trials, chans, times = TrialStore.open(path).trials.shape
+    shape = {"trials": trials, "channels": chans, "samples": times}
+    return {"subject": subject, **shape, "store": str(path)}

@@ -81,7 +81,8 @@ class Recording:
         """
         import mne
 
-        raw = mne.io.RawArray(self.data, self.info, verbose="error")
+        data = np.require(self.data, requirements=["ALIGNED", "WRITEABLE"])  # not a map of the file
+        raw = mne.io.RawArray(data, self.info, verbose="error")
         names = images_by_number(images, self.split).loc[self.numbers]
         extras = [
             {"image_id": image_id, "concept": concept, "number": int(number), "split": self.split}

@@ -46,7 +46,7 @@ def prepare(
     ----------
     dataset : ImageDataset
         May know ``presentations(subject, spec)``, the split and image numbers of each recording, quick to
-        get: then a bar knows the time left.
+        get, or None: then a bar knows the time left.
     subject : int
     spec : TrialSpec
     progress : bool or TrialBar
@@ -112,12 +112,13 @@ def _write_recorded(
     say: Callable[[str], object] | None,
 ) -> None:
     """Write the store from recordings, after the sessions that are finished already."""
+    known = hasattr(dataset, "presentations")
     with whole_folder(path, journal=JOURNAL) as folder, UnfinishedStore(folder, manifest) as store:
         if store.finished and say is not None:
             sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
             say(f"subject {subject}: going on after session {', '.join(sessions)}, made before")
-        if bar.show and hasattr(dataset, "presentations"):
-            parts = dataset.presentations(subject, spec)
+        parts = dataset.presentations(subject, spec) if bar.show and known else None
+        if parts is not None:
             bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
         batches = recorded_batches(dataset, subject, spec, bar.advance, skip=bar.skip, store=store)
         n_trials = sum(len(batch.table) for batch in batches)

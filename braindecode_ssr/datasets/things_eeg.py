@@ -28,7 +28,7 @@ from .things_layout import (
     raw_subjects,
     subject_number,
 )
-from .things_raw import image_events, read_raw_session, same_channels
+from .things_raw import image_events, read_image_numbers, read_raw_session, same_channels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,6 +125,20 @@ class ThingsEEG(ImageDataset):
             for split, path in (("train", files.train), ("test", files.test)):
                 # nothing here holds on to what is yielded: a session is gigabytes
                 yield _recording(path, subject, files.session, split, int(counts[split]), ch_names)
+
+    def presentations(
+        self, subject: int | str, spec: TrialSpec
+    ) -> list[tuple[str, np.ndarray]] | None:
+        """Split and image numbers of each raw file, quick to get; None where another form is used."""
+        subject = self.check_subject(subject)
+        if find_release(self.root, subject, spec.release) != "raw":
+            return None
+        n_training = int((self.images["split"] == "train").sum())
+        return [
+            (split, read_image_numbers(path))
+            for files in raw_sessions(self.root, subject, n_training)
+            for split, path in (("train", files.train), ("test", files.test))
+        ]
 
     def as_asked(self, spec: TrialSpec) -> ThingsEEG:
         """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""

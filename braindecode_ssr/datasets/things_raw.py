@@ -53,11 +53,7 @@ def read_raw_session(path: Path) -> RawSession:
         If names and rows disagree, names occur twice, there is no stimulus row, a channel is not
         finite or constant, or the values cannot be volts.
     """
-    content = load_dict(path, KEYS)
-    data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
-    types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
-    _check_names(data, names, types, path)
-    stim = _stimulus_row(names, types, path)
+    content, data, names, types, stim = _rows(path)
     samples, codes = events_of_row(np.array(data[stim]), str(path))
     keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
     if not keep:
@@ -67,6 +63,20 @@ def read_raw_session(path: Path) -> RawSession:
     ch_names = tuple(names[row] for row in keep)
     check_channels(signal, ch_names, str(path))
     return RawSession(signal, ch_names, _rate(content["sfreq"], path), samples, codes)
+
+
+def read_image_numbers(path: Path) -> np.ndarray:
+    """The image numbers of one raw file, in order of presentation; only its stimulus row is read.
+
+    Raises
+    ------
+    DataError
+        If its rows or codes are not those of a raw file.
+    """
+    _, data, _, _, stim = _rows(path)
+    codes = events_of_row(np.array(data[stim]), str(path))[1]
+    forget(data)
+    return codes[codes != TARGET]
 
 
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -200,6 +210,15 @@ def same_channels(session: RawSession, ch_names: tuple[str, ...], source: str) -
         )
     rows = [session.ch_names.index(name) for name in ch_names]
     return RawSession(session.data[rows], ch_names, session.sfreq, session.samples, session.codes)
+
+
+def _rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[str], list[str], int]:
+    """The dict of a raw file, its array, names and types of the rows, and which is the stimulus row."""
+    content = load_dict(path, KEYS)
+    data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
+    types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
+    _check_names(data, names, types, path)
+    return content, data, names, types, _stimulus_row(names, types, path)
 
 
 def _check_names(data: np.ndarray, names: list[str], types: list[str], path: Path) -> None:

@@ -119,6 +119,11 @@ class ThingsSim(ImageDataset):
             for split in ("train", "test"):
                 yield self.recording(subject, session, split)
 
+    def presentations(self, subject: int, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
+        """Split and image numbers of each recording, without making it."""
+        parts = [(session, split) for session in self.sessions for split in ("train", "test")]
+        return [(split, self._numbers(subject, session, split)) for session, split in parts]
+
     def recording(self, subject: int, session: int, split: str) -> Recording:
         """One recording, without targets."""
         data, events = self.session(subject, session, split)
@@ -207,7 +212,7 @@ class ThingsSim(ImageDataset):
         from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
         from ..preprocessing.windows import windows
 
-        numbers = [self._test_numbers(subject, session) for session in self.sessions]
+        numbers = [self._numbers(subject, session, "test") for session in self.sessions]
         used = [np.arange(len(part)) for part in numbers]
         if spec.repetitions == "published":
             used = [published_subset(part, PUBLISHED_REPETITIONS["test"]) for part in numbers]
@@ -221,10 +226,10 @@ class ThingsSim(ImageDataset):
             trials = windows(recording.data, recording.samples, recording.sfreq, spec)
             yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 
-    def _test_numbers(self, subject: int, session: int) -> np.ndarray:
+    def _numbers(self, subject: int, session: int, split: str) -> np.ndarray:
         from ..simulation.design import session_events
 
-        events = session_events(self.preset, "test", subject, session, self.seed)
+        events = session_events(self.preset, split, subject, session, self.seed)
         return events.numbers[~events.is_target]
 
     def _templates(self, subject: int, spec: TrialSpec) -> np.ndarray:

@@ -94,7 +94,7 @@ class UnfinishedStore:
         part = {**part, "shape": list(shape)}
         place = len(self._parts)
         there = place < len(self.finished)
-        if there and self.finished[place] != part:
+        if there and _identity(self.finished[place]) != _identity(part):
             raise Changed
         start = before.stop if before else self._header(size)
         self._close()
@@ -154,6 +154,11 @@ def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:
             note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
             if folder != set_aside(path) and note["manifest"] == manifest:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _identity(part: dict[str, Any]) -> dict[str, Any]:
+    """All that a recording is known by, but for the path it was found at."""
+    return {key: value for key, value in part.items() if key != "source"}
 
 
 def _journal(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
