@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "retrieval.leakage",
     "zero_shot": "errors config datasets images embedding training_data retrieval",
     "simulate": "errors registry config simulation datasets images methods resolve",
+    "moabb": "errors datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
     "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
     "training_data training zero_shot",

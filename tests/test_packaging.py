@@ -20,7 +20,6 @@ TEST_COMMAND = "pip install '.[tests]' && pytest"
 
 # Declared though no module of ours imports it.
 FOR_OTHERS = {
-    "moabb": "host: its datasets and splitters are handed in by users",
     "torchvision": "open_clip needs it",
 }
 

@@ -25,6 +25,7 @@ from .things_meg_layout import (
 )
 
 if TYPE_CHECKING:
+    from braindecode.datasets import BaseConcatDataset
     from PIL.Image import Image
 
     from ..config import TrialSpec
@@ -105,6 +106,12 @@ class ThingsMEG(ImageDataset):
             "a wish for continuous recordings",
             "take the trials: braindecode_ssr.datasets.prepare.prepare(dataset, subject, spec)",
         )
+
+    def to_braindecode(self, subject: int | str) -> BaseConcatDataset:
+        """The trials joined end to end, as braindecode datasets; see :mod:`.joined_trials`."""
+        from .joined_trials import joined_to_braindecode
+
+        return joined_to_braindecode(self, self.check_subject(subject))
 
     def batches(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
         """The trials of a subject, read and normalised session by session; see :class:`.MEGTrials`."""

@@ -1,0 +1,184 @@
+"""Image retrieval as a MOABB paradigm: the label of a trial is its image, the score its rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from moabb.datasets.preprocessing import FixedTransformer
+from moabb.paradigms.base import BaseParadigm
+from sklearn.pipeline import Pipeline
+
+from ..errors import DataError
+from ..retrieval.metrics import top_k
+from ..retrieval.ranks import cosine, rank_of_target
+from .recordings import EVENTS, ImageRecordings
+from .simulated_things import SimulatedThings
+
+if TYPE_CHECKING:
+    import mne
+    from moabb.datasets.base import BaseDataset
+
+
+class ImageRetrieval(BaseParadigm):
+    """Zero-shot image retrieval: which of the candidate images a person saw.
+
+    Labels are image ids. An evaluation needs four settings together, because test images are no training
+    classes and must stay text: ``return_epochs=True, mne_labels=True``, a ``cv_class`` of
+    :mod:`braindecode_ssr.moabb.splits`, and for that ``cv_kwargs={"is_test": of_test_runs}``.
+
+    A pipeline ends in an estimator with ``predict(X)``, one vector per trial, and ``gallery(image_ids)``,
+    one vector per image of the same space, such as :class:`.FeatureRegression`. Scores are those of
+    :class:`.RetrievalScore`: ``score_top1`` and ``score_top5``.
+
+    Parameters
+    ----------
+    fmin, fmax : float, optional
+        Edges of a band-pass filter in Hz; default: not filtered.
+    tmin, tmax : float
+        Window in seconds after onset; ``tmax`` None: to the end of the dataset's interval.
+    baseline : tuple of float, optional
+        Interval whose mean is subtracted.
+    channels : list of str, optional
+        Default: all of the data.
+    resample : float, optional
+        In Hz. Windows are cut at the rate of the recording first, which takes memory: 20 GB for
+        a subject of THINGS-EEG2 at 17 channels. Choose sessions.
+    scorer : dict of callable, optional
+        Other scores.
+
+    Examples
+    --------
+    >>> from braindecode_ssr.moabb import ImageRetrieval, SimulatedThings
+    >>> paradigm = ImageRetrieval(channels=["Oz", "O1", "O2"])
+    >>> x, images, runs = paradigm.get_data(SimulatedThings(sessions=[0]), subjects=[1])
+    >>> x.shape, str(images[0]), str(runs["run"].iloc[0])
+    ((216, 3, 250), 'cinsem/cinsem_01s', '0train')
+    """
+
+    def __init__(
+        self,
+        fmin: float | None = None,
+        fmax: float | None = None,
+        tmin: float = 0.0,
+        tmax: float | None = None,
+        baseline: tuple[float, float] | None = None,
+        channels: list[str] | None = None,
+        resample: float | None = None,
+        scorer: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            filters=[(fmin, fmax)],
+            events=list(EVENTS),
+            tmin=tmin,
+            tmax=tmax,
+            baseline=baseline,
+            channels=channels,
+            resample=resample,
+            scorer=scorer or {"top1": RetrievalScore(1), "top5": RetrievalScore(5)},
+        )
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """The scores by name."""
+        return self.scorer
+
+    @property
+    def datasets(self) -> list[BaseDataset]:
+        """The dataset that is always there."""
+        return [SimulatedThings()]
+
+    def is_valid(self, dataset: BaseDataset) -> bool:
+        """Whether a dataset says which image was shown."""
+        return isinstance(dataset, ImageRecordings)
+
+    def used_events(self, dataset: ImageRecordings) -> dict[str, int]:
+        """A code for each image: training images count from 1, test images go on from there."""
+        names = dataset.source().images["image_id"]
+        return {name: code for code, name in enumerate(names, 1)}
+
+    def _get_events_pipeline(self, dataset: ImageRecordings) -> ImageEvents:
+        return ImageEvents(self.used_events(dataset))
+
+
+class ImageEvents(FixedTransformer):
+    """The events of a recording, by the images that its annotations name.
+
+    Parameters
+    ----------
+    codes : dict of str to int
+        By ``image_id``.
+    """
+
+    def __init__(self, codes: dict[str, int]) -> None:
+        super().__init__()
+        self.codes = codes
+
+    def __repr__(self) -> str:
+        return f"ImageEvents({len(self.codes)} images)"
+
+    def transform(self, raw: mne.io.BaseRaw, y: Any = None) -> np.ndarray:
+        """Events of MNE; int, shape (n_trials, 3): sample, 0, code of the image."""
+        shown = raw.annotations
+        rows = [i for i, name in enumerate(shown.description) if name in EVENTS]
+        codes = [self._code(shown.extras[row]) for row in rows]
+        samples = np.round(shown.onset[rows] * raw.info["sfreq"]).astype(int) + raw.first_samp
+        return np.column_stack([samples, np.zeros_like(samples), np.array(codes, dtype=int)])
+
+    def _code(self, extras: Any) -> int:
+        name = str((extras or {}).get("image_id"))
+        if name not in self.codes:
+            raise DataError(
+                "events that say which image of the list was shown, as image_id in their extras",
+                repr(name),
+                "delete the cache that MOABB keeps of this dataset, and use one image list",
+            )
+        return self.codes[name]
+
+
+class RetrievalScore:
+    """Share of images whose own rank is among the first ``k``, as scikit-learn scores estimators.
+
+    The predictions of all trials of an image are averaged and compared with all images of ``y``, by cosine;
+    ties count against us. MOABB scores each session by itself: then the trials of a session are averaged.
+
+    Parameters
+    ----------
+    k : int
+        Of top-k.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def __repr__(self) -> str:
+        return f"RetrievalScore({self.k})"
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        """The score of a fitted estimator, 0 to 1; see :func:`image_ranks`."""
+        return top_k(image_ranks(estimator, X, y), self.k)
+
+
+def image_ranks(estimator: Any, X: Any, y: Any) -> np.ndarray:
+    """The rank of each image of ``y`` among all of them, in the order of their names.
+
+    Parameters
+    ----------
+    estimator : object
+        With ``predict`` and ``gallery``, or a pipeline that ends in one.
+    X : mne.Epochs, or ndarray of shape (n_trials, chans, times)
+    y : array-like of str, shape (n_trials,)
+        The image of each trial.
+
+    Returns
+    -------
+    ndarray of int, shape (n_images,)
+        Counted from 1.
+    """
+    names, image = np.unique(np.asarray(y, dtype=str), return_inverse=True)
+    vectors = np.asarray(estimator.predict(X))
+    queries = np.zeros((len(names), vectors.shape[1]))
+    np.add.at(queries, image, vectors)
+    queries /= np.bincount(image)[:, None]
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    return rank_of_target(cosine(queries, last.gallery(names)), np.arange(len(names)))

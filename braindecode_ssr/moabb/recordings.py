@@ -1,0 +1,254 @@
+"""What the datasets have in common as MOABB datasets: sessions, runs, events, the names of images."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from moabb.datasets import download as moabb_download
+from moabb.datasets.base import BaseDataset, format_row
+from moabb.datasets.metadata import DatasetMetadata
+
+from ..errors import UsageError
+from ..preprocessing.repetitions import running_count
+
+if TYPE_CHECKING:
+    import mne
+
+    from ..datasets.base import ImageDataset
+
+EVENTS = {"train": 1, "test": 2}
+"""The events of every dataset of this room: the split that an image belongs to."""
+RUNS = {"train": "0train", "test": "1test"}
+TRIALS = ["subject", "session", "run", "split", "number", "image_id", "concept", "repetition"]
+
+
+class ImageRecordings(BaseDataset):
+    """A dataset of this package as MOABB wants it; it reads nothing by itself.
+
+    **Events** name the split. An event for each of 16,740 images could not be known before the files are
+    here, which MOABB's constructors must not need, and one class per image is what no classification
+    paradigm means. Which image was shown is an extra of each annotation (``image_id``, ``concept``,
+    ``number``, ``split``), a column of ``get_additional_metadata``, and the label that
+    :class:`.ImageRetrieval` gives.
+
+    **Sessions** are ``"0"``, ``"1"`` and so on; **runs** are ``"0train"`` and ``"1test"``, so that the split
+    is in the metadata of every paradigm.
+
+    **paradigm** is ``"imagery"``, as for MOABB's own dataset of people looking at images (Kaneshiro2015):
+    its vocabulary has no better word. Do not give it to an imagery paradigm without ``events``, which would
+    tell training runs from test runs; use :class:`.ImageRetrieval`.
+
+    Parameters
+    ----------
+    subjects, sessions : list, optional
+        A part of them; sessions count from 0. Only chosen sessions are kept in memory.
+    root : path-like, optional
+        The folder of the dataset; default: its name below $SSR_DATA or MOABB's data folder.
+    **others
+        Passed to :class:`moabb.datasets.base.BaseDataset`.
+    """
+
+    METADATA: ClassVar[DatasetMetadata]
+    folder: ClassVar[str]  # name of the dataset in this package
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        summary = getattr(cls, "_summary_table", None)
+        if summary and "admonition:: Dataset summary" not in (cls.__doc__ or ""):
+            table, _ = format_row(pd.Series(summary, dtype=object), horizontal=False)
+            first, *rest = (cls.__doc__ or "").split("\n\n")
+            cls.__doc__ = "\n\n".join([first, table, *rest])
+
+    def __init__(
+        self,
+        subjects: list[int] | None,
+        sessions: list[int | str] | None,
+        root: str | Path | None,
+        **others: Any,
+    ) -> None:
+        self.root = None if root is None else Path(root).expanduser()
+        self._tables: dict[tuple[str, str, str], pd.DataFrame] = {}
+        experiment = self.METADATA.experiment
+        super().__init__(
+            subjects=list(range(1, self.METADATA.participants.n_subjects + 1)),
+            sessions_per_subject=self.METADATA.sessions_per_subject,
+            events=dict(experiment.events),
+            paradigm=experiment.paradigm,
+            doi=self.METADATA.documentation.doi,
+            selected_subjects=subjects,
+            selected_sessions=sessions,
+            **others,
+        )
+
+    @property
+    def metadata(self) -> DatasetMetadata:
+        """What MOABB keeps about a dataset; its own catalogue knows only datasets of its own."""
+        return self.METADATA
+
+    @abstractmethod
+    def opened(self, root: Path) -> ImageDataset:
+        """The dataset of this package in a folder."""
+
+    @abstractmethod
+    def files(self, subject: int, dataset: ImageDataset) -> list[Path]:
+        """The files of a subject.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+
+    def raws(
+        self, dataset: ImageDataset, subject: int, wanted: Any
+    ) -> Iterator[tuple[int, str, mne.io.BaseRaw]]:
+        """Session counted from 1, split and Raw of each recording whose session is wanted."""
+        for recording in dataset.recordings(subject):
+            if wanted(recording.session):
+                yield recording.session, recording.split, recording.to_raw(dataset.images)
+
+    def source(self, path: str | Path | None = None) -> ImageDataset:
+        """The dataset of this package whose files are read.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            The folder that holds datasets, as MOABB has it; default: the ``root`` that was given, else
+            $SSR_DATA, else MOABB's data folder.
+        """
+        if path is None and self.root is not None:
+            return self.opened(self.root)
+        if path is None:
+            path = os.environ.get("SSR_DATA")
+        base = Path(moabb_download.get_dataset_path(self.code, path)).expanduser()
+        return self.opened(base / self.folder)
+
+    def data_path(
+        self,
+        subject: int,
+        path: str | Path | None = None,
+        force_update: bool = False,
+        update_path: bool | None = None,
+        verbose: bool | str | None = None,
+        accept: bool = False,
+    ) -> list[str]:
+        """The files of a subject, fetched where that was asked for.
+
+        Parameters
+        ----------
+        subject : int
+        path : path-like, optional
+            The folder that holds datasets.
+        force_update : bool
+            Fetch what is missing, and what is there and is not the published file.
+        update_path, verbose : object
+            Of no effect; MOABB's signature has them.
+        accept : bool
+            Fetch what is missing, after you have read the licence: several gigabytes a subject.
+
+        Raises
+        ------
+        UsageError
+            If there is no such subject.
+        MissingDataError
+            If a file is not here and was not to be fetched.
+        """
+        self._check_subject(subject)
+        dataset = self.source(path)
+        if accept or force_update:
+            self._fetch(dataset, subject, replace=force_update)
+        return [str(file) for file in self.files(subject, dataset)]
+
+    def download(
+        self,
+        subject_list: list[int] | None = None,
+        path: str | Path | None = None,
+        force_update: bool = False,
+        update_path: bool | None = None,
+        accept: bool = False,
+        verbose: bool | str | None = None,
+    ) -> None:
+        """See that the files of subjects are here; they are fetched with ``accept=True``.
+
+        MOABB's own way would bring the original distribution from NEMAR, whose files these loaders do
+        not read.
+        """
+        for subject in self.subject_list if subject_list is None else subject_list:
+            self.data_path(subject, path, force_update, update_path, verbose, accept)
+
+    def get_additional_metadata(self, subject: int, session: str, run: str) -> pd.DataFrame:
+        """One row per trial: subject, session, run, split, number, image_id, concept, repetition."""
+        key = (str(subject), str(session), str(run))
+        if key not in self._tables:  # the recordings came out of MOABB's cache
+            self._get_single_subject_data(subject)
+        return self._tables[key].copy()
+
+    def _get_single_subject_data(self, subject: int) -> dict[str, dict[str, mne.io.BaseRaw]]:
+        """The recordings of a subject: ``{session: {run: Raw}}``."""
+        self._check_subject(subject)
+        data: dict[str, dict[str, mne.io.BaseRaw]] = {}
+        dataset, shown = self.source(), []
+        for session, split, raw in self.raws(dataset, subject, self._is_selected):
+            raw.annotations.rename({"stim": split})
+            key = str(session - 1)
+            data.setdefault(key, {})[RUNS[split]] = raw
+            shown.append(_trials(raw, subject, key, RUNS[split]))
+        self._keep(shown)
+        return data
+
+    def _keep(self, shown: list[pd.DataFrame]) -> None:
+        """Count repetitions over all runs that were read, and keep the table of each."""
+        table = pd.concat(shown, ignore_index=True)
+        seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
+        table["repetition"] = running_count(seen) + 1
+        for (subject, session, run), rows in table.groupby(["subject", "session", "run"]):
+            self._tables[str(subject), session, run] = rows[TRIALS].reset_index(drop=True)
+
+    def _is_selected(self, session: int) -> bool:
+        if self._selected_sessions is None:
+            return True
+        numbers = [re.match(r"\d*", str(name))[0] for name in self._selected_sessions]
+        return str(session - 1) in numbers
+
+    def _check_subject(self, subject: int) -> None:
+        if subject not in self.subject_list:
+            raise UsageError(
+                f"a subject of {self.code}: {', '.join(map(str, self.subject_list))}",
+                repr(subject),
+                "choose one of these",
+            )
+
+    def _fetch(self, dataset: ImageDataset, subject: int, replace: bool) -> None:
+        from ..download.carrier import Carrier
+        from ..fetch import errand, run_errand
+
+        todo = errand(self.folder, dataset.root, form=self.form, subjects=[subject])
+        run_errand(todo, Carrier(), replace_others=replace)
+
+    form: ClassVar[str | None] = None  # of what is fetched; None: the shortest road
+
+    def _prefetch_nemar_sourcedata(self, subjects: Any, verbose: Any = None) -> None:
+        """Nothing: reading what is on the disk must not bring gigabytes that nobody reads."""
+
+    def _sourcedata_store(self) -> None:
+        return None
+
+
+def _trials(raw: mne.io.BaseRaw, subject: int, session: str, run: str) -> pd.DataFrame:
+    extras = [
+        e
+        for e, name in zip(raw.annotations.extras, raw.annotations.description, strict=True)
+        if name in EVENTS
+    ]
+    table = pd.DataFrame(extras)[["split", "number", "image_id", "concept"]]
+    table.insert(0, "subject", np.full(len(table), subject))
+    table.insert(1, "session", session)
+    table.insert(2, "run", run)
+    return table

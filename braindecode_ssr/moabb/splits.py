@@ -1,0 +1,227 @@
+"""Cross-validation that leaves whole concepts out, within and across subjects.
+
+They are scikit-learn splitters, and MOABB takes them: as ``cv_class`` of its evaluations and splitters.
+All refuse a split in which a concept would be on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
+
+from ..errors import DataError, UsageError
+from ..retrieval.leakage import check_disjoint
+
+Indices = tuple[np.ndarray, np.ndarray]
+Mask = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
+
+
+def of_test_runs(metadata: pd.DataFrame) -> np.ndarray:
+    """Which trials are of the test split, from MOABB's metadata: those of runs such as ``"1test"``.
+
+    Parameters
+    ----------
+    metadata : DataFrame
+        With a column ``run``.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_trials,)
+    """
+    return metadata["run"].astype(str).str.endswith("test").to_numpy()
+
+
+def concepts_of(image_ids: Any) -> np.ndarray:
+    """``aardvark`` of ``aardvark/aardvark_01b``.
+
+    Raises
+    ------
+    UsageError
+        If these are not names of images.
+    """
+    names = [str(name) for name in image_ids]
+    bad = next((name for name in names if "/" not in name), None)
+    if bad is not None or not names:
+        raise UsageError(
+            "the image of each trial as y, such as 'aardvark/aardvark_01b'",
+            "no y" if bad is None else repr(bad),
+            "give y=metadata['image_id'], or the labels of ImageRetrieval, or concepts as groups",
+        )
+    return np.array([name.split("/")[0] for name in names])
+
+
+class LeaveConceptsOut(GroupKFold):
+    """Folds of whole concepts: every trial of a concept is on one side.
+
+    Parameters
+    ----------
+    n_splits : int
+        Number of folds.
+    shuffle : bool
+        Deal concepts out at random instead of by size.
+    random_state : int, optional
+        Seed of that.
+
+    Examples
+    --------
+    >>> from braindecode_ssr.moabb import LeaveConceptsOut
+    >>> images = ["cat/cat_1", "cat/cat_2", "dog/dog_1", "dog/dog_1"]
+    >>> [test.tolist() for _, test in LeaveConceptsOut(2).split(images, images)]
+    [[2, 3], [0, 1]]
+    """
+
+    def __init__(
+        self, n_splits: int = 5, *, shuffle: bool = False, random_state: int | None = None
+    ) -> None:
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
+        """Training and test rows of each fold.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_trials, ...)
+        y : array-like of str, shape (n_trials,)
+            The image of each trial; needed where ``groups`` are not given.
+        groups : array-like, shape (n_trials,), optional
+            The concept of each trial.
+        """
+        concepts = concepts_of([] if y is None else y) if groups is None else np.asarray(groups)
+        yield from super().split(np.arange(len(concepts)), None, concepts)
+
+
+class PublishedSplit(BaseCrossValidator):
+    """One fold: training trials, then test trials, as the data were published.
+
+    Parameters
+    ----------
+    is_test : ndarray of bool, or callable
+        Which trials are of the test split; a callable gets MOABB's metadata from MOABB.
+    """
+
+    def __init__(self, is_test: Mask = of_test_runs) -> None:
+        self.is_test = is_test
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """One."""
+        return 1
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
+        """Training and test rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_trials, ...)
+        y : array-like of str, shape (n_trials,)
+            The image of each trial.
+        groups : object
+            Not used.
+
+        Raises
+        ------
+        DataError
+            If one of the two splits is empty.
+        LeakageError
+            If a concept is in both.
+        """
+        is_test = mask_of(self.is_test, X)
+        yield zero_shot(~is_test, is_test, y)
+
+
+class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
+    """One fold for each subject: the others' training trials, then this subject's test trials.
+
+    Neither a subject nor a concept is on both sides. Left out of both are the training trials of the tested
+    subject and the test trials of the others, which ``PredefinedSplit`` would let leak into training.
+
+    Parameters
+    ----------
+    is_test : ndarray of bool, or callable
+        Which trials are of the test split; a callable gets MOABB's metadata from MOABB.
+    """
+
+    def __init__(self, is_test: Mask = of_test_runs) -> None:
+        self.is_test = is_test
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
+        """Training and test rows of each subject.
+
+        Parameters
+        ----------
+        X : array-like, shape (n_trials, ...)
+        y : array-like of str, shape (n_trials,)
+            The image of each trial.
+        groups : array-like, shape (n_trials,)
+            The subject of each trial.
+
+        Raises
+        ------
+        UsageError
+            If there is only one subject.
+        DataError
+            If a subject has no test trials, or the others no training trials.
+        LeakageError
+            If a concept is in both.
+        """
+        subjects = np.asarray([] if groups is None else groups)
+        if len(np.unique(subjects)) < 2:
+            found = "no groups" if groups is None else "one"
+            raise UsageError(
+                "two or more subjects as groups", found, "give groups=metadata['subject']"
+            )
+        is_test = mask_of(self.is_test, X)
+        for subject in np.unique(subjects):
+            own = subjects == subject
+            yield zero_shot(~own & ~is_test, own & is_test, y, f"subject {subject}")
+
+
+def mask_of(is_test: Mask, X: Any) -> np.ndarray:
+    """The mask itself; where it is a callable, of ``X``, which must then be the metadata.
+
+    Raises
+    ------
+    UsageError
+        If there is no metadata to ask, or the mask has another length.
+    """
+    n_trials = X.shape[0] if hasattr(X, "shape") else len(X)
+    if callable(is_test):
+        if not isinstance(X, pd.DataFrame):
+            raise UsageError(
+                "which trials are of the test split",
+                "a function of the metadata, but no metadata",
+                "give is_test=of_test_runs(metadata), split the metadata itself, or in MOABB say "
+                "cv_kwargs={'is_test': of_test_runs}",
+            )
+        is_test = is_test(X)
+    mask = np.asarray(is_test, dtype=bool)
+    if mask.shape != (n_trials,):
+        found = f"is_test of the shape {mask.shape}"
+        raise UsageError(f"one truth for each of {n_trials} trials", found, "give them in order")
+    return mask
+
+
+def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the data") -> Indices:
+    """Rows of two masks, once no concept is in both.
+
+    Raises
+    ------
+    DataError
+        If one is empty.
+    LeakageError
+        If a concept is in both.
+    """
+    rows = np.flatnonzero(train), np.flatnonzero(test)
+    for split, found in zip(("training", "test"), rows, strict=True):
+        if not len(found):
+            raise DataError(
+                f"{split} trials of {source}",
+                "none",
+                "load training and test runs: do not choose events of one split",
+            )
+    concepts = concepts_of([] if y is None else y)
+    check_disjoint(concepts[rows[0]], concepts[rows[1]], source)
+    return rows
