@@ -81,8 +81,8 @@ def read_events(path: Path) -> BidsEvents:
     MissingDataError
         If it is not there.
     DataError
-        If it is empty, no table of tabs, no UTF-8, a line has too few or too many cells, or an onset is
-        missing or no number.
+        If it is empty or no UTF-8, two columns have one name, a line has too few or too many cells, or an
+        onset is missing or no number.
     """
     if not path.is_file():
         raise MissingDataError(
@@ -91,24 +91,22 @@ def read_events(path: Path) -> BidsEvents:
             "bring it: the name of the recording with _events.tsv in place of _eeg or _meg and what follows",
         )
     try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, encoding="utf-8-sig", keep_default_na=False, quoting=3
-        )
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, UnicodeError too
-        found = str(error).strip().splitlines()[-1].removeprefix("Error tokenizing data. C error: ")
-        raise DataError(
-            f"a table with tabs between its columns, in UTF-8, at {path}", found, "mend that line"
-        ) from error
-    table = table.rename(columns=lambda name: str(name).strip())
-    short = np.flatnonzero(table.isna().any(axis=1).to_numpy())
-    if len(short) or not isinstance(table.index, pd.RangeIndex):
-        line = (short[0] if len(short) else 0) + 2
-        found = f"another number of cells in line {line}"
-        raise DataError(
-            f"{len(table.columns)} cells in every line of {path}", found, "mend that line"
-        )
-    if not len(table):
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a table in UTF-8 at {path}", str(error), "write it as UTF-8") from error
+    header, *lines = text.rstrip("\r\n").split("\n")  # newlines are \n by now
+    columns = [name.strip() for name in header.split("\t")]
+    if len(set(columns)) != len(columns):
+        found = ", ".join(name or "a column without name" for name in columns)
+        raise DataError(f"columns with different names in {path}", found, "mend its first line")
+    cells = [line.split("\t") for line in lines]
+    for number, line in enumerate(cells, 2):
+        if len(line) != len(columns):
+            expected = f"{len(columns)} cells, with tabs between them, in every line of {path}"
+            raise DataError(expected, f"{len(line)} in line {number}", "mend that line")
+    if not cells:
         raise DataError(f"events in {path}", "a header and no line", "bring the whole file")
+    table = pd.DataFrame(cells, columns=columns, dtype=str)
     events = BidsEvents(table, path)
     events.require(["onset"], "BIDS demands it: seconds from the start of the recording")
     events.numbers("onset", "onsets in seconds")

@@ -12,7 +12,7 @@ from ..errors import DataError
 from .base import Recording
 from .bids_events import BidsEvents
 from .bids_files import BidsRun, fingerprint
-from .bids_signal import Signal, read_signal
+from .bids_signal import Signal, open_signal
 
 Shown = tuple[np.ndarray, np.ndarray]
 """Onsets in samples from the start of one recording, and image numbers."""
@@ -53,7 +53,7 @@ def session_recordings(
     DataError
         If a recording or its events are not as they should be, or an event is beyond the recording.
     """
-    signal = read_signal(runs, root, ch_names)
+    signal = open_signal(runs, root, ch_names)
     ch_names[:] = signal.ch_names
     shown = [reader(part, signal.sfreq) for part in events]
     for part, run, length in zip(shown, runs, signal.lengths, strict=True):
@@ -61,23 +61,27 @@ def session_recordings(
     found = {"subject": subject, "session": session, "source": _source(runs)}
     found |= {"fingerprint": fingerprint(runs)}
     joined = ((split, *_joined(shown, split, signal)) for split in ("train", "test"))
+    data = signal.read()
     recordings = [
-        _recording(signal, split, samples, numbers, found)
+        _recording(signal, data, split, samples, numbers, found)
         for split, samples, numbers in joined
         if len(samples)
     ]
-    del signal  # what is yielded is not held on to here: a session is gigabytes
+    del data  # what is yielded is not held on to here: a session is gigabytes
     while recordings:
         yield recordings.pop(0)
 
 
 def _recording(
-    signal: Signal, split: str, samples: np.ndarray, numbers: np.ndarray, found: dict[str, Any]
+    signal: Signal,
+    data: np.ndarray,
+    split: str,
+    samples: np.ndarray,
+    numbers: np.ndarray,
+    found: dict[str, Any],
 ) -> Recording:
     names = {"ch_names": signal.ch_names, "sfreq": signal.sfreq, "ch_type": signal.ch_type}
-    return Recording(
-        data=signal.data, samples=samples, numbers=numbers, split=split, **names, **found
-    )
+    return Recording(data=data, samples=samples, numbers=numbers, split=split, **names, **found)
 
 
 def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> Shown:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError
 from .bids_files import BidsRun
 from .things_raw import check_channels
 
@@ -26,36 +26,58 @@ UNWANTED = "if it is not wanted, give it the type MISC in channels.tsv"
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Some recordings one after the other.
+    """Some recordings one after the other, opened but not read.
 
     Parameters
     ----------
-    data : ndarray of float64, shape (chans, samples)
-        In volts or tesla.
+    raws : tuple of mne.io.BaseRaw
+        Their headers.
+    runs : tuple of BidsRun
+        Where they are.
     ch_names : tuple of str
-        In the order of ``data``.
+        The channels that are used, in order.
     sfreq : float
         Samples per second.
     ch_type : {"eeg", "mag", "grad"}
-        What all channels are.
-    starts : tuple of int
-        First sample of each recording.
-    lengths : tuple of int
-        Samples of each recording.
+        What these channels are.
     """
 
-    data: np.ndarray
+    raws: tuple[mne.io.BaseRaw, ...]
+    runs: tuple[BidsRun, ...]
     ch_names: tuple[str, ...]
     sfreq: float
     ch_type: str
-    starts: tuple[int, ...]
-    lengths: tuple[int, ...]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Samples of each recording."""
+        return tuple(int(raw.n_times) for raw in self.raws)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First sample of each recording."""
+        return tuple(int(start) for start in np.cumsum([0, *self.lengths[:-1]]))
+
+    def read(self) -> np.ndarray:
+        """The samples, in volts or tesla; float64, shape (chans, samples).
+
+        They are read in pieces into one array, so that hardly more memory is used than it takes.
+
+        Raises
+        ------
+        DataError
+            If a file is cut off, or a channel is constant, not finite or not in volts.
+        """
+        data = np.empty((len(self.ch_names), sum(self.lengths)))
+        for raw, run, start in zip(self.raws, self.runs, self.starts, strict=True):
+            part = data[:, start : start + raw.n_times]
+            _fill(part, raw, list(self.ch_names), run)
+            _check_signal(part, self.ch_names, run)
+        return data
 
 
-def read_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = ()) -> Signal:
-    """The signal of some recordings of one session; what else is recorded is left out.
-
-    It is read in pieces into one array, so that hardly more memory is used than the result takes.
+def open_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = ()) -> Signal:
+    """Open some recordings of one session; channels of other kinds are left out.
 
     Parameters
     ----------
@@ -69,23 +91,16 @@ def read_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = (
     Raises
     ------
     DataError
-        If a file cannot be read, has no EEG or MEG channel or both kinds of MEG sensor, or the recordings
-        differ in channels or rate, or a channel is constant, not finite or not in volts.
+        If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, or the recordings
+        differ in channels or rate.
     """
-    opened = [open_run(run, root) for run in runs]
-    kinds = [channel_type(raw, run) for raw, run in zip(opened, runs, strict=True)]
-    names = [_names(raw, kind) for raw, kind in zip(opened, kinds, strict=True)]
-    ch_names, sfreq = tuple(ch_names) or names[0], float(opened[0].info["sfreq"])
-    for raw, found, run in zip(opened, names, runs, strict=True):
+    raws = tuple(open_run(run, root) for run in runs)
+    kinds = [channel_type(raw, run) for raw, run in zip(raws, runs, strict=True)]
+    names = [_names(raw, kind) for raw, kind in zip(raws, kinds, strict=True)]
+    ch_names, sfreq = tuple(ch_names) or names[0], float(raws[0].info["sfreq"])
+    for raw, found, run in zip(raws, names, runs, strict=True):
         _check_same(found, ch_names, float(raw.info["sfreq"]), sfreq, run)
-    lengths = tuple(int(raw.n_times) for raw in opened)
-    starts = tuple(int(start) for start in np.cumsum([0, *lengths[:-1]]))
-    data = np.empty((len(ch_names), sum(lengths)))
-    for raw, run, start in zip(opened, runs, starts, strict=True):
-        part = data[:, start : start + raw.n_times]
-        _fill(part, raw, list(ch_names), run)
-        _check_signal(part, ch_names, run)
-    return Signal(data, ch_names, sfreq, kinds[0], starts, lengths)
+    return Signal(raws, tuple(runs), ch_names, sfreq, kinds[0])
 
 
 def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
@@ -99,7 +114,7 @@ def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
     import mne_bids
 
     if run.path.is_symlink() and not run.path.exists():
-        raise MissingDataError(
+        raise DataError(
             f"the recording {run.path}",
             "a link to a file that is not here, as git-annex leaves it",
             "get its content, for example with `datalad get` or `git annex get`",

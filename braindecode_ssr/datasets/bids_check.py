@@ -1,0 +1,192 @@
+"""Which files of BIDS datasets are here, which are missing or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingDataError, SSRError
+from .bids_events import read_events
+from .bids_files import BidsRun
+from .bids_recordings import Reader
+from .bids_signal import open_signal
+from .bids_sources import EEG1_IMAGES, eeg1_source
+from .own_images import TEST_CONCEPTS
+from .things_sources import bids_source
+
+if TYPE_CHECKING:
+    from ..download.source import Source
+    from .bids_dataset import BidsDataset
+    from .own_bids import OwnBids
+    from .things_bids import BidsSession
+    from .things_eeg1 import ThingsEEG1
+
+FOUND, MISSING, BROKEN = "found", "missing", "broken"
+OWN = "your own recordings"
+
+
+def eeg1_rows(
+    dataset: ThingsEEG1, subjects: Iterable[int] | None, read: bool
+) -> list[dict[str, Any]]:
+    """``state, what, path, size, detail, source, needed`` of the recordings of THINGS-EEG1.
+
+    Parameters
+    ----------
+    dataset : ThingsEEG1
+    subjects : iterable of int, optional
+        None: those who are here, else the published ones.
+    read : bool
+        Read each recording and say what is in it.
+    """
+    from .things_eeg1 import EXCLUDED
+
+    rows = []
+    for subject in map(
+        dataset.check_subject, subjects or sorted(dataset.folders) or dataset.subjects
+    ):
+        source = say(eeg1_source(subject))
+        more = "; the authors suggest to leave this subject out" if subject in EXCLUDED else ""
+        rows += _subject(dataset, subject, source, more, read)
+    return [*rows, _images(dataset, say(EEG1_IMAGES))]
+
+
+def own_rows(dataset: OwnBids, subjects: Iterable[int] | None, read: bool) -> list[dict[str, Any]]:
+    """The same of one's own recordings."""
+    if not dataset.folders:
+        path = dataset.root / "sub-01" / "eeg"
+        return [_row(MISSING, "BIDS recordings", path, detail="no such folder", source=OWN)]
+    rows = []
+    for subject in map(dataset.check_subject, subjects or dataset.present_subjects):
+        label = dataset.folders[subject].name
+        more = "" if label == f"sub-{subject:02d}" else f"; {label} is subject {subject}"
+        rows += _subject(dataset, subject, OWN, more, read)
+    path = dataset.root / TEST_CONCEPTS
+    if path.is_file():
+        rows.append(_row(FOUND, "test concepts", path, [path], source=OWN))
+    return [*rows, _images(dataset, OWN)]
+
+
+def things_rows(
+    subject: int,
+    sessions: Callable[[], list[BidsSession]],
+    readers: dict[str, Reader],
+    root: Path,
+    read: bool,
+) -> list[dict[str, Any]]:
+    """The same of a subject of THINGS-EEG2 in BIDS.
+
+    Parameters
+    ----------
+    sessions : callable
+        Gives the sessions, or raises what is missing.
+    readers : dict
+        What reads the events of each split; empty where there is no image list.
+    """
+    source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
+    try:
+        found = sessions()
+    except MissingDataError as error:
+        return [_row(MISSING, what, root, detail=error.found, source=source)]
+    return [
+        _run(run, f"{what}, session {part.session}", readers.get(run.task), source, "", read)
+        for part in found
+        for run in part.runs
+    ]
+
+
+def say(source: Source) -> str:
+    """A source in a line: address, what, size, licence, place."""
+    size = f", {source.bytes / 1e6:.0f} MB" if source.bytes else ""
+    return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
+
+
+def _subject(
+    dataset: BidsDataset, subject: int, source: str, more: str, read: bool
+) -> list[dict[str, Any]]:
+    what = f"recording of subject {subject}"
+    try:
+        runs = dataset.runs(subject)
+    except SSRError as error:
+        state = MISSING if isinstance(error, MissingDataError) else BROKEN
+        path = dataset.folders.get(subject, dataset.root / f"sub-{subject:02d}")
+        detail = f"{error.found} (expected {error.expected})"
+        return [_row(state, what, path, detail=detail, source=source)]
+    try:
+        reader = dataset.reader() if read else None
+    except SSRError as error:
+        detail = f"{error.found} (expected {error.expected})"
+        return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
+    return [_run(run, what, reader, source, more, read) for run in runs]
+
+
+def _run(
+    run: BidsRun, what: str, reader: Reader | None, source: str, more: str, read: bool
+) -> dict[str, Any]:
+    parts = [("session", run.session), ("task", run.task), ("run", run.run)]
+    named = [f"{name} {label}" for name, label in parts if label and f"{name} " not in what]
+    what = ", ".join([what, *named])
+    if not run.events.is_file():
+        return _row(MISSING, what, run.events, detail="no such file", source=source)
+    try:
+        detail = _content(run, reader) if read else ""
+    except SSRError as error:
+        detail = f"{error.found} (expected {error.expected})"
+        return _row(BROKEN, what, run.path, run.files, detail, source)
+    return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
+
+
+def _content(run: BidsRun, reader: Reader | None) -> str:
+    """Read a recording and say what is in it."""
+    root = run.path.parents[3 if run.session else 2]
+    events, signal = read_events(run.events), open_signal([run], root)
+    shown = reader(events, signal.sfreq) if reader else {}
+    n_chans, n_samples = signal.read().shape
+    counts = [
+        f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
+        for split, (_, numbers) in shown.items()
+    ]
+    axes = f"{n_chans} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
+    return ", ".join([axes, *counts])
+
+
+def _images(dataset: BidsDataset, source: str) -> dict[str, Any]:
+    folder = dataset.root / dataset.image_folders[0]
+    try:
+        files = dataset.images["file"]
+    except SSRError as error:
+        detail = f"not known: {error.found} (expected {error.expected})"
+        return _row(MISSING, "images", folder, detail=detail, source=source, needed=False)
+    paths, missing = [], []
+    for file in files:
+        try:
+            paths.append(dataset.image_path(file))
+        except MissingDataError as error:
+            missing.append(error.expected.removeprefix("the image "))
+    splits = dataset.images["split"].value_counts()
+    detail = f"{splits['train']} training and {splits['test']} test images, {len(paths)} files here"
+    if missing:
+        detail += f", not {missing[0]} (needed unless features are imported)"
+    state = MISSING if missing else FOUND
+    return _row(state, "images", folder, paths, detail, source, needed=False)
+
+
+def _row(
+    state: str,
+    what: str,
+    path: Path,
+    files: Iterable[Path] = (),
+    detail: str = "",
+    source: str = "",
+    needed: bool = True,
+) -> dict[str, Any]:
+    size = sum(file.stat().st_size for file in files)
+    return {
+        "state": state,
+        "what": what,
+        "path": str(path),
+        "size": size,
+        "detail": detail,
+        "source": source,
+        "needed": needed,
+    }

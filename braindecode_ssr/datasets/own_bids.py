@@ -1,0 +1,157 @@
+"""One's own recordings in BIDS: events that name the image, and a split by concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, MissingDataError
+from .base import check_images
+from .bids_dataset import BidsDataset
+from .bids_events import BidsEvents, onset_samples, read_events
+from .bids_files import BidsRun
+from .bids_recordings import Reader, Shown
+from .own_images import TEST_CONCEPTS, image_table, listed_images, read_test_concepts
+
+
+class OwnBids(BidsDataset):
+    """Anybody's EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
+
+    Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
+    ``stimuli``; ``n/a`` for other events). Optional: ``concept`` (else the folder that the image is in),
+    ``split`` (``train`` or ``test``, else by the file ``test_concepts.txt`` in the BIDS folder),
+    ``sample`` (else from ``onset``). No concept may be in both splits. Repetitions are counted. The runs of
+    a session are joined; a session with test images needs training images too, to fit the normalisation.
+
+    Subjects and sessions whose labels are numbers keep them, others are counted in order of their labels.
+    Tasks of which no recording has a column ``image``, such as rest, are left alone.
+
+    Parameters
+    ----------
+    root : path-like
+        The BIDS folder.
+    """
+
+    name = "bids"
+    channel_defaults = {"intra": "all", "inter": "all"}
+    image_folders = ("stimuli", "images", "")
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """The subjects whose recordings are here."""
+        return self.present_subjects
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image that anybody saw, by name within a split.
+
+        Raises
+        ------
+        MissingDataError
+            If there is no recording, or neither ``split`` nor ``test_concepts.txt``.
+        DataError
+            If an event does not say its image, concept or split, or two events disagree.
+        LeakageError
+            If a concept is in both splits.
+        """
+        events = [read_events(run.events) for runs in self._runs.values() for run in runs]
+        tested = read_test_concepts(self.root / TEST_CONCEPTS, events)
+        shown = pd.concat([listed_images(part, tested) for part in events], ignore_index=True)
+        return check_images(image_table(shown, self.root, tested), str(self.root))
+
+    def runs(self, subject: int) -> list[BidsRun]:
+        """The recordings of a subject whose task shows images."""
+        runs = self._runs.get(subject, [])
+        if not runs:
+            tasks = ", ".join(sorted(self.tasks))
+            raise MissingDataError(
+                f"recordings of subject {subject} of the tasks with images ({tasks})",
+                f"none in {self.folders.get(subject, self.root)}",
+                "leave the subject out, or bring them",
+            )
+        if len({run.datatype for run in runs}) > 1:
+            raise DataError(
+                f"EEG or MEG of subject {subject}",
+                f"both in {self.folders[subject]}",
+                "keep the one that is not wanted in a BIDS folder of its own",
+            )
+        return runs
+
+    def reader(self) -> Reader:
+        """What reads the events of a recording."""
+        numbers = {
+            split: rows.set_index("image_id")["number"]
+            for split, rows in self.images.groupby("split")
+        }
+        tested = read_test_concepts(self.root / TEST_CONCEPTS, [])
+
+        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
+            shown = listed_images(events, tested)
+            if not len(shown):
+                return {}
+            samples = onset_samples(events.keep(events.has("image")), sfreq)
+            return {
+                split: (
+                    samples[rows],
+                    numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
+                )
+                for split in numbers
+                if (rows := (shown["split"] == split).to_numpy()).any()
+            }
+
+        return read
+
+    @cached_property
+    def tasks(self) -> frozenset[str]:
+        """The tasks with images: a recording of theirs has the column ``image``.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        everything = [run for subject in self.folders for run in self.run_of(subject)]
+        headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
+        tasks = frozenset(run.task for run in everything if "image" in headers.get(run.events, ()))
+        if not tasks:
+            found = "no events.tsv"
+            if headers:
+                path, columns = next(iter(headers.items()))
+                found = f"only {', '.join(columns)} in {path}" + (
+                    f" and no such column in {len(headers) - 1} more" if len(headers) > 1 else ""
+                )
+            raise MissingDataError(
+                f"events with a column 'image' in {self.root}",
+                found,
+                "write the path of the image that is shown into that column; n/a for other events",
+            )
+        return tasks
+
+    @cached_property
+    def _runs(self) -> dict[int, list[BidsRun]]:
+        """The recordings of each subject whose task shows images, their events checked for the column."""
+        found = {
+            subject: [run for run in self.run_of(subject) if run.task in self.tasks]
+            for subject in sorted(self.folders)
+        }
+        for run in (run for runs in found.values() for run in runs):
+            mend = "write it, as in the other recordings of the task; n/a for events without image"
+            read_events(run.events).require(["image"], mend)
+        return found
+
+    def inventory(
+        self, subjects: Iterable[int] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every recording and image that is looked for; see :mod:`.bids_check`."""
+        from .bids_check import own_rows
+
+        return own_rows(self, subjects, read)
+
+
+def _columns(run: BidsRun) -> list[str]:
+    with run.events.open(encoding="utf-8-sig", errors="replace") as file:
+        return [name.strip() for name in file.readline().rstrip("\r\n").split("\t")]

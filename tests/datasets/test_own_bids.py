@@ -1,0 +1,309 @@
+"""One's own BIDS recordings: what the events must say, and what is wrong with them, by file and line."""
+
+import shutil
+
+import bids_trees
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+
+from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.datasets.own_bids import OwnBids
+from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
+
+SPEC = TrialSpec(whitening="none")
+CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return bids_trees.write_study(tmp_path_factory.mktemp("study"), CH_NAMES)
+
+
+@pytest.fixture
+def tree(study, tmp_path):
+    """A copy to spoil."""
+    ignore = shutil.ignore_patterns("ssr")
+    return shutil.copytree(study, tmp_path / "tree", ignore=ignore)
+
+
+def events_of(tree, subject="01", session="1", run="1"):
+    name = f"sub-{subject}_ses-{session}_task-look_run-{run}_events.tsv"
+    return tree / f"sub-{subject}" / f"ses-{session}" / "eeg" / name
+
+
+def change(path, drop=(), **columns):
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    for name, value in columns.items():
+        table[name] = value(table[name]) if callable(value) else value
+    table.drop(columns=list(drop)).to_csv(path, sep="\t", index=False)
+
+
+def spoil(tree, error=DataError):
+    with pytest.raises(error) as caught:
+        prepare(OwnBids(tree), 1, SPEC)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 900
+    return str(caught.value)
+
+
+def test_the_contract(study):
+    """Trial array, image id, concept, repetition, session, subject, split."""
+    dataset = OwnBids(study)
+    assert dataset.subjects == dataset.present_subjects == (1, 2)
+    images = dataset.images
+    assert images["split"].value_counts().to_dict() == {"train": 8, "test": 2}
+    assert images["image_id"].tolist()[:2] == ["apple/apple_0", "apple/apple_1"]
+    assert set(images.loc[images["split"] == "test", "concept"]) == {"egg"}
+    store = prepare(dataset, 1, SPEC)
+    assert store.trials.shape == (80, 6, 250) and store.info["ch_names"] == list(CH_NAMES)
+    table = store.table
+    assert table.columns.tolist() == [
+        "subject",
+        "session",
+        "split",
+        "number",
+        "image_id",
+        "concept",
+        "repetition",
+    ]
+    assert set(table["session"]) == {1, 2} and set(table["subject"]) == {1}
+    assert table.groupby("image_id")["repetition"].max().eq(8).all()
+    assert store.manifest["units"] == "V"
+
+
+def test_trials_are_cut_at_the_onsets(study):
+    """Against MNE alone, run by run."""
+    store = prepare(OwnBids(study), 1, SPEC)
+    expected = []
+    for run in ("1", "2"):
+        path = events_of(study, run=run)
+        raw = mne.io.read_raw_brainvision(
+            str(path).replace("_events.tsv", "_eeg.vhdr"), verbose="error"
+        )
+        table = pd.read_csv(path, sep="\t")
+        table = table[table["image"].notna()]
+        events = np.c_[
+            np.rint(table["onset"] * raw.info["sfreq"]), 0 * table.index, 1 + 0 * table.index
+        ].astype(int)
+        epochs = mne.Epochs(raw, events, None, -0.2, 1.0, baseline=(None, 0), verbose="error")
+        chosen = (table["split"] == "train").to_numpy()
+        expected.append(epochs.get_data()[chosen][..., 50:300])
+    first = ((store.table["session"] == 1) & (store.table["split"] == "train")).to_numpy()
+    np.testing.assert_allclose(store.trials[first], np.concatenate(expected), atol=1e-10)
+
+
+def test_a_file_of_test_concepts_says_the_same_as_the_column(study, tree):
+    for path in tree.rglob("*_events.tsv"):
+        if "rest" not in path.name:
+            change(path, drop=["split"])
+    assert "neither" in spoil(tree, MissingDataError)
+    (tree / "test_concepts.txt").write_text("egg\n\n", encoding="utf-8")
+    pd.testing.assert_frame_equal(OwnBids(tree).images, OwnBids(study).images)
+    (tree / "test_concepts.txt").write_text("egs\n", encoding="utf-8")
+    assert "did you mean 'egg'" in spoil(tree)
+    (tree / "test_concepts.txt").write_text("\n", encoding="utf-8")
+    assert "an empty file" in spoil(tree)
+    (tree / "test_concepts.txt").write_text("apple\nbook\ncat\ndoor\negg\n", encoding="utf-8")
+    assert "at least two train images" in spoil(tree)
+
+
+def test_the_split_is_said_once(tree):
+    (tree / "test_concepts.txt").write_text("egg\n", encoding="utf-8")
+    assert "remove one of the two" in spoil(tree)
+
+
+def test_a_concept_column_goes_before_the_folder(tree):
+    for path in tree.rglob("*look*_events.tsv"):
+        change(
+            path,
+            image=lambda old: [name.split("/")[-1] if ".png" in name else name for name in old],
+        )
+    assert "neither for" in spoil(tree) and "column 'image'" in spoil(tree)
+    for path in tree.rglob("*look*_events.tsv"):
+        change(path, **_concepts(path))
+    images = OwnBids(tree).images
+    assert images["image_id"].iloc[0] == "apple_0" and images["concept"].iloc[0] == "apple"
+
+
+def _concepts(path):
+    names = pd.read_csv(path, sep="\t", keep_default_na=False)["image"]
+    return {"concept": names.str.replace(r"_\d.*", "", regex=True).tolist()}
+
+
+def _on_windows(name):
+    return name if name == "n/a" else name.replace("/", "\\").removesuffix(".png")
+
+
+def test_windows_paths_and_missing_suffixes(tree, study):
+    for path in tree.rglob("*look*_events.tsv"):
+        change(path, image=lambda old: [_on_windows(name) for name in old])
+    dataset = OwnBids(tree)
+    assert dataset.images["image_id"].tolist() == OwnBids(study).images["image_id"].tolist()
+    assert dataset.image("apple/apple_0").size == (16, 16)
+
+
+def test_labels_that_are_no_numbers_are_counted(tree):
+    for old, new in (("01", "anna"), ("02", "bert")):
+        for path in sorted(tree.rglob(f"*sub-{old}*"), key=lambda p: -len(p.parts)):
+            text = path.name.replace(f"sub-{old}", f"sub-{new}")
+            if path.suffix in (".vhdr", ".vmrk"):
+                content = path.read_text(encoding="utf-8")
+                path.write_text(content.replace(f"sub-{old}", f"sub-{new}"), encoding="utf-8")
+            path.rename(path.with_name(text))
+    dataset = OwnBids(tree)
+    assert dataset.subjects == (1, 2) and dataset.folders[2].name == "sub-bert"
+    assert "sub-anna is subject 1" in dataset.inventory([1])[0]["detail"]
+    assert len(prepare(dataset, 2, SPEC).table) == 80
+
+
+def test_other_tasks_are_left_alone(study):
+    assert (study / "sub-01" / "ses-1" / "eeg").glob("*task-rest*")
+    assert OwnBids(study).tasks == {"look"}
+    assert {run.task for run in OwnBids(study).runs(1)} == {"look"}
+
+
+def test_a_forgotten_image_column(tree):
+    change(events_of(tree, run="2"), drop=["image"])
+    found = spoil(tree)
+    assert "'image'" in found and "run-2_events.tsv" in found
+    for path in tree.rglob("*look*_events.tsv"):
+        change(path, drop=["image"] if "run-2" not in path.name or "02" in path.name else [])
+    shutil.rmtree(tree / "sub-02")
+    shutil.rmtree(tree / "sub-01" / "ses-2")
+    events_of(tree, run="2").unlink()
+    assert "events with a column 'image'" in spoil(tree, MissingDataError)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"image": "../egg/egg_0.png"}, "'../egg/egg_0.png' in .*line 2, column 'image'"),
+        ({"image": "/data/egg/egg_0.png"}, "a path below the folder"),
+        ({"split": "both"}, "'both' in .*line 2, column 'split'"),
+        ({"split": ""}, "'' in .*line 2, column 'split'"),
+        ({"onset": "1,5"}, "'1,5' in .*line 2, column 'onset'"),
+        ({"concept": "egg"}, "one concept for the image"),
+    ],
+)
+def test_events_that_cannot_be(tree, columns, expected):
+    change(events_of(tree), **columns)
+    with pytest.raises(DataError, match=expected):
+        prepare(OwnBids(tree), 1, SPEC)
+
+
+def test_a_concept_in_both_splits_names_both_places(tree):
+    path = events_of(tree, subject="02")
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)
+    rows = table.index[table["image"] == "apple/apple_0.png"]
+    table.loc[rows, "split"] = "test"
+    table.to_csv(path, sep="\t", index=False)
+    found = spoil(tree, LeakageError)
+    assert "'apple'" in found and f"{path}, line {rows[0] + 2}" in found and "never both" in found
+
+
+def test_a_line_of_too_many_cells_is_named(tree):
+    path = events_of(tree)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[6] += "\tmore"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert "line 7" in spoil(tree)
+    lines[6] = lines[6].split("\t")[0]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert "line 7" in spoil(tree)
+    path.write_bytes(b"onset\timage\n1.0\t\xff\xfe\n")
+    assert "UTF-8" in spoil(tree)
+    path.write_text("onset\tduration\timage\n", encoding="utf-8")
+    assert "no line" in spoil(tree)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(MissingDataError, match="sub-01/eeg.*--data-dir"):
+        prepare(OwnBids(tmp_path), 1, SPEC)
+    with pytest.raises(MissingDataError, match="no folder"):
+        prepare(OwnBids(tmp_path / "nowhere"), 1, SPEC)
+    assert OwnBids(tmp_path).inventory()[0]["state"] == "missing"
+
+
+def test_a_subject_that_is_not_here(study):
+    with pytest.raises(UsageError, match="1, 2.*subject 3"):
+        OwnBids(study).check_subject(3)
+
+
+def test_runs_that_differ_in_channels(tree):
+    names = {"subject": "01", "session": "2", "task": "look", "run": "1"}
+    path = events_of(tree, session="2")
+    kept = path.read_bytes()
+    bids_trees.write_run(
+        tree, np.ones((6, 2000)) * 1e-5, (*CH_NAMES[:-1], "Iz"), 250.0, "BrainVision", **names
+    )
+    path.write_bytes(kept)
+    assert "different in Iz, O2" in spoil(tree)
+
+
+def test_misc_channels_are_left_out(tree):
+    for path in tree.rglob("sub-01*_channels.tsv"):
+        change(path, type=lambda old: ["MISC", *old[1:]])
+    assert prepare(OwnBids(tree), 1, SPEC).info["ch_names"] == list(CH_NAMES[1:])
+    for path in tree.rglob("sub-01*_channels.tsv"):
+        change(path, type="MISC")
+    assert "EEG channels" in spoil(tree) and "channels.tsv" in spoil(tree)
+
+
+@pytest.mark.parametrize("kind", ["mag", "grad"])
+def test_magnetic_sensors(tmp_path, kind):
+    ch_names = [f"MEG{n:03d}1" for n in range(1, 6)]
+    bids_trees.write_study(tmp_path, ch_names, fmt="FIF", datatype="meg", ch_types=kind)
+    dataset = OwnBids(tmp_path)
+    store = prepare(dataset, 1, TrialSpec())
+    assert store.info["ch_names"] == ch_names
+    assert store.info.get_channel_types(unique=True) == [kind]
+    assert np.isfinite(store.trials[:]).all() and store.manifest["units"] == "unitless (whitened)"
+    assert next(dataset.recordings(1)).info.get_channel_types(unique=True) == [kind]
+
+
+def test_two_kinds_of_magnetic_sensors_are_refused(tmp_path):
+    ch_names = [f"MEG{n:03d}1" for n in range(1, 6)]
+    types = ["mag", "grad", "grad", "grad", "grad"]
+    bids_trees.write_study(tmp_path, ch_names, fmt="FIF", datatype="meg", ch_types=types)
+    assert "magnetometers and gradiometers" in spoil(tmp_path)
+    for path in tmp_path.rglob("*_channels.tsv"):
+        change(path, type=lambda old: ["MISC", *old[1:]])
+    store = prepare(OwnBids(tmp_path), 1, SPEC)
+    assert store.info["ch_names"] == ch_names[1:]
+
+
+def test_eeg_and_meg_of_one_subject_are_refused(tree):
+    ch_names = [f"MEG{n:03d}1" for n in range(1, 6)]
+    bids_trees.write_study(tree, ch_names, fmt="FIF", datatype="meg", ch_types="mag", subjects=1)
+    assert "EEG or MEG of subject 1" in spoil(tree)
+
+
+def test_inventory(tree):
+    rows = OwnBids(tree).inventory(read=True)
+    assert {row["state"] for row in rows} == {"found"}
+    assert sum(row["what"].startswith("recording of subject 1") for row in rows) == 4
+    assert "6 channels (eeg)" in rows[0]["detail"] and "16 train trials" in rows[0]["detail"]
+    assert rows[-1]["detail"] == "8 training and 2 test images, 10 files here"
+    (tree / "stimuli" / "egg" / "egg_0.png").unlink()
+    last = OwnBids(tree).inventory()[-1]
+    assert last["state"] == "missing" and not last["needed"] and "egg/egg_0.png" in last["detail"]
+    events_of(tree).unlink()
+    rows = OwnBids(tree).inventory()
+    assert rows[0]["state"] == "missing"
+
+
+def test_a_change_of_the_split_makes_another_store(study, tree):
+    before = OwnBids(tree).source_key(1)
+    for path in tree.rglob("sub-02*look*_events.tsv"):
+        change(path, image=lambda old: old.str.replace("door/", "gate/"))
+    assert OwnBids(tree).source_key(1) != before
+
+
+def test_every_error_is_one_of_ours(tree):
+    path = events_of(tree)
+    for content in (b"", b"\x00\x01\x02", b"onset\n", b"{}", b"onset\timage\nx\ty\tz\n"):
+        path.write_bytes(content)
+        with pytest.raises(SSRError):
+            prepare(OwnBids(tree), 1, SPEC)
