@@ -193,6 +193,7 @@ def offered(name: str, root: Path) -> list[dict[str, Any]]:
                 "text": form.text,
                 "common_bytes": sum(source.bytes for source in common),
                 "subject_bytes": sum(source.bytes for source in own[0]),
+                "exact": all(s.size for s in (*common, *own[0])),
                 "licences": sorted({s.licence for s in (*common, *own[0])}),
                 "sources": [_row(s, Look(""), root) for s in (*common, *sum(own, ()))],
             }

@@ -14,6 +14,11 @@ from braindecode_ssr.errors import SSRError
 from braindecode_ssr.registry import unknown_name
 
 
+STOPPED = (
+    "stopped; what is finished is kept: the same command goes on from there (train: add --resume)"
+)
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and a line of help, and imports them when called.
 
@@ -90,8 +95,7 @@ def main(args: list[str] | None = None) -> None:
             traceback.print_exc()
         code = _report(error)
     except KeyboardInterrupt:
-        again = "the same command goes on from there (train: add --resume)"
-        click.echo(f"stopped; what is finished is kept: {again}", err=True)
+        click.echo(STOPPED, err=True)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -101,7 +105,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, SSRError):
         text, code = str(error), error.exit_code
     elif isinstance(error, click.Abort):
-        text, code = "stopped", 130
+        by_hand = isinstance(error.__cause__, KeyboardInterrupt)
+        text, code = STOPPED if by_hand else "stopped", 130
     elif isinstance(error, click.ClickException):
         text, code = f"{error.format_message()} (see `{_path(error)} --help`)", error.exit_code
     else:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from braindecode_ssr.download.disk import gigabytes
+
 from .options import Subjects, common, data_dir_option, preset_option
 from .output import print_json
 from .settings import settings_of
@@ -22,16 +24,20 @@ def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
     @data_dir_option
     @common
     def command(dataset, subjects, preset, data_dir: Path | None, as_json: bool) -> None:
+        from braindecode_ssr.fetch import offered
         from braindecode_ssr.resolve import open_dataset, run_spec
 
         spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
         source = open_dataset(spec.data, data_dir)
         files = source.inventory(subjects or None, read=read)
+        forms = [] if read else offered(source.name, source.root)
         whole = all(_is_well(file) for file in files)
         if as_json:
-            print_json({"dataset": source.name, "root": str(source.root), "files": files})
+            told = {"dataset": source.name, "root": str(source.root), "files": files}
+            print_json(told if read else {**told, "forms": forms})
         else:
             _print(source.name, source.root, files)
+            _print_forms(source.name, forms)
         if read and not whole:
             raise SystemExit(1)
 
@@ -55,3 +61,17 @@ def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
         if file["state"] != "found" and file["source"] not in said:
             said.add(file["source"])
             click.echo(f"           from {file['source']}")
+
+
+def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
+    if not forms:
+        return
+    click.echo(f"to be had with `ssr-bd data fetch {name} --subject N --form FORM`:")
+    for form in forms:
+        sizes = {"a subject": form["subject_bytes"], "once": form["common_bytes"]}
+        about = "" if form["exact"] else "about "
+        said = about + " and ".join(
+            f"{gigabytes(size)} {for_}" for for_, size in sizes.items() if size
+        )
+        click.echo(f"  {form['form']:<12} {said} ({'; '.join(form['licences'])})")
+        click.echo(f"               {form['text']}")

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "images": "errors registry config datasets.base",
     "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
-    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source "
+    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source download.disk "
     "download.content",
     "fetch": "errors config datasets download resolve",
     "trial_rows": "errors preprocessing datasets.averages",

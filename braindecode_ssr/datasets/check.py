@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..download.disk import gigabytes
 from ..errors import DataError, MissingDataError, SSRError
 from .base import images_by_number
 from .released_files import FORMS, release_files, release_folders
@@ -308,7 +309,8 @@ def _report(what: str, path: Path, source: str, look: Callable[[], str] | None) 
 
 
 def _say(source: Source) -> str:
-    size = f", {'' if source.size else 'about '}{source.bytes / 1e6:.1f} MB" if source.bytes else ""
+    about = "" if source.size else "about "
+    size = f", {about}{gigabytes(source.bytes)}" if source.bytes else ""
     if source.archive:
-        size += f", {source.on_disk / 1e9:.1f} GB unpacked"
+        size += f", {gigabytes(source.on_disk)} unpacked"
     return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"

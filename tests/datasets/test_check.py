@@ -28,7 +28,7 @@ def test_where_nothing_is(tmp_path):
     raw = by_what(reports)["raw EEG, subject 5, session 2, test"]
     assert raw.path == tmp_path / "none/Raw_data/sub-05/ses-02/raw_eeg_test.npy"
     assert "https://plus.figshare.com/ndownloader/files/33247376" in raw.source
-    assert "CC BY 4.0" in raw.source and "14.4 GB" in raw.source
+    assert "CC BY 4.0" in raw.source and "14.40 GB unpacked" in raw.source
     assert "https://osf.io/download/qkgtf" in reports[0].source
 
 
