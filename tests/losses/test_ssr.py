@@ -1,9 +1,18 @@
 import inspect
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from braindecode_ssr.losses import LOSSES, MaskedReconstruction, SSRLoss, TripleContrast
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.losses import (
+    LOSSES,
+    MaskedReconstruction,
+    SingleAnchor,
+    SSRLoss,
+    TripleContrast,
+)
 
 PARTS = ["brain_view", "brain_original", "view_original", "reconstruct_view", "reconstruct_brain"]
 
@@ -87,3 +96,77 @@ def test_ssr_finds_partners_that_are_there():
         optimizer.step()
     for name in ("brain_view", "brain_original", "reconstruct_view", "reconstruct_brain"):
         assert parts[name].item() < 0.5 * first[name], name
+
+
+def test_a_single_anchor_beside_or_instead_of_the_pairs():
+    batch = torch.randn(3, 6, 8)
+    pairs = {"brain_view": 0, "brain_original": 0, "view_original": 0}
+    nothing = {"reconstruct_view": 0, "reconstruct_brain": 0}
+    alone = SSRLoss(8, regime="unit", single_anchor=2.0, **pairs, **nothing)
+    wanted = SingleAnchor("unit")(*batch)["loss"]
+    parts = alone(*batch)
+    assert list(parts) == ["loss", "single_anchor"]
+    torch.testing.assert_close(parts["loss"], 2 * wanted)
+    beside = SSRLoss(8, single_anchor=1.0)(*batch)
+    assert list(beside) == ["loss", *PARTS[:3], "single_anchor", *PARTS[3:]]
+
+
+SMALL = {"n_tokens": 4, "drop_prob": 0.0}
+CHOICES = [
+    {"regime": "unit"},
+    {"scale": 5.0},
+    {"mask_ratio": 0.9},
+    {"hidden": 5},
+    {"context": "shuffled"},
+    {"context": "detached"},
+    {"anchor": "detached"},
+    {"duplicates": "ignored"},
+    {"duplicates": "positives"},
+    {"single_anchor": 1.0},
+    {"reconstructor": "tokens", "reconstructor_params": SMALL},
+    {"pull": "mse"},
+    {"fill": "zero"},
+    {"whole_ratio": 0.5},
+    {"visual": "original"},
+    {"visual": "mean"},
+    *({name: 0.5} for name in PARTS),
+]
+
+
+def gradients(**params):
+    torch.manual_seed(0)
+    batch = torch.randn(3, 6, 8, requires_grad=True)
+    torch.manual_seed(0)
+    loss = SSRLoss(8, **params)
+    total = loss(*batch, image=torch.arange(6) // 2)["loss"]
+    return torch.autograd.grad(total, batch)[0]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_no_choice_is_without_effect(choice):
+    """What embeddings are moved by is another thing with each of them."""
+    assert not torch.allclose(gradients(**choice), gradients(), rtol=1e-4, atol=1e-7)
+
+
+def test_every_parameter_of_ssr_is_among_the_choices():
+    tried = {name for choice in CHOICES for name in choice}
+    assert tried == set(inspect.signature(SSRLoss).parameters) - {"n_outputs"}
+
+
+@pytest.mark.parametrize(
+    "params", [{"regime": "cold"}, {"reconstructor": "gan"}, {"duplicates": "kept"}, {"scale": 0}]
+)
+def test_bad_choices_are_one_line(params):
+    with pytest.raises(UsageError) as caught:
+        SSRLoss(8, **params)
+    assert "\n" not in str(caught.value)
+
+
+def test_losses_need_torch_and_little_else():
+    heavy = "braindecode mne skorch sklearn pandas scipy pydantic moabb".split()
+    code = (
+        "import sys; from braindecode_ssr.losses import LOSSES; [LOSSES[n] for n in LOSSES];"
+        f"print(*[m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

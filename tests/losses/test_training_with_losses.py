@@ -1,0 +1,101 @@
+"""Every registered loss trains a model that then finds images it has not seen."""
+
+import numpy as np
+import pytest
+import torch
+from test_training import make_data
+
+from braindecode_ssr import pipeline
+from braindecode_ssr.batches import Batches
+from braindecode_ssr.config import LossSpec, TrainSpec
+from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.images.pooling import image_features
+from braindecode_ssr.losses import LOSSES, SSRLoss
+from braindecode_ssr.models.ssr import SSR
+from braindecode_ssr.resolve import resolve, run_spec
+from braindecode_ssr.training import EEGRetriever, fit
+from braindecode_ssr.training_data import training_data
+from braindecode_ssr.zero_shot import load_test_set, score
+
+TINY = {
+    "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
+    "train": {"epochs": 5, "batch_size": 32, "lr": 5e-4, "device": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The resolved spec, training set, signals and test set of one subject of the simulation."""
+    dataset = ThingsSim(tmp_path_factory.mktemp("data"), "tiny")
+    spec, _ = resolve(run_spec(TINY), dataset)
+    features = image_features(dataset, spec.images.encoder, spec.images.views)
+    features.complete(dataset, device="cpu", progress=False)
+    data, signals = training_data(spec, dataset, features)
+    return spec, data, signals, load_test_set(spec, dataset, features, spec.evaluation)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
+    spec, data, signals, test = tiny
+    spec = spec.model_copy(update={"loss": LossSpec(name=name)})
+    torch.manual_seed(0)
+    model = pipeline.build_model(spec, signals, n_features=data.original.shape[1])
+    net = fit(data, model, pipeline.build_loss(spec), spec.train, tmp_path)
+    losses = net.history[:, "train_loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    numbers = score(net.module_, test)[1]
+    assert numbers["n_gallery"] == 16
+    assert numbers["mean_rank"] < 5.5  # 8.5 by chance, with a standard deviation of 1.2
+    assert numbers["top5"] > 0.5  # 0.31 by chance
+
+
+def test_every_parameter_of_the_loss_can_be_set_from_outside():
+    params = {"regime": "unit", "reconstructor": "tokens", "reconstructor_params": {"n_tokens": 4}}
+    loss = pipeline.build_loss(run_spec(TINY, {"loss": {"name": "ssr", "params": params}}))
+    assert loss.reconstruction.reconstructors["reconstruct_view"].n_tokens == 4
+    with pytest.raises(UsageError, match="parameter of the loss single-anchor.*mean 'regime'"):
+        wrong = {"loss": {"name": "single-anchor", "params": {"regim": "unit"}}}
+        pipeline.build_loss(run_spec(TINY, wrong))
+
+
+class Listening(SSRLoss):
+    """Remembers which images it was told of."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.told = []
+
+    def forward(self, brain, original, view, image=None):
+        self.told.append(image)
+        return super().forward(brain, original, view, image)
+
+
+def model():
+    return SSR(n_outputs=16, n_chans=4, n_times=32, sfreq=100, n_features=12, width=24)
+
+
+def test_a_loss_is_told_the_image_of_each_row(tmp_path):
+    data, loss = make_data(), Listening(16, duplicates="positives")
+    fit(data, model(), loss, TrainSpec(epochs=1, batch_size=32), tmp_path)
+    wanted = [y["image"] for _, y in Batches(data, 32, seed=0)]
+    assert len(loss.told) == 3 and all(map(torch.equal, loss.told, wanted))
+
+
+def test_a_loss_that_does_not_ask_is_not_told(tmp_path):
+    class Deaf(torch.nn.Module):
+        def forward(self, brain, original, view):
+            return {"loss": (brain - original).square().mean()}
+
+    net = fit(make_data(), model(), Deaf(), TrainSpec(epochs=1, batch_size=32), tmp_path)
+    assert not net.takes_image_
+
+
+def test_arrays_do_not_say_which_image():
+    data = make_data()
+    arrays = data.x.numpy(), data.original.numpy()
+    shape = {"module__n_outputs": 16, "module__width": 24, "module__sfreq": 100}
+    options = {"batch_size": 32, "max_epochs": 1, "verbose": 0, "criterion": SSRLoss, **shape}
+    EEGRetriever(**options).fit(*arrays)
+    with pytest.raises(UsageError, match="image index of each of the 32 rows.*TrainingSet"):
+        EEGRetriever(criterion__duplicates="ignored", **options).fit(*arrays)
