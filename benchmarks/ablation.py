@@ -80,6 +80,8 @@ def rows() -> dict[str, Row]:
         "ssr, shuffled context (control)": Row(params={"context": "shuffled"}),
         "ssr, a quarter masked": Row(params={"mask_ratio": 0.25}),
         "ssr, three quarters masked": Row(params={"mask_ratio": 0.75}),
+        "ssr, token reconstructors": Row(params={"reconstructor": "tokens"}),
+        "ssr, single anchor for pairs": Row(params={**only(*both), "single_anchor": 1.0}),
         "ssr, both of unit length": Row(params={"regime": "unit"}),
         "ssr, views with their own projector": Row(change=own_view_projector),
         "ssr, tokens in the path of retrieval": Row(change=tokens_in_path),
