@@ -10,7 +10,7 @@ EEG1_IMAGES = Source(
     urls=("https://osf.io/jum2f/",),
     size=0,
     licence="research use only, not to be redistributed; the owners keep their copyright",
-    about=5_000_000_000,
+    about=12_000_000_000,
 )
 
 

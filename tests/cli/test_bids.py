@@ -1,0 +1,91 @@
+"""BIDS folders from the command line: looked for, read, prepared, trained on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import bids_trees
+import pandas as pd
+import pytest
+
+from braindecode_ssr.datasets.things_sim import ThingsSim
+
+CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")
+SHORT = ("--encoder", "pyramid", "--epochs", 2, "--batch-size", 4, "--json")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return bids_trees.write_study(tmp_path_factory.mktemp("study"), CH_NAMES)
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """Subject 3 of the tiny simulation as BIDS, with its images."""
+    base = tmp_path_factory.mktemp("things")
+    simulation = ThingsSim(base / "sim", preset="tiny")
+    bids_trees.write_both(simulation, 3, base / "raw", base / "bids", sessions=[1])
+    for folder in ("training_images", "test_images"):
+        shutil.copytree(base / "raw/image_set" / folder, base / "bids/stimuli" / folder)
+    return base / "bids"
+
+
+def test_ones_own_recordings_as_a_process(shell, study, tmp_path):
+    where = ("--data-dir", study)
+    checked = shell("data", "check", "bids", *where, "--subject", 1, "--json", code=0).json
+    assert {file["state"] for file in checked["files"]} == {"found"}
+    prepared = shell("data", "prepare", "bids", *where, "--subject", "sub-01", "--json", code=0)
+    assert prepared.json[0]["trials"] == 80 and prepared.json[0]["channels"] == 6
+    out = ("--out", tmp_path)
+    run = shell("train", "--dataset", "bids", *where, "--subject", 1, *SHORT, *out, code=0).json
+    assert run["dataset"] == "bids" and run["n_train"] == 8 and run["n_queries"] == 2
+    queries = pd.read_csv(next(tmp_path.glob("*/queries.csv")))
+    assert sorted(queries["image_id"]) == ["egg/egg_0", "egg/egg_1"]
+
+
+def test_across_people(call, study, tmp_path):
+    args = ("--protocol", "inter", "--data-dir", study, "--out", tmp_path)
+    call("train", "--dataset", "bids", "--subject", 1, *args, *SHORT, code=0)
+    run = json.loads(next(tmp_path.glob("*/summary.json")).read_text(encoding="utf-8"))
+    assert run["train_subjects"] == [2] and run["n_train"] == 8
+
+
+def test_things_eeg_in_bids(call, things, tmp_path):
+    where = ("--data-dir", things)
+    files = call("data", "check", "things-eeg", *where, "--json", code=0).json["files"]
+    runs = [file for file in files if file["what"].startswith("BIDS, subject 3, session 1")]
+    assert len(runs) == 3 and {file["state"] for file in files} == {"found"}
+    assert "63 channels (eeg)" in runs[0]["detail"]
+    assert sum("train trials" in file["detail"] for file in runs) == 2
+    args = ("--set", "trials.release=bids", "--out", tmp_path)
+    call("train", "--dataset", "things-eeg", "--subject", 3, *where, *args, *SHORT, code=0)
+    assert len(pd.read_csv(next(tmp_path.glob("*/queries.csv")))) == 16
+    record = json.loads(next(tmp_path.glob("*/run.json")).read_text(encoding="utf-8"))
+    assert record["dataset"]["fingerprint"].startswith("bids|")
+
+
+def test_what_is_wrong_is_one_line(call, study, things, tmp_path):
+    tree = shutil.copytree(study, tmp_path / "tree")
+    path = tree / "sub-01/ses-1/eeg/sub-01_ses-1_task-look_run-1_events.tsv"
+    path.write_text(path.read_text(encoding="utf-8").replace("train", "learn"), encoding="utf-8")
+    for command in (("data", "prepare", "bids"), ("train", "--dataset", "bids")):
+        done = call(*command, "--subject", 1, "--data-dir", tree, code=1)
+        assert "'learn'" in done.error and "column 'split'" in done.error
+    rows = call("data", "check", "bids", "--data-dir", tree, "--json", code=1).json["files"]
+    assert any(row["state"] == "broken" and "'learn'" in row["detail"] for row in rows)
+    done = call("train", "--dataset", "bids", "--subject", 1, "--data-dir", tmp_path / "no", code=1)
+    assert "--data-dir" in done.error
+    done = call("data", "where", "things-eeg", "--subject", 4, "--data-dir", things, code=0)
+    assert "missing" in done.out
+
+
+@pytest.mark.parametrize("dataset", ["things-eeg1", "bids"])
+def test_where_answers_without_torch_and_mne(study, dataset):
+    code = (
+        "import sys; from braindecode_ssr.datasets import DATASETS; "
+        f"print(len(DATASETS[{dataset!r}]({str(study)!r}).inventory()) > 1); "
+        "print([m for m in ('torch', 'mne', 'mne_bids', 'braindecode') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["True", "[]"]
