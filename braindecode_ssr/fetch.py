@@ -58,7 +58,9 @@ class Errand:
     def bytes(self) -> int:
         """Bytes to download, as well as they are known."""
         pairs = zip(self.sources, self.looks, strict=True)
-        return sum(s.bytes for s, seen in pairs if seen.state not in (HERE, PACKED))
+        return sum(
+            max(0, s.bytes - seen.have) for s, seen in pairs if seen.state not in (HERE, PACKED)
+        )
 
     @property
     def room(self) -> int:
@@ -75,7 +77,7 @@ class Errand:
         return next((s.archive.password for s in self.missing if s.archive), "")
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per source: ``what, state, bytes, path, url, licence, proof``."""
+        """One row per source: ``what, state, bytes, have, path, url, licence, proof`` and more."""
         return [
             _row(source, seen, self.root)
             for source, seen in zip(self.sources, self.looks, strict=True)
@@ -165,7 +167,9 @@ def run_errand(
     for index, seen in enumerate(todo.looks):
         source, came = _at(_known_now(todo, index), place), ""
         if seen.state != HERE or place:
-            came = bring(source, todo.root, carrier, password=password, replace=replace_others)
+            came = bring(
+                source, todo.root, carrier, password=password, replace_others=replace_others
+            )
         state = Look("fetched" if came else HERE)
         rows.append(_row(replace(source, urls=(came,)) if came else source, state, todo.root))
     return rows
@@ -225,6 +229,7 @@ def _row(source: Source, seen: Look, root: Path) -> dict[str, Any]:
         **known,
         **({"detail": seen.detail} if seen.detail else {}),
         "bytes": source.bytes,
+        "have": seen.have,
         "exact": bool(source.size),
         "path": str(root / source.place),
         "url": source.url,

@@ -98,5 +98,7 @@ def print_fetched(todo: Errand, rows: list[dict[str, Any]], data_dir: Path | Non
 def _line(row: dict[str, Any]) -> str:
     about = "" if row["exact"] or not row["bytes"] else "about "
     size = f", {about}{gigabytes(row['bytes'])}" if row["bytes"] else ""
+    if row["have"] and row["state"] != "fetched":
+        size += f" of which {gigabytes(row['have'])} are here"
     detail = f" ({row['detail']})" if row.get("detail") else ""
     return f"{row['what']}{size}: {row['path']}{detail}"

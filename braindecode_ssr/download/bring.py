@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -29,21 +29,27 @@ class Look:
         ``packed``: its archive is here and right; ``other``: a file that is not the published one.
     detail : str
         What was found.
+    have : int
+        Bytes of the download that are here already.
     """
 
     state: str
     detail: str = ""
+    have: int = 0
 
 
 def look(source: Source, root: Path) -> Look:
     """Whether a source is in its place, read and compared as far as something is known of it."""
     target = root / source.place
     if source.nemar:
-        return Look(ABSENT, "nemar-py looks what is here" if target.is_dir() else "")
+        have = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        return Look(ABSENT, "nemar-py compares what is here" if have else "", have)
+    part = Part(root / source.file).size
     if source.archive:
-        return _look_at_folder(source, source.archive, root)
+        found = _look_at_folder(source, source.archive, root)
+        return replace(found, have=part) if found.state == ABSENT else found
     if not target.is_file():
-        return Look(ABSENT)
+        return Look(ABSENT, have=part)
     found = fault(target, source)
     if not found:
         return Look(HERE)
@@ -53,7 +59,12 @@ def look(source: Source, root: Path) -> Look:
 
 
 def bring(
-    source: Source, root: Path, carrier: Carrier, *, password: str = "", replace: bool = False
+    source: Source,
+    root: Path,
+    carrier: Carrier,
+    *,
+    password: str = "",
+    replace_others: bool = False,
 ) -> str:
     """See that a source is in its place.
 
@@ -67,7 +78,7 @@ def bring(
         Brings it.
     password : str
         Of its archive.
-    replace : bool
+    replace_others : bool
         Replace a file that is there and is not the published one.
 
     Returns
@@ -84,7 +95,7 @@ def bring(
         found = look(source, root)
         if found.state == HERE:
             return ""
-        if found.state == OTHER and not replace:
+        if found.state == OTHER and not replace_others:
             raise other_there(source, root, found)
         if source.nemar:
             bring_subject(source, root, source.url)

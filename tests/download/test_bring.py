@@ -8,8 +8,9 @@ from archives import encrypted, zipped
 from faulty_server import cut, stalled
 
 from braindecode_ssr.download import disk
-from braindecode_ssr.download.bring import ABSENT, HERE, OTHER, PACKED, bring, look
+from braindecode_ssr.download.bring import ABSENT, HERE, OTHER, PACKED, Look, bring, look
 from braindecode_ssr.download.carrier import Carrier
+from braindecode_ssr.download.part import Part
 from braindecode_ssr.download.source import Archive, Source
 from braindecode_ssr.errors import DataError, MissingDataError
 
@@ -48,7 +49,7 @@ def test_another_file_is_not_replaced_unless_asked(server, carrier, source, tmp_
     with pytest.raises(DataError, match=r"400007 bytes instead of 400008.*--replace"):
         bring(wanted, tmp_path, carrier)
     assert path.read_bytes() == content[:-1] and server.requests == []
-    bring(wanted, tmp_path, carrier, replace=True)
+    bring(wanted, tmp_path, carrier, replace_others=True)
     assert path.read_bytes() == content
 
 
@@ -70,7 +71,7 @@ def test_an_old_file_stays_until_the_new_one_is_whole(server, carrier, source, t
     path.parent.mkdir()
     path.write_bytes(content[:-1])
     with pytest.raises(DataError):
-        bring(wanted, tmp_path, carrier, replace=True)
+        bring(wanted, tmp_path, carrier, replace_others=True)
     assert path.read_bytes() == content[:-1]
 
 
@@ -208,6 +209,26 @@ def test_bids_without_its_client(carrier, tmp_path, monkeypatch):
     wanted = Source("BIDS", "nm000232/sub-05", ("http://127.0.0.1:9",), 0, "CC", nemar="nm000232")
     with pytest.raises(MissingDataError, match="pip install 'nemar-py"):
         bring(wanted, tmp_path, carrier)
+
+
+def test_bids_that_nemars_client_does_not_take(carrier, tmp_path):
+    place = "nm000232/sub-05"
+    wanted = Source("BIDS", place, ("http://127.0.0.1:9",), 0, "CC", nemar="nm000232")
+    with pytest.raises(
+        DataError, match="must use HTTPS.*files that are whole are kept|pip install"
+    ):
+        bring(wanted, tmp_path, carrier)
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "x.bdf").write_bytes(bytes(100))
+    assert look(wanted, tmp_path).have == 100
+
+
+def test_what_is_here_of_a_download_is_counted(source, tmp_path):
+    for wanted in (source("https://host/x"), archive_source("https://host/x.zip")):
+        part = Part(tmp_path / wanted.file)
+        part.begin(wanted.url, "", 0)
+        part.path.write_bytes(bytes(123))
+        assert look(wanted, tmp_path) == Look(ABSENT, have=123)
 
 
 def test_sizes_and_proofs():
