@@ -17,7 +17,6 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,9 @@ def main() -> None:
         for one in pool.map(row, options.only or names):
             rows[one["name"]] = one
     table = pd.DataFrame([rows[name] for name in names if name in rows], columns=list(COLUMNS))
-    table.astype({"width": "Int64", "parameters": "Int64"}).to_csv(TABLE, index=False)
+    table.astype({"width": "Int64", "parameters": "Int64", "step_ms": "Int64"}).to_csv(
+        TABLE, index=False
+    )
     print({shape_name(*shape): int((table[shape_name(*shape)] == "yes").sum()) for shape in SHAPES})
 
 
@@ -74,9 +75,10 @@ def row(name: str) -> dict[str, Any]:
         "adjusted": said(
             {shape: one["adjusted"] for shape, one in works.items() if one["adjusted"]}
         ),
-        "reason": adjustments(name).get("why", "") if wrong and not works else "",
+        "reason": said(
+            {shape: adjustments(name).get("unfit", why) for shape, why in wrong.items()}
+        ),
     }
-    row["reason"] = row["reason"] or said(wrong)
     print(row, file=sys.stderr, flush=True)
     return row
 
@@ -137,7 +139,7 @@ def measure(name: str, n_chans: int, n_times: int) -> dict[str, Any]:
         "feature_point": model.feature_point,
         "width": model.backbone_width,
         "parameters": sum(part.numel() for part in model.backbone.parameters()),
-        "step_ms": round(1000 * seconds, 1 if seconds < 0.01 else None),
+        "step_ms": max(1, round(1000 * seconds)),
         "adjusted": ", ".join(f"{key}={value}" for key, value in model.adjusted.items()),
     }
 

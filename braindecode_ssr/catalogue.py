@@ -46,13 +46,14 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def _backbones() -> list[dict[str, Any]]:
+    """The measured table, and below it what other packages have brought."""
     from .models import BACKBONES
-    from .models.backbone import list_backbones
+    from .models.backbone_table import COLUMNS, backbone_rows
 
-    return [
-        {"name": name, "origin": "braindecode_ssr" if name in BACKBONES else "braindecode"}
-        for name in list_backbones()
-    ]
+    rows = [dict(row) for row in backbone_rows()]
+    known = {row["name"] for row in rows}
+    unmeasured = dict.fromkeys(COLUMNS) | {"origin": "another package", "reason": "not measured"}
+    return rows + [{**unmeasured, "name": name} for name in BACKBONES if name not in known]
 
 
 def _first_line(part: Any) -> str:

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from .errors import UsageError
 from .registry import unknown_name
@@ -128,12 +128,21 @@ class ModelSpec(Spec):
         Brain encoder; ``"auto"``: EEGProject for intra, TSConv for inter.
     backbone_params : dict
         Its own parameters.
+    feature_point : {"auto", "embedding", "head"}
+        Where its features are taken; ``"auto"``: its embedding if that is wide enough, else its head.
+    pretrained : str, optional
+        Weights for the backbone: a folder or a repository on the Hugging Face hub.
+    freeze : tuple of str
+        Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
     n_outputs : int
         Width of the shared space.
     """
 
     backbone: str = "auto"
     backbone_params: dict[str, Any] = Field(default_factory=dict)
+    feature_point: Literal["auto", "embedding", "head"] = "auto"
+    pretrained: str | None = None
+    freeze: tuple[str, ...] = ()
     n_outputs: int = Field(default=512, ge=2)
 
 
@@ -153,6 +162,8 @@ class TrainSpec(Spec):
         ``batch_size`` None: 1024, or an eighth of the training trials where those are few.
     lr, weight_decay : float
         Of AdamW.
+    lr_of : dict of str to float
+        Rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
     schedule : {"constant", "cosine"}
         Learning rate after the warm-up: as it is, or half a cosine down to 0.
     warmup : float
@@ -183,6 +194,7 @@ class TrainSpec(Spec):
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
     lr: float = Field(default=1e-4, gt=0)
+    lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(default=0.0, ge=0)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from .config import EvaluationSpec, RunSpec
+from .config import EvaluationSpec, ModelSpec, RunSpec
 from .datasets.base import ImageDataset
 from .devices import pick_device, pick_precision, seed_everything
 from .distributed import own_device, world
 from .errors import DataError
 from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
+from .models.pretrained import load_pretrained
 from .models.ssr import SSR
 from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
@@ -85,6 +86,7 @@ def train(
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         seed_everything(spec.train.seed)
         model = build_model(spec, signals, n_features=data.original.shape[1])
+        start_weights(model, spec.model, say)
         loss = build_loss(spec)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
@@ -159,8 +161,21 @@ def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR:
         chs_info=signals.chs_info,
         backbone=spec.model.backbone,
         backbone_params=dict(spec.model.backbone_params) or None,
+        feature_point=spec.model.feature_point,
         n_features=n_features,
     )
+
+
+def start_weights(model: SSR, spec: ModelSpec, say: Callable[[str], None] = _silent) -> None:
+    """Give a new model its pretrained weights, and freeze what is not to be trained."""
+    adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
+    say(
+        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point}){adjusted}"
+    )
+    if spec.pretrained:
+        fresh = load_pretrained(model.backbone, spec.pretrained)
+        say(f"pretrained weights of {spec.pretrained}, except {', '.join(fresh) or 'none'}")
+    model.freeze(*spec.freeze)
 
 
 def build_loss(spec: RunSpec) -> torch.nn.Module:

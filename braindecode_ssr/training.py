@@ -25,6 +25,7 @@ from .ema import WeightAverage
 from .embedding import embed_images
 from .errors import TrainingError
 from .losses.ssr import SSRLoss
+from .models.parts import rate_groups
 from .models.ssr import SSR
 from .retrieval.ranks import cosine, rank_of_target
 from .schedules import LearningRate
@@ -259,6 +260,7 @@ def fit(
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=spec.weight_decay,
         optimizer__fused=torch.device(device).type in FUSED,
+        optimizer__param_groups=rate_groups(model, spec.lr_of),
         lr=spec.lr,
         batch_size=spec.batch_size,
         device=device,

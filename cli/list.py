@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .options import common
@@ -21,4 +23,10 @@ def command(kind: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table([{k: v for k, v in row.items() if isinstance(v, str | int)} for row in rows])
+        print_table([_flat(row) for row in rows])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """What fits in a column; what is not known is empty."""
+    known = {key: "" if value is None else value for key, value in row.items()}
+    return {key: value for key, value in known.items() if isinstance(value, str | int)}

@@ -37,6 +37,21 @@ def adjusted_params(name: str, signal: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def candidates(name: str, signal: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """What to try, in order: parameters, and samples of zeros to put behind the trial.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters.
+    """
+    listed = [({}, 0), *((params, 0) for params in adjusted_params(name, signal))]
+    n_zeros = -signal["n_times"] % adjustments(name).get("multiple_of", 1)
+    return [*listed, ({}, n_zeros)] if n_zeros else listed
+
+
 def forward_arguments(name: str, signal: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a model's ``forward`` beside the trials; those that are not known are left out.
 

@@ -12,8 +12,8 @@ from torch import nn
 from ..errors import SSRError, UsageError
 from ..registry import unknown_name
 from . import BACKBONES
-from .adjustments import adjusted_params, adjustments, forward_arguments
-from .bound import bind
+from .adjustments import adjustments, candidates, forward_arguments
+from .bound import Bound, bind
 from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
 
@@ -196,17 +196,21 @@ def _first_that_works(
     model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The model with its own defaults, else with the first listed adjustment that does."""
-    listed = adjusted_params(model.__name__, signal)
+    known = {
+        k: v for k, v in signal.items() if k not in adjustments(model.__name__).get("without", [])
+    }
     failure: UsageError | None = None
-    for adjusted in [{}, *listed]:
+    for adjusted, n_zeros in candidates(model.__name__, signal):
+        lengthened = {**known, "n_times": signal["n_times"] + n_zeros}
         try:
-            built = _construct(model, signal, {**adjusted, **params})
-            module = bind(built, forward_arguments(model.__name__, signal))
+            built = _construct(model, lengthened, {**adjusted, **params})
+            module = bind(built, forward_arguments(model.__name__, signal), n_zeros)
             _checked_width(module, signal["n_chans"], signal["n_times"], signal["n_outputs"])
         except UsageError as error:
             failure = failure or error
         else:
-            return module, {k: v for k, v in adjusted.items() if k not in params}
+            zeros = {"zeros_behind": n_zeros} if n_zeros else {}
+            return module, {k: v for k, v in adjusted.items() if k not in params} | zeros
     raise failure
 
 
@@ -250,7 +254,7 @@ def _as_type(parameter: inspect.Parameter | None, value: Any) -> Any:
 
 def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> int:
     """Try the module on trials of zeros: it must give one vector of the asked width for each."""
-    name = type(module).__name__
+    name = type(module.model if isinstance(module, Bound) else module).__name__
     try:
         output = encode_zeros(module, n_chans, n_times)
     except Exception as error:

@@ -30,11 +30,11 @@ COLUMNS = (
     "reason",
 )
 
-_WHOLE = ("width", "parameters")
+_WHOLE = ("width", "parameters", "step_ms")
 
 
 @cache
-def backbone_rows() -> tuple[dict[str, str | int | float | None], ...]:
+def backbone_rows() -> tuple[dict[str, str | int | None], ...]:
     """The rows of ``backbone_table.csv``, ours first.
 
     Returns
@@ -49,6 +49,5 @@ def backbone_rows() -> tuple[dict[str, str | int | float | None], ...]:
         return tuple(_typed(row) for row in csv.DictReader(file))
 
 
-def _typed(row: dict[str, str]) -> dict[str, str | int | float | None]:
-    numbers = {key: int(float(row[key])) if row[key] else None for key in _WHOLE}
-    return {**row, **numbers, "step_ms": float(row["step_ms"]) if row["step_ms"] else None}
+def _typed(row: dict[str, str]) -> dict[str, str | int | None]:
+    return {**row, **{key: int(float(row[key])) if row[key] else None for key in _WHOLE}}

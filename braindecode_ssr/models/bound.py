@@ -20,12 +20,15 @@ class Bound(nn.Module):
         Its ``forward`` takes the trials first.
     arguments : dict
         Other arguments, the same for every batch, such as the names of the channels.
+    n_zeros : int
+        Samples of zeros that are put behind every trial.
     """
 
-    def __init__(self, model: nn.Module, arguments: dict[str, Any]) -> None:
+    def __init__(self, model: nn.Module, arguments: dict[str, Any], n_zeros: int = 0) -> None:
         super().__init__()
         self.model = model
         self.arguments = arguments
+        self.n_zeros = n_zeros
         self.with_subjects = takes_subjects(model)
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Any:
@@ -38,6 +41,7 @@ class Bound(nn.Module):
         subject_index : Tensor of int, shape (b,), optional
             Who saw them, counted from 0; None: everything goes through the first subject's part.
         """
+        x = nn.functional.pad(x, (0, self.n_zeros))
         if not self.with_subjects:
             return self.model(x, **self.arguments)
         if subject_index is None:
@@ -45,11 +49,11 @@ class Bound(nn.Module):
         return self.model(x, subject_index=subject_index, **self.arguments)
 
 
-def bind(model: nn.Module, arguments: dict[str, Any]) -> nn.Module:
-    """The model itself if trials are all it wants, else the model with its other arguments."""
+def bind(model: nn.Module, arguments: dict[str, Any], n_zeros: int = 0) -> nn.Module:
+    """The model itself if trials as they are are all it wants, else a :class:`Bound` one."""
     optional = getattr(model, "subject_is_optional", False)
-    if arguments or (takes_subjects(model) and not optional):
-        return Bound(model, arguments)
+    if arguments or n_zeros or (takes_subjects(model) and not optional):
+        return Bound(model, arguments, n_zeros)
     return model
 
 

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from .backbone import build_backbone
 from .bound import takes_subjects
 from .host import quiet_import
+from .parts import parameters_of
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
@@ -130,6 +131,7 @@ class SSR(
         self.feature_point = encoder.feature_point
         self.backbone_width = encoder.width
         self.adjusted = encoder.adjusted
+        self.frozen: tuple[str, ...] = ()
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
         self.image_head = nn.Linear(n_features, self.n_outputs)
         self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
@@ -179,6 +181,34 @@ class SSR(
                 "leave subject_index out",
             )
         return self.backbone(x, subject_index=subject_index)
+
+    def freeze(self, *parts: str) -> SSR:
+        """Keep parts as they are: no gradients, no drop-out, no new statistics of batch norms.
+
+        Parameters
+        ----------
+        *parts : str
+            Names of submodules or parameters, such as ``"backbone"`` or ``"backbone.temporal"``.
+
+        Returns
+        -------
+        SSR
+            Itself.
+        """
+        for part in parts:
+            for parameter in parameters_of(self, part).values():
+                parameter.requires_grad_(False)
+        self.frozen = (*self.frozen, *parts)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> SSR:
+        """Switch to training, frozen parts excepted."""
+        super().train(mode)
+        for part in getattr(self, "frozen", ()):
+            frozen = dict(self.named_modules()).get(part)
+            if frozen is not None:
+                frozen.eval()
+        return self
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace both projectors by new ones into a space of another width."""
