@@ -15,7 +15,7 @@ from .base import ImageDataset
 from .recorded import kept_trials, recorded_batches
 from .store import TrialStore
 from .store_files import FORMAT, UNITS
-from .trial_bar import TrialBar
+from .trial_bar import TrialBar, say_beside
 from .unfinished import JOURNAL, Changed, UnfinishedStore, remove_outdated
 from .whole_folder import one_at_a_time, whole_folder
 
@@ -116,7 +116,8 @@ def _write_recorded(
     with whole_folder(path, journal=JOURNAL) as folder, UnfinishedStore(folder, manifest) as store:
         if store.finished and say is not None:
             sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
-            say(f"subject {subject}: going on after session {', '.join(sessions)}, made before")
+            text = f"subject {subject}: going on after session {', '.join(sessions)}, made before"
+            say_beside(say, text)
         parts = dataset.presentations(subject, spec) if bar.show and known else None
         if parts is not None:
             bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))

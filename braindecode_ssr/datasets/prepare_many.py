@@ -14,7 +14,7 @@ from ..config import TrialSpec
 from ..errors import DataError, SSRError
 from .base import ImageDataset
 from .prepare import prepare, trials_path
-from .trial_bar import TrialBar
+from .trial_bar import TrialBar, say_beside
 from .unfinished import JOURNAL
 from .whole_folder import sweep
 
@@ -194,10 +194,10 @@ class _Crew:
     def _hear(self, pipe: Any, what: str, content: Any) -> None:
         subject, _, bar = self._running[pipe]
         if what == "say":
-            self._say(content)
+            say_beside(self._say, content)
         elif what == "path":
             self._ended[subject] = Prepared(subject, content)
-            self._say(f"subject {subject} is prepared")
+            say_beside(self._say, f"subject {subject} is prepared")
         elif what == "error":
             self._ended[subject] = Prepared(subject, error=content)
         else:

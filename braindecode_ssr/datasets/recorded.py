@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from ..preprocessing.windows import window_operator, windows
 from .base import ImageDataset, Recording, images_by_number
 from .store_files import TRIAL_COLUMNS, TrialBatch, check_trials
 from .trial_file import TrialFile
-from .unfinished import UnfinishedStore
+from .unfinished import Changed, UnfinishedStore
 
 
 def recorded_batches(
@@ -59,30 +59,40 @@ def recorded_batches(
     Changed
         If a recording is not the one that is finished in the store.
     """
-    images, shown, normalise, fitted, last = dataset.images, {}, None, None, None
+    images, shown, normalise, fitted, skipped = dataset.images, {}, None, None, None
     for recording in dataset.as_asked(spec).recordings(subject):
         session, split = recording.session, recording.split
-        if store is not None and session != last:
-            store.finish_session()
-        last = session
         batch, there = _part(recording, images, shown, spec, store)
-        if there and skip is not None:
-            skip(len(batch.table))
-        if not there:
-            _fill(batch, recording, spec, tick)
+        if there:
+            skipped = session
+            del recording
+            if skip is not None:
+                skip(len(batch.table))
+            yield batch
+            continue
+        _fill(batch, recording, spec, tick)
         del recording
-        if spec.whitening != "none" and not there:
+        if spec.whitening != "none":
             if split == "train":
                 normalise, fitted = _fit(batch, spec.whitening), session
             if fitted != session:
-                raise DataError(
-                    f"a training part of session {session} before its test part, to fit the normalisation",
-                    f"only {batch.source}",
-                    "add the training recording of that session, or --set trials.whitening=none",
-                )
+                _refuse(batch, session, skipped)
             normalise(batch.trials)
+        if store is not None and (split == "test" or spec.whitening == "none"):
+            store.finish()
         yield batch
         del batch
+
+
+def _refuse(batch: TrialBatch, session: int, skipped: int | None) -> NoReturn:
+    """Raise for a part of a session before its training part, or after one that was not read again."""
+    if session == skipped:
+        raise Changed
+    raise DataError(
+        f"a training part of session {session} before its test part, to fit the normalisation",
+        f"only {batch.source}",
+        "add the training recording of that session, or --set trials.whitening=none",
+    )
 
 
 def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,9 +48,18 @@ class TrialBar:
 
     def skip(self, n_trials: int) -> None:
         """Some were there already; they do not count as fast work."""
-        self._bar.initial += n_trials
+        if self.show:
+            self._bar.initial += n_trials
         self._bar.update(n_trials)
 
     def advance(self, n_trials: int) -> None:
         """Some more are done."""
         self._bar.update(n_trials)
+
+
+def say_beside(say: Callable[[str], object], text: str) -> None:
+    """Say a line on stderr while bars are shown there: they make way and are drawn again below it."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        say(text)

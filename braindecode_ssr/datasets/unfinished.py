@@ -105,8 +105,8 @@ class UnfinishedStore:
         self._tables.append(table[TRIAL_COLUMNS])
         return self._trials, there
 
-    def finish_session(self) -> None:
-        """Note that everything up to here is finished."""
+    def finish(self) -> None:
+        """Note that everything up to here is finished: the end of a session."""
         if len(self._parts) <= len(self.finished):
             return
         with (self.folder / TRIALS).open("r+b") as file:
