@@ -103,8 +103,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
             FilteredMeans(n_filters, kernel_length, pool_length, pool_stride),
             Rearrange("b c w f -> b f c w"),
             nn.BatchNorm2d(n_filters),
-            # the largest tensor of all: not to be held twice
-            nn.ELU(inplace=True) if activation is nn.ELU else activation(),
+            activation(),
         )
         self.spatial = nn.Sequential(
             nn.Conv2d(n_filters, n_filters, (self.n_chans, 1)),
