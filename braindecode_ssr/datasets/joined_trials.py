@@ -108,5 +108,5 @@ def _joined(trials: np.ndarray, table: pd.DataFrame, info: mne.Info, onset: int)
         ["stim"] * n_trials,
         extras=table[["image_id", "concept", "number", "split"]].to_dict("records"),
     )
-    joins = mne.Annotations((firsts[1:] - 0.5) / sfreq, 0.0, [JOIN] * (n_trials - 1))
+    joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [JOIN] * (n_trials - 1))
     return raw.set_annotations(shown + joins, verbose="error")

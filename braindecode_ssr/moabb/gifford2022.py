@@ -119,7 +119,7 @@ class Gifford2022(ImageRecordings):
                 "Radoslaw M. Cichy",
             ],
             senior_author="Radoslaw M. Cichy",
-            institution="Freie Universitaet Berlin",
+            institution="Freie Universität Berlin",
             country="DE",
             repository="OSF",
             data_url="https://osf.io/3jk45",

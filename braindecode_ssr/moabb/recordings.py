@@ -75,6 +75,7 @@ class ImageRecordings(BaseDataset):
     ) -> None:
         self.root = None if root is None else Path(root).expanduser()
         self._tables: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._sources: dict[Path, ImageDataset] = {}
         experiment = self.METADATA.experiment
         super().__init__(
             subjects=list(range(1, self.METADATA.participants.n_subjects + 1)),
@@ -123,12 +124,17 @@ class ImageRecordings(BaseDataset):
             The folder that holds datasets, as MOABB has it; default: the ``root`` that was given, else
             $SSR_DATA, else MOABB's data folder.
         """
+        folder = self._folder(path)
+        if folder not in self._sources:
+            self._sources[folder] = self.opened(folder)
+        return self._sources[folder]
+
+    def _folder(self, path: str | Path | None) -> Path:
         if path is None and self.root is not None:
-            return self.opened(self.root)
-        if path is None:
-            path = os.environ.get("SSR_DATA")
+            return self.root
+        path = os.environ.get("SSR_DATA") if path is None else path
         base = Path(moabb_download.get_dataset_path(self.code, path)).expanduser()
-        return self.opened(base / self.folder)
+        return base / self.folder
 
     def data_path(
         self,

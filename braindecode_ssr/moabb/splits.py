@@ -223,5 +223,5 @@ def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the da
                 "load training and test runs: do not choose events of one split",
             )
     concepts = concepts_of([] if y is None else y)
-    check_disjoint(concepts[rows[0]], concepts[rows[1]], source)
+    check_disjoint(concepts[rows[0]].tolist(), concepts[rows[1]].tolist(), source)
     return rows
