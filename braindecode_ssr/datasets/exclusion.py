@@ -32,7 +32,7 @@ TOGETHER = {
 
 
 @cache
-def test_concepts(name: str) -> frozenset[str]:
+def published_test_concepts(name: str) -> frozenset[str]:
     """The concepts that a published dataset tests.
 
     Parameters
@@ -63,7 +63,7 @@ def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
     """
     if data.together_with == "none":
         return frozenset()
-    tested, images = test_concepts(data.together_with), dataset.images
+    tested, images = published_test_concepts(data.together_with), dataset.images
     if not tested & set(images["concept"]):
         raise UsageError(
             f"a dataset with THINGS concepts, to be used together with {data.together_with}",
@@ -111,7 +111,9 @@ def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.
         )
     if data.together_with != "none":
         kept = set(table["concept"][stay])
-        check_disjoint(kept, test_concepts(data.together_with), f"training of {dataset.name}")
+        check_disjoint(
+            kept, published_test_concepts(data.together_with), f"training of {dataset.name}"
+        )
     return stay
 
 

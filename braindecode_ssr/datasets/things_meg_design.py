@@ -135,7 +135,8 @@ def trial_table(
     Raises
     ------
     DataError
-        If an image is not in the table, images of the table are never shown, or a session is missing.
+        If an image is not in the table, images of the table are never shown or training images twice, or a
+        session is missing.
     """
     known = images.set_index("image_id")
     tested = set(images["concept"][images["split"] == "test"])
@@ -151,6 +152,7 @@ def trial_table(
             "use subjects of one release",
         )
     _check_sessions(trials, images, source)
+    _check_shown_once(trials[trials["split"] == "train"], source)
     numbers = known["number"].loc[trials["image_id"]].to_numpy()
     by_split = pd.Series(numbers) + (trials["split"] == "test").to_numpy() * (numbers.max() + 1)
     table = trials.assign(
@@ -268,6 +270,16 @@ def _check_sessions(trials: pd.DataFrame, images: pd.DataFrame, source: str) -> 
             f"sessions 1 to {last} and all {len(images)} images in {source}",
             " and ".join(filter(None, (problem, absent))),
             "get all parts of the subject, with all their trials",
+        )
+
+
+def _check_shown_once(train: pd.DataFrame, source: str) -> None:
+    again = train["image_id"][train["image_id"].duplicated()]
+    if len(again):
+        raise DataError(
+            f"every image of type exp shown once in {source}",
+            f"{len(again)} shown again, the first {again.iloc[0]}",
+            "use the parts of one subject",
         )
 
 
