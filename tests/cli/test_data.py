@@ -169,3 +169,61 @@ def test_a_pickle_that_runs_a_command_is_refused_as_image_list_too(call, copy):
     args = ("--dataset", "things-eeg", "--subject", 5, "--data-dir", root)
     assert "system" in call("train", *args, code=1).error
     assert not os.path.exists("/tmp/ssr_bd_was_here")
+
+
+@pytest.fixture
+def unprepared(written, tmp_path):
+    """The written subjects, their files linked, without trials."""
+    import shutil
+
+    out, _ = written
+    copied = tmp_path / "copied"
+    shutil.copytree(out, copied, copy_function=os.link, ignore=shutil.ignore_patterns("trials"))
+    return copied
+
+
+def test_prepare_several_at_a_time_and_one_that_fails(shell, unprepared):
+    broken = unprepared / "Raw_data" / "sub-05" / "ses-03" / "raw_eeg_test.npy"
+    broken.unlink()
+    broken.write_bytes(b"<html>quota exceeded</html>")
+    args = ("data", "prepare", "things-eeg", "--jobs", 2, "--data-dir", unprepared, "--json")
+    done = shell(*args, code=1)
+    good, bad = done.json
+    assert good["subject"] == 4 and good["channels"] == 63
+    assert bad["subject"] == 5 and "a web page" in bad["error"] and str(broken) in bad["error"]
+    assert "Error: subject 5: " in done.error and "2 subjects at a time" in done.err
+    alone = shell(*args[:3], "--subject", 5, "--data-dir", unprepared, code=1)
+    assert "a web page" in alone.error
+
+
+def test_prepare_is_stopped_by_ctrl_c_and_gone_on_with(unprepared, shell):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    call = [sys.executable, "-m", "braindecode_ssr_cli", "data", "prepare", "things-eeg"]
+    args = ["--subject", "5", "--data-dir", str(unprepared)]
+    journals = "ssr/trials/.sub-05_*/unfinished.json"
+    for how in (signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen([*call, *args], stderr=subprocess.PIPE, text=True) as process:
+            before = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
+            while process.poll() is None:
+                now = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
+                if now and now != before:
+                    process.send_signal(how)
+                    break
+                time.sleep(0.001)
+            said = process.stderr.read().strip().splitlines()
+        if process.returncode == 0:  # it was faster than the signal
+            return
+        if how == signal.SIGINT:
+            assert process.returncode == 130
+            assert said[-1].startswith("stopped; sessions that are finished are kept")
+            assert len(said) == 2 and "Traceback" not in "".join(said)
+        else:
+            assert process.returncode == -9
+    done = shell(*call[3:], *args, "--json", code=0)
+    assert "going on after session 1" in done.err
+    assert done.json[0]["trials"] > 0
+    assert [path.name[0] for path in (unprepared / "ssr" / "trials").iterdir()] == ["s"]
