@@ -65,11 +65,7 @@ class Errand:
     @property
     def room(self) -> int:
         """Bytes of disk at the moment when most are needed: an archive is removed once it is unpacked."""
-        most = kept = 0
-        for source in self.missing:
-            most = max(most, kept + source.bytes + (source.on_disk if source.archive else 0))
-            kept += source.on_disk
-        return most
+        return _room(self.missing)
 
     @property
     def password(self) -> str:
@@ -160,9 +156,9 @@ def run_errand(
     """
     if not mirror and not replace_others:
         _nothing_else_there(todo)
-    if todo.missing:
-        need_room(todo.root, todo.room, f"the {len(todo.missing)} downloads")
     place = open_mirror(mirror, carrier) if mirror else None
+    missing = [_at(source, place) for source in todo.missing]
+    need_room(todo.root, _room(missing), f"the {len(missing)} downloads")
     rows = []
     for index, seen in enumerate(todo.looks):
         source, came = _at(_known_now(todo, index), place), ""
@@ -203,6 +199,14 @@ def offered(name: str, root: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _room(sources: list[Source]) -> int:
+    most = kept = 0
+    for source in sources:
+        most = max(most, kept + source.bytes + (source.on_disk if source.archive else 0))
+        kept += source.on_disk
+    return most
 
 
 def _nothing_else_there(todo: Errand) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import DataError
 from .answer import PIECE, Again, Answer, Gone, Refused, ask
 from .content import HEAD, fault, wrong_head
-from .disk import writing
+from .disk import need_room, writing
 from .part import Part
 from .patience import Patience
 from .source import Source
@@ -162,6 +162,7 @@ class Carrier:
             raise Again(f"it sends {found}", tries=3)
         if source.size and answer.total and answer.total != source.size:
             raise Again(f"the server offers {answer.total} bytes instead of {source.size}", tries=3)
+        need_room(part.path, answer.total, source.what)
         with writing(part.path):
             part.begin(url, answer.validator, answer.total)
         return chain([first], pieces)

@@ -109,5 +109,6 @@ class Source:
         return replace(self, urls=(url,))
 
     def certified(self, sha256: str, authority: str) -> Source:
-        """The same thing in the version that somebody else holds."""
-        return replace(self, sha256=sha256, size=0, authority=authority)
+        """The same thing in the version that somebody else holds: nothing is known of its size."""
+        archive = self.archive and replace(self.archive, unpacked=0)
+        return replace(self, sha256=sha256, size=0, about=0, authority=authority, archive=archive)

@@ -13,7 +13,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from archives import zipped
+from archives import encrypted, zipped
 from faulty_server import FaultyServer, cut, page, stalled
 
 from braindecode_ssr.config import TrialSpec
@@ -277,3 +277,69 @@ def test_ctrl_c_and_two_at_once(start, fetch, mirror):
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
     assert mirror.ranges(f"/m/{TRAIN}")[1].startswith("bytes=")
+
+
+def on_a_terminal(answers, *args, **env):
+    """Run the command on a terminal of its own and type answers; exit code and all that is seen."""
+    import pty
+
+    terminal, side = pty.openpty()
+    call = [sys.executable, "-m", "braindecode_ssr_cli", *map(str, args)]
+    pipes = {"stdin": side, "stdout": side, "stderr": side, "start_new_session": True}
+    process = subprocess.Popen(call, env={**os.environ, **env}, **pipes)
+    os.close(side)
+    seen, typed = b"", 0
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how Linux says that the other side has closed
+            break
+        if not piece:
+            break
+        seen += piece
+        if typed < len(answers) and seen.rstrip().endswith(answers[typed][0]):
+            os.write(terminal, answers[typed][1] + b"\n")
+            typed += 1
+    os.close(terminal)
+    return process.wait(30), seen.decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
+def test_on_a_terminal_it_asks(mirror, tmp_path):
+    args = ("data", "fetch", "things-eeg", "--subject", 5, "--data-dir", tmp_path / "x")
+    code, seen = on_a_terminal([(b"[y/N]:", b"n")], *args, "--mirror", mirror.place)
+    assert code == 130 and "1.74 GB to fetch" in seen and "stopped" in seen
+    assert mirror.requests == [] and not (tmp_path / "x").exists()
+
+
+IMAGES = {f"object_images/{c}/{c}_01b.jpg": b"\xff\xd8\xff" + c.encode() for c in ("wok", "yak")}
+IMAGES_ZIP = encrypted(IMAGES, "open sesame")
+IMAGES_SUMS = f"{hashlib.sha256(IMAGES_ZIP).hexdigest()}  images_THINGS.zip".encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
+def test_the_password_is_asked_and_never_shown(tmp_path):
+    with FaultyServer() as server:
+        server.put("/images_THINGS.zip", IMAGES_ZIP)
+        args = ("data", "fetch", "things-meg", "--form", "images", "--yes", "--data-dir", tmp_path)
+        args += ("--mirror", server.url)
+        server.put("/SHA256SUMS", IMAGES_SUMS)
+        code, seen = on_a_terminal([(b"Password:", b"sesame")], *args)
+        assert code == 1 and "osf.io/52wrx" in seen and "the download is kept" in seen
+        code, more = on_a_terminal([(b"Password:", b"open sesame")], *args)
+        assert code == 0 and len(list(tmp_path.rglob("*.jpg"))) == 2
+        assert "sesame" not in seen + more
+        everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert b"sesame" not in everything
+        assert server.ranges("/images_THINGS.zip") == [None, f"bytes={len(IMAGES_ZIP)}-"]
+
+
+def test_the_password_from_the_environment(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSR_THINGS_PASSWORD", "open sesame")
+    with FaultyServer() as server:
+        server.put("/images_THINGS.zip", IMAGES_ZIP)
+        server.put("/SHA256SUMS", IMAGES_SUMS)
+        args = ("--yes", "--json", "--data-dir", tmp_path, "--mirror", server.url)
+        done = call("data", "fetch", "things-meg", "--form", "images", *args, code=0)
+    assert "sesame" not in done.out + done.err
+    assert (tmp_path / "object_images/yak/yak_01b.jpg").read_bytes() == b"\xff\xd8\xffyak"

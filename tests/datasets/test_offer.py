@@ -1,6 +1,7 @@
 """What can be fetched: every road, its sources, and that the page of the docs says its true size."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -143,3 +144,15 @@ def test_the_page_has_every_form():
     first = {(name, next(iter(OFFERS[name].forms))) for name in OFFERS}
     assert {(n, f) for n, f in FORMS} - first == {(n, f) for n, f in named if f}
     assert {(n, None) for n in OFFERS} <= named
+
+
+def test_the_published_image_list_is_known_and_tells_what_the_archives_hold(tmp_path):
+    published = Path(__file__).parents[1] / "data" / "things_eeg2" / "image_metadata.npy"
+    (tmp_path / "image_set").mkdir()
+    shutil.copy(published, tmp_path / "image_set")
+    todo = errand("things-eeg", tmp_path, form="images")
+    assert [look.state for look in todo.looks] == ["here", "absent", "absent"]
+    names = [source.archive.names for source in todo.sources[1:]]
+    assert [len(some) for some in names] == [16540, 200]
+    assert names[0][0] == "00001_aardvark/aardvark_01b.jpg"
+    assert names[1][-1] == "00200_wok/wok_12s.jpg"

@@ -290,6 +290,23 @@ def test_ctrl_c_leaves_a_part_that_goes_on(server, fetch, carrier, content, wait
     assert server.ranges(PATH)[-1].startswith("bytes=2")
 
 
+def test_a_server_that_packs_what_it_was_asked_to_send_as_it_is(fetch, content):
+    import gzip
+
+    def packs(handler, body):
+        handler.answer(200, gzip.compress(body), Content_Encoding="gzip")
+
+    assert fetch(packs) == content
+
+
+def test_a_size_that_is_told_only_by_the_server_must_fit(fetch, monkeypatch):
+    from braindecode_ssr.download import disk
+
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 300_000)
+    with pytest.raises(DataError, match="0.4 MB free"):
+        fetch(known=False)
+
+
 def test_a_small_text(server, carrier):
     url = server.put("/sums", b"abc", busy(), cut(1))
     assert carrier.text(url, 100) == "abc" and carrier.text(url, 2) == "ab"
