@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import DataError, MissingDataError
 from ..preprocessing.normalisation import fit_normalisation
 from .released import crop
-from .store_files import WHITENED, ZSCORED, TrialBatch
+from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
 from .things_layout import file_sha256
 from .things_meg_design import (
     PUBLISHED_SENSORS,
@@ -113,7 +113,9 @@ class MEGTrials:
             normalise = self._fit(train, source)
             for first in range(0, len(table), TRIALS_AT_ONCE):
                 rows = table.iloc[first : first + TRIALS_AT_ONCE]
-                trials = normalise(self._trials(rows)[:])
+                trials = self._trials(rows)[:]
+                check_trials(trials, self.info["ch_names"], source)  # whitening would hide it
+                normalise(trials)
                 yield TrialBatch(
                     trials, rows.reset_index(drop=True), self.info, source, fingerprint
                 )

@@ -50,7 +50,9 @@ def channel_scale(
         mean = mean + shift * n / count
         squares = squares + part_squares + shift**2 * n * (count - n) / count
     deviation = np.sqrt(squares / count)
-    broken = np.flatnonzero(~(np.isfinite(deviation) & (deviation > 1e-9 * np.median(deviation))))
+    finite = deviation[np.isfinite(deviation)]
+    least = 1e-9 * np.median(finite) if len(finite) else np.inf
+    broken = np.flatnonzero(~(np.isfinite(deviation) & (deviation > least)))
     if len(broken):
         raise DataError(
             f"a signal on every channel of {source}",

@@ -342,11 +342,13 @@ def test_two_numbers_for_one_image(tmp_path):
         _ = ThingsMEG(tmp_path).images
 
 
-def test_a_constant_sensor(tmp_path):
+@pytest.mark.parametrize("whitening", ["mvnn", "zscore", "none"])
+def test_a_constant_sensor(tmp_path, whitening):
     data = signals(len(attributes()))
     data[:, 3] = 0
     write_subject(tmp_path, made=epochs(data=data))
-    assert "constant" in refused(tmp_path)
+    with pytest.raises(DataError, match="constant value on channel"):
+        prepare(ThingsMEG(tmp_path), 1, SPEC.model_copy(update={"whitening": whitening}))
 
 
 def test_there_are_no_continuous_recordings(root):

@@ -58,3 +58,47 @@ def test_63_channels_in_the_order_of_the_compared_methods():
     picks = channel_indices(THINGS_EEG_63_RAW, "things-eeg-63")
     assert tuple(THINGS_EEG_63_RAW[index] for index in picks) == THINGS_EEG_63
     assert picks != sorted(picks) == list(range(63))
+
+
+HELMET = ["MLO11-1609", "MRO22-1609", "MZO01-1609", "MLP12", "MRT33-1609", "MLF11-1609", "MZC02"]
+
+
+@pytest.mark.parametrize(
+    ("region", "places"),
+    [
+        ("meg-occipital", [0, 1, 2]),
+        ("meg-parietal", [3]),
+        ("meg-temporal", [4]),
+        ("meg-frontal", [5]),
+        ("meg-central", [6]),
+        ("meg-occipital-parietal", [0, 1, 2, 3]),
+        ("meg-parietal-occipital", [0, 1, 2, 3]),
+        ("meg-temporal-frontal-central", [4, 5, 6]),
+        ("all", list(range(7))),
+    ],
+)
+def test_sensors_of_a_region_in_the_order_of_the_recording(region, places):
+    assert channel_indices(HELMET, region) == places
+
+
+def test_regions_of_the_real_helmet():
+    """Counts of THINGS-MEG: 271 sensors, those of the nominal 275 that work."""
+    from braindecode_ssr.simulation.meg_helmet import helmet
+
+    names, _ = helmet()
+    regions = ("frontal", "temporal", "central", "parietal", "occipital")
+    counts = [len(channel_indices(names, f"meg-{region}")) for region in regions]
+    assert counts == [67, 68, 52, 45, 39] and len(names) == 271
+
+
+def test_a_region_that_was_not_recorded():
+    with pytest.raises(DataError, match=r"CTF sensors of meg-occipital.*only Fz, Cz"):
+        channel_indices(["Fz", "Cz"], "meg-occipital")
+
+
+@pytest.mark.parametrize(
+    "name", ["meg-", "meg-occipitl", "meg-occipital-", "occipital", "eeg-frontal"]
+)
+def test_regions_that_are_not_known(name):
+    with pytest.raises(UsageError, match="channel set"):
+        channel_indices(HELMET, name)
