@@ -162,13 +162,19 @@ STUDY = [
 
 
 def write_study(
-    root, ch_names, fmt="BrainVision", datatype="eeg", ch_types="eeg", subjects=2, sfreq=250.0
+    root,
+    ch_names,
+    fmt="BrainVision",
+    datatype="eeg",
+    ch_types="eeg",
+    labels=("01", "02"),
+    sfreq=250.0,
 ):
     """A study of one's own: sessions of two runs, ten images of five concepts, ``egg`` is tested; rest."""
     rng = np.random.default_rng(0)
-    for subject in range(1, subjects + 1):
+    for label in labels:
         for session in ("1", "2"):
-            names = {"subject": f"{subject:02d}", "session": session}
+            names = {"subject": label, "session": session}
             for run in ("1", "2"):
                 shown = rng.permutation(np.repeat(np.arange(len(STUDY)), 2))
                 samples = round(2 * sfreq) + round(0.25 * sfreq) * np.arange(len(shown))

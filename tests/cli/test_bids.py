@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import bids_trees
 import pandas as pd
@@ -89,3 +90,15 @@ def test_where_answers_without_torch_and_mne(study, dataset):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == ["True", "[]"]
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs(shell, tmp_path):
+    script = Path(__file__).parents[2] / "docs" / "bids_study.py"
+    subprocess.run([sys.executable, "-W", "ignore", script], cwd=tmp_path, check=True)
+    args = ("--encoder", "pyramid", "--epochs", 10, "--set", "data.channels=occipital-17", "--json")
+    where = ("--data-dir", tmp_path / "MYSTUDY", "--subject", 5, "--out", tmp_path)
+    own = shell("train", "--dataset", "bids", *where, *args, code=0).json
+    tiny = ("--dataset", "things-sim", "--preset", "tiny", "--subject", 5, "--out", tmp_path)
+    simulated = shell("train", *tiny, *args, code=0).json
+    assert (own["top1"], own["mrr"]) == pytest.approx((simulated["top1"], simulated["mrr"]))

@@ -182,6 +182,19 @@ def test_events_without_the_image_number(tree):
     assert "'tot_img_number'" in found and "trigger codes" in found
 
 
+def test_inventory_names_what_is_missing_or_broken(tree):
+    rows = [row for row in ThingsEEG(tree).inventory() if row["what"].startswith("BIDS")]
+    assert [row["state"] for row in rows] == ["found"] * 3
+    change(events_of(tree), trial_type="picture")
+    rows = [row for row in ThingsEEG(tree).inventory(read=True) if row["what"].startswith("BIDS")]
+    assert [row["state"] for row in rows] == ["broken", "found", "found"]
+    assert "'picture'" in rows[0]["detail"] and "98 test trials of 16 images" in rows[2]["detail"]
+    events_of(tree).unlink()
+    rows = [row for row in ThingsEEG(tree).inventory() if row["what"].startswith("BIDS")]
+    assert rows[0]["state"] == "missing" and "nm000232" in rows[0]["source"]
+    assert "task-train_run-01_events.tsv" in rows[0]["detail"]
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
