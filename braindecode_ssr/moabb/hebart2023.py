@@ -45,7 +45,7 @@ class Hebart2023(ImageRecordings):
     - do not filter: it would run over the joins;
     - MOABB multiplies arrays by ``unit_factor``, which is 1 here;
     - MOABB's cache and ``convert_to_bids`` write EEG only: leave them off. Reading all sessions of a subject
-      takes 17 GB of memory; choose some with ``sessions``.
+      takes 14 GB of memory; choose some with ``sessions``.
 
     Parameters
     ----------

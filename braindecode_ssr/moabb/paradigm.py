@@ -42,7 +42,7 @@ class ImageRetrieval(BaseParadigm):
     channels : list of str, optional
         Default: all of the data.
     resample : float, optional
-        In Hz. Windows are cut at the rate of the recording first, which takes memory: 20 GB for
+        In Hz. Windows are cut at the rate of the recording first, which takes memory: 11 GB for
         a subject of THINGS-EEG2 at 17 channels. Choose sessions.
     scorer : dict of callable, optional
         Other scores.

@@ -1,0 +1,224 @@
+"""
+.. _moabb-and-braindecode:
+
+The same data in MOABB and in braindecode
+=========================================
+
+Whoever works with MOABB or braindecode already need not learn another library: the datasets of this
+package are datasets of both. This tutorial loads one experiment through each, shows that both give the same
+trials, and lets MOABB score image retrieval within and across people. It runs on simulated data in
+less than half a minute; nothing is downloaded.
+
+.. contents:: This tutorial covers:
+   :local:
+   :depth: 1
+"""
+
+# Authors: braindecode_ssr developers
+#
+# License: BSD-3
+
+######################################################################
+# A MOABB dataset
+# ---------------
+#
+# ``Gifford2022`` is THINGS-EEG2, ``Hebart2023`` is THINGS-MEG, ``SimulatedThings`` makes up an
+# experiment of the same design. A session has two runs: training images, and test images of concepts
+# that no training image shows.
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from braindecode_ssr.moabb import SimulatedThings
+
+folder = Path(tempfile.mkdtemp())
+dataset = SimulatedThings(subjects=[1, 2, 3], root=folder / "things-sim")
+recordings = dataset.get_data(subjects=[1])
+recordings[1]["0"]
+
+######################################################################
+# The events of MOABB name the split. Which image was shown is an extra of each annotation.
+
+raw = recordings[1]["0"]["0train"]
+raw.annotations[:4].to_data_frame()
+
+######################################################################
+# A MOABB paradigm
+# ----------------
+#
+# ``ImageRetrieval`` cuts trials and labels each with its image. It knows MOABB's usual settings.
+
+from braindecode_ssr.moabb import ImageRetrieval
+
+occipital = ["O1", "Oz", "O2", "PO3", "POz", "PO4", "PO7", "PO8", "P7", "P3", "Pz", "P4", "P8"]
+paradigm = ImageRetrieval(channels=occipital, baseline=(-0.1, 0), resample=100)
+x, images, table = paradigm.get_data(dataset, additional_metadata="all")
+table.head()
+
+######################################################################
+# Images follow one another every 200 ms, but a response lasts longer: each trial holds the responses to
+# its neighbours too. The average over all trials is a ripple at the rate of the images, which are on the
+# screen where it is yellow. What differs between images is far smaller than that.
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+times = np.arange(x.shape[2]) / 100
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
+for axis, run, title in zip(axes, ["0train", "1test"], ["training", "test"], strict=True):
+    axis.plot(times, x[table["run"] == run].mean(axis=0).T, linewidth=1)
+    for onset in np.arange(0, 1, 0.2):
+        axis.axvspan(onset, onset + 0.1, color="gold", alpha=0.25, linewidth=0)
+    axis.set(title=f"{title} images", xlabel="seconds after onset", xlim=(0, 1))
+axes[0].set_ylabel("microvolts")
+axes[0].legend(["each line a channel"], fontsize=8, loc="upper right")
+
+######################################################################
+# The same trials in braindecode
+# ------------------------------
+#
+# Every dataset gives its recordings as ``BaseConcatDataset``. The extras of the annotations become
+# columns of the metadata of windows.
+
+from braindecode.preprocessing import create_windows_from_events
+
+concat = dataset.source().to_braindecode(1)
+windows = create_windows_from_events(
+    concat,
+    trial_stop_offset_samples=250,
+    window_size_samples=250,
+    window_stride_samples=250,
+    mapping={"stim": 0},
+    on_overlapping_events="ignore",
+)
+windows.get_metadata()[["image_id", "concept", "split", "subject", "session"]].head()
+
+######################################################################
+# They are MOABB's trials, at the rate of the recording and without a baseline.
+
+same, _, _ = ImageRetrieval().get_data(dataset, subjects=[1])
+float(max(abs(1e6 * windows[i][0] - same[i]).max() for i in range(len(windows))))
+
+######################################################################
+# ``split``, ``set_target``, ``save``, ``EEGRegressor`` and all else of braindecode work on them. For large
+# data there is a faster road to the same type: a trial store is cut, cleaned and written once, and then
+# hands out windows without a copy.
+
+from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.datasets.prepare import prepare
+
+own = dataset.source()
+store = prepare(own, 1, TrialSpec())
+fast = store.to_braindecode(own.images)
+{name: len(part) for name, part in fast.split("split").items()}
+
+######################################################################
+# Features of images
+# ------------------
+#
+# To retrieve an image from a brain response, the response is turned into features of an image. A frozen
+# encoder makes them; ``pyramid`` needs no weights.
+
+import pandas as pd
+
+from braindecode_ssr.images.extract import extract
+from braindecode_ssr.images.store import FeatureStore
+
+features = FeatureStore(own.derived / "features")
+extract(own, "pyramid", ("original",), features)
+names = own.images["image_id"].tolist()
+features = pd.DataFrame(features.read("pyramid", "original", names), index=names)
+features.shape
+
+######################################################################
+# MOABB's evaluations, with no concept on both sides
+# --------------------------------------------------
+#
+# MOABB's own splits would train on the images that are tested. These do not: ``PublishedSplit`` trains
+# on a person's training images and tests on the same person's test images, ``LeaveSubjectOutZeroShot``
+# trains on the training images of all others. Either refuses data in which a concept is on both sides.
+# A ridge regression is the simplest thing that can be scored.
+
+from moabb.evaluations import CrossSubjectEvaluation, WithinSubjectEvaluation
+from sklearn.linear_model import Ridge
+
+from braindecode_ssr.moabb import (
+    FeatureRegression,
+    LeaveSubjectOutZeroShot,
+    PublishedSplit,
+    of_test_runs,
+)
+
+pipelines = {"ridge": FeatureRegression(features, Ridge(alpha=3e3))}
+roads = {
+    "within": (WithinSubjectEvaluation, PublishedSplit),
+    "across": (CrossSubjectEvaluation, LeaveSubjectOutZeroShot),
+}
+scores = {}
+for name, (evaluation, split) in roads.items():
+    made = evaluation(
+        paradigm=paradigm,
+        datasets=[dataset],
+        return_epochs=True,  # these two: test images are no training classes
+        mne_labels=True,
+        cv_class=split,
+        cv_kwargs={"is_test": of_test_runs},
+        hdf5_path=str(folder / "results"),
+        overwrite=True,
+    )
+    scores[name] = made.process(pipelines)
+columns = ["subject", "session", "score_top1", "score_top5", "samples", "samples_test", "n_classes"]
+scores["within"][columns]
+
+######################################################################
+# Each dot is one session of one person: the 6 or so trials of each of 16 test images are averaged and
+# compared with all 16 images. Across people a straight line carries over less.
+
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained", sharey=True)
+rng = np.random.default_rng(0)
+for axis, k in zip(axes, (1, 5), strict=True):
+    for place, name in enumerate(scores):
+        found = scores[name][f"score_top{k}"]
+        spread = rng.uniform(-0.12, 0.12, len(found))
+        subjects = scores[name]["subject"].astype(int)
+        axis.scatter(place + spread, found, c=subjects, cmap="Dark2", vmin=1, vmax=8, zorder=2)
+        axis.hlines(found.mean(), place - 0.25, place + 0.25, color="black", zorder=3)
+    axis.axhline(k / 16, color="black", linestyle=":", label="chance")
+    axis.set_xticks(range(2), ["within a person", "across people"])
+    axis.set(title=f"top {k}", xlim=(-0.6, 1.6), ylim=(-0.03, 1.05))
+axes[0].set_ylabel("share of images")
+axes[0].legend()
+
+######################################################################
+# What a split looks like
+# -----------------------
+#
+# One fold of ``LeaveSubjectOutZeroShot``, trial by trial in the order of the recordings: what is neither
+# trained on nor tested is left out, because it shares a person or a concept with the other side.
+
+folds = list(LeaveSubjectOutZeroShot().split(table, images, table["subject"]))
+rows = np.zeros((len(folds), len(table)))
+for row, (train, test) in zip(rows, folds, strict=True):
+    row[train], row[test] = 1, 2
+
+from matplotlib.colors import ListedColormap
+
+figure, axis = plt.subplots(figsize=(9, 2.6), layout="constrained")
+colours = ListedColormap(["#e8e8e8", "tab:blue", "tab:orange"])
+picture = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap=colours)
+axis.set(xlabel="trial", yticks=range(3), yticklabels=[f"subject {s} tested" for s in (1, 2, 3)])
+for border in np.flatnonzero(np.diff(table["subject"])) + 0.5:
+    axis.axvline(border, color="black", linewidth=1)
+bar = figure.colorbar(picture, ax=axis, ticks=[1 / 3, 1, 5 / 3])
+bar.ax.set_yticklabels(["left out", "trained on", "tested"])
+
+######################################################################
+# The real recordings
+# -------------------
+#
+# ``Gifford2022(subjects=[5], root=DIR)`` and ``Hebart2023(subjects=[2], root=DIR)`` in the place of
+# ``SimulatedThings`` do the same with THINGS-EEG2 and THINGS-MEG. MOABB holds whole recordings in memory,
+# so choose ``sessions``; :doc:`/hosts` says how much it takes and what else to know.
+
+shutil.rmtree(folder)
