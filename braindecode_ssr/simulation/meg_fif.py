@@ -46,7 +46,7 @@ def write_parts(
     Parameters
     ----------
     paths : list of Path
-        Where to write the parts; all but the last hold the same number of epochs.
+        Where to write the parts, which hold the same number of epochs but for one; no more than epochs.
     names : list of str
         What the parts are called in the end.
     info : mne.Info
@@ -58,9 +58,9 @@ def write_parts(
         First sample of an epoch, counted from its onset; the baseline ends at the onset.
     """
     head, rest = _description(info), _one_by_one(batches)
-    size = -(-len(events) // len(paths))
+    edges = np.linspace(0, len(events), len(paths) + 1).astype(int).tolist()
     for place, path in enumerate(paths):
-        rows = slice(place * size, min((place + 1) * size, len(events)))
+        rows = slice(edges[place], edges[place + 1])
         with path.open("wb") as file:
             file.write(head)
             _block(file, _START, _PROCESSED, _EPOCHS)
