@@ -147,6 +147,10 @@ class ImageDataset(ABC):
     def source_key(self, subject: int, spec: TrialSpec) -> str:
         """A string, quick to get, that changes whenever the recordings of a subject do."""
 
+    def unit(self, subject: int) -> str:
+        """The unit of the recordings of a subject."""
+        return "V"
+
     @abstractmethod
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.

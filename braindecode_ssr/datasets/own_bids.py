@@ -81,6 +81,11 @@ class OwnBids(BidsDataset):
             )
         return runs
 
+    def unit(self, subject: int) -> str:
+        """The unit of the recordings of a subject."""
+        meg = self.runs(subject)[0].datatype == "meg"
+        return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
+
     def reader(self) -> Reader:
         """What reads the events of a recording."""
         numbers = {

@@ -92,7 +92,8 @@ def _make(
     if released is not None:
         manifest |= released.manifest
         return TrialStore.write(path, released, released.info, manifest)
-    manifest["units"] = UNITS[spec.whitening]
+    plain = spec.whitening == "none"
+    manifest["units"] = dataset.unit(subject) if plain else UNITS[spec.whitening]
     with bar:
         try:
             _write_recorded(dataset, subject, spec, path, manifest, bar, say)

@@ -265,7 +265,7 @@ def test_two_kinds_of_magnetic_sensors_are_refused(tmp_path):
     for path in tmp_path.rglob("*_channels.tsv"):
         change(path, type=lambda old: ["MISC", *old[1:]])
     store = prepare(OwnBids(tmp_path), 1, SPEC)
-    assert store.info["ch_names"] == ch_names[1:]
+    assert store.info["ch_names"] == ch_names[1:] and store.manifest["units"].startswith("T ")
 
 
 def test_eeg_and_meg_of_one_subject_are_refused(tree):
