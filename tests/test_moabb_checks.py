@@ -190,14 +190,13 @@ def test_moabb_reads_their_parameters(checks):
         checks.plotting.test_get_dataset_parameters(cls)
 
 
-def test_moabb_draws_them():
-    from matplotlib import pyplot
+def test_moabb_draws_them(checks):
     from moabb.analysis.plotting import dataset_bubble_plot
 
-    figure, axis = pyplot.subplots()
+    figure, axis = checks.plotting.plt.subplots()
     dataset_bubble_plot(Gifford2022(), ax=axis, legend=False)
     assert len(axis.collections[0].get_paths()) == 10
-    pyplot.close(figure)
+    checks.plotting.plt.close(figure)
 
 
 class TestRegistered:

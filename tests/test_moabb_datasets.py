@@ -2,6 +2,7 @@
 
 import logging
 
+import bids_trees
 import meg_files
 import mne
 import numpy as np
@@ -55,6 +56,23 @@ def test_eeg_is_what_our_loader_reads(eeg):
     assert {s: list(runs) for s, runs in data.items()} == dict.fromkeys("01", ["0train", "1test"])
     own = ThingsEEG(eeg)
     same_recordings(data, own.recordings(5), own.images)
+
+
+def test_eeg_in_bids_is_the_same(tmp_path):
+    simulation = ThingsSim(tmp_path / "sim", preset="tiny")
+    bids_trees.write_both(simulation, 3, tmp_path / "raw", tmp_path / "bids", sessions=[1])
+    made = Gifford2022(subjects=[3], sessions=[0], root=tmp_path / "bids")
+    suffixes = [file.rsplit("_", 1)[-1] for file in made.data_path(3)]
+    assert suffixes.count("eeg.bdf") == 3 and suffixes[0] == "metadata.npy"
+    both = [
+        ImageRetrieval(channels=["Oz", "POz"]).get_data(
+            Gifford2022(subjects=[3], sessions=[0], root=tmp_path / name),
+            additional_metadata="all",
+        )
+        for name in ("raw", "bids")
+    ]
+    assert np.allclose(both[0][0], both[1][0], atol=0.05)  # microvolts: BDF has 24 bits
+    pd.testing.assert_frame_equal(both[0][2], both[1][2])
 
 
 def test_the_simulation_is_what_our_simulator_makes(simulated, tmp_path):

@@ -53,7 +53,7 @@ class ImageRetrieval(BaseParadigm):
     >>> paradigm = ImageRetrieval(channels=["Oz", "O1", "O2"])
     >>> x, images, runs = paradigm.get_data(SimulatedThings(sessions=[0]), subjects=[1])
     >>> x.shape, str(images[0]), str(runs["run"].iloc[0])
-    ((216, 3, 250), 'cinsem/cinsem_01s', '0train')
+    ((216, 3, 250), 'kenour/kenour_02s', '0train')
     """
 
     def __init__(
