@@ -1,13 +1,17 @@
-"""Our road from a recording to whitened trials against the plain lineage, on the same arrays.
+"""Our road from a recording to whitened trials against the plain lineage, on the same arrays or files.
 
 The lineage (facts: Gifford et al. 2022, NICE, ATM, UBP, NeuroBridge): ``mne.Epochs`` with baseline,
 ``epochs.resample(250)``, the part after onset, a Ledoit-Wolf covariance for every repetition in a Python
 loop, mean over repetitions and conditions, ``fractional_matrix_power`` to the -1/2, whitening.
 
     python benchmarks/prepare.py --train 3000 --test 1000
+    python benchmarks/prepare.py --root DIR --subject 5
 
-prints one JSON line: seconds by the clock and of processor time, their ratios, the largest difference
-relative to the largest value, and the growth of the largest resident memory of each.
+The first makes recordings of noise and holds them in memory for both; the second takes the first session of a
+dataset in the raw layout, which both read from its files (the lineage takes about 16 GB of memory on one
+of full size; ``--most 4000`` takes so many trials of each part alone). Prints one JSON line: seconds by the
+clock and of processor time, their ratios, the largest difference relative to the largest value, and growth of
+the largest resident memory of each.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +32,8 @@ import pandas as pd
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import IMAGE_COLUMNS, ImageDataset, Recording
 from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.things_layout import raw_sessions
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 
 SFREQ = 1000.0
@@ -37,42 +46,58 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=1000, help="test trials")
     parser.add_argument("--channels", type=int, default=63)
     parser.add_argument("--skip-lineage", action="store_true", help="measure our road alone")
+    parser.add_argument("--root", type=Path, help="a dataset in the raw layout")
+    parser.add_argument("--subject", type=int, default=1, help="with --root")
+    parser.add_argument("--most", type=int, help="with --root: trials of each part, at most")
     options = parser.parse_args()
     warm_up()
-    train = recording("train", options.train, 2, options.channels)
-    test = recording("test", options.test, 20, options.channels)
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = TwoRecordings(folder, train, test)
-        before, start, cpu = peak(), time.perf_counter(), time.process_time()
-        store = prepare(dataset, 1, TrialSpec())
-        ours, ours_cpu = time.perf_counter() - start, time.process_time() - cpu
-        ours_peak = peak() - before
-        result = {
-            "train": options.train,
-            "test": options.test,
-            "channels": options.channels,
-            "recordings_gb": round((train.data.nbytes + test.data.nbytes) / 1e9, 3),
-            "ours_seconds": round(ours, 2),
-            "ours_cpu_seconds": round(ours_cpu, 2),
-            "ours_peak_growth_gb": round(ours_peak, 3),
-        }
-        if not options.skip_lineage:
-            before, start, cpu = peak(), time.perf_counter(), time.process_time()
-            reference = lineage(train, test)
-            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-            difference = max(
-                np.abs(store.trials[store.rows(split)] - whitened).max() / np.abs(whitened).max()
-                for split, whitened in zip(("train", "test"), reference, strict=True)
-            )
-            result |= {
-                "lineage_seconds": round(seconds, 2),
-                "lineage_cpu_seconds": round(cpu, 2),
-                "lineage_peak_growth_gb": round(peak() - before, 3),
-                "ratio": round(seconds / ours, 1),
-                "cpu_ratio": round(cpu / ours_cpu, 1),
-                "max_relative_difference": float(difference),
-            }
-    print(json.dumps(result))
+    with tempfile.TemporaryDirectory(dir=options.root) as folder:
+        if options.root is None:
+            train = recording("train", options.train, 2, options.channels)
+            test = recording("test", options.test, 20, options.channels)
+            dataset: ImageDataset = TwoRecordings(folder, train, test)
+            result: dict[str, Any] = {"channels": options.channels}
+            parts = lambda: (train, test)  # noqa: E731
+        else:
+            dataset = FirstSession(options.root, folder, options.most)
+            result = {"root": str(options.root)}
+            parts = lambda: read_session(options.root, options.subject, options.most)  # noqa: E731
+        print(json.dumps(result | compare(dataset, options, parts)))
+
+
+def compare(dataset: ImageDataset, options: argparse.Namespace, parts: Callable) -> dict[str, Any]:
+    """Seconds, memory and difference of both roads."""
+    subject = options.subject
+    store, seconds, ours_cpu, grown = measured(lambda: prepare(dataset, subject, TrialSpec()))
+    result = {
+        "train": len(store.rows("train")),
+        "test": len(store.rows("test")),
+        "ours_seconds": round(seconds, 2),
+        "ours_cpu_seconds": round(ours_cpu, 2),
+        "ours_peak_growth_gb": round(grown, 3),
+    }
+    if options.skip_lineage:
+        return result
+    reference, plain, cpu, grown = measured(lambda: lineage(*parts()))
+    difference = max(
+        np.abs(store.trials[store.rows(split)] - whitened).max() / np.abs(whitened).max()
+        for split, whitened in zip(("train", "test"), reference, strict=True)
+    )
+    return result | {
+        "lineage_seconds": round(plain, 2),
+        "lineage_cpu_seconds": round(cpu, 2),
+        "lineage_peak_growth_gb": round(grown, 3),
+        "ratio": round(plain / seconds, 1),
+        "cpu_ratio": round(cpu / ours_cpu, 1),
+        "max_relative_difference": float(difference),
+    }
+
+
+def measured(work: Callable[[], Any]) -> tuple[Any, float, float, float]:
+    """The result, seconds by the clock and of processor time, and growth of the peak in GB."""
+    before, start, cpu = peak(), time.perf_counter(), time.process_time()
+    result = work()
+    return result, time.perf_counter() - start, time.process_time() - cpu, peak() - before
 
 
 def warm_up() -> None:
@@ -131,6 +156,45 @@ class TwoRecordings(ImageDataset):
         """There are no pictures."""
 
 
+class FirstSession(ThingsEEG):
+    """The first session of each subject of a raw dataset, its trials kept elsewhere."""
+
+    def __init__(self, root: Path, derived: str, most: int | None) -> None:
+        super().__init__(root)
+        self._derived, self._most = Path(derived), most
+
+    @property
+    def derived(self) -> Path:
+        """A folder of its own."""
+        return self._derived
+
+    def recordings(self, subject: int) -> Iterator[Recording]:
+        """Training part, then test part."""
+        for part in super().recordings(subject):
+            if part.session > 1:
+                return
+            yield replace(
+                part, samples=part.samples[: self._most], numbers=part.numbers[: self._most]
+            )
+
+
+def read_session(root: Path, subject: int, most: int | None) -> Iterator[Recording]:
+    """The same files as the public scripts read them: the pickle whole, events by MNE."""
+    import mne
+
+    dataset = ThingsEEG(root)
+    files = raw_sessions(dataset.root, subject, int((dataset.images["split"] == "train").sum()))[0]
+    for split, path in (("train", files.train), ("test", files.test)):
+        content = np.load(path, allow_pickle=True).item()
+        names, sfreq = content["ch_names"], content["sfreq"]
+        info = mne.create_info(names, sfreq, content["ch_types"])
+        raw = mne.io.RawArray(content["raw_eeg_data"], info, verbose="error")
+        events = mne.find_events(raw, stim_channel="stim", verbose="error")
+        events = events[events[:, 2] != 99999][:most]
+        data = content["raw_eeg_data"][:-1]
+        yield Recording(data, names[:-1], sfreq, events[:, 0], events[:, 2], subject, 1, split)
+
+
 def lineage(train: Recording, test: Recording) -> list[np.ndarray]:
     """Whitened training and test trials, step by step as published."""
     from scipy.linalg import fractional_matrix_power
@@ -150,12 +214,15 @@ def lineage_epochs(part: Recording) -> np.ndarray:
     """Epochs of -0.2 to 1 s with baseline, resampled to 250 Hz, from the onset on."""
     import mne
 
-    raw = mne.io.RawArray(part.data, mne.create_info(list(part.ch_names), SFREQ, "eeg"), verbose=0)
+    raw = mne.io.RawArray(
+        part.data, mne.create_info(list(part.ch_names), part.sfreq, "eeg"), verbose=0
+    )
     events = np.column_stack([part.samples, np.zeros_like(part.samples), part.numbers])
     epochs = mne.Epochs(
         raw, events, tmin=-0.2, tmax=1.0, baseline=(None, 0), preload=True, verbose="error"
     )
-    epochs.resample(250, verbose="error")
+    if part.sfreq != 250:
+        epochs.resample(250, verbose="error")
     return epochs.get_data(copy=False)[:, :, 50:]
 
 

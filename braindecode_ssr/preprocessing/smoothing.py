@@ -97,10 +97,15 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
     ndarray, shape (..., times)
     """
     n_times, half = values.shape[-1], min(width // 2, values.shape[-1] - 1)
-    sums = values.copy()
-    for shift in range(1, half + 1):
-        sums[..., shift:] += values[..., :-shift]
-        sums[..., :-shift] += values[..., shift:]
     places = np.arange(n_times)
     there = np.minimum(places, half) + np.minimum(places[::-1], half) + 1
-    return sums / there.astype(values.dtype)
+    rows = values.reshape(-1, n_times)
+    means = np.empty_like(rows)
+    for first in range(0, len(rows), CHUNK):
+        part, sums = rows[first : first + CHUNK], means[first : first + CHUNK]
+        sums[:] = part
+        for shift in range(1, half + 1):
+            sums[:, shift:] += part[:, :-shift]
+            sums[:, :-shift] += part[:, shift:]
+        sums /= there.astype(values.dtype)
+    return means.reshape(values.shape)
