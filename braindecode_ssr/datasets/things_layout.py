@@ -28,7 +28,10 @@ IMAGE_FOLDERS = (
 )
 SPLIT_FOLDERS = {"train": ("training_images", "train_images"), "test": ("test_images",)}
 METADATA_FILE = "image_metadata.npy"
-HOW = "see 'ssr-bd data where things-eeg' for the files, their sources and sizes"
+HOW = (
+    "'ssr-bd data fetch things-eeg --subject N' brings what can be fetched; "
+    "'ssr-bd data where things-eeg' lists files, sources and sizes"
+)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ EEG_IMAGE_FOLDERS = tuple(
     for base in ("image_set/", "images/", "")
     for name in ("training_images", "train_images", "test_images")
 )
-HOW = "see 'ssr-bd data where things-meg' for the files, their sources and sizes"
+HOW = (
+    "'ssr-bd data fetch things-meg --subject N' brings what can be fetched; "
+    "'ssr-bd data where things-meg' lists files, sources and sizes"
+)
 KEEP_NAMES = "the parts must keep the names that they were published with"
 
 

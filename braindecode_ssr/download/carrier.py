@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
@@ -173,7 +173,7 @@ class Carrier:
         bar = tqdm(
             total=source.size or total or None,
             initial=part.size,
-            desc=source.what[:40],
+            desc=PurePosixPath(source.file).name,
             unit="B",
             unit_scale=True,
             disable=not self.progress,
