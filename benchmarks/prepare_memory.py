@@ -1,9 +1,10 @@
 """The largest memory that ``ssr-bd data prepare`` takes of a machine, on a session pair of full size.
 
-Writes recordings as published (a pickle of protocol 3: 64 rows of float64 at 1000 Hz, one sample of the last
-row for each image) with noise in them and events timed as in the experiment, then runs the command as a
-process of its own. The peak is ``ru_maxrss`` of that process: everything resident at once, pages of mapped files
-included. Sessions after the first are links to the same files, so that a whole subject costs no more disk.
+Writes recordings as published (a pickle of protocol 3: 64 rows of float64 at 1000 Hz, one sample of the
+last row for each image) with noise in them and events timed as in the experiment, then runs the command
+as a process of its own. The peak is ``ru_maxrss`` of that process: everything resident at once, pages of
+mapped files included. Sessions after the first are links to the same files, so that a whole subject costs
+no more disk.
 
     python benchmarks/prepare_memory.py --folder /scratch --sessions 1 4
 

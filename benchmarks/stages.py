@@ -3,11 +3,12 @@
     python benchmarks/stages.py --folder /scratch/stages --table stages.rst
 
 writes one simulated subject in the layout of the published files (``data simulate``), then runs ``data
-prepare``, ``features extract`` and ``train`` on it, each as a process of its own. The peak is ``ru_maxrss`` of
-that process. After preparing, ``benchmarks/prepare.py`` sets it against the plain lineage on the first session
-of the same files; where less than 20 GB of memory is free, on the first 4,000 trials of each part. At full size
-it takes 25 GB of disk and, on 2 cores, about half an hour. The table is written after every stage; big files
-are removed at the end, whatever happens, unless ``--keep`` is given.
+prepare``, ``features extract`` and ``train`` on it, each as a process of its own. The peak is
+``ru_maxrss`` of that process. After preparing, ``benchmarks/prepare.py`` sets it against the plain
+lineage on the first session of the same files; where less than 20 GB of memory is free, on the first
+4,000 trials of each part. At full size it takes 25 GB of disk and, on 2 cores, about half an hour. The
+table is written after every stage; big files are removed at the end, whatever happens, unless ``--keep``
+is given.
 """
 
 from __future__ import annotations
@@ -143,8 +144,8 @@ def against_session(stages: Stages, prepared: dict) -> str:
     largest = max(file.stat().st_size for file in (stages.folder / "Raw_data").rglob("*.npy")) / 1e9
     peak = float(stages.rows[-1][3])
     return (
-        f"Preparing {prepared['trials']:,} trials of {prepared['channels']} channels took at most {peak:.2f} GB "
-        f"of memory; the largest recording is {largest:.2f} GB, of which that is {peak / largest:.2f}."
+        f"Preparing {prepared['trials']:,} trials of {prepared['channels']} channels took at most "
+        f"{peak:.2f} GB of memory, {peak / largest:.2f} of the largest recording ({largest:.2f} GB)."
     )
 
 
@@ -160,12 +161,12 @@ def against_lineage(stages: Stages) -> str:
     if done.returncode:
         return f"The plain lineage ended with code {done.returncode} (out of memory?)."
     both = json.loads(done.stdout)
+    ours, plain = both["ours_peak_growth_gb"], both["lineage_peak_growth_gb"]
     return (
         f"Against the plain lineage on the first session ({both['train']:,} and {both['test']:,} trials, "
-        f"files read by both): {both['ours_seconds']} s and {both['lineage_seconds']} s, {both['ratio']} times as "
-        f"fast ({both['cpu_ratio']} in processor time), {both['ours_peak_growth_gb']} GB and "
-        f"{both['lineage_peak_growth_gb']} GB of memory, largest difference "
-        f"{both['max_relative_difference']:.1e} of the largest value."
+        f"files read by both): {both['ours_seconds']} s and {both['lineage_seconds']} s, "
+        f"{both['ratio']} times as fast ({both['cpu_ratio']} in processor time), {ours} GB and {plain} GB "
+        f"of memory, largest difference {both['max_relative_difference']:.1e} of the largest value."
     )
 
 
