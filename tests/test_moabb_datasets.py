@@ -226,6 +226,11 @@ def test_other_subjects_are_refused(eeg):
         Gifford2022(subjects=[5], root=eeg).data_path(6)
 
 
+def test_sessions_that_are_not_there_are_refused(meg):
+    with pytest.raises(UsageError, match=r"among 0 to 11 of Hebart2023; found \[7\]"):
+        Hebart2023(subjects=[2], sessions=[7], root=meg).get_data()
+
+
 def test_fetching_is_our_own(tmp_path, monkeypatch):
     """What is asked of the download room; its own tests hold what it does."""
     import braindecode_ssr.fetch as fetch

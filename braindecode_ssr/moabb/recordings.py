@@ -206,6 +206,12 @@ class ImageRecordings(BaseDataset):
             key = str(session - 1)
             data.setdefault(key, {})[RUNS[split]] = raw
             shown.append(_trials(raw, subject, key, RUNS[split]))
+        if not data:
+            raise UsageError(
+                f"sessions among 0 to {self.n_sessions - 1} of {self.code}",
+                str(self._selected_sessions),
+                "MOABB counts sessions from 0",
+            )
         self._keep(shown)
         return data
 
