@@ -3,10 +3,12 @@
 import warnings
 from pathlib import Path
 
+import edfio  # noqa: F401  mne-bids writes EDF and BDF with it
 import mne
 import mne_bids
 import numpy as np
 import pandas as pd
+import pybv  # noqa: F401  and BrainVision with this
 from PIL import Image
 
 from braindecode_ssr.simulation.design import TARGET
