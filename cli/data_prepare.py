@@ -23,7 +23,9 @@ from .settings import settings_of
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
 @common
 @click.pass_context
-def command(context, dataset, subjects, jobs, preset, data_dir: Path | None, config, sets, as_json):
+def command(
+    context, dataset, subjects, jobs, preset, data_dir: Path | None, config, sets, as_json
+) -> None:
     """Window, whiten and store the trials of DATASET, so that runs start at once.
 
     What was stopped or killed is gone on with after the last finished session by the same command.

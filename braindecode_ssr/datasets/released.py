@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
+from ..preprocessing.mapped import forget
 from .base import eeg_info, images_by_number
 from .released_files import release_files
 from .released_readers import READERS, ReleasedSplit
@@ -195,6 +196,7 @@ def _batches(
             sessions = released.sessions[first : first + step]
             table = trial_table(sessions, images, split, subject, numbers)
             trials = part.reshape(-1, *part.shape[2:])
+            forget(released.data)
             yield TrialBatch(trials, table, info, str(path), fingerprint)
         del released
 
