@@ -104,3 +104,19 @@ def test_arrays_do_not_say_which_image():
     EEGRetriever(**options).fit(*arrays)
     with pytest.raises(UsageError, match="image index of each of the 32 rows.*TrainingSet"):
         EEGRetriever(criterion__duplicates="ignored", **options).fit(*arrays)
+
+
+@pytest.mark.parametrize("name", ["uncertain-blur", "semantic-swap"])
+def test_a_loss_with_a_memory_goes_on_where_it_was(name, tmp_path):
+    def run(folder, epochs, **options):
+        torch.manual_seed(0)
+        spec = run_spec(TINY, {"loss": {"name": name}, "model": {"n_outputs": 16}})
+        train = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
+        net = fit(
+            make_data(), model(), pipeline.build_loss(spec), train, tmp_path / folder, **options
+        )
+        return [*net.module_.state_dict().values(), *net.criterion_.state_dict().values()]
+
+    whole = run("whole", 4)
+    run("parts", 2)
+    assert all(map(torch.equal, whole, run("parts", 4, resume=True)))
