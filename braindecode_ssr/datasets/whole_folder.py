@@ -57,6 +57,8 @@ def whole_folder(path: Path, *, journal: str | None = None) -> Iterator[Path]:
         if journal and (temporary / journal).is_file():
             _replace(temporary, set_aside(path))
         raise
+    except DataError:  # one of them is a FileNotFoundError
+        raise
     except OSError as error:
         raise DataError(
             f"room and permission to write {path}",

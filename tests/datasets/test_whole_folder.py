@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from braindecode_ssr.datasets.whole_folder import whole_folder
-from braindecode_ssr.errors import DataError
+from braindecode_ssr.errors import DataError, MissingDataError
 
 
 def fill(path, text):
@@ -40,6 +40,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
             (folder / "file").write_text("half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_missed_by_the_block_is_told_as_such(tmp_path):
+    with pytest.raises(MissingDataError, match="^expected a; found b; c$"):
+        with whole_folder(tmp_path / "store"):
+            raise MissingDataError("a", "b", "c")
     assert os.listdir(tmp_path) == []
 
 
