@@ -28,8 +28,9 @@ class ImageRetrieval(BaseParadigm):
     :mod:`braindecode_ssr.moabb.splits`, and for that ``cv_kwargs={"is_test": of_test_runs}``.
 
     A pipeline ends in an estimator with ``predict(X)``, one vector per trial, and ``gallery(image_ids)``,
-    one vector per image of the same space, such as :class:`.FeatureRegression`. Scores are those of
-    :class:`.RetrievalScore`: ``score_top1`` and ``score_top5``.
+    one vector per image of the same space, such as
+    :class:`~braindecode_ssr.moabb.regression.FeatureRegression`. Scores are those of
+    :class:`~braindecode_ssr.moabb.paradigm.RetrievalScore`: ``score_top1`` and ``score_top5``.
 
     Parameters
     ----------

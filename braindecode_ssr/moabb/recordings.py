@@ -36,14 +36,14 @@ class ImageRecordings(BaseDataset):
     here, which MOABB's constructors must not need, and one class per image is what no classification
     paradigm means. Which image was shown is an extra of each annotation (``image_id``, ``concept``,
     ``number``, ``split``), a column of ``get_additional_metadata``, and the label that
-    :class:`.ImageRetrieval` gives.
+    :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval` gives.
 
     **Sessions** are ``"0"``, ``"1"`` and so on; **runs** are ``"0train"`` and ``"1test"``, so that the split
     is in the metadata of every paradigm.
 
     **paradigm** is ``"imagery"``, as for MOABB's own dataset of people looking at images (Kaneshiro2015):
     its vocabulary has no better word. Do not give it to an imagery paradigm without ``events``, which would
-    tell training runs from test runs; use :class:`.ImageRetrieval`.
+    tell training runs from test runs; use :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
 
     Parameters
     ----------
