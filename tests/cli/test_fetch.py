@@ -92,7 +92,7 @@ def states(done):
     return [file["state"] for file in done.json["files"]]
 
 
-def test_from_nothing_to_a_retrieval_table(fetch, call, shell, mirror, tmp_path):
+def test_from_nothing_to_a_retrieval_table(fetch, call, mirror, tmp_path):
     mirror.put(f"/m/{EEG}", mirror.files[f"/m/{EEG}"], cut(300_000), cut(200_000))
     done = fetch("--yes", "--json", code=0)
     assert states(done) == ["fetched"] * 4
@@ -113,7 +113,7 @@ def test_from_nothing_to_a_retrieval_table(fetch, call, shell, mirror, tmp_path)
         "features", "extract", "--dataset", "things-eeg", "--encoder", "pyramid", *at, "--json"
     )
     assert extracted.json[0]["images"] == 112
-    summary = shell(
+    summary = call(
         *("train", "--dataset", "things-eeg", "--subject", 5, "--epochs", 2, *at),
         *("--out", tmp_path / "runs", "--json"),
         code=0,
