@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,33 +119,41 @@ class _Pipe(TrialBar):
         return
 
     def expect(self, n_trials: int) -> None:
-        self._pipe.send(("expect", n_trials))
+        self.tell("expect", n_trials)
 
     def skip(self, n_trials: int) -> None:
-        self._pipe.send(("skip", n_trials))
+        self.tell("skip", n_trials)
 
     def advance(self, n_trials: int) -> None:
-        self._pipe.send(("advance", n_trials))
+        self.tell("advance", n_trials)
+
+    def tell(self, what: str, content: Any) -> None:
+        """Send it; where nobody listens any more, stop as after Ctrl-C: what is finished is kept."""
+        try:
+            self._pipe.send((what, content))
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
 
 
-def _work(pipe: Any, dataset: ImageDataset, subject: int, spec: TrialSpec, jobs: int, show: bool):
-    """What a process does: prepare one subject and tell how it goes; ends when nobody listens."""
+def _work(
+    pipe: Any, dataset: ImageDataset, subject: int, spec: TrialSpec, jobs: int, show: bool
+) -> None:
+    """What a process does: prepare one subject and tell how it goes."""
     from threadpoolctl import threadpool_info, threadpool_limits
 
+    bar = _Pipe(subject, show, pipe)
     width = max((library["num_threads"] for library in threadpool_info()), default=1)
-    with suppress(BrokenPipeError), threadpool_limits(max(1, width // jobs)):
+    with suppress(KeyboardInterrupt), threadpool_limits(max(1, width // jobs)):
         try:
-            say = lambda text: pipe.send(("say", text))  # noqa: E731
-            bar = _Pipe(subject, show, pipe)
-            pipe.send(("path", prepare(dataset, subject, spec, progress=bar, say=say).path))
+            store = prepare(dataset, subject, spec, progress=bar, say=partial(bar.tell, "say"))
         except SSRError as error:
-            pipe.send(("error", error))
-        except BrokenPipeError:
-            raise
+            bar.tell("error", error)
         except Exception as error:
             found = f"{type(error).__name__}: {' '.join(str(error).split())}"
             mend = "prepare this subject alone with --debug, and report it"
-            pipe.send(("error", DataError(f"to prepare subject {subject}", found, mend)))
+            bar.tell("error", DataError(f"to prepare subject {subject}", found, mend))
+        else:
+            bar.tell("path", store.path)
 
 
 class _Crew:

@@ -1,4 +1,7 @@
+import json
 import os
+from dataclasses import replace
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
@@ -49,6 +52,24 @@ def test_whoever_stops_listening_stops_the_work(tmp_path):
     assert next(done).subject == 3
     done.close()
     assert len(prepare(People(tmp_path, {}), 1, SPEC)) == 6
+
+
+def test_a_process_that_nobody_listens_to_stops_and_keeps_what_is_finished(tmp_path):
+    """As when the process that started it is killed."""
+
+    class Mute(People):
+        def recordings(self, subject):
+            for session in (1, 2):
+                for part in super().recordings(subject):
+                    yield replace(part, session=session)
+                ours.close()
+
+    ours, theirs = Pipe(duplex=False)
+    with theirs:
+        module._work(theirs, Mute(tmp_path, {}), 1, SPEC, 1, False)
+    (left,) = (tmp_path / "ssr" / "trials").iterdir()
+    assert left.name.endswith(".unfinished")
+    assert len(json.loads((left / "unfinished.json").read_text())["finished"]) == 2
 
 
 def test_the_memory_for_each_is_said(monkeypatch):
