@@ -218,7 +218,7 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
 def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
     asked = spec.train.validation_concepts
     n_concepts = training_images(spec.data, dataset)["concept"].nunique()
-    if asked > n_concepts - 2:
+    if asked > max(n_concepts - 2, 0):
         raise UsageError(
             f"at most {n_concepts - 2} validation concepts, out of {n_concepts}",
             str(asked),

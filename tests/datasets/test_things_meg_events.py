@@ -3,12 +3,14 @@
 import io
 import lzma
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from braindecode_ssr.datasets.exclusion import published_test_concepts
+from braindecode_ssr.config import DataSpec
+from braindecode_ssr.datasets.exclusion import notes, published_test_concepts, training_images
 from braindecode_ssr.datasets.things_meg_design import (
     PUBLISHED_EXP_IMAGES,
     check_codes,
@@ -147,6 +149,23 @@ def test_overlap_of_the_two_experiments(images):
     assert len(eeg_train) == len(meg_train) == 1654
     assert len(meg & eeg_train) == len(eeg & meg_train) == 172
     assert meg == set(images["concept"][images["split"] == "test"])
+
+
+def test_what_remains_when_both_are_used_together(images):
+    listed = pd.read_csv(DATA / "things_eeg2/train_16540_images.csv.gz")
+    tested = sorted(published_test_concepts("things-eeg"))
+    concepts = listed.iloc[:, -1].str.replace(r"_\d+[a-z]+\.jpg$", "", regex=True).tolist()
+    splits = ["train"] * len(concepts) + ["test"] * len(tested)
+    eeg = pd.DataFrame({"split": splits, "concept": concepts + tested})
+    both = ("things-eeg", "things-meg")
+    for name, other, table, left in zip(
+        both, both[::-1], (eeg, images), (14820, 17784), strict=True
+    ):
+        dataset = SimpleNamespace(name=name, root="here", images=table)
+        data = DataSpec(dataset=name, together_with=other)
+        remain = training_images(data, dataset)
+        assert len(remain) == left and remain["concept"].nunique() == 1654 - 172
+        assert "172 of 1654 training concepts" in notes(data, dataset)[0]
 
 
 def test_all_eeg_training_images_are_meg_images(shown):
