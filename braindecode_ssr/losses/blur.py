@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from .contrast import symmetric_info_nce
 from .duplicates import same_image
-from .parts import check_embeddings
+from .parts import as_number, check_embeddings
 from .similarity import Regime, Similarity, full_precision, unit
 
 BLURS = (0.0, 0.5, 1.0)
@@ -96,7 +96,7 @@ class UncertainBlur(nn.Module):
         gamma: float = 0.3,
     ) -> None:
         super().__init__()
-        if not (0 < alpha < 1 and 0 < gamma <= 1):
+        if not (0 < as_number(alpha) < 1 and 0 < as_number(gamma) <= 1):
             raise UsageError(
                 "alpha between 0 and 1 and gamma above 0 and at most 1",
                 f"alpha {alpha!r}, gamma {gamma!r}",

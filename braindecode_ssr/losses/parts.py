@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -51,7 +52,7 @@ def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
     UsageError
         If they are not.
     """
-    wrong = {name: value for name, value in weights.items() if not 0 <= value < float("inf")}
+    wrong = {k: v for k, v in weights.items() if not 0 <= as_number(v) < float("inf")}
     if wrong or not any(weights.values()):
         raise UsageError(
             "weights of a loss that are 0 or more, and one of them above 0",
@@ -59,6 +60,24 @@ def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
             "mend them with --set loss.params.<name>=<weight>",
         )
     return dict(weights)
+
+
+def as_number(value: Any) -> float:
+    """The value; NaN, which lies within no bounds, if it is no number."""
+    return value if isinstance(value, Real) else float("nan")
+
+
+def check_sizes(**sizes: Any) -> None:
+    """Widths and counts: whole, and 1 or more.
+
+    Raises
+    ------
+    UsageError
+        If one is not; names the first such.
+    """
+    for name, size in sizes.items():
+        if not (isinstance(size, Integral) and size >= 1):
+            raise UsageError(f"a whole {name} of 1 or more", repr(size), "give another number")
 
 
 def check_choice(name: str, value: Choice, known: tuple[str, ...]) -> Choice:

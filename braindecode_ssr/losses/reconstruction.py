@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..registry import unknown_name
-from .parts import check_choice, check_embeddings, check_weights, weighted_total
+from .parts import as_number, check_choice, check_embeddings, check_weights, weighted_total
 from .reconstructors import RECONSTRUCTORS, Fill, Pull, random_mask
 from .similarity import full_precision
 
@@ -147,17 +147,23 @@ class MaskedReconstruction(nn.Module):
 
 
 def _check_ratios(mask_ratio: float, whole_ratio: float) -> None:
-    if not 0 < mask_ratio <= 1:
+    if not 0 < as_number(mask_ratio) <= 1:
         raise UsageError(
             "a mask_ratio above 0 and at most 1", repr(mask_ratio), "0.5 is the default"
         )
-    if not 0 <= whole_ratio <= 1:
+    if not 0 <= as_number(whole_ratio) <= 1:
         raise UsageError("a whole_ratio of 0 to 1", repr(whole_ratio), "0 is the default")
 
 
 def _known_params(name: str, kind: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
     own = set(inspect.signature(kind).parameters)
     own -= {"n_outputs", "hidden", "pull", "fill"}
+    if not isinstance(params, Mapping):
+        raise UsageError(
+            "reconstructor_params by name",
+            repr(params),
+            "write for example --set loss.params.reconstructor_params.n_tokens=16",
+        )
     unknown = sorted(set(params) - own)
     if unknown and not own:
         raise UsageError(

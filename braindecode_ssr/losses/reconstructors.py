@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .parts import check_choice
+from .parts import as_number, check_choice, check_sizes
 
 Pull = Literal["cosine", "mse"]
 Fill = Literal["learned", "zero"]
@@ -90,7 +90,8 @@ class Reconstructor(nn.Module):
         fill: Fill = "learned",
     ) -> None:
         super().__init__()
-        hidden = hidden or n_outputs
+        hidden = n_outputs if hidden is None else hidden
+        check_sizes(n_outputs=n_outputs, hidden=hidden)
         self.pull = check_choice("pull", pull, tuple(PULLS))
         if check_choice("fill", fill, ("learned", "zero")) == "learned":
             self.mask_vector = nn.Parameter(torch.randn(n_outputs) * 0.02)
@@ -164,8 +165,10 @@ class TokenReconstructor(nn.Module):
         tokens: Tokens = "chunks",
     ) -> None:
         super().__init__()
-        width = hidden or 128
-        _check_sizes(n_outputs, n_tokens, width, n_heads)
+        width = 128 if hidden is None else hidden
+        check_sizes(hidden=width, n_tokens=n_tokens, n_blocks=n_blocks, n_heads=n_heads)
+        _check_divisible(n_outputs, n_tokens, width, n_heads)
+        _check_drop(drop_prob)
         self.pull = check_choice("pull", pull, tuple(PULLS))
         self.n_tokens = n_tokens
         self.own, self.context = (Tokeniser(n_outputs, n_tokens, width, tokens) for _ in range(2))
@@ -266,14 +269,19 @@ class CrossBlock(nn.Module):
 RECONSTRUCTORS: dict[str, Any] = {"mlp": Reconstructor, "tokens": TokenReconstructor}
 
 
-def _check_sizes(n_outputs: int, n_tokens: int, width: int, n_heads: int) -> None:
-    if n_tokens < 1 or n_outputs % n_tokens or n_outputs // n_tokens < 2:
+def _check_drop(drop_prob: float) -> None:
+    if not 0 <= as_number(drop_prob) < 1:
+        raise UsageError("a drop_prob from 0 to below 1", repr(drop_prob), "0.1 is the default")
+
+
+def _check_divisible(n_outputs: int, n_tokens: int, width: int, n_heads: int) -> None:
+    if n_outputs % n_tokens or n_outputs // n_tokens < 2:
         raise UsageError(
             f"a number of tokens that divides the {n_outputs} elements of an embedding into 2 or more",
             f"n_tokens={n_tokens!r}",
             "8 is the default",
         )
-    if n_heads < 1 or width % n_heads:
+    if width % n_heads:
         raise UsageError(
             "a number of heads that divides the width of a token",
             f"{n_heads!r} heads and width {width!r}",

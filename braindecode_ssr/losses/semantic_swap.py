@@ -9,7 +9,13 @@ from .club import CLUB
 from .contrast import Contrast, Target, pair_contrast
 from .contrast_mse import squared_distance
 from .duplicates import Duplicates, check_duplicates
-from .parts import check_choice, check_embeddings, check_weights, weighted_total
+from .parts import (
+    check_choice,
+    check_embeddings,
+    check_sizes,
+    check_weights,
+    weighted_total,
+)
 from .similarity import Regime, Similarity, full_precision, unit
 
 SIDES = ("brain", "image")
@@ -61,6 +67,7 @@ class SemanticSwap(nn.Module):
         super().__init__()
         self.target = check_choice("target", target, Contrast.targets)
         self.duplicates = check_duplicates(duplicates)
+        check_sizes(n_outputs=n_outputs, domain=domain, hidden=hidden)
         names = (f"brain_{target}", "information", "swap")
         weights = check_weights(dict(zip(names, (contrast, information, swap), strict=True)))
         self.weights = {**weights, "surprise": 1.0}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .parts import check_choice
+from .parts import as_number, check_choice
 
 Regime = Literal["free", "free-learned", "raw", "raw-learned", "unit", "unit-fixed"]
 
@@ -148,7 +148,7 @@ def check_scale(scale: float) -> float:
     UsageError
         If it is not.
     """
-    if not SMALLEST <= scale <= LARGEST:
+    if not SMALLEST <= as_number(scale) <= LARGEST:
         raise UsageError(
             f"a scale (inverse temperature) of {SMALLEST:g} to {LARGEST:g}",
             repr(scale),

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UsageError
 from .contrast import Contrast, Target
 from .duplicates import same_image
-from .parts import check_choice, check_embeddings
+from .parts import check_choice, check_embeddings, check_sizes
 from .similarity import Regime, Similarity, full_precision, unit
 
 Among = Literal["image", "all"]
@@ -102,8 +101,7 @@ class SoftLabel(nn.Module):
         among: Among = "image",
     ) -> None:
         super().__init__()
-        if not (isinstance(top_k, int) and top_k >= 1):
-            raise UsageError("a whole top_k of 1 or more", repr(top_k), "7 is the published one")
+        check_sizes(top_k=top_k)
         self.target = check_choice("target", target, Contrast.targets)
         self.top_k, self.among = top_k, check_choice("among", among, ("image", "all"))
         self.similarity = Similarity(regime, scale)

@@ -154,13 +154,47 @@ def test_every_parameter_of_ssr_is_among_the_choices():
     assert tried == set(inspect.signature(SSRLoss).parameters) - {"n_outputs"}
 
 
-@pytest.mark.parametrize(
-    "params", [{"regime": "cold"}, {"reconstructor": "gan"}, {"duplicates": "kept"}, {"scale": 0}]
-)
+NOT_A_NUMBER = ["half", [1], float("nan")]
+BAD = [
+    *({name: value} for name in ("regime", "reconstructor", "duplicates") for value in ("x", 3)),
+    *(
+        {name: value}
+        for name in ("scale", "mask_ratio", "whole_ratio", "hidden", "single_anchor", *PARTS)
+        for value in NOT_A_NUMBER
+    ),
+    {"scale": 0},
+    {"hidden": 0},
+    {"reconstructor_params": 5},
+    *(
+        {"reconstructor": "tokens", "reconstructor_params": {name: value}}
+        for name in ("n_tokens", "n_blocks", "n_heads", "drop_prob")
+        for value in (*NOT_A_NUMBER, -1)
+    ),
+]
+
+
+@pytest.mark.parametrize("params", BAD, ids=str)
 def test_bad_choices_are_one_line(params):
     with pytest.raises(UsageError) as caught:
         SSRLoss(8, **params)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", NOT_A_NUMBER)
+@pytest.mark.parametrize(
+    "name, param",
+    [
+        ("soft-label", "top_k"),
+        ("uncertain-blur", "alpha"),
+        ("semantic-swap", "domain"),
+        ("semantic-swap", "swap"),
+        ("contrast-mse", "distance"),
+        ("single-anchor", "view_original"),
+    ],
+)
+def test_numbers_of_other_losses_too(name, param, value):
+    with pytest.raises(UsageError):
+        build(name, **{param: value})
 
 
 def test_losses_need_torch_and_little_else():
