@@ -223,7 +223,7 @@ def lineage_epochs(part: Recording) -> np.ndarray:
     )
     if part.sfreq != 250:
         epochs.resample(250, verbose="error")
-    return epochs.get_data(copy=False)[:, :, 50:]
+    return epochs.get_data(copy=False)[:, :, 50:300]
 
 
 def peak() -> float:
