@@ -98,7 +98,7 @@ def in_own_process(name: str) -> dict[str, dict[str, Any]]:
     """:func:`measure` at every shape, where a crash or a long run does no harm."""
     command = [sys.executable, "-W", "ignore", __file__, "--one", name]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    last = f"a step takes more than {LIMIT} s on one processor core"
+    last = f"measuring takes more than {LIMIT} s on one processor core"
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LIMIT, env=environment
