@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,23 @@ from .bids_events import BidsEvents
 from .bids_files import BidsRun, fingerprint
 from .bids_signal import Signal, open_signal
 
-Shown = tuple[np.ndarray, np.ndarray]
-"""Onsets in samples from the start of one recording, and image numbers."""
+
+
+class Shown(NamedTuple):
+    """What one recording shows of a split.
+
+    Parameters
+    ----------
+    samples : ndarray of int, shape (n,)
+        Onsets, in samples from the start of the recording.
+    numbers : ndarray of int, shape (n,)
+        Image numbers.
+    """
+
+    samples: np.ndarray
+    numbers: np.ndarray
+
+
 Reader = Callable[[BidsEvents, float], dict[str, Shown]]
 """Takes the events of one recording and its rate, gives what is shown of each split."""
 
@@ -85,10 +100,10 @@ def _recording(
 
 
 def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> Shown:
-    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    nothing = Shown(np.zeros(0, np.int64), np.zeros(0, np.int64))
     parts = [part.get(split, nothing) for part in shown]
     moved = [samples + start for (samples, _), start in zip(parts, signal.starts, strict=True)]
-    return np.concatenate(moved), np.concatenate([numbers for _, numbers in parts])
+    return Shown(np.concatenate(moved), np.concatenate([numbers for _, numbers in parts]))
 
 
 def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: float) -> None:

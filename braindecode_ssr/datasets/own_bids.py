@@ -100,7 +100,7 @@ class OwnBids(BidsDataset):
                 return {}
             samples = onset_samples(events.keep(events.has("image")), sfreq)
             return {
-                split: (
+                split: Shown(
                     samples[rows],
                     numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
                 )

@@ -176,7 +176,7 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
         found = f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')}"
         raise DataError(what, found, "bring the image_metadata.npy that belongs to the recordings")
     _check_concepts(shown, numbers.astype(np.int64), listed)
-    return onset_samples(shown, sfreq), numbers.astype(np.int64)
+    return Shown(onset_samples(shown, sfreq), numbers.astype(np.int64))
 
 
 def bids_root(run: BidsRun) -> Path:

@@ -226,7 +226,7 @@ def eeg1_shown(
                 f"{ids.iloc[unknown[0]]!r} in {place}",
                 "use the events.tsv of the same release for all subjects",
             )
-        found[split] = samples[places], numbers[split].loc[ids].to_numpy(np.int64)
+        found[split] = Shown(samples[places], numbers[split].loc[ids].to_numpy(np.int64))
     return found
 
 
