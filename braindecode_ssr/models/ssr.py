@@ -203,7 +203,7 @@ class SSR(
 
     def train(self, mode: bool = True) -> SSR:
         """Switch to training, frozen parts excepted."""
-        super().train(mode)
+        nn.Module.train(self, mode)  # not super(): braindecode's tests bind this to a plain module
         for part in getattr(self, "frozen", ()):
             frozen = dict(self.named_modules()).get(part)
             if frozen is not None:

@@ -2,6 +2,7 @@ import copy
 import inspect
 import json
 import pickle
+from types import MethodType
 
 import pytest
 import torch
@@ -165,6 +166,22 @@ def test_script_export_pickle_and_copies(backbone, x):
         assert other.get_config() == model.get_config()
 
 
+def test_forward_needs_nothing_but_its_parts(model, x):
+    """braindecode's test of TorchScript: public methods and parts on a plain module."""
+    plain = torch.nn.Module()
+    for name, part in model.named_children():
+        plain.add_module(name, part)
+    for name, value in vars(model).items():
+        if name != "_modules":
+            setattr(plain, name, value)
+    for name, method in inspect.getmembers(SSR, inspect.isfunction):
+        if not name.startswith("_"):
+            setattr(plain, name, MethodType(method, plain))
+    with pytest.warns(FutureWarning, match="torch.jit.script"):
+        scripted = torch.jit.script(plain.eval())
+    torch.testing.assert_close(scripted(x), model(x))
+
+
 def test_compiles(model, x):
     torch.compiler.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
@@ -218,6 +235,20 @@ def test_in_a_pydantic_configuration():
     written = config(**SMALL, backbone="TSConv").model_dump(mode="json")
     made = config.model_validate(written).create_instance()
     assert type(made) is SSR and type(made.backbone) is TSConv
+
+
+def test_subjects_reach_a_backbone_that_takes_them(x):
+    params = {"subject_dim": 2, "n_subjects": 3, "depth": 1, "hidden_dim": 8}
+    model = SSR(**SMALL, sfreq=200, backbone="BrainModule", backbone_params=params).eval()
+    one, other = (model(x, subject_index=torch.tensor(who)) for who in ([0, 1, 2], [0, 2, 2]))
+    torch.testing.assert_close(one[[0, 2]], other[[0, 2]])
+    assert not torch.allclose(one[1], other[1])
+    torch.testing.assert_close(model(x), model(x, subject_index=torch.zeros(3, dtype=torch.long)))
+
+
+def test_subjects_for_a_backbone_without_use_for_them(model, x):
+    with pytest.raises(UsageError, match="EEGProject and a subject_index; leave subject_index out"):
+        model(x, subject_index=torch.zeros(3, dtype=torch.long))
 
 
 def test_documentation_names_the_right_module():

@@ -1,6 +1,7 @@
 """Every backbone that the table calls working trains one epoch on the simulated experiment.
 
-The fast subset is one of ours, one with adjusted parameters and cut at its embedding, one with positions; ``pytest -m slow tests/models/test_training_matrix.py`` trains them all.
+The fast subset is one of ours, one with adjusted parameters and cut at its embedding, one with positions;
+``pytest -m slow tests/models/test_training_matrix.py`` trains the others.
 """
 
 import math
