@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..preprocessing.chunks import in_chunks
 from ..preprocessing.mapped import forget as forget
 from .whole_folder import whole_folder
 
@@ -175,10 +176,14 @@ def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
 
 def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
     """Raise DataError for a channel that is NaN, infinite or constant; see :func:`check_range`."""
+
+    def extent(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        values = trials[part]
+        return values.min(axis=(0, 2)), values.max(axis=(0, 2))
+
     low, high = np.full(trials.shape[1], np.inf), np.full(trials.shape[1], -np.inf)
-    for first in range(0, len(trials), CHUNK):
-        part = trials[first : first + CHUNK]
-        low, high = np.minimum(low, part.min((0, 2))), np.maximum(high, part.max((0, 2)))
+    for least, largest in in_chunks(extent, len(trials), CHUNK):
+        low, high = np.minimum(low, least), np.maximum(high, largest)
     check_range(low, high, ch_names, source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -270,7 +271,9 @@ def _recording(
     path: Path, subject: int, number: int, split: str, n_images: int, ch_names: list[str]
 ) -> Recording:
     """One file; ``ch_names`` is the subject's order of channels and is filled by the first file."""
-    session = read_raw_session(path)
+    with ThreadPoolExecutor(1) as pool:
+        fingerprint = pool.submit(file_sha256, path)
+        session = read_raw_session(path)
     ch_names[:] = ch_names or session.ch_names
     session = same_channels(session, tuple(ch_names), str(path))
     samples, numbers = image_events(session, n_images, f"session {number}, {path}")
@@ -284,5 +287,5 @@ def _recording(
         session=number,
         split=split,
         source=str(path),
-        fingerprint=file_sha256(path),
+        fingerprint=fingerprint.result(),
     )
