@@ -15,7 +15,6 @@ from .bids_files import BidsRun, fingerprint
 from .bids_signal import Signal, open_signal
 
 
-
 class Shown(NamedTuple):
     """What one recording shows of a split.
 
