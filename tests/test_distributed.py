@@ -44,11 +44,12 @@ def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, **s
         options = {"world": among, "resume": True}
         net = fit(make_slow(data, pause), model, criterion, spec, folder / "checkpoint", **options)
         if among.first:
-            state = {**net.module_.state_dict(), **net.criterion_.state_dict()}
-            torch.save(
-                {"state": state, "loss": [float(loss) for loss in net.history[:, "train_loss"]]},
-                folder / "end.pt",
-            )
+            parts = (net.module_, net.criterion_)
+            state = {name: value for part in parts for name, value in part.state_dict().items()}
+            both = [p for part in parts for p in part.named_parameters() if p[1].requires_grad]
+            last = {f"gradient of {name}": p.grad for name, p in both}  # of the last step
+            loss = [float(loss) for loss in net.history[:, "train_loss"]]
+            torch.save({"tensors": {**state, **last}, "loss": loss}, folder / "end.pt")
     return net
 
 
@@ -109,9 +110,11 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, options):
     assert codes == [0, 0], errors
     one, two = (torch.load(folder / "end.pt") for folder in (alone, both))
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-    assert one["state"].keys() == two["state"].keys()
-    for name, value in one["state"].items():
-        torch.testing.assert_close(two["state"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+    assert one["tensors"].keys() == two["tensors"].keys()
+    for name, value in one["tensors"].items():
+        # Of single elements Adam makes steps of one size, also where the gradient is mere rounding.
+        apart = torch.linalg.norm((two["tensors"][name] - value).double())
+        assert apart <= 1e-3 * torch.linalg.norm(value.double()), name
 
 
 def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path):
