@@ -90,7 +90,7 @@ def train(
         loss = build_loss(spec)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
-            run.write_json("run.json", {**record, "processes": among.size})
+            run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
@@ -254,6 +254,17 @@ def _record(
         "device": device,
         "versions": versions(),
         "git": git_commit(),
+    }
+
+
+def _of_model(model: SSR) -> dict[str, Any]:
+    """What the backbone turned out to be."""
+    return {
+        "backbone": {
+            "features": model.backbone_width,
+            "feature_point": model.feature_point,
+            "adjusted": {name: str(value) for name, value in model.adjusted.items()},
+        }
     }
 
 

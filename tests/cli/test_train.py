@@ -39,6 +39,8 @@ def test_the_run_folder_holds_what_the_design_promises(tiny_run):
     assert len(history) == 3 and {"brain_view", "reconstruct_brain"} <= set(history)
     record = json.loads((path / "run.json").read_text())
     assert record["spec"]["train"]["batch_size"] == 32 and record["versions"]["torch"]
+    assert record["spec"]["model"].pop("feature_point") == "auto"
+    assert record["backbone"]["feature_point"] == "head" and record["backbone"]["features"] == 1024
     assert "auto" not in json.dumps({**record["spec"], "train": 0, "trials": 0})
 
 
@@ -134,7 +136,7 @@ def test_validation_on_held_out_concepts(call, tiny_run, tmp_path):
         (("--subject", "five"), 2, "5, 05 or sub-05"),
         (("--epochs", "0"), 2, "train.epochs"),
         (("--batch-size", "97"), 2, "at most 96 trials"),
-        (("--dataset", "things-eg"), 2, "did you mean 'things-eeg'?"),
+        (("--dataset", "things-eeeg"), 2, "did you mean 'things-eeg'?"),
         (("--method", "srs"), 2, "did you mean 'ssr'?"),
         (("--loss", "contrats"), 2, "did you mean 'contrast'?"),
         (("--encoder", "pyramide"), 2, "did you mean 'pyramid'?"),
