@@ -26,8 +26,8 @@ MAY_IMPORT = {
     "images": "errors registry config datasets.base",
     "download": "errors",
     "simulation": "errors registry config preprocessing datasets.base",
-    "datasets": "errors registry config preprocessing simulation retrieval.leakage download.source download.disk "
-    "download.content",
+    "datasets": "errors registry config preprocessing simulation retrieval.leakage "
+    "download.source download.disk download.content",
     "fetch": "errors config datasets download resolve",
     "trial_rows": "errors preprocessing datasets.averages",
     "batches": "errors trial_rows",
