@@ -9,6 +9,26 @@ from pydantic import Field
 from ..config import Spec
 
 
+class AsPublished(Spec):
+    """The protocol under which a method was published, where that is not the default one.
+
+    Parameters
+    ----------
+    settings : dict
+        Nested settings laid over those of the run.
+    evaluation : dict
+        Fields of :class:`~braindecode_ssr.config.EvaluationSpec`.
+    flags : tuple of str
+        What a reader of the number must know, in the words of ``LEAKS`` of
+        :mod:`braindecode_ssr.retrieval.protocols`: ``"test-selection"``, ``"altered-gallery"``,
+        ``"class-templates"``, ``"transductive"``.
+    """
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
 class Method(Spec):
     """A recipe: what differs from the defaults of a run, and where it comes from.
 
@@ -18,14 +38,35 @@ class Method(Spec):
         Registered name, and the name in tables.
     year : int
         Of publication.
+    venue : str
+        Where it was published, as in tables: ``"CVPR'25"``.
     source : str
         Citation with a link where there is one.
     views : tuple of str
         Views pooled into the augmented feature; empty if the method uses originals only.
+    encoder : str
+        The published image encoder, used where its features are there; else the dataset's default is.
+    batch_size : int, optional
+        The published one; smaller where there are few trials.
+    seeds : int, optional
+        Number of seeds behind the published numbers.
     settings : dict
         Nested settings laid over the defaults of :class:`~braindecode_ssr.config.RunSpec`.
+    settings_of : dict
+        More of them for a protocol (``"inter"``), a dataset (``"things-meg"``) or both
+        (``"things-meg/inter"``); the narrower wins.
+    parameters : dict
+        Trained parameters of the model as it is built here, loss left out, per dataset and protocol.
     published : dict
         Mean top-1 and top-5 in percent per dataset and protocol, as published.
+    published_subjects : dict
+        The same of each subject: dataset, protocol, ``"top1"`` or ``"top5"``, in the order of subjects.
+    as_published : AsPublished
+        The protocol of those numbers.
+    traps : tuple of str
+        What the public code does and this does not copy.
+    needs : tuple of str
+        Features that must be there, such as ``"text"``.
     known_to_differ : tuple of str
         Where the default run differs from the published one.
     """
@@ -34,7 +75,19 @@ class Method(Spec):
     title: str
     year: int
     source: str
+    venue: str = ""
     views: tuple[str, ...] = ()
+    encoder: str = ""
+    batch_size: int | None = None
+    seeds: int | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+    settings_of: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parameters: dict[str, dict[str, int]] = Field(default_factory=dict)
     published: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
+    published_subjects: dict[str, dict[str, dict[str, tuple[float, ...]]]] = Field(
+        default_factory=dict
+    )
+    as_published: AsPublished = AsPublished()
+    traps: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     known_to_differ: tuple[str, ...] = ()
