@@ -46,9 +46,12 @@ class TrainingSet(Dataset):
         return len(self.x)
 
     def __getitem__(self, index: int) -> Batch:
+        return self.x[index], self.targets(index)
+
+    def targets(self, index: int | Tensor) -> dict[str, Tensor]:
+        """The image features of one row or of many."""
         image = self.image[index]
-        features = {"original": self.original[image], "view": self.view[image]}
-        return self.x[index], {**features, "image": image}
+        return {"original": self.original[image], "view": self.view[image], "image": image}
 
     @property
     def n_bytes(self) -> int:
@@ -117,13 +120,20 @@ class Batches:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.data), generator=generator).to(self.data.image.device)
         self.epoch += 1
-        rows = (self.share(batch) for batch in order.split(self.batch_size)[: len(self)])
-        batches = map(self.data.gather, rows)
-        return ahead(batches) if isinstance(self.data.x, TrialRows) else batches
+        rows = [self.share(batch) for batch in order.split(self.batch_size)[: len(self)]]
+        if not isinstance(self.data.x, TrialRows):
+            yield from map(self.data.gather, rows)
+            return
+        for trials, index in zip(ahead(map(self.data.x.__getitem__, rows)), rows, strict=True):
+            yield trials, self.data.targets(index)
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in another thread while the one before is used."""
+    """The same items, each made in another thread while the one before is used.
+
+    What makes them must not use PyTorch's operations: a second thread that does gets a team of OpenMP
+    threads of its own, with which the one that trains then fights for the cores (a fifth of its speed).
+    """
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -98,15 +99,15 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         self.drop_prob = drop_prob
         self.n_features = n_filters * self._n_windows(kernel_length, pool_length, pool_stride)
         self.front = nn.Identity()
-        self.temporal = nn.Sequential(
+        self.temporal = NormalisedFilters(
             nn.Identity(),
             FilteredMeans(n_filters, kernel_length, pool_length, pool_stride),
-            Rearrange("b c w f -> b f c w"),
+            Rearrange("b w c f -> b f w c"),
             nn.BatchNorm2d(n_filters),
-            activation(),
+            _in_place(activation),
         )
         self.spatial = nn.Sequential(
-            nn.Conv2d(n_filters, n_filters, (self.n_chans, 1)),
+            SpatialFilters(n_filters, self.n_chans),
             nn.BatchNorm2d(n_filters),
             activation(),
             nn.Dropout(drop_prob),
@@ -180,10 +181,110 @@ class FilteredMeans(nn.Conv2d):
         self.pool_length, self.pool_stride = pool_length, pool_stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Filter and average, shape (b, c, t) to (b, c, windows, filters)."""
+        """Filter and average, shape (b, c, t) to (b, windows, c, filters)."""
+        return nn.functional.linear(self.pieces(x), self.weight.flatten(1), self.bias)
+
+    def pieces(self, x: torch.Tensor) -> torch.Tensor:
+        """What the filters are laid on, shape (b, c, t) to (b, windows, c, kernel_length)."""
         means = nn.functional.avg_pool1d(x, self.pool_length, 1)
-        parts = means.unfold(2, self.kernel_length, self.pool_stride)
-        return nn.functional.linear(parts, self.weight.flatten(1), self.bias)
+        return means.unfold(2, self.kernel_length, self.pool_stride).transpose(1, 2)
+
+
+class NormalisedFilters(nn.Sequential):
+    r"""Filtered means, batch-normalised and activated: (b, c, t) to (b, filters, windows, c).
+
+    Filters :math:`W` make :math:`W p + a` of a piece :math:`p` of a trial. The mean and variance that
+    batch norm divides by follow from those of the pieces, :math:`W \mu + a` and
+    :math:`\mathrm{diag}(W \Sigma W^	op)`, and normalising is one more linear map, so that
+
+    .. math:: \mathrm{BN}(W p + a) = G W p + G (a - W \mu - a) + eta, \qquad
+              G = \gamma / \sqrt{\mathrm{diag}(W \Sigma W^	op) + \epsilon}.
+
+    That spares the largest tensor of the model, and two more on the way back. It is done for
+    PyTorch's own batch norm; any other layer in its place, and TorchScript, get what the filters give.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Filter, normalise, activate."""
+        if not torch.jit.is_scripting():
+            if _can_be_folded(self[3]):
+                return self._folded(input)
+        for module in self:
+            input = module(input)
+        return input
+
+    @torch.jit.unused
+    def _folded(self, x: torch.Tensor) -> torch.Tensor:
+        filters, to_maps, norm, activation = self[1], self[2], self[3], self[4]
+        x = self[0](x)
+        level = x.detach().mean() if norm.training else 0.0  # takes digits, and batch norm takes it
+        pieces = filters.pieces(x - level)
+        rows = pieces.reshape(-1, filters.kernel_length)
+        with _full_precision(x.device.type):
+            weight, bias = filters.weight.flatten(1), filters.bias
+            mean, variance = norm.running_mean, norm.running_var
+            if norm.training:
+                mean, variance = _moments(rows.to(weight), weight, bias)
+                _keep_running(norm, mean + level * weight.sum(1), variance, len(rows))
+            gain = norm.weight * (variance + norm.eps).rsqrt()
+            weight, bias = weight * gain[:, None], (bias - mean) * gain + norm.bias
+        active = activation(nn.functional.linear(rows, weight, bias))
+        return to_maps(active.unflatten(0, pieces.shape[:-1]))
+
+
+class SpatialFilters(nn.Conv2d):
+    """Filters across all channels: a convolution whose kernel is as high as its input.
+
+    It is one product of matrices if channels and filters lie side by side in memory, as
+    :class:`FilteredMeans` leaves them; the general convolution takes several times as long
+    backwards, and buffers as large as its input.
+
+    Parameters
+    ----------
+    n_filters, n_chans : int
+        Filters, of the input and of the output; channels.
+    """
+
+    def __init__(self, n_filters: int, n_chans: int) -> None:
+        super().__init__(n_filters, n_filters, (n_chans, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Filter, shape (b, filters, windows, c) to (b, filters, 1, windows)."""
+        side_by_side = x.permute(0, 2, 3, 1).flatten(2)
+        weight = self.weight.transpose(1, 2).flatten(1)
+        filtered = nn.functional.linear(side_by_side, weight, self.bias)
+        return filtered.transpose(1, 2).unsqueeze(2)
+
+
+def _moments(
+    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance over the rows, shape (n, k), of what filters (f, k) make of them."""
+    mean = rows.mean(0)
+    covariance = rows.T @ rows / len(rows) - mean.outer(mean)
+    return weight @ mean + bias, ((weight @ covariance) * weight).sum(1)
+
+
+def _full_precision(device: str) -> AbstractContextManager:
+    off = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if off else nullcontext()
+
+
+def _can_be_folded(norm: nn.Module) -> bool:
+    return type(norm) is nn.BatchNorm2d and norm.momentum is not None
+
+
+@torch.no_grad()
+def _keep_running(norm: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor, n: int) -> None:
+    """Let running statistics take in those of a batch of ``n`` values, as batch norm does."""
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (n / max(n - 1, 1)), norm.momentum)
+
+
+def _in_place(activation: type[nn.Module]) -> nn.Module:
+    """ELU overwrites its input, which batch norm does not need again: a large tensor less."""
+    return activation(inplace=True) if activation is nn.ELU else activation()
 
 
 def _check_weight_init(weight_init: str) -> str:

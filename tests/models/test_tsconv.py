@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -90,3 +92,57 @@ def test_trials_that_are_too_short_and_unknown_starting_weights():
         TSConv(n_outputs=6, n_chans=3, n_times=74)
     with pytest.raises(UsageError, match="weight_init"):
         TSConv(n_outputs=6, n_chans=3, n_times=90, weight_init="xavier")
+
+
+@pytest.mark.parametrize("activation", [torch.nn.ELU, torch.nn.SiLU])
+def test_training_equals_the_general_operations(activation):
+    torch.manual_seed(0)
+    model = TSConv(n_outputs=6, n_chans=5, n_times=90, n_filters=4, activation=activation)
+    model = model.double().apply(without_drop_out)
+    general = copy.deepcopy(model)
+    x = torch.randn(7, 5, 90, dtype=torch.double)
+
+    def forward(of, x):
+        filters, (spatial, norm, nonlinear, _) = of.temporal[1], of.spatial
+        y = F.conv2d(x[:, None], filters.weight, filters.bias)
+        y = activation()(of.temporal[3](F.avg_pool2d(y, (1, 51), (1, 5))))
+        y = F.conv2d(y, spatial.weight, spatial.bias)
+        y = F.conv2d(activation()(norm(y)), of.mix[0].weight, of.mix[0].bias)
+        return of.final_layer(y.squeeze(2).mT.flatten(1))
+
+    ours, theirs = model(x), forward(general, x)
+    torch.testing.assert_close(ours, theirs)
+    for y in (ours, theirs):
+        y.square().sum().backward()
+    pairs = zip(model.named_parameters(), general.parameters(), strict=True)
+    for (name, mine), other in pairs:
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=1e-9, msg=name)
+    for mine, other in zip(model.buffers(), general.buffers(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_level_that_all_trials_share_costs_no_digits():
+    torch.manual_seed(0)
+    model = TSConv(n_outputs=6, n_chans=5, n_times=90, n_filters=4).apply(without_drop_out)
+    x = torch.randn(7, 5, 90) + 3000.0
+    with torch.no_grad():
+        plainly = copy.deepcopy(model).double()
+        expected = plainly.final_layer(
+            plainly.mix(plainly.spatial(torch.nn.Sequential(*plainly.temporal)(x.double())))
+        )
+        torch.testing.assert_close(model(x), expected.float(), rtol=1e-2, atol=1e-2)
+    for mine, other in zip(model.buffers(), plainly.buffers(), strict=True):
+        torch.testing.assert_close(mine.double(), other.double(), rtol=1e-4, atol=1e-4)
+
+
+def test_another_layer_in_the_place_of_batch_norm_is_used_as_it_is():
+    model = TSConv(n_outputs=6, n_chans=3, n_times=90, n_filters=4)
+    model.temporal[3] = torch.nn.InstanceNorm2d(4)
+    x = torch.randn(2, 3, 90)
+    plainly = torch.nn.Sequential(*model.temporal)(x)
+    torch.testing.assert_close(model.temporal(x), plainly)
+
+
+def without_drop_out(module):
+    if isinstance(module, torch.nn.Dropout):
+        module.p = 0.0
