@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from .retrieval.metrics import summarise
 from .retrieval.queries import query_table
 
 SHARE = 0.05  # of the time may go into saving
+SPEC = "spec.json"
 
 
 class EpochFolders(Callback):
@@ -33,14 +35,21 @@ class EpochFolders(Callback):
         Holds ``epoch-0001`` and so on; older epochs are removed.
     average : WeightAverage, optional
         Is kept with them.
+    spec : dict, optional
+        What the run goes by; epochs of a run that goes by something else are not gone on from.
     writes : bool
         Whether to write at all; of several processes only the first does.
     """
 
     def __init__(
-        self, folder: Path, average: WeightAverage | None = None, *, writes: bool = True
+        self,
+        folder: Path,
+        average: WeightAverage | None = None,
+        spec: dict[str, Any] | None = None,
+        *,
+        writes: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.spec = Path(folder), spec or {}
         self.average, self.writes = average, writes
         self.saved_at, self.cost = -float("inf"), 0.0
 
@@ -66,6 +75,7 @@ class EpochFolders(Callback):
             try:
                 part.mkdir(parents=True)
                 net.save_params(**_files(part))
+                (part / SPEC).write_text(json.dumps(self.spec), encoding="utf-8")
                 if self.average is not None:
                     self.average.save(part)
                 part.rename(done)
@@ -87,13 +97,31 @@ class EpochFolders(Callback):
         return sorted(self.folder.glob("epoch-*"))
 
     def load(self, net: Any) -> int:
-        """Bring an initialised net to the last complete epoch; the number of epochs it has done."""
+        """Bring an initialised net to the last complete epoch; the number of epochs it has done.
+
+        Raises
+        ------
+        DataError
+            If the epoch is of another run: other settings, or another model.
+        """
         if not self.epochs():
             return 0
-        net.load_params(**_files(self.epochs()[-1]))
+        last = self.epochs()[-1]
+        self._check(last)
+        try:
+            net.load_params(**_files(last))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise _of_another(last, " ".join(str(error).split())[:200]) from error
         if self.average is not None:
-            self.average.load(net, self.epochs()[-1])
+            self.average.load(net, last)
         return len(net.history)
+
+    def _check(self, epoch: Path) -> None:
+        kept = json.loads((epoch / SPEC).read_text()) if (epoch / SPEC).exists() else self.spec
+        other = [name for name in self.spec if kept.get(name) != self.spec[name]]
+        if other:
+            found = (f"{name} = {kept.get(name)} instead of {self.spec[name]}" for name in other)
+            raise _of_another(epoch, ", ".join(found))
 
 
 class ValidationRetrieval(Callback):
@@ -183,6 +211,14 @@ class EpochBar(Callback):
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _of_another(epoch: Path, found: str) -> DataError:
+    return DataError(
+        f"a checkpoint of this run in {epoch}",
+        f"one of another: {found}",
+        "give the settings it was made with, choose another folder, or leave --resume out to begin anew",
+    )
 
 
 def _files(folder: Path) -> dict[str, str]:

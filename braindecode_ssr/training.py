@@ -32,6 +32,7 @@ from .schedules import LearningRate
 
 ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
+MAY_CHANGE = {"epochs", "device", "memory"}  # when a run is gone on with
 N_OUTPUTS = 512  # width of the shared space where none is asked for
 
 
@@ -250,7 +251,8 @@ def fit(
         train, held = hold_out_concepts(data, spec.validation_concepts, spec.seed)
         validation = ValidationRetrieval(held, folder, average, writes=world.first)
         callbacks.append(("validation", validation))
-    checkpoints = EpochFolders(folder, average, writes=world.first)
+    same = spec.model_dump(mode="json", exclude=MAY_CHANGE)
+    checkpoints = EpochFolders(folder, average, same, writes=world.first)
     callbacks += [("checkpoints", checkpoints), *_optional(spec, len(train))]
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
@@ -259,6 +261,7 @@ def fit(
         criterion=loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=spec.weight_decay,
+        optimizer__betas=spec.betas,
         optimizer__fused=torch.device(device).type in FUSED,
         optimizer__param_groups=rate_groups(model, spec.lr_of),
         lr=spec.lr,

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from .backbone import build_backbone
 from .bound import takes_subjects
 from .host import quiet_import
+from .image_head import ImageHead
 from .parts import parameters_of
 
 with quiet_import():
@@ -133,7 +134,7 @@ class SSR(
         self.adjusted = encoder.adjusted
         self.frozen: tuple[str, ...] = ()
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
-        self.image_head = nn.Linear(n_features, self.n_outputs)
+        self.image_head = ImageHead(n_features, self.n_outputs)
         self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
 
     def forward(
@@ -213,7 +214,7 @@ class SSR(
     def reset_head(self, n_outputs: int) -> None:
         """Replace both projectors by new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
-        self.image_head = nn.Linear(self.n_features, n_outputs).to(self.image_head.weight)
+        self.image_head = ImageHead(self.n_features, n_outputs).to(self.image_head.weight)
         self.final_layer = nn.Linear(self.backbone_width, n_outputs).to(self.final_layer.weight)
 
     def get_config(self) -> dict[str, Any]:
