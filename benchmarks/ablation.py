@@ -13,6 +13,7 @@ Nothing is chosen by these numbers: epochs, batch and rate are the published one
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import tempfile
 import time
@@ -26,6 +27,7 @@ from methods import fit_ridge, ridge_penalty
 from torch import Tensor, nn
 
 REFERENCE = "ssr"
+COLUMNS = ("variant", "runs", "top-1", "top-5", "minus ssr", "95 % interval")
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,11 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", help="only those whose names hold one of these words")
     parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
     parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--csv", type=Path, help="write the tables into this folder, too")
     options = parser.parse_args()
     if not options.table:
         run_grid(options)
-    print_tables(options.out)
+    print_tables(options)
 
 
 def run_grid(options: argparse.Namespace) -> None:
@@ -255,38 +258,69 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def print_tables(path: Path) -> None:
-    """A table for each preset, protocol and number of epochs."""
-    lines = read(path)
-    for group in sorted({key_of(line)[:2] + (str(line["epochs"]),) for line in lines}):
-        some = [x for x in lines if (x["preset"], x["protocol"], str(x["epochs"])) == group]
-        print_table(" ".join(group), some)
+def print_tables(options: argparse.Namespace) -> None:
+    """A table for each preset, protocol and number of epochs; as files too if asked for."""
+    lines = read(options.out)
+    for group in sorted({key_of(line)[:2] + (line["epochs"] or 50,) for line in lines}):
+        some = [x for x in lines if (x["preset"], x["protocol"], x["epochs"] or 50) == group]
+        rows = table(some)
+        print_table(" ".join(map(str, group)), rows, some)
+        if options.csv:
+            write_csv(options.csv / f"evidence-{group[0]}-{group[1]}.csv", rows)
 
 
-def print_table(title: str, lines: list[dict]) -> None:
-    """Means in percent, and paired differences to the reference."""
+def table(lines: list[dict]) -> list[dict[str, str]]:
+    """Means in percent, and differences to the reference, run by run."""
     runs = {name: {} for name in rows()}
     for line in lines:
         runs[line["row"]][line["subject"], line["seed"]] = line
-    n_subjects = len({line["subject"] for line in lines})
-    print(f"\n{title}: {n_subjects} subjects, {len({line['seed'] for line in lines})} seeds")
-    print(f"{'row':40s} {'top-1':>6s} {'top-5':>6s} {'- ssr':>6s}  95 % interval")
-    for name, found in runs.items():
-        if found:
-            top1, top5 = (100 * np.mean([x[k] for x in found.values()]) for k in ("top1", "top5"))
-            print(f"{name:40s} {top1:6.1f} {top5:6.1f} {difference(found, runs[REFERENCE])}")
-    print(f"{'ceiling':40s} {100 * np.mean([line['ceiling_top1'] for line in lines]):6.1f}")
+    found = {name: of for name, of in runs.items() if of}
+    made = [
+        {
+            "variant": name,
+            "runs": str(len(of)),
+            "top-1": percent(of, "top1"),
+            "top-5": percent(of, "top5"),
+            **difference(of, runs[REFERENCE]),
+        }
+        for name, of in found.items()
+    ]
+    known = [100 * line["ceiling_top1"] for line in lines]
+    return [*made, {"variant": "ceiling", "top-1": f"{np.mean(known):.1f}"}]
 
 
-def difference(found: dict, reference: dict) -> str:
+def percent(found: dict, metric: str) -> str:
+    """The mean of a metric."""
+    return f"{100 * np.mean([line[metric] for line in found.values()]):.1f}"
+
+
+def difference(found: dict, reference: dict) -> dict[str, str]:
     """Mean of the paired differences of top-1, and Student's interval."""
     from scipy import stats
 
     pairs = [100 * (found[k]["top1"] - reference[k]["top1"]) for k in found if k in reference]
     if len(pairs) < 2 or not np.any(pairs):
-        return ""
+        return {}
     half = stats.t.ppf(0.975, len(pairs) - 1) * stats.sem(pairs)
-    return f"{np.mean(pairs):+6.1f}  [{np.mean(pairs) - half:+.1f}, {np.mean(pairs) + half:+.1f}]"
+    low, high = np.mean(pairs) - half, np.mean(pairs) + half
+    return {"minus ssr": f"{np.mean(pairs):+.1f}", "95 % interval": f"{low:+.1f} to {high:+.1f}"}
+
+
+def print_table(title: str, rows: list[dict[str, str]], lines: list[dict]) -> None:
+    """In columns."""
+    subjects, seeds = ({line[key] for line in lines} for key in ("subject", "seed"))
+    print(f"\n{title}: subjects {sorted(subjects)}, seeds {sorted(seeds)}")
+    print(f"{COLUMNS[0]:40s}" + "".join(f"{name:>10s}" for name in COLUMNS[1:]))
+    for row in rows:
+        print(f"{row['variant']:40s}" + "".join(f"{row.get(c, ''):>10s}" for c in COLUMNS[1:]))
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    """The table of a page of the documentation."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
