@@ -30,5 +30,5 @@ class ImageHead(nn.Linear):
             raise UsageError(
                 f"image features of width {self.in_features}, for which the model was built",
                 f"width {width}",
-                "build the model with n_features as wide as the features, or give it those of its own encoder",
+                "give n_features as wide as the features, or the features of its own encoder",
             )

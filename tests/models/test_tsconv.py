@@ -103,7 +103,7 @@ def test_training_equals_the_general_operations(activation):
     x = torch.randn(7, 5, 90, dtype=torch.double)
 
     def forward(of, x):
-        filters, (spatial, norm, nonlinear, _) = of.temporal[1], of.spatial
+        filters, (spatial, norm, *_) = of.temporal[1], of.spatial
         y = F.conv2d(x[:, None], filters.weight, filters.bias)
         y = activation()(of.temporal[3](F.avg_pool2d(y, (1, 51), (1, 5))))
         y = F.conv2d(y, spatial.weight, spatial.bias)
