@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from .errors import UsageError
-from .registry import unknown_name
+from .registry import nearest, unknown_name
 
 Channels = str | tuple[str, ...]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Spec(BaseModel):
     """A frozen set of choices that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields younger than the first runs: no part of the digest while they have their defaults."""
 
     @property
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the JSON form."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self._digested(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _digested(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Spec):
+                content[name] = value._digested()
+            elif name in self.later and value == field.default:
+                del content[name]
+        return content
 
 
 class DataSpec(Spec):
@@ -158,10 +172,16 @@ class TrainSpec(Spec):
 
     Parameters
     ----------
+    solver : {"gradient", "ridge-decoding", "ridge-encoding"}
+        By gradient steps, or in closed form by a linear map from brain to image features or back, to which
+        backbone, loss, epochs and rates mean nothing.
     epochs, batch_size : int
-        ``batch_size`` None: 1024, or an eighth of the training trials where those are few.
+        ``batch_size`` None: that of the method, else 1024, or an eighth of the training trials where those
+        are few.
     lr, weight_decay : float
         Of AdamW.
+    betas : tuple of two floats
+        Decay of AdamW's running means of gradients and of their squares.
     lr_of : dict of str to float
         Rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
     schedule : {"constant", "cosine"}
@@ -186,16 +206,24 @@ class TrainSpec(Spec):
     memory : float
         Gigabytes; training trials that take more, averaged, are read from disk batch by batch.
     validation_concepts : int
-        Training concepts held out and scored after each epoch.
+        Training concepts held out and scored after each epoch; of a closed form, those that choose the
+        penalty, 0 for a tenth of all.
     selection : {"last", "validation"}
         Which epoch is kept: the last, or the best on the held-out training concepts.
+    keep : {"final", "every"}
+        Whose weights stay in the run folder: of that epoch, or of every epoch too, so that an evaluation can
+        pick another one. Training itself never sees a test trial.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("solver", "betas", "keep")
+
+    solver: Literal["gradient", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
     lr: float = Field(default=1e-4, gt=0)
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
     weight_decay: float = Field(default=1e-4, ge=0)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(default=0.0, ge=0)
     clip: float | None = Field(default=None, gt=0)
@@ -208,6 +236,7 @@ class TrainSpec(Spec):
     memory: float = Field(default=2.0, ge=0)
     validation_concepts: int = Field(default=0, ge=0)
     selection: Literal["last", "validation"] = "last"
+    keep: Literal["final", "every"] = "final"
 
 
 class EvaluationSpec(Spec):
@@ -219,10 +248,24 @@ class EvaluationSpec(Spec):
         Candidates: the test images, their pooled views, or the mean of a concept's other images.
     repetitions : int, optional
         Test trials averaged per image; None: all there are.
+    n_way : int, optional
+        Candidates per query: the own image and a random choice of others, of which the exact expectation is
+        taken; None: the whole gallery.
+    correction : {"none", "csls", "hungarian", "sinkhorn"}
+        What is done with the similarities of all queries together; all but ``"none"`` are transductive.
+    selection : {"trained", "last", "validation", "oracle"}
+        Whose weights are tested: those that training kept, the last epoch's, those of the epoch that was best
+        on held-out training concepts, or of the epoch that is best on this very test. The others than
+        ``"trained"`` may need a run trained with ``train.keep="every"``.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("n_way", "correction", "selection")
 
     gallery: Literal["original", "views", "concept"] = "original"
     repetitions: int | None = Field(default=None, ge=1)
+    n_way: int | None = Field(default=None, ge=2)
+    correction: Literal["none", "csls", "hungarian", "sinkhorn"] = "none"
+    selection: Literal["trained", "last", "validation", "oracle"] = "trained"
 
 
 class RunSpec(Spec):
@@ -293,7 +336,7 @@ def build(settings: dict[str, Any]) -> RunSpec:
         raise UsageError(
             f"a setting {'.'.join(where)} that fits ({first['msg']})",
             repr(first["input"]),
-            f"give another value with --set {'.'.join(where)}=... or its own option",
+            f"{_meant(first)}give another value with --set {'.'.join(where)}=... or its own option",
         ) from None
 
 
@@ -311,3 +354,10 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _meant(error: Any) -> str:
+    """A did-you-mean where one of a few words was expected."""
+    words = re.findall(r"'([^']+)'", error.get("ctx", {}).get("expected", ""))
+    near = nearest(str(error["input"]), words)
+    return f"did you mean {near!r}? " if near else ""
