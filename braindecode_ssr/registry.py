@@ -87,14 +87,19 @@ class Registry:
 
 def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     """The error for a name that is not known, with the nearest names and the whole list."""
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1, 0.5)
-    meant = [other for other in known if near and other.lower() == near[0]]
-    hint = f"did you mean {meant[0]!r}? " if meant else ""
+    near = nearest(name, known)
+    hint = f"did you mean {near!r}? " if near else ""
     return UsageError(
         f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}",
         f"{name!r}",
         f"{hint}choose one of: {', '.join(known)}",
     )
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """The known name that is most like a name, if one is like it at all."""
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1, 0.5)
+    return next((other for other in known if near and other.lower() == near[0]), None)
 
 
 def _key(name: str) -> str:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "config": "errors registry",
     "runs": "errors config",
     "losses": "errors registry",
-    "retrieval": "errors",
+    "retrieval": "errors registry config",
     "methods": "errors registry config",
     "preprocessing": "errors registry config",
     "models": "errors registry preprocessing.channels",
@@ -61,7 +61,7 @@ MAY_REQUIRE = {
     "config": "pydantic",
     "methods": "pydantic",
     "losses": "torch numpy einops",
-    "retrieval": "torch numpy pandas scipy",
+    "retrieval": "torch numpy pandas scipy pydantic",
 }
 
 HEAVY = [
