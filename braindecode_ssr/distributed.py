@@ -57,6 +57,11 @@ class World:
                 f"give a --batch-size that is a multiple of {self.size}",
             )
 
+    def check_alone(self, what: str) -> None:
+        """Raise UsageError if several processes are to do what one does."""
+        if self.size > 1:
+            raise UsageError(f"one process for {what}", f"{self.size}", "start it without torchrun")
+
     def share(self, batch: Tensor) -> Tensor:
         """The rows of a batch that are for the calling process."""
         return batch.chunk(self.size)[self.rank] if self.size > 1 else batch

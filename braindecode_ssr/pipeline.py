@@ -21,6 +21,7 @@ from .models.pretrained import load_pretrained
 from .models.ssr import SSR
 from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
+from .ridge import RIDGES, Ridge, fit_ridge
 from .runs import Run, git_commit, new_run, unwritable, versions
 from .training import fit
 from .training_data import Signals, training_data
@@ -86,29 +87,45 @@ def train(
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         seed_everything(spec.train.seed)
         model = build_model(spec, signals, n_features=data.original.shape[1])
-        start_weights(model, spec.model, say)
+        if isinstance(model, SSR):
+            start_weights(model, spec.model, say)
         loss = build_loss(spec)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
             run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
+        options = {"device": device, "resume": resume, "progress": progress, "world": among}
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
-        options = {"device": device, "resume": resume, "progress": progress, "world": among}
-        precision = pick_precision(spec.train.precision, device)
-        net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
+        model, history = _fitted(spec, model, loss, data, run, options)
         if not among.first:
             return None
-        queries, numbers = score(net.module_, test)
+        queries, numbers = score(model, test)
         ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
-        _write_weights(run, net.module_)
-        history = _history(net)
+        _write_weights(run, model)
         run.write_table("history.csv", history)
         run.write_table("queries.csv", queries)
         seconds = {"train_seconds": round(float(history["dur"].sum()), 2)}
         labels = {**_labels(spec), **_trained_on(data)}
         run.write_json("summary.json", {**labels, **numbers, **ceiling, **seconds})
     return Run(run.path)
+
+
+def _fitted(
+    spec: RunSpec,
+    model: SSR | Ridge,
+    loss: torch.nn.Module,
+    data: TrainingSet,
+    run: Run,
+    options: dict[str, Any],
+) -> tuple[torch.nn.Module, pd.DataFrame]:
+    """The trained model and its history; found by gradient steps, or in closed form."""
+    if isinstance(model, Ridge):
+        options["world"].check_alone(spec.method)
+        return model, fit_ridge(data, model, spec.train)
+    precision = pick_precision(spec.train.precision, options["device"])
+    net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
+    return net.module_, _history(net)
 
 
 def evaluate(
@@ -151,8 +168,10 @@ def evaluate(
     return queries, {**summary, **_labels(spec), **numbers, **ceiling}
 
 
-def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR:
+def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR | Ridge:
     """The untrained model of a resolved spec."""
+    if spec.train.solver in RIDGES:
+        return RIDGES[spec.train.solver](len(signals.chs_info) * signals.n_times, n_features)
     return SSR(
         n_outputs=spec.model.n_outputs,
         n_chans=len(signals.chs_info),
@@ -257,8 +276,10 @@ def _record(
     }
 
 
-def _of_model(model: SSR) -> dict[str, Any]:
-    """What the backbone turned out to be."""
+def _of_model(model: SSR | Ridge) -> dict[str, Any]:
+    """What the backbone turned out to be, where there is one."""
+    if isinstance(model, Ridge):
+        return {}
     return {
         "backbone": {
             "features": model.backbone_width,

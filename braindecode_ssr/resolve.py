@@ -36,10 +36,21 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
     """
     asked = merge(*layers)
     method: Method = METHODS[str(asked.get("method", "ssr"))]
-    wanted = merge(method.settings, asked, {"method": method.name})
-    dataset = DATASETS.name_of(build(wanted).data.dataset)
-    named = {"data": {"dataset": dataset}}
-    return build(merge(DATASETS[dataset].settings, wanted, named))
+    data = build(merge(method.settings, asked, {"method": method.name})).data
+    dataset = DATASETS.name_of(data.dataset)
+    recipe = _kept(method.settings_for(dataset, data.protocol), asked)
+    named = {"method": method.name, "data": {"dataset": dataset}}
+    return build(merge(DATASETS[dataset].settings, recipe, asked, named))
+
+
+def _kept(recipe: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the parameters of a loss or backbone that another was asked for instead of."""
+    kept = dict(recipe)
+    for part, key, params in (("loss", "name", "params"), ("model", "backbone", "backbone_params")):
+        own, other = recipe.get(part, {}), asked.get(part, {}).get(key)
+        if other is not None and other != own.get(key):
+            kept[part] = {name: value for name, value in own.items() if name != params}
+    return kept
 
 
 def data_root(name: str, data_dir: str | Path | None = None) -> Path:
@@ -73,6 +84,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     images, notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
     _check_validation(spec, dataset)
+    _check_solver(spec)
     _check_channels(spec.data.channels)
     loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
     parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
@@ -131,10 +143,10 @@ def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
 
 
-def default_batch(n_trials: int) -> int:
-    """1024, or the largest power of two that still makes 8 steps an epoch, never below 2."""
-    wanted = max(2, min(LARGEST_BATCH, n_trials // STEPS_PER_EPOCH))
-    return 1 << (wanted.bit_length() - 1)
+def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
+    """The largest one, or the largest power of two that still makes 8 steps an epoch, never below 2."""
+    wanted = max(2, n_trials // STEPS_PER_EPOCH)
+    return largest if wanted >= largest else 1 << (wanted.bit_length() - 1)
 
 
 def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
@@ -155,11 +167,11 @@ def _listed(subjects: list[int]) -> str:
 
 
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
-    store = FeatureStore.of(dataset)
-    encoder, notes = _resolve_encoder(spec.images.encoder, store, dataset)
+    store, method = FeatureStore.of(dataset), METHODS[spec.method]
+    encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
     views = spec.images.views
     if views == "auto":
-        views, more = _resolve_views(METHODS[spec.method].views, encoder, store, dataset)
+        views, more = _resolve_views(method.views, encoder, store, dataset)
         notes += more
     views = tuple(view_name(view) for view in views)
     for view in set(views) - set(store.views(encoder)):
@@ -168,11 +180,28 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
 
 
 def _resolve_encoder(
-    asked: str, store: FeatureStore, dataset: ImageDataset
+    asked: str, method: Method, store: FeatureStore, dataset: ImageDataset
 ) -> tuple[str, list[str]]:
     there = store.encoders()
     if asked != "auto":
         return (asked if asked in there else encoder_name(asked, there)), []
+    if method.encoder in there:
+        return method.encoder, []
+    chosen, notes = _encoder_of(dataset, there, store)
+    if method.encoder in ("", chosen):
+        return chosen, notes
+    short = method.encoder.removeprefix("open-clip:")
+    return chosen, [
+        *notes,
+        f"encoder {chosen} instead of {short}, with which {method.title} was published: its features "
+        f"are not in {store.path}; give --encoder {short} to make them",
+    ]
+
+
+def _encoder_of(
+    dataset: ImageDataset, there: list[str], store: FeatureStore
+) -> tuple[str, list[str]]:
+    """The only encoder whose features are there, else the dataset's default."""
     default = encoder_name(dataset.default_encoder)
     if len(there) == 1 and there[0] != default:
         return there[0], [f"encoder {there[0]}: the only one whose features are in {store.path}"]
@@ -212,7 +241,8 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
             f"a batch of {spec.train.batch_size}",
             "give a smaller --batch-size",
         )
-    return spec.train.batch_size or default_batch(n_trials)
+    largest = METHODS[spec.method].batch_size or LARGEST_BATCH
+    return spec.train.batch_size or default_batch(n_trials, largest)
 
 
 def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
@@ -229,6 +259,23 @@ def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
             "validation concepts when the best epoch on them is to be kept",
             "train.validation_concepts = 0",
             "give for example --set train.validation_concepts=50",
+        )
+
+
+def _check_solver(spec: RunSpec) -> None:
+    """A closed form is linear; nothing but a closed form is."""
+    linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
+    if closed and not linear:
+        raise UsageError(
+            f"no backbone for {spec.method}, which is a linear map",
+            f"backbone {spec.model.backbone}",
+            "leave --backbone out, or choose another --method",
+        )
+    if linear and not closed:
+        raise UsageError(
+            "a backbone that gradient steps can train",
+            "backbone linear, which belongs to a closed form",
+            "choose --method ridge-decoding or ridge-encoding, or another --backbone",
         )
 
 

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "callbacks": "errors batches embedding ema retrieval",
     "training": "errors config batches embedding callbacks distributed ema schedules models losses "
     "retrieval",
+    "ridge": "errors config batches embedding retrieval",
     "catalogue": "registry datasets images losses methods models",
     "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
     "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     "moabb": "errors datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
     "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
-    "training_data training zero_shot",
+    "training_data training ridge zero_shot",
     "benchmark": "errors registry config runs methods resolve pipeline retrieval",
     "report": "errors registry config runs retrieval",
 }

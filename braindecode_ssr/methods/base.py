@@ -6,7 +6,13 @@ from typing import Any
 
 from pydantic import Field
 
-from ..config import Spec
+from ..config import Spec, merge
+
+BACK_OF_THE_HEAD = {
+    f"{dataset}/inter": {"data": {"channels": "occipital-17"}}
+    for dataset in ("things-eeg", "things-sim")
+}
+"""For ``settings_of``: 17 channels in inter-subject runs too, where the default is all."""
 
 
 class AsPublished(Spec):
@@ -39,7 +45,7 @@ class Method(Spec):
     year : int
         Of publication.
     venue : str
-        Where it was published, as in tables: ``"CVPR'25"``.
+        Where it was published, as in tables: ``"CVPR'25"``; empty if it was not.
     source : str
         Citation with a link where there is one.
     views : tuple of str
@@ -91,3 +97,8 @@ class Method(Spec):
     traps: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     known_to_differ: tuple[str, ...] = ()
+
+    def settings_for(self, dataset: str, protocol: str) -> dict[str, Any]:
+        """The nested settings of this method on a dataset, in a protocol."""
+        narrower = (protocol, dataset, f"{dataset}/{protocol}")
+        return merge(self.settings, *(self.settings_of.get(key, {}) for key in narrower))
