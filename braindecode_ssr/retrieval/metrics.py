@@ -3,6 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+
+METRICS = {
+    "top1": lambda rank: (rank <= 1).astype(float),
+    "top5": lambda rank: (rank <= 5).astype(float),
+    "mrr": lambda rank: 1.0 / rank,
+    "mean_rank": lambda rank: rank.astype(float),
+}
+"""Metrics that are means over queries: name to what a query's rank contributes."""
+
+
+def per_query(queries: pd.DataFrame, metric: str) -> pd.Series:
+    """What each query contributes to a metric; the mean of it is the metric.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        With ``rank``; where it also has a column of the metric's name that is not empty, as under n-way
+        retrieval, that is the contribution.
+    metric : {"top1", "top5", "mrr", "mean_rank"}
+
+    Returns
+    -------
+    Series of float
+        With the index of ``queries``.
+    """
+    from_rank = METRICS[metric](queries["rank"])
+    return queries[metric].fillna(from_rank) if metric in queries else from_rank
 
 
 def top_k(ranks: np.ndarray, k: int) -> float:

@@ -132,7 +132,7 @@ def _complete(
     name: str, settings: dict[str, Any], evaluation: dict[str, Any], flags: tuple[str, ...] = ()
 ) -> Protocol:
     """A protocol with the flags it deserves, and with the training that it needs."""
-    spec = build({"evaluation": evaluation}).evaluation
+    spec = build({**settings, "evaluation": evaluation}).evaluation
     if spec.selection == "oracle":
         settings = merge(settings, {"train": {"keep": "every"}})
     flags = checked_leaks((*flags, *leaks_of(spec)))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .corrections import correct
 from .ranks import best, cosine, rank_of_target
 
 N_BEST = 5
 
 
 def query_table(
-    queries: np.ndarray, gallery: np.ndarray, images: pd.DataFrame, gallery_ids: list[str]
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    images: pd.DataFrame,
+    gallery_ids: list[str],
+    correction: str = "none",
 ) -> pd.DataFrame:
     """Rank the gallery for each query.
 
@@ -25,19 +30,22 @@ def query_table(
         ``subject``, ``image_id`` and ``concept`` of each query.
     gallery_ids : list of str, length g
         Image id of each candidate; holds the image of every query.
+    correction : str
+        One of ``CORRECTIONS``; all but ``"none"`` are transductive.
 
     Returns
     -------
     DataFrame
         ``subject, image_id, concept, rank, score, top_1 ... top_5``; score is the cosine with the
-        query's own image.
+        query's own image, without the correction.
     """
     similarity = cosine(queries, gallery)
     targets = pd.Index(gallery_ids).get_indexer(images["image_id"])
     table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
-    table["rank"] = rank_of_target(similarity, targets)
+    ranked = correct(similarity, targets, correction)
+    table["rank"] = rank_of_target(ranked, targets)
     table["score"] = similarity[np.arange(len(targets)), targets]
-    nearest = best(similarity, N_BEST)
+    nearest = best(ranked, N_BEST)
     for place in range(nearest.shape[1]):
         table[f"top_{place + 1}"] = np.asarray(gallery_ids, dtype=object)[nearest[:, place]]
     return table

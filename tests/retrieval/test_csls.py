@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from braindecode_ssr.retrieval.csls import csls
+
+
+def slow(similarity, neighbours):
+    """The formula of the paper, one pair at a time."""
+    n_queries, n_gallery = similarity.shape
+    out = np.zeros_like(similarity)
+    for i in range(n_queries):
+        for j in range(n_gallery):
+            row = sorted(similarity[i].tolist(), reverse=True)[:neighbours]
+            column = sorted(similarity[:, j].tolist(), reverse=True)[:neighbours]
+            out[i, j] = 2 * similarity[i, j] - sum(row) / len(row) - sum(column) / len(column)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (1, 1), (30, 30)])
+@pytest.mark.parametrize("neighbours", [1, 3, 10])
+def test_it_is_the_formula(shape, neighbours):
+    similarity = np.random.default_rng(0).uniform(-1, 1, size=shape)
+    np.testing.assert_allclose(csls(similarity, neighbours), slow(similarity, neighbours))
+
+
+def test_a_hub_is_marked_down():
+    similarity = np.array([[0.5, 0.6, 0.0], [0.0, 0.6, 0.5], [0.0, 0.7, 0.0]])
+    assert similarity.argmax(axis=1).tolist() == [1, 1, 1]
+    assert csls(similarity, 2).argmax(axis=1).tolist() == [0, 2, 1]
