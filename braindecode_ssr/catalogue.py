@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .registry import Registry
+
+if TYPE_CHECKING:
+    from .methods.base import Method
+
+PROTOCOLS = ("intra", "inter")
+TOLD_AS_IT_IS = {
+    "parameters",
+    "seeds",
+    "needs",
+    "published",
+    "published_subjects",
+    "as_published",
+    "traps",
+    "known_to_differ",
+}
 
 
 def catalogue(kind: str) -> list[dict[str, Any]]:
@@ -34,15 +49,35 @@ def _registry(kind: str) -> Registry:
 def _methods() -> list[dict[str, Any]]:
     from .methods import METHODS
 
-    rows = []
-    for name in METHODS:
-        method = METHODS[name]
-        loss = method.settings.get("loss", {}).get("name", "ssr")
-        views = "+".join(method.views) or "originals only"
-        row = {"name": name, "title": method.title, "year": method.year, "loss": loss}
-        rest = {"published": method.published, "known_to_differ": list(method.known_to_differ)}
-        rows.append({**row, "views": views, "source": method.source, **rest})
-    return rows
+    return [_method_row(METHODS[name]) for name in METHODS]
+
+
+def _method_row(method: Method) -> dict[str, Any]:
+    """What a method is, as it runs on THINGS-EEG, and what was published."""
+    recipes = {protocol: method.settings_for("things-eeg", protocol) for protocol in PROTOCOLS}
+    solver = recipes["intra"].get("train", {}).get("solver")
+    published = method.model_dump(mode="json", include=TOLD_AS_IT_IS)
+    return {
+        "name": method.name,
+        "title": method.title,
+        "year": method.year,
+        "venue": method.venue,
+        "backbone": _by_protocol(recipes, "model", "backbone"),
+        "loss": solver or _by_protocol(recipes, "loss", "name"),
+        "encoder": method.encoder or "of the dataset",
+        "views": "+".join(method.views) or "originals only",
+        "seeds": published.pop("seeds"),
+        "flags": ";".join(method.as_published.flags),
+        "citation": method.source,
+        "protocol": published.pop("as_published"),
+        **published,
+    }
+
+
+def _by_protocol(recipes: dict[str, dict[str, Any]], part: str, key: str) -> str:
+    """``"EEGProject"``, or ``"EEGProject, inter TSConv"`` where the protocols differ."""
+    intra, inter = (recipe.get(part, {}).get(key, "auto") for recipe in recipes.values())
+    return intra if intra == inter else f"{intra}, inter {inter}"
 
 
 def _backbones() -> list[dict[str, Any]]:

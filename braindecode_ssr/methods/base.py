@@ -14,6 +14,12 @@ BACK_OF_THE_HEAD = {
 }
 """For ``settings_of``: 17 channels in inter-subject runs too, where the default is all."""
 
+BACKBONE_BY_PROTOCOL = {
+    "intra": {"model": {"backbone": "EEGProject"}},
+    "inter": {"model": {"backbone": "TSConv"}},
+}
+"""For ``settings_of``: NeuroBridge's choice, which is the default of a run, too."""
+
 
 class AsPublished(Spec):
     """The protocol under which a method was published, where that is not the default one.

@@ -19,8 +19,8 @@ COGCAPTURER = Method(
         "train": {"epochs": 50, "lr": 3e-4, "weight_decay": 0.0, "smoothing": 0.0},
     },
     parameters={
-        "things-eeg": {"intra": 0, "inter": 0},
-        "things-meg": {"intra": 0, "inter": 0},
+        "things-eeg": {"intra": 4_584_551, "inter": 4_584_551},
+        "things-meg": {"intra": 5_413_979, "inter": 5_413_979},
     },
     published={"things-eeg": {"intra": (33.3, 60.6)}},
     published_subjects={
@@ -31,7 +31,9 @@ COGCAPTURER = Method(
             },
         },
     },
-    as_published=AsPublished(flags=("test-selection",)),
+    as_published=AsPublished(
+        evaluation={"selection": "oracle"}, flags=("test-selection", "oracle-union")
+    ),
     traps=(
         "The validation set is the test set; checkpoint and early stopping follow its accuracy.",
         "The accuracy called all counts a hit of any of three modalities: an oracle.",

@@ -1,6 +1,6 @@
 """SSR: semantic-anchored framework with cross-modal reconstruction."""
 
-from .base import Method
+from .base import BACKBONE_BY_PROTOCOL, Method
 
 SSR = Method(
     name="ssr",
@@ -9,9 +9,10 @@ SSR = Method(
     source="abstract, figure and result tables only; no paper text or code is public",
     views=("blur", "noise", "low-resolution", "mosaic"),
     settings={"loss": {"name": "ssr"}},
+    settings_of=BACKBONE_BY_PROTOCOL,
     parameters={
-        "things-eeg": {"intra": 0, "inter": 0},
-        "things-meg": {"intra": 0, "inter": 0},
+        "things-eeg": {"intra": 6_454_272, "inter": 3_680_512},
+        "things-meg": {"intra": 57_603_072, "inter": 3_603_712},
     },
     published={
         "things-eeg": {"intra": (66.9, 92.9), "inter": (22.6, 53.0)},

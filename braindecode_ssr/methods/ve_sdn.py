@@ -23,8 +23,8 @@ VE_SDN = Method(
         "inter": {"loss": {"name": "contrast"}, "train": {"epochs": 10}},
     },
     parameters={
-        "things-eeg": {"intra": 0, "inter": 0},
-        "things-meg": {"intra": 0, "inter": 0},
+        "things-eeg": {"intra": 1_545_546, "inter": 1_545_546},
+        "things-meg": {"intra": 1_781_296, "inter": 1_781_296},
     },
     published={"things-eeg": {"intra": (37.2, 70.0)}},
     published_subjects={
