@@ -1,0 +1,235 @@
+"""Every method resolves, has the parameters it says, and trains and tests on the simulation."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from braindecode_ssr import pipeline
+from braindecode_ssr.catalogue import catalogue
+from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.images.encoders import encoder_name
+from braindecode_ssr.images.store import FeatureStore
+from braindecode_ssr.methods import METHODS
+from braindecode_ssr.methods.base import Method
+from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
+from braindecode_ssr.resolve import default_batch, resolve, run_spec
+
+ALL = list(METHODS)
+RIDGES = ["ridge-decoding", "ridge-encoding"]
+FAST = ("ubp", "nice", "brain-hive")  # ssr, neurobridge and contrast are trained in tests/cli
+FAST_FIRST = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
+TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}}
+INTER = {"data": {"protocol": "inter"}}
+SHAPES = {"things-eeg": (63, 250, 250.0), "things-meg": (271, 200, 200.0)}
+SIZES = {"occipital-17": 17, "meg-occipital-parietal": 39 + 45}  # sensors: notes on methods, 3.2
+FEATURE_WIDTH = {"open-clip:ViT-L-14/openai": 768}  # all others have 1024
+
+
+def asked(name, dataset, protocol):
+    return run_spec({"method": name, "data": {"dataset": dataset, "protocol": protocol}})
+
+
+def n_parameters(name, dataset, protocol, part="model"):
+    spec, (n_chans, n_times, sfreq) = asked(name, dataset, protocol), SHAPES[dataset]
+    default = "occipital-17" if (dataset, protocol) == ("things-eeg", "intra") else "all"
+    channels = default if spec.data.channels == "auto" else spec.data.channels
+    chs_info = [{"ch_name": str(n), "kind": "eeg"} for n in range(SIZES.get(channels, n_chans))]
+    signals = SimpleNamespace(chs_info=chs_info, n_times=n_times, sfreq=sfreq)
+    width = FEATURE_WIDTH.get(METHODS[name].encoder, 1024)
+    model = pipeline.build_model(spec, signals, width)
+    return sum(p.numel() for p in (model if part == "model" else model.backbone).parameters())
+
+
+@pytest.mark.parametrize(
+    "dataset", ["things-eeg", pytest.param("things-meg", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("name", ALL)
+def test_it_has_the_parameters_it_says(name, dataset):
+    counts = METHODS[name].parameters[dataset]
+    assert set(counts) == {"intra", "inter"}
+    assert all(n_parameters(name, dataset, way) == counts[way] for way in counts)
+
+
+def linear(n_in, n_out):
+    return n_in * n_out + n_out
+
+
+def test_parameters_as_published():
+    """Counts of the notes on methods, 3.4 and 4, and by hand."""
+    assert METHODS["neurobridge"].parameters["things-eeg"]["intra"] == pytest.approx(
+        6.45e6, abs=5e3
+    )
+    assert METHODS["neurobridge"].parameters["things-eeg"]["inter"] == pytest.approx(
+        3.68e6, abs=5e3
+    )
+    assert METHODS["neurobridge"].parameters["things-meg"]["intra"] == pytest.approx(
+        57.6e6, abs=5e4
+    )
+    heads = 2 * linear(1024, 512)
+    project = linear(17 * 250, 1024) + linear(1024, 1024) + 2 * 1024
+    assert project == pytest.approx(5.405e6, abs=5e2)  # UBP
+    assert METHODS["ubp"].parameters["things-eeg"]["intra"] == project + heads
+    assert METHODS["ve-sdn"].parameters["things-eeg"]["intra"] - heads == pytest.approx(
+        0.496e6, abs=5e2
+    )
+    assert METHODS["atm"].parameters["things-eeg"]["intra"] - heads == pytest.approx(3.1e6, abs=5e4)
+    tsconv = linear(25, 40) + linear(63 * 40, 40) + linear(40, 40) + 2 * 2 * 40
+    head = linear(1440, 768) + linear(768, 768) + 2 * 768
+    assert tsconv + head == pytest.approx(1.80e6, abs=5e3)  # NICE, with its head of 768
+    wide = linear(1440, 1024) + linear(1024, 1024) + 2 * 1024
+    nice = tsconv + wide + linear(1024, 512) + linear(768, 512)
+    assert METHODS["nice"].parameters["things-eeg"]["intra"] == nice
+    assert METHODS["ridge-decoding"].parameters["things-eeg"]["intra"] == 4250 * 1025 + 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "expected"),
+    [
+        ("nice", "intra", ("TSConv", "all", 200, 2e-4, 0.0, (0.5, 0.999))),
+        ("atm", "inter", ("ATM", "all", 40, 3e-4, 0.01, (0.9, 0.999))),
+        ("cogcapturer", "intra", ("CognitionCapturer", "all", 50, 3e-4, 0.0, (0.9, 0.999))),
+        ("neural-mcrl", "intra", ("NeuralMCRL", "all", 40, 3e-4, 0.01, (0.9, 0.999))),
+        ("ve-sdn", "intra", ("VESDN", "all", 50, 1e-4, 0.01, (0.9, 0.999))),
+        ("ve-sdn", "inter", ("VESDN", "all", 10, 1e-4, 0.01, (0.9, 0.999))),
+        ("ubp", "intra", ("EEGProject", "occipital-17", 50, 1e-4, 1e-4, (0.9, 0.999))),
+        ("ubp", "inter", ("EEGProject", "occipital-17", 50, 1e-5, 1e-4, (0.9, 0.999))),
+        ("neurobridge", "intra", ("EEGProject", "occipital-17", 50, 1e-4, 1e-4, (0.9, 0.999))),
+        ("neurobridge", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
+        ("brain-hive", "inter", ("BrainMLP", "occipital-17", 25, 5e-4, 0.05, (0.9, 0.995))),
+        ("ssr", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
+    ],
+)
+def test_what_a_run_does_is_what_was_published(name, protocol, expected, tmp_path):
+    spec = run_spec(TINY, {"method": name, "data": {"protocol": protocol}})
+    spec, _ = resolve(spec, ThingsSim(tmp_path, "tiny"))
+    train = spec.train
+    rates = (train.lr, train.weight_decay, train.betas)
+    assert (spec.model.backbone, spec.data.channels, train.epochs, *rates) == expected
+
+
+def test_settings_of_a_dataset_lie_over_those_of_a_protocol():
+    method = Method(
+        name="x",
+        title="x",
+        year=2026,
+        source="",
+        settings={"train": {"lr": 1.0, "epochs": 1}},
+        settings_of={
+            "things-eeg": {"train": {"lr": 3.0}},
+            "inter": {"train": {"lr": 2.0, "epochs": 2}},
+            "things-eeg/inter": {"train": {"epochs": 4}},
+        },
+    )
+    assert method.settings_for("own", "intra") == {"train": {"lr": 1.0, "epochs": 1}}
+    assert method.settings_for("own", "inter") == {"train": {"lr": 2.0, "epochs": 2}}
+    assert method.settings_for("things-eeg", "inter") == {"train": {"lr": 3.0, "epochs": 4}}
+
+
+def test_what_a_user_asks_for_lies_above():
+    spec = run_spec({"method": "ubp", "train": {"lr": 1e-3}}, INTER)
+    assert spec.train.lr == 1e-3 and spec.train.weight_decay == 1e-4
+    other = run_spec({"method": "nice", "loss": {"name": "ssr"}, "model": {"backbone": "EEGNet"}})
+    assert other.loss.params == {} and other.model.backbone_params == {}
+    same = run_spec({"method": "nice", "loss": {"name": "contrast", "params": {"scale": 20.0}}})
+    assert same.loss.params == {"regime": "unit-fixed", "scale": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("trials", "largest", "expected"),
+    [(16540, 1000, 1000), (7999, 1000, 512), (66160, 64, 64), (96, 64, 8), (16, 1024, 2)],
+)
+def test_the_batch_of_a_method_is_the_largest(trials, largest, expected):
+    assert default_batch(trials, largest) == expected
+
+
+def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
+    import numpy as np
+
+    dataset = ThingsSim(tmp_path, "tiny")
+    nice = run_spec(TINY, {"method": "nice"})
+    spec, notes = resolve(nice, dataset)
+    assert spec.images.encoder == "pyramid"
+    assert len(notes) == 1 and "pyramid instead of ViT-L-14/openai, with which NICE" in notes[0]
+    ids = dataset.images["image_id"].tolist()
+    rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
+    for encoder in ("pyramid", "open-clip:ViT-L-14/openai"):
+        FeatureStore.of(dataset).write(encoder, "original", ids, rows, "f", "test")
+    spec, notes = resolve(nice, dataset)
+    assert spec.images.encoder == "open-clip:ViT-L-14/openai" and notes == []
+    assert resolve(run_spec(TINY), dataset)[0].images.encoder == "pyramid"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_its_encoder_is_one(name):
+    encoder = METHODS[name].encoder
+    assert encoder == "" or encoder_name(encoder) == encoder
+
+
+@pytest.mark.parametrize("name", RIDGES)
+def test_a_linear_map_has_no_backbone(name, tmp_path):
+    dataset = ThingsSim(tmp_path, "tiny")
+    with pytest.raises(UsageError, match=f"no backbone for {name}.*EEGNet.*leave --backbone out"):
+        resolve(run_spec(TINY, {"method": name, "model": {"backbone": "EEGNet"}}), dataset)
+    with pytest.raises(UsageError, match="linear, which belongs to a closed form.*ridge-decoding"):
+        resolve(run_spec(TINY, {"model": {"backbone": "linear"}}), dataset)
+
+
+def test_the_catalogue_is_complete():
+    rows = catalogue("methods")
+    assert [row["name"] for row in rows] == ALL
+    wanted = {"citation", "year", "venue", "backbone", "parameters", "loss", "encoder", "views"}
+    wanted |= {"protocol", "published", "known_to_differ", "traps", "flags", "seeds"}
+    assert all(wanted <= set(row) for row in rows)
+    json.dumps(rows)
+    row = {row["name"]: row for row in rows}
+    assert row["ubp"]["flags"] == "test-images;altered-gallery"
+    assert row["ve-sdn"]["loss"] == "semantic-swap, inter contrast"
+    assert row["neurobridge"]["backbone"] == "EEGProject, inter TSConv"
+    assert row["ridge-encoding"]["loss"] == "ridge-encoding"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("sim")
+
+
+def trained(name, data_dir, out, **settings):
+    fast = {"train": {"epochs": 1, "batch_size": 32, "device": "cpu"}}
+    return pipeline.train(
+        run_spec(TINY, {"method": name}, fast, settings), data_dir=data_dir, out=out
+    )
+
+
+@pytest.mark.parametrize("name", FAST_FIRST)
+def test_it_trains_and_is_tested(name, data_dir, tmp_path):
+    run = trained(name, data_dir, tmp_path)
+    numbers = run.summary
+    assert (numbers["method"], numbers["n_queries"], numbers["n_gallery"]) == (name, 16, 16)
+    assert numbers["gallery"] == "original" and run.weights.is_file() and len(run.queries) == 16
+    assert run.spec.data.channels in ("all", "occipital-17") and len(OCCIPITAL_17) == 17
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_it_trains_on_other_subjects(name, data_dir, tmp_path):
+    run = trained(name, data_dir, tmp_path, **INTER)
+    assert run.summary["protocol"] == "inter" and len(run.summary["train_subjects"]) == 9
+
+
+@pytest.mark.parametrize("name", RIDGES)
+def test_a_linear_map_is_a_run_like_any_other(name, data_dir, tmp_path):
+    run = trained(name, data_dir, tmp_path)
+    assert run.summary["mean_rank"] < 5  # 8.5 by chance
+    assert run.history["chosen"].sum() == 1 and run.summary["train_seconds"] > 0
+    queries, numbers = pipeline.evaluate(run.path, device="cpu")
+    assert numbers["mrr"] == run.summary["mrr"]
+    assert queries["rank"].tolist() == run.queries["rank"].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RIDGES)
+def test_a_linear_map_comes_out_the_same_again(name, data_dir, tmp_path):
+    first, again = (trained(name, data_dir, tmp_path / str(number)) for number in range(2))
+    assert again.weights.read_bytes() == first.weights.read_bytes()
