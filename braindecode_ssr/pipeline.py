@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,27 @@ from .config import EvaluationSpec, ModelSpec, RunSpec
 from .datasets.base import ImageDataset
 from .devices import pick_device, pick_precision, seed_everything
 from .distributed import own_device, world
-from .errors import DataError
+from .evaluations import Evaluation, evaluation_of
 from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
 from .models.pretrained import load_pretrained
 from .models.ssr import SSR
 from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
+from .retrieval.protocols import Protocol
 from .ridge import RIDGES, Ridge, fit_ridge
-from .runs import Run, git_commit, new_run, unwritable, versions
+from .runs import Run, git_commit, new_run, versions
+from .selection import check_selection, selected, weights_to_test
 from .training import fit
 from .training_data import Signals, training_data
-from .zero_shot import load_test_set, score
+from .weights import load_weights, write_weights
+from .zero_shot import TestSet, load_test_set, score
 
 if TYPE_CHECKING:
     from .batches import TrainingSet
     from .training import EEGRetriever
+
+Asked = str | Protocol | EvaluationSpec | Evaluation | None
 
 
 def _silent(text: str) -> None:
@@ -72,6 +77,7 @@ def train(
     device = own_device(pick_device(spec.train.device))
     dataset = open_dataset(spec.data, data_dir)
     spec, notes = resolve(spec, dataset)
+    check_selection(spec)
     with world(device) as among, new_run(Path(out), spec) as run:
         progress, say = (progress, say) if among.first else (False, _silent)
         for note in notes:
@@ -100,13 +106,13 @@ def train(
         model, history = _fitted(spec, model, loss, data, run, options)
         if not among.first:
             return None
-        queries, numbers = score(model, test)
-        ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
-        _write_weights(run, model)
+        write_weights(run.weights, model)
         run.write_table("history.csv", history)
+        queries, numbers = _tested(run, spec, model, test)
         run.write_table("queries.csv", queries)
         seconds = {"train_seconds": round(float(history["dur"].sum()), 2)}
-        labels = {**_labels(spec), **_trained_on(data)}
+        labels = {**_labels(spec, evaluation_of(spec)), **_trained_on(data)}
+        ceiling = _ceiling(dataset, spec)
         run.write_json("summary.json", {**labels, **numbers, **ceiling, **seconds})
     return Run(run.path)
 
@@ -124,48 +130,101 @@ def _fitted(
         options["world"].check_alone(spec.method)
         return model, fit_ridge(data, model, spec.train)
     precision = pick_precision(spec.train.precision, options["device"])
-    net = fit(data, model, loss, spec.train, run.checkpoint, precision=precision, **options)
+    kept = run.epochs if spec.train.keep == "every" else None
+    folders = {"folder": run.checkpoint, "kept": kept}
+    net = fit(data, model, loss, spec.train, precision=precision, **folders, **options)
     return net.module_, _history(net)
 
 
 def evaluate(
-    path: str | Path,
-    evaluation: EvaluationSpec | None = None,
-    *,
-    data_dir: str | Path | None = None,
-    device: str = "auto",
-    progress: bool = False,
+    path: str | Path, evaluation: Asked = None, **options: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Test a finished run again, perhaps with another gallery or fewer repetitions.
+    """Test a finished run again, perhaps in another way. The run is left as it is.
 
     Parameters
     ----------
     path : path-like
         A run folder.
-    evaluation : EvaluationSpec, optional
-        Default: as the run was tested.
-    data_dir : path-like, optional
-        The folder of the dataset; default: where the run found it.
+    evaluation : str, Protocol, EvaluationSpec or Evaluation, optional
+        How, such as ``"as-published"`` or ``"gallery=views+repetitions=10"``, see
+        :mod:`braindecode_ssr.retrieval.protocols`; default: as the run was tested.
+    **options
+        As for :func:`evaluate_each`.
 
     Returns
     -------
     queries : DataFrame
         One row per query.
     summary : dict
-        The keys of ``summary.json``.
+        The keys of ``summary.json``; ``evaluation`` and ``flags`` say how the numbers were obtained.
+    """
+    return next(evaluate_each(path, [evaluation], **options))
+
+
+def evaluate_each(
+    path: str | Path,
+    evaluations: Iterable[Asked],
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Test a finished run again in several ways: a curve, or protocols side by side.
+
+    Parameters
+    ----------
+    path : path-like
+        A run folder.
+    evaluations : iterable
+        As for :func:`evaluate`; all of them are understood before the first is done.
+    data_dir : path-like, optional
+        The folder of the dataset; default: where the run found it.
+    device : str
+    progress : bool
+        Show progress bars on stderr.
+
+    Yields
+    ------
+    queries, summary
+        As of :func:`evaluate`.
     """
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
-    spec = spec.model_copy(update={"evaluation": evaluation or spec.evaluation})
+    asked = [e if isinstance(e, Evaluation) else evaluation_of(spec, e) for e in evaluations]
+    specs = [spec.model_copy(update={"evaluation": e.spec}) for e in asked]
+    for each in specs:
+        check_selection(each)
     dataset = open_dataset(spec.data, data_dir or run.record["dataset"]["root"])
     made_by = run.record.get("features")
     features = image_features(dataset, spec.images.encoder, spec.images.views, made_by)
     features.complete(dataset, device=device, progress=progress)
-    test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
-    model = build_model(spec, test.signals, n_features=test.gallery.shape[1])
-    queries, numbers = score(load_weights(model, run.weights).to(device), test)
-    ceiling = dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
-    return queries, {**summary, **_labels(spec), **numbers, **ceiling}
+    kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
+    for evaluation, each in zip(asked, specs, strict=True):
+        test = load_test_set(each, dataset, features, each.evaluation, progress=progress)
+        model = build_model(each, test.signals, n_features=test.gallery.shape[1]).to(device)
+        queries, numbers = _tested(run, each, model, test)
+        labels = _labels(each, evaluation)
+        yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
+
+
+def _tested(
+    run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Ranks and numbers of the epoch that is asked for; the oracle takes the first of the best ones."""
+    best: tuple[pd.DataFrame, dict[str, Any]] | None = None
+    for epoch, weights in weights_to_test(run, spec):
+        queries, numbers = score(load_weights(model, weights), test, spec.evaluation)
+        reached = numbers["top1"], numbers["top5"]
+        if best is None or reached > (best[1]["top1"], best[1]["top5"]):
+            best = queries, {**numbers, "epoch": epoch}
+    return best
+
+
+def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
+    """What an ideal observer reaches, where it does the same as the run: all candidates, each query alone."""
+    if spec.evaluation.n_way is not None or spec.evaluation.correction != "none":
+        return {}
+    return dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
 
 
 def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR | Ridge:
@@ -208,45 +267,8 @@ def build_loss(spec: RunSpec) -> torch.nn.Module:
     return loss(**width, **spec.loss.params)
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
-    """Fill a model with the weights of a file, all of them.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another model.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        model.load_state_dict(load_file(path), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise DataError(
-            f"the weights of this run's model in {path}",
-            str(error).splitlines()[0],
-            "train the run again",
-        ) from error
-    return model
-
-
 def _trained_on(data: TrainingSet) -> dict[str, Any]:
     return {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
-
-
-def _write_weights(run: Run, model: torch.nn.Module) -> None:
-    from safetensors.torch import save_file
-
-    part = run.weights.with_name(".model.part")
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    try:
-        save_file(tensors, part)
-        part.replace(run.weights)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(run.weights, error) from error
 
 
 def _history(net: EEGRetriever) -> pd.DataFrame:
@@ -289,7 +311,7 @@ def _of_model(model: SSR | Ridge) -> dict[str, Any]:
     }
 
 
-def _labels(spec: RunSpec) -> dict[str, Any]:
+def _labels(spec: RunSpec, evaluation: Evaluation) -> dict[str, Any]:
     """What a table says of a run before its numbers."""
     return {
         "dataset": spec.data.dataset,
@@ -301,8 +323,12 @@ def _labels(spec: RunSpec) -> dict[str, Any]:
         "channels": spec.data.channels,
         "encoder": spec.images.encoder,
         "views": list(spec.images.views),
+        "evaluation": evaluation.name,
+        "flags": list(evaluation.flags),
         "gallery": spec.evaluation.gallery,
-        "selection": spec.train.selection,
+        "n_way": spec.evaluation.n_way,
+        "correction": spec.evaluation.correction,
+        "selection": selected(spec),
         "epochs": spec.train.epochs,
         "batch_size": spec.train.batch_size,
     }

@@ -35,7 +35,8 @@ class Run:
     path : Path
         The folder. ``run.json`` says what was asked and on what; ``history.csv`` has one row per epoch;
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
-        the numbers; ``checkpoint/`` what ``--resume`` needs.
+        the numbers; ``checkpoint/`` what ``--resume`` needs; ``epochs/`` the weights of every epoch where
+        ``train.keep`` is ``"every"``.
     """
 
     path: Path
@@ -49,6 +50,11 @@ class Run:
     def weights(self) -> Path:
         """The weights of the model."""
         return self.path / "model.safetensors"
+
+    @property
+    def epochs(self) -> Path:
+        """Where the weights of every epoch are, if they were to be kept."""
+        return self.path / "epochs"
 
     @property
     def finished(self) -> bool:

@@ -24,6 +24,7 @@ from .distributed import World, synchronise_batch_norm
 from .ema import WeightAverage
 from .embedding import embed_images
 from .errors import TrainingError
+from .kept_epochs import KeptEpochs
 from .losses.ssr import SSRLoss
 from .models.parts import rate_groups
 from .models.ssr import SSR
@@ -222,6 +223,7 @@ def fit(
     resume: bool = False,
     progress: bool = False,
     world: World = ALONE,
+    kept: Path | None = None,
 ) -> EEGRetriever:
     """Train a model, with a checkpoint after each epoch.
 
@@ -237,6 +239,8 @@ def fit(
         For checkpoints. What is there is used with ``resume`` and removed without.
     world : World
         The processes that train together. The first writes the checkpoints.
+    kept : Path, optional
+        Gets the weights of every epoch.
 
     Returns
     -------
@@ -253,6 +257,8 @@ def fit(
         callbacks.append(("validation", validation))
     same = spec.model_dump(mode="json", exclude=MAY_CHANGE)
     checkpoints = EpochFolders(folder, average, same, writes=world.first)
+    if kept is not None:
+        callbacks.append(("kept", KeptEpochs(kept, average, writes=world.first)))
     callbacks += [("checkpoints", checkpoints), *_optional(spec, len(train))]
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
@@ -276,7 +282,9 @@ def fit(
     if spec.compile != "none":
         net.module_.compile(mode=spec.compile)
     if world.first and not resume:
-        shutil.rmtree(folder, ignore_errors=True)
+        for earlier in (folder, kept):
+            if earlier is not None:
+                shutil.rmtree(earlier, ignore_errors=True)
     world.wait()
     done = checkpoints.load(net)
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])

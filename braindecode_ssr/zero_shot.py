@@ -14,9 +14,12 @@ from .datasets.base import ImageDataset
 from .datasets.prepare import prepare
 from .embedding import embed_images, embed_trials
 from .images.pooling import ImageFeatures
-from .retrieval.metrics import chance, summarise
+from .retrieval.metrics import METRICS, chance, per_query, summarise
+from .retrieval.n_way import median_rank, n_way_table
 from .retrieval.queries import query_table
 from .training_data import Signals
+
+OPEN = EvaluationSpec()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +76,24 @@ def load_test_set(
     )
 
 
-def score(model: torch.nn.Module, test: TestSet) -> tuple[pd.DataFrame, dict[str, Any]]:
+def score(
+    model: torch.nn.Module, test: TestSet, evaluation: EvaluationSpec = OPEN
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rank the gallery for every query.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With an ``image_head``.
+    test : TestSet
+    evaluation : EvaluationSpec
+        Its correction and its number of candidates; the rest of it made ``test``.
 
     Returns
     -------
     queries : DataFrame
-        One row per query, see :func:`braindecode_ssr.retrieval.queries.query_table`.
+        One row per query, see :func:`braindecode_ssr.retrieval.queries.query_table`, and, among fewer
+        candidates, :func:`braindecode_ssr.retrieval.n_way.n_way_table`.
     numbers : dict
         Metrics, chance, and what was ranked; accuracies are fractions.
     """
@@ -88,13 +102,21 @@ def score(model: torch.nn.Module, test: TestSet) -> tuple[pd.DataFrame, dict[str
         embed_images(model, test.gallery),
         test.table,
         test.gallery_ids,
+        evaluation.correction,
     )
+    n_gallery = len(test.gallery_ids)
+    metrics = summarise(queries["rank"].to_numpy())
+    if evaluation.n_way is not None:
+        ranks, among = queries["rank"].to_numpy(), (n_gallery, evaluation.n_way)
+        queries, n_gallery = n_way_table(queries, *among), evaluation.n_way
+        metrics = {name: float(per_query(queries, name).mean()) for name in METRICS}
+        metrics["median_rank"] = median_rank(ranks, *among)
     repetitions = test.table["n_repetitions"]
     return queries, {
-        **summarise(queries["rank"].to_numpy()),
-        **chance(len(test.gallery_ids)),
+        **metrics,
+        **chance(n_gallery),
         "n_queries": len(queries),
-        "n_gallery": len(test.gallery_ids),
+        "n_gallery": n_gallery,
         "repetitions": int(repetitions.min()),
         "repetitions_max": int(repetitions.max()),
     }

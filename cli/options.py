@@ -44,7 +44,47 @@ class Subjects(click.ParamType):
             ends = [
                 Subject().convert(end, param, ctx) for end in ((first, last) if dash else (first,))
             ]
+            if ends[0] > ends[-1]:
+                raise UsageError("a range that rises, such as 1-4", repr(part), "turn it round")
             numbers += range(ends[0], ends[-1] + 1)
+        return tuple(dict.fromkeys(numbers))
+
+
+class Names(click.ParamType):
+    """Names with commas between, or all."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The names in order, or an empty tuple for all."""
+        if value is None or isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in str(value).split(",")))
+        if "" in names:
+            raise UsageError(
+                "names with one comma between two", repr(value), "write for example a,b"
+            )
+        return () if names == ("all",) else names
+
+
+class Numbers(click.ParamType):
+    """Whole numbers as people write them: 5 or 1,2,5 or 1-10."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The numbers in order, each once."""
+        if value is None or isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        for part in str(value).split(","):
+            first, dash, last = (piece.strip() for piece in part.partition("-"))
+            ends = (first, last) if dash else (first, first)
+            if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
+                raise UsageError(
+                    "whole numbers such as 5, 1,2,5 or 1-10", repr(value), "write it so"
+                )
+            numbers += range(int(ends[0]), int(ends[1]) + 1)
         return tuple(dict.fromkeys(numbers))
 
 

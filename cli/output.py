@@ -43,9 +43,31 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"  trained    {summary['method']}, {summary['backbone']}, {channels}, {summary['encoder']} "
         f"({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
         f"  tested     {summary['n_queries']} queries, {repetitions} trials averaged, gallery "
-        f"{summary['gallery']}, {_selection(summary['selection'])}\n"
+        f"{summary['gallery']}{_correction(summary['correction'])}, {_selection(summary)}"
     )
+    print_flags([summary])
+    click.echo()
     print_aligned(summary)
+
+
+def print_evaluations(summaries: list[dict[str, Any]]) -> None:
+    """A run tested in several ways: one row each, with how its numbers were obtained, flags below."""
+    first = summaries[0]
+    click.echo(
+        f"{first['dataset']}, subject {first['subject']}, {first['protocol']}-subject, zero-shot "
+        f"retrieval, {first['method']}, {first['backbone']}, seed {first['seed']}\n"
+    )
+    print_table([_row(summary) for summary in summaries])
+    print_flags(summaries)
+
+
+def print_flags(summaries: list[dict[str, Any]]) -> None:
+    """What a reader of flagged numbers must know, one line for each word."""
+    from braindecode_ssr.retrieval.leaks import LEAKS
+
+    words = {word for summary in summaries for word in summary["flags"]}
+    for word in (known for known in LEAKS if known in words):
+        click.echo(f"  ! {word}: {LEAKS[word]}")
 
 
 def print_aligned(summary: dict[str, Any]) -> None:
@@ -73,8 +95,31 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def _selection(name: str) -> str:
-    return {"last": "last epoch", "validation": "best epoch on held-out training concepts"}[name]
+def _row(summary: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "evaluation": summary["evaluation"],
+        "repetitions": summary["repetitions"],
+        "epoch": "-" if summary["epoch"] is None else summary["epoch"],
+        **{name.replace("top", "top-"): _percent(summary[name]) for name in ("top1", "top5")},
+        "median rank": f"{summary['median_rank']:.1f}",
+        "MRR": f"{summary['mrr']:.3f}",
+        "ceiling": _percent(summary["ceiling_top1"]) if "ceiling_top1" in summary else "-",
+        "chance": _percent(summary["chance_top1"]),
+        "flags": ", ".join(summary["flags"]) or "-",
+    }
+
+
+def _selection(summary: dict[str, Any]) -> str:
+    epoch = summary["epoch"]
+    return {
+        "last": "last epoch",
+        "validation": f"epoch {epoch}, best on held-out training concepts",
+        "oracle": f"epoch {epoch}, best on this very test",
+    }[summary["selection"]]
+
+
+def _correction(name: str) -> str:
+    return "" if name == "none" else f", {name} correction"
 
 
 def _text(value: Any) -> str:

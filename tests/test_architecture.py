@@ -36,21 +36,25 @@ MAY_IMPORT = {
     "distributed": "errors devices",
     "schedules": "errors",
     "ema": "errors",
+    "weights": "errors runs",
+    "kept_epochs": "runs ema weights",
     "callbacks": "errors batches embedding ema retrieval",
-    "training": "errors config batches embedding callbacks distributed ema schedules models losses "
-    "retrieval",
+    "training": "errors config batches embedding callbacks distributed ema kept_epochs schedules models "
+    "losses retrieval",
     "ridge": "errors config batches embedding retrieval",
     "catalogue": "registry datasets images losses methods models",
     "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
     "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
     "retrieval.leakage",
+    "selection": "errors config runs kept_epochs",
+    "evaluations": "errors config runs methods retrieval",
     "zero_shot": "errors config datasets images embedding training_data retrieval",
     "simulate": "errors registry config simulation datasets images methods resolve",
     "moabb": "errors datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
     "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
-    "training_data training ridge zero_shot",
-    "benchmark": "errors registry config runs methods resolve pipeline retrieval",
+    "training_data training ridge zero_shot weights selection evaluations retrieval.protocols",
+    "benchmark": "errors registry config runs devices methods resolve datasets images pipeline retrieval",
     "report": "errors registry config runs retrieval",
 }
 

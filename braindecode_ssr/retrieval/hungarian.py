@@ -10,9 +10,9 @@ from .ranks import TIE
 def hungarian(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Similarities with the candidate that is assigned to a query above all others.
 
-    **Transductive**: it uses that every test image was shown and belongs to one query, which nobody knows of a
-    single brain response, and it answers all queries together: an easy query takes its image away from a hard
-    one.
+    **Transductive**: it uses that every test image was shown and belongs to one query, which nobody knows of
+    a single brain response, and it answers all queries together: an easy query takes its image away from a
+    hard one.
 
     Parameters
     ----------

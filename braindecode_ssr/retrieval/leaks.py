@@ -9,7 +9,7 @@ from ..registry import unknown_name
 
 LEAKS = {
     "test-selection": "the epoch, layer or setting was chosen on the test itself",
-    "test-images": "test images, though not the trials that are tested, had a part in training or in a choice",
+    "test-images": "test images, though not the tested trials, had a part in training or in a choice",
     "altered-gallery": "the candidates are altered copies of the test images, not the images that were seen",
     "class-templates": "the candidates are means of other images of a concept, not the images that were seen",
     "transductive": "all test queries were looked at together, and that each image occurs once was used",

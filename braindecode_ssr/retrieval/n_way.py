@@ -1,7 +1,7 @@
 """Retrieval among fewer candidates: what random choices of them give on average, exactly.
 
-Of the other ``g - 1`` candidates of a query, ``rank - 1`` score at least as high as its own image. How many of
-these are among ``n - 1`` that are drawn without return is hypergeometric, so that no draw is needed.
+Of the other ``g - 1`` candidates of a query, ``rank - 1`` score at least as high as its own image. How many
+of these are among ``n - 1`` that are drawn without return is hypergeometric, so that no draw is needed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ def test_it_gives_the_numbers_of_the_run_again(call, tiny_run, tmp_path):
     table = tmp_path / "q.csv"
     again = call("evaluate", path, "--json", "--queries", table, code=0).json
     assert again == done.json
-    pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(path / "queries.csv"))
+    ranks = pd.read_csv(table, keep_default_na=False)
+    assert set(ranks.pop("evaluation")) == {"default"} and set(ranks.pop("flags")) == {""}
+    pd.testing.assert_frame_equal(ranks, pd.read_csv(path / "queries.csv"))
 
 
 def test_fewer_repetitions(call, tiny_run):

@@ -1,0 +1,54 @@
+"""The weights of a model in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .errors import DataError
+from .runs import unwritable
+
+
+def write_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write the weights of a model, at once or not at all.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written; nothing is left there.
+    """
+    from safetensors.torch import save_file
+
+    part = path.with_name(f".{path.stem}.part")
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    try:
+        save_file(tensors, part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """Fill a model with the weights of a file, all of them.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"the weights of this run's model in {path}",
+            str(error).splitlines()[0],
+            "train the run again",
+        ) from error
+    return model
