@@ -123,7 +123,7 @@ class Scatter:
         self.few = n < p
         _check_size(min(n, p))
         self.means, self._scatter, self._right, self._inputs = (
-            _by_rows(blocks) if self.few else _by_inputs(blocks)
+            _by_rows(blocks, n) if self.few else _by_inputs(blocks)
         )
         self.mean_eigenvalue = float(np.trace(self._scatter)) / len(self._scatter)
 
@@ -175,9 +175,12 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
 def retrieval(model: Ridge, data: TrainingSet) -> float:
     """Mean reciprocal rank of each trial's own image among the different images of a set."""
     images, own = np.unique(data.image.numpy(), return_inverse=True)
-    gallery = embed_images(model, data.original[torch.from_numpy(images)])
-    queries = np.concatenate([embed_trials(model, x) for x, _ in _blocks(data)])
-    return summarise(rank_of_target(cosine(queries, gallery), own))["mrr"]
+    gallery, ranks = embed_images(model, data.original[torch.from_numpy(images)]), []
+    for x, _ in _blocks(data):
+        first = sum(map(len, ranks))
+        similarity = cosine(embed_trials(model, x), gallery)
+        ranks.append(rank_of_target(similarity, own[first : first + len(x)]))
+    return summarise(np.concatenate(ranks))["mrr"]
 
 
 def _scatter(data: TrainingSet, model: Ridge) -> Scatter:
@@ -214,15 +217,26 @@ def _by_inputs(blocks: Iterator[Rows]) -> tuple[Rows, np.ndarray, np.ndarray, No
     return (shift[0] + sums[0] / n, shift[1] + sums[1] / n), scatter, right, None
 
 
-def _by_rows(blocks: Iterator[Rows]) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray]:
+def _by_rows(blocks: Iterator[Rows], n: int) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray]:
     """Means, XX', Y and X of centred rows."""
-    x, y = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    x, y = _joined(blocks, n)
     means = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
     x -= means[0].astype(x.dtype)
     scatter = np.zeros((len(x),) * 2)
     for columns in _columns(x):
         scatter += columns @ columns.T
     return means, scatter, y - means[1], x
+
+
+def _joined(blocks: Iterator[Rows], n: int) -> Rows:
+    """All rows, which are never in memory twice."""
+    whole, first = None, 0
+    for block in blocks:
+        whole = whole or tuple(np.empty((n, part.shape[1]), part.dtype) for part in block)
+        for part, rows in zip(whole, block, strict=True):
+            part[first : first + len(rows)] = rows
+        first += len(block[0])
+    return whole
 
 
 def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
