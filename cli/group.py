@@ -65,6 +65,7 @@ class LazyGroup(click.Group):
     table={
         "train": "Train a model and test it: one run, one table.",
         "evaluate": "Test a finished run again, another way.",
+        "benchmark": "Train and test a grid of methods, subjects and seeds: one table.",
         "data": "Find, check, prepare and simulate datasets.",
         "features": "Extract, import and check image features.",
         "list": "List datasets, methods, backbones, losses, encoders or views.",

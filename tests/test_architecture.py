@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "doctor": "errors resolve",
     "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
     "training_data training ridge zero_shot weights selection evaluations retrieval.protocols",
-    "benchmark": "errors registry config runs devices methods resolve datasets images pipeline retrieval",
+    "benchmark": "errors registry config runs devices methods resolve selection datasets images "
+    "pipeline retrieval",
     "report": "errors registry config runs retrieval",
 }
 

@@ -192,7 +192,7 @@ class _Crew:
         ours, theirs = context.Pipe(duplex=False)
         args = (theirs, self._dataset, subject, self._spec, self._jobs, self._progress)
         process = context.Process(target=_work, args=args, daemon=True)
-        with _ignoring_interrupts():
+        with ignoring_interrupts():
             process.start()
         theirs.close()
         lines = {bar.line for _, _, bar in self._running.values()}
@@ -238,7 +238,7 @@ class _Crew:
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
+def ignoring_interrupts() -> Iterator[None]:
     """Processes that are started within it do not see Ctrl-C; the one that starts them does."""
     try:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,6 +7,7 @@ import pytest
 COMMANDS = [
     ("train",),
     ("evaluate",),
+    ("benchmark",),
     ("list",),
     ("doctor",),
     ("data", "where"),

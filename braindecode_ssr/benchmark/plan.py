@@ -1,0 +1,254 @@
+"""From a grid to the runs it takes: which are finished, which are to do, on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..config import EvaluationSpec, RunSpec, merge
+from ..datasets.base import ImageDataset
+from ..errors import DataError, MissingDataError
+from ..images.store import FeatureStore
+from ..methods import METHODS
+from ..methods.base import Method
+from ..resolve import open_dataset, resolve, run_spec, training_subjects
+from ..retrieval.protocols import Protocol, protocol_of
+from ..runs import Run, run_name
+from ..selection import check_selection
+from .grid import Grid, protocols_of, seeds_of
+from .task import Task, evaluated
+
+
+@dataclass(frozen=True)
+class Column:
+    """An evaluation of a run, as the tables name it.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"default"``.
+    flags : tuple of str
+        What a reader of the number must know.
+    spec : EvaluationSpec
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    spec: EvaluationSpec
+
+
+@dataclass
+class Planned:
+    """A run of the grid.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved.
+    run : Run
+        Its folder, there or not.
+    subjects : tuple of int
+        Whose trials it takes.
+    columns : list of Column
+        Its evaluations.
+    missing : MissingDataError, optional
+        What it needs and has not.
+    """
+
+    spec: RunSpec
+    run: Run
+    subjects: tuple[int, ...]
+    columns: list[Column] = field(default_factory=list)
+    missing: MissingDataError | None = None
+
+    @property
+    def others(self) -> tuple[EvaluationSpec, ...]:
+        """The evaluations that are not the run's own."""
+        own = as_trained(self.spec.evaluation, self.spec)
+        return tuple(dict.fromkeys(c.spec for c in self.columns if c.spec != own))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run and all its evaluations have come to their end."""
+        return self.run.finished and all(evaluated(self.run, e).finished for e in self.others)
+
+    def scored(self, column: Column) -> Run:
+        """Where ranks and numbers of an evaluation are, once they are."""
+        own = column.spec not in self.others
+        return self.run if own else evaluated(self.run, column.spec)
+
+    def task(self, dataset: ImageDataset, threads: int) -> Task:
+        """What a worker gets."""
+        out = str(self.run.path.parent.absolute())
+        return Task(self.spec, str(dataset.root.absolute()), out, self.others, threads)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a grid, and the dataset they are on."""
+
+    grid: Grid
+    dataset: ImageDataset
+    runs: list[Planned]
+
+    @property
+    def to_do(self) -> list[Planned]:
+        """Runs that are not finished and have what they need."""
+        return [planned for planned in self.runs if not (planned.finished or planned.missing)]
+
+
+def asked_plan(
+    settings: dict[str, Any],
+    out: Path,
+    data_dir: str | Path | None = None,
+    *,
+    methods: tuple[str, ...] = (),
+    subjects: tuple[int, ...] = (),
+    protocols: tuple[str, ...] = ("intra",),
+    seeds: str = "1",
+    evaluations: tuple[str, ...] = ("default",),
+    threads: int = 1,
+) -> Plan:
+    """The plan of a grid as people ask for it.
+
+    Parameters
+    ----------
+    settings : dict
+        Nested settings of all runs.
+    out : Path
+        Where run folders are.
+    data_dir : path-like, optional
+        The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
+    methods, subjects, protocols, evaluations : tuple
+        Names and numbers; empty for all methods, all subjects that are here, both protocols.
+    seeds : str
+        How many, or which; see :func:`braindecode_ssr.benchmark.grid.seeds_of`.
+    threads : int
+        Of each run.
+
+    Raises
+    ------
+    UsageError
+        If a name or number is not known.
+    MissingDataError
+        If a method that is named needs features that are not here. With all methods, its runs fail instead.
+    """
+    grid = {
+        "methods": tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS)),
+        "protocols": protocols_of(protocols),
+        "seeds": seeds_of(seeds),
+        "evaluations": evaluations or ("default",),
+        "threads": threads,
+    }
+    for name in grid["methods"]:
+        for evaluation in grid["evaluations"]:
+            protocol_of(evaluation, METHODS[name])
+    data = run_spec(settings).data
+    dataset = open_dataset(data, data_dir)
+    settings = merge(settings, {"data": {"dataset": data.dataset}})
+    chosen = subjects or present_subjects(dataset)
+    plan = make_plan(Grid(subjects=chosen, settings=settings, **grid), dataset, out)
+    lacking = [planned.missing for planned in plan.runs if planned.missing]
+    if methods and lacking:
+        raise lacking[0]
+    return plan
+
+
+def present_subjects(dataset: ImageDataset) -> tuple[int, ...]:
+    """All subjects whose files are here.
+
+    Raises
+    ------
+    MissingDataError
+        If there are none.
+    """
+    if not dataset.present_subjects:
+        raise MissingDataError(
+            f"subjects of {dataset.name}",
+            f"none in {dataset.root}",
+            f"bring their files there; see `ssr-bd data where {dataset.name}`",
+        )
+    return tuple(dataset.present_subjects)
+
+
+def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
+    """The runs that a grid takes; two cells that differ in their evaluation only share a run.
+
+    Raises
+    ------
+    DataError
+        If a run in ``out`` is of another version of the dataset.
+    """
+    asked = [(resolve(run_spec(settings), dataset)[0], way) for settings, way in _asked(grid)]
+    named = {run_name(spec) for spec, _ in asked}
+    runs: dict[str, Planned] = {}
+    for spec, way in asked:
+        spec = _keeping_more(spec, named, out)
+        evaluation = as_trained(way.spec, spec)
+        check_selection(spec.model_copy(update={"evaluation": evaluation}))
+        planned = runs.setdefault(run_name(spec), _planned(spec, dataset, out))
+        planned.columns.append(Column(way.name, way.flags, evaluation))
+    for planned in runs.values():
+        check_version(planned, dataset)
+    return Plan(grid, dataset, list(runs.values()))
+
+
+def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
+    """An evaluation that says ``"trained"`` where it picks the epoch that the training of a run keeps."""
+    if evaluation.selection != spec.train.selection:
+        return evaluation
+    return evaluation.model_copy(update={"selection": "trained"})
+
+
+def check_version(planned: Planned, dataset: ImageDataset) -> None:
+    """Raise DataError if the run is there already and was made of another version of the dataset."""
+    if not (planned.run.path / "run.json").is_file():
+        return
+    made_of = planned.run.record["dataset"]["fingerprint"]
+    here = dataset.source_key(planned.spec.data.subject, planned.spec.trials)
+    if made_of != here:
+        raise DataError(
+            f"runs of one version of {dataset.name} in {planned.run.path.parent}",
+            f"{planned.run.path.name} of version {made_of!r}, where the data in {dataset.root} are "
+            f"version {here!r}",
+            "give another --out, or move that run away",
+        )
+
+
+def missing_needs(method: Method, spec: RunSpec, dataset: ImageDataset) -> MissingDataError | None:
+    """The error for features that a method needs and that are not here, if there are such."""
+    store = FeatureStore.of(dataset)
+    there = store.views(spec.images.encoder)
+    absent = [need for need in method.needs if need not in there]
+    if not absent:
+        return None
+    return MissingDataError(
+        f"{absent[0]} features of {spec.images.encoder} for the method {method.name} in {store.path}",
+        f"only {', '.join(there)}" if there else "none",
+        store.how_to_fill(spec.images.encoder, absent[0]) + ", or leave it out of --methods",
+    )
+
+
+def _asked(grid: Grid) -> Iterator[tuple[dict[str, Any], Protocol]]:
+    """Nested settings and way to obtain a number, for each row of the tables."""
+    for settings in grid.cells():
+        for name in grid.evaluations:
+            way = protocol_of(name, METHODS[settings["method"]])
+            yield merge(settings, way.settings), way
+
+
+def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
+    """The run that trains the same but keeps every epoch, where that is asked for too: one will do."""
+    every = spec.train.model_copy(update={"keep": "every"})
+    twin = spec.model_copy(update={"train": every})
+    own = (out / run_name(spec) / "summary.json").is_file()
+    return twin if run_name(twin) in named and not own else spec
+
+
+def _planned(spec: RunSpec, dataset: ImageDataset, out: Path) -> Planned:
+    subjects = (*training_subjects(spec, dataset), spec.data.subject)
+    error = missing_needs(METHODS[spec.method], spec, dataset)
+    run = Run(out / run_name(spec))
+    return Planned(spec, run, tuple(dict.fromkeys(subjects)), missing=error)

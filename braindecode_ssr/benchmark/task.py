@@ -1,0 +1,148 @@
+"""One run of a grid, from training to all its evaluations: what a worker process does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config import EvaluationSpec, RunSpec
+from ..errors import SSRError
+from ..runs import Run, run_name
+
+ONE_RUN_A_PROCESS = threading.Lock()
+"""Random numbers are drawn from generators of the process: two runs in its threads would mix them."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to train and test.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved.
+    data_dir : str
+        The folder of the dataset.
+    out : str
+        The folder of the run's folder.
+    evaluations : tuple of EvaluationSpec
+        How it is tested besides its own way.
+    threads : int
+        Of the numerical libraries. More or fewer change the last digits of a sum, so that their number
+        is a matter of the grid and not of how many runs go at a time.
+    """
+
+    spec: RunSpec
+    data_dir: str
+    out: str
+    evaluations: tuple[EvaluationSpec, ...] = ()
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return run_name(self.spec)
+
+    @property
+    def run(self) -> Run:
+        """The run's folder."""
+        return Run(Path(self.out) / self.name)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Parameters
+    ----------
+    name : str
+        Of the run.
+    seconds : float
+        How long it took.
+    error : str
+        Why there is no run, in a line.
+    evaluation_errors : dict of str to str
+        Why there is no evaluation: digest of its spec to a line.
+    """
+
+    name: str
+    seconds: float = 0.0
+    error: str = ""
+    evaluation_errors: dict[str, str] = field(default_factory=dict)
+
+
+def do(task: Task) -> Outcome:
+    """Train a run, or go on with it, and test it in all ways asked for; what fails is told, not raised."""
+    start, errors = time.perf_counter(), {}
+    with ONE_RUN_A_PROCESS:
+        try:
+            with _fixed_threads(task.threads), _nobody_else(task):
+                _train(task)
+                for evaluation in task.evaluations:
+                    try:
+                        _evaluate(task, evaluation)
+                    except Exception as error:
+                        errors[evaluation.digest] = one_line(error)
+        except Exception as error:
+            return Outcome(task.name, time.perf_counter() - start, one_line(error))
+    return Outcome(task.name, time.perf_counter() - start, evaluation_errors=errors)
+
+
+def evaluated(run: Run, evaluation: EvaluationSpec) -> Run:
+    """The folder inside a run's with ``queries.csv`` and ``summary.json`` of another evaluation."""
+    return Run(run.path / f"evaluation_{evaluation.digest[:8]}")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, in a line; an error that was not foreseen is named."""
+    text = str(error) if isinstance(error, SSRError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _train(task: Task) -> None:
+    from ..pipeline import train
+
+    if not task.run.finished:
+        train(task.spec, data_dir=task.data_dir, out=task.out, resume=True)
+
+
+def _evaluate(task: Task, evaluation: EvaluationSpec) -> None:
+    from ..pipeline import evaluate
+
+    place = evaluated(task.run, evaluation)
+    if place.finished:
+        return
+    device = task.spec.train.device
+    queries, summary = evaluate(task.run.path, evaluation, data_dir=task.data_dir, device=device)
+    place.path.mkdir(exist_ok=True)
+    place.write_table("queries.csv", queries)
+    place.write_json("summary.json", summary)
+
+
+@contextmanager
+def _fixed_threads(count: int) -> Iterator[None]:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(count)
+    with threadpool_limits(count):
+        yield
+
+
+@contextmanager
+def _nobody_else(task: Task) -> Iterator[None]:
+    """Wait until nobody else is at this run: a benchmark that was killed may have left a worker at it."""
+    from filelock import FileLock
+
+    Path(task.out).mkdir(parents=True, exist_ok=True)
+    path = Path(task.out) / f".{task.name}.lock"
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
