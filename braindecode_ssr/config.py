@@ -124,7 +124,8 @@ class ImageSpec(Spec):
     ----------
     encoder : str
         Encoder name, as in ``ssr-bd list encoders``, the name features were imported under, or
-        ``"auto"``: the only encoder whose features are there, else the dataset's default.
+        ``"auto"``: that of the method if its features are there, else the only one of which there are any,
+        else the dataset's default.
     views : tuple of str or "auto"
         Views pooled into the augmented feature, or the method's own (``"auto"``).
     """

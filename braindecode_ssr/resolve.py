@@ -169,6 +169,7 @@ def _listed(subjects: list[int]) -> str:
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
     store, method = FeatureStore.of(dataset), METHODS[spec.method]
     encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
+    _check_needs(method, encoder, store, dataset)
     views = spec.images.views
     if views == "auto":
         views, more = _resolve_views(method.views, encoder, store, dataset)
@@ -212,6 +213,19 @@ def _encoder_of(
             "choose with --encoder NAME",
         )
     return default, []
+
+
+def _check_needs(method: Method, encoder: str, store: FeatureStore, dataset: ImageDataset) -> None:
+    """What a method needs beside pictures must have been brought in."""
+    there = store.views(encoder)
+    missing = [need for need in method.needs if need not in there]
+    if missing:
+        raise MissingDataError(
+            f"{', '.join(missing)} features, which {method.title} needs, in {store.path}",
+            f"of {encoder} only {', '.join(there) or 'none'}",
+            f"ssr-bd features import --dataset {dataset.name} --encoder {encoder} --view {missing[0]} "
+            "--train TRAIN.npy --test TEST.npy",
+        )
 
 
 def _resolve_views(

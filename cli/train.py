@@ -31,8 +31,8 @@ from .settings import settings_of
 @click.option("--backbone", help="Any braindecode model, or ours; see `ssr-bd list backbones`.")
 @click.option("--loss", help="Name; see `ssr-bd list losses`.  [default: the method's]")
 @click.option("--encoder", help="Image encoder, or the name features were imported under.")
-@click.option("--epochs", type=int, help="[default: 50]")
-@click.option("--batch-size", type=int, help="[default: 1024, less where images are few]")
+@click.option("--epochs", type=int, help="[default: the method's]")
+@click.option("--batch-size", type=int, help="[default: the method's, less where images are few]")
 @click.option("--seed", type=int, help="Of weights, batches and masks.  [default: 0]")
 @device_option
 @preset_option

@@ -3,12 +3,13 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from braindecode_ssr import pipeline
 from braindecode_ssr.catalogue import catalogue
 from braindecode_ssr.datasets.things_sim import ThingsSim
-from braindecode_ssr.errors import UsageError
+from braindecode_ssr.errors import MissingDataError, UsageError
 from braindecode_ssr.images.encoders import encoder_name
 from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.methods import METHODS
@@ -145,8 +146,6 @@ def test_the_batch_of_a_method_is_the_largest(trials, largest, expected):
 
 
 def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
-    import numpy as np
-
     dataset = ThingsSim(tmp_path, "tiny")
     nice = run_spec(TINY, {"method": "nice"})
     spec, notes = resolve(nice, dataset)
@@ -165,6 +164,23 @@ def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
 def test_its_encoder_is_one(name):
     encoder = METHODS[name].encoder
     assert encoder == "" or encoder_name(encoder) == encoder
+
+
+def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
+    dataset = ThingsSim(tmp_path, "tiny")
+    needy = Method(name="needy", title="Needy", year=2026, source="", needs=("text",))
+    monkeypatch.setattr("braindecode_ssr.resolve.METHODS", {"needy": needy})
+    spec = run_spec(TINY, {"method": "needy"})
+    command = "ssr-bd features import --dataset things-sim --encoder pyramid --view text"
+    with pytest.raises(
+        MissingDataError, match=f"text features, which Needy needs.*none.*{command}"
+    ):
+        resolve(spec, dataset)
+    ids = dataset.images["image_id"].tolist()
+    rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
+    for view in ("original", "text"):
+        FeatureStore.of(dataset).write("pyramid", view, ids, rows, "f", "test")
+    assert resolve(spec, dataset)[0].images.encoder == "pyramid"
 
 
 @pytest.mark.parametrize("name", RIDGES)
