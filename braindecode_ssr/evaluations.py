@@ -18,6 +18,8 @@ from .runs import Run
 if TYPE_CHECKING:
     import pandas as pd
 
+CHOICE_OF_EPOCH = {"train.keep", "train.selection", "train.validation_concepts"}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -137,19 +139,22 @@ def labelled(done: Iterable[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
 
 
 def _check_training(run: RunSpec, protocol: Protocol) -> None:
-    """Raise UsageError if a protocol needs a run with other settings."""
-    have = run.model_dump(mode="json")
-    need = build(merge(have, protocol.settings)).model_dump(mode="json")
-    other = [
-        (name, value) for name, value in _leaves(need) if value != dict(_leaves(have)).get(name)
-    ]
+    """Raise UsageError if a protocol needs a run with other settings.
+
+    How epochs are kept and chosen is left to :mod:`braindecode_ssr.selection`: it knows what a run can give.
+    """
+    have = dict(_leaves(run.model_dump(mode="json")))
+    need = build(merge(run.model_dump(mode="json"), protocol.settings)).model_dump(mode="json")
+    other = {
+        name: value
+        for name, value in _leaves(need)
+        if value != have.get(name) and name not in CHOICE_OF_EPOCH
+    }
     if other:
-        found = ", ".join(f"{name} = {dict(_leaves(have)).get(name)}" for name, _ in other)
-        asked = " ".join(f"--set {_setting(name, value)}" for name, value in other)
         raise UsageError(
             f"a run that was trained as the evaluation {protocol.name} asks",
-            f"one with {found}",
-            f"train another with {asked}",
+            "one with " + ", ".join(f"{name} = {have.get(name)}" for name in other),
+            "train another with " + " ".join(map(_setting, *zip(*other.items(), strict=True))),
         )
 
 
@@ -162,4 +167,6 @@ def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _setting(name: str, value: Any) -> str:
-    return shlex.quote(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+    """The option that gives a setting its value."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return "--set " + shlex.quote(f"{name}={text}")

@@ -18,6 +18,7 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     DataError
         If the disk is full or the place cannot be written; nothing is left there.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     part = path.with_name(f".{path.stem}.part")
@@ -27,9 +28,9 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     try:
         save_file(tensors, part)
         part.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+        raise unwritable(path, OSError(str(error))) from error
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:

@@ -34,15 +34,12 @@ def print_summary(summary: dict[str, Any]) -> None:
     channels = summary["channels"]
     channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
     views = "+".join(summary["views"]) or "originals only"
-    repetitions = str(summary["repetitions"])
-    if summary["repetitions_max"] != summary["repetitions"]:
-        repetitions += f" to {summary['repetitions_max']}"
     click.echo(
         f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
         f"{summary['n_gallery']}-way zero-shot retrieval\n"
         f"  trained    {summary['method']}, {summary['backbone']}, {channels}, {summary['encoder']} "
         f"({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
-        f"  tested     {summary['n_queries']} queries, {repetitions} trials averaged, gallery "
+        f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, gallery "
         f"{summary['gallery']}{_correction(summary['correction'])}, {_selection(summary)}"
     )
     print_flags([summary])
@@ -98,7 +95,7 @@ def _percent(fraction: float) -> str:
 def _row(summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "evaluation": summary["evaluation"],
-        "repetitions": summary["repetitions"],
+        "repetitions": _repetitions(summary),
         "epoch": "-" if summary["epoch"] is None else summary["epoch"],
         **{name.replace("top", "top-"): _percent(summary[name]) for name in ("top1", "top5")},
         "median rank": f"{summary['median_rank']:.1f}",
@@ -107,6 +104,11 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
         "chance": _percent(summary["chance_top1"]),
         "flags": ", ".join(summary["flags"]) or "-",
     }
+
+
+def _repetitions(summary: dict[str, Any]) -> str:
+    fewest, most = summary["repetitions"], summary["repetitions_max"]
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
 def _selection(summary: dict[str, Any]) -> str:

@@ -18,6 +18,27 @@ def test_equal_specs_have_equal_digests_and_others_do_not():
     assert build({"train": {"seed": 1}}).digest != RunSpec().digest
 
 
+def test_settings_that_came_later_leave_the_digests_of_older_runs_alone():
+    """As computed before ``train.keep``, ``evaluation.selection`` and others were there."""
+    assert RunSpec().digest == "a9d91c6fe26b3669"
+    older = {"train": {"epochs": 3, "lr_of": {"a": 1e-3}}, "evaluation": {"gallery": "views"}}
+    assert build(older).digest == "653247cf4c88a375"
+    for later in ({"train": {"keep": "every"}}, {"evaluation": {"n_way": 5}}):
+        assert build(later).digest != RunSpec().digest
+
+
+def test_a_spec_that_was_written_before_they_came_is_read():
+    older = RunSpec().model_dump(mode="json")
+    older["evaluation"] = {"gallery": "original", "repetitions": None}
+    del older["train"]["keep"], older["train"]["solver"], older["train"]["betas"]
+    assert RunSpec.model_validate(older) == RunSpec()
+
+
+def test_training_cannot_choose_on_the_test():
+    with pytest.raises(UsageError, match="'last' or 'validation'"):
+        build({"train": {"selection": "oracle"}})
+
+
 def test_an_unknown_setting_gets_the_nearest():
     with pytest.raises(UsageError, match=r"did you mean 'train.lr'\?"):
         build({"train": {"lrr": 1e-3}})
@@ -35,6 +56,10 @@ def test_an_unknown_setting_gets_the_nearest():
         ("trials", "sfreq", "fast"),
         ("evaluation", "repetitions", 0),
         ("evaluation", "gallery", "altered"),
+        ("evaluation", "n_way", 1),
+        ("evaluation", "correction", "csl"),
+        ("evaluation", "selection", "best"),
+        ("train", "keep", "some"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(section, name, value):
@@ -42,6 +67,11 @@ def test_a_value_that_does_not_fit_is_named(section, name, value):
         build({section: {name: value}})
     assert f"{section}.{name}" in str(caught.value) and repr(value) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_word_that_is_nearly_one_of_those_gets_the_nearest():
+    with pytest.raises(UsageError, match=r"did you mean 'sinkhorn'\?"):
+        build({"evaluation": {"correction": "sinkhron"}})
 
 
 @pytest.mark.parametrize(

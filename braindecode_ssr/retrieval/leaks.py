@@ -12,7 +12,7 @@ LEAKS = {
     "test-images": "test images, though not the tested trials, had a part in training or in a choice",
     "altered-gallery": "the candidates are altered copies of the test images, not the images that were seen",
     "class-templates": "the candidates are means of other images of a concept, not the images that were seen",
-    "transductive": "all test queries were looked at together, and that each image occurs once was used",
+    "transductive": "all test queries were looked at together: the answer to one depends on the others",
     "oracle-union": "a hit of any of several modalities counts as a hit",
     "fewer-candidates": "each query is ranked among a part of the test images only",
 }

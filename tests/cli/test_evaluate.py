@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -48,8 +49,6 @@ def test_a_folder_that_is_no_run(call, tmp_path):
 
 
 def test_damaged_weights(call, tiny_run, tmp_path):
-    import shutil
-
     path, _ = tiny_run
     broken = tmp_path / "run"
     shutil.copytree(path, broken)
@@ -59,8 +58,6 @@ def test_damaged_weights(call, tiny_run, tmp_path):
 
 
 def test_a_damaged_summary(call, tiny_run, tmp_path):
-    import shutil
-
     path, _ = tiny_run
     broken = tmp_path / "run"
     shutil.copytree(path, broken)
@@ -74,8 +71,6 @@ def test_a_damaged_summary(call, tiny_run, tmp_path):
 
 
 def test_features_that_were_made_anew_by_something_else_are_refused(call, tiny_run, tmp_path):
-    import shutil
-
     path, _ = tiny_run
     other = tmp_path / "run"
     shutil.copytree(path, other)
@@ -83,3 +78,128 @@ def test_features_that_were_made_anew_by_something_else_are_refused(call, tiny_r
     record["features"]["original"] = "another"
     (other / "run.json").write_text(json.dumps(record))
     assert "pyramid" in call("evaluate", other, code=1).error
+
+
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory):
+    """A finished run on the tiny simulation that kept every epoch and scored them on validation concepts."""
+    from braindecode_ssr.pipeline import train
+    from braindecode_ssr.resolve import run_spec
+
+    settings = {
+        "data": {"dataset": "things-sim", "preset": "tiny", "subject": 5},
+        "train": {"epochs": 3, "batch_size": 32, "keep": "every", "validation_concepts": 6},
+    }
+    run = train(run_spec(settings), out=tmp_path_factory.mktemp("kept"))
+    return run.path, run.summary
+
+
+def test_named_evaluations_side_by_side(call, kept_run, tmp_path):
+    path, done = kept_run
+    names = (
+        "default,selection=validation,selection=oracle,n-way=8,correction=hungarian,as-published"
+    )
+    table = tmp_path / "q.csv"
+    asked = ("evaluate", path, "--evaluation", names, "--queries", table)
+    rows = call(*asked, "--json", code=0).json["evaluations"]
+    assert [row["evaluation"] for row in rows] == names.split(",")
+    flags = [[], [], ["test-selection"], ["fewer-candidates"], ["transductive"], []]
+    assert [row["flags"] for row in rows] == flags
+    assert {name: rows[0][name] for name in ("top1", "mrr")} == {
+        name: done[name] for name in ("top1", "mrr")
+    }
+    best = pd.read_csv(path / "history.csv")["valid_top1"].argmax() + 1
+    assert rows[1]["epoch"] == best and rows[2]["top1"] >= max(rows[0]["top1"], rows[1]["top1"])
+    assert rows[3]["n_gallery"] == 8 and "ceiling_top1" not in rows[3]
+    ranks = pd.read_csv(table, keep_default_na=False)
+    assert list(dict.fromkeys(ranks["evaluation"])) == names.split(",")
+    assert set(ranks.loc[ranks["evaluation"] == "selection=oracle", "flags"]) == {"test-selection"}
+    text = call("evaluate", path, "--evaluation", names, code=0).out
+    assert "! test-selection:" in text and "! transductive:" in text
+    assert "altered-gallery" not in text
+
+
+def test_the_oracle_is_the_best_of_all_epochs(call, kept_run, tmp_path):
+    """Every epoch tested by itself: its weights put where a run has them."""
+    path, _ = kept_run
+    reached = []
+    for epoch in (1, 2, 3):
+        single = tmp_path / f"epoch-{epoch}"
+        shutil.copytree(path, single)
+        shutil.copy(
+            single / "epochs" / f"epoch-{epoch:04d}.safetensors", single / "model.safetensors"
+        )
+        alone = call("evaluate", single, "--json", code=0).json
+        reached.append((alone["top1"], alone["top5"]))
+    found = call("evaluate", path, "--evaluation", "selection=oracle", "--json", code=0).json
+    assert (found["top1"], found["top5"]) == max(reached)
+    assert found["epoch"] == reached.index(max(reached)) + 1
+    assert (
+        "best on this very test" in call("evaluate", path, "--evaluation", "selection=oracle").out
+    )
+
+
+def test_a_curve_over_repetitions(call, tiny_run):
+    path, _ = tiny_run
+    rows = call("evaluate", path, "--repetitions", "1,2,5-6", "--json", code=0).json["evaluations"]
+    assert [row["repetitions"] for row in rows] == [1, 2, 5, 6]
+    assert [row["evaluation"] for row in rows] == [f"repetitions={k}" for k in (1, 2, 5, 6)]
+    single = call("evaluate", path, "--repetitions", 5, "--json", code=0).json
+    assert {**single, "run": None} == {**rows[2], "run": None}
+    lines = call("evaluate", path, "--repetitions", "1,2", code=0).out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["repetitions=1", "repetitions=2"]
+
+
+def test_settings_of_the_evaluation(call, tiny_run):
+    path, _ = tiny_run
+    sets = ("--set", "evaluation.n_way=4", "--set", "evaluation.correction=csls")
+    found = call("evaluate", path, *sets, "--json", code=0).json
+    assert found["evaluation"] == "n-way=4+correction=csls"
+    assert found["flags"] == ["transductive", "fewer-candidates"] and found["chance_top1"] == 0.25
+
+
+def test_a_run_of_an_older_version_is_read(call, tiny_run, tmp_path):
+    """Its run.json and summary.json know nothing of what came later."""
+    path, done = tiny_run
+    older = tmp_path / "run"
+    shutil.copytree(path, older)
+    record = json.loads((path / "run.json").read_text())
+    record["spec"]["evaluation"] = {"gallery": "original", "repetitions": None}
+    for name in ("keep", "solver", "betas"):
+        del record["spec"]["train"][name]
+    (older / "run.json").write_text(json.dumps(record))
+    later = ("evaluation", "flags", "n_way", "correction", "epoch")
+    summary = {name: value for name, value in done.json.items() if name not in (*later, "run")}
+    (older / "summary.json").write_text(json.dumps(summary))
+    assert call("evaluate", older, "--json", code=0).json == {**done.json, "run": str(older)}
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("--repetitions", "1,1000"), "1000"),
+        (("--repetitions", "5-1"), "1-10"),
+        (("--repetitions", "few"), "1-10"),
+        (("--evaluation", "n-way=17"), "at most 16 candidates"),
+        (("--evaluation", "correction=cls"), "did you mean 'csls'?"),
+        (("--evaluation", "publised"), "did you mean 'as-published'?"),
+        (("--evaluation", "default,"), "names with one comma"),
+        (("--evaluation", "selection=oracle"), "--set train.keep=every"),
+        (("--evaluation", "selection=validation"), "--set train.validation_concepts"),
+        (("--evaluation", "window=0.1-0.4"), "--set trials.start=0.1 --set trials.stop=0.4"),
+        (("--set", "evaluation.nway=3"), "did you mean 'evaluation.n_way'?"),
+        (("--set", "train.lr=1"), "settings of the evaluation"),
+    ],
+)
+def test_an_evaluation_that_cannot_be(call, tiny_run, args, expected):
+    path, _ = tiny_run
+    done = call("evaluate", path, *args, code=2)
+    assert expected in done.error and done.out == ""
+
+
+def test_epochs_that_are_gone(call, kept_run, tmp_path):
+    path, _ = kept_run
+    broken = tmp_path / "run"
+    shutil.copytree(path, broken)
+    (broken / "epochs" / "epoch-0002.safetensors").unlink()
+    assert "epoch 2" in call("evaluate", broken, "--evaluation", "selection=oracle", code=1).error

@@ -1,8 +1,16 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import label_ranking_average_precision_score, top_k_accuracy_score
 
-from braindecode_ssr.retrieval.metrics import chance, mean_reciprocal_rank, summarise, top_k
+from braindecode_ssr.retrieval.metrics import (
+    METRICS,
+    chance,
+    mean_reciprocal_rank,
+    per_query,
+    summarise,
+    top_k,
+)
 from braindecode_ssr.retrieval.ranks import rank_of_target
 
 
@@ -43,3 +51,16 @@ def test_chance_is_what_random_scores_give():
 
 def test_chance_with_fewer_than_five_candidates():
     assert chance(3)["chance_top5"] == 1.0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_mean_of_what_queries_contribute_is_the_metric(metric):
+    ranks = np.random.default_rng(0).integers(1, 50, size=100)
+    contributions = per_query(pd.DataFrame({"rank": ranks}), metric)
+    assert contributions.mean() == pytest.approx(summarise(ranks)[metric])
+
+
+def test_a_contribution_that_is_given_wins_and_one_that_is_empty_does_not():
+    table = pd.DataFrame({"rank": [1, 3, 7.5], "top1": [np.nan, np.nan, 0.25]})
+    assert per_query(table, "top1").tolist() == [1.0, 0.0, 0.25]
+    assert per_query(table, "mean_rank").tolist() == [1.0, 3.0, 7.5]

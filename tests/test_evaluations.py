@@ -1,0 +1,125 @@
+import pandas as pd
+import pytest
+
+from braindecode_ssr.config import EvaluationSpec, build
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.evaluations import (
+    Evaluation,
+    changed,
+    changes_of,
+    evaluation_of,
+    evaluations_of,
+    labelled,
+)
+from braindecode_ssr.methods import METHODS
+from braindecode_ssr.retrieval.leaks import LEAKS, leaks_of
+from braindecode_ssr.retrieval.protocols import protocol_of
+from braindecode_ssr.runs import Run
+
+RUN = build({"method": "contrast"})
+
+
+def test_without_a_name_it_is_that_of_the_run():
+    assert evaluation_of(RUN) == Evaluation("default", EvaluationSpec(), ())
+    altered = build({"evaluation": {"gallery": "views"}})
+    assert evaluation_of(altered).name == "gallery=views"
+    assert evaluation_of(altered).flags == ("altered-gallery",)
+
+
+def test_a_name_starts_from_the_defaults_and_not_from_the_run():
+    altered = build({"method": "contrast", "evaluation": {"gallery": "views", "repetitions": 2}})
+    assert evaluation_of(altered, "default").spec == EvaluationSpec(selection="last")
+    assert evaluation_of(altered, "repetitions=5").spec.gallery == "original"
+
+
+def test_a_name_a_protocol_and_a_spec_say_the_same():
+    name = "gallery=views+n-way=8"
+    for asked in (name, protocol_of(name), protocol_of(name).spec):
+        found = evaluation_of(RUN, asked)
+        assert found.name == name and found.flags == ("altered-gallery", "fewer-candidates")
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_published_protocol_is_understood_and_carries_the_flags_of_what_it_does(method):
+    protocol = protocol_of("as-published", METHODS[method])
+    assert set(leaks_of(protocol.spec)) <= set(protocol.flags) <= set(LEAKS)
+    if protocol.spec.selection == "oracle":
+        assert protocol.settings["train"]["keep"] == "every"
+
+
+def test_a_training_that_is_not_this_runs_is_named():
+    with pytest.raises(UsageError) as caught:
+        evaluation_of(RUN, "window=0.1-0.4+channels=O1/Oz")
+    text = str(caught.value)
+    assert "trials.start = 0.0, trials.stop = 1.0" in text and "data.channels = auto" in text
+    assert "--set trials.start=0.1 --set trials.stop=0.4" in text
+    assert '--set \'data.channels=["O1", "Oz"]\'' in text
+
+
+def test_a_run_that_was_trained_so_may_be_called_so():
+    spec = build({"method": "contrast", "trials": {"start": 0.1, "stop": 0.4}})
+    assert evaluation_of(spec, "window=0.1-0.4").name == "window=0.1-0.4"
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "name", "flags"),
+    [
+        ("default", {"repetitions": 2}, "default+repetitions=2", ()),
+        (None, {"repetitions": 2}, "repetitions=2", ()),
+        ("gallery=views", {"n_way": 4}, "gallery=views+n-way=4", None),
+        (None, {}, "default", ()),
+    ],
+)
+def test_changes_show_in_name_and_flags(base, changes, name, flags):
+    found = changed(RUN, evaluation_of(RUN, base), changes)
+    expected = ("altered-gallery", "fewer-candidates") if flags is None else flags
+    assert found.name.removeprefix("default+") == name.removeprefix("default+")
+    assert found.flags == expected
+    for field, value in changes.items():
+        assert getattr(found.spec, field) == value
+
+
+def test_a_change_takes_no_flag_away_from_a_published_protocol():
+    published = Evaluation("as-published", EvaluationSpec(gallery="views"), ("altered-gallery",))
+    found = changed(RUN, published, {"correction": "csls"})
+    assert found.name == "as-published+correction=csls"
+    assert found.flags == ("altered-gallery", "transductive")
+
+
+def test_each_name_with_each_number_of_repetitions(tmp_path):
+    run = Run(tmp_path)
+    run.write_json("run.json", {"spec": RUN.model_dump(mode="json")})
+    found = evaluations_of(run, ("default", "gallery=views"), (1, 5), {"correction": "csls"})
+    assert [e.spec.repetitions for e in found] == [1, 5, 1, 5]
+    assert [e.spec.gallery for e in found] == ["original"] * 2 + ["views"] * 2
+    assert {e.spec.correction for e in found} == {"csls"}
+    assert len({e.name for e in found}) == 4
+    assert [e.name for e in evaluations_of(run)] == ["default"]
+
+
+def test_fields_out_of_texts_and_options():
+    sets = ("evaluation.n_way=5", "evaluation.correction=csls")
+    assert changes_of(sets, gallery="views", other=None) == {
+        "n_way": 5,
+        "correction": "csls",
+        "gallery": "views",
+    }
+
+
+@pytest.mark.parametrize("text", ["train.lr=1", "method=ssr", "evaluation=3"])
+def test_a_finished_run_takes_no_other_settings(text):
+    with pytest.raises(UsageError, match="settings of the evaluation"):
+        changes_of((text,))
+
+
+def test_a_table_says_of_each_row_how_it_was_obtained():
+    one = pd.DataFrame({"rank": [1, 2]})
+    two = pd.DataFrame({"rank": [1.5], "top1": [0.5]})
+    summary = {
+        "evaluation": "n-way=4+correction=csls",
+        "flags": ["transductive", "fewer-candidates"],
+    }
+    table = labelled([(one, {"evaluation": "default", "flags": []}), (two, summary)])
+    assert table.columns.tolist() == ["evaluation", "flags", "rank", "top1"]
+    assert table["flags"].tolist() == ["", "", "transductive;fewer-candidates"]
+    assert table["rank"].tolist() == [1, 2, 1.5]

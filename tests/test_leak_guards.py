@@ -1,0 +1,117 @@
+"""Training has no path to the trials that are tested: by its imports, by its words, and by what it does."""
+
+import ast
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_architecture import ALL, TREES, imported
+
+from braindecode_ssr.config import build
+from braindecode_ssr.datasets.store import AveragedTrials, TrialStore
+from braindecode_ssr.pipeline import train
+
+TRAINS = (
+    "training",
+    "callbacks",
+    "batches",
+    "ema",
+    "kept_epochs",
+    "ridge",
+    "schedules",
+    "distributed",
+)
+PREPARES = ("training_data", "trial_rows", "datasets.averages")
+TESTS = (
+    "zero_shot",
+    "selection",
+    "evaluations",
+    "pipeline",
+    "retrieval.protocols",
+    "retrieval.n_way",
+)
+
+
+def reached(module, graph):
+    """Every module of the project that a module imports, and those that these import, and so on."""
+    found, to_do = set(), [module]
+    while to_do:
+        new = {other for other in graph.get(to_do.pop(), ()) if other not in found}
+        found |= new
+        to_do += new
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return {name: set(imported(name, file)) for name, file in ALL}
+
+
+@pytest.mark.parametrize("module", [*TRAINS, *PREPARES])
+def test_what_trains_reaches_nothing_that_tests(module, graph):
+    found = reached(f"braindecode_ssr.{module}", graph)
+    assert not found & {f"braindecode_ssr.{other}" for other in TESTS}
+
+
+def test_the_guard_sees_a_path(graph):
+    assert "braindecode_ssr.kept_epochs" in reached("braindecode_ssr.pipeline", graph)
+    assert "braindecode_ssr.zero_shot" in reached("braindecode_ssr_cli.train", graph)
+
+
+@pytest.mark.parametrize("module", [*TRAINS, *PREPARES])
+def test_what_trains_has_no_word_for_the_test(module):
+    path = TREES["braindecode_ssr"].joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert not words & {"test", "oracle"}
+
+
+def test_the_pipeline_hands_its_test_set_to_the_test_alone():
+    tree = ast.parse((TREES["braindecode_ssr"] / "pipeline.py").read_text(encoding="utf-8"))
+    whole = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train")
+    uses = [
+        ast.unparse(call.func)
+        for call in ast.walk(whole)
+        if isinstance(call, ast.Call)
+        for given in [*call.args, *(keyword.value for keyword in call.keywords)]
+        if isinstance(given, ast.Name) and given.id == "test"
+    ]
+    names = [n for n in ast.walk(whole) if isinstance(n, ast.Name) and n.id == "test"]
+    assert uses == ["_tested"] and len(names) == 2  # it is made, and it is handed over
+
+
+def fingerprints(folder):
+    """A hash of every file of weights of a run."""
+    files = [folder / "model.safetensors", *sorted((folder / "epochs").glob("*"))]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize("solver", ["gradient", "ridge-decoding"])
+def test_other_test_trials_change_the_ranks_and_no_weight(solver, tmp_path, monkeypatch):
+    closed = solver != "gradient"
+    choice = (
+        {} if closed else {"keep": "every", "selection": "validation", "validation_concepts": 6}
+    )
+    settings = {
+        "method": solver if closed else "contrast",
+        "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
+        "model": {"backbone": "linear"} if closed else {},
+        "train": {"epochs": 3, "batch_size": 32, "device": "cpu", "solver": solver, **choice},
+        "evaluation": {"selection": "trained" if closed else "oracle"},
+    }
+    honest = train(build(settings), out=tmp_path / "honest")
+    average = TrialStore.average
+
+    def noise(self, split, **options):
+        found = average(self, split, **options)
+        if split != "test":
+            return found
+        x = np.random.default_rng(0).normal(size=found.x.shape).astype("float32")
+        return AveragedTrials(x, found.table)
+
+    monkeypatch.setattr(TrialStore, "average", noise)
+    other = train(build(settings), out=tmp_path / "other")
+    assert not other.queries["score"].equals(honest.queries["score"])
+    assert fingerprints(Path(other.path)) == fingerprints(Path(honest.path))
+    assert len(fingerprints(Path(other.path))) == (1 if closed else 4)
