@@ -20,7 +20,7 @@ from .losses import LOSSES
 from .models.pretrained import load_pretrained
 from .models.ssr import SSR
 from .registry import unknown_name
-from .resolve import open_dataset, resolve, training_subjects
+from .resolve import check_needs, open_dataset, resolve, training_subjects
 from .retrieval.protocols import Protocol
 from .ridge import RIDGES, Ridge, fit_ridge
 from .runs import Run, git_commit, new_run, versions
@@ -77,6 +77,7 @@ def train(
     device = own_device(pick_device(spec.train.device))
     dataset = open_dataset(spec.data, data_dir)
     spec, notes = resolve(spec, dataset)
+    check_needs(spec, dataset)
     check_selection(spec)
     with world(device) as among, new_run(Path(out), spec) as run:
         progress, say = (progress, say) if among.first else (False, _silent)
@@ -95,6 +96,8 @@ def train(
         model = build_model(spec, signals, n_features=data.original.shape[1])
         if isinstance(model, SSR):
             start_weights(model, spec.model, say)
+        else:
+            among.check_alone(spec.method)
         loss = build_loss(spec)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
@@ -127,7 +130,6 @@ def _fitted(
 ) -> tuple[torch.nn.Module, pd.DataFrame]:
     """The trained model and its history; found by gradient steps, or in closed form."""
     if isinstance(model, Ridge):
-        options["world"].check_alone(spec.method)
         return model, fit_ridge(data, model, spec.train)
     precision = pick_precision(spec.train.precision, options["device"])
     kept = run.epochs if spec.train.keep == "every" else None

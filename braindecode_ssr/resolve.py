@@ -143,6 +143,25 @@ def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
 
 
+def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
+    """Find what the method of a resolved spec needs beside pictures, which must have been brought in.
+
+    Raises
+    ------
+    MissingDataError
+        If it is not there; says what brings it.
+    """
+    method, store, encoder = METHODS[spec.method], FeatureStore.of(dataset), spec.images.encoder
+    there = store.views(encoder)
+    missing = [need for need in method.needs if need not in there]
+    if missing:
+        raise MissingDataError(
+            f"{', '.join(missing)} features, which {method.title} needs, in {store.path}",
+            f"of {encoder} only {', '.join(there)}" if there else f"none of {encoder}",
+            store.how_to_fill(encoder, missing[0]),
+        )
+
+
 def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
     """The largest one, or the largest power of two that still makes 8 steps an epoch, never below 2."""
     wanted = max(2, n_trials // STEPS_PER_EPOCH)
@@ -169,7 +188,6 @@ def _listed(subjects: list[int]) -> str:
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
     store, method = FeatureStore.of(dataset), METHODS[spec.method]
     encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
-    _check_needs(method, encoder, store, dataset)
     views = spec.images.views
     if views == "auto":
         views, more = _resolve_views(method.views, encoder, store, dataset)
@@ -213,19 +231,6 @@ def _encoder_of(
             "choose with --encoder NAME",
         )
     return default, []
-
-
-def _check_needs(method: Method, encoder: str, store: FeatureStore, dataset: ImageDataset) -> None:
-    """What a method needs beside pictures must have been brought in."""
-    there = store.views(encoder)
-    missing = [need for need in method.needs if need not in there]
-    if missing:
-        raise MissingDataError(
-            f"{', '.join(missing)} features, which {method.title} needs, in {store.path}",
-            f"of {encoder} only {', '.join(there) or 'none'}",
-            f"ssr-bd features import --dataset {dataset.name} --encoder {encoder} --view {missing[0]} "
-            "--train TRAIN.npy --test TEST.npy",
-        )
 
 
 def _resolve_views(

@@ -15,7 +15,7 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.methods.base import Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
-from braindecode_ssr.resolve import default_batch, resolve, run_spec
+from braindecode_ssr.resolve import check_needs, default_batch, resolve, run_spec
 
 ALL = list(METHODS)
 RIDGES = ["ridge-decoding", "ridge-encoding"]
@@ -170,17 +170,17 @@ def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
     dataset = ThingsSim(tmp_path, "tiny")
     needy = Method(name="needy", title="Needy", year=2026, source="", needs=("text",))
     monkeypatch.setattr("braindecode_ssr.resolve.METHODS", {"needy": needy})
-    spec = run_spec(TINY, {"method": "needy"})
-    command = "ssr-bd features import --dataset things-sim --encoder pyramid --view text"
+    spec, _ = resolve(run_spec(TINY, {"method": "needy"}), dataset)
+    command = "ssr-bd features import --dataset things-sim .*--encoder pyramid --view text"
     with pytest.raises(
         MissingDataError, match=f"text features, which Needy needs.*none.*{command}"
     ):
-        resolve(spec, dataset)
+        pipeline.train(spec, data_dir=tmp_path, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
     ids = dataset.images["image_id"].tolist()
     rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
-    for view in ("original", "text"):
-        FeatureStore.of(dataset).write("pyramid", view, ids, rows, "f", "test")
-    assert resolve(spec, dataset)[0].images.encoder == "pyramid"
+    FeatureStore.of(dataset).write("pyramid", "text", ids, rows, "f", "test")
+    check_needs(spec, dataset)
 
 
 @pytest.mark.parametrize("name", RIDGES)
