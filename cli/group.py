@@ -66,6 +66,7 @@ class LazyGroup(click.Group):
         "train": "Train a model and test it: one run, one table.",
         "evaluate": "Test a finished run again, another way.",
         "benchmark": "Train and test a grid of methods, subjects and seeds: one table.",
+        "report": "Tables and pictures of finished runs, from their saved ranks.",
         "data": "Find, check, prepare and simulate datasets.",
         "features": "Extract, import and check image features.",
         "list": "List datasets, methods, backbones, losses, encoders or views.",

@@ -82,10 +82,10 @@ def summary_table(
     -------
     DataFrame
         ``ROW``; ``flags, selection, gallery, n_gallery, repetitions, repetitions_max``; ``n_subjects,
-        n_seeds, n_queries, n_failed``; ``top1, top1_low, top1_high`` and so ``top5, mrr, mean_rank``; ``median_rank``
-        (mean over subjects of the mean over seeds); ``noise_top1, noise_top5``; chance and ceiling, means
-        over runs; ``train_seconds``. Accuracies are fractions; what is not known is empty. A row whose runs
-        all failed has no numbers.
+        n_seeds, n_queries, n_failed``; ``top1, top1_low, top1_high`` and so ``top5, mrr, mean_rank``;
+        ``median_rank`` (mean over subjects of the mean over seeds); ``noise_top1, noise_top5``; chance and
+        ceiling, means over runs; ``train_seconds``. Accuracies are fractions; what is not known is empty. A
+        row whose runs all failed has no numbers.
 
     Raises
     ------
