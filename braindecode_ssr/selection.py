@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .config import RunSpec
 from .errors import MissingDataError, UsageError
-from .kept_epochs import kept_epochs
 from .runs import Run
 
 KEEP = "--set train.keep=every"
@@ -60,6 +59,8 @@ def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
     MissingDataError
         If it did, and they are gone.
     """
+    from .kept_epochs import kept_epochs
+
     check_selection(spec)
     asked = selected(spec)
     if _closed_form(spec):
