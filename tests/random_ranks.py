@@ -77,3 +77,11 @@ def run_rows(queries, **more):
             }
         )
     return pd.DataFrame(rows)
+
+
+def write_tables(folder, queries, runs):
+    """The tables where a benchmark has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    queries.to_csv(folder / "queries.csv", index=False)
+    runs.to_csv(folder / "runs.csv", index=False)
+    return folder

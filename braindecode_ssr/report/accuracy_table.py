@@ -12,13 +12,15 @@ from .content import MARK, Table, fill, percent
 from .published import meaning
 
 
-def accuracy_table(rows: pd.DataFrame, caption: str) -> Table:
+def accuracy_table(rows: pd.DataFrame, queries: pd.DataFrame, caption: str) -> Table:
     """One row per method of one dataset, preset, protocol and evaluation, then ceiling and chance.
 
     Parameters
     ----------
     rows : DataFrame
         Part of the summary with published numbers, in the order of rows.
+    queries : DataFrame
+        Those behind them.
     caption : str
     """
     sources = [text for text in dict.fromkeys(rows.get("published_source", [])) if text]
@@ -26,7 +28,7 @@ def accuracy_table(rows: pd.DataFrame, caption: str) -> Table:
     body = [[tell(row) for tell in columns.values()] for row in rows.to_dict("records")]
     head = tuple(columns)
     lines = fill([*body, *_limits(rows)], len(head))
-    return Table("accuracy", caption, head, lines, tuple(_notes(rows, sources)), words=2)
+    return Table("accuracy", caption, head, lines, tuple(_notes(rows, queries, sources)), words=2)
 
 
 def marked(text: str, flags: Any) -> str:
@@ -102,9 +104,11 @@ def _limits(rows: pd.DataFrame) -> list[list[str]]:
     return lines
 
 
-def _notes(rows: pd.DataFrame, sources: list[str]) -> list[str]:
+def _notes(rows: pd.DataFrame, queries: pd.DataFrame, sources: list[str]) -> list[str]:
     done = rows.dropna(subset=["top1"])
     notes = [_resampled(done), _noise(done)] if len(done) else []
+    if _unlike(queries):
+        notes.append("Rows rest on different subjects or seeds: their means do not compare.")
     failed = int(rows["n_failed"].sum())
     if failed:
         notes.append(f"{failed} runs failed and are left out; runs.csv says why.")
@@ -120,6 +124,14 @@ def _notes(rows: pd.DataFrame, sources: list[str]) -> list[str]:
             + " ".join(f"[{number}] {source}." for number, source in enumerate(sources, 1))
         )
     return notes
+
+
+def _unlike(queries: pd.DataFrame) -> bool:
+    """Whether some methods were not tested on the same subjects with the same seeds as others."""
+    cells = queries[["method", "backbone", "subject", "seed"]].drop_duplicates()
+    tested = cells.groupby(["method", "backbone"])[["subject", "seed"]]
+    kinds = {frozenset(part.itertuples(index=False, name=None)) for _, part in tested}
+    return len(kinds) > 1
 
 
 def _resampled(done: pd.DataFrame) -> str:

@@ -71,7 +71,7 @@ def _section(
     key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame, tests: pd.DataFrame
 ) -> Section:
     title = section_title(key)
-    tables: list[Table] = [accuracy_table(rows, f"Retrieval accuracy. {title}.")]
+    tables: list[Table] = [accuracy_table(rows, queries, f"Retrieval accuracy. {title}.")]
     if len(queries):
         tables += [
             subject_table(queries, rows, metric, f"{name} accuracy of each subject. {title}.")

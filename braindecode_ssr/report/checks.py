@@ -46,7 +46,7 @@ def _check_same(runs: pd.DataFrame, within: list[str], name: str, what: str) -> 
     twice = kinds[kinds.duplicated(within, keep=False)]
     if not len(twice):
         return
-    key = tuple(twice[within].iloc[0])
+    key = twice[within].iloc[0]
     same = twice[(twice[within] == key).all(axis=1)]
     found = " and ".join(f"{row[name]!r} ({row['run']})" for _, row in same.head(2).iterrows())
     raise DataError(what.format(*key), found, "report them apart: their numbers do not compare")

@@ -80,7 +80,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def percent(fraction: float) -> str:
     """``"32.5"``; a dash where there is no number."""
-    return "–" if pd.isna(fraction) else f"{100 * fraction:.1f}"
+    return "–" if pd.isna(fraction) else f"{round(100 * fraction, 9):.1f}"
 
 
 def fill(rows: list[list[str]], width: int) -> tuple[tuple[str, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ RUN_COLUMNS = (*ROW, "flags", "subject", "seed", "run", "status", "n_queries", "
 ALWAYS = {"subject", "seed", "rank"}
 NUMBERS = {
     *ALWAYS,
-    *("top1", "top5", "mrr", "mean_rank", "median_rank", "n_queries", "n_gallery"),
+    *("score", "top1", "top5", "mrr", "mean_rank", "median_rank", "n_queries", "n_gallery"),
     *("repetitions", "repetitions_max", "chance_top1", "chance_top5"),
     *("ceiling_top1", "ceiling_top5", "train_seconds"),
 }
@@ -75,13 +76,16 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If it is no CSV, or lacks one of the columns, or has no rows.
+        If it is no CSV, or is cut short, or lacks one of the columns, or has no rows.
     """
     try:
-        table = pd.read_csv(path, na_filter=False, dtype=str)
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(StringIO(text), na_filter=False, dtype=str)
     except (ValueError, OSError) as error:  # ParserError, EmptyDataError, UnicodeDecodeError too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"a CSV table in {path}", reason, "make it again") from error
+    if not text.endswith("\n"):
+        raise DataError(f"whole rows in {path}", "a last one that is cut short", "make it again")
     absent = [name for name in columns if name not in table]
     if absent:
         raise DataError(
@@ -91,9 +95,6 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"rows in {path}", "none", "finish the benchmark or the run first")
-    if table.isna().any(axis=None):
-        short = int(table.isna().any(axis=1).to_numpy().argmax())
-        raise DataError(f"whole rows in {path}", f"row {short + 1} is cut short", "make it again")
     return _numbers(table, path)
 
 

@@ -11,7 +11,7 @@ from ...retrieval.bootstrap import Interval, interval
 from ...retrieval.column import labels_of_methods
 from ..build import section_title
 from ..content import MARK
-from ..published import meaning, published_subjects
+from ..published import STANDS_FOR, meaning, published_subjects
 from .picture import (
     COLOURS,
     LOOK,
@@ -60,7 +60,8 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
                 colour += 1
             _finish(axis, subjects, rows)
         axes[0].set_title(section_title(key), loc="left")
-        told = meaning(rows["flags"])
+        shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in STANDS_FOR else []
+        told = meaning([*rows["flags"], *shown])
         footnote(figure, f"{MARK} {told}" if told else "")
     caption = (
         f"Top-1 accuracy of each subject and their mean, with 95 % intervals. {section_title(key)}."
@@ -120,17 +121,12 @@ def _published(
     x = _places(len(subjects) + 1, place, n_methods)
     y = [values[subject - 1] for subject in subjects]
     shown = [*y, np.mean(y)] if len(y) == len(values) else y
-    label = "published, own protocol" if place == 0 else None
-    axis.plot(
-        x[: len(shown)],
-        np.multiply(shown, 100),
-        "D",
-        ms=3,
-        mfc="white",
-        mec="black",
-        mew=0.6,
-        label=label,
-    )
+    leaky = bool(row["published_flags"])
+    label = f"published {MARK}" if leaky else "published"
+    taken = label in axis.get_legend_handles_labels()[1]
+    look = {"ms": 3, "mec": "black", "mew": 0.6, "mfc": "#bbbbbb" if leaky else "white"}
+    y = np.multiply(shown, 100)
+    axis.plot(x[: len(y)], y, "D", label=None if taken else label, **look)
 
 
 def _finish(axis: Axes, subjects: list[int], rows: pd.DataFrame) -> None:
@@ -143,4 +139,7 @@ def _finish(axis: Axes, subjects: list[int], rows: pd.DataFrame) -> None:
     axis.set_ylabel("top-1 accuracy (%)")
     axis.set_ylim(0, None)
     axis.margins(x=0.01)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+    handles, labels = axis.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")
+    ordered = [handles[place] for place in order], [labels[place] for place in order]
+    axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)

@@ -1,0 +1,103 @@
+"""``ssr-bd report`` as users meet it."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from random_ranks import query_rows, run_rows, write_tables
+
+
+@pytest.fixture
+def bench(tmp_path):
+    queries = pd.concat(
+        [query_rows(0), query_rows(1, method="nice"), query_rows(2, evaluation="gallery=views")],
+        ignore_index=True,
+    )
+    runs = run_rows(queries)
+    runs.loc[runs["evaluation"] == "gallery=views", "flags"] = "altered-gallery"
+    return write_tables(tmp_path / "bench", queries, runs)
+
+
+def test_as_a_process(shell, bench):
+    done = shell("report", bench, code=0)
+    assert "| ssr " in done.out and "†" in done.out and done.err == ""
+    csv = shell("report", bench, "--format", "csv", code=0)
+    table = pd.read_csv(io.StringIO(csv.out))
+    assert table["method"].tolist() == ["ssr", "nice", "ssr"]
+    assert table["flags"].fillna("").tolist() == ["", "", "altered-gallery"]
+
+
+def test_a_run_that_train_made(shell, tiny_run):
+    path, done = tiny_run
+    table = shell("report", path, "--json", code=0).json
+    [row] = table["summary"]
+    assert row["top1"] == done.json["top1"] and row["top5"] == done.json["top5"]
+    assert (row["gallery"], row["selection"], row["n_subjects"]) == ("original", "last", 1)
+    assert row["evaluation"] == "default" and row["preset"] == "tiny"
+    again = shell("report", path.parent, "--json", code=0).json
+    assert again["summary"] == table["summary"]
+
+
+def test_files_and_pictures(call, bench, tmp_path):
+    out = tmp_path / "out"
+    done = call("report", bench, "--out", out, "--format", "latex", "--plots", code=0)
+    written = done.out.split()
+    assert sorted(written) == sorted(str(path) for path in out.iterdir())
+    assert str(out / "report.tex") in written
+    assert {path.suffix for path in out.iterdir()} == {".tex", ".png", ".pdf"}
+
+
+def test_html_holds_its_pictures(call, bench):
+    page = call("report", bench, "--format", "html", "--plots", code=0).out
+    assert page.startswith("<!DOCTYPE html>") and page.count("data:image/png") == 6
+
+
+def test_json_of_files(call, bench, tmp_path):
+    done = call("report", bench, "--json", "--out", tmp_path / "o", code=0)
+    assert done.json["files"] == [str(tmp_path / "o" / "report.md")]
+    assert json.loads(done.out)["tests"][0]["remark"] == "3 subjects are too few to reach p < 0.05"
+
+
+def test_against(call, bench):
+    done = call("report", bench, "--against", "nice", code=0)
+    assert "| nice  | ssr" in done.out
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "expected"),
+    [
+        ((), 2, "FOLDERS"),
+        (("{tmp}",), 1, "neither in"),
+        (("{tmp}/nowhere",), 1, "no folder at"),
+        (("{bench}", "--format", "pdf"), 2, "md, csv, latex, html"),
+        (("{bench}", "--plots"), 2, "add --out DIR"),
+        (("{bench}", "--against", "nise"), 2, "did you mean 'nice'"),
+        (("{bench}", "--out", "{bench}/runs.csv"), 1, "a writable place"),
+    ],
+)
+def test_bad_use(call, bench, tmp_path, args, code, expected):
+    done = call("report", *(arg.format(tmp=tmp_path, bench=bench) for arg in args), code=code)
+    assert expected in done.error and done.out == ""
+
+
+def test_bad_tables_write_nothing(call, bench, tmp_path):
+    (bench / "queries.csv").write_text("rank\nx\n")
+    done = call("report", bench, "--out", tmp_path / "out", code=1)
+    assert "the columns" in done.error and not (tmp_path / "out").exists()
+
+
+def test_it_stays_light(bench):
+    code = (
+        "import sys; from braindecode_ssr_cli import main\n"
+        "try: main(['report', sys.argv[1]])\n"
+        "except SystemExit: pass\n"
+        "heavy = ['torch', 'braindecode', 'mne', 'scipy', 'sklearn', 'matplotlib', 'PIL']\n"
+        "print(*[m for m in heavy if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bench)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.split() == []

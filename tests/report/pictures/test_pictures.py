@@ -1,0 +1,156 @@
+import numpy as np
+import pandas as pd
+import pytest
+from random_ranks import query_rows, run_rows
+
+from braindecode_ssr.errors import DataError
+from braindecode_ssr.report.build import report_of
+from braindecode_ssr.report.content import MARK
+from braindecode_ssr.report.html import html
+from braindecode_ssr.report.pictures import draw
+from braindecode_ssr.report.pictures.confusion import confusion_matrix
+from braindecode_ssr.report.pictures.curve import curves
+from braindecode_ssr.report.pictures.picture import TOGETHER, chunks, file_name
+from braindecode_ssr.report.pictures.ranks import bins, shares
+from braindecode_ssr.report.results import Results
+
+
+@pytest.fixture(scope="module")
+def pictures(tables, made):
+    return {picture.name: picture for picture in draw(Results(*tables), made)}
+
+
+def texts(figure):
+    """All words of a figure."""
+    from matplotlib.text import Text
+
+    return " ".join(text.get_text() for text in figure.findobj(Text))
+
+
+def heights(axis, label):
+    [bars] = [group for group in axis.containers if group.get_label() == label]
+    return [bar.get_height() for bar in bars]
+
+
+def test_what_is_drawn(pictures):
+    ways = ("default", "repetitions=1", "gallery=views")
+    kinds = ("subjects", "ranks", "confusion")
+    names = {f"{kind}_things-sim_tiny_intra_{way}" for kind in kinds for way in ways}
+    assert set(pictures) == names | {"repetitions_things-sim_tiny_intra"}
+
+
+def test_bars_are_the_means_of_subjects_and_their_mean(pictures, made):
+    axis = pictures["subjects_things-sim_tiny_intra_default"].figure.axes[0]
+    table = made.subjects
+    own = table[(table["method"] == "nice") & (table["evaluation"] == "default")]["top1"]
+    assert heights(axis, "nice") == pytest.approx([*(100 * own), 100 * own.mean()])
+
+
+def test_a_leaky_way_is_marked_in_its_pictures(pictures):
+    for kind in ("subjects", "ranks", "confusion"):
+        way = f"{kind}_things-sim_tiny_intra_"
+        assert f"ssr {MARK}" in texts(pictures[way + "gallery=views"].figure)
+        assert "altered-gallery" in texts(pictures[way + "gallery=views"].figure)
+        assert MARK not in texts(pictures[way + "default"].figure)
+
+
+def test_published_subjects_are_drawn_and_marked():
+    queries = query_rows(
+        method="neurobridge", subjects=(1, 2, 3, 4), dataset="things-meg", preset="none"
+    )
+    results = Results(queries, run_rows(queries))
+    [bars, *_] = draw(results, report_of(results, draws=50))
+    [axis] = bars.figure.axes
+    [line] = [line for line in axis.lines if line.get_label() == f"published {MARK}"]
+    assert line.get_ydata() == pytest.approx([16.5, 53.7, 40.4, 18.1, 32.175])
+    assert "test-selection" in texts(bars.figure)
+
+
+def test_ranks_and_their_chance(pictures, tables):
+    axis = pictures["ranks_things-sim_tiny_intra_default"].figure.axes[0]
+    queries = tables[0]
+    rank = queries[(queries["evaluation"] == "default") & (queries["method"] == "ssr")]["rank"]
+    found = heights(axis, "ssr")
+    assert sum(found) == pytest.approx(100) and found[0] == pytest.approx(100 * (rank == 1).mean())
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 20, 200, 1854, 5000])
+def test_bins_hold_every_rank_once(n):
+    ranks = np.arange(1, n + 1)
+    assert shares(ranks, bins(n)).sum() == pytest.approx(1)
+    assert bins(n)[-1][1] == n and bins(n)[0] == (1, 1)
+
+
+def test_confusion_against_a_plain_count():
+    queries = query_rows(subjects=(1, 2), n=7)
+    concepts = sorted(queries["concept"].unique())
+    expected = np.zeros((7, 7))
+    for row in queries.to_dict("records"):
+        for k in range(1, 6):
+            expected[
+                concepts.index(row["concept"]), concepts.index(row[f"top_{k}"].split("/")[0])
+            ] += 1
+    found = confusion_matrix(queries, concepts)
+    assert found == pytest.approx(expected / 4)
+    assert found.sum(axis=1) == pytest.approx(5)
+    hits = (queries["rank"] <= 5).groupby(queries["concept"]).mean()
+    assert np.diag(found) == pytest.approx(hits.to_numpy())
+
+
+def test_candidates_that_nobody_saw_are_left_out():
+    queries = query_rows(subjects=(1,), seeds=(0,), n=7).query("concept != 'concept_00'")
+    concepts = sorted(queries["concept"].unique())
+    assert confusion_matrix(queries, concepts).shape == (6, 6)
+
+
+def test_without_the_nearest_images_there_is_no_confusion(made, tables):
+    queries, runs = tables
+    bare = Results(queries[[name for name in queries if not name.startswith("top_")]], runs)
+    assert not [p for p in draw(bare, made) if p.name.startswith("confusion")]
+
+
+def test_the_curve_is_that_of_plain_repetitions(pictures, made):
+    axes = pictures["repetitions_things-sim_tiny_intra"].figure.axes
+    lines = {line.get_label(): line for line in axes[0].lines}
+    assert set(lines) == {"ssr", "nice", "chance", "ceiling"}
+    assert list(lines["ssr"].get_xdata()) == [1, 5]
+    rows = made.summary[(made.summary["method"] == "ssr") & (made.summary["gallery"] == "original")]
+    assert sorted(lines["ssr"].get_ydata()) == pytest.approx(sorted(100 * rows["top1"]))
+    assert curves(made.summary[made.summary["evaluation"] != "repetitions=1"]) == []
+
+
+@pytest.mark.parametrize("n", [1, TOGETHER, TOGETHER + 1, 13])
+def test_methods_share_axes_evenly(n):
+    names = [f"m{i}" for i in range(n)]
+    parts = chunks(names)
+    assert sum(parts, []) == names
+    assert max(map(len, parts)) <= TOGETHER and max(map(len, parts)) - min(map(len, parts)) <= 3
+
+
+def test_names_of_files():
+    assert file_name("ranks", ("a b", "x/y", "intra", "window=0.1-0.4+n-way=5")) == (
+        "ranks_a-b_x-y_intra_window=0.1-0.4+n-way=5"
+    )
+
+
+def test_files_are_whole_and_the_same_each_time(pictures, tmp_path):
+    picture = pictures["ranks_things-sim_tiny_intra_default"]
+    png, pdf = picture.write(tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG") and pdf.read_bytes().startswith(b"%PDF")
+    assert picture.png() == png.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([png.name, pdf.name])
+    with pytest.raises(DataError, match="a writable place"):
+        picture.write(tmp_path / "nowhere")
+
+
+def test_html_holds_pictures(pictures, made):
+    picture = pictures["ranks_things-sim_tiny_intra_default"]
+    page = html(made, (picture,))
+    assert page.count('<img alt="') == 1 and 'src="data:image/png;base64,' in page
+
+
+def test_pictures_of_one_subject_and_one_image():
+    queries = query_rows(subjects=(1,), seeds=(0,), n=2)
+    queries = pd.concat([queries, queries.assign(method="other")], ignore_index=True)
+    results = Results(queries, run_rows(queries))
+    assert [picture.png()[:4] for picture in draw(results, report_of(results, draws=20))]
