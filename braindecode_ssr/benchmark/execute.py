@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from ..runs import unwritable
 from .crew import Work, here
 from .plan import Plan
 from .preparation import prepare_plan
@@ -88,13 +90,29 @@ def benchmark(
     finished = sum(planned.finished for planned in plan.runs)
     if finished:
         say(f"{finished} of {len(plan.runs)} runs are finished already")
-    if plan.to_do:
+    with _writable(out):
         for outcome in _outcomes(plan, errors, jobs, cluster, progress, say):
             errors |= {outcome.name: outcome.error} if outcome.error else {}
             evaluation_errors[outcome.name] = outcome.evaluation_errors
-    queries, runs = tables(plan, errors, evaluation_errors)
-    write_tables(plan, queries, runs, out)
+        queries, runs = tables(plan, errors, evaluation_errors)
+        write_tables(plan, queries, runs, out)
     return Benchmark(queries, runs)
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """The folder of the tables, tried before hours are spent; taken away again if it stays empty."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise unwritable(out, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            out.rmdir()
 
 
 def _outcomes(
@@ -107,6 +125,8 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """Do what is to do; ``errors`` gets the runs whose trials or features cannot be made."""
     to_do, threads = plan.to_do, plan.grid.threads
+    if not to_do:
+        return
     with _crew(cluster, jobs, threads) as crew:  # a cluster that is not there fails before all else
         errors |= prepare_plan(plan, jobs=jobs, progress=progress, say=say)
         able = [planned for planned in to_do if planned.run.path.name not in errors]

@@ -181,14 +181,15 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
     DataError
         If a run in ``out`` is of another version of the dataset.
     """
-    asked = [(resolve(run_spec(settings), dataset)[0], way) for settings, way in _asked(grid)]
+    asked = list(_asked(grid, dataset))
     named = {run_name(spec) for spec, _ in asked}
     runs: dict[str, Planned] = {}
     for spec, way in asked:
         spec = _keeping_more(spec, named, out)
         evaluation = as_trained(way.spec, spec)
         check_selection(spec.model_copy(update={"evaluation": evaluation}))
-        planned = runs.setdefault(run_name(spec), _planned(spec, dataset, out))
+        name = run_name(spec)
+        planned = runs[name] = runs.get(name) or _planned(spec, dataset, out / name)
         planned.columns.append(Column(way.name, way.flags, evaluation))
     for planned in runs.values():
         check_version(planned, dataset)
@@ -231,12 +232,16 @@ def missing_needs(method: Method, spec: RunSpec, dataset: ImageDataset) -> Missi
     )
 
 
-def _asked(grid: Grid) -> Iterator[tuple[dict[str, Any], Protocol]]:
-    """Nested settings and way to obtain a number, for each row of the tables."""
+def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Protocol]]:
+    """Resolved spec and way to obtain a number, for each row of the tables."""
+    resolved: dict[str, RunSpec] = {}
     for settings in grid.cells():
         for name in grid.evaluations:
             way = protocol_of(name, METHODS[settings["method"]])
-            yield merge(settings, way.settings), way
+            spec = run_spec(settings, way.settings)
+            if spec.digest not in resolved:
+                resolved[spec.digest], _ = resolve(spec, dataset)
+            yield resolved[spec.digest], way
 
 
 def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
@@ -247,8 +252,7 @@ def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
     return twin if run_name(twin) in named and not own else spec
 
 
-def _planned(spec: RunSpec, dataset: ImageDataset, out: Path) -> Planned:
+def _planned(spec: RunSpec, dataset: ImageDataset, path: Path) -> Planned:
     subjects = (*training_subjects(spec, dataset), spec.data.subject)
     error = missing_needs(METHODS[spec.method], spec, dataset)
-    run = Run(out / run_name(spec))
-    return Planned(spec, run, tuple(dict.fromkeys(subjects)), missing=error)
+    return Planned(spec, Run(path), tuple(dict.fromkeys(subjects)), missing=error)

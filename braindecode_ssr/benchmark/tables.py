@@ -73,7 +73,6 @@ def tables(
 
 def write_tables(plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path) -> None:
     """Write ``queries.csv``, ``runs.csv`` and, last, ``benchmark.json``: each at once or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "queries.csv", queries.to_csv(index=False))
     write_atomically(out / "runs.csv", runs.to_csv(index=False))
     write_atomically(out / "benchmark.json", plan.grid.model_dump_json(indent=2) + "\n")

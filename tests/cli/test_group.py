@@ -22,7 +22,7 @@ COMMANDS = [
 
 def test_help_lists_every_command(shell):
     done = shell("--help", code=0)
-    for name in ("train", "evaluate", "data", "features", "list", "doctor"):
+    for name in ("train", "evaluate", "benchmark", "data", "features", "list", "doctor"):
         assert f"\n  {name} " in done.out
 
 

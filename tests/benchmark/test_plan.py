@@ -1,0 +1,136 @@
+import pytest
+
+from braindecode_ssr.benchmark.estimate import cost_line, duration, grid_preview
+from braindecode_ssr.benchmark.plan import asked_plan
+from braindecode_ssr.errors import DataError, MissingDataError, UsageError
+from braindecode_ssr.methods import METHODS
+from braindecode_ssr.retrieval.protocols import protocol_of
+
+TINY = {"data": {"preset": "tiny"}, "train": {"epochs": 4}}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("things-sim")
+
+
+@pytest.fixture
+def planned(data_dir, tmp_path):
+    def plan(methods=("ssr",), subjects=(1,), settings=TINY, **asked):
+        return asked_plan(settings, tmp_path, data_dir, methods=methods, subjects=subjects, **asked)
+
+    return plan
+
+
+def finish(run, seconds=8.0, **record):
+    run.path.mkdir(exist_ok=True)
+    run.write_json("summary.json", {"train_seconds": seconds, "epochs": 4})
+    run.write_json("run.json", record)
+
+
+def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(planned):
+    evaluations = ("default", "as-published", "repetitions=1")
+    axes = {"subjects": (1, 3), "protocols": (), "seeds": "2", "evaluations": evaluations}
+    plan = planned(methods=(), **axes)
+    found = [
+        (p.spec.data.protocol, p.spec.method, p.spec.data.subject, p.spec.train.seed, c.name)
+        for p in plan.runs
+        for c in p.columns
+    ]
+    assert len(set(found)) == len(found) == 2 * len(list(METHODS)) * 2 * 2 * 3
+    assert len({p.run.path for p in plan.runs}) == len(plan.runs)
+    for p in plan.runs:
+        trained = {p.spec.data.subject} if p.spec.data.protocol == "intra" else set(range(1, 11))
+        assert set(p.subjects) == trained
+        for column in p.columns:
+            assert column.flags == protocol_of(column.name, METHODS[p.spec.method]).flags
+
+
+def test_evaluations_share_a_run_unless_they_train_otherwise(planned):
+    evaluations = ("default", "repetitions=1", "window=0.1-0.4", "gallery=views")
+    first, window = planned(evaluations=evaluations).runs
+    assert [c.name for c in first.columns] == ["default", "repetitions=1", "gallery=views"]
+    assert [first.scored(c) == first.run for c in first.columns] == [True, False, False]
+    assert [c.name for c in window.columns] == ["window=0.1-0.4"]
+    assert window.spec.trials.start == 0.1
+
+
+def test_a_run_that_keeps_every_epoch_serves_those_that_need_the_last(planned):
+    both = {"evaluations": ("default", "selection=oracle")}
+    (shared,) = planned(**both).runs
+    assert shared.spec.train.keep == "every"
+    (plain,) = planned().runs
+    assert plain.spec.train.keep == "final"
+    finish(plain.run, dataset={"fingerprint": planned().dataset.source_key(1)})
+    assert {p.spec.train.keep for p in planned(**both).runs} == {"final", "every"}
+
+
+def test_all_subjects_and_each_name_once(planned):
+    plan = planned(methods=("SSR", "ssr"), subjects=())
+    assert [p.spec.data.subject for p in plan.runs] == list(range(1, 11))
+    assert plan.grid.settings["data"]["dataset"] == "things-sim"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"methods": ("srs",)}, "did you mean 'ssr'"),
+        ({"protocols": ("both",)}, "intra, inter"),
+        ({"evaluations": ("defualt",)}, "did you mean 'default'"),
+        ({"subjects": (11,)}, "1 to 10"),
+        ({"seeds": "0"}, "--seeds"),
+        ({"settings": {"train": {"epohcs": 3}}}, "did you mean 'train.epochs'"),
+        ({"settings": {"train": {"selection": "validation", "validation_concepts": 2}}}, "keep"),
+    ],
+)
+def test_bad_input(planned, asked, expected):
+    with pytest.raises(UsageError, match=expected):
+        planned(**asked)
+
+
+def test_another_version_of_the_dataset_is_named_beside_this_one(planned):
+    (run,) = planned().runs
+    finish(run.run, dataset={"fingerprint": "things-sim v0"})
+    with pytest.raises(DataError) as error:
+        planned(methods=("ssr", "contrast"))
+    for part in (run.run.path.name, "'things-sim v0'", "'things-sim v1 ", "--out"):
+        assert part in str(error.value)
+
+
+def test_features_that_a_method_needs(planned, monkeypatch):
+    parts = {**METHODS._parts, "reads": "toy_methods:READS"}
+    monkeypatch.setattr(METHODS, "_parts", parts)
+    with pytest.raises(MissingDataError) as error:
+        planned(methods=("ssr", "reads"))
+    for part in ("caption", "the method reads", "ssr-bd features import", "--view caption"):
+        assert part in str(error.value)
+    lacking = [p for p in planned(methods=()).runs if p.missing]
+    assert [p.spec.method for p in lacking] == ["reads"]
+    assert lacking[0] not in planned(methods=()).to_do
+
+
+def test_cost_is_told_from_finished_runs_of_the_same_kind(planned, tmp_path):
+    plan = planned(methods=("ssr", "contrast"), seeds="3")
+    preview = grid_preview(plan, tmp_path, 2)
+    assert preview["seconds"] is None and preview["unknown"] == preview["to_do"] == 6
+    assert "time unknown" in cost_line(preview, 2)
+    spec, version = plan.runs[0].spec.model_dump(mode="json"), plan.dataset.source_key(1)
+    finish(plan.runs[0].run, spec=spec, dataset={"fingerprint": version})
+    preview = grid_preview(planned(methods=("ssr", "contrast"), seeds="3"), tmp_path, 2)
+    assert (preview["done"], preview["to_do"], preview["unknown"]) == (1, 5, 3)
+    assert preview["seconds"] == 8.0  # two more of 8 s, two at a time
+    line = cost_line(preview, 2)
+    assert "1 done, 5 to do" in line and "about 8 s" in line and "3 of unknown length" in line
+    longer = {**TINY, "train": {"epochs": 40}}
+    rows = grid_preview(planned(settings=longer), tmp_path, 1)["runs"]
+    assert [row["seconds"] for row in rows] == [80.0]
+
+
+def test_durations():
+    assert [duration(s) for s in (0, 89, 90, 3600, 12_000)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "60 min",
+        "3 h 20 min",
+    ]

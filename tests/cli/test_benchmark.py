@@ -1,0 +1,168 @@
+"""A small grid through the command line, one of whose runs cannot be written."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from .conftest import TINY
+
+GRID = (*TINY, "--methods", "ssr,contrast,neurobridge", "--subjects", "5", "--seeds", "1")
+GRID += ("--evaluations", "default,as-published,repetitions=1", "--jobs", "2")
+
+
+@pytest.fixture(scope="session")
+def grid(shell, tmp_path_factory):
+    """A folder in which NeuroBridge's run could not be written, its data and the printed outcome."""
+    out = tmp_path_factory.mktemp("grid")
+    data = tmp_path_factory.mktemp("grid-data") / "things-sim"
+    place = ("--out", out, "--data-dir", data)
+    asked = shell("benchmark", *GRID, *place, "--dry-run", "--json", code=0).json
+    broken = next(row["run"] for row in asked["runs"] if row["method"] == "neurobridge")
+    assert not list(out.iterdir()) and not data.exists()
+    (out / broken).write_text("no folder")
+    return out, place, shell("benchmark", *GRID, *place, code=1)
+
+
+def test_a_run_that_fails_is_listed_and_leaves_the_others(grid):
+    out, _, done = grid
+    assert "Traceback" not in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("failed: ")]
+    assert line.count("neurobridge_sub-05") >= 3 and "a writable place" in line
+    runs = pd.read_csv(out / "runs.csv", keep_default_na=False)
+    assert len(runs) == 9
+    failed = runs[runs["status"] == "failed"]
+    assert set(failed["method"]) == {"neurobridge"} and len(failed) == 3
+    assert failed["error"].str.contains("a writable place").all()
+    assert (runs.loc[runs["status"] == "done", "error"] == "").all()
+
+
+def test_the_tables_are_those_of_the_contract(grid):
+    out, _, _ = grid
+    runs, queries = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "queries.csv")
+    assert (
+        list(runs)[:27]
+        == (
+            "dataset preset protocol evaluation flags method backbone subject seed run status error top1 "
+            "top5 mrr mean_rank median_rank n_queries n_gallery repetitions selection chance_top1 "
+            "chance_top5 ceiling_top1 ceiling_top5 train_seconds fingerprint"
+        ).split()
+    )
+    assert (
+        list(queries)
+        == (
+            "dataset preset protocol evaluation method backbone subject seed run image_id concept rank "
+            "score top_1 top_2 top_3 top_4 top_5"
+        ).split()
+    )
+    done = runs[runs["status"] == "done"].set_index(["run", "evaluation"])
+    for key, ranks in queries.groupby(["run", "evaluation"])["rank"]:
+        assert done.loc[key, "top1"] == (ranks == 1).mean()
+        assert done.loc[key, "mrr"] == pytest.approx((1 / ranks).mean())
+        assert done.loc[key, "n_queries"] == len(ranks) == 16
+    assert len(queries) == len(done) * 16
+    assert done["repetitions"].groupby("evaluation").unique().map(list).to_dict() == {
+        "as-published": [24],
+        "default": [24],
+        "repetitions=1": [1],
+    }
+    asked = json.loads((out / "benchmark.json").read_text())
+    assert asked["methods"] == ["ssr", "contrast", "neurobridge"] and asked["subjects"] == [5]
+
+
+def test_a_run_is_that_of_train_to_the_last_digit(grid, tiny_run):
+    out, _, _ = grid
+    path, _ = tiny_run
+    for name in ("model.safetensors", "queries.csv"):
+        assert (out / path.name / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_the_printed_table(grid):
+    _, _, done = grid
+    blocks = done.out.split("\n\n")
+    assert len(blocks) == 3
+    assert "things-sim (tiny), intra-subject, evaluation as-published" in blocks[0]
+    assert "16 candidates, 1 trials averaged" in blocks[2]
+    for block in blocks:
+        assert "published on things-eeg" in block and "ceiling" in block and "chance" in block
+        (ssr,) = [line for line in block.splitlines() if line.startswith("  ssr ")]
+        assert "66.9 / 92.9" in ssr and "1 x 1" in ssr and "[" in ssr
+        assert "neurobridge as published: test-selection, altered-gallery" in block
+        (failed,) = [line for line in block.splitlines() if line.startswith("  neurobridge")]
+        assert "1 failed" in failed
+    assert "  neurobridge !" in blocks[0] and "  neurobridge !" not in blocks[1]
+
+
+def test_the_same_command_does_what_is_missing_and_nothing_else(grid, call):
+    out, place, _ = grid
+    broken = next(path for path in out.glob("things-sim_neurobridge*") if path.is_file())
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("summary.json")}
+    preview = call("benchmark", *GRID, *place, "--dry-run", "--json", code=0).json
+    assert (preview["done"], preview["to_do"]) == (2, 1)
+    broken.unlink()
+    try:
+        done = call("benchmark", *GRID, *place, "--json", code=0)
+        assert done.json["failed"] == [] and len(done.json["summary"]) == 9
+        assert "[1/1] things-sim_neurobridge" in done.err
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        again = call("benchmark", *GRID, *place, code=0)
+        assert "3 done, 0 to do" in again.err and "[1/" not in again.err
+    finally:
+        for path in out.glob("things-sim_neurobridge*"):
+            path.rename(path.with_name(f"{path.name}.later"))
+        broken.write_text("no folder")
+
+
+def test_a_folder_of_another_version_of_the_dataset(grid, call):
+    out, place, _ = grid
+    record = next(out.glob("things-sim_contrast*")) / "run.json"
+    text = record.read_text()
+    record.write_text(text.replace("things-sim v1", "things-sim v0"))
+    try:
+        error = call("benchmark", *GRID, *place, code=1).error
+    finally:
+        record.write_text(text)
+    assert "things-sim v0" in error and "things-sim v1" in error
+
+
+def test_a_damaged_table_of_a_run_is_a_line_of_the_list(grid, call):
+    out, place, _ = grid
+    table = next(out.glob("things-sim_contrast*")) / "queries.csv"
+    text = table.read_text()
+    table.write_text("")
+    try:
+        asked = ("--methods", "ssr,contrast", "--evaluations", "default")
+        done = call("benchmark", *GRID, *asked, *place, "--json", code=1).json
+    finally:
+        table.write_text(text)
+    assert [row["run"] for row in done["failed"]] == [table.parent.name]
+    assert [row["n_failed"] for row in done["summary"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "expected"),
+    [
+        (("--methods", "ssr,neurobrigde"), 2, "did you mean 'neurobridge'?"),
+        (("--methods", "ssr,,contrast"), 2, "one comma"),
+        (("--subjects", "1;2"), 2, "5, 05 or sub-05"),
+        (("--subjects", "4-2"), 2, "rises"),
+        (("--subjects", "11"), 2, "1 to 10"),
+        (("--seeds", "two"), 2, "--seeds 0,3,7"),
+        (("--protocols", "intra,iner"), 2, "did you mean"),
+        (("--evaluations", "as-publised"), 2, "did you mean 'as-published'?"),
+        (("--evaluations", "repetitions=few"), 2, "repetitions="),
+        (("--jobs", "0"), 2, "--jobs"),
+        (("--cluster", "tcp:127.0.0.1"), 2, "local, slurm or tcp://host:port"),
+        (("--epochs", "0"), 2, "train.epochs"),
+        (("--out", "/dev/null/here"), 1, "/dev/null/here"),
+        (("--dataset", "things-eeg", "--subjects", "all"), 1, "data where things-eeg"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    call, tmp_path, monkeypatch, args, code, expected
+):
+    monkeypatch.chdir(tmp_path)
+    usual = ("--methods", "ssr", "--preset", "tiny", "--epochs", 1, "--data-dir", tmp_path / "data")
+    done = call("benchmark", *usual, *args, code=code)
+    assert expected in done.error and done.out == ""
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
