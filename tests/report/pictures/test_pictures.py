@@ -1,3 +1,7 @@
+import re
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,3 +158,13 @@ def test_pictures_of_one_subject_and_one_image():
     queries = pd.concat([queries, queries.assign(method="other")], ignore_index=True)
     results = Results(queries, run_rows(queries))
     assert [picture.png()[:4] for picture in draw(results, report_of(results, draws=20))]
+
+
+def test_the_recipe_of_the_documentation(folder, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "report.rst").read_text(encoding="utf-8")
+    block = re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
+    monkeypatch.chdir(folder.parent)
+    names = {"out": tmp_path}
+    exec(textwrap.dedent(block[1]), names)
+    assert names["table"].loc["default", "ssr"] > names["table"].loc["default", "nice"]
+    assert len(list(tmp_path.glob("*.png"))) == 10
