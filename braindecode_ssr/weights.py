@@ -18,19 +18,18 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     DataError
         If the disk is full or the place cannot be written; nothing is left there.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     part = path.with_name(f".{path.stem}.part")
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     try:
-        save_file(tensors, part)
+        part.write_bytes(save(tensors))  # save_file's own files are closed to colleagues
         part.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         part.unlink(missing_ok=True)
-        raise unwritable(path, OSError(str(error))) from error
+        raise unwritable(path, error) from error
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:

@@ -14,6 +14,13 @@ def test_what_is_written_is_read(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+def test_whoever_may_read_other_files_may_read_weights(tmp_path):
+    write_weights(tmp_path / "w.safetensors", torch.nn.Linear(3, 2))
+    (tmp_path / "other").touch()
+    modes = {file.stat().st_mode for file in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match="writable"):
         write_weights(tmp_path / "none" / "w.safetensors", torch.nn.Linear(3, 2))
