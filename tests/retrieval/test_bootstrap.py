@@ -3,7 +3,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_ranks import query_rows
 from scipy import stats
@@ -60,6 +60,7 @@ def test_seeds_of_the_same_queries_do_not_count_as_more_queries():
     assert five == pytest.approx(once, rel=0.05)
 
 
+@settings(max_examples=40)
 @given(
     st.integers(0, 1000),
     st.integers(1, 4),
