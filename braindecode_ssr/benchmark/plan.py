@@ -10,10 +10,8 @@ from typing import Any
 from ..config import EvaluationSpec, RunSpec, merge
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError
-from ..images.store import FeatureStore
 from ..methods import METHODS
-from ..methods.base import Method
-from ..resolve import open_dataset, resolve, run_spec, training_subjects
+from ..resolve import check_needs, open_dataset, resolve, run_spec, training_subjects
 from ..retrieval.protocols import Protocol, protocol_of
 from ..runs import Run, run_name
 from ..selection import check_selection
@@ -218,18 +216,13 @@ def check_version(planned: Planned, dataset: ImageDataset) -> None:
         )
 
 
-def missing_needs(method: Method, spec: RunSpec, dataset: ImageDataset) -> MissingDataError | None:
-    """The error for features that a method needs and that are not here, if there are such."""
-    store = FeatureStore.of(dataset)
-    there = store.views(spec.images.encoder)
-    absent = [need for need in method.needs if need not in there]
-    if not absent:
-        return None
-    return MissingDataError(
-        f"{absent[0]} features of {spec.images.encoder} for the method {method.name} in {store.path}",
-        f"only {', '.join(there)}" if there else "none",
-        store.how_to_fill(spec.images.encoder, absent[0]) + ", or leave it out of --methods",
-    )
+def missing_needs(spec: RunSpec, dataset: ImageDataset) -> MissingDataError | None:
+    """The error for features that the method of a run needs and that are not here, if there are such."""
+    try:
+        check_needs(spec, dataset)
+    except MissingDataError as error:
+        return error
+    return None
 
 
 def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Protocol]]:
@@ -254,5 +247,5 @@ def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
 
 def _planned(spec: RunSpec, dataset: ImageDataset, path: Path) -> Planned:
     subjects = (*training_subjects(spec, dataset), spec.data.subject)
-    error = missing_needs(METHODS[spec.method], spec, dataset)
+    error = missing_needs(spec, dataset)
     return Planned(spec, Run(path), tuple(dict.fromkeys(subjects)), missing=error)

@@ -102,7 +102,7 @@ def test_features_that_a_method_needs(planned, monkeypatch):
     monkeypatch.setattr(METHODS, "_parts", parts)
     with pytest.raises(MissingDataError) as error:
         planned(methods=("ssr", "reads"))
-    for part in ("caption", "the method reads", "ssr-bd features import", "--view caption"):
+    for part in ("caption", "which Reads needs", "ssr-bd features import", "--view caption"):
         assert part in str(error.value)
     lacking = [p for p in planned(methods=()).runs if p.missing]
     assert [p.spec.method for p in lacking] == ["reads"]
