@@ -81,6 +81,7 @@ def test_a_scheduler_somewhere(scheduler, tmp_path):
     check(outcomes(address, tasks), tasks, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_away(scheduler, tmp_path):
     address, process = scheduler
     tasks = toys(["", "waits"], tmp_path)
@@ -123,6 +124,7 @@ kill "$@"
 """
 
 
+@pytest.mark.slow
 def test_slurm(monkeypatch, tmp_path):
     """Slurm's two commands as scripts: the job script that is handed in is run as it is, here."""
     for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):

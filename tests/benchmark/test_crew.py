@@ -25,7 +25,7 @@ def alive(pid):
     return False
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_process_fails_alone(tmp_path, jobs):
     fates = ("", "killed", "", "raises", "killed once", "")
     tasks = toys(fates, tmp_path)

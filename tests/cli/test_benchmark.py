@@ -93,6 +93,7 @@ def test_the_printed_table(grid):
     assert "  neurobridge !" in blocks[0] and "  neurobridge !" not in blocks[1]
 
 
+@pytest.mark.slow
 def test_the_same_command_does_what_is_missing_and_nothing_else(grid, call):
     out, place, _ = grid
     broken = next(path for path in out.glob("things-sim_neurobridge*") if path.is_file())
