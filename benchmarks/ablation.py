@@ -152,7 +152,7 @@ class Case:
     """
 
     def __init__(self, options: argparse.Namespace, subject: int) -> None:
-        from braindecode_ssr.images.pooling import image_features
+        from braindecode_ssr.pipeline import features_of
         from braindecode_ssr.resolve import open_dataset, resolve, run_spec
         from braindecode_ssr.training_data import training_data
         from braindecode_ssr.zero_shot import load_test_set
@@ -162,7 +162,7 @@ class Case:
         asked = run_spec({"data": {**data, "subject": subject}, "train": train})
         dataset = open_dataset(asked.data)
         self.spec, _ = resolve(asked, dataset)
-        features = image_features(dataset, self.spec.images.encoder, self.spec.images.views)
+        features = features_of(self.spec, dataset)
         features.complete(dataset, device="cpu", progress=False)
         self.data, self.signals = training_data(self.spec, dataset, features)
         self.test = load_test_set(self.spec, dataset, features, self.spec.evaluation)

@@ -27,7 +27,7 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    kind : {"datasets", "methods", "backbones", "losses", "encoders", "views"}
+    kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"}
     """
     if kind == "methods":
         return _methods()
@@ -42,8 +42,10 @@ def _registry(kind: str) -> Registry:
     from .images.encoders import ENCODERS
     from .images.views import VIEWS
     from .losses import LOSSES
+    from .models import IMAGE_HEADS
 
-    return {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS, "losses": LOSSES}[kind]
+    registries = {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS, "losses": LOSSES}
+    return {**registries, "image-heads": IMAGE_HEADS}[kind]
 
 
 def _methods() -> list[dict[str, Any]]:

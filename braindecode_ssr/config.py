@@ -125,13 +125,19 @@ class ImageSpec(Spec):
     encoder : str
         Encoder name, as in ``ssr-bd list encoders``, the name features were imported under, or
         ``"auto"``: that of the method if its features are there, else the only one of which there are any,
-        else the dataset's default.
+        else the dataset's default. Several with ``+`` between them: their features side by side.
     views : tuple of str or "auto"
         Views pooled into the augmented feature, or the method's own (``"auto"``).
+    pool : {"mean", "side-by-side"}
+        How views become one feature: their mean, or all of them one after the other, for an image head that
+        knows what to do with them.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("pool",)
 
     encoder: str = "auto"
     views: tuple[str, ...] | Literal["auto"] = "auto"
+    pool: Literal["mean", "side-by-side"] = "mean"
 
 
 class ModelSpec(Spec):
@@ -151,7 +157,13 @@ class ModelSpec(Spec):
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
     n_outputs : int
         Width of the shared space.
+    image_head : str
+        What brings image features to the shared space: ``"linear"``, or another registered one.
+    image_head_params : dict
+        Its own parameters.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params")
 
     backbone: str = "auto"
     backbone_params: dict[str, Any] = Field(default_factory=dict)
@@ -159,6 +171,8 @@ class ModelSpec(Spec):
     pretrained: str | None = None
     freeze: tuple[str, ...] = ()
     n_outputs: int = Field(default=512, ge=2)
+    image_head: str = "linear"
+    image_head_params: dict[str, Any] = {}
 
 
 class LossSpec(Spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +87,13 @@ def train(
             say(f"{run.path} is finished already")
             return run if among.first else None
         say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
-        features = image_features(dataset, spec.images.encoder, spec.images.views)
+        features = features_of(spec, dataset)
         features.complete(dataset, device=device, progress=progress)
         say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")
         data, signals = training_data(spec, dataset, features, progress=progress)
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         seed_everything(spec.train.seed)
-        model = build_model(spec, signals, n_features=data.original.shape[1])
+        model = build_model(spec, signals, data.original.shape[1], features.widths())
         if isinstance(model, SSR):
             start_weights(model, spec.model, say)
         else:
@@ -197,13 +197,13 @@ def evaluate_each(
     for each in specs:
         check_selection(each)
     dataset = open_dataset(spec.data, data_dir or run.record["dataset"]["root"])
-    made_by = run.record.get("features")
-    features = image_features(dataset, spec.images.encoder, spec.images.views, made_by)
+    features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(asked, specs, strict=True):
         test = load_test_set(each, dataset, features, each.evaluation, progress=progress)
-        model = build_model(each, test.signals, n_features=test.gallery.shape[1]).to(device)
+        n_features = test.gallery.shape[1]
+        model = build_model(each, test.signals, n_features, features.widths()).to(device)
         queries, numbers = _tested(run, each, model, test)
         labels = _labels(each, evaluation)
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
@@ -229,8 +229,18 @@ def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
     return dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
 
 
-def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR | Ridge:
-    """The untrained model of a resolved spec."""
+def features_of(
+    spec: RunSpec, dataset: ImageDataset, made_by: dict[str, str] | None = None
+) -> ImageFeatures:
+    """The image features of a resolved spec; ``made_by`` as a run recorded it."""
+    images = spec.images
+    return image_features(dataset, images.encoder, images.views, made_by, images.pool)
+
+
+def build_model(
+    spec: RunSpec, signals: Signals, n_features: int, widths: Sequence[int] = ()
+) -> SSR | Ridge:
+    """The untrained model of a resolved spec; ``widths`` of the vectors side by side in a feature."""
     if spec.train.solver in RIDGES:
         return RIDGES[spec.train.solver](len(signals.chs_info) * signals.n_times, n_features)
     return SSR(
@@ -243,6 +253,9 @@ def build_model(spec: RunSpec, signals: Signals, n_features: int) -> SSR | Ridge
         backbone_params=dict(spec.model.backbone_params) or None,
         feature_point=spec.model.feature_point,
         n_features=n_features,
+        image_head=spec.model.image_head,
+        image_head_params=dict(spec.model.image_head_params) or None,
+        feature_widths=list(widths) or None,
     )
 
 

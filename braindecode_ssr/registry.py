@@ -41,7 +41,7 @@ class Registry:
     def group(self) -> str:
         """The entry-point group in which other packages announce parts of this kind."""
         plural = self.kind + ("es" if self.kind.endswith("s") else "s")
-        return f"braindecode_ssr.{plural}"
+        return f"braindecode_ssr.{plural.replace(' ', '_')}"
 
     def parts(self) -> dict[str, str]:
         """Own parts and those of entry points, name to ``"module:attribute"``; own ones win.

@@ -13,7 +13,7 @@ from .datasets.base import ImageDataset
 from .datasets.exclusion import notes as exclusion_notes
 from .datasets.exclusion import training_images
 from .errors import MissingDataError, UsageError
-from .images.encoders import encoder_name
+from .images.encoders import encoder_name, parts_of
 from .images.store import FeatureStore
 from .images.views import VIEWS, view_name
 from .losses import LOSSES
@@ -24,6 +24,11 @@ from .runs import run_name
 
 LARGEST_BATCH = 1024
 STEPS_PER_EPOCH = 8
+PARTS_WITH_PARAMETERS = (
+    ("loss", "name", "params"),
+    ("model", "backbone", "backbone_params"),
+    ("model", "image_head", "image_head_params"),
+)
 
 
 def run_spec(*layers: dict[str, Any]) -> RunSpec:
@@ -44,10 +49,10 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
 
 
 def _kept(recipe: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without the parameters of a loss or backbone that another was asked for instead of."""
+    """A recipe without the parameters of a part that another was asked for instead of."""
     kept = dict(recipe)
-    for part, key, params in (("loss", "name", "params"), ("model", "backbone", "backbone_params")):
-        own, other = recipe.get(part, {}), asked.get(part, {}).get(key)
+    for part, key, params in PARTS_WITH_PARAMETERS:
+        own, other = kept.get(part, {}), asked.get(part, {}).get(key)
         if other is not None and other != own.get(key):
             kept[part] = {name: value for name, value in own.items() if name != params}
     return kept
@@ -152,13 +157,13 @@ def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
         If it is not there; says what brings it.
     """
     method, store, encoder = METHODS[spec.method], FeatureStore.of(dataset), spec.images.encoder
-    there = store.views(encoder)
+    there = _views_of(encoder, store)
     missing = [need for need in method.needs if need not in there]
     if missing:
         raise MissingDataError(
             f"{', '.join(missing)} features, which {method.title} needs, in {store.path}",
             f"of {encoder} only {', '.join(there)}" if there else f"none of {encoder}",
-            store.how_to_fill(encoder, missing[0]),
+            store.how_to_fill(parts_of(encoder)[0], missing[0]),
         )
 
 
@@ -193,7 +198,7 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
         views, more = _resolve_views(method.views, encoder, store, dataset)
         notes += more
     views = tuple(view_name(view) for view in views)
-    for view in set(views) - set(store.views(encoder)):
+    for view in set(views) - set(_views_of(encoder, store)):
         VIEWS.name_of(view.partition("?")[0])
     return spec.images.model_copy(update={"encoder": encoder, "views": views}), notes
 
@@ -204,12 +209,12 @@ def _resolve_encoder(
     there = store.encoders()
     if asked != "auto":
         return (asked if asked in there else encoder_name(asked, there)), []
-    if method.encoder in there:
+    if set(parts_of(method.encoder)) <= set(there):
         return method.encoder, []
     chosen, notes = _encoder_of(dataset, there, store)
     if method.encoder in ("", chosen):
         return chosen, notes
-    short = method.encoder.removeprefix("open-clip:")
+    short = method.encoder.replace("open-clip:", "")
     return chosen, [
         *notes,
         f"encoder {chosen} instead of {short}, with which {method.title} was published: its features "
@@ -236,7 +241,7 @@ def _encoder_of(
 def _resolve_views(
     wanted: tuple[str, ...], encoder: str, store: FeatureStore, dataset: ImageDataset
 ) -> tuple[tuple[str, ...], list[str]]:
-    there = store.views(encoder)
+    there = _views_of(encoder, store)
     if set(wanted) <= set(there) or dataset.has_images():
         return wanted, []
     some = tuple(view for view in there if view != "original") or ("original",)
@@ -244,6 +249,12 @@ def _resolve_views(
         f"views {', '.join(some)} instead of {', '.join(wanted)}: there are no image files and no other "
         f"features of {encoder} in {store.path}"
     ]
+
+
+def _views_of(encoder: str, store: FeatureStore) -> list[str]:
+    """The views of which there are features of an encoder, or of all of several side by side."""
+    first, *others = (store.views(name) for name in parts_of(encoder))
+    return [view for view in first if all(view in there for there in others)]
 
 
 def _filled(part: Any, **values: Any) -> Any:

@@ -20,7 +20,7 @@ from .settings import settings_of
 @dataset_option
 @data_dir_option
 @preset_option
-@click.option("--encoder", help="See `ssr-bd list encoders`.  [default: the dataset's]")
+@click.option("--encoder", help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]")
 @click.option(
     "--view", "views", multiple=True, help="Repeatable.  [default: original and SSR's four]"
 )
@@ -30,7 +30,7 @@ from .settings import settings_of
 def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_json) -> None:
     """Compute features of a dataset's images and of their views; goes on where it was cut off."""
     from braindecode_ssr.devices import pick_device
-    from braindecode_ssr.images.encoders import encoder_name
+    from braindecode_ssr.images.encoders import encoder_name, parts_of
     from braindecode_ssr.images.extract import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
@@ -39,12 +39,15 @@ def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_js
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     device = pick_device(device or "auto")
-    name = encoder_name(encoder or source.default_encoder)
+    names = parts_of(encoder_name(encoder or source.default_encoder))
     store = FeatureStore.of(source)
     views = views or ("original", *METHODS["ssr"].views)
-    extract(source, name, views, store, batch_size=batch_size, device=device, progress=show_bars())
+    options = {"batch_size": batch_size, "device": device, "progress": show_bars()}
+    for name in names:
+        extract(source, name, views, store, **options)
     rows = [
         {"encoder": name, "view": view, "images": len(store.image_ids(name, view))}
+        for name in names
         for view in views
     ]
     if as_json:

@@ -9,14 +9,14 @@ import click
 from .options import common
 from .output import print_json, print_table
 
-KINDS = ["datasets", "methods", "backbones", "losses", "encoders", "views"]
+KINDS = ["datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"]
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
 @common
 def command(kind: str, as_json: bool) -> None:
-    """List datasets, methods, backbones, losses, encoders or views."""
+    """List datasets, methods, backbones, image heads, losses, encoders or views."""
     from braindecode_ssr.catalogue import catalogue
 
     rows = catalogue(kind)

@@ -30,7 +30,7 @@ def _made_of(row: dict) -> Iterator[str]:
     yield row["venue"]
     yield row["backbone"]
     yield counts[0] if counts[0] == counts[1] else f"{counts[0]}, inter {counts[1]}"
-    yield row["encoder"].removeprefix("open-clip:")
+    yield row["encoder"].replace("open-clip:", "").replace("+", " + ")
     yield row["views"].replace("+", ", ")
     yield row["loss"]
 

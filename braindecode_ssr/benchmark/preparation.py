@@ -67,7 +67,7 @@ def _prepare_features(
 ) -> dict[str, str]:
     """The features of some runs, made; the error of each run whose features cannot be."""
     from ..devices import pick_device
-    from ..images.pooling import image_features
+    from ..pipeline import features_of
 
     failed: dict[str, str] = {}
     tried: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -78,7 +78,7 @@ def _prepare_features(
             if images.encoder not in [encoder for encoder, _ in tried]:
                 say(f"features of {len(plan.dataset.images)} images: {images.encoder}")
             try:
-                features = image_features(plan.dataset, *key)
+                features = features_of(planned.spec, plan.dataset)
                 device = pick_device(planned.spec.train.device)
                 features.complete(plan.dataset, device=device, progress=progress)
                 features.made_by()

@@ -5,67 +5,85 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError
-from .encoders import build_encoder, is_encoder
+from .encoders import build_encoder, is_encoder, parts_of
 from .extract import extract
 from .store import FeatureStore
 
 ORIGINAL = "original"
+Pool = Literal["mean", "side-by-side"]
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Features of a dataset's images from one encoder.
+    """Features of a dataset's images from one encoder, or from several side by side.
 
     Parameters
     ----------
     store : FeatureStore
         Where they are kept.
     encoder : str
-        Name of the encoder, or the name the features were imported under.
+        Name of the encoder, or the name the features were imported under; several with ``+`` between them.
     views : tuple of str
         Pooled into the augmented feature; empty if only originals are used.
     fingerprints : dict of str to str
-        What made the features of a view, where that must not have changed.
+        What made the features of a view, where that must not have changed; as :meth:`made_by` gives it.
+    pool : {"mean", "side-by-side"}
+        How views become one vector: their mean, or all of them one after the other. Side by side, an
+        original stands in the place of each view.
     """
 
     store: FeatureStore
     encoder: str
     views: tuple[str, ...]
     fingerprints: dict[str, str] = field(default_factory=dict)
+    pool: Pool = "mean"
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The encoders one by one."""
+        return parts_of(self.encoder)
 
     def complete(self, dataset: ImageDataset, *, device: str, progress: bool) -> None:
         """Extract what is missing, where the image files and the encoder are to be had."""
         ids = set(dataset.images["image_id"])
-        missing = [
-            view
-            for view in self._all_views()
-            if view not in self.store.views(self.encoder)
-            or not ids <= set(self.store.image_ids(self.encoder, view))
-        ]
-        if missing and is_encoder(self.encoder) and dataset.has_images():
-            encoder = build_encoder(self.encoder, device)
-            extract(dataset, encoder, missing, self.store, device=device, progress=progress)
+        for name in self.encoders:
+            missing = [
+                view
+                for view in self._all_views()
+                if view not in self.store.views(name)
+                or not ids <= set(self.store.image_ids(name, view))
+            ]
+            if missing and is_encoder(name) and dataset.has_images():
+                encoder = build_encoder(name, device)
+                extract(dataset, encoder, missing, self.store, device=device, progress=progress)
 
     def made_by(self) -> dict[str, str]:
         """The fingerprint of what made the features of the originals and of each view."""
         return {
-            view: self.store.manifest(self.encoder, view)["fingerprint"]
+            self._key(name, view): self.store.manifest(name, view)["fingerprint"]
             for view in self._all_views()
+            for name in self.encoders
         }
+
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers each of the vectors has that stand side by side in a feature: (d, ...)."""
+        dims = tuple(int(self.store.manifest(name, ORIGINAL)["dim"]) for name in self.encoders)
+        return dims * self._times
 
     def original(self, image_ids: Sequence[str]) -> np.ndarray:
         """Features of the originals, shape (n, d)."""
-        return self._read(ORIGINAL, image_ids)
+        return np.tile(self._read(ORIGINAL, image_ids), (1, self._times))
 
     def view(self, image_ids: Sequence[str]) -> np.ndarray:
-        """Mean of the views' features, shape (n, d); those of the originals where there is no view."""
-        views = self.views or (ORIGINAL,)
-        return np.mean([self._read(view, image_ids) for view in views], axis=0)
+        """Pooled features of the views, shape (n, d); those of the originals where there is no view."""
+        views = [self._read(view, image_ids) for view in self.views or (ORIGINAL,)]
+        return np.concatenate(views, 1) if self.pool == "side-by-side" else np.mean(views, axis=0)
 
     def concept(self, image_ids: Sequence[str]) -> np.ndarray:
         """Mean feature of the other images of each image's concept, shape (n, d).
@@ -79,7 +97,8 @@ class ImageFeatures:
             If a concept has no other image in the store.
         """
         others: dict[str, list[str]] = defaultdict(list)
-        for other in sorted(set(self.store.image_ids(self.encoder, ORIGINAL)) - set(image_ids)):
+        known = [set(self.store.image_ids(name, ORIGINAL)) for name in self.encoders]
+        for other in sorted(set.intersection(*known) - set(image_ids)):
             others[concept_of(other)].append(other)
         alone = [image_id for image_id in image_ids if concept_of(image_id) not in others]
         if alone:
@@ -90,12 +109,25 @@ class ImageFeatures:
             )
         return np.stack([self.original(others[concept_of(i)]).mean(axis=0) for i in image_ids])
 
+    @property
+    def _times(self) -> int:
+        """How often an original is repeated to be as wide as the views side by side."""
+        return max(len(self.views), 1) if self.pool == "side-by-side" else 1
+
     def _all_views(self) -> list[str]:
         return list(dict.fromkeys((ORIGINAL, *self.views)))
 
+    def _key(self, encoder: str, view: str) -> str:
+        return view if len(self.encoders) == 1 else f"{encoder}, {view}"
+
     def _read(self, view: str, image_ids: Sequence[str]) -> np.ndarray:
-        expected = self.fingerprints.get(view)
-        return self.store.read(self.encoder, view, list(image_ids), fingerprint=expected)
+        """The features of one view, the encoders side by side."""
+        ids, expected = list(image_ids), self.fingerprints
+        parts = [
+            self.store.read(name, view, ids, fingerprint=expected.get(self._key(name, view)))
+            for name in self.encoders
+        ]
+        return np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
 
 
 def concept_of(image_id: str) -> str:
@@ -108,6 +140,7 @@ def image_features(
     encoder: str,
     views: tuple[str, ...],
     fingerprints: dict[str, str] | None = None,
+    pool: Pool = "mean",
 ) -> ImageFeatures:
     """The features of a dataset's images, kept beside its prepared trials."""
-    return ImageFeatures(FeatureStore.of(dataset), encoder, tuple(views), fingerprints or {})
+    return ImageFeatures(FeatureStore.of(dataset), encoder, tuple(views), fingerprints or {}, pool)

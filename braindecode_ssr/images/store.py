@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ..errors import DataError, MissingDataError
-from .encoders import full_name
+from ..errors import DataError, MissingDataError, UsageError
+from .encoders import full_name, parts_of
 from .geometry import check_features, check_spread
 from .tables import (
     akin,
@@ -220,10 +220,18 @@ class FeatureStore:
 
         Raises
         ------
+        UsageError
+            If the name is that of several encoders.
         DataError
             If a row is not finite or zero, if all rows are nearly alike, if there are features of another
             encoder under that name, or if the folder cannot be written; nothing is left then.
         """
+        if len(parts_of(encoder)) > 1:
+            raise UsageError(
+                "the name of one encoder",
+                f"{encoder!r}, which asks for several side by side",
+                "write the features of each under its own name, without +",
+            )
         with np.errstate(over="ignore"):
             features = np.ascontiguousarray(features, np.float32)
         check_features(features, image_ids, source)

@@ -21,6 +21,14 @@ BACKBONES = Registry(
     },
 )
 
+IMAGE_HEADS = Registry(
+    "image head",
+    {
+        "linear": "braindecode_ssr.models.image_head:ImageHead",
+        "fusion": "braindecode_ssr.models.fusion_head:FusionHead",
+    },
+)
+
 _LAZY = {
     "SSR": "ssr",
     "EEGProject": "eeg_project",
@@ -32,11 +40,14 @@ _LAZY = {
     "VESDN": "ve_sdn",
     "CognitionCapturer": "cognition_capturer",
     "BrainMLP": "brain_mlp",
+    "ImageHead": "image_head",
+    "FusionHead": "fusion_head",
+    "build_image_head": "image_head",
     "build_backbone": "backbone",
     "list_backbones": "backbone",
 }
 
-__all__ = ["BACKBONES", *_LAZY]
+__all__ = ["BACKBONES", "IMAGE_HEADS", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from ..registry import unknown_name
 from . import BACKBONES
 from .adjustments import adjustments, candidates, forward_arguments
 from .bound import Bound, bind
+from .dotted_path import by_path
 from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
 
@@ -159,7 +159,7 @@ def _by_name(name: str) -> Any:
     if name in BACKBONES:
         return BACKBONES[name]
     if "." in name:
-        return _by_path(name)
+        return by_path("a backbone", name)
     models = {_plain(known): model for known, model in _braindecode_models().items()}
     if _plain(name) in models and _plain(name) != _plain(_MODEL_AROUND_BACKBONES):
         return models[_plain(name)]
@@ -168,18 +168,6 @@ def _by_name(name: str) -> Any:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
-
-
-def _by_path(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            "a backbone by a dotted path that can be imported",
-            f"{path!r} ({error})",
-            "install the package it is in, or choose a name from `ssr-bd list backbones`",
-        ) from error
 
 
 def _as_it_is(module: nn.Module, params: dict[str, Any] | None) -> nn.Module:
@@ -249,7 +237,7 @@ def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str,
 def _as_type(parameter: inspect.Parameter | None, value: Any) -> Any:
     """A dotted path as the type that it names, where the parameter's default is a type."""
     wanted = parameter is not None and isinstance(parameter.default, type)
-    return _by_path(value) if wanted and isinstance(value, str) and "." in value else value
+    return by_path("a type", value) if wanted and isinstance(value, str) and "." in value else value
 
 
 def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> int:

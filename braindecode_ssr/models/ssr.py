@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from ..errors import UsageError
 from .backbone import build_backbone
 from .bound import takes_subjects
 from .host import quiet_import
-from .image_head import ImageHead
+from .image_head import build_image_head
 from .parts import parameters_of
 
 with quiet_import():
@@ -41,8 +42,9 @@ class SSR(
     - ``SSR.backbone`` **Brain encoder**: any braindecode model or one of ours, ``(b, c, t)`` to
       ``(b, width)``.
     - ``SSR.neck``: activation and drop-out between the two; nothing by default.
-    - ``SSR.image_head`` **Image projector**: linear, image features ``(b, n_features)`` to
-      ``(b, n_outputs)``; one for original images and views. Not part of ``forward``.
+    - ``SSR.image_head`` **Image projector**: image features ``(b, n_features)`` to
+      ``(b, n_outputs)``, linear by default; one for original images and views. Not part of
+      ``forward``.
     - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
@@ -73,6 +75,13 @@ class SSR(
     drop_prob : float, default=0.0
         Drop-out probability on the backbone's output; the backbone's own is set in
         ``backbone_params``.
+    image_head : str or type of nn.Module, default="linear"
+        The image projector, see :func:`braindecode_ssr.models.image_head.build_image_head`.
+    image_head_params : dict, optional
+        Parameters of the image projector; JSON values.
+    feature_widths : list of int, optional
+        Widths of the vectors that stand side by side in the image features; they sum to
+        ``n_features``. None: the features are one vector.
     """
 
     _HUB_NOTES_TEMPLATE = """
@@ -105,6 +114,9 @@ class SSR(
         n_features: int = 1024,
         activation: type[nn.Module] = nn.Identity,
         drop_prob: float = 0.0,
+        image_head: str | type[nn.Module] = "linear",
+        image_head_params: dict[str, Any] | None = None,
+        feature_widths: list[int] | None = None,
     ) -> None:
         super().__init__(
             n_outputs=n_outputs,
@@ -118,6 +130,12 @@ class SSR(
         self._can_be_described = not isinstance(backbone, nn.Module)
         self.width = width
         self.n_features = n_features
+        self._make_image_head = partial(
+            build_image_head,
+            image_head,
+            _checked(feature_widths, n_features),
+            params=image_head_params,
+        )
         encoder = build_backbone(
             backbone,
             backbone_params,
@@ -134,7 +152,7 @@ class SSR(
         self.adjusted = encoder.adjusted
         self.frozen: tuple[str, ...] = ()
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
-        self.image_head = ImageHead(n_features, self.n_outputs)
+        self.image_head = self._make_image_head(self.n_outputs)
         self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
 
     def forward(
@@ -214,7 +232,7 @@ class SSR(
     def reset_head(self, n_outputs: int) -> None:
         """Replace both projectors by new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
-        self.image_head = ImageHead(self.n_features, n_outputs).to(self.image_head.weight)
+        self.image_head = self._make_image_head(n_outputs).to(self.final_layer.weight)
         self.final_layer = nn.Linear(self.backbone_width, n_outputs).to(self.final_layer.weight)
 
     def get_config(self) -> dict[str, Any]:
@@ -240,6 +258,17 @@ class SSR(
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> SSR:
         return super()._from_pretrained(strict=strict, **kwargs)
+
+
+def _checked(widths: list[int] | None, n_features: int) -> tuple[int, ...]:
+    """The widths of the vectors side by side, which must sum to that of the features."""
+    if widths is not None and sum(widths) != n_features:
+        raise UsageError(
+            f"feature_widths that sum to n_features, {n_features}",
+            f"{list(widths)}, which sum to {sum(widths)}",
+            "mend one of the two, or leave feature_widths out",
+        )
+    return tuple(widths or (n_features,))
 
 
 def _or_none(model: EEGModuleMixin, name: str) -> Any:

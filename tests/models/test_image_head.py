@@ -1,9 +1,11 @@
+import json
+
 import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models import SSR
-from braindecode_ssr.models.image_head import ImageHead
+from braindecode_ssr.models import SSR, FusionHead
+from braindecode_ssr.models.image_head import ImageHead, build_image_head
 
 
 def test_it_is_a_linear_map():
@@ -19,6 +21,44 @@ def test_features_of_another_width_are_refused_in_words():
         model.image_head(torch.randn(2, 7))
     model.reset_head(5)
     assert model.image_head(torch.randn(2, 6)).shape == (2, 5)
+
+
+def test_widths_side_by_side_are_one_width_to_a_linear_map():
+    assert ImageHead((4, 2), 3).weight.shape == (3, 6)
+
+
+@pytest.mark.parametrize("head", ["linear", ImageHead, "braindecode_ssr.models.image_head.ImageHead"])
+def test_by_name_by_class_and_by_path(head):
+    assert type(build_image_head(head, (4, 2), 3)) is ImageHead
+
+
+@pytest.mark.parametrize(
+    ("head", "params", "said"),
+    [
+        ("linaer", {}, "image head.*'linaer'; did you mean 'linear'"),
+        ("nowhere.Head", {}, "image head by a dotted path.*nowhere"),
+        ("linear", {"depth": 2}, "parameters that the image head linear takes.*depth"),
+    ],
+)
+def test_a_head_that_is_none(head, params, said):
+    with pytest.raises(UsageError, match=said):
+        build_image_head(head, (4,), 3, params)
+
+
+def test_it_is_part_of_the_configuration():
+    wanted = {"image_head": "fusion", "image_head_params": {"n_blocks": 2}}
+    model = SSR(n_outputs=4, n_chans=3, n_times=50, n_features=6, feature_widths=[4, 2], **wanted)
+    config = json.loads(json.dumps(model.get_config()))
+    again = SSR.from_config(config)
+    assert isinstance(again.image_head, FusionHead) and len(again.image_head.blocks) == 2
+    again.load_state_dict(model.state_dict())
+    again.reset_head(5)
+    assert again.image_head(torch.randn(2, 6)).shape == (2, 5)
+
+
+def test_widths_that_do_not_sum_to_that_of_the_features():
+    with pytest.raises(UsageError, match=r"sum to n_features, 6.*\[4, 3\], which sum to 7"):
+        SSR(n_outputs=4, n_chans=3, n_times=50, n_features=6, feature_widths=[4, 3])
 
 
 def test_it_can_be_scripted():

@@ -2,6 +2,8 @@
 
 An encoder is asked for by a name of the form ``kind`` or ``kind:argument``: ``"pyramid"``,
 ``"open-clip:RN50/openai"``, ``"open-clip:RN50/openai@layer3"``. ``"RN50/openai"`` is short for the second.
+Several names with ``+`` between them, such as ``"RN50/openai+ViT-B-32/laion2b_s34b_b79k"``, stand for their
+features side by side.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ ENCODERS = Registry(
     },
 )
 
+JOINT = "+"
 FACE = ("name", "dim", "size", "fingerprint", "encode")
 
 
@@ -57,8 +60,13 @@ def build_encoder(encoder: str | Any, device: str = "cpu") -> ImageEncoder:
     return encoder
 
 
+def parts_of(name: str) -> tuple[str, ...]:
+    """The names of the encoders whose features stand side by side: one, or several with ``+`` between."""
+    return tuple(name.split(JOINT))
+
+
 def encoder_name(name: str, there: Sequence[str] = ()) -> str:
-    """The full name of an encoder.
+    """The full name of an encoder, or of several with ``+`` between them.
 
     Parameters
     ----------
@@ -72,6 +80,10 @@ def encoder_name(name: str, there: Sequence[str] = ()) -> str:
     UsageError
         If it is neither an encoder nor among those.
     """
+    return JOINT.join(_one_name(part, there) for part in parts_of(name))
+
+
+def _one_name(name: str, there: Sequence[str]) -> str:
     full = full_name(name)
     if full in there or full.partition(":")[0] in ENCODERS:
         return full
