@@ -20,7 +20,9 @@ from .settings import settings_of
 @dataset_option
 @data_dir_option
 @preset_option
-@click.option("--encoder", help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]")
+@click.option(
+    "--encoder", help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]"
+)
 @click.option(
     "--view", "views", multiple=True, help="Repeatable.  [default: original and SSR's four]"
 )

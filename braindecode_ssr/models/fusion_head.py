@@ -13,9 +13,10 @@ from .image_head import check_width
 
 
 class FusionHead(nn.Module):
-    r"""The image side of Brain-HIVE: one linear map for each vector, their sum, residual layers, a layer norm.
+    r"""The image side of Brain-HIVE: a linear map for each vector, their sum, residual layers, a layer norm.
 
-    .. math:: h = \sum_k W_k f_k + b_k, \qquad y = \mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)) + b_2)
+    .. math:: h = \sum_k W_k f_k + b_k, \qquad
+              y = \mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)) + b_2)
 
     Source: Brain-HIVE (ICLR 2026, arXiv 2602.07495), where the vectors are those of CLIP RN50, CLIP ViT-B/32
     and the autoencoder of SDXL.

@@ -1,8 +1,9 @@
 # License: BSD-3
 """What brings image features to the shared space: by name, by class, linear unless asked otherwise.
 
-An image head is made of the widths of the vectors that stand side by side in a feature and of the width of the
-shared space, ``Head(widths, n_outputs, **params)``, and maps features (..., sum of widths) to (..., n_outputs).
+An image head is made of the widths of the vectors that stand side by side in a feature and of the width of
+the shared space, ``Head(widths, n_outputs, **params)``, and maps features (..., sum of widths) to
+(..., n_outputs).
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def test_one_encoder_one_view(store, rows, pool):
 def test_encoders_side_by_side(store, rows):
     features = ImageFeatures(store, "b+a", ("blur", "noise"))
     original, view = features.original(IDS), features.view(IDS)
-    np.testing.assert_array_equal(original, np.hstack([rows["b", "original"], rows["a", "original"]]))
+    np.testing.assert_array_equal(
+        original, np.hstack([rows["b", "original"], rows["a", "original"]])
+    )
     means = [(rows[name, "blur"] + rows[name, "noise"]) / 2 for name in "ba"]
     np.testing.assert_allclose(view, np.hstack(means), rtol=1e-6)
     assert features.widths() == (2, 3)
@@ -72,7 +74,9 @@ def test_what_made_them_is_remembered_for_each_encoder(store, rows):
     assert ImageFeatures(store, "a", ()).made_by() == {"original": "made by a"}
     joint = ImageFeatures(store, "a+b", ("blur",)).made_by()
     assert joint == {
-        f"{encoder}, {view}": f"made by {encoder}" for view in ("original", "blur") for encoder in "ab"
+        f"{encoder}, {view}": f"made by {encoder}"
+        for view in ("original", "blur")
+        for encoder in "ab"
     }
     ImageFeatures(store, "a+b", ("blur",), joint).view(IDS)
     other = {**joint, "b, blur": "made by another"}

@@ -27,7 +27,9 @@ def test_widths_side_by_side_are_one_width_to_a_linear_map():
     assert ImageHead((4, 2), 3).weight.shape == (3, 6)
 
 
-@pytest.mark.parametrize("head", ["linear", ImageHead, "braindecode_ssr.models.image_head.ImageHead"])
+@pytest.mark.parametrize(
+    "head", ["linear", ImageHead, "braindecode_ssr.models.image_head.ImageHead"]
+)
 def test_by_name_by_class_and_by_path(head):
     assert type(build_image_head(head, (4, 2), 3)) is ImageHead
 
