@@ -167,3 +167,32 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     done = call("benchmark", *usual, *args, code=code)
     assert expected in done.error and done.out == ""
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def on_files(call, folder, dataset, layout, protocols):
+    """The tables of a small grid on simulated files in a published layout."""
+    from braindecode_ssr.simulate import simulate
+
+    data, out = folder / "data", folder / "bench"
+    simulate("things-sim", data, layout=layout, preset="tiny", subjects=(1, 2))
+    grid = ("--methods", "contrast,ridge-encoding", "--subjects", "all", "--epochs", 1)
+    grid += ("--protocols", protocols, "--out", out)
+    done = call("benchmark", "--dataset", dataset, "--data-dir", data, *grid, "--json", code=0)
+    rows = {(row["method"], row["protocol"]): row for row in done.json["summary"]}
+    assert all(row["n_subjects"] == 2 for row in rows.values())
+    runs = pd.read_csv(out / "runs.csv", keep_default_na=False)
+    assert set(runs["dataset"]) == {dataset} and (runs["status"] == "done").all()
+    report = call("report", out, "--format", "csv", code=0)
+    assert dataset in report.out and "ridge-encoding" in report.out
+    return set(rows)
+
+
+def test_the_same_command_on_files_in_the_published_layout(call, tmp_path):
+    rows = on_files(call, tmp_path, "things-eeg", "raw", "intra")
+    assert rows == {("contrast", "intra"), ("ridge-encoding", "intra")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "layout"), [("things-eeg", "raw"), ("things-meg", "meg")])
+def test_the_same_command_across_subjects(call, tmp_path, dataset, layout):
+    assert len(on_files(call, tmp_path, dataset, layout, "intra,inter")) == 4
