@@ -14,8 +14,9 @@ from .datasets.exclusion import notes as exclusion_notes
 from .datasets.exclusion import training_images
 from .errors import MissingDataError, UsageError
 from .images.encoders import encoder_name, parts_of
+from .images.sentences import text_or_original
 from .images.store import FeatureStore
-from .images.views import VIEWS, view_name
+from .images.views import VIEWS, is_text, view_name
 from .losses import LOSSES
 from .methods import METHODS
 from .methods.base import Method
@@ -195,8 +196,9 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
     encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
     views = spec.images.views
     if views == "auto":
-        views, more = _resolve_views(method.views, encoder, store, dataset)
-        notes += more
+        wanted, without = text_or_original(method.views, encoder, store, method.encoder)
+        views, more = _resolve_views(wanted, encoder, store, dataset)
+        notes += without + more
     views = tuple(view_name(view) for view in views)
     for view in set(views) - set(_views_of(encoder, store)):
         VIEWS.name_of(view.partition("?")[0])
@@ -242,9 +244,9 @@ def _resolve_views(
     wanted: tuple[str, ...], encoder: str, store: FeatureStore, dataset: ImageDataset
 ) -> tuple[tuple[str, ...], list[str]]:
     there = _views_of(encoder, store)
-    if set(wanted) <= set(there) or dataset.has_images():
+    if {view for view in wanted if not is_text(view)} <= set(there) or dataset.has_images():
         return wanted, []
-    some = tuple(view for view in there if view != "original") or ("original",)
+    some = tuple(v for v in there if v != "original" and not is_text(v)) or ("original",)
     return some, [
         f"views {', '.join(some)} instead of {', '.join(wanted)}: there are no image files and no other "
         f"features of {encoder} in {store.path}"

@@ -17,6 +17,7 @@ from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from .encoders import build_encoder, full_name
 from .geometry import check_features
+from .sentences import check_reads, details_in, fingerprint_in, read_sentences
 from .store import FeatureStore
 from .tables import folder_name, write_bytes, writing
 from .views import View, build_view, image_seed
@@ -42,6 +43,8 @@ def extract(
 ) -> None:
     """Put the features of all images of a dataset into a store, those that are not there yet.
 
+    A view of words, such as ``text``, takes the concepts of the images, and needs no image file.
+
     Batches are written down as they are done. A run that was killed goes on from there, and ends with the
     same features as one that was not. What the store holds already is not made again; if nothing is
     missing, the encoder is not even built.
@@ -66,7 +69,8 @@ def extract(
     Raises
     ------
     UsageError
-        If an encoder, a view or a parameter is not known.
+        If an encoder, a view or a parameter is not known, or the encoder does not read sentences where
+        the view makes some.
     MissingDataError
         If an image, or the encoder's weights, are not here.
     DataError
@@ -77,13 +81,19 @@ def extract(
         raise UsageError("a batch size of 1 or more", str(batch_size), "give another --batch-size")
     asked = {view.name: view for view in map(build_view, views)}
     name = full_name(encoder) if isinstance(encoder, str) else encoder.name
-    if not _todo(dataset, name, asked, store, batch_size):
+    blocks = _todo(dataset, name, asked, store, batch_size)
+    if not blocks:
         return
+    missing = {block.view.name: block.view for block in blocks}.values()
+    for view in missing:
+        if view.of_words:
+            check_reads(encoder, view.name)
     built = build_encoder(encoder, device)
-    store.check_kin(built.name, built.dim, built.fingerprint)
+    for view in missing:
+        store.check_kin(built.name, built.dim, fingerprint_in(built, view))
     with store.locked(built.name, "extract"):
         blocks = _todo(dataset, built.name, asked, store, batch_size)
-        done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built.fingerprint)
+        done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built)
         _encode_missing(dataset, built, blocks, done, progress)
         for view in asked.values():
             _finish(built, view, [block for block in blocks if block.view == view], done, store)
@@ -107,16 +117,17 @@ class Unfinished:
     ----------
     path : Path
         The folder.
-    fingerprint : str
-        Of the encoder.
+    encoder : ImageEncoder
+        What makes them.
     """
 
     path: Path
-    fingerprint: str
+    encoder: ImageEncoder
 
     def file(self, block: Block) -> Path:
         """Where the features of a block are kept."""
-        text = "\n".join([self.fingerprint, block.view.name, *block.image_ids])
+        made_by = fingerprint_in(self.encoder, block.view)
+        text = "\n".join([made_by, block.view.name, *block.image_ids])
         return self.path / folder_name(block.view.name) / f"{sha256(text.encode()).hexdigest()}.npy"
 
     def has(self, block: Block) -> bool:
@@ -175,11 +186,25 @@ def _encode_missing(
         disable=not progress,
     )
     with bar:
-        for same, pixels in _decoded(dataset, encoder, left):
-            for block in same:
-                features = _encode(encoder, block, pixels)
-                done.write(block, features)
-                bar.update(len(features))
+        for block, features in _encoded(dataset, encoder, left):
+            check_features(features, block.image_ids, f"{encoder.name}, view {block.view.name}")
+            done.write(block, features)
+            bar.update(len(features))
+
+
+def _encoded(
+    dataset: ImageDataset, encoder: ImageEncoder, blocks: list[Block]
+) -> Iterator[tuple[Block, np.ndarray]]:
+    """Blocks with their features: sentences first, which need no image."""
+    concepts = dataset.images.set_index("image_id")["concept"]
+    for block in blocks:
+        if block.view.of_words:
+            of_block = concepts.loc[list(block.image_ids)].tolist()
+            yield block, read_sentences(encoder, block.view, of_block)
+    seen = [block for block in blocks if not block.view.of_words]
+    for same, pixels in _decoded(dataset, encoder, seen):
+        for block in same:
+            yield block, _encode(encoder, block, pixels)
 
 
 def _encode(encoder: ImageEncoder, block: Block, pixels: dict[str, Tensor]) -> np.ndarray:
@@ -188,9 +213,7 @@ def _encode(encoder: ImageEncoder, block: Block, pixels: dict[str, Tensor]) -> n
     images = torch.stack([pixels[one] for one in block.image_ids])
     images = images.to(getattr(encoder, "device", "cpu"))
     seen = block.view(images, seed=[image_seed(one) for one in block.image_ids])
-    features = np.asarray(encoder.encode(seen).float().cpu())
-    check_features(features, block.image_ids, f"{encoder.name}, view {block.view.name}")
-    return features
+    return np.asarray(encoder.encode(seen).float().cpu())
 
 
 def _decoded(
@@ -269,13 +292,12 @@ def _finish(
             f"{type(error).__name__}: {error}",
             "they are removed; give the same command again",
         ) from error
-    details = getattr(encoder, "description", dict)()
     store.write(
         encoder.name,
         view.name,
         [one for block in blocks for one in block.image_ids],
         features,
-        encoder.fingerprint,
-        "extracted from the images",
-        details,
+        fingerprint_in(encoder, view),
+        f"extracted from the {'concepts' if view.of_words else 'images'}",
+        details_in(encoder, view),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from ..errors import MissingDataError
 from .encoders import build_encoder, is_encoder, parts_of
 from .extract import extract
 from .store import FeatureStore
+from .views import is_text
+
+if TYPE_CHECKING:
+    from .encoders.base import ImageEncoder
 
 ORIGINAL = "original"
 Pool = Literal["mean", "side-by-side"]
@@ -50,7 +54,7 @@ class ImageFeatures:
         return parts_of(self.encoder)
 
     def complete(self, dataset: ImageDataset, *, device: str, progress: bool) -> None:
-        """Extract what is missing, where the image files and the encoder are to be had."""
+        """Extract what is missing, where the image files (not for text) and the encoder are to be had."""
         ids = set(dataset.images["image_id"])
         for name in self.encoders:
             missing = [
@@ -59,8 +63,9 @@ class ImageFeatures:
                 if view not in self.store.views(name)
                 or not ids <= set(self.store.image_ids(name, view))
             ]
-            if missing and is_encoder(name) and dataset.has_images():
-                encoder = build_encoder(name, device)
+            missing = [view for view in missing if self._can_be_made(name, view, dataset)]
+            if missing:
+                encoder = _built(name, missing, device)
                 extract(dataset, encoder, missing, self.store, device=device, progress=progress)
 
     def made_by(self) -> dict[str, str]:
@@ -114,6 +119,11 @@ class ImageFeatures:
         """How often an original is repeated to be as wide as the views side by side."""
         return max(len(self.views), 1) if self.pool == "side-by-side" else 1
 
+    def _can_be_made(self, encoder: str, view: str, dataset: ImageDataset) -> bool:
+        if not is_encoder(encoder):
+            return False
+        return not self.store.imported(encoder) if is_text(view) else dataset.has_images()
+
     def _all_views(self) -> list[str]:
         return list(dict.fromkeys((ORIGINAL, *self.views)))
 
@@ -128,6 +138,16 @@ class ImageFeatures:
             for name in self.encoders
         ]
         return np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
+
+
+def _built(encoder: str, views: Sequence[str], device: str) -> ImageEncoder:
+    """An encoder; where only text asks for it, its absence says how to do without."""
+    try:
+        return build_encoder(encoder, device)
+    except MissingDataError as error:
+        if all(map(is_text, views)):
+            error.mend += """; or go without text: --set 'images.views=["original"]'"""
+        raise
 
 
 def concept_of(image_id: str) -> str:

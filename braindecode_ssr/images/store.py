@@ -17,6 +17,7 @@ from ..errors import DataError, MissingDataError, UsageError
 from .encoders import full_name, parts_of
 from .geometry import check_features, check_spread
 from .tables import (
+    IMPORTED,
     akin,
     folder_name,
     has_table,
@@ -27,7 +28,7 @@ from .tables import (
     write_table,
     writing,
 )
-from .views import view_name, view_parameters
+from .views import is_text, view_name, view_parameters
 
 if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
@@ -286,12 +287,27 @@ class FeatureStore:
                     encoder, other, f"{there}, dim {manifest['dim']}", f"{fingerprint}, dim {dim}"
                 )
 
+    def imported(self, encoder: str) -> bool:
+        """Whether the features under a name were brought in: none that are made here may join them."""
+        there = (self.manifest(encoder, view)["fingerprint"] for view in self.views(encoder))
+        return any(fingerprint.startswith(IMPORTED) for fingerprint in there)
+
+    def how_to_extract(self, encoder: str, view: str) -> str:
+        """The command that makes features."""
+        options = f"--encoder {quote(encoder)} --view {quote(view)}"
+        return f"ssr-bd features extract {self.options} {options}"
+
+    def how_to_import(self, encoder: str, view: str) -> str:
+        """The command that takes features from arrays."""
+        options = f"--encoder {quote(encoder)} --view {quote(view)} --train A.npy --test B.npy"
+        return f"ssr-bd features import {self.options} {options}"
+
     def how_to_fill(self, encoder: str, view: str) -> str:
         """The commands that put features here."""
-        options = f"{self.options} --encoder {quote(encoder)} --view {quote(view)}"
+        source = "the concepts' names" if is_text(view) else "the images"
         return (
-            f"make them from the images: ssr-bd features extract {options}; "
-            f"or take them from arrays: ssr-bd features import {options} --train A.npy --test B.npy"
+            f"make them from {source}: {self.how_to_extract(encoder, view)}; "
+            f"or take them from arrays: {self.how_to_import(encoder, view)}"
         )
 
     def _foreign(self, encoder: str, view: str, there: str, asked: str) -> DataError:

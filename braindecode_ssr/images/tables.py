@@ -26,6 +26,10 @@ IMPORTED = "imported:"
 """How fingerprints of arrays from elsewhere begin; of these we only know that a user put them together."""
 
 
+WORDS = "+words:"
+"""Between an encoder's fingerprint and what makes features of sentences of it: text tower and tokenizer."""
+
+
 def folder_name(name: str) -> str:
     """A folder name from which :func:`urllib.parse.unquote` gives the name back.
 
@@ -189,8 +193,14 @@ def versions() -> dict[str, str]:
 
 
 def akin(one: str, other: str) -> bool:
-    """Whether features of two fingerprints may stand side by side: equal, or both imported."""
-    return one == other or (one.startswith(IMPORTED) and other.startswith(IMPORTED))
+    """Whether features of two fingerprints may stand side by side.
+
+    Equal, both imported, or of one encoder, of images here and of sentences there.
+    """
+    if one == other or (one.startswith(IMPORTED) and other.startswith(IMPORTED)):
+        return True
+    (tower, _, text), (other_tower, _, other_text) = one.partition(WORDS), other.partition(WORDS)
+    return tower == other_tower and not (text and other_text)
 
 
 def joint_fingerprint(fingerprints: Sequence[str]) -> str:

@@ -20,6 +20,14 @@ BACKBONE_BY_PROTOCOL = {
 }
 """For ``settings_of``: NeuroBridge's choice, which is the default of a run, too."""
 
+IMAGE_AND_TEXT = {
+    "regime": "raw-learned",
+    "brain_original": 0.99,
+    "brain_view": 0.01,
+    "view_original": 0.0,
+}
+"""For loss ``triple``: ATM's contrast with images, and a little with sentences, the view ``text``."""
+
 
 class AsPublished(Spec):
     """The protocol under which a method was published, where that is not the default one.

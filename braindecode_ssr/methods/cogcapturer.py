@@ -43,6 +43,8 @@ COGCAPTURER = Method(
         "Only the encoder towards the image is trained. The published model has two more, towards "
         "captions and depth maps, and its numbers are the union of hits of several; sources disagree "
         "on intra: 33.3 / 60.6 (tables of SSR, taken here), 35.6 / 80.2 (the paper's headline).",
+        "Features of words can be had (view text: a sentence about the concept, or imported ones of "
+        "captions), but no encoder of their own towards them; of depth there is nothing.",
         "Training averages the repetitions of an image; published are single trials, and only there "
         "do soft labels of the same image differ from plain ones.",
         "Linear maps of brain and image to 512 follow; published embeddings meet CLIP features as they "

@@ -1,6 +1,9 @@
 """Features: extracted, imported as arrays, checked; and training on a set without image files."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +124,31 @@ def test_extract_then_check(call, written, tmp_path):  # noqa: F811
     damaged.write_bytes(damaged.read_bytes()[:-10])
     rows = call("features", "check", *place, "--json", code=1).json
     assert sum(bool(row["problem"]) for row in rows) == 1
+
+
+TINY_CLIP = """
+import json, sys, open_clip
+from pathlib import Path
+from braindecode_ssr_cli import main
+vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+Path("tiny-clip.json").write_text(json.dumps(config))
+open_clip.add_model_config(Path("tiny-clip.json"))
+main(sys.argv[1:])
+"""
+
+
+def test_text_needs_no_images_but_an_encoder_that_reads(call, bare):
+    place = ("features", "extract", "--dataset", "things-eeg", "--data-dir", bare, "--view", "text")
+    error = call(*place, "--encoder", "pyramid", code=2).error
+    assert "an encoder that reads sentences" in error and "--encoder RN50/openai" in error
+    script = [sys.executable, "-W", "ignore", "-c", TINY_CLIP]
+    asked = [*map(str, place), "--encoder", "tiny-clip/random", "--json"]
+    done = subprocess.run([*script, *asked], capture_output=True, text=True, cwd=bare, check=True)
+    assert json.loads(done.stdout) == [
+        {"encoder": "open-clip:tiny-clip/random", "view": "text", "images": 112}
+    ]
 
 
 def test_import_wants_one_way_of_naming_images(call, bare, arrays):

@@ -10,7 +10,7 @@ import pytest
         ("image-heads", {"linear", "fusion"}),
         ("losses", {"ssr", "contrast", "neurobridge"}),
         ("encoders", {"pyramid", "open-clip"}),
-        ("views", {"original", "blur", "noise", "low-resolution", "mosaic", "fovea"}),
+        ("views", {"original", "blur", "noise", "low-resolution", "mosaic", "fovea", "text"}),
     ],
 )
 def test_every_kind_lists_its_parts(call, kind, expected):

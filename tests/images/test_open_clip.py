@@ -26,6 +26,7 @@ TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers"
 VIT = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 MODELS = {"tiny-vit": VIT, "tiny-rn": RESNET}
+WORDS = {**TEXT, "context_length": 77, "vocab_size": 49408}  # those of open_clip's own tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +36,7 @@ def _tiny_models(tmp_path_factory: pytest.TempPathFactory):
     for name, vision in MODELS.items():
         config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TEXT}
         (folder / f"{name}.json").write_text(json.dumps(config))
+        (folder / f"{name}-reads.json").write_text(json.dumps({**config, "text_cfg": WORDS}))
     open_clip.add_model_config(folder)
 
 
@@ -220,9 +222,79 @@ def test_features_go_into_the_store(dataset: DrawnDataset, store: FeatureStore) 
     assert store.read("open-clip:tiny-vit/random", "original", ids).shape == (17, 24)
 
 
+SENTENCES = ["This picture is aardvark", "This picture is hot-air balloon", "This picture is bat"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sentences_are_read_as_open_clip_reads_them(model: str) -> None:
+    encoder = build_encoder(f"{model}-reads/random")
+    torch.manual_seed(0)
+    reference = open_clip.create_model(f"{model}-reads").eval()
+    tokens = open_clip.tokenize(SENTENCES)
+    expected = reference.encode_text(tokens).detach()
+    features = encoder.encode_text(SENTENCES)
+    assert features.dtype == torch.float32 and features.shape == (3, encoder.dim) == (3, 24)
+    torch.testing.assert_close(features, expected, atol=1e-6, rtol=0)
+    assert not torch.allclose(features.norm(dim=1), torch.ones(3), atol=0.05)
+    alone = torch.cat([encoder.encode_text([sentence]) for sentence in SENTENCES])
+    torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)
+    assert encoder.encode_text([]).shape == (0, 24)
+
+
+def test_the_text_tower_has_a_hash_of_its_own() -> None:
+    one, other = build_encoder("tiny-vit-reads/random"), build_encoder("tiny-vit-reads/random")
+    described = one.text_description()
+    assert described == other.text_description()
+    assert described["tokenizer"] == "SimpleTokenizer" and described["context_length"] == 77
+    other._model.visual.proj.data += 1
+    assert weights_hash(other._model, without="visual.") == described["text_weights_sha256"]
+    changed = build_encoder("tiny-vit-reads/random")
+    changed._model.token_embedding.weight.data[0, 0] += 1
+    assert changed.text_description() != described and changed.fingerprint == one.fingerprint
+
+
+def test_text_and_images_side_by_side(dataset: DrawnDataset, store: FeatureStore) -> None:
+    dataset.missing = set(dataset.images["image_id"])
+    name = "tiny-vit-reads/random"
+    extract(dataset, name, ["text"], store, batch_size=6)
+    dataset.missing = set()
+    extract(dataset, name, ["original"], store, batch_size=6)
+    ids = dataset.images["image_id"].tolist()
+    words = [f"This picture is {concept}" for concept in dataset.images["concept"]]
+    expected = build_encoder(name).encode_text(words).numpy()
+    np.testing.assert_allclose(store.read(name, "text", ids), expected, atol=1e-5)
+    assert store.manifest(name, "text")["details"]["tokenizer"] == "SimpleTokenizer"
+    assert "tokenizer" not in store.manifest(name, "original")["details"]
+
+
+def test_a_layer_or_a_model_without_words_reads_nothing() -> None:
+    encoder = build_encoder("tiny-vit-reads/random@resblocks.0")
+    for ask in (lambda: encoder.encode_text(SENTENCES), encoder.text_description):
+        with pytest.raises(UsageError, match="its layer resblocks.0; leave @resblocks.0 out"):
+            ask()
+    encoder = build_encoder("tiny-vit-reads/random")
+    encoder._model = nn.Module()
+    with pytest.raises(UsageError, match="a model without a text tower; choose another model"):
+        encoder.encode_text(SENTENCES)
+
+
+def test_a_tokenizer_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(name: str) -> None:
+        raise OSError("no such repository\nand more")
+
+    encoder = build_encoder("tiny-vit-reads/random")
+    monkeypatch.setattr(open_clip, "get_tokenizer", unreachable)
+    with pytest.raises(MissingDataError, match="the tokenizer tiny-vit-reads/random") as error:
+        encoder.encode_text(SENTENCES)
+    assert "no such repository" in str(error.value) and "\n" not in str(error.value)
+
+
 @pytest.mark.hub
 def test_published_weights() -> None:
     encoder = OpenCLIP("RN50/openai")
+    texts = encoder.encode_text(SENTENCES)
+    cosines = torch.nn.functional.cosine_similarity(texts[:, None], texts[None], dim=-1)
+    assert texts.shape == (3, 1024) and float(cosines.fill_diagonal_(0).max()) < 0.95
     assert encoder.dim == 1024
     cosine = torch.nn.functional.cosine_similarity(*encoder.encode(pictures(2, 224)).split(1))
     assert float(cosine) < 0.999

@@ -14,6 +14,8 @@ from braindecode_ssr.images.views import VIEWS, build_view, image_seed
 from braindecode_ssr.images.views.fovea import sharpness
 from braindecode_ssr.images.views.operators import blur_operator
 
+OF_PIXELS = [name for name in VIEWS.names() if not build_view(name).of_words]
+
 
 def pictures(n: int = 2, size: int = 224, seed: int = 0) -> torch.Tensor:
     """Noise with sharp edges, smooth parts and both extremes."""
@@ -127,7 +129,11 @@ def test_noise_belongs_to_the_image() -> None:
     assert image_seed("aardvark/aardvark_01b") == 13883562580970521809
 
 
-@pytest.mark.parametrize("name", VIEWS.names())
+def test_all_but_text_look_at_the_image() -> None:
+    assert set(VIEWS.names()) - set(OF_PIXELS) == {"text"}
+
+
+@pytest.mark.parametrize("name", OF_PIXELS)
 @given(
     size=st.tuples(st.integers(16, 60), st.integers(16, 60)),
     n=st.integers(0, 3),

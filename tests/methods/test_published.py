@@ -98,6 +98,13 @@ def test_no_recipe_looks_at_the_test(name):
             assert leaks_in(method, dataset, protocol) == ()
 
 
+@pytest.mark.parametrize("name", ["atm", "neural-mcrl", "cogcapturer"])
+def test_methods_with_words_rank_images(name):
+    """Sentences are for training: as published, too, candidates are the original images."""
+    assert protocol_of("as-published", METHODS[name]).spec.gallery == "original"
+    assert "altered-gallery" not in METHODS[name].as_published.flags
+
+
 def leaks_in(method, dataset, protocol):
     """What the settings of a method would do to a default run that they may not."""
     spec = build(method.settings_for(dataset, protocol))

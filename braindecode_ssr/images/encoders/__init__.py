@@ -29,6 +29,9 @@ ENCODERS = Registry(
 JOINT = "+"
 FACE = ("name", "dim", "size", "fingerprint", "encode")
 
+READS_TEXT = {"pyramid": False, "open-clip": True}
+"""Whether our own kinds of encoders read sentences; written down, so that asking loads nothing."""
+
 
 def build_encoder(encoder: str | Any, device: str = "cpu") -> ImageEncoder:
     """An encoder by name, or the object itself if it has the face of one.
@@ -110,3 +113,12 @@ def full_name(name: str) -> str:
 def is_encoder(name: str) -> bool:
     """Whether a name is that of an encoder, so that its features can be made here."""
     return full_name(name).partition(":")[0] in ENCODERS
+
+
+def reads_text(name: str) -> bool:
+    """Whether the encoder of a name reads sentences too; a layer inside an image tower does not."""
+    kind, _, argument = full_name(name).partition(":")
+    _, at, layer = argument.rpartition("@")
+    if kind not in ENCODERS or (at and "/" not in layer):
+        return False
+    return READS_TEXT[kind] if kind in READS_TEXT else hasattr(ENCODERS[kind], "encode_text")

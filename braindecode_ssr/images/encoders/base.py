@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class ImageEncoder(ABC):
     """A frozen function of images.
 
+    One that reads sentences too has ``encode_text(sentences)``, which gives float32 ``(n, dim)`` as
+    ``encode`` does, and ``text_description()``: all that these features depend on, beside ``description()``.
+
     Attributes
     ----------
     name : str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from ...errors import UsageError
 from ...registry import unknown_name
 from .base import ImageEncoder
-from .open_clip_weights import build_model, parse_name
+from .open_clip_weights import build_model, build_tokenizer, parse_name
 
 POOLING = "mean over positions and tokens, the class token included"
 
@@ -87,6 +89,57 @@ class OpenCLIP(ImageEncoder):
             else:
                 features = pooled(layer_output(self._model, self._layer, pixels), len(images))
         return features.float().cpu()
+
+    def text_description(self) -> dict[str, Any]:
+        """Text tower by content, and tokenizer.
+
+        Raises
+        ------
+        UsageError
+            If this encoder reads no sentences.
+        MissingDataError
+            If the tokenizer is out of reach.
+        """
+        self._check_reads()
+        return {
+            "text_weights_sha256": self._text_weights,
+            "tokenizer": type(self._tokenizer).__name__,
+            "context_length": self._tokenizer.context_length,
+        }
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """The projected output of the text tower, float32 ``(n, dim)``, not normalised.
+
+        Raises
+        ------
+        UsageError
+            If a layer of the image tower is asked for, or the model has no text tower.
+        MissingDataError
+            If the tokenizer is out of reach.
+        """
+        self._check_reads()
+        if not sentences:
+            return torch.empty(0, self.dim)
+        tokens = self._tokenizer(list(sentences)).to(self.device)
+        return self._model.encode_text(tokens, normalize=False).float().cpu()
+
+    @cached_property
+    def _text_weights(self) -> str:
+        return weights_hash(self._model, without="visual.")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return build_tokenizer(self.asked)
+
+    def _check_reads(self) -> None:
+        if self.asked.layer:
+            found, mend = f"its layer {self.asked.layer}", f"leave @{self.asked.layer} out"
+        elif not hasattr(self._model, "encode_text"):
+            found, mend = "a model without a text tower", "choose another model"
+        else:
+            return
+        raise UsageError(f"the output of {self.asked.model} to read sentences", found, mend)
 
 
 def find_layer(visual: nn.Module, name: str) -> nn.Module | None:
@@ -165,10 +218,12 @@ def pooled(output: Tensor, n: int) -> Tensor:
     )
 
 
-def weights_hash(module: nn.Module) -> str:
-    """SHA-256 of the names, shapes and values of all weights and buffers."""
+def weights_hash(module: nn.Module, without: str | None = None) -> str:
+    """SHA-256 of the names, shapes and values of weights and buffers, those of a prefix left out."""
     digest = sha256()
     for name, value in sorted(module.state_dict().items()):
+        if without and name.startswith(without):
+            continue
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

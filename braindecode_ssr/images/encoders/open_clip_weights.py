@@ -125,6 +125,22 @@ def build_model(asked: Asked) -> tuple[nn.Module, Transform]:
     return model.eval().requires_grad_(False), evaluation_transform(model)
 
 
+def build_tokenizer(asked: Asked) -> Any:
+    """What cuts sentences into the tokens of a model: ``tokenizer(list of str)`` gives int ``(n, length)``.
+
+    Raises
+    ------
+    MissingDataError
+        If it is out of reach; most models' comes with open_clip, others' is on the hub.
+    """
+    open_clip = _open_clip()
+    try:
+        with _quiet():
+            return open_clip.get_tokenizer(asked.model)
+    except Exception as error:
+        raise out_of_reach(asked, error, what="tokenizer") from error
+
+
 def evaluation_transform(model: nn.Module) -> Transform:
     """open_clip's own evaluation transform, in two halves: views are taken between them.
 
@@ -157,14 +173,14 @@ def evaluation_transform(model: nn.Module) -> Transform:
     return Transform(height, tuple(config.mean), tuple(config.std), resize, description)
 
 
-def out_of_reach(asked: Asked, error: BaseException) -> MissingDataError:
-    """The error for weights that are neither here nor to be had."""
+def out_of_reach(asked: Asked, error: BaseException, what: str = "weights") -> MissingDataError:
+    """The error for weights, or a tokenizer, that are neither here nor to be had."""
     from huggingface_hub import constants
 
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return MissingDataError(
-        f"the weights {asked.text} in {constants.HF_HUB_CACHE}",
-        f"they are not there and cannot be downloaded ({reason})",
+        f"the {what} {asked.text} in {constants.HF_HUB_CACHE}",
+        f"not there, and not to be downloaded ({reason})",
         "run once on a machine with a network and copy that folder here (then set HF_HUB_OFFLINE=1), or "
         f"import features made elsewhere: ssr-bd features import --encoder {asked.text} ...",
     )

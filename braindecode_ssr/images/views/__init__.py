@@ -3,6 +3,9 @@
 A view is a function ``view(images, *, seed, **parameters)`` of a batch of images, uint8
 ``(n, 3, h, w)``, that gives a batch of the same shape. Its parameters are keywords whose defaults are
 the published ones; other values can be written into its name: ``"blur?kernel=31"``.
+
+A view that takes ``concepts`` by that name looks at no image: ``view(concepts, **parameters)`` gives
+sentences, and the encoder reads them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ...registry import Registry, unknown_name
@@ -29,8 +32,11 @@ VIEWS = Registry(
         "low-resolution": "braindecode_ssr.images.views.low_resolution:low_resolution",
         "mosaic": "braindecode_ssr.images.views.mosaic:mosaic",
         "fovea": "braindecode_ssr.images.views.fovea:fovea",
+        "text": "braindecode_ssr.images.views.text:text",
     },
 )
+
+TEXT = "text"
 
 AT_ONCE = 4
 """Images altered together on a CPU: as many as its cache holds is twice as fast as a whole batch."""
@@ -46,14 +52,23 @@ class View:
         Under which its features are kept: the registered name, and ``?parameter=value`` for each
         parameter that is not the published one.
     function : callable
-        ``function(images, *, seed, **parameters)``.
+        ``function(images, *, seed, **parameters)``, or ``function(concepts, **parameters)``.
     parameters : dict
         All parameters, defaults included.
     """
 
     name: str
-    function: Callable[..., Tensor]
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    function: Callable[..., Any]
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def of_words(self) -> bool:
+        """Whether it makes sentences of concepts, and needs no image."""
+        return "concepts" in inspect.signature(self.function).parameters
+
+    def sentences(self, concepts: Sequence[str]) -> list[str]:
+        """The sentences about concepts, if it is a view of words."""
+        return self.function(concepts, **self.parameters)
 
     def __call__(self, images: Tensor, *, seed: Sequence[int]) -> Tensor:
         """The altered copies.
@@ -123,14 +138,21 @@ def view_name(view: str) -> str:
     return build_view(view).name if "?" in view else VIEWS.name_of(view)
 
 
-def view_parameters(view: str) -> dict[str, float]:
+def is_text(view: str) -> bool:
+    """Whether a name is that of the view ``text``, whatever its template; loads nothing."""
+    return view.partition("?")[0].lower() == TEXT
+
+
+def view_parameters(view: str) -> dict[str, float | str]:
     """The parameters of a view; none for a name that is no view's."""
     return dict(build_view(view).parameters) if view.partition("?")[0] in VIEWS else {}
 
 
-def parse_parameters(view: str, text: str, defaults: Mapping[str, float]) -> dict[str, float]:
+def parse_parameters(
+    view: str, text: str, defaults: Mapping[str, float | str]
+) -> dict[str, float | str]:
     """``"kernel=31&gain=2"`` as a dict, each value of the same kind as its default."""
-    chosen: dict[str, float] = {}
+    chosen: dict[str, float | str] = {}
     for part in filter(None, text.split("&")):
         key, _, value = part.partition("=")
         if key not in defaults:
@@ -148,7 +170,7 @@ def parse_parameters(view: str, text: str, defaults: Mapping[str, float]) -> dic
     return chosen
 
 
-def default_parameters(function: Callable[..., Tensor]) -> dict[str, float]:
+def default_parameters(function: Callable[..., Any]) -> dict[str, float | str]:
     """The parameters of a view and their published values, read off its signature."""
     return {
         name: parameter.default
