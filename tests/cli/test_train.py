@@ -85,6 +85,7 @@ def test_dry_run_prints_the_resolved_run_and_does_nothing(call, tmp_path):
     assert spec["images"] == {
         "encoder": "pyramid",
         "views": ["blur", "noise", "low-resolution", "mosaic"],
+        "pool": "mean",
     }
     inter = call("train", *TINY, "--protocol", "inter", "--dry-run", code=0).json["spec"]
     assert inter["data"]["channels"] == "all" and inter["model"]["backbone"] == "TSConv"
