@@ -34,6 +34,9 @@ class TrainingSet(Dataset):
         Features of the original images, and pooled features of their views.
     table : DataFrame, n rows
         ``subject``, ``image_id``, ``concept`` of each trial.
+    subject : Tensor of int, shape (n,), optional
+        Who saw each trial: place among the sorted subjects of the whole set, counted from 0; default: of
+        ``table``.
     """
 
     x: Tensor | TrialRows
@@ -41,6 +44,13 @@ class TrainingSet(Dataset):
     original: Tensor
     view: Tensor
     table: pd.DataFrame
+    subject: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.subject is None:
+            _, place = np.unique(self.table["subject"], return_inverse=True)
+            subject = torch.from_numpy(place).to(self.image.device)
+            object.__setattr__(self, "subject", subject)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -49,9 +59,10 @@ class TrainingSet(Dataset):
         return self.x[index], self.targets(index)
 
     def targets(self, index: int | Tensor) -> dict[str, Tensor]:
-        """The image features of one row or of many."""
+        """The image features of one row or of many, and who saw them."""
         image = self.image[index]
-        return {"original": self.original[image], "view": self.view[image], "image": image}
+        features = {"original": self.original[image], "view": self.view[image]}
+        return {**features, "image": image, "subject": self.subject[index]}
 
     @property
     def n_bytes(self) -> int:
@@ -65,14 +76,15 @@ class TrainingSet(Dataset):
     def to(self, device: str | torch.device) -> TrainingSet:
         """The same set with its tensors on a device."""
         tensors = [part.to(device) for part in (self.x, self.image, self.original, self.view)]
-        return TrainingSet(*tensors, self.table)
+        return TrainingSet(*tensors, self.table, self.subject.to(device))
 
     def rows(self, index: np.ndarray) -> TrainingSet:
         """The set of some of its trials; features are shared."""
         chosen = torch.as_tensor(index, device=self.image.device)
         x = self.x.rows(index) if isinstance(self.x, TrialRows) else self.x[chosen]
         table = self.table.iloc[index].reset_index(drop=True)
-        return TrainingSet(x, self.image[chosen], self.original, self.view, table)
+        features = (self.image[chosen], self.original, self.view)
+        return TrainingSet(x, *features, table, self.subject[chosen])
 
 
 def _whole(rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .batches import TrainingSet
 from .ema import WeightAverage
-from .embedding import embed_images, embed_trials
+from .embedding import embed_images, embed_trials, has_own_parts
 from .errors import DataError
 from .retrieval.metrics import summarise
 from .retrieval.queries import query_table
@@ -177,7 +177,8 @@ class ValidationRetrieval(Callback):
         images = self.data.table.drop_duplicates("image_id")
         first = self.data.image[images.index.tolist()]
         gallery = embed_images(net.module_, self.data.original[first])
-        queries = embed_trials(net.module_, self.data.x)
+        subjects = self.data.subject if has_own_parts(net.module_) else None
+        queries = embed_trials(net.module_, self.data.x, subject_index=subjects)
         table = query_table(queries, gallery, self.data.table, images["image_id"].tolist())
         return table["rank"].to_numpy()
 

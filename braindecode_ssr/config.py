@@ -161,9 +161,12 @@ class ModelSpec(Spec):
         What brings image features to the shared space: ``"linear"``, or another registered one.
     image_head_params : dict
         Its own parameters.
+    subjects : {"shared", "own"}
+        All subjects go through one part of the backbone, or each that is trained on through a part of its
+        own; somebody else's embedding is then the mean over all parts.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params")
+    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects")
 
     backbone: str = "auto"
     backbone_params: dict[str, Any] = Field(default_factory=dict)
@@ -173,6 +176,7 @@ class ModelSpec(Spec):
     n_outputs: int = Field(default=512, ge=2)
     image_head: str = "linear"
     image_head_params: dict[str, Any] = {}
+    subjects: Literal["shared", "own"] = "shared"
 
 
 class LossSpec(Spec):

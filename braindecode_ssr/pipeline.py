@@ -17,8 +17,10 @@ from .distributed import own_device, world
 from .evaluations import Evaluation, evaluation_of
 from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
+from .models.backbone import backbone_class
 from .models.pretrained import load_pretrained
 from .models.ssr import SSR
+from .models.subject_parts import check_takes_subjects
 from .registry import unknown_name
 from .resolve import check_needs, open_dataset, resolve, training_subjects
 from .retrieval.protocols import Protocol
@@ -79,6 +81,8 @@ def train(
     spec, notes = resolve(spec, dataset)
     check_needs(spec, dataset)
     check_selection(spec)
+    if spec.model.subjects == "own":
+        check_takes_subjects(backbone_class(spec.model.backbone))
     with world(device) as among, new_run(Path(out), spec) as run:
         progress, say = (progress, say) if among.first else (False, _silent)
         for note in notes:
@@ -93,7 +97,10 @@ def train(
         data, signals = training_data(spec, dataset, features, progress=progress)
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         seed_everything(spec.train.seed)
-        model = build_model(spec, signals, data.original.shape[1], features.widths())
+        trained_on = _trained_on(data)
+        n_subjects = len(trained_on["train_subjects"])
+        sizes = (data.original.shape[1], features.widths(), n_subjects)
+        model = build_model(spec, signals, *sizes)
         if isinstance(model, SSR):
             start_weights(model, spec.model, say)
         else:
@@ -114,7 +121,7 @@ def train(
         queries, numbers = _tested(run, spec, model, test)
         run.write_table("queries.csv", queries)
         seconds = {"train_seconds": round(float(history["dur"].sum()), 2)}
-        labels = {**_labels(spec, evaluation_of(spec)), **_trained_on(data)}
+        labels = {**_labels(spec, evaluation_of(spec)), **trained_on}
         ceiling = _ceiling(dataset, spec)
         run.write_json("summary.json", {**labels, **numbers, **ceiling, **seconds})
     return Run(run.path)
@@ -199,11 +206,12 @@ def evaluate_each(
     dataset = open_dataset(spec.data, data_dir or run.record["dataset"]["root"])
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
+    n_subjects = len(summary.get("train_subjects", ()))
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(asked, specs, strict=True):
         test = load_test_set(each, dataset, features, each.evaluation, progress=progress)
-        n_features = test.gallery.shape[1]
-        model = build_model(each, test.signals, n_features, features.widths()).to(device)
+        sizes = (test.gallery.shape[1], features.widths(), n_subjects)
+        model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = _tested(run, each, model, test)
         labels = _labels(each, evaluation)
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
@@ -238,9 +246,16 @@ def features_of(
 
 
 def build_model(
-    spec: RunSpec, signals: Signals, n_features: int, widths: Sequence[int] = ()
+    spec: RunSpec,
+    signals: Signals,
+    n_features: int,
+    widths: Sequence[int] = (),
+    n_subjects: int = 1,
 ) -> SSR | Ridge:
-    """The untrained model of a resolved spec; ``widths`` of the vectors side by side in a feature."""
+    """The untrained model of a resolved spec, for so many training subjects.
+
+    Of the image features it is told the width, and those of the vectors side by side in one.
+    """
     if spec.train.solver in RIDGES:
         return RIDGES[spec.train.solver](len(signals.chs_info) * signals.n_times, n_features)
     return SSR(
@@ -256,14 +271,17 @@ def build_model(
         image_head=spec.model.image_head,
         image_head_params=dict(spec.model.image_head_params) or None,
         feature_widths=list(widths) or None,
+        n_subjects=n_subjects if spec.model.subjects == "own" else None,
     )
 
 
 def start_weights(model: SSR, spec: ModelSpec, say: Callable[[str], None] = _silent) -> None:
     """Give a new model its pretrained weights, and freeze what is not to be trained."""
     adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
+    parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
     say(
-        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point}){adjusted}"
+        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
+        f"{adjusted}{parts}"
     )
     if spec.pretrained:
         fresh = load_pretrained(model.backbone, spec.pretrained)
@@ -332,6 +350,7 @@ def _labels(spec: RunSpec, evaluation: Evaluation) -> dict[str, Any]:
         "dataset": spec.data.dataset,
         "method": spec.method,
         "backbone": spec.model.backbone,
+        "subjects": spec.model.subjects,
         "protocol": spec.data.protocol,
         "subject": spec.data.subject,
         "seed": spec.train.seed,

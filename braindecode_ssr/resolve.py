@@ -303,6 +303,12 @@ def _check_solver(spec: RunSpec) -> None:
             f"backbone {spec.model.backbone}",
             "leave --backbone out, or choose another --method",
         )
+    if closed and spec.model.subjects != "shared":
+        raise UsageError(
+            f"model.subjects = shared for {spec.method}, one linear map for all",
+            f"model.subjects = {spec.model.subjects}",
+            "leave it out, or choose another --method",
+        )
     if linear and not closed:
         raise UsageError(
             "a backbone that gradient steps can train",

@@ -22,7 +22,7 @@ from .callbacks import EpochBar, EpochFolders, ValidationRetrieval
 from .config import TrainSpec
 from .distributed import World, synchronise_batch_norm
 from .ema import WeightAverage
-from .embedding import embed_images
+from .embedding import embed_images, has_own_parts
 from .errors import TrainingError
 from .kept_epochs import KeptEpochs
 from .losses.ssr import SSRLoss
@@ -167,7 +167,10 @@ class EEGRetriever(EEGRegressor):
         TrainingError
             If the loss is NaN or infinite; the weights are then still those of the step before.
         """
-        step = super().train_step_single(_share(batch, self.world), **fit_params)
+        batch = _share(batch, self.world)
+        if has_own_parts(self.module_) and isinstance(batch[1], dict):
+            fit_params["subject_index"] = batch[1]["subject"].to(self.device)
+        step = super().train_step_single(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             raise TrainingError(
                 "a finite loss",

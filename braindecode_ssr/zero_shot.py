@@ -84,7 +84,8 @@ def score(
     Parameters
     ----------
     model : nn.Module
-        With an ``image_head``.
+        With an ``image_head``. One with a part for each training subject embeds the trials as those of
+        somebody unknown, by the mean over its parts, whoever is tested.
     test : TestSet
     evaluation : EvaluationSpec
         Its correction and its number of candidates; the rest of it made ``test``.

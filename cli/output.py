@@ -34,10 +34,11 @@ def print_summary(summary: dict[str, Any]) -> None:
     channels = summary["channels"]
     channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
     views = "+".join(summary["views"]) or "originals only"
+    parts = ", a part for each subject" if summary.get("subjects") == "own" else ""
     click.echo(
         f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
         f"{summary['n_gallery']}-way zero-shot retrieval\n"
-        f"  trained    {summary['method']}, {summary['backbone']}, {channels}, {summary['encoder']} "
+        f"  trained    {summary['method']}, {summary['backbone']}{parts}, {channels}, {summary['encoder']} "
         f"({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
         f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, gallery "
         f"{summary['gallery']}{_correction(summary['correction'])}, {_selection(summary)}"

@@ -23,7 +23,8 @@ def test_settings_that_came_later_leave_the_digests_of_older_runs_alone():
     assert RunSpec().digest == "a9d91c6fe26b3669"
     older = {"train": {"epochs": 3, "lr_of": {"a": 1e-3}}, "evaluation": {"gallery": "views"}}
     assert build(older).digest == "653247cf4c88a375"
-    for later in ({"train": {"keep": "every"}}, {"evaluation": {"n_way": 5}}):
+    laters = ({"train": {"keep": "every"}}, {"evaluation": {"n_way": 5}})
+    for later in (*laters, {"model": {"subjects": "own"}}):
         assert build(later).digest != RunSpec().digest
 
 
@@ -31,6 +32,7 @@ def test_a_spec_that_was_written_before_they_came_is_read():
     older = RunSpec().model_dump(mode="json")
     older["evaluation"] = {"gallery": "original", "repetitions": None}
     del older["train"]["keep"], older["train"]["solver"], older["train"]["betas"]
+    del older["model"]["subjects"]
     assert RunSpec.model_validate(older) == RunSpec()
 
 
@@ -59,6 +61,7 @@ def test_an_unknown_setting_gets_the_nearest():
         ("evaluation", "n_way", 1),
         ("evaluation", "correction", "csl"),
         ("evaluation", "selection", "best"),
+        ("model", "subjects", "all"),
         ("train", "keep", "some"),
     ],
 )

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,20 @@ test_distributed.train({folder!r}, **{options!r})
 """
 
 
-def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, **spec):
+def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, subjects=None, **spec):
     """One run, of as many processes as the environment says; writes the weights it ends with."""
     from braindecode_ssr.distributed import world
 
     folder, data = Path(folder), make_data(chans=17, times=80)
+    if subjects:
+        data = replace(
+            data, table=data.table.assign(subject=data.image.numpy() % subjects), subject=None
+        )
     torch.manual_seed(int(os.environ.get("RANK", 0)))  # the first one's weights are to be used
-    params = {"drop_prob": 0.0}
+    params = {"drop_prob": 0.0, **STILL.get(backbone, {})}
     signal_ = {"n_chans": 17, "n_times": 80, "sfreq": 100.0}
-    model = SSR(n_outputs=16, n_features=12, backbone=backbone, backbone_params=params, **signal_)
+    options = {"backbone": backbone, "backbone_params": params, "n_subjects": subjects}
+    model = SSR(n_outputs=16, n_features=12, **options, **signal_)
     for name in BEFORE_NORM[backbone]:
         model.get_parameter(name).requires_grad_(False)
     criterion = LOSSES[loss](16) if loss == "ssr" else LOSSES[loss]()
@@ -90,14 +96,21 @@ def ended(processes, timeout=120):
     return [process.returncode for process in processes], errors
 
 
-# A bias that batch normalisation takes away again has no gradient but rounding, which Adam makes large.
+# A bias that batch normalisation takes away again has no gradient but rounding, which Adam makes large;
+# so it is with one that the softmax of an attention takes away, and of ATM's two kinds of tokens one is idle.
 BEFORE_NORM = {
     "EEGProject": (),
     "TSConv": ("backbone.temporal.1.bias", "backbone.spatial.0.bias"),
+    "ATM": (
+        *("backbone.temporal.1.bias", "backbone.spatial.0.bias", "backbone.front.unknown"),
+        *("backbone.front.transformer." + name for name in ("attention.key.bias", "norms.2.bias")),
+    ),
 }
+STILL = {"ATM": {"attention_drop_prob": 0.0}}
 CASES = [
     {"backbone": "EEGProject", "loss": "ssr"},
     {"backbone": "TSConv", "loss": "ssr", "clip": 0.5, "ema": 0.9},
+    {"backbone": "ATM", "loss": "contrast", "subjects": 3, "validation_concepts": 4},
 ]
 
 

@@ -45,11 +45,12 @@ def candidates(name: str, signal: dict[str, Any]) -> list[tuple[dict[str, Any], 
     name : str
         Name of the class.
     signal : dict
-        Signal parameters.
+        Signal parameters; with ``n_subjects`` those of the parts for each subject come along.
     """
-    listed = [({}, 0), *((params, 0) for params in adjusted_params(name, signal))]
+    own = adjustments(name).get("subjects", {}) if signal.get("n_subjects") else {}
+    listed = [(own, 0), *((own | params, 0) for params in adjusted_params(name, signal))]
     n_zeros = -signal["n_times"] % adjustments(name).get("multiple_of", 1)
-    return [*listed, ({}, n_zeros)] if n_zeros else listed
+    return [*listed, (own, n_zeros)] if n_zeros else listed
 
 
 def forward_arguments(name: str, signal: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from .bound import Bound, bind
 from .dotted_path import by_path
 from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
+from .subject_parts import check_parts
 
 FEATURE_POINTS = ("auto", "embedding", "head")
 
@@ -34,7 +35,8 @@ class BrainEncoder(NamedTuple):
     width : int
         Numbers for each trial.
     adjusted : dict
-        Parameters taken from the table of adjustments, because the defaults did not fit.
+        Parameters taken from the table of adjustments, because the defaults did not fit or have no parts
+        for subjects.
     """
 
     module: nn.Module
@@ -84,6 +86,7 @@ def build_backbone(
     sfreq: float | None = None,
     chs_info: list[dict[str, Any]] | None = None,
     feature_point: str = "auto",
+    n_subjects: int | None = None,
 ) -> BrainEncoder:
     """A brain encoder that maps ``(b, c, t)`` to one vector for each trial.
 
@@ -112,6 +115,8 @@ def build_backbone(
         ``info["chs"]`` of MNE, for models that need channel names or positions.
     feature_point : {"auto", "embedding", "head"}
         Follow the rule, or take one of the two.
+    n_subjects : int, optional
+        Ask for a part for each of so many subjects, see :mod:`braindecode_ssr.models.subject_parts`.
 
     Returns
     -------
@@ -127,6 +132,7 @@ def build_backbone(
     if isinstance(backbone, nn.Module):
         module = bind(_as_it_is(backbone, backbone_params), {})
         width = _checked_width(module, n_chans, n_times, n_outputs)
+        check_parts(module, n_chans, n_times, n_subjects)
         return BrainEncoder(module, "head", width, {})
     signal = {
         "n_outputs": n_outputs,
@@ -134,9 +140,11 @@ def build_backbone(
         "n_times": n_times,
         "sfreq": sfreq,
         "chs_info": chs_info,
+        "n_subjects": n_subjects,
     }
     model = backbone_class(backbone)
     module, adjusted = _first_that_works(model, signal, backbone_params or {})
+    check_parts(module, n_chans, n_times, n_subjects)
     if feature_point == "auto":
         feature_point = feature_point_of(model)
     return _at_feature_point(module, feature_point, signal, adjusted)

@@ -44,7 +44,7 @@ def encode_zeros(module: nn.Module, n_chans: int, n_times: int) -> Any:
     parameter = next(module.parameters(), torch.empty(0))
     shape = (_N_TRIALS, n_chans, n_times)
     trials = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
-    with _evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
         return module(trials)
 
 
@@ -144,7 +144,8 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
 
 
 @contextmanager
-def _evaluation(module: nn.Module) -> Iterator[None]:
+def in_evaluation(module: nn.Module) -> Iterator[None]:
+    """No drop-out and no new statistics for a while; every part's mode stays as it was."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

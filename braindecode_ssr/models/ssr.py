@@ -82,6 +82,9 @@ class SSR(
     feature_widths : list of int, optional
         Widths of the vectors that stand side by side in the image features; they sum to
         ``n_features``. None: the features are one vector.
+    n_subjects : int, optional
+        Subjects that are trained on, each through a part of its own in the backbone; None: all
+        go through one part.
     """
 
     _HUB_NOTES_TEMPLATE = """
@@ -117,6 +120,7 @@ class SSR(
         image_head: str | type[nn.Module] = "linear",
         image_head_params: dict[str, Any] | None = None,
         feature_widths: list[int] | None = None,
+        n_subjects: int | None = None,
     ) -> None:
         super().__init__(
             n_outputs=n_outputs,
@@ -145,8 +149,11 @@ class SSR(
             sfreq=_or_none(self, "sfreq"),
             chs_info=_or_none(self, "chs_info"),
             feature_point=feature_point,
+            n_subjects=n_subjects,
         )
         self.backbone = encoder.module
+        self.n_subjects = n_subjects
+        self.takes_subjects = takes_subjects(self.backbone)
         self.feature_point = encoder.feature_point
         self.backbone_width = encoder.width
         self.adjusted = encoder.adjusted
@@ -171,8 +178,10 @@ class SSR(
             Return the backbone's output, before the brain projector, as a dictionary with
             ``"features"`` of shape (b, backbone_width).
         subject_index : Tensor of int, shape (b,), optional
-            Who saw them, counted from 0, for a backbone with parts of its own for each subject;
-            without it everything goes through the first subject's part.
+            Who saw them, counted from 0, for a backbone with parts of its own for each subject.
+            Without it: the mean of the embeddings that the parts of all ``n_subjects`` give,
+            as for somebody who has no part; where no ``n_subjects`` were asked for, everything
+            goes through one part.
 
         Returns
         -------
@@ -183,8 +192,10 @@ class SSR(
         UsageError
             If subjects are given to a backbone that has no use for them.
         """
-        if torch.jit.is_scripting() or subject_index is None:
+        if torch.jit.is_scripting() or (subject_index is None and self.n_subjects is None):
             features = self.neck(self.backbone(x))
+        elif subject_index is None:
+            features = self._of_nobody(x)
         else:
             features = self.neck(self._of_subjects(x, subject_index))
         if not torch.jit.is_scripting():
@@ -193,13 +204,19 @@ class SSR(
         return self.final_layer(features)
 
     def _of_subjects(self, x: torch.Tensor, subject_index: torch.Tensor) -> torch.Tensor:
-        if not takes_subjects(self.backbone):
+        if not self.takes_subjects:
             raise UsageError(
                 "a backbone with parts of its own for each subject, such as BrainModule",
                 f"{type(self.backbone).__name__} and a subject_index",
                 "leave subject_index out",
             )
         return self.backbone(x, subject_index=subject_index)
+
+    def _of_nobody(self, x: torch.Tensor) -> torch.Tensor:
+        """Mean of the features over all parts: the projector is linear, so that of the embeddings too."""
+        index = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
+        parts = [self.neck(self._of_subjects(x, index + part)) for part in range(self.n_subjects)]
+        return torch.stack(parts).mean(0)
 
     def freeze(self, *parts: str) -> SSR:
         """Keep parts as they are: no gradients, no drop-out, no new statistics of batch norms.

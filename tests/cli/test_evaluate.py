@@ -167,8 +167,9 @@ def test_a_run_of_an_older_version_is_read(call, tiny_run, tmp_path):
     record["spec"]["evaluation"] = {"gallery": "original", "repetitions": None}
     for name in ("keep", "solver", "betas"):
         del record["spec"]["train"][name]
+    del record["spec"]["model"]["subjects"]
     (older / "run.json").write_text(json.dumps(record))
-    later = ("evaluation", "flags", "n_way", "correction", "epoch")
+    later = ("evaluation", "flags", "n_way", "correction", "epoch", "subjects")
     summary = {name: value for name, value in done.json.items() if name not in (*later, "run")}
     (older / "summary.json").write_text(json.dumps(summary))
     assert call("evaluate", older, "--json", code=0).json == {**done.json, "run": str(older)}

@@ -12,7 +12,10 @@ from braindecode_ssr.models.backbone import backbone_class, build_backbone
 
 TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_text())
 
-KEYS = {"params", "without", "multiple_of", "forward", "feature_point", "needs", "why", "unfit"}
+KEYS = {
+    *("params", "without", "multiple_of", "forward", "feature_point"),
+    *("subjects", "needs", "why", "unfit"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))
