@@ -13,7 +13,7 @@ from .datasets.base import ImageDataset
 from .datasets.exclusion import notes as exclusion_notes
 from .datasets.exclusion import training_images
 from .errors import MissingDataError, UsageError
-from .images.encoders import encoder_name, parts_of
+from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.sentences import text_or_original
 from .images.store import FeatureStore
 from .images.views import VIEWS, is_text, view_name
@@ -220,8 +220,16 @@ def _resolve_encoder(
     return chosen, [
         *notes,
         f"encoder {chosen} instead of {short}, with which {method.title} was published: its features "
-        f"are not in {store.path}; give --encoder {short} to make them",
+        f"are not in {store.path}; {_how_to_have(method.encoder, there)}",
     ]
+
+
+def _how_to_have(encoder: str, there: list[str]) -> str:
+    """How the features of a method's encoder come about: made here, or imported one by one."""
+    foreign = [part for part in parts_of(encoder) if part not in there and not is_encoder(part)]
+    if foreign:
+        return f"import those of {', '.join(foreign)}: ssr-bd features import --encoder {foreign[0]} ..."
+    return f"give --encoder {encoder.replace('open-clip:', '')} to make them"
 
 
 def _encoder_of(
@@ -273,7 +281,8 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
             f"a batch of {spec.train.batch_size}",
             "give a smaller --batch-size",
         )
-    largest = METHODS[spec.method].batch_size or LARGEST_BATCH
+    published = METHODS[spec.method].batch_size_for(spec.data.dataset, spec.data.protocol)
+    largest = published or LARGEST_BATCH
     return spec.train.batch_size or default_batch(n_trials, largest)
 
 

@@ -106,7 +106,8 @@ class EEGRetriever(EEGRegressor):
         if "n_outputs" in takes and "n_outputs" not in given:
             self.set_params(criterion__n_outputs=self.module_.n_outputs)
         super().initialize_criterion()
-        self.takes_image_ = "image" in inspect.signature(self.criterion_.forward).parameters
+        told = inspect.signature(self.criterion_.forward).parameters
+        self.takes_image_, self.takes_epoch_ = "image" in told, "epoch" in told
         return self
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
@@ -149,9 +150,11 @@ class EEGRetriever(EEGRegressor):
         original, view = (
             gather(head(features[name].to(y_pred.device))) for name in ("original", "view")
         )
-        known = {}
+        known: dict[str, Any] = {}
         if self.takes_image_ and "image" in features:
             known["image"] = gather(features["image"].to(y_pred.device))
+        if self.takes_epoch_:
+            known["epoch"] = max(len(self.history) - 1, 0)
         parts = self.criterion_(gather(y_pred), original, view, **known)
         if training:
             self.parts_.append(

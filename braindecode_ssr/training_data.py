@@ -73,13 +73,9 @@ def training_data(
     _check_zero_shot(table, dataset)
     x = _trials(stores, len(table), spec, progress)
     ids, image = np.unique(table["image_id"], return_inverse=True)
-    data = TrainingSet(
-        x,
-        torch.from_numpy(image),
-        torch.from_numpy(features.original(ids)),
-        torch.from_numpy(features.view(ids)),
-        table,
-    )
+    original = torch.from_numpy(features.original(ids))
+    view = torch.from_numpy(features.view(ids)) if features.views else original
+    data = TrainingSet(x, torch.from_numpy(image), original, view, table)
     return leave_out(data, spec.data, dataset), Signals.of(stores[0], spec.data.channels)
 
 

@@ -2,7 +2,8 @@
 
 All have one face: ``loss(brain, original, view)`` of three batches of embeddings, each of shape
 (b, e) and not normalised, gives a dictionary whose first entry is the total, ``"loss"``, followed
-by its named parts. A loss that takes ``image=`` is told the index of each row's image as well.
+by its named parts. A loss that takes ``image=`` is told the index of each row's image as well, one that
+takes ``epoch=`` how many epochs are done.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ LOSSES = Registry(
         "contrast-mse": "braindecode_ssr.losses.contrast_mse:ContrastMSE",
         "uncertain-blur": "braindecode_ssr.losses.blur:UncertainBlur",
         "semantic-swap": "braindecode_ssr.losses.semantic_swap:SemanticSwap",
+        "mmd-contrast": "braindecode_ssr.losses.mmd_contrast:MMDContrast",
     },
 )
 
@@ -39,6 +41,7 @@ _LAZY = {
     "ContrastMSE": "contrast_mse",
     "UncertainBlur": "blur",
     "SemanticSwap": "semantic_swap",
+    "MMDContrast": "mmd_contrast",
     "CLUB": "club",
     "Similarity": "similarity",
     "symmetric_info_nce": "contrast",
@@ -47,6 +50,7 @@ _LAZY = {
     "soft_info_nce": "soft_label",
     "soft_labels": "soft_label",
     "club_upper_bound": "club",
+    "squared_mmd": "mmd_contrast",
 }
 
 __all__ = ["LOSSES", *_LAZY]

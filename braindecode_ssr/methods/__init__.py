@@ -15,6 +15,7 @@ METHODS = Registry(
         "nice": "braindecode_ssr.methods.nice:NICE",
         "brain-hive": "braindecode_ssr.methods.brain_hive:BRAIN_HIVE",
         "shallow-alignment": "braindecode_ssr.methods.shallow_alignment:SHALLOW_ALIGNMENT",
+        "samga": "braindecode_ssr.methods.samga:SAMGA",
         "contrast": "braindecode_ssr.methods.contrast:CONTRAST",
         "ridge-decoding": "braindecode_ssr.methods.ridge_decoding:RIDGE_DECODING",
         "ridge-encoding": "braindecode_ssr.methods.ridge_encoding:RIDGE_ENCODING",

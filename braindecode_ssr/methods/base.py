@@ -68,6 +68,8 @@ class Method(Spec):
         The published image encoder, used where its features are there; else the dataset's default is.
     batch_size : int, optional
         The published one; smaller where there are few trials.
+    batch_size_of : dict of str to int
+        Another one for a protocol, a dataset or both, keyed as ``settings_of``.
     seeds : int, optional
         Number of seeds behind the published numbers.
     settings : dict
@@ -99,6 +101,7 @@ class Method(Spec):
     views: tuple[str, ...] = ()
     encoder: str = ""
     batch_size: int | None = None
+    batch_size_of: dict[str, int] = Field(default_factory=dict)
     seeds: int | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     settings_of: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -114,5 +117,15 @@ class Method(Spec):
 
     def settings_for(self, dataset: str, protocol: str) -> dict[str, Any]:
         """The nested settings of this method on a dataset, in a protocol."""
-        narrower = (protocol, dataset, f"{dataset}/{protocol}")
+        narrower = _narrower(dataset, protocol)
         return merge(self.settings, *(self.settings_of.get(key, {}) for key in narrower))
+
+    def batch_size_for(self, dataset: str, protocol: str) -> int | None:
+        """The published batch on a dataset, in a protocol."""
+        found = (self.batch_size_of.get(key) for key in reversed(_narrower(dataset, protocol)))
+        return next(filter(None, found), self.batch_size)
+
+
+def _narrower(dataset: str, protocol: str) -> tuple[str, str, str]:
+    """The keys of what belongs to a protocol or dataset only, from wide to narrow."""
+    return protocol, dataset, f"{dataset}/{protocol}"

@@ -51,8 +51,8 @@ SHALLOW_ALIGNMENT = Method(
     ),
     known_to_differ=(
         "The layer is the third stage of RN50, with 67.7 % top-1 intra as published; the published "
-        "tables have layer 28 of InternViT-6B, which no encoder here makes. Its features can be "
-        "imported: ssr-bd features import.",
+        "tables have layer 28 of InternViT-6B, which no encoder here makes. Once its features are "
+        "imported as internvit-6b@28, --encoder internvit-6b@28 is the published one (7.57 M parameters).",
         "Sources disagree on intra per subject (subject 1: 75.0 in the text, 75.4 as SAMGA quotes it); "
         "the text is taken here.",
         "No code is public; what is not in the text is as NeuroBridge.",

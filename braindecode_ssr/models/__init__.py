@@ -26,6 +26,7 @@ IMAGE_HEADS = Registry(
     {
         "linear": "braindecode_ssr.models.image_head:ImageHead",
         "fusion": "braindecode_ssr.models.fusion_head:FusionHead",
+        "layer-mixer": "braindecode_ssr.models.layer_mixer_head:LayerMixerHead",
     },
 )
 
@@ -42,6 +43,7 @@ _LAZY = {
     "BrainMLP": "brain_mlp",
     "ImageHead": "image_head",
     "FusionHead": "fusion_head",
+    "LayerMixerHead": "layer_mixer_head",
     "build_image_head": "image_head",
     "build_backbone": "backbone",
     "list_backbones": "backbone",

@@ -96,6 +96,29 @@ def test_a_loss_that_does_not_ask_is_not_told(tmp_path):
     assert not net.takes_image_
 
 
+def test_a_loss_is_told_how_many_epochs_are_done(tmp_path):
+    class Counting(torch.nn.Module):
+        told = []
+
+        def forward(self, brain, original, view, epoch):
+            self.told.append(epoch)
+            return {"loss": (brain - original).square().mean()}
+
+    def run(epochs, **options):
+        fit(
+            make_data(),
+            model(),
+            Counting(),
+            TrainSpec(epochs=epochs, batch_size=32),
+            tmp_path,
+            **options,
+        )
+        return Counting.told
+
+    assert run(2) == [0, 0, 0, 1, 1, 1]
+    assert run(3, resume=True)[6:] == [2, 2, 2]
+
+
 def test_arrays_do_not_say_which_image():
     data = make_data()
     arrays = data.x.numpy(), data.original.numpy()
@@ -106,11 +129,15 @@ def test_arrays_do_not_say_which_image():
         EEGRetriever(criterion__duplicates="ignored", **options).fit(*arrays)
 
 
-@pytest.mark.parametrize("name", ["uncertain-blur", "semantic-swap"])
-def test_a_loss_with_a_memory_goes_on_where_it_was(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("uncertain-blur", {}), ("semantic-swap", {}), ("mmd-contrast", {"stage": 3})],
+)
+def test_a_loss_with_a_memory_goes_on_where_it_was(name, params, tmp_path):
     def run(folder, epochs, **options):
         torch.manual_seed(0)
-        spec = run_spec(TINY, {"loss": {"name": name}, "model": {"n_outputs": 16}})
+        loss = {"name": name, "params": params}
+        spec = run_spec(TINY, {"loss": loss, "model": {"n_outputs": 16}})
         train = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
         net = fit(
             make_data(), model(), pipeline.build_loss(spec), train, tmp_path / folder, **options

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from braindecode_ssr import pipeline
 from braindecode_ssr.catalogue import catalogue
@@ -33,7 +34,12 @@ TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}}
 INTER = {"data": {"protocol": "inter"}}
 SHAPES = {"things-eeg": (63, 250, 250.0), "things-meg": (271, 200, 200.0)}
 SIZES = {"occipital-17": 17, "meg-occipital-parietal": 39 + 45}  # sensors: notes on methods, 3.2
-FEATURE_WIDTHS = {"nice": (768,), "brain-hive": (1024, 512, 1024)}  # all others have 1024
+FEATURE_WIDTHS = {  # all others have 1024
+    "nice": (768,),
+    "brain-hive": (1024, 512, 1024),
+    "samga": (3200,) * 5,
+}
+IMPORTED = ["sdxl-vae", *(f"internvit-6b@{layer}" for layer in (20, 24, 28, 32, 36))]
 
 
 def asked(name, dataset, protocol):
@@ -91,6 +97,11 @@ def test_parameters_as_published():
     nice = tsconv + wide + linear(1024, 512) + linear(768, 512)
     assert METHODS["nice"].parameters["things-eeg"]["intra"] == nice
     assert METHODS["ridge-decoding"].parameters["things-eeg"]["intra"] == 4250 * 1025 + 1024
+    mixer = linear(3200, 1024) + 5 * linear(1024, 512)
+    assert mixer + linear(1024, 512) + linear(512, 512) == pytest.approx(6.7e6, abs=5e4)  # SAMGA
+    samga = METHODS["samga"].parameters["things-eeg"]
+    assert samga["intra"] == project + linear(1024, 512) + mixer + 5  # without the last map
+    assert samga["inter"] == tsconv + wide + linear(1024, 512) + mixer + 5
 
 
 @pytest.mark.parametrize(
@@ -107,6 +118,8 @@ def test_parameters_as_published():
         ("neurobridge", "intra", ("EEGProject", "occipital-17", 50, 1e-4, 1e-4, (0.9, 0.999))),
         ("neurobridge", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
         ("brain-hive", "inter", ("BrainMLP", "occipital-17", 25, 5e-4, 0.05, (0.9, 0.995))),
+        ("samga", "intra", ("EEGProject", "occipital-17", 60, 1e-4, 1e-4, (0.9, 0.999))),
+        ("samga", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
         ("ssr", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
     ],
 )
@@ -153,6 +166,69 @@ def test_the_batch_of_a_method_is_the_largest(trials, largest, expected):
     assert default_batch(trials, largest) == expected
 
 
+def test_the_batch_may_depend_on_protocol_and_dataset():
+    cells = [(data, way) for data in ("things-eeg", "things-meg") for way in ("intra", "inter")]
+    assert [METHODS["samga"].batch_size_for(*cell) for cell in cells] == [512, 1024, 1024, 1024]
+    assert {METHODS["nice"].batch_size_for(*cell) for cell in cells} == {1000}
+    narrow = METHODS["samga"].model_copy(update={"batch_size_of": {"intra": 2, "own/intra": 4}})
+    assert narrow.batch_size_for("own", "intra") == 4 and narrow.batch_size_for("x", "intra") == 2
+
+
+def test_a_run_has_the_batch_of_its_protocol(tmp_path, monkeypatch):
+    monkeypatch.setattr("braindecode_ssr.resolve.n_training_trials", lambda *_: 16540)
+    dataset = ThingsSim(tmp_path, "tiny")
+    for protocol, size in (("intra", 512), ("inter", 1024)):
+        spec = run_spec(TINY, {"method": "samga", "data": {"protocol": protocol}})
+        assert resolve(spec, dataset)[0].train.batch_size == size
+
+
+def with_layers(root):
+    """The tiny simulation with five layers of InternViT imported."""
+    dataset = ThingsSim(root, "tiny")
+    ids = dataset.images["image_id"].tolist()
+    rows = np.random.default_rng(0).normal(size=(5, len(ids), 6)).astype("float32")
+    for name, layer in zip(METHODS["samga"].encoder.split("+"), rows, strict=True):
+        FeatureStore.of(dataset).write(name, "original", ids, layer, f"made {name}", "test")
+    return dataset, rows
+
+
+def test_shallow_alignment_with_the_published_layer_has_the_parameters_it_says(monkeypatch):
+    monkeypatch.setitem(FEATURE_WIDTHS, "shallow-alignment", (3200,))
+    found = n_parameters("shallow-alignment", "things-eeg", "intra")
+    assert found == pytest.approx(7.57e6, abs=5e3)
+    assert any("7.57 M" in text for text in METHODS["shallow-alignment"].known_to_differ)
+
+
+def test_imported_layers_are_taken_and_mixed(tmp_path):
+    dataset, rows = with_layers(tmp_path)
+    spec, notes = resolve(run_spec(TINY, {"method": "samga"}), dataset)
+    assert (spec.images.encoder, notes) == (METHODS["samga"].encoder, [])
+    _, (note,) = resolve(run_spec(TINY, {"method": "samga"}), ThingsSim(tmp_path / "none", "tiny"))
+    assert "pyramid instead of internvit-6b@20+" in note and "--encoder internvit-6b@20 ..." in note
+    features = pipeline.features_of(spec, dataset)
+    found = features.original(dataset.images["image_id"].tolist())
+    np.testing.assert_array_equal(found, np.concatenate(rows, axis=1))
+    assert features.widths() == (6,) * 5
+    one = {"method": "shallow-alignment", "images": {"encoder": "internvit-6b@28"}}
+    assert resolve(run_spec(TINY, one), dataset)[0].images.encoder == "internvit-6b@28"
+    with pytest.raises(UsageError, match="@21.*features import --encoder internvit-6b@21"):
+        two = {"encoder": "internvit-6b@20+internvit-6b@21"}
+        resolve(run_spec(TINY, {"method": "samga", "images": two}), dataset)
+
+
+@pytest.mark.slow
+def test_imported_layers_make_a_run(tmp_path):
+    with_layers(tmp_path)
+    run = trained("samga", tmp_path, tmp_path / "runs")
+    assert len(run.record["features"]) == 5
+    weights = load_file(run.weights)
+    assert weights["image_head.logits"].shape == (5,)
+    assert weights["image_head.first.0.weight"].shape == (1024, 6)
+    one = {"images": {"encoder": "internvit-6b@28"}}
+    one = trained("shallow-alignment", tmp_path, tmp_path / "runs", **one)
+    assert one.summary["encoder"] == "internvit-6b@28"
+
+
 def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
     dataset = ThingsSim(tmp_path, "tiny")
     nice = run_spec(TINY, {"method": "nice"})
@@ -171,7 +247,7 @@ def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
 @pytest.mark.parametrize("name", ALL)
 def test_its_encoder_is_one(name):
     encoder = METHODS[name].encoder
-    assert encoder == "" or encoder_name(encoder, there=["sdxl-vae"]) == encoder
+    assert encoder == "" or encoder_name(encoder, there=IMPORTED) == encoder
 
 
 def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
