@@ -237,11 +237,7 @@ def main() -> None:
 
 def run_grid(options: argparse.Namespace) -> None:
     """Append a line for each run that is not in the file yet."""
-    chosen = {
-        name: row
-        for name, row in rows().items()
-        if not options.rows or any(word in name for word in options.rows)
-    }
+    chosen = {name: row for name, row in rows().items() if asked_for(name, options.rows)}
     done = {key_of(line) for line in read(options.out)}
     for subject in options.subjects:
         case = None
@@ -256,6 +252,13 @@ def run_grid(options: argparse.Namespace) -> None:
                 with options.out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(name, subject, seed, line["top1"], line["seconds"], flush=True)
+
+
+def asked_for(name: str, words: list[str] | None) -> bool:
+    """Whether a row is wanted: named itself, or by a word of its name that is not the name of another."""
+    if not words or name in words:
+        return True
+    return any(word in name for word in words if word not in rows())
 
 
 def group_of(line: dict) -> tuple:
