@@ -54,8 +54,9 @@ SAMGA = Method(
     traps=(
         "The epoch of the best test top-1 is kept; the second stage stops when test top-1 has not risen for "
         "ten epochs.",
-        "The discrepancy is taken of embeddings whose lengths are far above the widths of its kernels, so "
-        "that it sees little or nothing. Copied; --set loss.params.mmd_of=directions is the other choice.",
+        "The discrepancy is taken of embeddings far longer than its kernels are wide, so that it has next to "
+        "no gradient when training starts, and gives the contrast its weight. Copied as it is; "
+        "--set loss.params.mmd_of=directions is the other choice.",
     ),
     known_to_differ=(
         "No encoder here makes layers of InternViT-6B, and how the published ones were pooled is not said. "
