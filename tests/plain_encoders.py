@@ -9,7 +9,7 @@ def weights(module):
     """Parameters and buffers by name; statistics of batch norms are made other than 0 and 1."""
     with torch.no_grad():
         for part in module.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
+            if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
                 part.running_mean.normal_()
                 part.running_var.uniform_(0.5, 2)
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -18,6 +18,7 @@ BACKBONES = Registry(
         "VESDN": "braindecode_ssr.models.ve_sdn:VESDN",
         "CognitionCapturer": "braindecode_ssr.models.cognition_capturer:CognitionCapturer",
         "BrainMLP": "braindecode_ssr.models.brain_mlp:BrainMLP",
+        "VED": "braindecode_ssr.models.ved:VED",
     },
 )
 
@@ -27,6 +28,7 @@ IMAGE_HEADS = Registry(
         "linear": "braindecode_ssr.models.image_head:ImageHead",
         "fusion": "braindecode_ssr.models.fusion_head:FusionHead",
         "layer-mixer": "braindecode_ssr.models.layer_mixer_head:LayerMixerHead",
+        "blur-mixer": "braindecode_ssr.models.blur_mixer_head:BlurMixerHead",
     },
 )
 
@@ -41,9 +43,11 @@ _LAZY = {
     "VESDN": "ve_sdn",
     "CognitionCapturer": "cognition_capturer",
     "BrainMLP": "brain_mlp",
+    "VED": "ved",
     "ImageHead": "image_head",
     "FusionHead": "fusion_head",
     "LayerMixerHead": "layer_mixer_head",
+    "BlurMixerHead": "blur_mixer_head",
     "build_image_head": "image_head",
     "build_backbone": "backbone",
     "list_backbones": "backbone",
