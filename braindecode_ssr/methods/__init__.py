@@ -14,6 +14,7 @@ METHODS = Registry(
         "atm": "braindecode_ssr.methods.atm:ATM",
         "nice": "braindecode_ssr.methods.nice:NICE",
         "brain-hive": "braindecode_ssr.methods.brain_hive:BRAIN_HIVE",
+        "ved": "braindecode_ssr.methods.ved:VED",
         "shallow-alignment": "braindecode_ssr.methods.shallow_alignment:SHALLOW_ALIGNMENT",
         "samga": "braindecode_ssr.methods.samga:SAMGA",
         "contrast": "braindecode_ssr.methods.contrast:CONTRAST",

@@ -1,5 +1,7 @@
 """What method files say of the literature: numbers that agree with themselves and with the facts."""
 
+import re
+
 import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
@@ -25,6 +27,7 @@ PUBLISHED = {  # mean top-1 and top-5: EEG intra, EEG inter, MEG intra, MEG inte
     "atm": [(27.1, 58.1), (11.9, 33.8), None, None],
     "nice": [(16.1, 43.6), (6.2, 21.4), (12.8, 36.0), None],
     "brain-hive": [(75.7, 94.6), (20.0, 44.1), (33.7, 60.5), (5.4, 15.2)],
+    "ved": [(80.0, 96.9), (20.0, 48.0), None, (5.3, 15.9)],
     "shallow-alignment": [(82.6, 97.7), (21.8, 49.4), (48.0, 74.4), (3.7, 13.0)],
     "samga": [(91.3, 98.8), (34.4, 64.8), (48.1, 72.5), (6.1, 16.6)],
 }
@@ -64,7 +67,7 @@ def test_it_says_where_it_comes_from(name):
     assert method.name == name and method.title and method.source and method.known_to_differ
     assert 1970 <= method.year <= 2026
     if method.published and name != "ssr":
-        assert method.venue and "https://arxiv.org/abs/" in method.source
+        assert method.venue and re.search("https://(arxiv.org/abs|github.com)/", method.source)
         assert str(method.year)[2:] == method.venue[-2:]
 
 
@@ -86,6 +89,7 @@ def test_methods_known_to_leak_say_so():
     assert {name for name, flags in flagged.items() if "altered-gallery" in flags} == {
         "neurobridge",
         "ubp",
+        "ved",
     }
     assert {name for name, flags in flagged.items() if "class-templates" in flags} == {"nice"}
     assert not any(flagged[name] for name in ("ssr", "ve-sdn", "contrast", "ridge-decoding"))

@@ -38,6 +38,7 @@ FEATURE_WIDTHS = {  # all others have 1024
     "nice": (768,),
     "brain-hive": (1024, 512, 1024),
     "samga": (3200,) * 5,
+    "ved": (1024,) * 12,
 }
 IMPORTED = ["sdxl-vae", *(f"internvit-6b@{layer}" for layer in (20, 24, 28, 32, 36))]
 
@@ -120,6 +121,8 @@ def test_parameters_as_published():
         ("brain-hive", "inter", ("BrainMLP", "occipital-17", 25, 5e-4, 0.05, (0.9, 0.995))),
         ("samga", "intra", ("EEGProject", "occipital-17", 60, 1e-4, 1e-4, (0.9, 0.999))),
         ("samga", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
+        ("ved", "intra", ("VED", "all", 150, 1e-3, 0.01, (0.9, 0.999))),
+        ("ved", "inter", ("VED", "all", 50, 1e-3, 0.01, (0.9, 0.999))),
         ("ssr", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
     ],
 )
