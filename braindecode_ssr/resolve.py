@@ -254,7 +254,9 @@ def _resolve_views(
     there = _views_of(encoder, store)
     if {view for view in wanted if not is_text(view)} <= set(there) or dataset.has_images():
         return wanted, []
-    some = tuple(v for v in there if v != "original" and not is_text(v)) or ("original",)
+    kept = tuple(view for view in wanted if view in there and not is_text(view))
+    others = tuple(view for view in there if view != "original" and not is_text(view))
+    some = kept or others or ("original",)
     return some, [
         f"views {', '.join(some)} instead of {', '.join(wanted)}: there are no image files and no other "
         f"features of {encoder} in {store.path}"

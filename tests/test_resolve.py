@@ -114,3 +114,25 @@ def test_an_evaluation_changes_only_what_is_asked():
     assert evaluation_spec(spec, gallery="views", repetitions=None).repetitions == 4
     with pytest.raises(UsageError, match="evaluation.gallery"):
         evaluation_spec(spec, gallery="altered")
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (["original", "mosaic", "blur"], ("blur", "mosaic")),
+        (["original", "mosaic", "blur", "fovea"], ("blur", "mosaic")),
+        (["original", "fovea"], ("fovea",)),
+        (["original"], ("original",)),
+    ],
+)
+def test_of_the_views_of_a_method_those_that_are_there(dataset, monkeypatch, there, taken):
+    import numpy as np
+
+    ids = dataset.images["image_id"].tolist()
+    rows = np.random.default_rng(0).normal(size=(len(ids), 4)).astype("float32")
+    for view in there:
+        FeatureStore.of(dataset).write("mine", view, ids, rows, "imported:x", "test")
+    monkeypatch.setattr(type(dataset), "has_images", lambda self: False)
+    spec, notes = resolve(run_spec({"images": {"encoder": "mine"}}), dataset)
+    assert spec.images.views == taken
+    assert f"views {', '.join(taken)} instead of blur, noise" in notes[-1]
