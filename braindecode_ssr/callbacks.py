@@ -19,6 +19,7 @@ from .embedding import embed_images, embed_trials, has_own_parts
 from .errors import DataError
 from .retrieval.metrics import summarise
 from .retrieval.queries import query_table
+from .retrieval.spaces import space_of
 
 SHARE = 0.05  # of the time may go into saving
 SPEC = "spec.json"
@@ -179,7 +180,8 @@ class ValidationRetrieval(Callback):
         gallery = embed_images(net.module_, self.data.original[first])
         subjects = self.data.subject if has_own_parts(net.module_) else None
         queries = embed_trials(net.module_, self.data.x, subject_index=subjects)
-        table = query_table(queries, gallery, self.data.table, images["image_id"].tolist())
+        ids, space = images["image_id"].tolist(), space_of(net.module_)
+        table = query_table(queries, gallery, self.data.table, ids, space=space)
         return table["rank"].to_numpy()
 
 

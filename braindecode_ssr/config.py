@@ -164,9 +164,12 @@ class ModelSpec(Spec):
     subjects : {"shared", "own"}
         All subjects go through one part of the backbone, or each that is trained on through a part of its
         own; somebody else's embedding is then the mean over all parts.
+    space : {"euclidean", "hyperbolic"}
+        How embeddings are compared: by their cosine, or, as tangent vectors at the origin of hyperbolic
+        space, by the distance of their points. The loss must compare them so, too.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects")
+    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects", "space")
 
     backbone: str = "auto"
     backbone_params: dict[str, Any] = Field(default_factory=dict)
@@ -177,6 +180,7 @@ class ModelSpec(Spec):
     image_head: str = "linear"
     image_head_params: dict[str, Any] = {}
     subjects: Literal["shared", "own"] = "shared"
+    space: Literal["euclidean", "hyperbolic"] = "euclidean"
 
 
 class LossSpec(Spec):

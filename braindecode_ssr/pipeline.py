@@ -272,6 +272,7 @@ def build_model(
         image_head_params=dict(spec.model.image_head_params) or None,
         feature_widths=list(widths) or None,
         n_subjects=n_subjects if spec.model.subjects == "own" else None,
+        space=spec.model.space,
     )
 
 
@@ -357,6 +358,7 @@ def _labels(spec: RunSpec, evaluation: Evaluation) -> dict[str, Any]:
         "channels": spec.data.channels,
         "encoder": spec.images.encoder,
         "views": list(spec.images.views),
+        "space": spec.model.space,
         "evaluation": evaluation.name,
         "flags": list(evaluation.flags),
         "gallery": spec.evaluation.gallery,

@@ -57,6 +57,10 @@ class Registry:
         parts = self.parts()
         return [*self._parts, *sorted(set(parts) - set(self._parts))]
 
+    def is_own(self, name: str) -> bool:
+        """Whether a registered part is one of this package, not of an entry point."""
+        return self.name_of(name) in self._parts
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 

@@ -17,7 +17,7 @@ from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.sentences import text_or_original
 from .images.store import FeatureStore
 from .images.views import VIEWS, is_text, view_name
-from .losses import LOSSES
+from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS
 from .methods.base import Method
 from .preprocessing.channels import check_set_name
@@ -91,6 +91,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
     _check_validation(spec, dataset)
     _check_solver(spec)
+    _check_space(spec)
     _check_channels(spec.data.channels)
     loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
     parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
@@ -325,6 +326,24 @@ def _check_solver(spec: RunSpec) -> None:
             "a backbone that gradient steps can train",
             "backbone linear, which belongs to a closed form",
             "choose --method ridge-decoding or ridge-encoding, or another --backbone",
+        )
+
+
+def _check_space(spec: RunSpec) -> None:
+    """A loss compares embeddings as they are ranked; one of another package is taken at its word."""
+    space, loss = spec.model.space, LOSSES.name_of(spec.loss.name)
+    if spec.train.solver != "gradient" and space != "euclidean":
+        raise UsageError(
+            f"model.space = euclidean for {spec.method}, which ranks by cosine or correlation",
+            space,
+            "leave it out",
+        )
+    own = "hyperbolic" if loss in HYPERBOLIC else "euclidean"
+    if space != own and LOSSES.is_own(loss):
+        raise UsageError(
+            f"model.space = {own}, in which the loss {loss} compares embeddings",
+            space,
+            f"add --set model.space={own}, or choose another --loss",
         )
 
 

@@ -23,12 +23,13 @@ from .config import TrainSpec
 from .distributed import World, synchronise_batch_norm
 from .ema import WeightAverage
 from .embedding import embed_images, has_own_parts
-from .errors import TrainingError
+from .errors import TrainingError, UsageError
 from .kept_epochs import KeptEpochs
 from .losses.ssr import SSRLoss
 from .models.parts import rate_groups
 from .models.ssr import SSR
-from .retrieval.ranks import cosine, rank_of_target
+from .retrieval.ranks import rank_of_target
+from .retrieval.spaces import similarity, space_of
 from .schedules import LearningRate
 
 ALONE = World()
@@ -106,6 +107,7 @@ class EEGRetriever(EEGRegressor):
         if "n_outputs" in takes and "n_outputs" not in given:
             self.set_params(criterion__n_outputs=self.module_.n_outputs)
         super().initialize_criterion()
+        _check_space(self.module_, self.criterion_)
         told = inspect.signature(self.criterion_.forward).parameters
         self.takes_image_, self.takes_epoch_ = "image" in told, "epoch" in told
         return self
@@ -202,7 +204,8 @@ class EEGRetriever(EEGRegressor):
         original = original[:, 0] if original.ndim == 3 else original
         images, own = np.unique(original, axis=0, return_inverse=True)
         gallery = embed_images(self.module_, images)
-        ranks = rank_of_target(cosine(self.predict(X), gallery), own.reshape(-1))
+        near = similarity(self.predict(X), gallery, space_of(self.module_))
+        ranks = rank_of_target(near, own.reshape(-1))
         return float((ranks == 1).mean())
 
     def _set_signal_args(self, X: Any, y: Any, classes: Any) -> None:
@@ -333,6 +336,16 @@ def _share(batch: Batch, world: World) -> Batch:
 
 def _as_it_is(rows: Tensor) -> Tensor:
     return rows
+
+
+def _check_space(model: torch.nn.Module, loss: torch.nn.Module) -> None:
+    """Refuse a loss that compares embeddings in another space than they are ranked in."""
+    if space_of(loss) != space_of(model):
+        raise UsageError(
+            f"a loss that compares embeddings in the space of the model, {space_of(model)}",
+            f"{type(loss).__name__}, in {space_of(loss)} space",
+            "give the model the space of its loss, or choose another loss",
+        )
 
 
 def _is_class(part: Any) -> bool:

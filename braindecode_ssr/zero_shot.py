@@ -17,6 +17,7 @@ from .images.pooling import ImageFeatures
 from .retrieval.metrics import METRICS, chance, per_query, summarise
 from .retrieval.n_way import median_rank, n_way_table
 from .retrieval.queries import query_table
+from .retrieval.spaces import space_of
 from .training_data import Signals
 
 OPEN = EvaluationSpec()
@@ -104,6 +105,7 @@ def score(
         test.table,
         test.gallery_ids,
         evaluation.correction,
+        space_of(model),
     )
     n_gallery = len(test.gallery_ids)
     metrics = summarise(queries["rank"].to_numpy())

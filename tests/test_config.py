@@ -24,7 +24,7 @@ def test_settings_that_came_later_leave_the_digests_of_older_runs_alone():
     older = {"train": {"epochs": 3, "lr_of": {"a": 1e-3}}, "evaluation": {"gallery": "views"}}
     assert build(older).digest == "653247cf4c88a375"
     laters = ({"train": {"keep": "every"}}, {"evaluation": {"n_way": 5}})
-    for later in (*laters, {"model": {"subjects": "own"}}):
+    for later in (*laters, {"model": {"subjects": "own"}}, {"model": {"space": "hyperbolic"}}):
         assert build(later).digest != RunSpec().digest
 
 

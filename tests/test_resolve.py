@@ -136,3 +136,26 @@ def test_of_the_views_of_a_method_those_that_are_there(dataset, monkeypatch, the
     spec, notes = resolve(run_spec({"images": {"encoder": "mine"}}), dataset)
     assert spec.images.views == taken
     assert f"views {', '.join(taken)} instead of blur, noise" in notes[-1]
+
+
+def test_a_loss_compares_embeddings_as_they_are_ranked(dataset):
+    spec, _ = resolve(run_spec(TINY, {"method": "hyfi"}), dataset)
+    assert (spec.model.space, spec.loss.name) == ("hyperbolic", "hyperbolic")
+    other = run_spec(TINY, {"method": "hyfi", "loss": {"name": "contrast"}})
+    with pytest.raises(UsageError, match="space = euclidean.*loss contrast.*model.space=euclidean"):
+        resolve(other, dataset)
+    other = run_spec(TINY, {"loss": {"name": "Hyperbolic"}})
+    with pytest.raises(UsageError, match="space = hyperbolic.*loss hyperbolic.*space=hyperbolic"):
+        resolve(other, dataset)
+    other = run_spec(TINY, {"method": "ridge-decoding", "model": {"space": "hyperbolic"}})
+    with pytest.raises(UsageError, match="space = euclidean for ridge-decoding.*leave it out"):
+        resolve(other, dataset)
+
+
+def test_a_loss_of_another_package_is_taken_at_its_word(dataset, monkeypatch):
+    from braindecode_ssr.losses import LOSSES
+
+    monkeypatch.setattr(LOSSES, "_foreign", {"theirs": "torch.nn:Identity"})
+    asked = {"loss": {"name": "theirs"}, "model": {"space": "hyperbolic"}}
+    assert resolve(run_spec(TINY, asked), dataset)[0].loss.name == "theirs"
+    assert LOSSES.is_own("hyperbolic") and not LOSSES.is_own("theirs")

@@ -5,6 +5,8 @@ import torch
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.retrieval.ranks import rank_of_target
+from braindecode_ssr.retrieval.spaces import minus_distance
 from braindecode_ssr.zero_shot import TestSet, score
 
 
@@ -70,6 +72,17 @@ def test_a_correction_changes_ranks_and_nearest_but_not_scores(test_set, correct
     assert found["score"].equals(plain["score"])
     hits = found["rank"] == 1
     assert (found.loc[hits, "top_1"] == found.loc[hits, "image_id"]).all()
+
+
+def test_it_ranks_in_the_space_of_the_model(test_set):
+    model = Given()
+    model.space = "hyperbolic"
+    queries, numbers = score(model, test_set)
+    near = minus_distance(test_set.x[:, 0], test_set.gallery)
+    assert queries["score"].tolist() == near.diagonal().tolist()
+    assert queries["rank"].tolist() == rank_of_target(near, np.arange(30)).tolist()
+    assert queries["rank"].tolist() != score(Given(), test_set)[0]["rank"].tolist()
+    assert numbers["mean_rank"] == queries["rank"].mean()
 
 
 def test_more_candidates_than_there_are(test_set):

@@ -26,8 +26,12 @@ LOSSES = Registry(
         "uncertain-blur": "braindecode_ssr.losses.blur:UncertainBlur",
         "semantic-swap": "braindecode_ssr.losses.semantic_swap:SemanticSwap",
         "mmd-contrast": "braindecode_ssr.losses.mmd_contrast:MMDContrast",
+        "hyperbolic": "braindecode_ssr.losses.hyperbolic:HyperbolicContrast",
     },
 )
+
+HYPERBOLIC = ("hyperbolic",)
+"""Losses that compare points of hyperbolic space; the others compare vectors."""
 
 _LAZY = {
     "SSRLoss": "ssr",
@@ -42,6 +46,7 @@ _LAZY = {
     "UncertainBlur": "blur",
     "SemanticSwap": "semantic_swap",
     "MMDContrast": "mmd_contrast",
+    "HyperbolicContrast": "hyperbolic",
     "CLUB": "club",
     "Similarity": "similarity",
     "symmetric_info_nce": "contrast",
@@ -51,9 +56,10 @@ _LAZY = {
     "soft_labels": "soft_label",
     "club_upper_bound": "club",
     "squared_mmd": "mmd_contrast",
+    "hyperbolic_info_nce": "hyperbolic",
 }
 
-__all__ = ["LOSSES", *_LAZY]
+__all__ = ["HYPERBOLIC", "LOSSES", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

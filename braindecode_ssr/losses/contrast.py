@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from .duplicates import Duplicates, check_duplicates, duplicate_info_nce, same_image
+from .duplicates import Duplicates, check_duplicates, duplicate_cross_entropy, same_image
 from .parts import check_choice, check_embeddings
 from .similarity import Regime, Similarity
 
@@ -35,7 +35,11 @@ def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Ten
     -------
     Tensor, shape ()
     """
-    logits = scale * (x @ y.T)
+    return symmetric_cross_entropy(scale * (x @ y.T))
+
+
+def symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    """Cross-entropy of picking the diagonal of logits (b, b), by rows and by columns; their mean."""
     both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
     return both / 2 - logits.diagonal().mean()
 
@@ -112,6 +116,13 @@ def pair_contrast(
     -------
     Tensor, shape ()
     """
+    return contrast_of_logits(scale * (x @ y.T), duplicates, image)
+
+
+def contrast_of_logits(
+    logits: Tensor, duplicates: Duplicates = "negatives", image: Tensor | None = None
+) -> Tensor:
+    """Symmetric contrast of logits (b, b), duplicates taken as chosen; as :func:`pair_contrast`."""
     if duplicates == "negatives":
-        return symmetric_info_nce(x, y, scale)
-    return duplicate_info_nce(x, y, scale, same_image(image, len(x)), duplicates)
+        return symmetric_cross_entropy(logits)
+    return duplicate_cross_entropy(logits, same_image(image, len(logits)), duplicates)

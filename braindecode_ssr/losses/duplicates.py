@@ -87,7 +87,11 @@ def duplicate_info_nce(
     -------
     Tensor, shape ()
     """
-    logits = scale * (x @ y.T)
+    return duplicate_cross_entropy(scale * (x @ y.T), same, duplicates)
+
+
+def duplicate_cross_entropy(logits: Tensor, same: Tensor, duplicates: Duplicates) -> Tensor:
+    """:func:`duplicate_info_nce` of logits (b, b)."""
     if duplicates == "ignored":
         logits = without_duplicates(logits, same)
     both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()

@@ -8,6 +8,7 @@ METHODS = Registry(
         "ssr": "braindecode_ssr.methods.ssr:SSR",
         "neurobridge": "braindecode_ssr.methods.neurobridge:NEUROBRIDGE",
         "ubp": "braindecode_ssr.methods.ubp:UBP",
+        "hyfi": "braindecode_ssr.methods.hyfi:HYFI",
         "ve-sdn": "braindecode_ssr.methods.ve_sdn:VE_SDN",
         "neural-mcrl": "braindecode_ssr.methods.neural_mcrl:NEURAL_MCRL",
         "cogcapturer": "braindecode_ssr.methods.cogcapturer:COGCAPTURER",

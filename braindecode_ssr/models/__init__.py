@@ -29,6 +29,7 @@ IMAGE_HEADS = Registry(
         "fusion": "braindecode_ssr.models.fusion_head:FusionHead",
         "layer-mixer": "braindecode_ssr.models.layer_mixer_head:LayerMixerHead",
         "blur-mixer": "braindecode_ssr.models.blur_mixer_head:BlurMixerHead",
+        "geodesic": "braindecode_ssr.models.geodesic_head:GeodesicHead",
     },
 )
 
@@ -48,6 +49,7 @@ _LAZY = {
     "FusionHead": "fusion_head",
     "LayerMixerHead": "layer_mixer_head",
     "BlurMixerHead": "blur_mixer_head",
+    "GeodesicHead": "geodesic_head",
     "build_image_head": "image_head",
     "build_backbone": "backbone",
     "list_backbones": "backbone",

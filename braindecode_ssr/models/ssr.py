@@ -10,14 +10,18 @@ import torch
 from torch import nn
 
 from ..errors import UsageError
+from ..registry import unknown_name
 from .backbone import build_backbone
 from .bound import takes_subjects
 from .host import quiet_import
 from .image_head import build_image_head
 from .parts import parameters_of
+from .tangent_map import TangentMap
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
+
+SPACES = ("euclidean", "hyperbolic")
 
 
 class SSR(
@@ -34,8 +38,9 @@ class SSR(
 
     A brain encoder and a linear map bring a trial into a shared space; a second linear map brings
     image features there. Which image a person saw is the one whose embedding has the largest
-    cosine with that of the trial. What only training needs (views, contrasts, masked
-    reconstruction) is in :class:`braindecode_ssr.losses.SSRLoss` and is thrown away afterwards.
+    cosine with that of the trial, or is nearest in hyperbolic space (``space``). What only
+    training needs (views, contrasts, masked reconstruction) is in
+    :class:`braindecode_ssr.losses.SSRLoss` and is thrown away afterwards.
 
     .. rubric:: Macro Components
 
@@ -45,7 +50,8 @@ class SSR(
     - ``SSR.image_head`` **Image projector**: image features ``(b, n_features)`` to
       ``(b, n_outputs)``, linear by default; one for original images and views. Not part of
       ``forward``.
-    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``.
+    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``; in
+      hyperbolic space times a learned number.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
 
@@ -85,6 +91,10 @@ class SSR(
     n_subjects : int, optional
         Subjects that are trained on, each through a part of its own in the backbone; None: all
         go through one part.
+    space : {"euclidean", "hyperbolic"}, default="euclidean"
+        How embeddings are compared when images are ranked: by their cosine, or as tangent vectors
+        by the distance of their points, see :mod:`braindecode_ssr.hyperbolic`. The loss must
+        compare them so, too.
     """
 
     _HUB_NOTES_TEMPLATE = """
@@ -121,6 +131,7 @@ class SSR(
         image_head_params: dict[str, Any] | None = None,
         feature_widths: list[int] | None = None,
         n_subjects: int | None = None,
+        space: Literal["euclidean", "hyperbolic"] = "euclidean",
     ) -> None:
         super().__init__(
             n_outputs=n_outputs,
@@ -132,6 +143,9 @@ class SSR(
         )
         del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
         self._can_be_described = not isinstance(backbone, nn.Module)
+        if space not in SPACES:
+            raise unknown_name("space", space, list(SPACES))
+        self.space = space
         self.width = width
         self.n_features = n_features
         self._make_image_head = partial(
@@ -160,7 +174,11 @@ class SSR(
         self.frozen: tuple[str, ...] = ()
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
         self.image_head = self._make_image_head(self.n_outputs)
-        self.final_layer = nn.Linear(self.backbone_width, self.n_outputs)
+        self.final_layer = self._make_final_layer(self.n_outputs)
+
+    def _make_final_layer(self, n_outputs: int) -> nn.Linear:
+        made_of = TangentMap if self.space == "hyperbolic" else nn.Linear
+        return made_of(self.backbone_width, n_outputs)
 
     def forward(
         self,
@@ -250,7 +268,7 @@ class SSR(
         """Replace both projectors by new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
         self.image_head = self._make_image_head(n_outputs).to(self.final_layer.weight)
-        self.final_layer = nn.Linear(self.backbone_width, n_outputs).to(self.final_layer.weight)
+        self.final_layer = self._make_final_layer(n_outputs).to(self.final_layer.weight)
 
     def get_config(self) -> dict[str, Any]:
         """All parameters of the model as JSON values.

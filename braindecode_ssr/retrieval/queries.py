@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from .corrections import correct
-from .ranks import best, cosine, rank_of_target
+from .ranks import best, rank_of_target
+from .spaces import similarity
 
 N_BEST = 5
 
@@ -17,6 +18,7 @@ def query_table(
     images: pd.DataFrame,
     gallery_ids: list[str],
     correction: str = "none",
+    space: str = "euclidean",
 ) -> pd.DataFrame:
     """Rank the gallery for each query.
 
@@ -32,19 +34,21 @@ def query_table(
         Image id of each candidate; holds the image of every query.
     correction : str
         One of ``CORRECTIONS``; all but ``"none"`` are transductive.
+    space : str
+        One of ``SPACES``: how embeddings are compared.
 
     Returns
     -------
     DataFrame
         ``subject, image_id, concept, rank, score, top_1 ... top_5``; score is the cosine with the
-        query's own image, without the correction.
+        query's own image, or minus the distance from it, without the correction.
     """
-    similarity = cosine(queries, gallery)
+    near = similarity(queries, gallery, space)
     targets = pd.Index(gallery_ids).get_indexer(images["image_id"])
     table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
-    ranked = correct(similarity, targets, correction)
+    ranked = correct(near, targets, correction)
     table["rank"] = rank_of_target(ranked, targets)
-    table["score"] = similarity[np.arange(len(targets)), targets]
+    table["score"] = near[np.arange(len(targets)), targets]
     nearest = best(ranked, N_BEST)
     for place in range(nearest.shape[1]):
         table[f"top_{place + 1}"] = np.asarray(gallery_ids, dtype=object)[nearest[:, place]]

@@ -7,7 +7,7 @@ import pytest
         ("datasets", {"things-sim", "things-eeg"}),
         ("methods", {"ssr", "neurobridge", "contrast"}),
         ("backbones", {"EEGProject", "TSConv", "EEGNet", "ShallowFBCSPNet", "ATCNet"}),
-        ("image-heads", {"linear", "fusion"}),
+        ("image-heads", {"linear", "fusion", "geodesic"}),
         ("losses", {"ssr", "contrast", "neurobridge"}),
         ("encoders", {"pyramid", "open-clip"}),
         ("views", {"original", "blur", "noise", "low-resolution", "mosaic", "fovea", "text"}),

@@ -19,10 +19,11 @@ PARTS = ["brain_view", "brain_original", "view_original", "reconstruct_view", "r
 
 
 def build(name, **params):
+    """A loss told what it takes: not all have a width or a regime."""
     loss = LOSSES[name]
-    if "n_outputs" in inspect.signature(loss).parameters:
-        params["n_outputs"] = 8
-    return loss(**params)
+    takes = inspect.signature(loss).parameters
+    told = {"n_outputs": 8, **params}
+    return loss(**{label: value for label, value in told.items() if label in takes})
 
 
 def known(loss, rows=6):

@@ -14,6 +14,7 @@ from braindecode_ssr.images.pooling import image_features
 from braindecode_ssr.losses import LOSSES, SSRLoss
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.resolve import resolve, run_spec
+from braindecode_ssr.retrieval.spaces import space_of
 from braindecode_ssr.training import EEGRetriever, fit
 from braindecode_ssr.training_data import training_data
 from braindecode_ssr.zero_shot import load_test_set, score
@@ -36,9 +37,14 @@ def tiny(tmp_path_factory):
     return spec, data, signals, load_test_set(spec, dataset, features, spec.evaluation)
 
 
-def small_model(data, signals):
+SHORT = {"image_head": "geodesic", "image_head_params": {"perceptual": "unit"}}
+SPACES = {"euclidean": {}, "hyperbolic": {"space": "hyperbolic", **SHORT}}
+
+
+def small_model(data, signals, space="euclidean"):
     shape = {"n_chans": len(signals.chs_info), "n_times": signals.n_times, "sfreq": signals.sfreq}
-    return SSR(n_outputs=64, n_features=data.original.shape[1], width=128, **shape)
+    width = {"n_features": data.original.shape[1], "width": 128}
+    return SSR(n_outputs=64, **SPACES[space], **width, **shape)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -46,7 +52,9 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
     spec, data, signals, test = tiny
     spec = spec.model_copy(update={"loss": LossSpec(name=name)})
     torch.manual_seed(0)
-    net = fit(data, small_model(data, signals), pipeline.build_loss(spec), spec.train, tmp_path)
+    loss = pipeline.build_loss(spec)
+    model = small_model(data, signals, space_of(loss))
+    net = fit(data, model, loss, spec.train, tmp_path)
     losses = net.history[:, "train_loss"]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     numbers = score(net.module_, test)[1]

@@ -39,6 +39,7 @@ FEATURE_WIDTHS = {  # all others have 1024
     "brain-hive": (1024, 512, 1024),
     "samga": (3200,) * 5,
     "ved": (1024,) * 12,
+    "hyfi": (1024, 1024),
 }
 IMPORTED = ["sdxl-vae", *(f"internvit-6b@{layer}" for layer in (20, 24, 28, 32, 36))]
 

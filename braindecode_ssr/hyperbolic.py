@@ -1,0 +1,144 @@
+r"""Hyperbolic space in Lorentz's model: from tangent vectors to points and back, distances, geodesics.
+
+The space of curvature :math:`-c` is the sheet :math:`\langle x, x \rangle = -1/c,\ x_0 > 0` of the Lorentz
+inner product :math:`\langle x, y \rangle = x \cdot y - x_0 y_0`. A point is written by its space part, shape
+(..., e); its time part :math:`x_0 = \sqrt{1/c + |x|^2}` follows. Embeddings are tangent vectors at the origin
+(the point whose space part is 0): plain vectors, as long as their point is far from the origin.
+
+The curvature is a constant of the project and no parameter of a run: vectors twice as long in a space of a
+quarter of the curvature are twice as far from each other, :math:`d_c(u, v) = d_1(\sqrt c\, u, \sqrt c\, v) /
+\sqrt c`, so that maps which learn lengths can take its part.
+
+Sources: Nickel and Kiela (2018), arXiv:1806.03417; Desai et al. (2023), MERU, arXiv:2304.09172, section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CURVATURE = 0.07
+"""That of HyFI's loss (AAAI 2026, arXiv 2603.22721)."""
+FARTHEST = 40.0
+"""Largest distance from the origin, in units of 1 / sqrt(c): float32 holds no more."""
+SMALLEST = 1e-15
+
+
+def expmap0(tangent: Tensor, curvature: float = CURVATURE) -> Tensor:
+    r"""The point where the geodesic from the origin along a tangent vector ends.
+
+    .. math:: x = \frac{\sinh(\sqrt c\,|u|)}{\sqrt c\,|u|}\, u
+
+    Parameters
+    ----------
+    tangent : Tensor, shape (..., e)
+        One longer than ``FARTHEST / sqrt(c)`` is taken as being that long.
+    curvature : float
+        :math:`c > 0`.
+
+    Returns
+    -------
+    Tensor, shape (..., e)
+        The space part of the point.
+    """
+    radius = _length(tangent, curvature).clamp_min(SMALLEST)
+    return tangent * (radius.clamp(max=FARTHEST).sinh() / radius)
+
+
+def logmap0(point: Tensor, curvature: float = CURVATURE) -> Tensor:
+    r"""The tangent vector at the origin that leads to a point; the inverse of :func:`expmap0`.
+
+    .. math:: u = \frac{\operatorname{asinh}(\sqrt c\,|x|)}{\sqrt c\,|x|}\, x
+
+    Parameters
+    ----------
+    point : Tensor, shape (..., e)
+    curvature : float
+
+    Returns
+    -------
+    Tensor, shape (..., e)
+    """
+    length = _length(point, curvature).clamp_min(SMALLEST)
+    return point * (length.asinh() / length)
+
+
+def time_part(point: Tensor, curvature: float = CURVATURE) -> Tensor:
+    """The time part of points (..., e), shape (...)."""
+    return (1 / curvature + point.square().sum(-1)).sqrt()
+
+
+def lorentz_inner(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
+    """Lorentz inner product of points (..., e) with each other, shape (...)."""
+    return (x * y).sum(-1) - time_part(x, curvature) * time_part(y, curvature)
+
+
+def distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
+    r"""Length of the geodesic between points, :math:`\operatorname{acosh}(-c\langle x, y\rangle) / \sqrt c`.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (..., e)
+    curvature : float
+
+    Returns
+    -------
+    Tensor, shape (...)
+        With gradients that are finite everywhere, also where the points are one: a distance below the
+        rounding of its type goes to 0 like its square.
+    """
+    lengths = (_length(part, curvature)[..., 0] for part in (x, y))
+    return _distance(*lengths, (x * y).sum(-1), curvature)
+
+
+def pairwise_distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
+    """Distance of each of some points (n, e) from each of others (m, e), shape (n, m)."""
+    to, of = _length(x, curvature), _length(y, curvature)
+    return _distance(to, of.mT, x @ y.mT, curvature)
+
+
+def geodesic(x: Tensor, y: Tensor, share: Tensor, curvature: float = CURVATURE) -> Tensor:
+    r"""The point at a share of the way from x to y, along the geodesic between them.
+
+    .. math:: \frac{\sinh((1 - t)\,\delta)}{\sinh \delta}\, x + \frac{\sinh(t\,\delta)}{\sinh \delta}\, y,
+              \qquad \delta = \sqrt c\, d(x, y)
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (..., e)
+    share : Tensor, shape (..., 1)
+        :math:`t`, from 0 (at x) to 1 (at y).
+    curvature : float
+
+    Returns
+    -------
+    Tensor, shape (..., e)
+    """
+    angle = curvature**0.5 * distance(x, y, curvature)[..., None]
+    return _sinh_ratio(1 - share, angle) * x + _sinh_ratio(share, angle) * y
+
+
+def _length(rows: Tensor, curvature: float) -> Tensor:
+    """Lengths in units of 1 / sqrt(c), shape (..., 1)."""
+    return curvature**0.5 * torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+
+
+def _distance(to: Tensor, of: Tensor, dots: Tensor, curvature: float) -> Tensor:
+    """Distances out of lengths of space parts and their dot products.
+
+    With lengths sinh a and sinh b, cosh(d) - 1 is cosh(a - b) - 1, which is 2 sinh((a - b) / 2) squared, plus
+    what the angle adds; acosh of a number near 1 would lose what tells near points apart.
+    """
+    apart = (to.asinh() - of.asinh()).div(2).sinh().square()
+    half = apart + (to * of - curvature * dots) / 2
+    rounding = torch.finfo(half.dtype).eps
+    near = (half / rounding).clamp(0, 1)
+    return 2 * half.clamp_min(rounding).sqrt().asinh() * near / curvature**0.5
+
+
+def _sinh_ratio(share: Tensor, angle: Tensor) -> Tensor:
+    """sinh(share * angle) / sinh(angle); by its series where the angle is small."""
+    small = angle < torch.finfo(angle.dtype).eps ** 0.25
+    series = share * (1 - (1 - share.square()) * angle.square() / 6)
+    angle = torch.where(small, 1.0, angle)
+    return torch.where(small, series, (share * angle).sinh() / angle.sinh())
