@@ -27,7 +27,7 @@ from .retrieval.protocols import Protocol
 from .ridge import RIDGES, Ridge, fit_ridge
 from .runs import Run, git_commit, new_run, versions
 from .selection import check_selection, selected, weights_to_test
-from .training import fit
+from .training import fit, sizes_for
 from .training_data import Signals, training_data
 from .weights import load_weights, write_weights
 from .zero_shot import TestSet, load_test_set, score
@@ -105,7 +105,7 @@ def train(
             start_weights(model, spec.model, say)
         else:
             among.check_alone(spec.method)
-        loss = build_loss(spec)
+        loss = build_loss(spec, model)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
             run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
@@ -290,15 +290,15 @@ def start_weights(model: SSR, spec: ModelSpec, say: Callable[[str], None] = _sil
     model.freeze(*spec.freeze)
 
 
-def build_loss(spec: RunSpec) -> torch.nn.Module:
-    """The loss of a spec; told the width of the shared space if it has parameters of that width."""
+def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
+    """The loss of a spec; told the width of the shared space, and the model's sizes, where it takes them."""
     loss = LOSSES[spec.loss.name]
     takes = inspect.signature(loss).parameters
     width = {"n_outputs": spec.model.n_outputs} if "n_outputs" in takes else {}
     unknown = sorted(set(spec.loss.params) - set(takes))
     if unknown:
         raise unknown_name(f"parameter of the loss {spec.loss.name}", unknown[0], list(takes))
-    return loss(**width, **spec.loss.params)
+    return loss(**{**width, **sizes_for(loss, model), **spec.loss.params})
 
 
 def _trained_on(data: TrainingSet) -> dict[str, Any]:

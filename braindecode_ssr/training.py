@@ -36,6 +36,8 @@ ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
 MAY_CHANGE = {"epochs", "device", "memory"}  # when a run is gone on with
 N_OUTPUTS = 512  # width of the shared space where none is asked for
+SIZES = ("n_outputs", "n_chans", "n_times", "n_features", "feature_widths", "backbone_width")
+"""Of a model: what a loss that takes them by name is told."""
 
 
 class EEGRetriever(EEGRegressor):
@@ -51,7 +53,7 @@ class EEGRetriever(EEGRegressor):
     module : nn.Module, class or str
         A model with an ``image_head``, such as :class:`braindecode_ssr.models.SSR`.
     criterion : nn.Module or class
-        A loss of :mod:`braindecode_ssr.losses`; told ``n_outputs`` if it takes it and was not given it.
+        A loss of :mod:`braindecode_ssr.losses`; told the sizes of ``SIZES`` that it takes and was not given.
     precision : {"float32", "bfloat16"}
         Of the forward pass; the loss is always float32.
     seed : int
@@ -101,15 +103,14 @@ class EEGRetriever(EEGRegressor):
             super().check_data(X, y)
 
     def initialize_criterion(self) -> EEGRetriever:
-        """Build the loss, as wide as the embeddings unless it is told otherwise."""
-        given = self.get_params_for("criterion")
-        takes = inspect.signature(self.criterion).parameters if _is_class(self.criterion) else ()
-        if "n_outputs" in takes and "n_outputs" not in given:
-            self.set_params(criterion__n_outputs=self.module_.n_outputs)
+        """Build the loss, of the model's sizes unless it is told otherwise."""
+        if _is_class(self.criterion):
+            sizes = sizes_for(self.criterion, self.module_)
+            given = self.get_params_for("criterion")
+            self.set_params(**{f"criterion__{k}": v for k, v in sizes.items() if k not in given})
         super().initialize_criterion()
         _check_space(self.module_, self.criterion_)
-        told = inspect.signature(self.criterion_.forward).parameters
-        self.takes_image_, self.takes_epoch_ = "image" in told, "epoch" in told
+        self.asked_for_ = set(inspect.signature(self.criterion_.forward).parameters)
         return self
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
@@ -133,31 +134,39 @@ class EEGRetriever(EEGRegressor):
         super().on_epoch_end(net, **kwargs)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
-        """Brain embeddings in float32, computed in ``precision``."""
+        """Brain embeddings in float32, computed in ``precision``.
+
+        Where the loss asks for ``hidden``, a pair of them and of what enters the brain projector.
+        """
         device = torch.device(self.device).type
         enabled = self.precision == "bfloat16"
         with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
-            return super().infer(x, **fit_params).float()
+            if "hidden" not in self.asked_for_:
+                return super().infer(x, **fit_params).float()
+            hidden = super().infer(x, return_features=True, **fit_params)["features"]
+            return self.module_.final_layer(hidden).float(), hidden.float()
 
     def get_loss(
         self,
-        y_pred: Tensor,
+        y_pred: Tensor | tuple[Tensor, Tensor],
         y_true: dict[str, Tensor] | Tensor,
         X: Any = None,
         training: bool = False,
     ) -> Tensor:
         """The total of the loss between brain, original and view embeddings."""
-        features = _named(y_true)
+        y_pred, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
+        features = {name: part.to(y_pred.device) for name, part in _named(y_true).items()}
         head, gather = self.module_.image_head, self.world.gather if training else _as_it_is
-        original, view = (
-            gather(head(features[name].to(y_pred.device))) for name in ("original", "view")
-        )
-        known: dict[str, Any] = {}
-        if self.takes_image_ and "image" in features:
-            known["image"] = gather(features["image"].to(y_pred.device))
-        if self.takes_epoch_:
-            known["epoch"] = max(len(self.history) - 1, 0)
-        parts = self.criterion_(gather(y_pred), original, view, **known)
+        original, view = (gather(head(features[name])) for name in ("original", "view"))
+        known = {"trial": X, "hidden": hidden, "features": features["original"]}
+        known["image"] = features.get("image")
+        if "posteriors" in self.asked_for_ and hasattr(head, "posteriors"):
+            known["posteriors"] = head.posteriors(features["original"])
+        asked = {k: v for k, v in known.items() if k in self.asked_for_ and v is not None}
+        told = {name: gather(rows.to(y_pred.device)) for name, rows in asked.items()}
+        if "epoch" in self.asked_for_:
+            told["epoch"] = max(len(self.history) - 1, 0)
+        parts = self.criterion_(gather(y_pred), original, view, **told)
         if training:
             self.parts_.append(
                 {name: part.detach() for name, part in parts.items() if name != "loss"}
@@ -218,6 +227,12 @@ class EEGRetriever(EEGRegressor):
             missing = {f"module__{k}": v for k, v in wanted.items() if k not in given}
             self.set_params(**missing)
         super()._set_signal_args(X, y, classes)
+
+
+def sizes_for(loss: Any, model: Any) -> dict[str, Any]:
+    """The sizes of a model that the constructor of a loss takes, out of ``SIZES``."""
+    takes = inspect.signature(loss).parameters
+    return {name: getattr(model, name) for name in SIZES if name in takes and hasattr(model, name)}
 
 
 def fit(

@@ -1,4 +1,6 @@
-"""Batches of embeddings, and partners that are hard to confuse."""
+"""Batches of embeddings, partners that are hard to confuse, and what a loss wants to know beside them."""
+
+import inspect
 
 import hypothesis.strategies as st
 import torch
@@ -21,3 +23,23 @@ def images_of(seed, rows):
 
 def same_of(image):
     return image[:, None] == image[None, :]
+
+
+SIZES = {"n_outputs": 8, "n_chans": 2, "n_times": 5, "n_features": 6}
+
+
+def of_any_kind(loss, **params):
+    """A loss of embeddings of width 8, with those of the parameters that it takes."""
+    takes = inspect.signature(loss).parameters
+    return loss(**{name: value for name, value in {**SIZES, **params}.items() if name in takes})
+
+
+def known(loss, rows=6):
+    """What a loss wants to know besides the three embeddings: here, two rows show one image."""
+    there = {
+        "image": torch.arange(rows) // 2,
+        "trial": torch.randn(rows, 2, 5),
+        "features": torch.randn(rows, 6),
+    }
+    takes = inspect.signature(loss.forward).parameters
+    return {name: rows for name, rows in there.items() if name in takes}

@@ -18,7 +18,7 @@ from braindecode_ssr.distributed import SynchronisedBatchNorm, World, synchronis
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.training import fit
+from braindecode_ssr.training import fit, sizes_for
 
 PROCESS = """
 import sys
@@ -44,7 +44,7 @@ def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, sub
     model = SSR(n_outputs=16, n_features=12, **options, **signal_)
     for name in BEFORE_NORM[backbone]:
         model.get_parameter(name).requires_grad_(False)
-    criterion = LOSSES[loss](16) if loss == "ssr" else LOSSES[loss]()
+    criterion = LOSSES[loss](**sizes_for(LOSSES[loss], model))
     spec = TrainSpec(epochs=epochs, batch_size=32, lr=1e-3, **spec)
     with world("cpu") as among:
         options = {"world": among, "resume": True}
@@ -100,6 +100,7 @@ def ended(processes, timeout=120):
 # so it is with one that the softmax of an attention takes away, and of ATM's two kinds of tokens one is idle.
 BEFORE_NORM = {
     "EEGProject": (),
+    "BraVL": (),
     "TSConv": ("backbone.temporal.1.bias", "backbone.spatial.0.bias"),
     "ATM": (
         *("backbone.temporal.1.bias", "backbone.spatial.0.bias", "backbone.front.unknown"),
@@ -111,6 +112,7 @@ CASES = [
     {"backbone": "EEGProject", "loss": "ssr"},
     {"backbone": "TSConv", "loss": "ssr", "clip": 0.5, "ema": 0.9},
     {"backbone": "ATM", "loss": "contrast", "subjects": 3, "validation_concepts": 4},
+    pytest.param({"backbone": "BraVL", "loss": "bravl"}, marks=pytest.mark.slow),
 ]
 
 

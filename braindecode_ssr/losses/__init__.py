@@ -2,8 +2,9 @@
 
 All have one face: ``loss(brain, original, view)`` of three batches of embeddings, each of shape
 (b, e) and not normalised, gives a dictionary whose first entry is the total, ``"loss"``, followed
-by its named parts. A loss that takes ``image=`` is told the index of each row's image as well, one that
-takes ``epoch=`` how many epochs are done.
+by its named parts. A loss is told what else its ``forward`` names: ``image``, the index of each row's image;
+``trial`` (b, c, t) and ``features`` (b, d), as they come; ``hidden``, what enters the brain projector;
+``posteriors`` (b, m, 2, e) of an image head that has them; ``epoch``, how many are done.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LOSSES = Registry(
         "semantic-swap": "braindecode_ssr.losses.semantic_swap:SemanticSwap",
         "mmd-contrast": "braindecode_ssr.losses.mmd_contrast:MMDContrast",
         "hyperbolic": "braindecode_ssr.losses.hyperbolic:HyperbolicContrast",
+        "bravl": "braindecode_ssr.losses.bravl:BraVLLoss",
     },
 )
 
@@ -47,6 +49,7 @@ _LAZY = {
     "SemanticSwap": "semantic_swap",
     "MMDContrast": "mmd_contrast",
     "HyperbolicContrast": "hyperbolic",
+    "BraVLLoss": "bravl",
     "CLUB": "club",
     "Similarity": "similarity",
     "symmetric_info_nce": "contrast",
@@ -57,6 +60,9 @@ _LAZY = {
     "club_upper_bound": "club",
     "squared_mmd": "mmd_contrast",
     "hyperbolic_info_nce": "hyperbolic",
+    "product_of_experts": "elbo",
+    "subset_products": "elbo",
+    "cubo": "elbo",
 }
 
 __all__ = ["HYPERBOLIC", "LOSSES", *_LAZY]

@@ -14,6 +14,7 @@ METHODS = Registry(
         "cogcapturer": "braindecode_ssr.methods.cogcapturer:COGCAPTURER",
         "atm": "braindecode_ssr.methods.atm:ATM",
         "nice": "braindecode_ssr.methods.nice:NICE",
+        "bravl": "braindecode_ssr.methods.bravl:BRAVL",
         "brain-hive": "braindecode_ssr.methods.brain_hive:BRAIN_HIVE",
         "ved": "braindecode_ssr.methods.ved:VED",
         "shallow-alignment": "braindecode_ssr.methods.shallow_alignment:SHALLOW_ALIGNMENT",

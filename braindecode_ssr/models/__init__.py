@@ -19,6 +19,7 @@ BACKBONES = Registry(
         "CognitionCapturer": "braindecode_ssr.models.cognition_capturer:CognitionCapturer",
         "BrainMLP": "braindecode_ssr.models.brain_mlp:BrainMLP",
         "VED": "braindecode_ssr.models.ved:VED",
+        "BraVL": "braindecode_ssr.models.bravl:BraVL",
     },
 )
 
@@ -30,6 +31,7 @@ IMAGE_HEADS = Registry(
         "layer-mixer": "braindecode_ssr.models.layer_mixer_head:LayerMixerHead",
         "blur-mixer": "braindecode_ssr.models.blur_mixer_head:BlurMixerHead",
         "geodesic": "braindecode_ssr.models.geodesic_head:GeodesicHead",
+        "experts": "braindecode_ssr.models.experts_head:ExpertsHead",
     },
 )
 
@@ -45,11 +47,13 @@ _LAZY = {
     "CognitionCapturer": "cognition_capturer",
     "BrainMLP": "brain_mlp",
     "VED": "ved",
+    "BraVL": "bravl",
     "ImageHead": "image_head",
     "FusionHead": "fusion_head",
     "LayerMixerHead": "layer_mixer_head",
     "BlurMixerHead": "blur_mixer_head",
     "GeodesicHead": "geodesic_head",
+    "ExpertsHead": "experts_head",
     "build_image_head": "image_head",
     "build_backbone": "backbone",
     "list_backbones": "backbone",

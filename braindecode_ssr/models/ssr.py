@@ -148,10 +148,11 @@ class SSR(
         self.space = space
         self.width = width
         self.n_features = n_features
+        self.feature_widths = _checked(feature_widths, n_features)
         self._make_image_head = partial(
             build_image_head,
             image_head,
-            _checked(feature_widths, n_features),
+            self.feature_widths,
             params=image_head_params,
         )
         encoder = build_backbone(

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from random_batches import known, of_any_kind
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import (
@@ -19,17 +20,7 @@ PARTS = ["brain_view", "brain_original", "view_original", "reconstruct_view", "r
 
 
 def build(name, **params):
-    """A loss told what it takes: not all have a width or a regime."""
-    loss = LOSSES[name]
-    takes = inspect.signature(loss).parameters
-    told = {"n_outputs": 8, **params}
-    return loss(**{label: value for label, value in told.items() if label in takes})
-
-
-def known(loss, rows=6):
-    """What a loss wants to know besides the three embeddings: here, two rows show one image."""
-    takes = inspect.signature(loss.forward).parameters
-    return {"image": torch.arange(rows) // 2} if "image" in takes else {}
+    return of_any_kind(LOSSES[name], **params)
 
 
 @pytest.mark.parametrize("regime", ["free", "unit"])
@@ -191,6 +182,9 @@ def test_bad_choices_are_one_line(params):
         ("semantic-swap", "swap"),
         ("contrast-mse", "distance"),
         ("single-anchor", "view_original"),
+        ("bravl", "scale"),
+        ("bravl", "samples"),
+        ("bravl", "inter"),
     ],
 )
 def test_numbers_of_other_losses_too(name, param, value):

@@ -32,7 +32,7 @@ FAST = ("ubp", "nice", "brain-hive")  # ssr, neurobridge and contrast are traine
 FAST_FIRST = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}}
 INTER = {"data": {"protocol": "inter"}}
-SHAPES = {"things-eeg": (63, 250, 250.0), "things-meg": (271, 200, 200.0)}
+N_CHANS = {"things-eeg": 63, "things-meg": 271}
 SIZES = {"occipital-17": 17, "meg-occipital-parietal": 39 + 45}  # sensors: notes on methods, 3.2
 FEATURE_WIDTHS = {  # all others have 1024
     "nice": (768,),
@@ -40,8 +40,9 @@ FEATURE_WIDTHS = {  # all others have 1024
     "samga": (3200,) * 5,
     "ved": (1024,) * 12,
     "hyfi": (1024, 1024),
+    "bravl": (100, 512),
 }
-IMPORTED = ["sdxl-vae", *(f"internvit-6b@{layer}" for layer in (20, 24, 28, 32, 36))]
+IMPORTED = ["sdxl-vae", "cornet-s", "clip-text", *(f"internvit-6b@{n}" for n in range(20, 37, 4))]
 
 
 def asked(name, dataset, protocol):
@@ -49,10 +50,14 @@ def asked(name, dataset, protocol):
 
 
 def n_parameters(name, dataset, protocol, part="model"):
-    spec, (n_chans, n_times, sfreq) = asked(name, dataset, protocol), SHAPES[dataset]
+    spec, n_chans = asked(name, dataset, protocol), N_CHANS[dataset]
     default = "occipital-17" if (dataset, protocol) == ("things-eeg", "intra") else "all"
     channels = default if spec.data.channels == "auto" else spec.data.channels
     chs_info = [{"ch_name": str(n), "kind": "eeg"} for n in range(SIZES.get(channels, n_chans))]
+    sfreq, n_times = (
+        spec.trials.sfreq,
+        round((spec.trials.stop - spec.trials.start) * spec.trials.sfreq),
+    )
     signals = SimpleNamespace(chs_info=chs_info, n_times=n_times, sfreq=sfreq)
     widths = FEATURE_WIDTHS.get(name, (1024,))
     model = pipeline.build_model(spec, signals, sum(widths), widths)
@@ -124,6 +129,7 @@ def test_parameters_as_published():
         ("samga", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
         ("ved", "intra", ("VED", "all", 150, 1e-3, 0.01, (0.9, 0.999))),
         ("ved", "inter", ("VED", "all", 50, 1e-3, 0.01, (0.9, 0.999))),
+        ("bravl", "inter", ("BraVL", "occipital-17", 500, 1e-4, 0.0, (0.9, 0.999))),
         ("ssr", "inter", ("TSConv", "all", 50, 1e-4, 1e-4, (0.9, 0.999))),
     ],
 )
