@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from braindecode_ssr import pipeline
@@ -14,12 +13,10 @@ from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import MissingDataError, UsageError
 from braindecode_ssr.images.encoders import encoder_name
 from braindecode_ssr.images.store import FeatureStore
-from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.methods.base import Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.resolve import (
-    _resolve_views,
     check_needs,
     default_batch,
     resolve,
@@ -275,67 +272,6 @@ def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
     rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
     FeatureStore.of(dataset).write("pyramid", "text", ids, rows, "f", "test")
     check_needs(spec, dataset)
-
-
-WITH_TEXT = ["atm", "neural-mcrl"]
-
-
-@pytest.mark.parametrize("name", WITH_TEXT)
-def test_text_where_it_is_and_originals_where_it_is_not(name, tmp_path):
-    dataset = ThingsSim(tmp_path, "tiny")
-    asked = run_spec(TINY, {"method": name})
-    spec, notes = resolve(asked, dataset)
-    assert spec.images.views == ("original",) and spec.images.encoder == "pyramid"
-    assert "views original instead of text: pyramid reads no sentences" in notes[-1]
-    how = f"ssr-bd features extract --dataset things-sim --data-dir {dataset.root}"
-    assert f"{how} --encoder ViT-H-14/laion2b_s32b_b79k --view text" in notes[-1]
-    ids = dataset.images["image_id"].tolist()
-    rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
-    store, encoder = FeatureStore.of(dataset), METHODS[name].encoder
-    store.write(encoder, "text", ids, rows, "f", "test")
-    spec, notes = resolve(asked, dataset)
-    assert (spec.images.encoder, spec.images.views, notes) == (encoder, ("text",), [])
-    blind = SimpleNamespace(has_images=lambda: False)
-    assert _resolve_views(("text",), encoder, store, blind) == (("text",), [])
-    views, (note,) = _resolve_views(("blur",), encoder, store, blind)
-    assert views == ("original",) and "there are no image files" in note
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WITH_TEXT)
-def test_a_run_with_text(name, tmp_path):
-    dataset = ThingsSim(tmp_path / "sim", "tiny")
-    ids, rng = dataset.images["image_id"].tolist(), np.random.default_rng(0)
-    for view in ("original", "text"):
-        rows = rng.normal(size=(len(ids), 8))
-        FeatureStore.of(dataset).write("mine", view, ids, rows, "imported:x", "test")
-    settings = {"images": {"encoder": "mine"}, "train": {"keep": "every"}}
-    run = trained(name, tmp_path / "sim", tmp_path, **settings)
-    assert (run.summary["views"], run.summary["gallery"]) == (["text"], "original")
-    assert run.history["brain_view"].iloc[0] != run.history["brain_original"].iloc[0]
-    made_by = run.record["features"]
-    assert set(made_by) == {"original", "text"}
-    _, numbers = pipeline.evaluate(run.path, "as-published", device="cpu")
-    assert numbers["gallery"] == "original" and numbers["flags"] == ["test-selection"]
-
-
-@pytest.mark.parametrize("name", WITH_TEXT)
-def test_originals_in_place_of_text_make_it_plain_contrast(name):
-    loss = pipeline.build_loss(asked(name, "things-eeg", "intra"))
-    plain = Contrast(regime="raw-learned")
-    torch.manual_seed(0)
-    brain, original, text = torch.randn(3, 24, 16, dtype=torch.float64)
-    found, expected = (brain.clone().requires_grad_() for _ in range(2))
-    same = loss(found, original, original)["loss"]
-    same.backward()
-    reference = plain(expected, original, original)["loss"]
-    reference.backward()
-    torch.testing.assert_close(same, reference, atol=1e-12, rtol=0)
-    torch.testing.assert_close(found.grad, expected.grad, atol=1e-12, rtol=0)
-    assert [p.shape for p in loss.parameters()] == [p.shape for p in plain.parameters()]
-    to_text = plain(brain, text, text)["loss"]
-    both = 0.99 * plain(brain, original, original)["loss"] + 0.01 * to_text
-    torch.testing.assert_close(loss(brain, original, text)["loss"], both, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", RIDGES)
