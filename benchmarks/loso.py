@@ -126,6 +126,8 @@ def noise_dataset(options: argparse.Namespace) -> Any:
 class NoiseFeatures:
     """Image features that follow from the number of images alone."""
 
+    views = ("noise",)
+
     def __init__(self, width: int) -> None:
         self.width = width
 
