@@ -84,8 +84,9 @@ def ridge_penalty(data, seed: int) -> float:
 
     n_held = int(HELD_OUT * data.table["concept"].nunique())
     train, held = hold_out_concepts(data, n_held, seed)
-    ids = held.table["image_id"].tolist()
-    gallery = held.original[held.image].numpy()
+    images = held.table.drop_duplicates("image_id")  # several subjects may have seen one
+    ids = images["image_id"].tolist()
+    gallery = held.original[held.image[images.index.tolist()]].numpy()
     scores = {}
     for alpha in ALPHAS:
         predict, centre = fit_ridge(train, alpha)
