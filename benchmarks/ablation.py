@@ -8,8 +8,8 @@ Every finished run is one line of the file ``--out``; a line that is there is no
 that was cut off goes on. The table gives the mean over subjects and seeds, and the difference to SSR as it is
 by default, run by run (same subject, same seed), with a 95 % interval of Student's t over those pairs.
 Nothing is chosen by these numbers: epochs, batch and rate are the published ones, the last epoch is tested.
-Across subjects, where the published recipe takes half an hour a run on two cores, every row has EEGProject
-with 17 channels, as UBP, and ten epochs of batches of 256: about as many steps as a run on one subject.
+Across subjects, where the published recipe is too long for two cores, every row has EEGProject with 17
+channels, as UBP, and ten epochs of batches of 256: about as many steps as a run on one subject.
 """
 
 from __future__ import annotations
