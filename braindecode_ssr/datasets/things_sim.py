@@ -18,6 +18,7 @@ from ..registry import unknown_name
 from ..simulation.names import image_table
 from ..simulation.presets import N_SESSIONS, Preset, preset_named
 from .base import ImageDataset, Recording, check_images
+from .remembered import remembered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..simulation.eye import Eye
 
 VERSION = 1  # of the simulator; changes when the same preset and seed give other data
+OBSERVER = 1  # the version of the ideal observer
 REFERENCES = 400  # training images that fix the eye
 
 
@@ -194,12 +196,22 @@ class ThingsSim(ImageDataset):
         Returns
         -------
         dict
-            ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
+            ``ceiling_top1`` and ``ceiling_top5``, in 0..1. Kept in ``derived``, where the same question
+            finds the answer again.
         """
+        spec = spec or TrialSpec()
+        kept = self.derived / "ceilings" / f"{self._ceiling_key(subject, repetitions, spec)}.json"
+        return remembered(kept, lambda: self._ceiling(subject, repetitions, spec))
+
+    def _ceiling_key(self, subject: int, repetitions: int | None, spec: TrialSpec) -> str:
+        whose = f"sub-{self.check_subject(subject):02d}"
+        text = f"{self.source_key()} observer {OBSERVER} of {repetitions} trials {spec.digest}"
+        return f"{whose}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def _ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         from ..simulation.observer import ceiling
 
-        spec = spec or TrialSpec()
-        sessions = self._test_trials(self.check_subject(subject), repetitions, spec)
+        sessions = self._test_trials(subject, repetitions, spec)
         return ceiling(sessions, self._templates(subject, spec))
 
     @cached_property

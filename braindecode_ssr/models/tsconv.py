@@ -101,10 +101,12 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         self.front = nn.Identity()
         self.temporal = NormalisedFilters(
             nn.Identity(),
-            FilteredMeans(n_filters, kernel_length, pool_length, pool_stride),
+            FilteredMeans(
+                n_filters, kernel_length, MovingMeans(kernel_length, pool_length, pool_stride)
+            ),
             Rearrange("b w c f -> b f w c"),
             nn.BatchNorm2d(n_filters),
-            _in_place(activation),
+            in_place(activation),
         )
         self.spatial = nn.Sequential(
             SpatialFilters(n_filters, self.n_chans),
@@ -117,7 +119,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         )
         self.final_layer = ResidualProjector(self.n_features, self.n_outputs, drop_prob=drop_prob)
         if self.weight_init == "normal":
-            self.apply(_normal_weights)
+            self.apply(normal_weights)
 
     def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Encode trials.
@@ -144,7 +146,7 @@ class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, r
         self._set_n_outputs(n_outputs)
         head = ResidualProjector(self.n_features, n_outputs, drop_prob=self.drop_prob)
         if self.weight_init == "normal":
-            head.apply(_normal_weights)
+            head.apply(normal_weights)
         self.final_layer = head.to(self.final_layer.linear.weight)
 
     def _n_windows(self, kernel_length: int, pool_length: int, pool_stride: int) -> int:
@@ -169,23 +171,38 @@ class FilteredMeans(nn.Conv2d):
     ----------
     n_filters, kernel_length : int
         Filters, and their length in samples.
-    pool_length, pool_stride : int
-        Samples that are averaged, and from one average to the next.
+    pieces : Module
+        Makes what the filters are laid on, shape (b, c, t) to (b, windows, c, kernel_length).
     """
 
-    def __init__(
-        self, n_filters: int, kernel_length: int, pool_length: int, pool_stride: int
-    ) -> None:
+    def __init__(self, n_filters: int, kernel_length: int, pieces: nn.Module) -> None:
         super().__init__(1, n_filters, (1, kernel_length))
         self.kernel_length = kernel_length
-        self.pool_length, self.pool_stride = pool_length, pool_stride
+        self.pieces = pieces
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Filter and average, shape (b, c, t) to (b, windows, c, filters)."""
         return nn.functional.linear(self.pieces(x), self.weight.flatten(1), self.bias)
 
-    def pieces(self, x: torch.Tensor) -> torch.Tensor:
-        """What the filters are laid on, shape (b, c, t) to (b, windows, c, kernel_length)."""
+
+class MovingMeans(nn.Module):
+    """Pieces of a trial's moving average, one every few samples.
+
+    Parameters
+    ----------
+    kernel_length : int
+        Length of a piece.
+    pool_length, pool_stride : int
+        Samples that are averaged, and from one piece to the next.
+    """
+
+    def __init__(self, kernel_length: int, pool_length: int, pool_stride: int) -> None:
+        super().__init__()
+        self.kernel_length = kernel_length
+        self.pool_length, self.pool_stride = pool_length, pool_stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Cut, shape (b, c, t) to (b, windows, c, kernel_length)."""
         means = nn.functional.avg_pool1d(x, self.pool_length, 1)
         return means.unfold(2, self.kernel_length, self.pool_stride).transpose(1, 2)
 
@@ -195,10 +212,10 @@ class NormalisedFilters(nn.Sequential):
 
     Filters :math:`W` make :math:`W p + a` of a piece :math:`p` of a trial. The mean and variance that
     batch norm divides by follow from those of the pieces, :math:`W \mu + a` and
-    :math:`\mathrm{diag}(W \Sigma W^	op)`, and normalising is one more linear map, so that
+    :math:`\mathrm{diag}(W \Sigma W^\top)`, and normalising is one more linear map, so that
 
-    .. math:: \mathrm{BN}(W p + a) = G W p + G (a - W \mu - a) + eta, \qquad
-              G = \gamma / \sqrt{\mathrm{diag}(W \Sigma W^	op) + \epsilon}.
+    .. math:: \mathrm{BN}(W p + a) = G W p + G (a - W \mu - a) + \beta, \qquad
+              G = \gamma / \sqrt{\mathrm{diag}(W \Sigma W^\top) + \epsilon}.
 
     That spares the largest tensor of the model, and two more on the way back. It is done for
     PyTorch's own batch norm; any other layer in its place, and TorchScript, get what the filters give.
@@ -282,8 +299,8 @@ def _keep_running(norm: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tens
     norm.running_var.lerp_(variance * (n / max(n - 1, 1)), norm.momentum)
 
 
-def _in_place(activation: type[nn.Module]) -> nn.Module:
-    """ELU overwrites its input, which batch norm does not need again: a large tensor less."""
+def in_place(activation: type[nn.Module]) -> nn.Module:
+    """Make an activation; ELU overwrites its input, which batch norm does not need again."""
     return activation(inplace=True) if activation is nn.ELU else activation()
 
 
@@ -295,7 +312,8 @@ def _check_weight_init(weight_init: str) -> str:
     return weight_init
 
 
-def _normal_weights(module: nn.Module) -> None:
+def normal_weights(module: nn.Module) -> None:
+    """NICE's starting weights, for ``model.apply``: see ``weight_init`` of :class:`TSConv`."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

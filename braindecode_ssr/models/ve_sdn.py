@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import UsageError
 from .host import quiet_import
+from .tsconv import FilteredMeans, NormalisedFilters, SpatialFilters, in_place, normal_weights
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
@@ -95,22 +96,22 @@ class VESDN(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, re
         self.attend = nn.TransformerEncoderLayer(
             self.n_times, 1, self.n_times, dropout=attention_drop_prob, batch_first=True
         )
-        self.temporal = nn.Sequential(
-            Rearrange("b c t -> b 1 c t"),
-            nn.Conv2d(1, n_filters, (1, kernel_length)),
-            nn.AdaptiveAvgPool2d((self.n_chans, N_WINDOWS)),
+        self.temporal = NormalisedFilters(
+            nn.Identity(),
+            FilteredMeans(n_filters, kernel_length, WindowMeans(self.n_times, kernel_length)),
+            Rearrange("b w c f -> b f w c"),
             nn.BatchNorm2d(n_filters),
-            activation(),
+            in_place(activation),
         )
         self.spatial = nn.Sequential(
-            nn.Conv2d(n_filters, n_filters, (self.n_chans, 1)),
+            SpatialFilters(n_filters, self.n_chans),
             nn.BatchNorm2d(n_filters),
             activation(),
             nn.Dropout(drop_prob),
         )
         self.mix = nn.Sequential(nn.Conv2d(n_filters, n_mixed, 1), Rearrange("b f 1 w -> b (w f)"))
         self.final_layer = self._head(self.n_outputs)
-        self.apply(_normal_weights)
+        self.apply(normal_weights)
 
     def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Encode trials.
@@ -135,7 +136,7 @@ class VESDN(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, re
     def reset_head(self, n_outputs: int) -> None:
         """Replace the last layer by one of another width."""
         self._set_n_outputs(n_outputs)
-        self.final_layer = self._head(n_outputs).apply(_normal_weights).to(self.place.weight)
+        self.final_layer = self._head(n_outputs).apply(normal_weights).to(self.place.weight)
 
     def _head(self, n_outputs: int) -> nn.Module:
         same = n_outputs == self.n_features
@@ -168,9 +169,45 @@ class Place(nn.Module):
         return x + self.weight
 
 
-def _normal_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
+class WindowMeans(nn.Module):
+    """Means over 64 windows at each tap of a filter.
+
+    The windows are those of an adaptive pool of what the filter gives: as even as they can be, overlapping
+    by a sample where its length cannot be divided by their number.
+
+    Parameters
+    ----------
+    n_times, kernel_length : int
+        Samples of a trial and of the filter.
+    """
+
+    def __init__(self, n_times: int, kernel_length: int) -> None:
+        super().__init__()
+        self.kernel_length = kernel_length
+        means = window_means(n_times, kernel_length, N_WINDOWS)
+        self.register_buffer("means", means, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Average, shape (b, c, t) to (b, windows, c, kernel_length)."""
+        return (x @ self.means).unflatten(2, (-1, self.kernel_length)).transpose(1, 2)
+
+
+def window_means(n_times: int, kernel_length: int, n_windows: int) -> torch.Tensor:
+    """What makes each tap's mean over each window out of the samples of a trial.
+
+    Parameters
+    ----------
+    n_times, kernel_length, n_windows : int
+
+    Returns
+    -------
+    Tensor, shape (n_times, n_windows * kernel_length)
+    """
+    n_filtered = n_times - kernel_length + 1
+    window = torch.arange(n_windows)
+    start, stop = window * n_filtered // n_windows, -(-(window + 1) * n_filtered // n_windows)
+    first = start[:, None] + torch.arange(kernel_length)
+    last = stop[:, None] + torch.arange(kernel_length)
+    sample = torch.arange(n_times)[:, None, None]
+    inside = (first <= sample) & (sample < last)
+    return (inside / (stop - start)[:, None]).flatten(1)

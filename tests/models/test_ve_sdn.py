@@ -41,3 +41,25 @@ def test_short_trials_and_starting_weights():
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     with pytest.raises(UsageError, match="at least 25 samples for VESDN; found 24 samples"):
         VESDN(n_outputs=8, n_chans=3, n_times=24)
+
+
+@pytest.mark.parametrize("n_times", [88, 60, 250])
+def test_training_equals_filtering_first(n_times):
+    """Values, gradients and running statistics of the order that is written down everywhere."""
+    torch.manual_seed(0)
+    ours = VESDN(n_outputs=8, n_chans=3, n_times=n_times).temporal
+    pool = torch.nn.AdaptiveAvgPool2d((3, 64))
+    conv, norm = torch.nn.Conv2d(1, 40, (1, 25)), torch.nn.BatchNorm2d(40)
+    conv.load_state_dict(ours[1].state_dict()), norm.load_state_dict(ours[3].state_dict())
+    x, x_plain = (torch.randn(4, 3, n_times).requires_grad_() for _ in range(2))
+    x_plain.data.copy_(x.data)
+    found, wanted = ours(x), torch.nn.functional.elu(norm(pool(conv(x_plain[:, None])))).mT
+    direction = torch.randn_like(wanted)
+    (found * direction).sum().backward()
+    (wanted * direction).sum().backward()
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(found, wanted, **close)
+    torch.testing.assert_close(x.grad, x_plain.grad, **close)
+    torch.testing.assert_close(ours[1].weight.grad, conv.weight.grad, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(ours[3].weight.grad, norm.weight.grad, **close)
+    torch.testing.assert_close(ours[3].running_var, norm.running_var, **close)
