@@ -8,6 +8,9 @@ from pathlib import Path
 from braindecode_ssr.benchmark.task import Outcome
 
 
+KEPT = []  # what tasks leave behind in their process
+
+
 @dataclass(frozen=True)
 class Toy:
     name: str
@@ -29,6 +32,9 @@ def work(toy):
         raise ValueError("as it was\ntold to")
     if toy.fate == "waits":
         time.sleep(120)
+    if toy.fate == "grows":
+        time.sleep(1.2)  # the pool looks at memory once a second
+        KEPT.append(b"1" * 400_000_000)
     if toy.fate == "works":
         time.sleep(1)
     return Outcome(toy.name, float(os.environ.get("OMP_NUM_THREADS", 0)))

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -62,6 +63,8 @@ def _pool(
     # joblib.Parallel would do a single job in this process, whose death it would then be.
     from joblib.externals.loky import ProcessPoolExecutor
 
+    # A process that has grown is replaced by a fresh one between two tasks: wanted here, no cause for alarm.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     environment = {f"{name}_NUM_THREADS": str(threads) for name in LIBRARIES}
     options = {"initializer": _begin, "initargs": (os.getpid(),), "env": environment}
     pool = ProcessPoolExecutor(min(jobs, len(waiting)), **options)

@@ -48,6 +48,13 @@ def test_nothing_to_do():
     assert outcomes([], 2) == {}
 
 
+def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn):
+    tasks = toys(["", "grows", "grows", "grows", ""], tmp_path)
+    assert not any(outcome.error for outcome in outcomes(tasks, 1).values())
+    assert len({pid for task in tasks for pid in attempts(tmp_path, task)}) > 1
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_who_stops_listening_ends_the_processes(tmp_path):
     tasks = toys(["", "waits"], tmp_path)
     with closing(here(work, tasks, 2)) as ended:
