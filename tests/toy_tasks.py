@@ -7,7 +7,6 @@ from pathlib import Path
 
 from braindecode_ssr.benchmark.task import Outcome
 
-
 KEPT = []  # what tasks leave behind in their process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from statistics import mean
@@ -10,6 +11,7 @@ from typing import Any
 from ..errors import SSRError
 from ..runs import Run
 from .plan import Plan, Planned
+from .task import Outcome
 
 
 def seconds_per_epoch(out: Path) -> dict[tuple[Any, ...], float]:
@@ -30,6 +32,46 @@ def expected_seconds(planned: Planned, known: dict[tuple[Any, ...], float]) -> f
         return 0.0
     epoch = known.get(_kind(planned.spec))
     return None if epoch is None else round(epoch * planned.spec.train.epochs, 1)
+
+
+class TimeLeft:
+    """How long the runs that have not ended may take, from those of their kind that have.
+
+    Parameters
+    ----------
+    to_do : list of Planned
+        Runs that begin now.
+    out : Path
+        The folder where finished ones may be.
+    jobs : int
+        Runs at a time, at least.
+    """
+
+    def __init__(self, to_do: list[Planned], out: Path, jobs: int) -> None:
+        self._left = {run.run.path.name: run.spec for run in to_do if not run.run.finished}
+        self._measured = {kind: [one] for kind, one in seconds_per_epoch(out).items()}
+        self._jobs, self._worked, self._start = jobs, 0.0, time.monotonic()
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run has ended, one way or the other."""
+        self._worked += outcome.seconds
+        spec = self._left.pop(outcome.name, None)  # none of a run that was tested again only
+        if spec and not outcome.error:
+            each = outcome.seconds / spec.train.epochs
+            self._measured.setdefault(_kind(spec), []).append(each)
+
+    def __str__(self) -> str:
+        known = [
+            spec.train.epochs * mean(self._measured[_kind(spec)])
+            for spec in self._left.values()
+            if _kind(spec) in self._measured
+        ]
+        unknown = len(self._left) - len(known)
+        if not known:
+            return f"{unknown} of unknown length left" if unknown else ""
+        at_a_time = max(self._jobs, self._worked / (time.monotonic() - self._start + 1e-9))
+        line = f"about {duration(sum(known) / at_a_time)} left"
+        return line + (f", besides {unknown} of unknown length" if unknown else "")
 
 
 def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:

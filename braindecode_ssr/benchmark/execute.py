@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs import unwritable
 from .crew import Work, here
+from .estimate import TimeLeft
 from .plan import Plan
 from .preparation import prepare_plan
 from .progress import Progress
@@ -91,7 +92,7 @@ def benchmark(
     if finished:
         say(f"{finished} of {len(plan.runs)} runs are finished already")
     with _writable(out):
-        for outcome in _outcomes(plan, errors, jobs, cluster, progress, say):
+        for outcome in _outcomes(plan, out, errors, jobs, cluster, progress, say):
             errors |= {outcome.name: outcome.error} if outcome.error else {}
             evaluation_errors[outcome.name] = outcome.evaluation_errors
         queries, runs = tables(plan, errors, evaluation_errors)
@@ -117,6 +118,7 @@ def _writable(out: Path) -> Iterator[None]:
 
 def _outcomes(
     plan: Plan,
+    out: Path,
     errors: dict[str, str],
     jobs: int,
     cluster: str | None,
@@ -131,7 +133,8 @@ def _outcomes(
         errors |= prepare_plan(plan, jobs=jobs, progress=progress, say=say)
         able = [planned for planned in to_do if planned.run.path.name not in errors]
         tasks = [planned.task(plan.dataset, threads) for planned in able]
-        with Progress(len(tasks), show=progress, say=say) as bar:
+        left = TimeLeft(able, out, jobs)
+        with Progress(len(tasks), left, show=progress, say=say) as bar:
             for outcome in crew(do, tasks):
                 bar.ended(outcome, plan)
                 yield outcome

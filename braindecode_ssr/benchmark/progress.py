@@ -1,13 +1,12 @@
-"""How far a grid is: a line for each run that ends, and on a terminal a bar with the time left."""
+"""How far a grid is: a line with the time left for each run that ends, and a bar on a terminal."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..datasets.trial_bar import say_beside
-from .estimate import duration
+from .estimate import TimeLeft, duration
 from .plan import Plan
 from .task import Outcome
 
@@ -22,22 +21,26 @@ class Progress:
     ----------
     total : int
         Runs that are to do.
+    left : TimeLeft
+        Is told of every run that ends.
     show : bool
         Whether there is a bar; the lines are said in any case.
     say : callable
         Is told a line for each run.
     """
 
-    def __init__(self, total: int, *, show: bool, say: Callable[[str], object]) -> None:
-        self.total, self.show, self.done = total, show, 0
+    def __init__(
+        self, total: int, left: TimeLeft, *, show: bool, say: Callable[[str], object]
+    ) -> None:
+        self.total, self.left, self.show, self.done = total, left, show, 0
         self._say, self._bar = say, None
 
     def __enter__(self) -> Progress:
         from tqdm.auto import tqdm
 
-        self._start = time.monotonic()
+        counts = "{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         self._bar: tqdm = tqdm(
-            desc="runs", unit="run", total=self.total, disable=not self.show, smoothing=0
+            desc="runs", total=self.total, disable=not self.show, bar_format=counts
         )
         return self
 
@@ -47,11 +50,10 @@ class Progress:
     def ended(self, outcome: Outcome, plan: Plan) -> None:
         """A run has ended, one way or the other."""
         self.done += 1
+        self.left.ended(outcome)
         line = f"[{self.done}/{self.total}] {outcome.name}: {_result(outcome, plan)}"
-        if self.done < self.total:
-            spent = time.monotonic() - self._start
-            line += f"; about {duration(spent / self.done * (self.total - self.done))} left"
-        say_beside(self._say, line)
+        say_beside(self._say, "; ".join(filter(None, [line, str(self.left)])))
+        self._bar.set_postfix_str(str(self.left), refresh=False)
         self._bar.update()
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-from braindecode_ssr.benchmark.estimate import cost_line, duration, grid_preview
+from braindecode_ssr.benchmark.estimate import TimeLeft, cost_line, duration, grid_preview
 from braindecode_ssr.benchmark.plan import asked_plan
+from braindecode_ssr.benchmark.task import Outcome
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.retrieval.protocols import protocol_of
@@ -124,6 +125,48 @@ def test_cost_is_told_from_finished_runs_of_the_same_kind(planned, tmp_path):
     longer = {**TINY, "train": {"epochs": 40}}
     rows = grid_preview(planned(settings=longer), tmp_path, 1)["runs"]
     assert [row["seconds"] for row in rows] == [80.0]
+
+
+def test_the_time_left_is_that_of_the_kinds_that_have_ended(planned, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 400))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    runs = planned(methods=("ssr", "contrast"), seeds="3").runs
+    left = TimeLeft(runs, tmp_path, 2)
+    assert str(left) == "6 of unknown length left"
+    ends = [("ssr", 400.0), ("ssr", 800.0), ("contrast", 20.0), ("contrast", 40.0)]
+    said = []
+    for method, seconds in ends:
+        run = next(run for run in runs if run.spec.method == method)
+        runs.remove(run)
+        left.ended(Outcome(run.run.path.name, seconds))
+        said.append(str(left))
+    assert said[0] == "about 7 min left, besides 3 of unknown length"  # two of 400 s, two at a time
+    assert said[1] == "about 5 min left, besides 3 of unknown length"  # one of 600 s
+    assert said[2] == "about 5 min left"  # and two of 20 s
+    assert said[3] == "about 5 min left"
+    assert [run.spec.method for run in runs] == ["ssr", "contrast"]
+    for run in runs:
+        left.ended(Outcome(run.run.path.name, error="out of memory"))
+    assert str(left) == ""
+
+
+def test_a_cluster_may_do_more_at_a_time_than_asked(planned, tmp_path, monkeypatch):
+    clock = iter((0, 100, 200))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    runs = planned(seeds="9").runs
+    left = TimeLeft(runs, tmp_path, 1)
+    for run in runs[:4]:
+        left.ended(Outcome(run.run.path.name, 100.0))
+    assert str(left) == "about 2 min left"  # five of 100 s, four of which were done in 100 s
+
+
+def test_a_run_that_is_tested_again_only_counts_for_nothing(planned, tmp_path):
+    (run,) = planned().runs
+    finish(run.run)
+    left = TimeLeft([run], tmp_path, 1)
+    assert str(left) == ""
+    left.ended(Outcome(run.run.path.name, 1.0))
+    assert str(left) == ""
 
 
 def test_durations():
