@@ -329,9 +329,9 @@ def print_table(title: str, rows: list[dict[str, str]], lines: list[dict]) -> No
     """In columns."""
     subjects, seeds = ({line[key] for line in lines} for key in ("subject", "seed"))
     print(f"\n{title}: subjects {sorted(subjects)}, seeds {sorted(seeds)}")
-    print(f"{COLUMNS[0]:40s}" + "".join(f"{name:>10s}" for name in COLUMNS[1:]))
-    for row in rows:
-        print(f"{row['variant']:40s}" + "".join(f"{row.get(c, ''):>10s}" for c in COLUMNS[1:]))
+    for row in [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]:
+        cells = (f"{row.get(c, ''):>{len(c) + 2}s}" for c in COLUMNS[1:])
+        print(f"{row[COLUMNS[0]]:40s}" + "".join(cells))
 
 
 def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
