@@ -93,8 +93,12 @@ class Plan:
 
     @property
     def to_do(self) -> list[Planned]:
-        """Runs that are not finished and have what they need."""
-        return [planned for planned in self.runs if not (planned.finished or planned.missing)]
+        """Runs that are not finished and have what they need: all of a seed before those of the next.
+
+        A grid that is stopped half way has compared all methods then, with fewer seeds.
+        """
+        left = [planned for planned in self.runs if not (planned.finished or planned.missing)]
+        return sorted(left, key=lambda planned: self.grid.seeds.index(planned.spec.train.seed))
 
 
 def asked_plan(

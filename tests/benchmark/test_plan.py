@@ -110,6 +110,13 @@ def test_features_that_a_method_needs(planned, monkeypatch):
     assert lacking[0] not in planned(methods=()).to_do
 
 
+def test_a_seed_is_done_with_all_methods_before_the_next_one(planned):
+    plan = planned(methods=("ssr", "contrast"), seeds="3,0", subjects=(1, 2))
+    order = [(p.spec.train.seed, p.spec.method, p.spec.data.subject) for p in plan.to_do]
+    cells = [("ssr", 1), ("ssr", 2), ("contrast", 1), ("contrast", 2)]
+    assert order == [(seed, *cell) for seed in (3, 0) for cell in cells]
+
+
 def test_cost_is_told_from_finished_runs_of_the_same_kind(planned, tmp_path):
     plan = planned(methods=("ssr", "contrast"), seeds="3")
     preview = grid_preview(plan, tmp_path, 2)
