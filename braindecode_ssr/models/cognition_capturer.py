@@ -8,9 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from .subject_map import SubjectMap
 from .tsconv import TSConv
+
+AT_ONCE = (
+    8  # trials whose hidden layer is in memory at a time while training; it then stays in the cache
+)
 
 
 class CognitionCapturer(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
@@ -136,9 +141,24 @@ class TimeTransformer(nn.Module):
 
     def forward(self, x: torch.Tensor, subject_index: torch.Tensor | None = None) -> torch.Tensor:
         """Transform trials of shape (b, c, t)."""
-        sample = self.layer(x.mT + self.position)
+        sample = self._attended(x.mT + self.position)
         bias = self.bias[0] if subject_index is None else self.bias[subject_index]
         return (self.subject(sample, subject_index) + bias.unsqueeze(-1)).mT
+
+    def _attended(self, token: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():
+            if self.training and len(token) > AT_ONCE:
+                return self._part_by_part(token)
+        return self.layer(token)
+
+    @torch.jit.unused
+    def _part_by_part(self, token: torch.Tensor) -> torch.Tensor:
+        """The layer on a few trials at a time, done again on the way back instead of kept.
+
+        Its hidden layer has 32 times the numbers of a trial: with a batch of 1024, more than 10 GB.
+        """
+        parts = token.split(AT_ONCE)
+        return torch.cat([checkpoint(self.layer, part, use_reentrant=False) for part in parts])
 
 
 def sinusoids(n_positions: int, width: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from braindecode_ssr.models import CognitionCapturer
-from braindecode_ssr.models.cognition_capturer import sinusoids
+from braindecode_ssr.models.cognition_capturer import AT_ONCE, TimeTransformer, sinusoids
 
 
 @pytest.mark.parametrize("width", [4, 5])
@@ -40,3 +40,19 @@ def test_shape_of_the_transformer_as_published():
     attention = front.layer.self_attn
     assert (attention.embed_dim, attention.num_heads) == (63, 1)
     assert front.subject.weight.shape == (10, 250, 250)
+
+
+def test_a_large_batch_is_trained_as_its_parts_are():
+    """Same values and gradients, with drop-out too, as the parts one after the other."""
+    torch.manual_seed(0)
+    front = TimeTransformer(n_chans=3, n_times=20, n_subjects=2, n_hidden=8, drop_prob=0.1)
+    x = torch.randn(2 * AT_ONCE + 3, 3, 20, requires_grad=True)
+    subject = torch.arange(len(x)) % 2
+    results = []
+    for parts in ([slice(None)], [slice(i, i + AT_ONCE) for i in range(0, len(x), AT_ONCE)]):
+        torch.manual_seed(1)
+        output = torch.cat([front(x[part], subject[part]) for part in parts])
+        grads = torch.autograd.grad(output.square().sum(), [x, *front.parameters()])
+        results.append((output, *grads))
+    for whole, in_parts in zip(*results, strict=True):
+        torch.testing.assert_close(whole, in_parts, rtol=1e-4, atol=1e-5)
