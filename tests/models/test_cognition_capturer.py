@@ -4,7 +4,7 @@ import plain_encoders as plain
 import pytest
 import torch
 
-from braindecode_ssr.models import CognitionCapturer
+from braindecode_ssr.models import CognitionCapturer, cognition_capturer
 from braindecode_ssr.models.cognition_capturer import AT_ONCE, TimeTransformer, sinusoids
 
 
@@ -42,8 +42,9 @@ def test_shape_of_the_transformer_as_published():
     assert front.subject.weight.shape == (10, 250, 250)
 
 
-def test_a_large_batch_is_trained_as_its_parts_are():
+def test_a_large_batch_is_trained_as_its_parts_are(monkeypatch):
     """Same values and gradients, with drop-out too, as the parts one after the other."""
+    monkeypatch.setattr(cognition_capturer, "LARGE", AT_ONCE)
     torch.manual_seed(0)
     front = TimeTransformer(n_chans=3, n_times=20, n_subjects=2, n_hidden=8, drop_prob=0.1)
     x = torch.randn(2 * AT_ONCE + 3, 3, 20, requires_grad=True)
