@@ -153,5 +153,6 @@ def test_text_needs_no_images_but_an_encoder_that_reads(call, bare):
 
 def test_import_wants_one_way_of_naming_images(call, bare, arrays):
     place = ("--dataset", "things-eeg", "--data-dir", bare, "--encoder", "mine")
-    call("features", "import", *place, code=2)
-    call("features", "import", *place, "--array", arrays["original", "test"], code=2)
+    for given in ((), ("--array", arrays["original", "test"])):
+        said = call("features", "import", *place, *given, code=2).err
+        assert "--train and/or --test, or --array with --images" in said
