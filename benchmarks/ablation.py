@@ -1,7 +1,7 @@
 """Which part of SSR earns what, on simulated recordings: one row per variant, all else equal.
 
-    python benchmarks/ablation.py --subjects 1 5 --seeds 0 1 2
-    python benchmarks/ablation.py --subjects 5 --seeds 0 1 2 --protocol inter
+    python benchmarks/ablation.py
+    python benchmarks/ablation.py --subjects 5 --seeds 0 1 2 --protocols inter --rows EEGNet ridge
     python benchmarks/ablation.py --table
 
 Every finished run is one line of the file ``--out``; a line that is there is not run again, so that a grid
@@ -20,6 +20,7 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -157,17 +158,19 @@ class Case:
     ----------
     options : Namespace
         Of the command line.
+    protocol : str
+        ``"intra"`` or ``"inter"``.
     subject : int
     """
 
-    def __init__(self, options: argparse.Namespace, subject: int) -> None:
+    def __init__(self, options: argparse.Namespace, protocol: str, subject: int) -> None:
         from braindecode_ssr.pipeline import features_of
         from braindecode_ssr.resolve import open_dataset, resolve, run_spec
         from braindecode_ssr.training_data import training_data
         from braindecode_ssr.zero_shot import load_test_set
 
-        data = {"dataset": "things-sim", "preset": options.preset, "protocol": options.protocol}
-        common = INTER if options.protocol == "inter" else {}
+        data = {"dataset": "things-sim", "preset": options.preset, "protocol": protocol}
+        common = INTER if protocol == "inter" else {}
         train = {"epochs": options.epochs} if options.epochs else {}
         asked = run_spec(common, {"data": {**data, "subject": subject}, "train": train})
         dataset = open_dataset(asked.data)
@@ -221,9 +224,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--preset", default="small")
-    parser.add_argument("--protocol", default="intra")
+    parser.add_argument("--protocols", nargs="+", default=list(EPOCHS), choices=EPOCHS)
     parser.add_argument("--subjects", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, help="default: 50, across subjects 10")
     parser.add_argument("--rows", nargs="+", help="only those whose names hold one of these words")
     parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
@@ -239,19 +242,18 @@ def run_grid(options: argparse.Namespace) -> None:
     """Append a line for each run that is not in the file yet."""
     chosen = {name: row for name, row in rows().items() if asked_for(name, options.rows)}
     done = {key_of(line) for line in read(options.out)}
-    for subject in options.subjects:
+    for protocol, subject in product(options.protocols, options.subjects):
         case = None
-        for seed in options.seeds:
-            for name, row in chosen.items():
-                key = {"preset": options.preset, "protocol": options.protocol, "row": name}
-                key |= {"subject": subject, "seed": seed, "epochs": options.epochs}
-                if key_of(key) in done:
-                    continue
-                case = case or Case(options, subject)
-                line = {**key, **case.run(row, seed), **case.ceiling}
-                with options.out.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(name, subject, seed, line["top1"], line["seconds"], flush=True)
+        for seed, (name, row) in product(options.seeds, chosen.items()):
+            key = {"preset": options.preset, "protocol": protocol, "row": name}
+            key |= {"subject": subject, "seed": seed, "epochs": options.epochs}
+            if key_of(key) in done:
+                continue
+            case = case or Case(options, protocol, subject)
+            line = {**key, **case.run(row, seed), **case.ceiling}
+            with options.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(protocol, name, subject, seed, line["top1"], line["seconds"], flush=True)
 
 
 def asked_for(name: str, words: list[str] | None) -> bool:

@@ -56,12 +56,12 @@ class TrainingSet(Dataset):
         return len(self.x)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.x[index], self.targets(index)
+        return _taken(self.x, index), self.targets(index)
 
     def targets(self, index: int | Tensor) -> dict[str, Tensor]:
         """The image features of one row or of many, and who saw them."""
         image = self.image[index]
-        features = {"original": self.original[image], "view": self.view[image]}
+        features = {"original": _taken(self.original, image), "view": _taken(self.view, image)}
         return {**features, "image": image, "subject": self.subject[index]}
 
     @property
@@ -85,6 +85,12 @@ class TrainingSet(Dataset):
         table = self.table.iloc[index].reset_index(drop=True)
         features = (self.image[chosen], self.original, self.view)
         return TrainingSet(x, *features, table, self.subject[chosen])
+
+
+def _taken(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
+    """``rows[index]``; of tensors in memory in half the time."""
+    many = isinstance(rows, Tensor) and isinstance(index, Tensor) and index.ndim
+    return rows.index_select(0, index) if many else rows[index]
 
 
 def _whole(rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import solve
+from scipy.linalg import blas, lapack
 from torch import Tensor, nn
 
 from .batches import TrainingSet, hold_out_concepts
@@ -104,7 +104,8 @@ class Scatter:
 
     With centred X (n, p) and Y (n, m), :math:`W = (X^\top X + \lambda I)^{-1} X^\top Y`; where there are
     fewer rows than inputs the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in
-    blocks; only the second form keeps all inputs in memory.
+    blocks; only the second form keeps all inputs in memory. The matrix is in memory once: a solution takes
+    one triangle, which is then written again from the other one.
 
     Parameters
     ----------
@@ -125,13 +126,13 @@ class Scatter:
         self.means, self._scatter, self._right, self._inputs = (
             _by_rows(blocks, n) if self.few else _by_inputs(blocks)
         )
-        self.mean_eigenvalue = float(np.trace(self._scatter)) / len(self._scatter)
+        self._diagonal = self._scatter.diagonal().copy()
+        self.mean_eigenvalue = float(self._diagonal.mean())
 
     def weight(self, share: float) -> np.ndarray:
         """The map for a penalty, given as a share of the mean eigenvalue; shape (p, m)."""
-        matrix = self._scatter.copy()
-        matrix[np.diag_indices_from(matrix)] += share * self.mean_eigenvalue
-        solution = solve(matrix, self._right, assume_a="pos", overwrite_a=True, check_finite=False)
+        np.fill_diagonal(self._scatter, self._diagonal + share * self.mean_eigenvalue)
+        solution = _solve(self._scatter, self._right)
         if not self.few:
             return solution
         return np.concatenate([columns.T @ solution for columns in _columns(self._inputs)])
@@ -210,9 +211,12 @@ def _by_inputs(blocks: Iterator[Rows]) -> tuple[Rows, np.ndarray, np.ndarray, No
         x, y = x - shift[0], y - shift[1]
         n += len(x)
         sums = sums[0] + x.sum(0), sums[1] + y.sum(0)
-        scatter += x.T @ x
+        _add_square(scatter, x)
         right += x.T @ y
-    scatter -= np.outer(sums[0], sums[0] / n)
+    root = sums[0] / np.sqrt(n)
+    for first in range(0, len(root), BLOCK):
+        scatter[first : first + BLOCK] -= np.outer(root[first : first + BLOCK], root)
+    _mirror(scatter)
     right -= np.outer(sums[0], sums[1] / n)
     return (shift[0] + sums[0] / n, shift[1] + sums[1] / n), scatter, right, None
 
@@ -224,7 +228,8 @@ def _by_rows(blocks: Iterator[Rows], n: int) -> tuple[Rows, np.ndarray, np.ndarr
     x -= means[0].astype(x.dtype)
     scatter = np.zeros((len(x),) * 2)
     for columns in _columns(x):
-        scatter += columns @ columns.T
+        _add_square(scatter, columns.T)
+    _mirror(scatter)
     return means, scatter, y - means[1], x
 
 
@@ -243,6 +248,38 @@ def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
     """Some columns at a time, in double precision."""
     for first in range(0, x.shape[1], BLOCK):
         yield x[:, first : first + BLOCK].astype(np.float64)
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve with a symmetric positive definite matrix (n, n), of which only the diagonal is lost.
+
+    LAPACK's Cholesky factor replaces one triangle and does not look at the other one, as the documentation
+    of ``dpotrf`` has it.
+    """
+    factor, fault = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if fault:
+        raise np.linalg.LinAlgError(
+            f"the matrix is not positive definite, in row {fault} of {len(matrix)}"
+        )
+    solution, _ = lapack.dpotrs(factor, right, lower=1)
+    _mirror(matrix)
+    return solution
+
+
+def _add_square(matrix: np.ndarray, x: np.ndarray) -> None:
+    """Add X'X to the lower triangle of a matrix (p, p), in place."""
+    a, transposed = (x.T, 0) if x.flags.c_contiguous else (x, 1)
+    blas.dsyrk(1.0, a, beta=1.0, c=matrix.T, trans=transposed, lower=0, overwrite_c=1)
+
+
+def _mirror(matrix: np.ndarray) -> None:
+    """Write the upper triangle from the lower one, in place."""
+    for first in range(0, len(matrix), BLOCK):
+        rows = slice(first, first + BLOCK)
+        matrix[rows, first + BLOCK :] = matrix[first + BLOCK :, rows].T
+        block = matrix[rows, rows]
+        above = np.triu_indices(len(block), 1)
+        block[above] = block.T[above]
 
 
 def _check_size(n: int) -> None:

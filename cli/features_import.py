@@ -33,7 +33,7 @@ def command(dataset, data_dir, preset, encoder, view, train, test, array, images
     if listed == split or bool(array) != bool(images):
         raise UsageError(
             "--train and/or --test, or --array with --images",
-            "something else",
+            _given(train=train, test=test, array=array, images=images),
             "see `ssr-bd features import --help`",
         )
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
@@ -48,3 +48,8 @@ def command(dataset, data_dir, preset, encoder, view, train, test, array, images
         print_json(rows)
     else:
         print_table(rows)
+
+
+def _given(**files) -> str:
+    """The options that were given, by name."""
+    return " with ".join(f"--{name}" for name, file in files.items() if file) or "neither"

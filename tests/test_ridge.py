@@ -70,6 +70,17 @@ def test_both_forms_are_one():
     np.testing.assert_allclose(by_inputs.weight(0.3), by_rows.weight(0.3), atol=1e-10)
 
 
+@pytest.mark.parametrize("n", [10, 60])
+def test_a_solution_leaves_the_matrix_for_the_next_one(n, monkeypatch):
+    monkeypatch.setattr(ridge, "BLOCK", 7)
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=(n, 23)), draw.normal(size=(n, 3))
+    one_after_another, shares = Scatter(blocks(x, y), n, 23), (1e-3, 10.0, 1e-3, 0.5)
+    for share in shares:
+        alone = Scatter(blocks(x, y), n, 23).weight(share)
+        np.testing.assert_array_equal(one_after_another.weight(share), alone)
+
+
 def test_a_large_mean_costs_no_digits():
     draw = np.random.default_rng(2)
     x, y = draw.normal(size=(200, 8)), draw.normal(size=(200, 2))

@@ -153,6 +153,9 @@ def test_text_needs_no_images_but_an_encoder_that_reads(call, bare):
 
 def test_import_wants_one_way_of_naming_images(call, bare, arrays):
     place = ("--dataset", "things-eeg", "--data-dir", bare, "--encoder", "mine")
-    for given in ((), ("--array", arrays["original", "test"])):
+    file = arrays["original", "test"]
+    for options in ((), ("--array",), ("--test", "--array")):
+        given = [word for option in options for word in (option, file)]
         said = call("features", "import", *place, *given, code=2).err
         assert "--train and/or --test, or --array with --images" in said
+        assert f"found {' with '.join(options) or 'neither'}" in said
