@@ -286,29 +286,11 @@ def fit(
     callbacks += [("checkpoints", checkpoints), *_optional(spec, len(train))]
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
-    net = EEGRetriever(
-        synchronise_batch_norm(model, world),
-        criterion=loss,
-        optimizer=torch.optim.AdamW,
-        optimizer__weight_decay=spec.weight_decay,
-        optimizer__betas=spec.betas,
-        optimizer__fused=torch.device(device).type in FUSED,
-        optimizer__param_groups=rate_groups(model, spec.lr_of),
-        lr=spec.lr,
-        batch_size=spec.batch_size,
-        device=device,
-        precision=precision,
-        seed=spec.seed,
-        world=world,
-        callbacks=callbacks,
-        verbose=0,
-    ).initialize()
-    if spec.compile != "none":
-        net.module_.compile(mode=spec.compile)
+    engine = {"device": device, "precision": precision, "world": world}
+    net = _net(model, loss, spec, callbacks=callbacks, **engine)
     if world.first and not resume:
-        for earlier in (folder, kept):
-            if earlier is not None:
-                shutil.rmtree(earlier, ignore_errors=True)
+        for earlier in filter(None, (folder, kept)):
+            shutil.rmtree(earlier, ignore_errors=True)
     world.wait()
     done = checkpoints.load(net)
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
@@ -320,6 +302,30 @@ def fit(
         net.load_params(f_params=str(validation.best_weights))
     elif average is not None:
         average.install(net.module_)
+    return net
+
+
+def _net(
+    model: torch.nn.Module, loss: torch.nn.Module, spec: TrainSpec, *, world: World, **engine: Any
+) -> EEGRetriever:
+    """What trains a model as a spec says, with its weights in place."""
+    net = EEGRetriever(
+        synchronise_batch_norm(model, world),
+        criterion=loss,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=spec.weight_decay,
+        optimizer__betas=spec.betas,
+        optimizer__fused=torch.device(engine["device"]).type in FUSED,
+        optimizer__param_groups=rate_groups(model, spec.lr_of),
+        lr=spec.lr,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        world=world,
+        verbose=0,
+        **engine,
+    ).initialize()
+    if spec.compile != "none":
+        net.module_.compile(mode=spec.compile)
     return net
 
 

@@ -211,7 +211,7 @@ axis.legend()
 # ---------------------
 #
 # - The same on a shell: ``ssr-bd train --dataset things-sim --subject 5``.
-# - Another brain encoder: ``"model": {"backbone": "EEGConformer"}``, or any other name of
+# - Another brain encoder: ``"model": {"backbone": "EEGNet"}``, or any other name of
 #   ``ssr-bd list backbones``.
 # - Other people's brains: ``"data": {"protocol": "inter"}`` trains on all other subjects.
 # - Recordings instead of a simulation: ``"data": {"dataset": "things-eeg"}``.
