@@ -13,7 +13,7 @@ import torch
 from .config import EvaluationSpec, ModelSpec, RunSpec
 from .datasets.base import ImageDataset
 from .devices import pick_device, pick_precision, seed_everything
-from .distributed import own_device, world
+from .distributed import World, own_device, world
 from .evaluations import Evaluation, evaluation_of
 from .images.pooling import ImageFeatures, image_features
 from .losses import LOSSES
@@ -96,16 +96,7 @@ def train(
         say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")
         data, signals = training_data(spec, dataset, features, progress=progress)
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
-        seed_everything(spec.train.seed)
-        trained_on = _trained_on(data)
-        n_subjects = len(trained_on["train_subjects"])
-        sizes = (data.original.shape[1], features.widths(), n_subjects)
-        model = build_model(spec, signals, *sizes)
-        if isinstance(model, SSR):
-            start_weights(model, spec.model, say)
-        else:
-            among.check_alone(spec.method)
-        loss = build_loss(spec, model)
+        model, loss = _untrained(spec, data, signals, features, among, say)
         if among.first:
             record = _record(spec, notes, dataset, features, device)
             run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
@@ -116,15 +107,28 @@ def train(
         model, history = _fitted(spec, model, loss, data, run, options)
         if not among.first:
             return None
-        write_weights(run.weights, model)
         run.write_table("history.csv", history)
-        queries, numbers = _tested(run, spec, model, test)
-        run.write_table("queries.csv", queries)
-        seconds = {"train_seconds": round(float(history["dur"].sum()), 2)}
-        labels = {**_labels(spec, evaluation_of(spec)), **trained_on}
-        ceiling = _ceiling(dataset, spec)
-        run.write_json("summary.json", {**labels, **numbers, **ceiling, **seconds})
+        _finish(run, spec, dataset, model, test, {**_trained_on(data), **_train_seconds(history)})
     return Run(run.path)
+
+
+def _untrained(
+    spec: RunSpec,
+    data: TrainingSet,
+    signals: Signals,
+    features: ImageFeatures,
+    among: World,
+    say: Callable[[str], None],
+) -> tuple[SSR | Ridge, torch.nn.Module]:
+    """The model with the weights that it starts from, and its loss."""
+    seed_everything(spec.train.seed)
+    n_subjects = data.table["subject"].nunique()
+    model = build_model(spec, signals, data.original.shape[1], features.widths(), n_subjects)
+    if isinstance(model, SSR):
+        start_weights(model, spec.model, say)
+    else:
+        among.check_alone(spec.method)
+    return model, build_loss(spec, model)
 
 
 def _fitted(
@@ -143,6 +147,22 @@ def _fitted(
     folders = {"folder": run.checkpoint, "kept": kept}
     net = fit(data, model, loss, spec.train, precision=precision, **folders, **options)
     return net.module_, _history(net)
+
+
+def _finish(
+    run: Run,
+    spec: RunSpec,
+    dataset: ImageDataset,
+    model: torch.nn.Module,
+    test: TestSet,
+    trained: dict[str, Any],
+) -> None:
+    """Write the weights, test, and write the numbers, with which the run is whole."""
+    write_weights(run.weights, model)
+    queries, numbers = _tested(run, spec, model, test)
+    run.write_table("queries.csv", queries)
+    labels = _labels(spec, evaluation_of(spec))
+    run.write_json("summary.json", {**labels, **numbers, **_ceiling(dataset, spec), **trained})
 
 
 def evaluate(
@@ -303,6 +323,10 @@ def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Modu
 
 def _trained_on(data: TrainingSet) -> dict[str, Any]:
     return {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
+
+
+def _train_seconds(history: pd.DataFrame) -> dict[str, float]:
+    return {"train_seconds": round(float(history["dur"].sum()), 2)}
 
 
 def _history(net: EEGRetriever) -> pd.DataFrame:

@@ -113,7 +113,8 @@ def cost_line(preview: dict[str, Any], jobs: int) -> str:
     if not preview["to_do"]:
         return line
     if preview["seconds"] is None:
-        return f"{line}; time unknown: no run of their kinds is finished in {preview['out']}"
+        line += f"; time unknown: no run of their kinds is finished in {preview['out']}"
+        return f"{line} (the same grid with --epochs 1 measures each of them)"
     line += f"; about {duration(preview['seconds'])} of training, {jobs} at a time"
     return line + (f", besides {unknown} of unknown length" if unknown else "")
 

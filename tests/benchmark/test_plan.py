@@ -121,7 +121,8 @@ def test_cost_is_told_from_finished_runs_of_the_same_kind(planned, tmp_path):
     plan = planned(methods=("ssr", "contrast"), seeds="3")
     preview = grid_preview(plan, tmp_path, 2)
     assert preview["seconds"] is None and preview["unknown"] == preview["to_do"] == 6
-    assert "time unknown" in cost_line(preview, 2)
+    line = cost_line(preview, 2)
+    assert "time unknown" in line and "the same grid with --epochs 1 measures each" in line
     spec, version = plan.runs[0].spec.model_dump(mode="json"), plan.dataset.source_key(1)
     finish(plan.runs[0].run, spec=spec, dataset={"fingerprint": version})
     preview = grid_preview(planned(methods=("ssr", "contrast"), seeds="3"), tmp_path, 2)
