@@ -59,6 +59,9 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
                 _published(axis, row, subjects, place, len(part))
                 colour += 1
             _finish(axis, subjects, rows)
+        axes[0].set_ylim(
+            bottom=0
+        )  # of all, when all is drawn: a limit stops the shared axis from growing
         axes[0].set_title(section_title(key), loc="left")
         shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in STANDS_FOR else []
         told = meaning([*rows["flags"], *shown])
@@ -137,7 +140,6 @@ def _finish(axis: Axes, subjects: list[int], rows: pd.DataFrame) -> None:
     axis.set_xticks(ticks, [*(f"S{subject}" for subject in subjects), "mean"])
     axis.tick_params(axis="x", length=0)
     axis.set_ylabel("top-1 accuracy (%)")
-    axis.set_ylim(0, None)
     axis.margins(x=0.01)
     handles, labels = axis.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")

@@ -50,6 +50,19 @@ def test_bars_are_the_means_of_subjects_and_their_mean(pictures, made):
     assert heights(axis, "nice") == pytest.approx([*(100 * own), 100 * own.mean()])
 
 
+def test_no_bar_is_cut_where_methods_take_several_axes():
+    accuracies = [0.1] * TOGETHER + [0.9]
+    methods = [query_rows(method=f"mine-{i}", p=p) for i, p in enumerate(accuracies)]
+    queries = pd.concat(methods, ignore_index=True)
+    results = Results(queries, run_rows(queries))
+    [bars, *_] = draw(results, report_of(results, draws=50))
+    axes = bars.figure.axes
+    assert len(axes) > 1 and len({axis.get_ylim() for axis in axes}) == 1
+    tops = [bar.get_height() for axis in axes for group in axis.containers[::2] for bar in group]
+    low, high = axes[0].get_ylim()
+    assert low == 0 and 80 < max(tops) < high
+
+
 def test_a_leaky_way_is_marked_in_its_pictures(pictures):
     for kind in ("subjects", "ranks", "confusion"):
         way = f"{kind}_things-sim_tiny_intra_"
