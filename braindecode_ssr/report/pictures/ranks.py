@@ -44,7 +44,7 @@ def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFra
     parts, flags = chunks(list(dict.fromkeys(methods))), flags_of(rows)
     names = [_name(first, last) for first, last in lasts]
     with matplotlib.rc_context(LOOK):
-        figure = new_figure(5.6, 0.5 + 2.0 * len(parts))
+        figure = new_figure(6.2, 0.5 + 2.0 * len(parts))
         axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
         colour = 0
         for axis, part in zip(axes, parts, strict=True):
