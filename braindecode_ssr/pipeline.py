@@ -107,8 +107,11 @@ def train(
         model, history = _fitted(spec, model, loss, data, run, options)
         if not among.first:
             return None
+        write_weights(run.weights, model)
         run.write_table("history.csv", history)
-        _finish(run, spec, dataset, model, test, {**_trained_on(data), **_train_seconds(history)})
+        queries, numbers = _tested(run, spec, model, test)
+        trained = {**_trained_on(data), **_train_seconds(history)}
+        _finish(run, spec, dataset, queries, {**numbers, **trained})
     return Run(run.path)
 
 
@@ -153,16 +156,13 @@ def _finish(
     run: Run,
     spec: RunSpec,
     dataset: ImageDataset,
-    model: torch.nn.Module,
-    test: TestSet,
-    trained: dict[str, Any],
+    queries: pd.DataFrame,
+    numbers: dict[str, Any],
 ) -> None:
-    """Write the weights, test, and write the numbers, with which the run is whole."""
-    write_weights(run.weights, model)
-    queries, numbers = _tested(run, spec, model, test)
+    """Write what the test gave, with which the run is whole."""
     run.write_table("queries.csv", queries)
     labels = _labels(spec, evaluation_of(spec))
-    run.write_json("summary.json", {**labels, **numbers, **_ceiling(dataset, spec), **trained})
+    run.write_json("summary.json", {**labels, **numbers, **_ceiling(dataset, spec)})
 
 
 def evaluate(
