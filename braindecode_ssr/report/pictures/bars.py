@@ -59,9 +59,8 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
                 _published(axis, row, subjects, place, len(part))
                 colour += 1
             _finish(axis, subjects, rows)
-        axes[0].set_ylim(
-            bottom=0
-        )  # of all, when all is drawn: a limit stops the shared axis from growing
+        # Of all, and when all is drawn: a limit stops shared axes from growing.
+        axes[0].set_ylim(bottom=0)
         axes[0].set_title(section_title(key), loc="left")
         shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in STANDS_FOR else []
         told = meaning([*rows["flags"], *shown])
