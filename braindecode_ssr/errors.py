@@ -1,4 +1,4 @@
-"""The errors users meet: each says what was expected, what was found, how to mend it."""
+"""The errors users meet: one sentence that says what is wrong, one that says what to do."""
 
 
 class SSRError(Exception):
@@ -6,22 +6,31 @@ class SSRError(Exception):
 
     Parameters
     ----------
-    expected : str
-        What had to be there.
-    found : str
-        What was there instead.
-    mend : str
+    message : str
+        What is wrong: a plain sentence without a full stop.
+    hint : str
         What the user can do about it: an exact command, option or path.
+
+    Notes
+    -----
+    The older form with three parts, ``(expected, found, hint)``, is read as
+    ``("expected {expected}; found {found}", hint)`` until every caller has been rewritten.
     """
 
     exit_code = 1
 
-    def __init__(self, expected: str, found: str, mend: str) -> None:
-        self.expected, self.found, self.mend = expected, found, mend
-        super().__init__(expected, found, mend)
+    def __init__(self, *parts: str) -> None:
+        if len(parts) == 3:
+            expected, found, hint = parts
+            parts = f"expected {expected}; found {found}", hint
+            self.expected, self.found = expected, found
+        else:
+            self.expected, self.found = "", parts[0]
+        self.message, self.hint = parts
+        super().__init__(*parts)
 
     def __str__(self) -> str:
-        text = f"expected {self.expected}; found {self.found}; {self.mend}"
+        text = "; ".join(part for part in (self.message, self.hint) if part)
         return " ".join(text.split())
 
 

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from braindecode_ssr import errors
@@ -19,3 +21,9 @@ def test_exit_codes(name, code):
 
 def test_missing_data_is_a_file_not_found_error_as_well():
     assert issubclass(errors.MissingDataError, FileNotFoundError)
+
+
+def test_a_message_and_a_hint():
+    error = errors.DataError("the file is empty", "download it again")
+    assert str(error) == "the file is empty; download it again"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

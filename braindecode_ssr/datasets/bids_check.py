@@ -110,12 +110,12 @@ def _subject(
     except SSRError as error:
         state = MISSING if isinstance(error, MissingDataError) else BROKEN
         path = dataset.folders.get(subject, dataset.root / f"sub-{subject:02d}")
-        detail = f"{error.found} (expected {error.expected})"
+        detail = error.message
         return [_row(state, what, path, detail=detail, source=source)]
     try:
         reader = dataset.reader() if read else None
     except SSRError as error:
-        detail = f"{error.found} (expected {error.expected})"
+        detail = error.message
         return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
     return [_run(run, what, reader, source, more, read) for run in runs]
 
@@ -131,7 +131,7 @@ def _run(
     try:
         detail = _content(run, reader) if read else ""
     except SSRError as error:
-        detail = f"{error.found} (expected {error.expected})"
+        detail = error.message
         return _row(BROKEN, what, run.path, run.files, detail, source)
     return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
 
@@ -155,7 +155,7 @@ def _images(dataset: BidsDataset, source: str) -> dict[str, Any]:
     try:
         files = dataset.images["file"]
     except SSRError as error:
-        detail = f"not known: {error.found} (expected {error.expected})"
+        detail = f"not known: {error.message}"
         return _row(MISSING, "images", folder, detail=detail, source=source, needed=False)
     paths, missing = [], []
     for file in files:

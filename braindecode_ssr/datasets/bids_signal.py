@@ -189,4 +189,4 @@ def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> 
     try:
         check_channels(part, ch_names, str(run.path))
     except DataError as error:
-        raise DataError(error.expected, error.found, f"mend the channel; {UNWANTED}") from None
+        raise DataError(error.message, f"fix the channel; {UNWANTED}") from None

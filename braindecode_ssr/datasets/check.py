@@ -304,7 +304,7 @@ def _report(what: str, path: Path, source: str, look: Callable[[], str] | None) 
         return FileReport(MISSING, what, path, size, error.found, source)
     except (DataError, SSRError) as error:
         return FileReport(
-            BROKEN, what, path, size, f"{error.found} (expected {error.expected})", source
+            BROKEN, what, path, size, error.message, source
         )
 
 

@@ -74,9 +74,9 @@ def _read(dataset: ThingsMEG, subject: int) -> dict[str, Any]:
     try:
         trials = MEGTrials(dataset, subject, TrialSpec(whitening="none"))
     except MissingDataError as error:
-        return {"state": MISSING, "detail": f"expected {error.expected}; found {error.found}"}
+        return {"state": MISSING, "detail": error.message}
     except SSRError as error:
-        return {"state": BROKEN, "detail": f"{error.found} (expected {error.expected})"}
+        return {"state": BROKEN, "detail": error.message}
     counts = trials.table["split"].value_counts()
     shown = trials.table.groupby("split")["image_id"].nunique()
     sessions = trials.table["session"].nunique()
@@ -94,7 +94,7 @@ def _missing_part(root: Path, subject: int, sources: dict[str, Source]) -> list[
         subject_parts(root, subject)
     except SSRError as error:
         missing = isinstance(error, MissingDataError)
-        found = f"expected {error.expected}; found {error.found}"
+        found = error.message
         path = first_part(root, subject)
         what = f"MEG trials, subject {subject}, all parts"
         row = _row(what, path, next(iter(sources.values()), None))

@@ -146,7 +146,7 @@ def _built(encoder: str, views: Sequence[str], device: str) -> ImageEncoder:
         return build_encoder(encoder, device)
     except MissingDataError as error:
         if all(map(is_text, views)):
-            error.mend += """; or go without text: --set 'images.views=["original"]'"""
+            error.hint += """; or go without text: --set 'images.views=["original"]'"""
         raise
 
 

@@ -92,7 +92,7 @@ def _one_name(name: str, there: Sequence[str]) -> str:
         return full
     known = [*ENCODERS.names(), *there]
     error = unknown_name("encoder", name, known)
-    error.mend += (
+    error.hint += (
         "; or open-clip:MODEL/WEIGHTS; or import its features: "
         f"ssr-bd features import --encoder {name} ..."
     )
