@@ -17,12 +17,15 @@ from .batches import TrainingSet
 from .ema import WeightAverage
 from .embedding import embed_images, embed_trials, has_own_parts
 from .errors import DataError
+from .files import atomic_folder, atomic_write, free_bytes, gigabytes
 from .retrieval.metrics import summarise
 from .retrieval.queries import query_table
 from .retrieval.spaces import space_of
 
 SHARE = 0.05  # of the time may go into saving
 SPEC = "spec.json"
+KEPT = 2
+"""Checkpoints that are kept, so that there is an older one should the last be damaged."""
 
 
 class EpochFolders(Callback):
@@ -71,24 +74,19 @@ class EpochFolders(Callback):
         start = time.monotonic()
         done = self.folder / f"epoch-{len(net.history):04d}"
         if not done.exists():
-            part = self.folder / f".{done.name}.part"
-            shutil.rmtree(part, ignore_errors=True)
             try:
-                part.mkdir(parents=True)
-                net.save_params(**_files(part))
-                (part / SPEC).write_text(json.dumps(self.spec), encoding="utf-8")
-                if self.average is not None:
-                    self.average.save(part)
-                part.rename(done)
-            except (OSError, RuntimeError) as error:
-                shutil.rmtree(part, ignore_errors=True)
-                free = shutil.disk_usage(_existing(self.folder)).free / 1e6
+                with atomic_folder(done, option="--out") as part:
+                    net.save_params(**_files(part))
+                    (part / SPEC).write_text(json.dumps(self.spec), encoding="utf-8")
+                    if self.average is not None:
+                        self.average.save(part)
+            except RuntimeError as error:  # what torch makes of a full disk
                 raise DataError(
-                    f"room for a checkpoint at {done}",
-                    f"{free:.0f} MB free there ({str(error).splitlines()[0]})",
-                    "free space there or choose another place with --out; then go on with --resume",
+                    f"cannot write the checkpoint {done}: {str(error).splitlines()[0]} "
+                    f"({gigabytes(free_bytes(done))} free there)",
+                    "free some space and run the same command again, or choose another place with --out",
                 ) from error
-            for other in set(self.epochs()) - {done}:
+            for other in self.epochs()[:-KEPT]:
                 shutil.rmtree(other, ignore_errors=True)
         self.saved_at = time.monotonic()
         self.cost = self.saved_at - start
@@ -168,10 +166,7 @@ class ValidationRetrieval(Callback):
         for name in ("top1", "top5"):
             net.history.record(f"valid_{name}", scores[name])
         if self.writes and scores["top1"] > max(before, default=-1.0):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / ".best.part"
-            net.save_params(f_params=str(part))
-            part.replace(self.best_weights)
+            atomic_write(self.best_weights, lambda part: net.save_params(f_params=str(part)))
 
     def ranks(self, net: Any) -> np.ndarray:
         """Rank of the original image of each held-out trial among all held-out images."""
@@ -209,11 +204,6 @@ class EpochBar(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Close the bar."""
         self.bar_.close()
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _of_another(epoch: Path, found: str) -> DataError:

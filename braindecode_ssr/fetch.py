@@ -12,10 +12,10 @@ from .datasets import DATASETS
 from .datasets.offer import OFFERS, Offer
 from .download.bring import HERE, OTHER, PACKED, Look, bring, look, other_there
 from .download.carrier import Carrier
-from .download.disk import need_room
 from .download.mirror import Mirror, open_mirror
 from .download.source import Source
 from .errors import UsageError
+from .files import check_free
 from .resolve import open_dataset
 
 ASK_ABOVE = 1_000_000_000
@@ -158,7 +158,7 @@ def run_errand(
         _nothing_else_there(todo)
     place = open_mirror(mirror, carrier) if mirror else None
     missing = [_at(source, place) for source in todo.missing]
-    need_room(todo.root, _room(missing), f"the {len(missing)} downloads")
+    check_free(todo.root, _room(missing), f"the {len(missing)} downloads")
     rows = []
     for index, seen in enumerate(todo.looks):
         source, came = _at(_known_now(todo, index), place), ""

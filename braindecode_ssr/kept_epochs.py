@@ -8,7 +8,6 @@ from typing import Any
 from skorch.callbacks import Callback
 
 from .ema import WeightAverage
-from .runs import unwritable
 from .weights import write_weights
 
 
@@ -34,10 +33,6 @@ class KeptEpochs(Callback):
         """Keep this epoch."""
         if not self.writes:
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
         file = self.folder / f"epoch-{len(net.history):04d}.safetensors"
         if self.average is None:
             write_weights(file, net.module_)

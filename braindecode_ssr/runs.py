@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
+from .files import atomic_write, make_folder, unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,11 +99,11 @@ class Run:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file at once or not at all."""
-        write_atomically(self.path / name, json.dumps(content, indent=2) + "\n")
+        atomic_write(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a CSV file at once or not at all."""
-        write_atomically(self.path / name, table.to_csv(index=False))
+        atomic_write(self.path / name, table.to_csv(index=False))
 
     def _existing(self, name: str) -> Path:
         path = self.path / name
@@ -146,7 +146,7 @@ def new_run(out: Path, spec: RunSpec) -> Iterator[Run]:
     """
     run = Run(out / run_name(spec))
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
+        make_folder(run.path)
         with TemporaryFile(dir=run.path):
             pass
     except OSError as error:
@@ -157,32 +157,6 @@ def new_run(out: Path, spec: RunSpec) -> Iterator[Run]:
         for folder in (run.path, out):
             with suppress(OSError):
                 folder.rmdir()
-
-
-def unwritable(path: Path, error: OSError) -> DataError:
-    """The error for a place that cannot be written."""
-    return DataError(
-        f"a writable place at {path}",
-        error.strerror or str(error),
-        "free space there or choose another place with --out",
-    )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file at once or not at all.
-
-    Raises
-    ------
-    DataError
-        If the disk is full or the place cannot be written; nothing is left there.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .errors import DataError
-from .runs import unwritable
+from .files import atomic_write
 
 
 def write_weights(path: Path, model: torch.nn.Module) -> None:
@@ -20,16 +20,10 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     """
     from safetensors.torch import save
 
-    part = path.with_name(f".{path.stem}.part")
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    try:
-        part.write_bytes(save(tensors))  # save_file's own files are closed to colleagues
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    atomic_write(path, save(tensors))  # save_file's own files are closed to colleagues
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:

@@ -50,7 +50,8 @@ def command(
     correction) is flagged.
     """
     from braindecode_ssr.evaluations import changes_of, evaluations_of, labelled
-    from braindecode_ssr.runs import Run, write_atomically
+    from braindecode_ssr.files import atomic_write
+    from braindecode_ssr.runs import Run
 
     changes = changes_of(sets, gallery=gallery)
     asked = evaluations_of(Run(run), names or (), repetitions or (), changes)
@@ -60,7 +61,7 @@ def command(
     done = list(evaluate_each(run, asked, progress=show_bars(), **options))
     summaries = [summary for _, summary in done]
     if queries:
-        write_atomically(queries, labelled(done).to_csv(index=False))
+        atomic_write(queries, labelled(done).to_csv(index=False))
     if as_json and len(done) > 1:
         print_json({"run": str(run), "evaluations": summaries})
     elif as_json:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braindecode_ssr.download.disk import gigabytes
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.files import gigabytes
 
 from .output import print_json
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from braindecode_ssr.download.disk import gigabytes
+from braindecode_ssr.files import gigabytes
 
 from .options import Subjects, common, data_dir_option, preset_option
 from .output import print_json

@@ -47,7 +47,7 @@ def test_a_run_that_begins_anew_forgets_the_epochs_of_another(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="writable"):
+    with pytest.raises(DataError, match="cannot write"):
         run(tmp_path / "run", epochs=1, kept=tmp_path / "file" / "epochs")
 
 

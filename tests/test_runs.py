@@ -7,7 +7,8 @@ import pytest
 
 from braindecode_ssr.config import build
 from braindecode_ssr.errors import DataError, MissingDataError
-from braindecode_ssr.runs import Run, git_commit, new_run, run_name, versions, write_atomically
+from braindecode_ssr.files import atomic_write
+from braindecode_ssr.runs import Run, git_commit, new_run, run_name, versions
 
 SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
 
@@ -38,7 +39,7 @@ def test_what_is_in_a_folder_stays(tmp_path):
 def test_an_unwritable_place_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(DataError, match="writable place at .*file.*--out"),
+        pytest.raises(DataError, match="cannot write .*file.*--out"),
         new_run(tmp_path / "file", SPEC),
     ):
         pass
@@ -46,7 +47,7 @@ def test_an_unwritable_place_is_one_line(tmp_path):
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
-    write_atomically(path, "old")
+    atomic_write(path, "old")
 
     def full(self, text, **kwargs):
         self.write_bytes(b"ne")
@@ -54,7 +55,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(DataError, match="No space left on device"):
-        write_atomically(path, "new")
+        atomic_write(path, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
     assert path.read_text() == "old"
 

@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     data.x[5] = float("nan")
     with pytest.raises(TrainingError, match="finite loss.*epoch 3.*train.lr"):
         run(tmp_path, epochs=4, data=data, resume=True)
-    assert [p.name for p in tmp_path.glob("epoch-*")] == ["epoch-0002"]
+    assert max(p.name for p in tmp_path.glob("epoch-*")) == "epoch-0002"
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
@@ -167,11 +167,9 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(EEGRetriever, "save_params", full)
-    with pytest.raises(
-        DataError, match="room for a checkpoint.*MB free there.*No space left.*--resume"
-    ):
+    with pytest.raises(DataError, match="cannot write .*epoch-0003.*No space left.*same command"):
         run(tmp_path, epochs=4, resume=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["epoch-0002"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-0001", "epoch-0002"]
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):

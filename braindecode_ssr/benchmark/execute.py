@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from ..runs import unwritable
+from ..files import unwritable
 from .crew import Work, here
 from .estimate import TimeLeft
 from .plan import Plan

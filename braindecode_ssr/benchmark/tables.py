@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SSRError
-from ..runs import Run, write_atomically
+from ..files import atomic_write
+from ..runs import Run
 from .plan import Column, Plan, Planned
 from .task import one_line
 
@@ -73,9 +74,9 @@ def tables(
 
 def write_tables(plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path) -> None:
     """Write ``queries.csv``, ``runs.csv`` and, last, ``benchmark.json``: each at once or not at all."""
-    write_atomically(out / "queries.csv", queries.to_csv(index=False))
-    write_atomically(out / "runs.csv", runs.to_csv(index=False))
-    write_atomically(out / "benchmark.json", plan.grid.model_dump_json(indent=2) + "\n")
+    atomic_write(out / "queries.csv", queries.to_csv(index=False))
+    atomic_write(out / "runs.csv", runs.to_csv(index=False))
+    atomic_write(out / "benchmark.json", plan.grid.model_dump_json(indent=2) + "\n")
 
 
 def _read(scored: Run, error: str | None) -> tuple[pd.DataFrame | None, dict[str, Any]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import EvaluationSpec, RunSpec
 from ..errors import SSRError
+from ..files import lock, writing
 from ..runs import Run, run_name
 
 ONE_RUN_A_PROCESS = threading.Lock()
@@ -136,13 +137,5 @@ def _fixed_threads(count: int) -> Iterator[None]:
 @contextmanager
 def _nobody_else(task: Task) -> Iterator[None]:
     """Wait until nobody else is at this run: a benchmark that was killed may have left a worker at it."""
-    from filelock import FileLock
-
-    Path(task.out).mkdir(parents=True, exist_ok=True)
-    path = Path(task.out) / f".{task.name}.lock"
-    with FileLock(path):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
+    with writing(Path(task.out)), lock(task.run.path, "train", shared=True):
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -15,11 +14,12 @@ import numpy as np
 
 from ..config import Channels
 from ..errors import DataError
+from ..files import atomic_folder, check_free, lock, sha256
 from .store import TrialStore
 from .store_files import MANIFEST, TRIALS
-from .whole_folder import one_at_a_time, whole_folder
 
 FOLDER = "averages"
+MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def averages_on_disk(
         )
     of_store, of_channels = _fingerprint(store), _digest(str(store.pick(channels)).encode())
     folder = store.path / FOLDER / f"{of_store}_{of_channels}"
-    with one_at_a_time(folder):
+    with lock(folder):
         with suppress(DataError):
             return TrialFile.open(folder / TRIALS)
         _forget_others(folder.parent, of_store)
@@ -155,14 +155,8 @@ def _write(
     tick: Callable[[int], object] | None,
 ) -> None:
     shape = (n_images, len(store.pick(channels)), store.trials.shape[2])
-    needed, free = 4 * int(np.prod(shape)), shutil.disk_usage(store.path).free
-    if needed > free:
-        raise DataError(
-            f"{needed / 1e9:.2f} GB of room for averaged trials in {folder}",
-            f"{free / 1e9:.2f} GB",
-            "free some space, or hold them in memory with --set train.memory=GIGABYTES",
-        )
-    with whole_folder(folder) as part, open(part / TRIALS, "wb") as file:
+    check_free(folder, 4 * int(np.prod(shape)), "averaging trials on disk", MEMORY)
+    with atomic_folder(folder) as part, open(part / TRIALS, "wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for block in store.average_blocks("train", channels=channels):
@@ -208,4 +202,4 @@ def _all(store: TrialStore) -> list[int]:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+    return sha256(data)[:16]

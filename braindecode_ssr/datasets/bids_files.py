@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .things_layout import file_sha256
+from ..files import file_sha256
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
 """What a recording ends with; of several files or a folder, the one that is opened."""

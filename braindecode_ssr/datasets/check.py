@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..download.disk import gigabytes
 from ..errors import DataError, MissingDataError, SSRError
+from ..files import file_sha256, gigabytes
 from .base import images_by_number
 from .released_files import FORMS, release_files, release_folders
 from .things_bids import image_reader, things_bids_sessions, things_bids_subjects
@@ -22,7 +22,6 @@ from .things_layout import (
     PUBLISHED_SUBJECTS,
     PUBLISHED_TRAINING_IMAGES,
     SPLIT_FOLDERS,
-    file_sha256,
     image_file,
     metadata_file,
     numbered_folders,
@@ -303,9 +302,7 @@ def _report(what: str, path: Path, source: str, look: Callable[[], str] | None) 
     except MissingDataError as error:
         return FileReport(MISSING, what, path, size, error.found, source)
     except (DataError, SSRError) as error:
-        return FileReport(
-            BROKEN, what, path, size, error.message, source
-        )
+        return FileReport(BROKEN, what, path, size, error.message, source)
 
 
 def _say(source: Source) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,13 +10,13 @@ from typing import Any
 
 from ..config import TrialSpec
 from ..errors import DataError
+from ..files import atomic_folder, lock, sha256
 from .base import ImageDataset
 from .recorded import kept_trials, recorded_batches
 from .store import TrialStore
 from .store_files import FORMAT, UNITS
 from .trial_bar import TrialBar, say_beside
-from .unfinished import JOURNAL, Changed, UnfinishedStore, remove_outdated
-from .whole_folder import one_at_a_time, whole_folder
+from .unfinished import Changed, UnfinishedStore, remove_outdated
 
 __all__ = ["prepare", "recorded_batches", "trials_path"]
 
@@ -71,7 +70,7 @@ def prepare(
     path = trials_path(dataset, subject, spec)
     with suppress(DataError):
         return TrialStore.open(path)
-    with one_at_a_time(path):
+    with lock(path):
         with suppress(DataError):  # somebody else has made it meanwhile
             return TrialStore.open(path)
         bar = progress if isinstance(progress, TrialBar) else TrialBar(subject, progress)
@@ -114,7 +113,10 @@ def _write_recorded(
 ) -> None:
     """Write the store from recordings, after the sessions that are finished already."""
     known = hasattr(dataset, "presentations")
-    with whole_folder(path, journal=JOURNAL) as folder, UnfinishedStore(folder, manifest) as store:
+    with (
+        atomic_folder(path, resume=True, option="--cache-dir") as folder,
+        UnfinishedStore(folder, manifest) as store,
+    ):
         if store.finished and say is not None:
             sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
             text = f"subject {subject}: going on after session {', '.join(sessions)}, made before"
@@ -136,5 +138,5 @@ def _write_recorded(
 def trials_path(dataset: ImageDataset, subject: int, spec: TrialSpec) -> Path:
     """Where the prepared trials of a subject are kept."""
     key = json.dumps([FORMAT, dataset.name, spec.digest, dataset.source_key(subject, spec)])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    digest = sha256(key)[:16]
     return dataset.derived / "trials" / f"sub-{subject:02d}_{digest}"

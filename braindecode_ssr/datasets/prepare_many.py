@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrialSpec
 from ..errors import DataError, SSRError
+from ..files import sweep
 from .base import ImageDataset
 from .prepare import prepare, trials_path
 from .trial_bar import TrialBar, say_beside
-from .unfinished import JOURNAL
-from .whole_folder import sweep
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -233,7 +232,7 @@ class _Crew:
             pipe.close()
             bar.__exit__()
             with suppress(SSRError):
-                sweep(trials_path(self._dataset, subject, self._spec), JOURNAL)
+                sweep(trials_path(self._dataset, subject, self._spec).parent)
         self._running = {}
 
 

@@ -25,11 +25,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
-from ..preprocessing.mapped import forget
+from ..files import file_sha256, forget
 from .base import eeg_info, images_by_number
 from .released_files import release_files
 from .released_readers import READERS, ReleasedSplit
-from .things_layout import file_sha256
 
 if TYPE_CHECKING:
     import mne

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..preprocessing.chunks import in_chunks
-from ..preprocessing.mapped import forget as forget
-from .whole_folder import whole_folder
+from ..files import atomic_folder, file_sha256, in_chunks
+from ..files import forget as forget
 
 if TYPE_CHECKING:
     import mne
@@ -64,7 +62,7 @@ def write(
     DataError
         See :meth:`TrialStore.write`.
     """
-    with whole_folder(path) as folder:
+    with atomic_folder(path, option="--cache-dir") as folder:
         with open(folder / TRIALS, "wb") as file:
             shape, tables, sources = _write_trials(file, batches, list(info["ch_names"]))
         table = pd.concat(tables, ignore_index=True)
@@ -92,7 +90,7 @@ def write_table(
         "sfreq": float(info["sfreq"]),
         "ch_names": list(info["ch_names"]),
         "trials_bytes": (folder / TRIALS).stat().st_size,
-        "sha256": {name: _sha256(folder / name) for name in (TABLE, INFO)},
+        "sha256": {name: file_sha256(folder / name) for name in (TABLE, INFO)},
         "sources": sources,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -113,7 +111,7 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
             raise _broken(path, f"{TRIALS} of another size")
         for name, digest in manifest["sha256"].items():
-            if _sha256(path / name) != digest:
+            if file_sha256(path / name) != digest:
                 raise _broken(path, f"{name} altered")
         trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
         table = pd.read_csv(path / TABLE, dtype=_TYPES, keep_default_na=False)
@@ -229,7 +227,3 @@ def check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -
             f"{problem} in {batch.source or 'a batch'}",
             "use recordings of one kind for a subject",
         )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..files import file_sha256
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
 from .pickles import load_dict
 from .released_files import FORMS, find_release, release_files, release_folders
@@ -22,7 +23,6 @@ from .things_layout import (
     PUBLISHED_SUBJECTS,
     dataset_folder,
     file_key,
-    file_sha256,
     image_file,
     metadata_file,
     raw_sessions,

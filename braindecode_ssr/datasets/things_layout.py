@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -185,12 +184,6 @@ def file_key(paths: Iterable[Path]) -> str:
     """A text that changes when one of the files does: names, sizes, times of change."""
     states = ((path, path.stat()) for path in paths)
     return "|".join(f"{path.name}:{state.st_size}:{state.st_mtime_ns}" for path, state in states)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _holds_dataset(root: Path) -> bool:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..files import file_sha256
 from ..preprocessing.normalisation import fit_normalisation
 from .released import crop
 from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
-from .things_layout import file_sha256
 from .things_meg_design import (
     PUBLISHED_SENSORS,
     check_codes,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..preprocessing.mapped import forget
+from ..files import forget
 from .pickles import load_dict
 
 KEYS = ("raw_eeg_data", "ch_names", "sfreq")

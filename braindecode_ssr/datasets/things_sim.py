@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,12 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import UsageError
+from ..files import cached_numbers, sha256
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..registry import unknown_name
 from ..simulation.names import image_table
 from ..simulation.presets import N_SESSIONS, Preset, preset_named
 from .base import ImageDataset, Recording, check_images
-from .remembered import remembered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,7 +140,7 @@ class ThingsSim(ImageDataset):
             session=session,
             split=split,
             source=key,
-            fingerprint=hashlib.sha256(key.encode()).hexdigest(),
+            fingerprint=sha256(key),
         )
 
     def session(self, subject: int, session: int, split: str) -> tuple[np.ndarray, Events]:
@@ -201,12 +200,12 @@ class ThingsSim(ImageDataset):
         """
         spec = spec or TrialSpec()
         kept = self.derived / "ceilings" / f"{self._ceiling_key(subject, repetitions, spec)}.json"
-        return remembered(kept, lambda: self._ceiling(subject, repetitions, spec))
+        return cached_numbers(kept, lambda: self._ceiling(subject, repetitions, spec))
 
     def _ceiling_key(self, subject: int, repetitions: int | None, spec: TrialSpec) -> str:
         whose = f"sub-{self.check_subject(subject):02d}"
         text = f"{self.source_key()} observer {OBSERVER} of {repetitions} trials {spec.digest}"
-        return f"{whose}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return f"{whose}_{sha256(text)[:16]}"
 
     def _ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         from ..simulation.observer import ceiling

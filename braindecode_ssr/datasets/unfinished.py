@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..files import JOURNAL, atomic_write, set_aside, sync
 from .store_files import (
     FORMAT,
     TRIAL_COLUMNS,
@@ -20,13 +21,9 @@ from .store_files import (
     write_table,
 )
 from .trial_file import TrialFile
-from .whole_folder import set_aside
 
 if TYPE_CHECKING:
     import mne
-
-JOURNAL = "unfinished.json"
-"""Which recordings are finished; in a folder that a killed process left, the next one goes on after them."""
 
 
 class Changed(Exception):
@@ -109,16 +106,10 @@ class UnfinishedStore:
         """Note that everything up to here is finished: the end of a session."""
         if len(self._parts) <= len(self.finished):
             return
-        with (self.folder / TRIALS).open("r+b") as file:
-            os.fsync(file.fileno())
+        sync(self.folder / TRIALS)
         self.finished = list(self._parts)
         note = {"manifest": self.manifest, "format": FORMAT, "finished": self.finished}
-        draft = self.folder / f"{JOURNAL}.new"
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(note, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.folder / JOURNAL)
+        atomic_write(self.folder / JOURNAL, json.dumps(note))
 
     def complete(self) -> None:
         """Write what belongs to the trials; then the folder is a store."""

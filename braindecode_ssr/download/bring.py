@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
+from ..files import check_free, lock, writing
 from .carrier import Carrier
 from .content import HEAD, fault, wrong_head
-from .disk import need_room, writing
-from .lock import alone
+from .members import OtherArchive
 from .nemar import bring_subject
 from .part import Part
 from .source import Archive, Source
@@ -91,7 +91,7 @@ def bring(
     DataError
         If it cannot be had whole and right, something else is in its place, or there is no room.
     """
-    with writing(root), alone(root / source.file, carrier.say):
+    with writing(root, "--data-dir"), lock(root / source.file, "download", say=carrier.say):
         found = look(source, root)
         if found.state == HERE:
             return ""
@@ -141,7 +141,7 @@ def _is_right(path: Path) -> bool:
 def _bring_file(source: Source, root: Path, carrier: Carrier) -> str:
     target = root / source.place
     part = Part(target)
-    need_room(target, max(0, source.bytes - part.size), source.what)
+    check_free(target, max(0, source.bytes - part.size), source.what)
     url = carrier.carry(source, part)
     part.publish(target)
     return url
@@ -156,19 +156,17 @@ def _bring_archive(
         _unpack(packed, source, archive, folder, carrier, password)
         return str(packed)
     part = Part(packed)
-    need_room(packed, max(0, source.bytes - part.size) + archive.unpacked, source.what)
-    url = carrier.carry(source, part)
-    try:
-        _unpack(part.path, source, archive, folder, carrier, password)
-    except Spoilt:
-        part.discard()
-        carrier.say(f"{source.what}: the archive is spoilt, fetched once more")
+    check_free(packed, max(0, source.bytes - part.size) + archive.unpacked, source.what)
+    for again in (True, False):
         url = carrier.carry(source, part)
         try:
             _unpack(part.path, source, archive, folder, carrier, password)
-        except Spoilt:
+            break
+        except (Spoilt, OtherArchive) as error:  # kept, it would be refused again and again
             part.discard()
-            raise
+            if isinstance(error, OtherArchive) or not again:
+                raise
+            carrier.say(f"{source.what}: the archive is damaged, downloading it once more")
     part.discard()
     return url
 

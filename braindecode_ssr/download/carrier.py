@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
+from ..files import check_free, writing
 from .answer import PIECE, Again, Answer, Gone, Refused, ask
 from .content import HEAD, fault, wrong_head
-from .disk import need_room, writing
 from .part import Part
 from .patience import Patience
 from .source import Source
@@ -162,8 +162,8 @@ class Carrier:
             raise Again(f"it sends {found}", tries=3)
         if source.size and answer.total and answer.total != source.size:
             raise Again(f"the server offers {answer.total} bytes instead of {source.size}", tries=3)
-        need_room(part.path, answer.total, source.what)
-        with writing(part.path):
+        check_free(part.path, answer.total, source.what)
+        with writing(part.path, "--data-dir"):
             part.begin(url, answer.validator, answer.total)
         return chain([first], pieces)
 
@@ -179,7 +179,7 @@ class Carrier:
             disable=not self.progress,
         )
         limit = source.size or total or float("inf")
-        with bar, writing(part.path), part.path.open("ab", buffering=0) as file:
+        with bar, writing(part.path, "--data-dir"), part.path.open("ab", buffering=0) as file:
             for piece in pieces:
                 file.write(piece)
                 bar.update(len(piece))

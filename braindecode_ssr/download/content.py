@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
+from ..files import file_sha256
 from .source import Source
 
 HEAD = 1 << 16
@@ -78,8 +78,7 @@ def fault(path: Path, source: Source) -> str:
     with path.open("rb") as file:
         if found := wrong_head(source.file, file.read(HEAD)):
             return found
-        if not source.sha256:
-            return ""
-        file.seek(0)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not source.sha256:
+        return ""
+    found = file_sha256(path)
     return "" if found == source.sha256 else f"SHA-256 {found} instead of {source.sha256}"

@@ -14,6 +14,10 @@ LARGEST = 3
 _JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
+class OtherArchive(DataError):
+    """A zip that is whole, and is not the one that was published."""
+
+
 def wanted(packed: zipfile.ZipFile, archive: Archive) -> dict[str, zipfile.ZipInfo]:
     """The members to unpack, by their path below the folder to be.
 
@@ -80,9 +84,9 @@ def _check_all(
         raise _no(packed, f"about {archive.unpacked} bytes unpacked, not {size}")
 
 
-def _no(packed: zipfile.ZipFile, expected: str) -> DataError:
-    return DataError(
+def _no(packed: zipfile.ZipFile, expected: str) -> OtherArchive:
+    return OtherArchive(
         f"in {packed.filename} {expected}",
         "an archive that is not the published one",
-        "nothing was unpacked; remove it and fetch again, or from another place with --mirror URL",
+        "nothing was unpacked; download it from another place with --mirror URL",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import DataError, MissingDataError
-from .disk import writing
+from ..files import writing
 from .source import Source
 
 INSTALL = "pip install 'nemar-py>=0.3.3'"
@@ -35,7 +35,7 @@ def bring_subject(source: Source, root: Path, url: str = "") -> None:
     nemar = _client(source)
     target = root / source.place
     address = {"data_url": url} if url else {}
-    with writing(target.parent):
+    with writing(target.parent, "--data-dir"):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             nemar.download(

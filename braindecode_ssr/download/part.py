@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from ..files import sync
 
 
 class Part:
@@ -48,5 +51,6 @@ class Part:
 
     def publish(self, target: Path) -> None:
         """Give the file its name."""
-        self.path.replace(target)
+        os.replace(self.path, target)
+        sync(target.parent)
         self._note.unlink(missing_ok=True)

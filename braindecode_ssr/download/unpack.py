@@ -6,13 +6,13 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 from ..errors import DataError
-from .disk import need_room, writing
+from ..files import atomic_folder, check_free
 from .members import wanted
 from .source import Archive
 
@@ -55,24 +55,18 @@ def unpack(path: Path, archive: Archive, folder: Path, password: str = "", jobs:
     DataError
         If it holds what it should not, the password is wrong, or the disk is full.
     """
-    temporary = folder.with_name(f".{folder.name}.unpack")
-    try:
-        with writing(folder):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            names = _unpack(path, archive, temporary, password, jobs)
-            _publish(temporary, folder, names)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return len(names)
+    with atomic_folder(folder, merge=True) as temporary:
+        return len(_unpack(path, archive, temporary, password, jobs))
 
 
-def _unpack(path: Path, archive: Archive, folder: Path, password: str, jobs: int) -> Iterable[str]:
+def _unpack(
+    path: Path, archive: Archive, folder: Path, password: str, jobs: int
+) -> Collection[str]:
     with _opened(path) as packed:
         members = wanted(packed, archive)
         encrypted = [name for name, member in members.items() if member.flag_bits & ENCRYPTED]
         size = sum(member.file_size for member in members.values())
-        need_room(folder, size, f"what is in {path.name}")
+        check_free(folder, size, f"what is in {path.name}")
         if encrypted:
             _check_password(packed, members[encrypted[0]], password)
     for parent in {(folder / name).parent for name in members}:
@@ -128,17 +122,6 @@ def _opened(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, EOFError, ValueError, UnicodeDecodeError) as error:
         raise _spoilt(path, str(error)) from error
-
-
-def _publish(temporary: Path, folder: Path, names: Iterable[str]) -> None:
-    """Rename the folder, or, where there is one already, file by file into it."""
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    for name in names:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (temporary / name).replace(target)
 
 
 def _spoilt(path: Path, why: str) -> Spoilt:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,12 @@ import numpy as np
 
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..files import atomic_write, sha256
 from .encoders import build_encoder, full_name
 from .geometry import check_features
 from .sentences import check_reads, details_in, fingerprint_in, read_sentences
 from .store import FeatureStore
-from .tables import folder_name, write_bytes, writing
+from .tables import PLACE, folder_name
 from .views import View, build_view, image_seed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Unfinished:
         """Where the features of a block are kept."""
         made_by = fingerprint_in(self.encoder, block.view)
         text = "\n".join([made_by, block.view.name, *block.image_ids])
-        return self.path / folder_name(block.view.name) / f"{sha256(text.encode()).hexdigest()}.npy"
+        return self.path / folder_name(block.view.name) / f"{sha256(text)}.npy"
 
     def has(self, block: Block) -> bool:
         """Whether a block is done."""
@@ -139,9 +139,7 @@ class Unfinished:
         path = self.file(block)
         content = BytesIO()
         np.save(content, features.astype(np.float32))
-        with writing(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content.getvalue())
+        atomic_write(path, content.getvalue(), PLACE)
 
     def read(self, block: Block) -> np.ndarray:
         """The features of a block, float32 ``(n, d)``."""

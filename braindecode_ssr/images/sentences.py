@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UsageError
+from ..files import sha256
 from .encoders import parts_of, reads_text
 from .store import FeatureStore
 from .tables import WORDS
@@ -90,7 +90,7 @@ def fingerprint_in(encoder: ImageEncoder, view: View) -> str:
     if not view.of_words:
         return encoder.fingerprint
     text = json.dumps(_of_text(encoder), sort_keys=True)
-    return encoder.fingerprint + WORDS + sha256(text.encode()).hexdigest()
+    return encoder.fingerprint + WORDS + sha256(text)
 
 
 def details_in(encoder: ImageEncoder, view: View) -> dict[str, Any]:

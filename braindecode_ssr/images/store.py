@@ -14,10 +14,12 @@ from urllib.parse import unquote
 import numpy as np
 
 from ..errors import DataError, MissingDataError, UsageError
+from ..files import lock, writing
 from .encoders import full_name, parts_of
 from .geometry import check_features, check_spread
 from .tables import (
     IMPORTED,
+    PLACE,
     akin,
     folder_name,
     has_table,
@@ -26,7 +28,6 @@ from .tables import (
     read_manifest,
     subfolders,
     write_table,
-    writing,
 )
 from .views import is_text, view_name, view_parameters
 
@@ -259,17 +260,9 @@ class FeatureStore:
     @contextmanager
     def locked(self, encoder: str, purpose: str = "write") -> Iterator[None]:
         """Keep other processes from doing the same to the tables of an encoder; reading is free."""
-        from filelock import FileLock
-
         folder = self.encoder_folder(encoder)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f".{purpose}.lock")
-            lock.acquire()
-        try:
+        with writing(folder, PLACE), lock(folder, purpose, shared=True):
             yield
-        finally:
-            lock.release()
 
     def check_kin(self, encoder: str, dim: int, fingerprint: str) -> None:
         """Raise unless features of this width and fingerprint may join those of an encoder.

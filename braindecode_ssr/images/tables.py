@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import sha256
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,12 +11,16 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import DataError, SSRError, UsageError
+from ..errors import DataError, UsageError
+from ..files import atomic_write, read_json, sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FIELDS = ("encoder", "view", "fingerprint", "dim", "count", "image_ids", "file", "sha256", "parts")
 MADE_WITH = ("braindecode_ssr", "torch", "torchvision", "open_clip_torch", "pillow", "numpy")
+
+PLACE = "--cache-dir"
+"""What a user chooses another folder for features with."""
 
 IMPORTED = "imported:"
 """How fingerprints of arrays from elsewhere begin; of these we only know that a user put them together."""
@@ -92,7 +92,7 @@ def read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(path, f"{type(error).__name__}: {error.strerror}") from error
-    if sha256(content).hexdigest() != manifest["sha256"]:
+    if sha256(content) != manifest["sha256"]:
         raise _damaged(path, f"another content ({len(content)} bytes)")
     try:
         features = load(content)["features"]
@@ -125,60 +125,22 @@ def write_table(folder: Path, features: np.ndarray, manifest: dict[str, Any]) ->
     from safetensors.numpy import save
 
     content = save({"features": np.ascontiguousarray(features, np.float32)})
-    digest = sha256(content).hexdigest()
+    digest = sha256(content)
     n, d = features.shape
     name = f"features-{digest[:16]}.safetensors"
     extra = {"format": FORMAT, "file": name, "sha256": digest, "count": n, "dim": d}
     text = json.dumps({**manifest, **extra, "versions": versions()}, indent=1)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        before = (folder / name).exists()
-        write_bytes(folder / name, content)
-        try:
-            write_bytes(folder / MANIFEST, text.encode())
-        except OSError:
-            if not before:
-                (folder / name).unlink()
-            raise
-        for other in folder.glob("features-*.safetensors"):
-            if other.name != name:
-                other.unlink()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    before = (folder / name).exists()
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        atomic_write(folder / name, content, PLACE)
+        atomic_write(folder / MANIFEST, text, PLACE)
+    except DataError:
+        if not before and (read_json(folder / MANIFEST) or {}).get("file") != name:
+            (folder / name).unlink(missing_ok=True)
         raise
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say in one line why a folder cannot be written.
-
-    Raises
-    ------
-    DataError
-        Instead of an OSError.
-    """
-    try:
-        yield
-    except SSRError:
-        raise
-    except OSError as error:
-        raise DataError(
-            f"room and leave to write image features to {folder}",
-            error.strerror or str(error),
-            "free some space, mend its permissions, or choose another folder with --data-dir",
-        ) from error
+    for other in folder.glob("features-*.safetensors"):
+        if other.name != name:
+            other.unlink()
 
 
 def versions() -> dict[str, str]:
@@ -208,13 +170,7 @@ def joint_fingerprint(fingerprints: Sequence[str]) -> str:
     distinct = sorted(set(fingerprints))
     if len(distinct) == 1:
         return distinct[0]
-    return IMPORTED + sha256("\n".join(distinct).encode()).hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return IMPORTED + sha256("\n".join(distinct))
 
 
 def _damaged(path: Path, found: str) -> DataError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from .chunks import in_chunks
+from ..files import in_chunks
 
 CHUNK = 128
 """Trials that are handled at once."""

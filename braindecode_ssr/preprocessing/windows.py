@@ -15,8 +15,7 @@ import numpy as np
 
 from ..config import TrialSpec
 from ..errors import DataError, UsageError
-from .chunks import in_chunks
-from .mapped import forget
+from ..files import forget, in_chunks
 
 CHUNK = 16
 """Trials that are cut and multiplied at once."""

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import DataError
-from .chunks import in_chunks
+from ..files import in_chunks
 
 CHUNK = 128
 """Trials that are handled at once."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..files import atomic_write, unwritable
 from ..registry import unknown_name
-from ..runs import unwritable, write_atomically
 from .content import Report
 from .html import html
 from .latex import latex
@@ -75,7 +75,7 @@ def write_report(
     except OSError as error:
         raise unwritable(out, error) from error
     for name, text in texts.items():
-        write_atomically(out / name, text)
+        atomic_write(out / name, text)
     drawn = [path for picture in pictures for path in picture.write(out)]
     return [*(out / name for name in texts), *drawn]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..errors import DataError, UsageError
+from ..files import atomic_files
 from .names import things_numbers
 
 if TYPE_CHECKING:
@@ -146,41 +144,6 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     """
     if path.exists():
         return path
-
-    def filled(parts: list[Path]) -> None:
-        with parts[0].open("wb") as file:
-            fill(file)
-
-    write_together([path], filled)
+    with atomic_files([path]) as (part,), part.open("wb") as file:
+        fill(file)
     return path
-
-
-def write_together(paths: list[Path], fill: Callable[[list[Path]], object]) -> None:
-    """Give files their names when all of them are whole.
-
-    Parameters
-    ----------
-    paths : list of Path
-    fill : callable
-        Takes the paths to write to.
-
-    Raises
-    ------
-    DataError
-        If they cannot be written.
-    """
-    parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
-    try:
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        fill(parts)
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "free some space" if full else "choose another --out"
-        raise DataError(f"to write {paths[0]}", str(error), f"{mend} and run again") from error
-    finally:
-        for part in parts:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import pandas as pd
 
+from ..files import atomic_files
 from .images import decode, jpeg
-from .layout import claim, write_together, write_whole
+from .layout import claim, write_whole
 from .meg_brain import FIRST, meg_brain, subject_epochs
 from .meg_design import SFREQ, meg_events, meg_images, meg_runs, sample_attributes
 from .meg_fif import part_names, write_parts
@@ -104,10 +105,7 @@ def _write_subject(
         brain = meg_brain(preset.response, dims, subject, dataset.seed, preset.every)
         epochs = subject_epochs(runs, features(), brain, subject, dataset.seed, preset.every)
         info, events = helmet_info(SFREQ, preset.every), meg_events(runs)
-
-        def fill(parts: list[Path]) -> None:
+        with atomic_files(paths) as parts:
             names = [path.name for path in paths]
             write_parts(parts, names, info, events, table, epochs, FIRST)
-
-        write_together(paths, fill)
     return [csv, *paths]

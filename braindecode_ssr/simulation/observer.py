@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..preprocessing.chunks import one_thread
+from ..files import one_thread
 
 SHRINKAGE = 1e-3
 

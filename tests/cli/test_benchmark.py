@@ -28,12 +28,12 @@ def test_a_run_that_fails_is_listed_and_leaves_the_others(grid):
     out, _, done = grid
     assert "Traceback" not in done.err
     (line,) = [line for line in done.err.splitlines() if line.startswith("failed: ")]
-    assert line.count("neurobridge_sub-05") >= 3 and "a writable place" in line
+    assert line.count("neurobridge_sub-05") >= 3 and "cannot write" in line
     runs = pd.read_csv(out / "runs.csv", keep_default_na=False)
     assert len(runs) == 9
     failed = runs[runs["status"] == "failed"]
     assert set(failed["method"]) == {"neurobridge"} and len(failed) == 3
-    assert failed["error"].str.contains("a writable place").all()
+    assert failed["error"].str.contains("cannot write").all()
     assert (runs.loc[runs["status"] == "done", "error"] == "").all()
 
 

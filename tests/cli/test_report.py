@@ -75,7 +75,7 @@ def test_against(call, bench):
         (("{bench}", "--format", "pdf"), 2, "md, csv, latex, html"),
         (("{bench}", "--plots"), 2, "add --out DIR"),
         (("{bench}", "--against", "nise"), 2, "did you mean 'nice'"),
-        (("{bench}", "--out", "{bench}/runs.csv"), 1, "a writable place"),
+        (("{bench}", "--out", "{bench}/runs.csv"), 1, "cannot write"),
     ],
 )
 def test_bad_use(call, bench, tmp_path, args, code, expected):

@@ -1,12 +1,11 @@
 import os
 import shutil
-from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
 
-from braindecode_ssr.datasets import averages
+from braindecode_ssr import files
 from braindecode_ssr.datasets import store as store_module
 from braindecode_ssr.datasets.averages import averages_on_disk
 from braindecode_ssr.datasets.base import eeg_info
@@ -92,9 +91,8 @@ def test_a_store_of_single_trials_is_not_copied(tmp_path):
 
 
 def test_too_little_room_is_said_before_anything_is_written(store, monkeypatch):
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(averages.shutil, "disk_usage", lambda path: usage(100))
-    with pytest.raises(DataError, match="GB of room for averaged trials.*train.memory"):
+    monkeypatch.setattr(files, "free_bytes", lambda path: 100)
+    with pytest.raises(DataError, match="averaging trials on disk needs .*train.memory"):
         averages_on_disk(store, "all")
     assert not (store.path / "averages").exists()
 
@@ -105,7 +103,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(TrialStore, "average_blocks", full)
-    with pytest.raises(DataError, match="room and permission to write.*No space left"):
+    with pytest.raises(DataError, match="cannot write.*No space left"):
         averages_on_disk(store, "all")
     assert list((store.path / "averages").iterdir()) == []
     monkeypatch.undo()

@@ -13,7 +13,7 @@ from braindecode_ssr.datasets import left_bytes
 from braindecode_ssr.datasets.left_bytes import LeftBytes, shortened
 from braindecode_ssr.datasets.pickles import load_npy, load_pt
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.mapped import mapping
+from braindecode_ssr.files import mapping
 
 DATA = np.random.default_rng(0).normal(size=(5, 700))
 CONTENT = {

@@ -12,9 +12,9 @@ from things_files import write_gifford, write_images, write_metadata, write_raw_
 from braindecode_ssr.datasets import DATASETS
 from braindecode_ssr.datasets.offer import OFFERS
 from braindecode_ssr.datasets.things_meg_sources import meg_sources
-from braindecode_ssr.download.disk import gigabytes
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.fetch import errand, run_errand
+from braindecode_ssr.files import gigabytes
 
 FORMS = [(name, form) for name in OFFERS for form in OFFERS[name].forms]
 PAGE = Path(__file__).parents[2] / "docs" / "fetch.rst"

@@ -267,7 +267,7 @@ def test_too_few_repetitions_for_the_published_subset(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="permission to write"):
+    with pytest.raises(DataError, match="cannot write .*--cache-dir"):
         prepare(ToyDataset(tmp_path / "file", broken()), 1, TrialSpec())
 
 

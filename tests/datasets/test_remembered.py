@@ -3,8 +3,8 @@ import json
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.remembered import remembered
 from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.files import cached_numbers
 
 NUMBERS = {"top1": 0.1 + 0.2, "top5": 1.0}
 
@@ -15,8 +15,8 @@ def fail():
 
 def test_a_second_time_is_read_to_the_last_digit(tmp_path):
     path = tmp_path / "deep" / "numbers.json"
-    assert remembered(path, lambda: NUMBERS) == NUMBERS
-    assert remembered(path, fail) == NUMBERS
+    assert cached_numbers(path, lambda: NUMBERS) == NUMBERS
+    assert cached_numbers(path, fail) == NUMBERS
     assert [file.name for file in path.parent.iterdir()] == ["numbers.json"]
 
 
@@ -24,21 +24,21 @@ def test_a_second_time_is_read_to_the_last_digit(tmp_path):
 def test_a_damaged_file_is_written_anew(tmp_path, text):
     path = tmp_path / "numbers.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert remembered(path, lambda: NUMBERS) == NUMBERS
+    assert cached_numbers(path, lambda: NUMBERS) == NUMBERS
     assert json.loads(path.read_text()) == NUMBERS
 
 
 def test_a_place_that_cannot_be_written_remembers_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / "file" / "numbers.json"
-    assert remembered(path, lambda: NUMBERS) == NUMBERS
+    assert cached_numbers(path, lambda: NUMBERS) == NUMBERS
     with pytest.raises(AssertionError, match="it was known"):
-        remembered(path, fail)
+        cached_numbers(path, fail)
 
 
 def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(AssertionError):
-        remembered(tmp_path / "deep" / "numbers.json", fail)
+        cached_numbers(tmp_path / "deep" / "numbers.json", fail)
     assert not list(tmp_path.iterdir())
 
 

@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_the_old_store(store, info, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(tmp_path, info):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="permission to write"):
+    with pytest.raises(DataError, match="cannot write .*--cache-dir"):
         TrialStore.write(tmp_path / "file" / "store", two_sessions(), info)
 
 

@@ -15,8 +15,8 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets import recorded
 from braindecode_ssr.datasets.prepare import prepare, trials_path
 from braindecode_ssr.datasets.store import TrialStore
-from braindecode_ssr.datasets.unfinished import JOURNAL
 from braindecode_ssr.errors import DataError
+from braindecode_ssr.files import JOURNAL
 
 CHILD = f"""
 import sys, time

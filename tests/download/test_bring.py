@@ -7,7 +7,7 @@ import pytest
 from archives import encrypted, zipped
 from faulty_server import cut, stalled
 
-from braindecode_ssr.download import disk
+from braindecode_ssr import files
 from braindecode_ssr.download.bring import ABSENT, HERE, OTHER, PACKED, Look, bring, look
 from braindecode_ssr.download.carrier import Carrier
 from braindecode_ssr.download.part import Part
@@ -123,12 +123,21 @@ def test_a_spoilt_archive_of_unknown_checksum_is_fetched_once_more(server, carri
 
     wanted = archive_source(server.put("/x.zip", ARCHIVE, wrong), known=False)
     bring(wanted, tmp_path, carrier)
-    assert listing(tmp_path) == WHOLE and "fetched once more" in " ".join(carrier.said)
+    assert listing(tmp_path) == WHOLE and "once more" in " ".join(carrier.said)
     server.always["/y.zip"] = wrong
     other = archive_source(server.put("/y.zip", ARCHIVE), known=False)
     with pytest.raises(DataError, match="it is not used"):
         bring(other, tmp_path / "other", carrier)
     assert listing(tmp_path / "other") == []
+
+
+def test_an_archive_of_something_else_is_not_kept(server, carrier, tmp_path):
+    other = zipped({"a/b/../../../evil": b"x" * 1000})
+    wanted = archive_source(server.put("/x.zip", other), known=False)
+    for _ in range(2):  # kept, it would be refused for ever
+        with pytest.raises(DataError, match="not the published one"):
+            bring(wanted, tmp_path, carrier)
+        assert listing(tmp_path) == []
 
 
 def test_a_wrong_password_keeps_the_download(server, carrier, tmp_path):
@@ -146,9 +155,9 @@ def test_a_wrong_password_keeps_the_download(server, carrier, tmp_path):
 
 
 def test_a_disk_without_room(server, carrier, source, tmp_path, content, monkeypatch):
-    monkeypatch.setattr(disk, "free_bytes", lambda path: 300_000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 300_000)
     wanted = source(server.put("/some.fif", content))
-    with pytest.raises(DataError, match=r"0.4 MB free.*found 0.3 MB.*--data-dir"):
+    with pytest.raises(DataError, match=r"needs 0.4 MB, and 0.3 MB are free.*--data-dir"):
         bring(wanted, tmp_path, carrier)
     assert server.requests == []
 
@@ -168,7 +177,7 @@ def test_a_disk_that_fills_up_meanwhile(server, carrier, source, tmp_path, conte
 
 def test_a_folder_one_may_not_write_to(server, carrier, source, content):
     with pytest.raises(DataError, match="--data-dir"):
-        bring(source(server.put("/x", content)), type(disk.Path())("/dev/null/x"), carrier)
+        bring(source(server.put("/x", content)), type(files.Path())("/dev/null/x"), carrier)
 
 
 def test_two_at_once_take_turns_and_the_second_says_for_whom_it_waits(
@@ -192,7 +201,7 @@ def test_two_at_once_take_turns_and_the_second_says_for_whom_it_waits(
     while not (tmp_path / "folder/some-epo.fif.part").exists():
         event.wait(0.01)
     threads[1].start()
-    assert waiting.wait(10) and "is being fetched by process" in said[0]
+    assert waiting.wait(10) and "waiting for process" in said[0]
     event.set()
     for thread in threads:
         thread.join(10)

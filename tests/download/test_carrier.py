@@ -300,10 +300,10 @@ def test_a_server_that_packs_what_it_was_asked_to_send_as_it_is(fetch, content):
 
 
 def test_a_size_that_is_told_only_by_the_server_must_fit(fetch, monkeypatch):
-    from braindecode_ssr.download import disk
+    from braindecode_ssr import files
 
-    monkeypatch.setattr(disk, "free_bytes", lambda path: 300_000)
-    with pytest.raises(DataError, match="0.4 MB free"):
+    monkeypatch.setattr(files, "free_bytes", lambda path: 300_000)
+    with pytest.raises(DataError, match="0.3 MB are free"):
         fetch(known=False)
 
 

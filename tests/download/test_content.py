@@ -10,8 +10,8 @@ import pytest
 from archives import zipped
 
 from braindecode_ssr.download.content import page, wrong_head
-from braindecode_ssr.download.disk import gigabytes
 from braindecode_ssr.download.patience import Patience, asked_wait
+from braindecode_ssr.files import gigabytes
 
 
 def npy(content):

@@ -1,6 +1,7 @@
 """A zip becomes a folder whole or not at all, and writes nowhere else."""
 
 import random
+import socket
 import zipfile
 
 import pytest
@@ -15,6 +16,7 @@ IMAGES = {
     "training_images/00001_aardvark/aardvark_01b.jpg": b"\xff\xd8\xff1",
     "training_images/00002_t-shirt/t-shirt_01b.jpg": b"\xff\xd8\xff2",
 }
+NOBODY = 1 << 22  # no process has such a number
 NAMES = ("00001_aardvark/aardvark_01b.jpg", "00002_t-shirt/t-shirt_01b.jpg")
 
 
@@ -124,16 +126,16 @@ def test_files_that_are_there_stay(run):
 
 
 def test_what_a_killed_process_left_is_swept(run):
-    left = run.folder.with_name(".folder.unpack")
+    left = run.folder.with_name(f".folder.{NOBODY}@{socket.gethostname()}.0123abcd.tmp")
     left.mkdir(parents=True)
     (left / "half").write_text("half")
     assert list(run(zipped(IMAGES))) == list(NAMES)
 
 
 def test_a_full_disk_is_said_before(run, monkeypatch):
-    from braindecode_ssr.download import disk
+    from braindecode_ssr import files
 
-    monkeypatch.setattr(disk, "free_bytes", lambda path: 5)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 5)
     with pytest.raises(DataError, match="free some space"):
         run(zipped(IMAGES))
     assert not run.folder.exists()

@@ -222,7 +222,7 @@ def test_a_manifest_that_miscounts_is_refused(store: FeatureStore) -> None:
         store.read("pyramid", "original", IDS)
 
 
-@pytest.mark.parametrize("failing_write", [1, 2])
+@pytest.mark.parametrize("failing_write", [1, 2, 3])
 def test_a_full_disk_leaves_the_old_table(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_the_old_table(
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="--data-dir"):
+    with pytest.raises(DataError, match="--cache-dir"):
         filled(FeatureStore(tmp_path / "file" / "features"))
 
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from braindecode_ssr.preprocessing import chunks
-from braindecode_ssr.preprocessing.chunks import in_chunks
+from braindecode_ssr import files
+from braindecode_ssr.files import in_chunks
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_trial_once_and_in_order(monkeypatch, threads):
-    monkeypatch.setattr(chunks, "_threads", lambda: threads)
+    monkeypatch.setattr(files, "_threads", lambda: threads)
     parts = list(in_chunks(lambda part: list(range(part.start, part.stop)), 23, 5))
     assert sum(parts, []) == list(range(23))
     assert [len(part) for part in parts] == [5, 5, 5, 5, 3]
@@ -17,7 +17,7 @@ def test_every_trial_once_and_in_order(monkeypatch, threads):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_comes_through(monkeypatch, threads):
-    monkeypatch.setattr(chunks, "_threads", lambda: threads)
+    monkeypatch.setattr(files, "_threads", lambda: threads)
     with pytest.raises(ZeroDivisionError):
         list(in_chunks(lambda part: 1 // (part.start - 10), 23, 5))
 

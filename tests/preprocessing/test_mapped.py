@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.preprocessing.mapped import forget, mapping
+from braindecode_ssr.files import forget, mapping
 from braindecode_ssr.preprocessing.windows import windows
 
 PAGES = 4096

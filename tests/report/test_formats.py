@@ -142,7 +142,7 @@ def test_files(made, tmp_path):
 
 def test_a_place_that_is_a_file(made, tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(DataError, match="a writable place"):
+    with pytest.raises(DataError, match="cannot write"):
         write_report(made, "md", tmp_path / "x")
 
 

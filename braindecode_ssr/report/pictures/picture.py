@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ...runs import unwritable
+from ...files import atomic_write
 from ..content import MARK
 
 if TYPE_CHECKING:
@@ -68,13 +68,7 @@ class Picture:
         written = []
         for ending, content in (("png", self.png()), ("pdf", self.pdf())):
             path = out / f"{self.name}.{ending}"
-            part = path.with_name(f".{path.name}.part")
-            try:
-                part.write_bytes(content)
-                part.replace(path)
-            except OSError as error:
-                part.unlink(missing_ok=True)
-                raise unwritable(path, error) from error
+            atomic_write(path, content)
             written.append(path)
         return written
 
