@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from skorch.callbacks import Callback
 from tqdm import tqdm
 
 from .batches import TrainingSet
-from .ema import WeightAverage
+from .ema import FILE, WeightAverage
 from .embedding import embed_images, embed_trials, has_own_parts
 from .errors import DataError
 from .files import atomic_folder, atomic_write, free_bytes, gigabytes
@@ -24,6 +25,7 @@ from .retrieval.spaces import space_of
 
 SHARE = 0.05  # of the time may go into saving
 SPEC = "spec.json"
+PARTS = ("model", "criterion", "optimizer")
 KEPT = 2
 """Checkpoints that are kept, so that there is an older one should the last be damaged."""
 
@@ -95,6 +97,17 @@ class EpochFolders(Callback):
         """The complete epochs that are there, oldest first."""
         return sorted(self.folder.glob("epoch-*"))
 
+    def repair(self, last: int | None = None) -> list[str]:
+        """Remove checkpoints that cannot be read, and those after epoch ``last``; their names."""
+        damaged = [
+            epoch
+            for epoch in self.epochs()
+            if not self._is_readable(epoch) or (last is not None and _number(epoch) > last)
+        ]
+        for epoch in damaged:
+            shutil.rmtree(epoch)
+        return [epoch.name for epoch in damaged]
+
     def load(self, net: Any) -> int:
         """Bring an initialised net to the last complete epoch; the number of epochs it has done.
 
@@ -114,6 +127,18 @@ class EpochFolders(Callback):
         if self.average is not None:
             self.average.load(net, last)
         return len(net.history)
+
+    def _is_readable(self, epoch: Path) -> bool:
+        """Whether a checkpoint can be read; whether it is of this run is another question."""
+        try:
+            history = json.loads((epoch / "history.json").read_text(encoding="utf-8"))
+            json.loads((epoch / SPEC).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        parts = [epoch / f"{name}.pt" for name in PARTS]
+        parts += [epoch / FILE] if self.average is not None else []
+        complete = isinstance(history, list) and len(history) == _number(epoch)
+        return complete and all(map(_loads, parts))
 
     def _check(self, epoch: Path) -> None:
         kept = json.loads((epoch / SPEC).read_text()) if (epoch / SPEC).exists() else self.spec
@@ -154,6 +179,10 @@ class ValidationRetrieval(Callback):
     def best_weights(self) -> Path:
         """Where the best weights so far are."""
         return self.folder / "best.pt"
+
+    def is_whole(self) -> bool:
+        """Whether the best weights can be read."""
+        return _loads(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record ``valid_top1`` and ``valid_top5``; the first best epoch is kept."""
@@ -204,6 +233,19 @@ class EpochBar(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Close the bar."""
         self.bar_.close()
+
+
+def _number(epoch: Path) -> int:
+    return int(epoch.name.removeprefix("epoch-"))
+
+
+def _loads(file: Path) -> bool:
+    """Whether torch can read a file."""
+    try:
+        torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever torch makes of damaged bytes
+        return False
+    return True
 
 
 def _of_another(epoch: Path, found: str) -> DataError:

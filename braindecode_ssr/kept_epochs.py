@@ -8,6 +8,7 @@ from typing import Any
 from skorch.callbacks import Callback
 
 from .ema import WeightAverage
+from .runs import is_whole
 from .weights import write_weights
 
 
@@ -39,6 +40,14 @@ class KeptEpochs(Callback):
             return
         with self.average.installed(net.module_):
             write_weights(file, net.module_)
+
+
+def first_missing(folder: Path) -> int:
+    """The first epoch, counted from 1, whose weights are not there or cannot be read."""
+    kept, epoch = kept_epochs(folder), 1
+    while epoch in kept and is_whole(kept[epoch]):
+        epoch += 1
+    return epoch
 
 
 def kept_epochs(folder: Path) -> dict[int, Path]:

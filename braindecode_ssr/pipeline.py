@@ -90,6 +90,9 @@ def train(
         if resume and run.finished:
             say(f"{run.path} is finished already")
             return run if among.first else None
+        if run.damage:
+            say(f"{run.path} is damaged and will be repaired: cannot read {run.damage}")
+            resume = True
         say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
         features = features_of(spec, dataset)
         features.complete(dataset, device=device, progress=progress)
@@ -100,7 +103,13 @@ def train(
         if among.first:
             record = _record(spec, notes, dataset, features, device)
             run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
-        options = {"device": device, "resume": resume, "progress": progress, "world": among}
+        options = {
+            "device": device,
+            "resume": resume,
+            "progress": progress,
+            "world": among,
+            "say": say,
+        }
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )

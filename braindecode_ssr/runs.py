@@ -12,13 +12,13 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 
 from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
-from .files import atomic_write, make_folder, unwritable
+from .files import atomic_write, make_folder, read_json, unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,12 @@ class Run:
     """
 
     path: Path
+    parts: ClassVar[tuple[str, ...]] = (
+        "run.json",
+        "history.csv",
+        "model.safetensors",
+        "queries.csv",
+    )
 
     @property
     def checkpoint(self) -> Path:
@@ -58,8 +64,27 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
-        return (self.path / "summary.json").is_file()
+        """Whether the run has come to its end, and everything it wrote can be read."""
+        return (self.path / "summary.json").is_file() and not self.damage
+
+    @property
+    def damage(self) -> str:
+        """Which files of a run that came to its end cannot be read; empty if all can, or if it did not."""
+        summary = self.path / "summary.json"
+        if not summary.is_file():
+            return ""
+        files = [summary, *(self.path / name for name in self.parts), *self._epoch_files()]
+        return ", ".join(str(file.relative_to(self.path)) for file in files if not is_whole(file))
+
+    def _epoch_files(self) -> list[Path]:
+        """The weights of every epoch, where the run kept them."""
+        record, summary = (read_json(self.path / name) for name in ("run.json", "summary.json"))
+        try:
+            kept = record["spec"]["train"]["keep"] == "every" and "history.csv" in self.parts
+            epochs = range(1, summary["epochs"] + 1) if kept else ()
+        except (KeyError, TypeError):
+            epochs = ()
+        return [self.epochs / f"epoch-{epoch:04d}.safetensors" for epoch in epochs]
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -123,6 +148,28 @@ class Run:
             raise DataError(
                 f"JSON in {path}", str(error), "run `ssr-bd train` again with --resume"
             ) from error
+
+
+class EvaluationFolder(Run):
+    """The folder of another evaluation inside a run folder: only queries and summary."""
+
+    parts = ("queries.csv",)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JSON, CSV or safetensors file can be read from its beginning to its end."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np"):  # compares the size with that in the header
+                return True
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError, SafetensorError):
+        return False
+    if path.suffix == ".json":
+        return isinstance(read_json(path), dict)
+    return text.endswith("\n") and text.count("\n") > 1 and "\0" not in text
 
 
 def run_name(spec: RunSpec) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .distributed import World, synchronise_batch_norm
 from .ema import WeightAverage
 from .embedding import embed_images, has_own_parts
 from .errors import TrainingError, UsageError
-from .kept_epochs import KeptEpochs
+from .kept_epochs import KeptEpochs, first_missing
 from .losses.ssr import SSRLoss
 from .models.parts import rate_groups
 from .models.ssr import SSR
@@ -248,6 +249,7 @@ def fit(
     progress: bool = False,
     world: World = ALONE,
     kept: Path | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> EEGRetriever:
     """Train a model, with a checkpoint after each epoch.
 
@@ -265,6 +267,8 @@ def fit(
         The processes that train together. The first writes the checkpoints.
     kept : Path, optional
         Gets the weights of every epoch.
+    say : callable, optional
+        Is told which checkpoints are damaged.
 
     Returns
     -------
@@ -291,6 +295,15 @@ def fit(
     if world.first and not resume:
         for earlier in filter(None, (folder, kept)):
             shutil.rmtree(earlier, ignore_errors=True)
+    if world.first and checkpoints.epochs():
+        last = first_missing(kept) - 1 if kept is not None else None
+        if validation is not None and not validation.is_whole():
+            last = 0
+        damaged = checkpoints.repair(last)
+        if damaged and say is not None:
+            names, epochs = ", ".join(damaged), checkpoints.epochs()
+            again = f"continuing from {epochs[-1].name}" if epochs else "training again"
+            say(f"checkpoint {names} in {folder} is damaged or needs a file that is: {again}")
     world.wait()
     done = checkpoints.load(net)
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])

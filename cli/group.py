@@ -103,6 +103,11 @@ def main(args: list[str] | None = None) -> None:
 
 def _report(error: Exception) -> int:
     """Say in one line what went wrong; the exit code."""
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of an input
+        error = SSRError(
+            "a file ended before it was complete",
+            "run the same command with --debug to see which one, and remove it",
+        )
     if isinstance(error, SSRError):
         text, code = str(error), error.exit_code
     elif isinstance(error, click.Abort):

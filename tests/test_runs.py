@@ -2,8 +2,10 @@ import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from braindecode_ssr.config import build
 from braindecode_ssr.errors import DataError, MissingDataError
@@ -63,7 +65,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 def test_tables_and_records_come_back(tmp_path):
     with new_run(tmp_path, SPEC) as run:
         run.write_json("run.json", {"spec": SPEC.model_dump(mode="json")})
-        run.write_table("queries.csv", pd.DataFrame({"rank": [1, 2]}))
+        for name in ("queries.csv", "history.csv"):
+            run.write_table(name, pd.DataFrame({"rank": [1, 2]}))
+        save_file({"weight": np.zeros(1)}, run.weights)
         assert not run.finished
         run.write_json("summary.json", {"top1": 0.5})
     again = Run(run.path)

@@ -16,7 +16,7 @@ from .plan import Plan
 from .preparation import prepare_plan
 from .progress import Progress
 from .tables import tables, write_tables
-from .task import Outcome, Task, do
+from .task import Outcome, Task, do, evaluated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +91,10 @@ def benchmark(
     finished = sum(planned.finished for planned in plan.runs)
     if finished:
         say(f"{finished} of {len(plan.runs)} runs are finished already")
+    for planned in plan.runs:
+        for run in (planned.run, *(evaluated(planned.run, each) for each in planned.others)):
+            if run.damage:
+                say(f"{run.path} is damaged and will be repaired: cannot read {run.damage}")
     with _writable(out):
         for outcome in _outcomes(plan, out, errors, jobs, cluster, progress, say):
             errors |= {outcome.name: outcome.error} if outcome.error else {}

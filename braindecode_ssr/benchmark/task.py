@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config import EvaluationSpec, RunSpec
 from ..errors import SSRError
 from ..files import lock, writing
-from ..runs import Run, run_name
+from ..runs import EvaluationFolder, Run, run_name
 
 ONE_RUN_A_PROCESS = threading.Lock()
 """Random numbers are drawn from generators of the process: two runs in its threads would mix them."""
@@ -95,7 +95,7 @@ def do(task: Task) -> Outcome:
 
 def evaluated(run: Run, evaluation: EvaluationSpec) -> Run:
     """The folder inside a run's with ``queries.csv`` and ``summary.json`` of another evaluation."""
-    return Run(run.path / f"evaluation_{evaluation.digest[:8]}")
+    return EvaluationFolder(run.path / f"evaluation_{evaluation.digest[:8]}")
 
 
 def one_line(error: BaseException) -> str:

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from braindecode_ssr.benchmark.estimate import TimeLeft, cost_line, duration, grid_preview
 from braindecode_ssr.benchmark.plan import asked_plan
@@ -25,8 +27,11 @@ def planned(data_dir, tmp_path):
 
 def finish(run, seconds=8.0, **record):
     run.path.mkdir(exist_ok=True)
-    run.write_json("summary.json", {"train_seconds": seconds, "epochs": 4})
     run.write_json("run.json", record)
+    for name in ("history.csv", "queries.csv"):
+        (run.path / name).write_text("row\n1\n")
+    save_file({"weight": np.zeros(1)}, run.weights)
+    run.write_json("summary.json", {"train_seconds": seconds, "epochs": 4})
 
 
 def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(planned):

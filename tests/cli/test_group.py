@@ -68,6 +68,14 @@ def test_debug_shows_the_traceback(call):
     assert "Traceback" in done.err and "did you mean 'ssr'" in done.err
 
 
+def test_a_file_that_ends_early_is_an_error_and_no_interrupt(call, monkeypatch):
+    def ended(*args, **kwargs):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("braindecode_ssr.resolve.run_spec", ended)
+    assert "ended before it was complete" in call("train", "--dry-run", code=1).error
+
+
 def test_version(shell):
     from braindecode_ssr import __version__
 
