@@ -179,7 +179,8 @@ def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
     """Find the files of all who are needed; a note if somebody is left out."""
     training = training_subjects(spec, dataset)
     for subject in dict.fromkeys([*training, spec.data.subject]):
-        dataset.source_key(subject, spec.trials)
+        if not dataset.source_files(subject, spec.trials):
+            dataset.source_key(subject, spec.trials)
     absent = sorted(set(dataset.subjects) - {*training, spec.data.subject})
     if spec.data.protocol == "intra" or not absent:
         return []

@@ -145,7 +145,10 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def source_key(self, subject: int, spec: TrialSpec) -> str:
-        """A string, quick to get, that changes whenever the recordings of a subject do."""
+        """A string that changes whenever the content of the recordings of a subject does.
+
+        For a dataset of files, a digest of the content of :meth:`source_files`.
+        """
 
     def unit(self, subject: int) -> str:
         """The unit of the recordings of a subject."""
@@ -160,6 +163,21 @@ class ImageDataset(ABC):
         MissingDataError
             If the image file is not here.
         """
+
+    def source_files(self, subject: int, spec: TrialSpec) -> list[Path]:
+        """All files that the trials of a subject are made of; empty for a dataset that needs none.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+        return []
+
+    @property
+    def hashes(self) -> Path:
+        """Where the SHA-256 of source files are kept, so that each is computed once."""
+        return self.derived / "sha256.json"
 
     @property
     def derived(self) -> Path:

@@ -114,7 +114,19 @@ class BidsDataset(ImageDataset):
             )
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """Names, sizes and times of change of the files of a subject, and what the images are.
+        """A digest of the content of the files of a subject and of what the images are.
+
+        Raises
+        ------
+        MissingDataError
+            If a file is not here.
+        """
+        images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
+        digest = hashlib.sha256(images.encode()).hexdigest()[:16]
+        return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
+
+    def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
+        """The recordings of a subject with everything that belongs to them.
 
         Raises
         ------
@@ -122,9 +134,7 @@ class BidsDataset(ImageDataset):
             If a file is not here.
         """
         runs = self.runs(self.check_subject(subject))
-        images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
-        digest = hashlib.sha256(images.encode()).hexdigest()[:16]
-        return f"{digest}|{file_key(file for run in runs for file in run.files)}"
+        return sorted({file for run in runs for file in run.files})
 
     def run_of(self, subject: int) -> list[BidsRun]:
         """All recordings of a subject that are here, whatever they are of."""

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
-from ..files import file_sha256, forget
+from ..files import files_sha256, forget
 from .base import eeg_info, images_by_number
 from .released_files import release_files
 from .released_readers import READERS, ReleasedSplit
@@ -186,7 +186,7 @@ def _batches(
         if split == "test":
             released = read_release(form, split, files, images)
             _check_same_axes(released, tuple(info["ch_names"]), times, files)
-        fingerprint = file_sha256(path)
+        (fingerprint,) = files_sha256([path])
         repetitions = released.data.shape[1]
         step = max(1, TRIALS_AT_ONCE // repetitions)
         for first in range(0, len(released.data), step):

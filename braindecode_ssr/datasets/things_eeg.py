@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..files import file_sha256
+from ..files import files_sha256
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
 from .pickles import load_dict
 from .released_files import FORMS, find_release, release_files, release_folders
@@ -165,15 +165,29 @@ class ThingsEEG(ImageDataset):
         return open_release(form, self.root, subject, self.images, spec)
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """Names, sizes and times of change of the files that the trials of a subject are made of.
+        """The form of the files that the trials of a subject are made of, and a digest of their content.
 
         Raises
         ------
         MissingDataError
             If one is not here.
         """
-        subject = self.check_subject(subject)
-        form = find_release(self.root, subject, spec.release if spec else "auto")
+        form = self._form(subject, spec)
+        return f"{form}|{file_key(self.source_files(subject, spec), self.hashes)}"
+
+    def _form(self, subject: int | str, spec: TrialSpec | None) -> str:
+        release = spec.release if spec else "auto"
+        return find_release(self.root, self.check_subject(subject), release)
+
+    def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
+        """The image list and the recordings of a subject, in the form that is used.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+        subject, form = self.check_subject(subject), self._form(subject, spec)
         files = [metadata_file(self.root)]
         n_training = int((self.images["split"] == "train").sum())
         if form == "raw":
@@ -184,7 +198,7 @@ class ThingsEEG(ImageDataset):
                 files += [file for run in session.runs for file in run.files]
         else:
             files += release_files(form, self.root, subject)
-        return f"{form}|{file_key(files)}"
+        return files
 
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.
@@ -272,7 +286,7 @@ def _recording(
 ) -> Recording:
     """One file; ``ch_names`` is the subject's order of channels and is filled by the first file."""
     with ThreadPoolExecutor(1) as pool:
-        fingerprint = pool.submit(file_sha256, path)
+        fingerprint = pool.submit(files_sha256, [path])
         session = read_raw_session(path)
     ch_names[:] = ch_names or session.ch_names
     session = same_channels(session, tuple(ch_names), str(path))
@@ -287,5 +301,5 @@ def _recording(
         session=number,
         split=split,
         source=str(path),
-        fingerprint=fingerprint.result(),
+        fingerprint=fingerprint.result()[0],
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError, MissingDataError, UsageError
+from ..files import files_sha256, sha256
 
 FOLDER = "things-eeg"
 PUBLISHED_SUBJECTS = tuple(range(1, 11))
@@ -180,10 +181,18 @@ def metadata_file(root: Path) -> Path:
     )
 
 
-def file_key(paths: Iterable[Path]) -> str:
-    """A text that changes when one of the files does: names, sizes, times of change."""
-    states = ((path, path.stat()) for path in paths)
-    return "|".join(f"{path.name}:{state.st_size}:{state.st_mtime_ns}" for path, state in states)
+def file_key(paths: Iterable[Path], cache: Path | None = None) -> str:
+    """A digest of the names and contents of files, which does not change when they are moved or touched.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    cache : Path, optional
+        Where their hashes are kept, see :func:`braindecode_ssr.files.files_sha256`.
+    """
+    paths = list(paths)
+    hashes = files_sha256(paths, cache)
+    return sha256("".join(f"{p.name}:{h}\n" for p, h in zip(paths, hashes, strict=True)))[:32]
 
 
 def _holds_dataset(root: Path) -> bool:

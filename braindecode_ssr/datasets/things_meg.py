@@ -17,6 +17,7 @@ from .things_meg_layout import (
     HOW,
     PUBLISHED_SUBJECTS,
     attribute_files,
+    attributes_file,
     dataset_folder,
     first_part,
     image_file,
@@ -120,7 +121,7 @@ class ThingsMEG(ImageDataset):
         return MEGTrials(self, self.check_subject(subject), spec)
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """Names, sizes and times of change of the parts of a subject.
+        """A digest of the content of the parts of a subject, and of the table beside them.
 
         Raises
         ------
@@ -129,7 +130,19 @@ class ThingsMEG(ImageDataset):
         DataError
             If a part is no fif file, or cut off.
         """
-        return "meg|" + file_key(subject_parts(self.root, self.check_subject(subject)))
+        return "meg|" + file_key(self.source_files(subject), self.hashes)
+
+    def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
+        """The parts of a subject, and the sample attributes if they are here.
+
+        Raises
+        ------
+        MissingDataError, DataError
+            As :meth:`source_key`.
+        """
+        subject = self.check_subject(subject)
+        table = attributes_file(self.root, subject)
+        return [*subject_parts(self.root, subject), *([table] if table else [])]
 
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.

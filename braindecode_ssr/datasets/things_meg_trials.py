@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
-from ..files import file_sha256
+from ..files import files_sha256
 from ..preprocessing.normalisation import fit_normalisation
 from .released import crop
 from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
@@ -99,7 +99,7 @@ class MEGTrials:
             "last_time": float(times[-1]),
             "notes": [*notes, *self.notes],
             "files": [str(part) for part in self.parts],
-            "files_sha256": [file_sha256(part) for part in self.parts],
+            "files_sha256": files_sha256(self.parts),
         }
 
     def __iter__(self) -> Iterator[TrialBatch]:
