@@ -61,6 +61,7 @@ def _folders() -> list[dict[str, str]]:
     rows = [
         _row("data", f"{base} ({source}), {free:.0f} GiB free", "ok" if free > ROOM_GB else "note"),
         _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
+        _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
     ]
     for name in ("things-eeg", "things-sim"):
         found = Path(base / name).exists()

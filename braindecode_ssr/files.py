@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import mmap
 import os
 import re
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -480,6 +482,42 @@ def _state(path: Path) -> str:
     """Changes whenever the content of a file does: the time of the last change (ctime) cannot be set back."""
     stat = path.stat()
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+
+
+def derived_folder(own: Path) -> Path:
+    """Where files are kept that are made of others and can be made again.
+
+    ``own`` itself, such as the folder ``ssr`` of a dataset; below ``$SSR_CACHE`` if that is set; or below the
+    user's cache folder, which is said in a line, if ``own`` cannot be written, as on a read-only disk.
+    """
+    own, asked = own.absolute(), os.environ.get("SSR_CACHE")
+    if asked:
+        base = Path(asked).expanduser().absolute()
+        if base in own.parents:
+            return own
+    elif can_write(own):
+        return own
+    else:
+        import pooch
+
+        base = Path(pooch.os_cache("braindecode_ssr"))
+        _say_once(
+            f"{own} cannot be written: what is made of the data is kept in {base} "
+            "(choose another place with --cache-dir or $SSR_CACHE)"
+        )
+    return base / f"{own.parent.name}-{sha256(os.path.realpath(own.parent))[:8]}" / own.name
+
+
+def can_write(path: Path) -> bool:
+    """Whether a folder can be written, or made if it is not there."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+@lru_cache(maxsize=64)
+def _say_once(text: str) -> None:
+    if parent_process() is None:  # workers of a benchmark need not repeat it
+        logging.getLogger("braindecode_ssr").warning(text)
 
 
 def free_bytes(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,40 @@ class Numbers(click.ParamType):
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
-data_dir_option = click.option(
-    "--data-dir",
-    type=FOLDER,
-    help="Folder of the dataset.  [default: <dataset> below $SSR_DATA or MNE's data folder]",
-)
+
+
+def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Processes that are started find the folder where this one does, in $SSR_CACHE."""
+    if value is None:
+        return
+    before = os.environ.get("SSR_CACHE")
+    os.environ["SSR_CACHE"] = str(value.absolute())
+
+    def restore() -> None:
+        os.environ.pop("SSR_CACHE")
+        if before is not None:
+            os.environ["SSR_CACHE"] = before
+
+    ctx.find_root().call_on_close(restore)
+
+
+def data_dir_option(function: Any) -> Any:
+    """--data-dir, and --cache-dir for what is made of the data."""
+    data = click.option(
+        "--data-dir",
+        type=FOLDER,
+        help="Folder of the dataset.  [default: <dataset> below $SSR_DATA or MNE's data folder]",
+    )
+    cache = click.option(
+        "--cache-dir",
+        type=FOLDER,
+        expose_value=False,
+        callback=_set_cache,
+        help="Folder for prepared trials and features.  [default: $SSR_CACHE, else 'ssr' in --data-dir]",
+    )
+    return data(cache(function))
+
+
 preset_option = click.option("--preset", help="Size of a simulated dataset: tiny, small or full.")
 device_option = click.option(
     "--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]", default=None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ class Task:
     threads : int
         Of the numerical libraries. More or fewer change the last digits of a sum, so that their number
         is a matter of the grid and not of how many runs go at a time.
+    cache : str
+        ``$SSR_CACHE``, for workers that were started elsewhere.
     """
 
     spec: RunSpec
@@ -42,6 +45,7 @@ class Task:
     out: str
     evaluations: tuple[EvaluationSpec, ...] = ()
     threads: int = 1
+    cache: str = field(default_factory=lambda: os.environ.get("SSR_CACHE", ""))
 
     @property
     def name(self) -> str:
@@ -79,6 +83,8 @@ class Outcome:
 def do(task: Task) -> Outcome:
     """Train a run, or go on with it, and test it in all ways asked for; what fails is told, not raised."""
     start, errors = time.perf_counter(), {}
+    if task.cache:
+        os.environ["SSR_CACHE"] = task.cache
     with ONE_RUN_A_PROCESS:
         try:
             with _fixed_threads(task.threads), _nobody_else(task):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import Channels
 from ..errors import DataError
-from ..files import atomic_folder, check_free, lock, sha256
+from ..files import atomic_folder, check_free, derived_folder, lock, sha256
 from .store import TrialStore
 from .store_files import MANIFEST, TRIALS
 
@@ -138,7 +138,7 @@ def averages_on_disk(
             store.path / TRIALS, rows[np.argsort(store.table["number"].to_numpy()[rows])]
         )
     of_store, of_channels = _fingerprint(store), _digest(str(store.pick(channels)).encode())
-    folder = store.path / FOLDER / f"{of_store}_{of_channels}"
+    folder = derived_folder(store.path / FOLDER) / f"{of_store}_{of_channels}"
     with lock(folder):
         with suppress(DataError):
             return TrialFile.open(folder / TRIALS)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, UsageError
+from ..files import derived_folder
 
 if TYPE_CHECKING:
     import mne
@@ -181,8 +182,17 @@ class ImageDataset(ABC):
 
     @property
     def derived(self) -> Path:
-        """Where prepared trials and image features are kept."""
-        return self.root / "ssr"
+        """Where prepared trials and image features are written; see :func:`.files.derived_folder`."""
+        return self._place(derived_folder(self.root / "ssr"))
+
+    @property
+    def derived_before(self) -> Path:
+        """Where they were written by whoever could write to the dataset's folder; read, if it is there."""
+        return self._place(self.root / "ssr")
+
+    def _place(self, derived: Path) -> Path:
+        """The folder of this very dataset in a folder of derived files."""
+        return derived
 
     def inventory(
         self, subjects: Iterable[int] | None = None, *, read: bool = False

@@ -68,8 +68,9 @@ def prepare(
     """
     subject = dataset.check_subject(subject)
     path = trials_path(dataset, subject, spec)
-    with suppress(DataError):
-        return TrialStore.open(path)
+    for place in dict.fromkeys((path, dataset.derived_before / "trials" / path.name)):
+        with suppress(DataError):
+            return TrialStore.open(place)
     with lock(path):
         with suppress(DataError):  # somebody else has made it meanwhile
             return TrialStore.open(path)

@@ -77,10 +77,9 @@ class ThingsSim(ImageDataset):
         """1 to the number of subjects of the preset."""
         return tuple(range(1, self.preset.subjects + 1))
 
-    @property
-    def derived(self) -> Path:
-        """Where prepared trials and image features are kept: a place for each preset and seed."""
-        return self.root / "ssr" / f"{self.preset.name}-{self.preset.digest[:8]}-seed-{self.seed}"
+    def _place(self, derived: Path) -> Path:
+        """A place for each preset and seed."""
+        return derived / f"{self.preset.name}-{self.preset.digest[:8]}-seed-{self.seed}"
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -199,7 +198,9 @@ class ThingsSim(ImageDataset):
             finds the answer again.
         """
         spec = spec or TrialSpec()
-        kept = self.derived / "ceilings" / f"{self._ceiling_key(subject, repetitions, spec)}.json"
+        name = f"ceilings/{self._ceiling_key(subject, repetitions, spec)}.json"
+        before = self.derived_before / name
+        kept = before if before.is_file() else self.derived / name
         return cached_numbers(kept, lambda: self._ceiling(subject, repetitions, spec))
 
     def _ceiling_key(self, subject: int, repetitions: int | None, spec: TrialSpec) -> str:

@@ -69,6 +69,8 @@ class FeatureStore:
         The folder; it is made by the first write.
     options : str
         How commands name the dataset, for messages; :meth:`of` knows it.
+    before : path-like, optional
+        Another such folder, perhaps read-only, for tables that are not in the first.
 
     Examples
     --------
@@ -77,25 +79,36 @@ class FeatureStore:
     (1, 576)
     """
 
-    def __init__(self, path: str | Path, options: str = "--dataset DATASET") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        options: str = "--dataset DATASET",
+        before: str | Path | None = None,
+    ) -> None:
         self.path = Path(path).expanduser()
         self.options = options
+        self._places = [self.path, *([Path(before).expanduser()] if before else [])]
 
     @classmethod
     def of(cls, dataset: ImageDataset) -> FeatureStore:
         """The store of a dataset, beside its prepared trials."""
         options = f"--dataset {dataset.name} --data-dir {quote(str(dataset.root))}"
-        return cls(dataset.derived / "features", options)
+        derived, before = dataset.derived, dataset.derived_before
+        return cls(
+            derived / "features", options, before / "features" if before != derived else None
+        )
 
     def encoders(self) -> list[str]:
         """Names of the encoders whose features are here."""
-        names = sorted(unquote(folder.name) for folder in subfolders(self.path))
+        folders = (folder for place in self._places for folder in subfolders(place))
+        names = sorted({unquote(folder.name) for folder in folders})
         return [name for name in names if self.views(name)]
 
     def views(self, encoder: str) -> list[str]:
         """Names of the views of which an encoder's features are here, the original first."""
-        folders = filter(has_table, subfolders(self.encoder_folder(encoder)))
-        names = sorted(unquote(folder.name) for folder in folders)
+        name = folder_name(full_name(encoder))
+        folders = (folder for place in self._places for folder in subfolders(place / name))
+        names = sorted({unquote(folder.name) for folder in folders if has_table(folder)})
         return sorted(names, key=lambda name: name != "original")
 
     def image_ids(self, encoder: str, view: str) -> list[str]:
@@ -124,12 +137,14 @@ class FeatureStore:
         return read_manifest(folder)
 
     def encoder_folder(self, encoder: str) -> Path:
-        """Where the tables of an encoder are kept."""
+        """Where the tables of an encoder are written."""
         return self.path / folder_name(full_name(encoder))
 
     def folder(self, encoder: str, view: str) -> Path:
-        """Where a table is kept, whether it is there or not."""
-        return self.encoder_folder(encoder) / folder_name(view_name(view))
+        """Where a table is, or where it would be written."""
+        name = Path(folder_name(full_name(encoder))) / folder_name(view_name(view))
+        places = [place / name for place in self._places]
+        return next(filter(has_table, places), places[0])
 
     def read(
         self, encoder: str, view: str, image_ids: Sequence[str], fingerprint: str | None = None
@@ -255,7 +270,8 @@ class FeatureStore:
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
                 "image_ids": list(image_ids),
             }
-            write_table(self.folder(encoder, view), features, manifest)
+            place = self.encoder_folder(encoder) / folder_name(view_name(view))
+            write_table(place, features, manifest)
 
     @contextmanager
     def locked(self, encoder: str, purpose: str = "write") -> Iterator[None]:

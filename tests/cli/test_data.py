@@ -227,3 +227,14 @@ def test_prepare_is_stopped_by_ctrl_c_and_gone_on_with(unprepared, shell):
     assert "going on after session 1" in done.err
     assert done.json[0]["trials"] > 0
     assert [path.name[0] for path in (unprepared / "ssr" / "trials").iterdir()] == ["s"]
+
+
+def test_cache_dir_keeps_what_is_made_out_of_the_data_folder(call, tmp_path, monkeypatch):
+    monkeypatch.delenv("SSR_CACHE", raising=False)
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    options = ("--preset", "tiny", "--data-dir", data, "--cache-dir", cache)
+    done = call("data", "prepare", "things-sim", *options, "--subject", 1, "--json", code=0)
+    assert (
+        not data.exists() and str(cache) in done.out and list(cache.glob("data-*/ssr/*/trials/*"))
+    )
+    assert "SSR_CACHE" not in os.environ
