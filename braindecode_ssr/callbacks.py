@@ -252,7 +252,7 @@ def _of_another(epoch: Path, found: str) -> DataError:
     return DataError(
         f"a checkpoint of this run in {epoch}",
         f"one of another: {found}",
-        "give the settings it was made with, choose another folder, or leave --resume out to begin anew",
+        "give the settings it was made with, or add --overwrite to train from the beginning",
     )
 
 

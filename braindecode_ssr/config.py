@@ -9,24 +9,64 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+)
 
 from .errors import UsageError
 from .registry import nearest, unknown_name
 
 Channels = str | tuple[str, ...]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seconds = Annotated[float, Field(ge=-60, le=60)]
+
+
+def _finite(value: Any) -> Any:
+    """Parameters of a part, if all numbers in them are finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    for inner in value.values() if isinstance(value, dict) else ():
+        _finite(inner)
+    for inner in value if isinstance(value, list | tuple) else ():
+        _finite(inner)
+    return value
+
+
+Params = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "random_state": "seed",
+    "model": "backbone",
+    "sampling_rate": "sfreq",
+    "resample": "sfreq",
+    "montage": "channels",
+    "picks": "channels",
+}
+"""What settings are called in other libraries."""
 
 
 class Spec(BaseModel):
     """A frozen set of choices that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[tuple[str, ...]] = ()
     """Fields younger than the first runs: no part of the digest while they have their defaults."""
 
@@ -76,7 +116,7 @@ class DataSpec(Spec):
     protocol: Literal["intra", "inter"] = "intra"
     channels: Channels = "auto"
     preset: str = "small"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     together_with: str = "none"
 
 
@@ -106,12 +146,12 @@ class TrialSpec(Spec):
         Which form of the files to read: ``"auto"``, ``"raw"`` or a released preprocessed form.
     """
 
-    tmin: float = -0.2
-    tmax: float = 1.0
+    tmin: Seconds = -0.2
+    tmax: Seconds = 1.0
     baseline: Literal["prestimulus", "none"] = "prestimulus"
-    sfreq: float = Field(default=250.0, gt=0)
-    start: float = 0.0
-    stop: float = 1.0
+    sfreq: float = Field(default=250.0, gt=0, le=1e5)
+    start: Seconds = 0.0
+    stop: Seconds = 1.0
     whitening: Literal["mvnn", "zscore", "none"] = "mvnn"
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
@@ -172,13 +212,13 @@ class ModelSpec(Spec):
     later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects", "space")
 
     backbone: str = "auto"
-    backbone_params: dict[str, Any] = Field(default_factory=dict)
+    backbone_params: Params = Field(default_factory=dict)
     feature_point: Literal["auto", "embedding", "head"] = "auto"
     pretrained: str | None = None
     freeze: tuple[str, ...] = ()
     n_outputs: int = Field(default=512, ge=2)
     image_head: str = "linear"
-    image_head_params: dict[str, Any] = {}
+    image_head_params: Params = {}
     subjects: Literal["shared", "own"] = "shared"
     space: Literal["euclidean", "hyperbolic"] = "euclidean"
 
@@ -187,7 +227,7 @@ class LossSpec(Spec):
     """Which loss, and its parameters."""
 
     name: str = "ssr"
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
 
 
 class TrainSpec(Spec):
@@ -210,7 +250,7 @@ class TrainSpec(Spec):
     schedule : {"constant", "cosine"}
         Learning rate after the warm-up: as it is, or half a cosine down to 0.
     warmup : float
-        Epochs over which the learning rate rises in a straight line.
+        Epochs over which the learning rate rises in a straight line; at most ``epochs``.
     clip : float, optional
         Largest norm of all gradients together.
     ema : float, optional
@@ -218,7 +258,7 @@ class TrainSpec(Spec):
     compile : {"none", "default", "reduce-overhead", "max-autotune"}
         Mode of ``torch.compile`` for the model.
     seed : int
-        Of weights, batches, masks and drop-out.
+        Of weights, batches, masks and drop-out: 0 to 4,294,967,295.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision : {"auto", "float32", "bfloat16"}
@@ -243,7 +283,7 @@ class TrainSpec(Spec):
     solver: Literal["gradient", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
-    lr: float = Field(default=1e-4, gt=0)
+    lr: float = Field(default=1e-4, gt=0, le=100)
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
     weight_decay: float = Field(default=1e-4, ge=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -252,7 +292,7 @@ class TrainSpec(Spec):
     clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     smoothing: float = Field(default=0.3, ge=0, le=1)
@@ -314,17 +354,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
-            f"a TOML file at {path}", str(error), "mend the file or leave --config out"
+            f"the TOML file {path} cannot be read: {error}", "correct it, or leave --config out"
         ) from error
 
 
 def parse_setting(text: str) -> dict[str, Any]:
     """``"train.lr=3e-4"`` as ``{"train": {"lr": 3e-4}}``; the value is TOML, else a plain string."""
     key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise UsageError("key=value", f"{text!r}", "write for example --set train.lr=3e-4")
+    if not separator or not all(part.strip() for part in key.split(".")):
+        raise UsageError(
+            f"--set takes key=value, not {text!r}", "write for example --set train.lr=3e-4"
+        )
     nested: Any = _toml_value(value.strip())
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -350,17 +392,65 @@ def build(settings: dict[str, Any]) -> RunSpec:
         If a key is not known or a value is not admissible; names the first such key.
     """
     try:
-        return RunSpec.model_validate(settings)
+        spec = RunSpec.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        where = [str(part) for part in first["loc"]]
+        name, known = ".".join(str(part) for part in first["loc"]), setting_names()
+        unions = (other for other in known if name.startswith(f"{other}.") and "." in other)
+        name = next((other for other in unions if not other.endswith(("params", "lr_of"))), name)
         if first["type"] == "extra_forbidden":
-            raise unknown_name("setting", ".".join(where), setting_names()) from None
+            raise _unknown_setting(name) from None
         raise UsageError(
-            f"a setting {'.'.join(where)} that fits ({first['msg']})",
-            repr(first["input"]),
-            f"{_meant(first)}give another value with --set {'.'.join(where)}=... or its own option",
+            f"{name} = {first['input']!r} does not fit: {first['msg']}",
+            f"{_meant(first)}give another value with --set {name}=... or its own option",
         ) from None
+    check_settings(spec)
+    return spec
+
+
+def check_settings(spec: RunSpec) -> None:
+    """Refuse values that fit each by itself and make no sense together.
+
+    Raises
+    ------
+    UsageError
+        Names the settings and says which values would do.
+    """
+    if not spec.data.channels:
+        raise UsageError(
+            "data.channels names no channel",
+            'name some, such as --set \'data.channels=["Oz", "O1"]\', or a set such as occipital-17',
+        )
+    trials, train, sample = spec.trials, spec.train, 1 / spec.trials.sfreq
+    epoch = f"the epoch, trials.tmin = {trials.tmin:g} to trials.tmax = {trials.tmax:g} s"
+    kept = f"trials.start = {trials.start:g} to trials.stop = {trials.stop:g} s"
+    if trials.tmin >= trials.tmax:
+        raise UsageError(
+            f"trials.tmin = {trials.tmin:g} s is not before trials.tmax = {trials.tmax:g} s",
+            "set them in seconds after image onset, such as --set trials.tmin=-0.2 "
+            "--set trials.tmax=1.0",
+        )
+    if trials.baseline == "prestimulus" and not trials.tmin <= 0 <= trials.tmax:
+        raise UsageError(
+            f"{epoch}, does not include image onset, so there is no baseline before it",
+            "begin at or before 0 with --set trials.tmin=-0.2, or --set trials.baseline=none",
+        )
+    if trials.stop - trials.start < sample:
+        raise UsageError(
+            f"the part of the epoch that is kept, {kept}, holds no sample at {trials.sfreq:g} Hz",
+            "set --set trials.start=... below --set trials.stop=...",
+        )
+    if trials.start < trials.tmin - sample or trials.stop > trials.tmax + 2 * sample:
+        raise UsageError(
+            f"the part that is kept, {kept}, is not inside {epoch}",
+            "choose both with --set trials.start=... and --set trials.stop=..., or a longer epoch",
+        )
+    if train.warmup > train.epochs:
+        raise UsageError(
+            f"a warm-up of train.warmup = {train.warmup:g} epochs is longer than the whole run, "
+            f"train.epochs = {train.epochs}",
+            "lower --set train.warmup, or give more --epochs",
+        )
 
 
 def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str]:
@@ -372,10 +462,21 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
     return names
 
 
+def _unknown_setting(name: str) -> UsageError:
+    """The error for a setting that does not exist; knows what other libraries call ours."""
+    known = setting_names()
+    error, last = unknown_name("setting", name, known), name.split(".")[-1]
+    leaf = ELSEWHERE.get(last.replace("-", "_").lower(), last)
+    meant = [other for other in known if other.split(".")[-1] == leaf]
+    if len(meant) == 1:
+        error.hint = f"did you mean {meant[0]!r}? choose one of: {', '.join(known)}"
+    return error
+
+
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 
 from .errors import UsageError
+from .registry import unknown_name
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
 
 def pick_device(asked: str = "auto") -> str:
@@ -23,13 +26,37 @@ def pick_device(asked: str = "auto") -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=asked)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        device = torch.device(asked)
+    except RuntimeError:
+        meant = "cuda" if asked.lower() in ("gpu", "nvidia") else asked
+        error = unknown_name("device", meant, list(DEVICES))
+        raise UsageError(f"there is no device {asked!r}", error.hint) from None
+    reason = _why_not(device)
+    if reason:
         raise UsageError(
-            "a device that torch can use here", f"{asked!r} ({reason})", "give --device cpu or auto"
-        ) from error
+            f"device {asked!r} is not available: {reason}", "give --device cpu, or auto"
+        )
     return asked
+
+
+def _why_not(device: torch.device) -> str:
+    """Why a device cannot be used on this machine, in a few words; empty if it can."""
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return "torch finds no CUDA GPU on this machine"
+        count = torch.cuda.device_count()
+        return (
+            f"this machine has cuda:0 to cuda:{count - 1}" if (device.index or 0) >= count else ""
+        )
+    if device.type == "mps":
+        return "" if torch.backends.mps.is_available() else "torch finds no Apple GPU (MPS)"
+    if device.type == "meta":
+        return "it holds no numbers"
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # whatever the backend of a rare device raises
+        return (str(error) or type(error).__name__).splitlines()[0][:120]
+    return ""
 
 
 def pick_precision(asked: str, device: str) -> str:

@@ -225,5 +225,5 @@ def _lost(found: str) -> TrainingError:
     return TrainingError(
         "all processes of the run until its end",
         f"one that is lost ({found})",
-        "see its own last line; go on from the last checkpoint with the same command and --resume",
+        "see its own last line; the same command continues from the last checkpoint",
     )

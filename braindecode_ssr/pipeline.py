@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import torch
-
-from .config import EvaluationSpec, ModelSpec, RunSpec
+from .building import build_loss, build_model, features_of, start_weights
+from .checks import check_run
+from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
-from .devices import pick_device, pick_precision, seed_everything
-from .distributed import World, own_device, world
+from .errors import DataError, MissingDataError
 from .evaluations import Evaluation, evaluation_of
-from .images.pooling import ImageFeatures, image_features
-from .losses import LOSSES
-from .models.backbone import backbone_class
-from .models.pretrained import load_pretrained
-from .models.ssr import SSR
-from .models.subject_parts import check_takes_subjects
-from .registry import unknown_name
-from .resolve import check_needs, open_dataset, resolve, training_subjects
+from .files import lock
+from .images.pooling import ImageFeatures
+from .resolve import open_dataset, resolve, training_subjects
 from .retrieval.protocols import Protocol
-from .ridge import RIDGES, Ridge, fit_ridge
-from .runs import Run, git_commit, new_run, versions
+from .runs import (
+    Run,
+    git_commit,
+    new_run,
+    replace_run,
+    run_of,
+    same_data,
+    trained_anew,
+    versions,
+)
 from .selection import check_selection, selected, weights_to_test
-from .training import fit, sizes_for
-from .training_data import Signals, training_data
-from .weights import load_weights, write_weights
-from .zero_shot import TestSet, load_test_set, score
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
     from .batches import TrainingSet
+    from .distributed import World
+    from .models.ssr import SSR
+    from .ridge import Ridge
     from .training import EEGRetriever
+    from .training_data import Signals
+    from .zero_shot import TestSet
 
 Asked = str | Protocol | EvaluationSpec | Evaluation | None
 
@@ -48,13 +55,16 @@ def train(
     *,
     data_dir: str | Path | None = None,
     out: str | Path = "runs",
-    resume: bool = False,
+    overwrite: bool = False,
+    resume: bool | None = None,
     progress: bool = False,
     say: Callable[[str], None] = _silent,
 ) -> Run | None:
     """Prepare trials and features, train, test, and write the run folder.
 
-    Started by ``torchrun``, all processes train one model together; the first tests it and writes.
+    A run that is finished is handed back as it is, and one that was interrupted is continued from its last
+    checkpoint. Started by ``torchrun``, all processes train one model together; the first tests it and
+    writes.
 
     Parameters
     ----------
@@ -64,8 +74,11 @@ def train(
         The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
     out : path-like
         Run folders are made in here.
-    resume : bool
-        Go on from the last checkpoint, or hand back the run if it is finished.
+    overwrite : bool
+        Train a finished or interrupted run from the beginning. The run that is there is replaced when the
+        new one is complete, and stays if that fails.
+    resume : bool, optional
+        Accepted for older scripts and without effect: what is interrupted is always continued.
     progress : bool
         Show progress bars on stderr.
     say : callable
@@ -75,53 +88,128 @@ def train(
     -------
     Run or None
         With ``summary``, ``queries`` and ``history``; None in all processes but the first.
+
+    Raises
+    ------
+    UsageError, DataError
+        See :func:`braindecode_ssr.checks.check_run`; and if the run that is there was trained on other data.
     """
-    device = own_device(pick_device(spec.train.device))
+    first = os.environ.get("RANK", "0") == "0"
+    progress, say = (progress, say) if first else (False, _silent)
     dataset = open_dataset(spec.data, data_dir)
     spec, notes = resolve(spec, dataset)
-    check_needs(spec, dataset)
-    check_selection(spec)
-    if spec.model.subjects == "own":
-        check_takes_subjects(backbone_class(spec.model.backbone))
-    with world(device) as among, new_run(Path(out), spec) as run:
-        progress, say = (progress, say) if among.first else (False, _silent)
-        for note in notes:
-            say(note)
-        if resume and run.finished:
-            say(f"{run.path} is finished already")
-            return run if among.first else None
+    final = run_of(Path(out), spec)
+    if _handed_back(final, spec, dataset, say, overwrite=overwrite):
+        return final if first else None
+    say(f"run folder: {final.path}")
+    for note in notes:
+        say(note)
+    check_run(spec, dataset, out)
+
+    from .devices import pick_device
+    from .distributed import own_device, world
+    from .training_data import training_data
+    from .weights import write_weights
+    from .zero_shot import load_test_set
+
+    device = own_device(pick_device(spec.train.device))
+    with (
+        world(device) as among,
+        new_run(trained_anew(final) if overwrite else final) as run,
+        lock(final.path, "train", shared=True, say=say) if first else nullcontext(),
+    ):
+        among.wait()
+        if _handed_back(final, spec, dataset, say, overwrite=overwrite):
+            return final if first else None
         if run.damage:
             say(f"{run.path} is damaged and will be repaired: cannot read {run.damage}")
-            resume = True
         say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
         features = features_of(spec, dataset)
         features.complete(dataset, device=device, progress=progress)
+        _check_begun(run, spec, dataset, features, overwrite=overwrite, writes=first)
+        among.wait()
         say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")
         data, signals = training_data(spec, dataset, features, progress=progress)
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
         model, loss = _untrained(spec, data, signals, features, among, say)
-        if among.first:
+        if first:
             record = _record(spec, notes, dataset, features, device)
-            run.write_json("run.json", {**record, **_of_model(model), "processes": among.size})
-        options = {
-            "device": device,
-            "resume": resume,
-            "progress": progress,
-            "world": among,
-            "say": say,
-        }
+            run.write_json(
+                "run.json", {**record, **_of_model(spec, model), "processes": among.size}
+            )
+        options = {"device": device, "resume": True, "progress": progress, "world": among}
         say(
             f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
         )
-        model, history = _fitted(spec, model, loss, data, run, options)
-        if not among.first:
+        model, history = _fitted(spec, model, loss, data, run, {**options, "say": say})
+        if not first:
             return None
         write_weights(run.weights, model)
         run.write_table("history.csv", history)
         queries, numbers = _tested(run, spec, model, test)
         trained = {**_trained_on(data), **_train_seconds(history)}
         _finish(run, spec, dataset, queries, {**numbers, **trained})
-    return Run(run.path)
+        if overwrite:
+            replace_run(final, run)
+    return Run(final.path)
+
+
+def _handed_back(
+    run: Run,
+    spec: RunSpec,
+    dataset: ImageDataset,
+    say: Callable[[str], None],
+    *,
+    overwrite: bool,
+) -> bool:
+    """Whether a run is finished already and nothing is left to do; says so.
+
+    Raises
+    ------
+    DataError
+        If it was trained on other data than there are now.
+    """
+    if overwrite or not run.finished:
+        return False
+    features = None
+    with suppress(MissingDataError):
+        features = features_of(spec, dataset).made_by()
+    differs = same_data(run, dataset, spec, features)
+    if differs:
+        raise DataError(
+            f"{run.path} is a finished run on other data: {differs}",
+            "add --overwrite to train it anew, or keep both with another --out",
+        )
+    say(f"{run.path} is finished already; to train it anew, add --overwrite")
+    return True
+
+
+def _check_begun(
+    run: Run,
+    spec: RunSpec,
+    dataset: ImageDataset,
+    features: ImageFeatures,
+    *,
+    overwrite: bool,
+    writes: bool,
+) -> None:
+    """Find that what is to be continued was begun on the same data; begin an overwriting one again if not.
+
+    Raises
+    ------
+    DataError
+        If it was not.
+    """
+    differs = same_data(run, dataset, spec, features.made_by())
+    if differs and overwrite:
+        if writes:
+            shutil.rmtree(run.path, ignore_errors=True)
+            run.path.mkdir()
+    elif differs:
+        raise DataError(
+            f"{run.path} was begun on other data: {differs}",
+            "add --overwrite to train it from the beginning, or choose another --out",
+        )
 
 
 def _untrained(
@@ -133,10 +221,12 @@ def _untrained(
     say: Callable[[str], None],
 ) -> tuple[SSR | Ridge, torch.nn.Module]:
     """The model with the weights that it starts from, and its loss."""
+    from .devices import seed_everything
+
     seed_everything(spec.train.seed)
     n_subjects = data.table["subject"].nunique()
     model = build_model(spec, signals, data.original.shape[1], features.widths(), n_subjects)
-    if isinstance(model, SSR):
+    if spec.train.solver == "gradient":
         start_weights(model, spec.model, say)
     else:
         among.check_alone(spec.method)
@@ -152,8 +242,13 @@ def _fitted(
     options: dict[str, Any],
 ) -> tuple[torch.nn.Module, pd.DataFrame]:
     """The trained model and its history; found by gradient steps, or in closed form."""
-    if isinstance(model, Ridge):
+    if spec.train.solver != "gradient":
+        from .ridge import fit_ridge
+
         return model, fit_ridge(data, model, spec.train)
+    from .devices import pick_precision
+    from .training import fit
+
     precision = pick_precision(spec.train.precision, options["device"])
     kept = run.epochs if spec.train.keep == "every" else None
     folders = {"folder": run.checkpoint, "kept": kept}
@@ -226,6 +321,9 @@ def evaluate_each(
     queries, summary
         As of :func:`evaluate`.
     """
+    from .devices import pick_device
+    from .zero_shot import load_test_set
+
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
     asked = [e if isinstance(e, Evaluation) else evaluation_of(spec, e) for e in evaluations]
@@ -250,6 +348,9 @@ def _tested(
     run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Ranks and numbers of the epoch that is asked for; the oracle takes the first of the best ones."""
+    from .weights import load_weights
+    from .zero_shot import score
+
     best: tuple[pd.DataFrame, dict[str, Any]] | None = None
     for epoch, weights in weights_to_test(run, spec):
         queries, numbers = score(load_weights(model, weights), test, spec.evaluation)
@@ -266,70 +367,6 @@ def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
     return dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
 
 
-def features_of(
-    spec: RunSpec, dataset: ImageDataset, made_by: dict[str, str] | None = None
-) -> ImageFeatures:
-    """The image features of a resolved spec; ``made_by`` as a run recorded it."""
-    images = spec.images
-    return image_features(dataset, images.encoder, images.views, made_by, images.pool)
-
-
-def build_model(
-    spec: RunSpec,
-    signals: Signals,
-    n_features: int,
-    widths: Sequence[int] = (),
-    n_subjects: int = 1,
-) -> SSR | Ridge:
-    """The untrained model of a resolved spec, for so many training subjects.
-
-    Of the image features it is told the width, and those of the vectors side by side in one.
-    """
-    if spec.train.solver in RIDGES:
-        return RIDGES[spec.train.solver](len(signals.chs_info) * signals.n_times, n_features)
-    return SSR(
-        n_outputs=spec.model.n_outputs,
-        n_chans=len(signals.chs_info),
-        n_times=signals.n_times,
-        sfreq=signals.sfreq,
-        chs_info=signals.chs_info,
-        backbone=spec.model.backbone,
-        backbone_params=dict(spec.model.backbone_params) or None,
-        feature_point=spec.model.feature_point,
-        n_features=n_features,
-        image_head=spec.model.image_head,
-        image_head_params=dict(spec.model.image_head_params) or None,
-        feature_widths=list(widths) or None,
-        n_subjects=n_subjects if spec.model.subjects == "own" else None,
-        space=spec.model.space,
-    )
-
-
-def start_weights(model: SSR, spec: ModelSpec, say: Callable[[str], None] = _silent) -> None:
-    """Give a new model its pretrained weights, and freeze what is not to be trained."""
-    adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
-    parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
-    say(
-        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
-        f"{adjusted}{parts}"
-    )
-    if spec.pretrained:
-        fresh = load_pretrained(model.backbone, spec.pretrained)
-        say(f"pretrained weights of {spec.pretrained}, except {', '.join(fresh) or 'none'}")
-    model.freeze(*spec.freeze)
-
-
-def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
-    """The loss of a spec; told the width of the shared space, and the model's sizes, where it takes them."""
-    loss = LOSSES[spec.loss.name]
-    takes = inspect.signature(loss).parameters
-    width = {"n_outputs": spec.model.n_outputs} if "n_outputs" in takes else {}
-    unknown = sorted(set(spec.loss.params) - set(takes))
-    if unknown:
-        raise unknown_name(f"parameter of the loss {spec.loss.name}", unknown[0], list(takes))
-    return loss(**{**width, **sizes_for(loss, model), **spec.loss.params})
-
-
 def _trained_on(data: TrainingSet) -> dict[str, Any]:
     return {"n_train": len(data), "train_subjects": data.table["subject"].unique().tolist()}
 
@@ -339,6 +376,8 @@ def _train_seconds(history: pd.DataFrame) -> dict[str, float]:
 
 
 def _history(net: EEGRetriever) -> pd.DataFrame:
+    import pandas as pd
+
     rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
     return pd.DataFrame(rows)
 
@@ -365,9 +404,9 @@ def _record(
     }
 
 
-def _of_model(model: SSR | Ridge) -> dict[str, Any]:
+def _of_model(spec: RunSpec, model: SSR | Ridge) -> dict[str, Any]:
     """What the backbone turned out to be, where there is one."""
-    if isinstance(model, Ridge):
+    if spec.train.solver != "gradient":
         return {}
     return {
         "backbone": {

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .config import DataSpec, EvaluationSpec, RunSpec, build, merge
+from .config import DataSpec, EvaluationSpec, RunSpec, build, check_settings, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset
 from .datasets.exclusion import notes as exclusion_notes
@@ -20,8 +20,9 @@ from .images.views import VIEWS, is_text, view_name
 from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS
 from .methods.base import Method
+from .models import IMAGE_HEADS
+from .models.backbone_table import backbone_name
 from .preprocessing.channels import check_set_name
-from .runs import run_name
 
 LARGEST_BATCH = 1024
 STEPS_PER_EPOCH = 8
@@ -32,6 +33,18 @@ PARTS_WITH_PARAMETERS = (
 )
 
 
+def _head_name(name: str) -> str:
+    return name if "." in name else IMAGE_HEADS.name_of(name)
+
+
+NAMES = (
+    ("loss", "name", LOSSES.name_of),
+    ("model", "backbone", backbone_name),
+    ("model", "image_head", _head_name),
+)
+"""Settings that name a part, and what gives the name as it is registered."""
+
+
 def run_spec(*layers: dict[str, Any]) -> RunSpec:
     """A run spec of nested settings, later ones winning, laid over those of their method and dataset.
 
@@ -40,13 +53,29 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
     *layers : dict
         For example the settings of a file, then those of the command line.
     """
-    asked = merge(*layers)
+    asked = canonical(merge(*layers))
     method: Method = METHODS[str(asked.get("method", "ssr"))]
     data = build(merge(method.settings, asked, {"method": method.name})).data
     dataset = DATASETS.name_of(data.dataset)
     recipe = _kept(method.settings_for(dataset, data.protocol), asked)
     named = {"method": method.name, "data": {"dataset": dataset}}
     return build(merge(DATASETS[dataset].settings, recipe, asked, named))
+
+
+def canonical(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with every part under its registered name: ``eegnet`` and ``EEGNet`` are one run.
+
+    Raises
+    ------
+    UsageError
+        If there is no part of a name.
+    """
+    named: dict[str, Any] = {}
+    for section, key, name_of in NAMES:
+        part = settings.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            named = merge(named, {section: {key: name_of(part[key])}})
+    return merge(settings, named)
 
 
 def _kept(recipe: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +112,8 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     list of str
         What a user should know about the values chosen.
     """
+    check_settings(spec)
+    spec = RunSpec.model_validate(canonical(spec.model_dump()))
     dataset.check_subject(spec.data.subject)
     inter = spec.data.protocol == "inter"
     data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
@@ -93,29 +124,9 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     _check_solver(spec)
     _check_space(spec)
     _check_channels(spec.data.channels)
-    loss = spec.loss.model_copy(update={"name": LOSSES.name_of(spec.loss.name)})
-    parts = {"data": data, "model": model, "images": images, "loss": loss, "train": train}
+    parts = {"data": data, "model": model, "images": images, "train": train}
     notes = [*_who_trains(spec, dataset), *exclusion_notes(spec.data, dataset), *notes]
     return spec.model_copy(update=parts), notes
-
-
-def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
-    """What a run would do, as far as that can be said without doing anything.
-
-    Where the data are not there yet, what depends on them stays ``"auto"`` and a note says so.
-    """
-    dataset = open_dataset(spec.data, data_dir)
-    try:
-        spec, notes = resolve(spec, dataset)
-        run = str(Path(out) / run_name(spec))
-    except MissingDataError as error:
-        notes, run = [str(error)], None
-    return {
-        "run": run,
-        "data_dir": str(dataset.root.absolute()),
-        "notes": notes,
-        "spec": spec.model_dump(mode="json"),
-    }
 
 
 def evaluation_spec(spec: RunSpec, **changes: Any) -> EvaluationSpec:

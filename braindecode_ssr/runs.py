@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from .files import atomic_write, make_folder, read_json, unwritable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .datasets.base import ImageDataset
+
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
 
 
@@ -35,8 +38,8 @@ class Run:
     path : Path
         The folder. ``run.json`` says what was asked and on what; ``history.csv`` has one row per epoch;
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
-        the numbers; ``checkpoint/`` what ``--resume`` needs; ``epochs/`` the weights of every epoch where
-        ``train.keep`` is ``"every"``.
+        the numbers; ``checkpoint/`` what the same command continues from; ``epochs/`` the weights of every
+        epoch where ``train.keep`` is ``"every"``.
     """
 
     path: Path
@@ -136,7 +139,7 @@ class Run:
             raise MissingDataError(
                 f"a run folder with {name}",
                 f"none at {path}",
-                "give the folder that `ssr-bd train` printed, or finish the run with --resume",
+                "give the folder that `ssr-bd train` printed, or finish the run with the same command",
             )
         return path
 
@@ -146,7 +149,7 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(
-                f"JSON in {path}", str(error), "run `ssr-bd train` again with --resume"
+                f"JSON in {path}", str(error), "run the same `ssr-bd train` command again"
             ) from error
 
 
@@ -182,16 +185,78 @@ def run_name(spec: RunSpec) -> str:
     )
 
 
+def run_of(out: Path, spec: RunSpec) -> Run:
+    """The run of a resolved spec below ``out``, whether it is there or not.
+
+    A run that was trained anew, complete, and not yet put in its place when its process was killed is put
+    there first.
+    """
+    run = Run(out / run_name(spec))
+    anew = trained_anew(run)
+    if anew.finished and not run.path.exists():
+        with suppress(OSError):  # another process has done it meanwhile
+            anew.path.rename(run.path)
+            shutil.rmtree(_before(run), ignore_errors=True)
+    return run
+
+
+def trained_anew(run: Run) -> Run:
+    """Where ``--overwrite`` trains: beside the run, which stays until the new one is complete."""
+    return Run(run.path.with_name(f".{run.path.name}.new"))
+
+
+def replace_run(run: Run, anew: Run) -> None:
+    """Put a run that was trained anew, complete, in the place of the one before."""
+    before = _before(run)
+    shutil.rmtree(before, ignore_errors=True)
+    if run.path.exists():
+        run.path.rename(before)
+    anew.path.rename(run.path)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _before(run: Run) -> Path:
+    return run.path.with_name(f".{run.path.name}.old")
+
+
+def same_data(
+    run: Run, dataset: ImageDataset, spec: RunSpec, features: dict[str, str] | None = None
+) -> str:
+    """How the data of a run that is there differ from those of now, in a sentence; empty if they do not.
+
+    Parameters
+    ----------
+    run : Run
+        Finished or begun.
+    dataset : ImageDataset
+    spec : RunSpec
+        Resolved.
+    features : dict of str to str, optional
+        What made the image features, as a run records it; default: not compared.
+    """
+    try:
+        record = run.record
+        made_of = record["dataset"]["fingerprint"]
+    except (DataError, KeyError, TypeError):  # not there yet, or broken: it will be written again
+        return ""
+    here = dataset.source_key(spec.data.subject, spec.trials)
+    if made_of != here:
+        return f"its data were version {made_of!r}, those in {dataset.root} are version {here!r}"
+    if features and record.get("features", features) != features:
+        return f"its image features ({spec.images.encoder}) have been replaced by others since"
+    return ""
+
+
 @contextmanager
-def new_run(out: Path, spec: RunSpec) -> Iterator[Run]:
-    """The run of a spec below ``out``, with its folder; folders that stay empty are taken away again.
+def new_run(run: Run) -> Iterator[Run]:
+    """A run with its folder; folders that stay empty are taken away again.
 
     Raises
     ------
     DataError
         If the folder cannot be written.
     """
-    run = Run(out / run_name(spec))
+    out = run.path.parent
     try:
         make_folder(run.path)
         with TemporaryFile(dir=run.path):

@@ -268,7 +268,7 @@ def fit(
     kept : Path, optional
         Gets the weights of every epoch.
     say : callable, optional
-        Is told which checkpoints are damaged.
+        Is told which checkpoints are damaged, and which epoch is continued from.
 
     Returns
     -------
@@ -306,6 +306,8 @@ def fit(
             say(f"checkpoint {names} in {folder} is damaged or needs a file that is: {again}")
     world.wait()
     done = checkpoints.load(net)
+    if done and say is not None:
+        say(f"continuing from epoch {done}")
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
     net.notify("on_train_begin", X=train, y=None)
     net.fit_loop(_on_device(train, device), epochs=spec.epochs - done)

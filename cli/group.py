@@ -13,9 +13,7 @@ from braindecode_ssr import __version__
 from braindecode_ssr.errors import SSRError
 from braindecode_ssr.registry import unknown_name
 
-STOPPED = (
-    "stopped; what is finished is kept: the same command goes on from there (train: add --resume)"
-)
+STOPPED = "stopped; what is finished is kept: the same command continues from there"
 
 
 class LazyGroup(click.Group):

@@ -38,28 +38,37 @@ from .settings import settings_of
 @preset_option
 @data_dir_option
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Place for runs.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the same run.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Train a finished run anew; the new one replaces it when it is complete.",
+)
+@click.option(
+    "--resume", is_flag=True, help="What happens anyway: an interrupted run is continued."
+)
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved run and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
 @common
-def command(data_dir, out, resume, config, sets, dry_run, as_json, **options) -> None:
+def command(data_dir, out, overwrite, resume, config, sets, dry_run, as_json, **options) -> None:
     """Train a model on one dataset and test it: one run, one table.
 
-    The run folder is made below --out; the last line on stderr says where.
+    The run folder is made below --out; the last line on stderr says where. The same command continues an
+    interrupted run, and hands back a finished one.
     """
-    from braindecode_ssr.resolve import open_dataset, preview, resolve, run_spec
+    from braindecode_ssr.resolve import run_spec
 
     spec = run_spec(settings_of(config, sets, options))
     if dry_run:
+        from braindecode_ssr.checks import preview
+
         print_json(preview(spec, data_dir, out))
         return
-    resolve(
-        spec, open_dataset(spec.data, data_dir)
-    )  # what can fail at once fails before torch loads
     from braindecode_ssr.pipeline import train
 
-    run = train(spec, data_dir=data_dir, out=out, resume=resume, progress=show_bars(), say=say)
+    run = train(
+        spec, data_dir=data_dir, out=out, overwrite=overwrite, progress=show_bars(), say=say
+    )
     if run is None:  # of several processes, the first speaks
         return
     if as_json:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "trial_rows": "errors preprocessing datasets.averages",
     "batches": "errors trial_rows",
     "embedding": "errors batches",
-    "devices": "errors",
+    "devices": "errors registry",
     "distributed": "errors devices",
     "schedules": "errors",
     "ema": "errors",
@@ -45,7 +45,10 @@ MAY_IMPORT = {
     "losses retrieval",
     "ridge": "errors config batches embedding retrieval",
     "catalogue": "registry datasets images losses methods models",
-    "resolve": "errors registry config runs datasets images losses methods preprocessing.channels",
+    "resolve": "errors registry config datasets images losses methods models preprocessing.channels",
+    "building": "registry config datasets images losses models ridge training training_data",
+    "checks": "errors files registry config runs devices resolve building selection datasets images "
+    "losses models preprocessing.channels training_data",
     "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
     "retrieval.leakage",
     "selection": "errors config runs kept_epochs",
@@ -54,10 +57,10 @@ MAY_IMPORT = {
     "simulate": "errors registry config simulation datasets images methods resolve",
     "moabb": "errors datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
-    "pipeline": "errors registry config runs devices distributed resolve datasets images models losses "
+    "pipeline": "errors files config runs devices distributed resolve building checks datasets images models "
     "training_data training ridge zero_shot weights selection evaluations retrieval.protocols",
-    "benchmark": "errors files registry config runs devices methods resolve selection datasets images "
-    "pipeline retrieval",
+    "benchmark": "errors files registry config runs devices methods resolve selection checks building "
+    "datasets images pipeline retrieval",
     # report names published numbers beside ours: methods are specs, light and without the data
     "report": "errors files registry config runs retrieval methods",
 }
@@ -213,3 +216,40 @@ def test_importing_the_root_is_light(package):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+def test_the_first_line_is_said_before_torch_is_imported(tmp_path):
+    """By ``train``; ``data prepare``, ``data check`` and ``features import`` need no torch at all."""
+    code = f"""
+import sys
+import numpy as np
+import braindecode_ssr.pipeline
+from braindecode_ssr.resolve import run_spec
+from braindecode_ssr_cli import main
+
+def command(*args):
+    try:
+        main([*args, "--data-dir", {str(tmp_path)!r}])
+    except SystemExit as ended:
+        assert not ended.code, args
+
+class Said(Exception):
+    pass
+
+def say(text):
+    raise Said
+
+try:
+    spec = run_spec({{"data": {{"preset": "tiny"}}}})
+    braindecode_ssr.pipeline.train(spec, data_dir={str(tmp_path)!r}, out={str(tmp_path)!r}, say=say)
+except Said:
+    pass
+np.save({str(tmp_path / "a.npy")!r}, np.random.default_rng(0).normal(size=(96, 8)))
+command("data", "check", "things-sim")
+command("data", "prepare", "things-sim", "--preset", "tiny", "--subject", "1")
+command("features", "import", "--dataset", "things-sim", "--preset", "tiny", "--encoder", "e",
+        "--train", {str(tmp_path / "a.npy")!r}, "--view", "blur")
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

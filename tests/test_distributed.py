@@ -139,7 +139,7 @@ def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path)
     processes[1].send_signal(signal.SIGKILL)
     codes, errors = ended(processes)
     assert codes[1] == -signal.SIGKILL and codes[0] != 0
-    assert "one that is lost" in errors[0] and "--resume" in errors[0]
+    assert "one that is lost" in errors[0] and "the same command" in errors[0]
     assert not (tmp_path / "end.pt").exists()
     codes, errors = ended(start(tmp_path, 2, **options))
     assert codes == [0, 0], errors

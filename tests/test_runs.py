@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from braindecode_ssr.config import build
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.files import atomic_write
-from braindecode_ssr.runs import Run, git_commit, new_run, run_name, versions
+from braindecode_ssr.runs import Run, git_commit, new_run, run_name, run_of, versions
 
 SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
 
@@ -25,14 +25,14 @@ def test_the_name_tells_the_run_and_leaves_the_device_out():
 
 
 def test_a_run_that_fails_leaves_no_empty_folder(tmp_path):
-    with pytest.raises(RuntimeError), new_run(tmp_path / "runs", SPEC) as run:
+    with pytest.raises(RuntimeError), new_run(run_of(tmp_path / "runs", SPEC)) as run:
         assert run.path.is_dir()
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_in_a_folder_stays(tmp_path):
-    with pytest.raises(RuntimeError), new_run(tmp_path, SPEC) as run:
+    with pytest.raises(RuntimeError), new_run(run_of(tmp_path, SPEC)) as run:
         run.write_json("run.json", {})
         raise RuntimeError
     assert [p.name for p in run.path.iterdir()] == ["run.json"]
@@ -42,7 +42,7 @@ def test_an_unwritable_place_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(DataError, match="cannot write .*file.*--out"),
-        new_run(tmp_path / "file", SPEC),
+        new_run(run_of(tmp_path / "file", SPEC)),
     ):
         pass
 
@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_tables_and_records_come_back(tmp_path):
-    with new_run(tmp_path, SPEC) as run:
+    with new_run(run_of(tmp_path, SPEC)) as run:
         run.write_json("run.json", {"spec": SPEC.model_dump(mode="json")})
         for name in ("queries.csv", "history.csv"):
             run.write_table(name, pd.DataFrame({"rank": [1, 2]}))

@@ -90,7 +90,7 @@ def test_a_file_that_changes_meanwhile_is_not_read(files, harm):
     rows = TrialRows(files)
     harm(files[2].path)
     assert rows[:8].shape == (8, 3, 11)
-    with pytest.raises(DataError, match=r"trials in .*2\.npy as they were.*--resume"):
+    with pytest.raises(DataError, match=r"trials in .*2\.npy as they were.*same command"):
         rows[:9]
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from ..errors import SSRError
 from ..runs import Run
-from .plan import Plan, Planned
+from .plan import FAILING, LACKING, Plan, Planned
 from .task import Outcome
 
 
 def seconds_per_epoch(out: Path) -> dict[tuple[Any, ...], float]:
     """Mean training seconds of an epoch of each kind of finished run in a folder."""
     measured: dict[tuple[Any, ...], list[float]] = {}
-    for file in sorted(out.glob("*/summary.json")):
+    for file in sorted(out.glob("[!.]*/summary.json")):
         with suppress(SSRError, KeyError, TypeError, ZeroDivisionError):
             run = Run(file.parent)
             kind = _kind(run.spec)
@@ -93,7 +93,8 @@ def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
         "runs": rows,
         "done": states.count("done"),
         "to_do": len(to_do),
-        "lacking": states.count("lacks features"),
+        "lacking": states.count(LACKING),
+        "failing": states.count(FAILING),
         "unknown": len(to_do) - len(seconds),
         "seconds": round(sum(seconds) / jobs, 1) if seconds or not to_do else None,
     }
@@ -110,6 +111,8 @@ def cost_line(preview: dict[str, Any], jobs: int) -> str:
     line = f"{total} runs: {preview['done']} done, {preview['to_do']} to do"
     if preview["lacking"]:
         line += f", {preview['lacking']} lack features"
+    if preview["failing"]:
+        line += f", {preview['failing']} cannot run"
     if not preview["to_do"]:
         return line
     if preview["seconds"] is None:
@@ -145,6 +148,6 @@ def _row(planned: Planned, seconds: float | None) -> dict[str, Any]:
         "subject": spec.data.subject,
         "seed": spec.train.seed,
         "evaluations": ",".join(column.name for column in planned.columns),
-        "state": "lacks features" if planned.missing and state != "done" else state,
+        "state": state if state == "done" else planned.problem or state,
         "seconds": seconds,
     }

@@ -85,8 +85,8 @@ def benchmark(
     say : callable
         Is told, in a line, what happens.
     """
-    out, lacking = Path(out), [run for run in plan.runs if run.missing and not run.finished]
-    errors = {planned.run.path.name: str(planned.missing) for planned in lacking}
+    out, lacking = Path(out), [run for run in plan.runs if run.error and not run.finished]
+    errors = {planned.run.path.name: str(planned.error) for planned in lacking}
     evaluation_errors: dict[str, dict[str, str]] = {}
     finished = sum(planned.finished for planned in plan.runs)
     if finished:

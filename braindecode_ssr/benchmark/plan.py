@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_run
 from ..config import EvaluationSpec, RunSpec, merge
 from ..datasets.base import ImageDataset
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, SSRError
 from ..methods import METHODS
-from ..resolve import check_needs, open_dataset, resolve, run_spec, training_subjects
+from ..resolve import open_dataset, resolve, run_spec, training_subjects
 from ..retrieval.protocols import Protocol, protocol_of
-from ..runs import Run, run_name
+from ..runs import Run, run_name, same_data
 from ..selection import check_selection
 from .grid import Grid, protocols_of, seeds_of
 from .task import Task, evaluated
+
+LACKING, FAILING = "lacks features", "cannot run"
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,22 @@ class Planned:
         Whose trials it takes.
     columns : list of Column
         Its evaluations.
-    missing : MissingDataError, optional
-        What it needs and has not.
+    error : SSRError, optional
+        Why it cannot be done, as :func:`braindecode_ssr.checks.check_run` found.
     """
 
     spec: RunSpec
     run: Run
     subjects: tuple[int, ...]
     columns: list[Column] = field(default_factory=list)
-    missing: MissingDataError | None = None
+    error: SSRError | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be done, in two words; empty if it can."""
+        if self.error is None:
+            return ""
+        return LACKING if isinstance(self.error, MissingDataError) else FAILING
 
     @property
     def others(self) -> tuple[EvaluationSpec, ...]:
@@ -97,7 +107,7 @@ class Plan:
 
         A grid that is stopped half way has compared all methods then, with fewer seeds.
         """
-        left = [planned for planned in self.runs if not (planned.finished or planned.missing)]
+        left = [planned for planned in self.runs if not (planned.finished or planned.error)]
         return sorted(left, key=lambda planned: self.grid.seeds.index(planned.spec.train.seed))
 
 
@@ -134,8 +144,9 @@ def asked_plan(
     ------
     UsageError
         If a name or number is not known.
-    MissingDataError
-        If a method that is named needs features that are not here. With all methods, its runs fail instead.
+    SSRError
+        If a run of a method that is named cannot be done, see :func:`braindecode_ssr.checks.check_run`, such
+        as one whose features are not here. With all methods, its runs fail instead.
     """
     grid = {
         "methods": tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS)),
@@ -152,9 +163,9 @@ def asked_plan(
     settings = merge(settings, {"data": {"dataset": data.dataset}})
     chosen = subjects or present_subjects(dataset)
     plan = make_plan(Grid(subjects=chosen, settings=settings, **grid), dataset, out)
-    lacking = [planned.missing for planned in plan.runs if planned.missing]
-    if methods and lacking:
-        raise lacking[0]
+    errors = [planned.error for planned in plan.runs if planned.error and not planned.finished]
+    if methods and errors:
+        raise errors[0]
     return plan
 
 
@@ -186,12 +197,13 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
     asked = list(_asked(grid, dataset))
     named = {run_name(spec) for spec, _ in asked}
     runs: dict[str, Planned] = {}
+    checked: dict[str, SSRError | None] = {}
     for spec, way in asked:
         spec = _keeping_more(spec, named, out)
         evaluation = as_trained(way.spec, spec)
         check_selection(spec.model_copy(update={"evaluation": evaluation}))
         name = run_name(spec)
-        planned = runs[name] = runs.get(name) or _planned(spec, dataset, out / name)
+        planned = runs[name] = runs.get(name) or _planned(spec, dataset, out / name, checked)
         planned.columns.append(Column(way.name, way.flags, evaluation))
     for planned in runs.values():
         check_version(planned, dataset)
@@ -207,26 +219,12 @@ def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
 
 def check_version(planned: Planned, dataset: ImageDataset) -> None:
     """Raise DataError if the run is there already and was made of another version of the dataset."""
-    if not (planned.run.path / "run.json").is_file():
-        return
-    made_of = planned.run.record["dataset"]["fingerprint"]
-    here = dataset.source_key(planned.spec.data.subject, planned.spec.trials)
-    if made_of != here:
+    differs = same_data(planned.run, dataset, planned.spec)
+    if differs:
         raise DataError(
-            f"runs of one version of {dataset.name} in {planned.run.path.parent}",
-            f"{planned.run.path.name} of version {made_of!r}, where the data in {dataset.root} are "
-            f"version {here!r}",
+            f"{planned.run.path} is a run on other data: {differs}",
             "give another --out, or move that run away",
         )
-
-
-def missing_needs(spec: RunSpec, dataset: ImageDataset) -> MissingDataError | None:
-    """The error for features that the method of a run needs and that are not here, if there are such."""
-    try:
-        check_needs(spec, dataset)
-    except MissingDataError as error:
-        return error
-    return None
 
 
 def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Protocol]]:
@@ -249,7 +247,21 @@ def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
     return twin if run_name(twin) in named and not own else spec
 
 
-def _planned(spec: RunSpec, dataset: ImageDataset, path: Path) -> Planned:
+def _planned(
+    spec: RunSpec, dataset: ImageDataset, path: Path, checked: dict[str, SSRError | None]
+) -> Planned:
+    """A run, checked unless one that differs in subject, seed and evaluation only was."""
     subjects = (*training_subjects(spec, dataset), spec.data.subject)
-    error = missing_needs(spec, dataset)
-    return Planned(spec, Run(path), tuple(dict.fromkeys(subjects)), missing=error)
+    alike = {
+        "data": spec.data.model_copy(update={"subject": 1}),
+        "train": spec.train.model_copy(update={"seed": 0}),
+        "evaluation": EvaluationSpec(),
+    }
+    key = spec.model_copy(update=alike).digest
+    if key not in checked:
+        checked[key] = None
+        try:
+            check_run(spec, dataset, path.parent)
+        except SSRError as error:
+            checked[key] = error
+    return Planned(spec, Run(path), tuple(dict.fromkeys(subjects)), error=checked[key])

@@ -66,8 +66,8 @@ def _prepare_features(
     plan: Plan, runs: list[Planned], progress: bool, say: Callable[[str], object]
 ) -> dict[str, str]:
     """The features of some runs, made; the error of each run whose features cannot be."""
+    from ..building import features_of
     from ..devices import pick_device
-    from ..pipeline import features_of
 
     failed: dict[str, str] = {}
     tried: dict[tuple[str, tuple[str, ...]], str] = {}

@@ -114,7 +114,7 @@ def _train(task: Task) -> None:
     from ..pipeline import train
 
     if not task.run.finished:
-        train(task.spec, data_dir=task.data_dir, out=task.out, resume=True)
+        train(task.spec, data_dir=task.data_dir, out=task.out)
 
 
 def _evaluate(task: Task, evaluation: EvaluationSpec) -> None:
@@ -143,5 +143,5 @@ def _fixed_threads(count: int) -> Iterator[None]:
 @contextmanager
 def _nobody_else(task: Task) -> Iterator[None]:
     """Wait until nobody else is at this run: a benchmark that was killed may have left a worker at it."""
-    with writing(Path(task.out)), lock(task.run.path, "train", shared=True):
+    with writing(Path(task.out)), lock(task.run.path, "benchmark", shared=True):
         yield

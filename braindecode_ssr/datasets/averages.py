@@ -106,7 +106,7 @@ class TrialFile:
         return DataError(
             f"the trials in {self.path} as they were at the start",
             found,
-            "leave the data alone while it is trained on; go on with --resume",
+            "leave the data alone during training; the same command continues the run",
         )
 
 

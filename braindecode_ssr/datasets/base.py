@@ -151,6 +151,13 @@ class ImageDataset(ABC):
         For a dataset of files, a digest of the content of :meth:`source_files`.
         """
 
+    def trial_axes(self, subject: int, spec: TrialSpec) -> tuple[mne.Info, int] | None:
+        """All channels of the trials of a subject and the samples of each trial, before they are made.
+
+        Read from headers, so that a backbone can be tried early; None where that would take long.
+        """
+        return None
+
     def unit(self, subject: int) -> str:
         """The unit of the recordings of a subject."""
         return "V"

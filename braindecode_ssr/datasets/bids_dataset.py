@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import DataError, MissingDataError, UsageError
-from .base import ImageDataset, Recording
+from ..preprocessing.windows import n_times
+from .base import ImageDataset, Recording, eeg_info
 from .bids_events import read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, label_numbers
 from .bids_recordings import Reader, session_recordings
+from .bids_signal import open_signal
 from .things_layout import file_key, subject_number
 
 if TYPE_CHECKING:
+    import mne
     from PIL.Image import Image
 
     from ..config import TrialSpec
@@ -112,6 +115,12 @@ class BidsDataset(ImageDataset):
                 session=session,
                 ch_names=ch_names,
             )
+
+    def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
+        """All channels of the trials and samples of each, from the header of the first recording."""
+        signal = open_signal(self.runs(self.check_subject(subject))[:1], self.root)
+        info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
+        return info, n_times(signal.sfreq, spec)
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """A digest of the content of the files of a subject and of what the images are.

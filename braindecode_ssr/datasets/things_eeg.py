@@ -15,10 +15,17 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import files_sha256
-from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images
+from ..preprocessing.windows import n_times
+from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images, eeg_info
+from .bids_signal import open_signal
 from .pickles import load_dict
 from .released_files import FORMS, find_release, release_files, release_folders
-from .things_bids import things_bids_recordings, things_bids_sessions, things_bids_subjects
+from .things_bids import (
+    bids_root,
+    things_bids_recordings,
+    things_bids_sessions,
+    things_bids_subjects,
+)
 from .things_layout import (
     PUBLISHED_SUBJECTS,
     dataset_folder,
@@ -29,9 +36,16 @@ from .things_layout import (
     raw_subjects,
     subject_number,
 )
-from .things_raw import image_events, read_image_numbers, read_raw_session, same_channels
+from .things_raw import (
+    image_events,
+    read_header,
+    read_image_numbers,
+    read_raw_session,
+    same_channels,
+)
 
 if TYPE_CHECKING:
+    import mne
     from PIL.Image import Image
 
     from ..config import TrialSpec
@@ -140,6 +154,26 @@ class ThingsEEG(ImageDataset):
             for files in raw_sessions(self.root, subject, n_training)
             for split, path in (("train", files.train), ("test", files.test))
         ]
+
+    def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
+        """All channels of the trials and samples of each, from the first file of the subject."""
+        subject = self.check_subject(subject)
+        form = find_release(self.root, subject, spec.release)
+        n_training = int((self.images["split"] == "train").sum())
+        if form == "bids":
+            run = things_bids_sessions(self.root, subject, n_training)[0].train[0]
+            signal = open_signal([run], bids_root(run))
+            names, sfreq = signal.ch_names, signal.sfreq
+        elif form == "raw":
+            names, sfreq = read_header(raw_sessions(self.root, subject, n_training)[0].train)
+        else:
+            from .released import crop, read_release
+
+            files = release_files(form, self.root, subject)
+            train = read_release(form, "train", files, self.images)
+            keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
+            return eeg_info(train.ch_names, train.sfreq), keep.stop - keep.start
+        return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
 
     def as_asked(self, spec: TrialSpec) -> ThingsEEG:
         """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""

@@ -26,6 +26,7 @@ from .things_meg_layout import (
 )
 
 if TYPE_CHECKING:
+    import mne
     from braindecode.datasets import BaseConcatDataset
     from PIL.Image import Image
 
@@ -113,6 +114,11 @@ class ThingsMEG(ImageDataset):
         from .joined_trials import joined_to_braindecode
 
         return joined_to_braindecode(self, self.check_subject(subject))
+
+    def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
+        """The sensors and the samples of a trial, from the headers of the files."""
+        trials = self.batches(subject, spec)
+        return trials.info, trials.keep.stop - trials.keep.start
 
     def batches(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
         """The trials of a subject, read and normalised session by session; see :class:`.MEGTrials`."""

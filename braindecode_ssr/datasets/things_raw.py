@@ -79,6 +79,13 @@ def read_image_numbers(path: Path) -> np.ndarray:
     return codes[codes != TARGET]
 
 
+def read_header(path: Path) -> tuple[tuple[str, ...], float]:
+    """The names of the EEG channels of one raw file and its sampling rate; no signal is read."""
+    content, _, names, types, stim = _rows(path)
+    keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
+    return tuple(names[row] for row in keep), _rate(content["sfreq"], path)
+
+
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Onsets and codes of a stimulus row, as ``mne.find_events`` finds them by default.
 

@@ -14,12 +14,14 @@ from ..config import TrialSpec
 from ..errors import UsageError
 from ..files import cached_numbers, sha256
 from ..preprocessing.channels import THINGS_EEG_63_RAW
+from ..preprocessing.windows import n_times
 from ..registry import unknown_name
 from ..simulation.names import image_table
 from ..simulation.presets import N_SESSIONS, Preset, preset_named
-from .base import ImageDataset, Recording, check_images
+from .base import ImageDataset, Recording, check_images, eeg_info
 
 if TYPE_CHECKING:
+    import mne
     from PIL.Image import Image
 
     from ..simulation.brain import Brain
@@ -118,6 +120,10 @@ class ThingsSim(ImageDataset):
         for session in self.sessions:
             for split in ("train", "test"):
                 yield self.recording(subject, session, split)
+
+    def trial_axes(self, subject: int, spec: TrialSpec) -> tuple[mne.Info, int]:
+        """Channels and samples, without a recording being made."""
+        return eeg_info(self.ch_names, spec.sfreq), n_times(self.preset.sfreq, spec)
 
     def presentations(self, subject: int, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
         """Split and image numbers of each recording, without making it."""

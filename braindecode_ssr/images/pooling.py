@@ -68,6 +68,16 @@ class ImageFeatures:
                 encoder = _built(name, missing, device)
                 extract(dataset, encoder, missing, self.store, device=device, progress=progress)
 
+    def check(self, dataset: ImageDataset) -> None:
+        """Raise MissingDataError if features are neither here nor can be made."""
+        ids = dataset.images["image_id"].tolist()
+        for name in self.encoders:
+            for view in self._all_views():
+                if not self._can_be_made(name, view, dataset):
+                    self.store.manifest(name, view)
+                    if not set(ids) <= set(self.store.image_ids(name, view)):
+                        self.store.read(name, view, ids)
+
     def made_by(self) -> dict[str, str]:
         """The fingerprint of what made the features of the originals and of each view."""
         return {
@@ -79,11 +89,11 @@ class ImageFeatures:
     def widths(self) -> tuple[int, ...]:
         """How many numbers each of the vectors has that stand side by side in a feature: (d, ...)."""
         dims = tuple(int(self.store.manifest(name, ORIGINAL)["dim"]) for name in self.encoders)
-        return dims * self._times
+        return dims * self.times
 
     def original(self, image_ids: Sequence[str]) -> np.ndarray:
         """Features of the originals, shape (n, d)."""
-        return np.tile(self._read(ORIGINAL, image_ids), (1, self._times))
+        return np.tile(self._read(ORIGINAL, image_ids), (1, self.times))
 
     def view(self, image_ids: Sequence[str]) -> np.ndarray:
         """Pooled features of the views, shape (n, d); those of the originals where there is no view."""
@@ -115,7 +125,7 @@ class ImageFeatures:
         return np.stack([self.original(others[concept_of(i)]).mean(axis=0) for i in image_ids])
 
     @property
-    def _times(self) -> int:
+    def times(self) -> int:
         """How often an original is repeated to be as wide as the views side by side."""
         return max(len(self.views), 1) if self.pool == "side-by-side" else 1
 

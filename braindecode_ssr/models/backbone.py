@@ -168,9 +168,20 @@ def _by_name(name: str) -> Any:
         return BACKBONES[name]
     if "." in name:
         return by_path("a backbone", name)
-    models = {_plain(known): model for known, model in _braindecode_models().items()}
-    if _plain(name) in models and _plain(name) != _plain(_MODEL_AROUND_BACKBONES):
-        return models[_plain(name)]
+    return _braindecode_models()[named_model(name)]
+
+
+def named_model(name: str) -> str:
+    """The name of a braindecode model as braindecode writes it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model.
+    """
+    known = {_plain(model): model for model in _braindecode_models()}
+    if _plain(name) in known and _plain(name) != _plain(_MODEL_AROUND_BACKBONES):
+        return known[_plain(name)]
     raise unknown_name("backbone", name, list_backbones())
 
 

@@ -6,6 +6,8 @@ import csv
 from functools import cache
 from pathlib import Path
 
+from . import BACKBONES
+
 TABLE = Path(__file__).with_name("backbone_table.csv")
 
 # Channels and samples of the trials that the table was made with.
@@ -47,6 +49,30 @@ def backbone_rows() -> tuple[dict[str, str | int | None], ...]:
     """
     with TABLE.open(encoding="utf-8", newline="") as file:
         return tuple(_typed(row) for row in csv.DictReader(file))
+
+
+def backbone_name(name: str) -> str:
+    """A backbone's name as it is registered, so that ``eegnet`` and ``EEGNet`` are one run.
+
+    Ours and those of the table are known without an import; for others braindecode is asked. ``"auto"``,
+    ``"linear"`` (of closed forms) and dotted paths stay as they are.
+
+    Raises
+    ------
+    UsageError
+        If there is no such backbone.
+    """
+    plain = name.lower().replace("-", "").replace("_", "")
+    if plain in ("auto", "linear") or "." in name:
+        return name if "." in name else plain
+    if name in BACKBONES:
+        return BACKBONES.name_of(name)
+    for row in backbone_rows():
+        if str(row["name"]).lower().replace("_", "") == plain:
+            return str(row["name"])
+    from .backbone import named_model
+
+    return named_model(name)
 
 
 def _typed(row: dict[str, str]) -> dict[str, str | int | None]:

@@ -144,6 +144,14 @@ def window_operator(sfreq: float, spec: TrialSpec) -> tuple[int, np.ndarray]:
     return offset, operator
 
 
+def n_times(sfreq: float, spec: TrialSpec) -> int:
+    """Samples of a trial cut from a recording at this rate; UsageError if the spec cannot be met."""
+    offset, last = round(spec.tmin * sfreq), round(spec.tmax * sfreq)
+    _check_times(sfreq, spec, offset, last)
+    kept, _ = _kept(sfreq, spec, offset, last - offset + 1)
+    return kept.stop - kept.start
+
+
 def cut(data: np.ndarray, samples: np.ndarray, start: int, length: int) -> np.ndarray:
     """Windows of a recording as they are.
 

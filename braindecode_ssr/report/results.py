@@ -120,7 +120,7 @@ def _read(folder: Path) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
         return [(queries, read_table(folder / "runs.csv", RUN_COLUMNS))]
     if (folder / "summary.json").is_file():
         return [_of_run(Run(folder), place) for place in _evaluations(folder)]
-    inside = sorted(path.parent for path in folder.glob("*/summary.json"))
+    inside = sorted(path.parent for path in folder.glob("[!.]*/summary.json"))
     if inside:
         return [part for run in inside for part in _read(run)]
     raise MissingDataError(

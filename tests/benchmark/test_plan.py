@@ -110,7 +110,7 @@ def test_features_that_a_method_needs(planned, monkeypatch):
         planned(methods=("ssr", "reads"))
     for part in ("caption", "which Reads needs", "ssr-bd features import", "--view caption"):
         assert part in str(error.value)
-    lacking = [p for p in planned(methods=()).runs if p.missing]
+    lacking = [p for p in planned(methods=()).runs if p.error]
     assert [p.spec.method for p in lacking] == ["reads"]
     assert lacking[0] not in planned(methods=()).to_do
 

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -76,6 +78,174 @@ def test_resuming_a_finished_run_changes_nothing(call, tiny_run):
     options = ("--subject", 5, "--out", path.parent, "--data-dir", data, "--resume", "--json")
     assert call("train", *TINY, *options, code=0).json == done.json
     assert (path / "summary.json").stat().st_mtime_ns == before
+
+
+def again(call, tiny_run, *args, out=None, **expected):
+    """The command of the tiny run, a second time."""
+    path, _ = tiny_run
+    data = json.loads((path / "run.json").read_text())["dataset"]["root"]
+    place = ("--out", out or path.parent, "--data-dir", data)
+    return call("train", *TINY, "--subject", 5, *place, *args, **expected)
+
+
+def content(folder):
+    """Every file of a folder, hidden ones too, with what is in it."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    """A copy of the tiny run, in a folder of its own."""
+    path, done = tiny_run
+    shutil.copytree(path, tmp_path / "runs" / path.name)
+    return tmp_path / "runs" / path.name
+
+
+def test_a_finished_run_is_handed_back_and_left_alone(call, tiny_run, copied):
+    before = content(copied)
+    done = again(call, tiny_run, out=copied.parent, code=0)
+    assert "finished already" in done.err and "--overwrite" in done.err
+    assert "16-way zero-shot" in done.out
+    assert content(copied) == before and [p.name for p in copied.parent.iterdir()] == [copied.name]
+    assert "finished already" in again(call, tiny_run, "--dry-run", out=copied.parent).out
+
+
+def test_overwriting_replaces_a_run_when_the_new_one_is_complete(
+    call, tiny_run, copied, monkeypatch
+):
+    from braindecode_ssr import pipeline
+
+    (copied / "note.txt").write_text("of the old run")
+    before, test = content(copied), pipeline._tested
+
+    def stopped(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_tested", stopped)
+    again(call, tiny_run, "--overwrite", out=copied.parent, code=130)
+    assert content(copied) == before
+    monkeypatch.setattr(pipeline, "_tested", test)
+    done = again(call, tiny_run, "--overwrite", out=copied.parent, code=0)
+    assert "continuing from epoch 3" in done.err and "finished already" not in done.err
+    after = content(copied)
+    assert Path("note.txt") not in after
+    assert after[Path("queries.csv")] == before[Path("queries.csv")]
+    assert [p.name for p in copied.parent.iterdir()] == [copied.name]
+
+
+def test_an_interrupted_run_is_continued_by_the_same_command(call, tiny_run, copied):
+    path, _ = tiny_run
+    for name in ("summary.json", "queries.csv", "model.safetensors"):
+        (copied / name).unlink()
+    done = again(call, tiny_run, out=copied.parent, code=0)
+    assert "continuing from epoch 3" in done.err
+    for name in ("model.safetensors", "queries.csv"):
+        assert (copied / name).read_bytes() == (path / name).read_bytes()
+
+
+@pytest.mark.parametrize("part", ["dataset", "features"])
+def test_a_run_on_other_data_is_neither_handed_back_nor_continued(call, tiny_run, copied, part):
+    record = json.loads((copied / "run.json").read_text())
+    changed = {"dataset": {"fingerprint": "other"}, "features": {"original": "other"}}[part]
+    record[part] = {**record[part], **changed}
+    (copied / "run.json").write_text(json.dumps(record))
+    done = again(call, tiny_run, out=copied.parent, code=1)
+    assert "other data" in done.error and "--overwrite" in done.error
+    (copied / "summary.json").unlink()
+    done = again(call, tiny_run, out=copied.parent, code=1)
+    assert "other data" in done.error and "--overwrite" in done.error
+    again(call, tiny_run, "--overwrite", out=copied.parent, code=0)
+    assert json.loads((copied / "run.json").read_text())[part] != record[part]
+
+
+def test_names_are_canonical(call, tiny_run):
+    asked = ("--backbone", "EEG-Net"), ("--backbone", "eegnet", "--loss", "SSR")
+    names = {again(call, tiny_run, *args, "--dry-run", code=0).json["run"] for args in asked}
+    plain = again(call, tiny_run, "--backbone", "EEGNet", "--dry-run", code=0).json
+    assert names == {plain["run"]} and plain["spec"]["model"]["backbone"] == "EEGNet"
+    head = again(call, tiny_run, "--set", "model.image_head=Linear", "--dry-run", code=0).json
+    assert head["run"] == again(call, tiny_run, "--dry-run", code=0).json["run"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (("train.seed=4294967296",), "train.seed"),
+        (("train.seed=1e22",), "train.seed"),
+        (("train.lr=inf",), "train.lr"),
+        (("train.weight_decay=nan",), "train.weight_decay"),
+        (("train.warmup=1e308",), "train.warmup"),
+        (("trials.tmin=2.0",), "trials.tmax"),
+        (("trials.tmax=1e6",), "trials.tmax"),
+        (("trials.start=0.9", "trials.stop=0.1"), "trials.start"),
+        (("trials.stop=2.0",), "trials.stop"),
+        (("trials.tmin=0.1", "trials.start=0.2"), "trials.baseline=none"),
+        (("trials.sfreq=4000",), "trials.sfreq"),
+        (("trials.sfreq=-1",), "trials.sfreq"),
+        (("data.channels=[]",), "data.channels"),
+        (('data.channels=["Oz", "Xx"]',), "Xx"),
+        (("model.backbone=EEGNett",), "EEGNet"),
+        (("model.backbone=EEGNet", "model.backbone_params.F9=1"), "F9"),
+        (("model.backbone=EEGNet", "model.backbone_params.kernel_length='x'"), "EEGNet"),
+        (("model.image_head=fusionn",), "fusion"),
+        (("model.image_head_params.depth=3",), "depth"),
+        (("model.n_outputs=100000000",), "model.n_outputs"),
+        (("model.pretrained=/no/such/folder",), "/no/such/folder"),
+        (('model.freeze=["bakbone"]',), "backbone"),
+        (("train.lr_of.bakbone=1e-5",), "backbone"),
+        (("model.subjects=own",), "model.subjects=shared"),
+        (("loss.params.temperature='warm'",), "temperature"),
+        (("train.device=mps",), "--device cpu"),
+        (("train.device=gpu",), "cuda"),
+        (("train.learning_rate=1e-3",), "train.lr"),
+        (("images.encoder=pyramid+nothing",), "nothing"),
+        (("evaluation.selection=oracle",), "train.keep=every"),
+    ],
+)
+def test_what_can_be_known_before_is_said_before_work_starts(
+    call, tmp_path, monkeypatch, sets, expected
+):
+    """By ``train`` and by ``train --dry-run`` in the same words; nothing has been made by then."""
+    from braindecode_ssr import training_data, zero_shot
+    from braindecode_ssr.images.pooling import ImageFeatures
+
+    def work(*args, **options):
+        raise AssertionError("work has started")
+
+    for module in (training_data, zero_shot):
+        monkeypatch.setattr(module, "prepare", work)
+    monkeypatch.setattr(ImageFeatures, "complete", work)
+    args = [part for setting in sets for part in ("--set", setting)]
+    place = ("--preset", "tiny", "--data-dir", tmp_path / "data", "--out", tmp_path / "runs")
+    done = call("train", *place, *args)
+    assert expected in done.error and done.code in (1, 2) and done.out == ""
+    assert len(done.error) < 1500
+    assert call("train", *place, *args, "--dry-run", code=done.code).error == done.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_that_cannot_be_made_are_missed_before_trials_are_made(
+    call, tmp_path, monkeypatch
+):
+    from braindecode_ssr.datasets.things_sim import ThingsSim
+
+    monkeypatch.setattr(ThingsSim, "has_images", lambda self: False)
+    place = ("--preset", "tiny", "--data-dir", tmp_path / "data", "--out", tmp_path / "runs")
+    error = call("train", *place, code=1).error
+    assert "features" in error and list(tmp_path.iterdir()) == []
+    assert call("train", *place, "--dry-run", code=1).error == error
+
+
+def test_a_full_disk_is_noticed_before_work_starts(call, tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    from braindecode_ssr import files
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
+    place = ("--preset", "tiny", "--data-dir", tmp_path / "data", "--out", tmp_path / "runs")
+    assert "--data-dir" in call("train", *place, code=1).error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_prints_the_resolved_run_and_does_nothing(call, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .operators import along_height, along_width, blur_operator, to_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def blur(images: Tensor, *, seed: Sequence[int] = (), kernel: int = 15) -> Tensor:

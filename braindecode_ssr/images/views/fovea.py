@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .blur import blur
 from .operators import to_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def fovea(
@@ -52,6 +53,8 @@ def sharpness(height: int, width: int, gain: float) -> Tensor:
     -------
     Tensor of float32, shape (height, width)
     """
+    import torch
+
     down = torch.arange(height, dtype=torch.float64)[:, None] - height // 2
     right = torch.arange(width, dtype=torch.float64)[None, :] - width // 2
     distance = torch.hypot(down, right)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 from .operators import along_height, along_width, antialiased_operator, to_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0.1) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 0) -> Tensor:
@@ -40,6 +42,8 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
     ----------
     NeuroBridge, arXiv 2511.06836, "GaussianNoise".
     """
+    import torch
+
     if not 0 <= sd < float("inf") or draw < 0:
         raise UsageError("sd and draw of 0 or more", f"sd={sd}, draw={draw}", "choose others")
     shape = tuple(images.shape[1:])

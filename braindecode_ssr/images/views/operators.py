@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def along_width(images: Tensor, operator: Tensor) -> Tensor:
@@ -23,6 +24,8 @@ def along_height(images: Tensor, operator: Tensor) -> Tensor:
 
 def to_bytes(images: Tensor) -> Tensor:
     """Grey levels rounded to the nearest, clipped to 0..255, as uint8."""
+    import torch
+
     return images.round().clamp_(0, 255).to(torch.uint8)
 
 
@@ -49,6 +52,8 @@ def gaussian_kernel(size: int) -> Tensor:
     UsageError
         If the size is even or below 1.
     """
+    import torch
+
     if size < 1 or size % 2 == 0:
         raise UsageError("an odd blur kernel of 1 or more pixels", str(size), "choose another")
     sd = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
@@ -68,6 +73,8 @@ def blur_operator(n: int, size: int) -> Tensor:
     -------
     Tensor of float32, shape (n, n)
     """
+    import torch
+
     kernel = gaussian_kernel(size)
     target = torch.arange(n)[:, None].expand(n, size)
     source = mirrored(target + torch.arange(size) - size // 2, n)
@@ -78,6 +85,8 @@ def blur_operator(n: int, size: int) -> Tensor:
 
 def mirrored(index: Tensor, n: int) -> Tensor:
     """Indices beyond 0..n-1 mirrored back about the first and the last pixel."""
+    import torch
+
     if n == 1:
         return torch.zeros_like(index)
     folded = index.remainder(2 * (n - 1))
@@ -92,6 +101,8 @@ def antialiased_operator(n_in: int, n_out: int) -> Tensor:
     -------
     Tensor of float32, shape (n_out, n_in)
     """
+    import torch
+
     scale = n_in / n_out
     centres = (torch.arange(n_out, dtype=torch.float64)[:, None] + 0.5) * scale
     pixels = torch.arange(n_in, dtype=torch.float64) + 0.5
@@ -107,6 +118,8 @@ def linear_operator(n_in: int, n_out: int) -> Tensor:
     -------
     Tensor of float32, shape (n_out, n_in)
     """
+    import torch
+
     centres = (torch.arange(n_out, dtype=torch.float64) + 0.5) * (n_in / n_out) - 0.5
     centres = centres.clamp(0, n_in - 1)[:, None]
     pixels = torch.arange(n_in, dtype=torch.float64)
@@ -116,4 +129,6 @@ def linear_operator(n_in: int, n_out: int) -> Tensor:
 @lru_cache(16)
 def nearest_indices(n_in: int, n_out: int) -> Tensor:
     """Which pixel each new pixel copies, as OpenCV's INTER_NEAREST: ``floor(i * n_in / n_out)``."""
+    import torch
+
     return torch.tensor([min(math.floor(i * n_in / n_out), n_in - 1) for i in range(n_out)])
