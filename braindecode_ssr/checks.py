@@ -149,8 +149,10 @@ def expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     from .training_data import Signals
 
     subject = spec.data.subject
+    store = None
     with suppress(DataError):
         store = TrialStore.open(trials_path(dataset, subject, spec.trials))
+    if store is not None:
         return Signals.of(store, spec.data.channels)
     axes = dataset.trial_axes(subject, spec.trials)
     if axes is None:
@@ -176,6 +178,7 @@ def early_model(
     """
     if spec.train.solver != "gradient" or signals is None:
         return None
+    import mne
     import torch
 
     from .models.parts import rate_groups
@@ -183,8 +186,11 @@ def early_model(
     widths = expected_widths(features)
     n_subjects = len(training_subjects(spec, dataset))
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again when the model is built to be trained
+    quiet = mne.use_log_level(
+        "error"
+    )  # what a model warns of is said when it is built to be trained
+    with torch.random.fork_rng(devices=[]), quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = _built(build, spec)
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
             from .models.pretrained import load_pretrained
