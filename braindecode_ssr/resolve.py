@@ -12,7 +12,7 @@ from .datasets import DATASETS
 from .datasets.base import ImageDataset
 from .datasets.exclusion import notes as exclusion_notes
 from .datasets.exclusion import training_images
-from .errors import MissingDataError, UsageError
+from .errors import DataError, MissingDataError, UsageError
 from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.sentences import text_or_original
 from .images.store import FeatureStore
@@ -96,10 +96,22 @@ def data_root(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a spec; reads nothing yet."""
+    """The dataset of a spec; reads nothing yet.
+
+    Raises
+    ------
+    DataError
+        If its folder cannot be one, because a file is in its place.
+    """
     dataset = DATASETS[data.dataset]
     options = {name: getattr(data, name) for name in dataset.options}
-    return dataset(data_root(DATASETS.name_of(data.dataset), data_dir), **options)
+    root = data_root(DATASETS.name_of(data.dataset), data_dir)
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise DataError(
+            f"the data folder {root} cannot be one: {there} is a file", "change --data-dir"
+        )
+    return dataset(root, **options)
 
 
 def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
