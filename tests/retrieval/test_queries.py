@@ -1,7 +1,10 @@
 import numpy as np
 import pandas as pd
+import pytest
 
+from braindecode_ssr.errors import DataError
 from braindecode_ssr.retrieval.queries import query_table
+from braindecode_ssr.retrieval.spaces import similarity
 
 
 def test_one_row_per_query_with_rank_score_and_the_nearest():
@@ -26,3 +29,29 @@ def test_a_gallery_of_three_has_three_nearest():
     images = pd.DataFrame({"subject": 1, "image_id": ids, "concept": list("abc")})
     table = query_table(np.eye(3), np.eye(3), images, ids)
     assert [name for name in table if name.startswith("top_")] == ["top_1", "top_2", "top_3"]
+
+
+@pytest.mark.parametrize("space", ["euclidean", "hyperbolic"])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_blocks_of_queries_give_the_same_table(monkeypatch, space, size):
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(40, 8)).round(1)
+    gallery[7] = gallery[3]  # a tie
+    queries = gallery + rng.normal(size=gallery.shape)
+    ids = [f"c{i}/c{i}_0" for i in range(40)]
+    images = pd.DataFrame({"subject": 1, "image_id": ids, "concept": [i[:2] for i in ids]})
+    whole = query_table(queries, gallery, images, ids, space=space)
+    asked = []
+
+    def counted(*args):
+        asked.append(len(args[0]))
+        return similarity(*args)
+
+    monkeypatch.setattr("braindecode_ssr.retrieval.queries.AT_ONCE", size * 40)
+    monkeypatch.setattr("braindecode_ssr.retrieval.queries.similarity", counted)
+    blocks = query_table(queries, gallery, images, ids, space=space)
+    assert max(asked[1:] or asked) == size
+    pd.testing.assert_frame_equal(blocks, whole, rtol=1e-12)
+    queries[33] = np.nan
+    with pytest.raises(DataError, match="row 33"):
+        query_table(queries, gallery, images, ids, space=space)

@@ -1,0 +1,146 @@
+"""Commands that are killed at random moments end, given again, with the files of one that was left alone."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+MOMENTS = 20
+TINY = ("--dataset", "things-sim", "--preset", "tiny")
+SETTINGS = ("train.keep=every", "train.ema=0.9", "train.validation_concepts=4")
+COMMANDS = {
+    "train": (
+        *("train", *TINY, "--subject", "5", "--epochs", "6", "--out", "out"),
+        *(word for setting in SETTINGS for word in ("--set", setting)),
+    ),
+    "prepare": ("data", "prepare", "things-eeg", "--subject", "all", "--jobs", "2"),
+    "extract": (
+        *("features", "extract", *TINY, "--encoder", "pyramid"),
+        *("--view", "original", "--view", "blur", "--view", "noise", "--batch-size", "4"),
+    ),
+    "benchmark": (
+        *("benchmark", *TINY, "--subjects", "5", "--epochs", "3", "--out", "out", "--jobs", "2"),
+        *("--methods", "contrast,ridge-decoding", "--evaluations", "default,repetitions=1"),
+    ),
+}
+VOLATILE = {"train_seconds", "dur", "written", "event_lr", "source", "sources"}
+"""What is told of time and place, and differs between two commands that do the same."""
+
+
+class Place:
+    """A folder in which a command is given, with its own data."""
+
+    def __init__(self, folder, command, recordings):
+        self.folder, self.data = folder, folder / "data"
+        folder.mkdir(parents=True)
+        if command == "prepare":
+            shutil.copytree(recordings, self.data)
+        place = ("--data-dir", str(self.data))
+        self.call = [sys.executable, "-W", "ignore", "-m", "braindecode_ssr_cli"]
+        self.call += [*COMMANDS[command], *place]
+
+    def start(self):
+        """The command in a process group of its own."""
+        with (self.folder / "errors.txt").open("ab") as errors:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": errors, "cwd": self.folder}
+            return subprocess.Popen(self.call, start_new_session=True, **quiet)
+
+    def done(self):
+        """Give the command and wait for its end; the seconds it took."""
+        start, process = time.monotonic(), self.start()
+        errors = self.folder / "errors.txt"
+        assert process.wait(600) == 0, errors.read_text()[-2000:]
+        return time.monotonic() - start
+
+    def files(self):
+        """The content of every file, but for time, place, and what only a resumed run needs."""
+        found = {}
+        for base in (self.folder / "out", self.data / "ssr"):
+            for path in base.rglob("*") if base.is_dir() else ():
+                name = str(path.relative_to(self.folder))
+                if path.is_file() and "checkpoint" not in path.parts and path.name != "sha256.json":
+                    found[name] = _content(path)
+        return found
+
+
+def _content(path):
+    if path.name in ("run.json", "summary.json", "manifest.json", "benchmark.json"):
+        return _steady(json.loads(path.read_text()))
+    if path.suffix == ".csv":
+        table = pd.read_csv(path)
+        return table.drop(columns=VOLATILE & set(table.columns)).to_csv()
+    return path.read_bytes()
+
+
+def _steady(value):
+    if isinstance(value, dict):
+        return {k: _steady(v) for k, v in value.items() if k not in {*VOLATILE, "root"}}
+    return [_steady(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Raw files of three simulated subjects."""
+    folder = tmp_path_factory.mktemp("raw") / "things-eeg"
+    call = [sys.executable, "-m", "braindecode_ssr_cli", "data", "simulate", "things-sim"]
+    call += ["--preset", "tiny", "--layout", "raw", "--subject", "1-3", "--out", str(folder)]
+    subprocess.run(call, check=True, capture_output=True)
+    return folder
+
+
+def strike(process, chance):
+    """Kill a process alone or with its workers, stop it, or press Ctrl-C; False if it had ended."""
+    how = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    together = chance.random() < 0.7
+    if process.poll() is not None:
+        return False
+    (os.killpg if together or how == signal.SIGINT else os.kill)(process.pid, how)
+    process.wait(120)
+    return True
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_killed_and_given_again(command, tmp_path, recordings):
+    left_alone = Place(tmp_path / "left alone", command, recordings)
+    seconds = left_alone.done()
+    expected = left_alone.files()
+    assert expected
+    chance, struck = random.Random(command), 0
+    for moment in range(MOMENTS):
+        if moment % 4 == 0:  # four kills on top of each other, then the end
+            place = Place(tmp_path / str(moment), command, recordings)
+        process = place.start()
+        time.sleep(chance.uniform(0.1, 0.95) * seconds)
+        struck += strike(process, chance)
+        if moment % 4 == 3:
+            place.done()
+            same(place.files(), expected)
+            hidden = [p.name for p in place.folder.rglob(".*") if p.name != ".lock"]
+            assert not hidden, f"{hidden} are left"
+            shutil.rmtree(place.folder)
+    assert struck >= MOMENTS / 2, "most of the commands had ended before they were killed"
+
+
+def same(found, expected):
+    assert set(found) == set(expected)
+    different = [name for name in expected if found[name] != expected[name]]
+    assert not different
+
+
+def test_the_comparison_sees_a_bit(tmp_path):
+    for name, value in (("one", 1.0), ("two", np.nextafter(1.0, 2))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", value)
+    one, two = ({"x": _content(tmp_path / name / "x.npy")} for name in ("one", "two"))
+    with pytest.raises(AssertionError):
+        same(one, two)
