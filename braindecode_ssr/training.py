@@ -26,6 +26,7 @@ from .ema import WeightAverage
 from .embedding import embed_images, has_own_parts
 from .errors import TrainingError, UsageError
 from .kept_epochs import KeptEpochs, first_missing
+from .losses.similarity import full_precision
 from .losses.ssr import SSRLoss
 from .models.parts import rate_groups
 from .models.ssr import SSR
@@ -135,7 +136,7 @@ class EEGRetriever(EEGRegressor):
         super().on_epoch_end(net, **kwargs)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
-        """Brain embeddings in float32, computed in ``precision``.
+        """Brain embeddings, computed in ``precision`` and returned in at least float32.
 
         Where the loss asks for ``hidden``, a pair of them and of what enters the brain projector.
         """
@@ -143,9 +144,9 @@ class EEGRetriever(EEGRegressor):
         enabled = self.precision == "bfloat16"
         with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
             if "hidden" not in self.asked_for_:
-                return super().infer(x, **fit_params).float()
+                return full_precision(super().infer(x, **fit_params))
             hidden = super().infer(x, return_features=True, **fit_params)["features"]
-            return self.module_.final_layer(hidden).float(), hidden.float()
+            return full_precision(self.module_.final_layer(hidden)), full_precision(hidden)
 
     def get_loss(
         self,

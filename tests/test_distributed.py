@@ -1,16 +1,16 @@
 """Several processes train as one does: real processes, joined by gloo on this machine."""
 
+import itertools
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from forked import started
 from test_training import make_data
 
 from braindecode_ssr.config import TrainSpec
@@ -20,35 +20,30 @@ from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.training import fit, sizes_for
 
-PROCESS = """
-import sys
-sys.path[:0] = [{tests!r}]
-import test_distributed
-test_distributed.train({folder!r}, **{options!r})
-"""
 
-
-def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, subjects=None, **spec):
+def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, stop=None, subjects=None, **spec):
     """One run, of as many processes as the environment says; writes the weights it ends with."""
     from braindecode_ssr.distributed import world
 
-    folder, data = Path(folder), make_data(chans=17, times=80)
+    folder, data = Path(folder), in_double(make_data(chans=17, times=80))
     if subjects:
         data = replace(
             data, table=data.table.assign(subject=data.image.numpy() % subjects), subject=None
         )
+    if stop:
+        stop_in(data, stop)
     torch.manual_seed(int(os.environ.get("RANK", 0)))  # the first one's weights are to be used
     params = {"drop_prob": 0.0, **STILL.get(backbone, {})}
     signal_ = {"n_chans": 17, "n_times": 80, "sfreq": 100.0}
     options = {"backbone": backbone, "backbone_params": params, "n_subjects": subjects}
-    model = SSR(n_outputs=16, n_features=12, **options, **signal_)
+    model = SSR(n_outputs=16, n_features=12, **options, **signal_).double()
     for name in BEFORE_NORM[backbone]:
         model.get_parameter(name).requires_grad_(False)
-    criterion = LOSSES[loss](**sizes_for(LOSSES[loss], model))
+    criterion = LOSSES[loss](**sizes_for(LOSSES[loss], model)).double()
     spec = TrainSpec(epochs=epochs, batch_size=32, lr=1e-3, **spec)
     with world("cpu") as among:
         options = {"world": among, "resume": True}
-        net = fit(make_slow(data, pause), model, criterion, spec, folder / "checkpoint", **options)
+        net = fit(data, model, criterion, spec, folder / "checkpoint", **options)
         if among.first:
             parts = (net.module_, net.criterion_)
             state = {name: value for part in parts for name, value in part.state_dict().items()}
@@ -59,16 +54,22 @@ def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, pause=0.0, sub
     return net
 
 
-def make_slow(data, pause):
-    if pause:
-        gather = type(data).gather
+def in_double(data):
+    """In double precision two orders of adding up stay together through all steps of Adam."""
+    parts = {name: getattr(data, name).double() for name in ("x", "original", "view")}
+    return replace(data, **parts)
 
-        def slow(self, index):
-            time.sleep(pause)
-            return gather(self, index)
 
-        type(data).gather = slow
-    return data
+def stop_in(data, batch):
+    """The second process waits in this batch, to be killed there."""
+    gather, batches = type(data).gather, itertools.count(1)
+
+    def stopping(self, index):
+        if os.environ.get("RANK") == "1" and next(batches) == batch:
+            time.sleep(120)
+        return gather(self, index)
+
+    type(data).gather = stopping
 
 
 def start(folder, size, **options):
@@ -76,15 +77,14 @@ def start(folder, size, **options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    here = str(Path(__file__).parent)
-    code = PROCESS.format(tests=here, folder=str(folder), options=options)
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
     return [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code],
-            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
+        started(
+            train,
+            folder,
+            folder=folder,
+            env={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            **options,
         )
         for rank in range(size)
     ]
@@ -92,8 +92,9 @@ def start(folder, size, **options):
 
 def ended(processes, timeout=120):
     """The exit codes and error texts of processes."""
-    errors = [process.communicate(timeout=timeout)[1] for process in processes]
-    return [process.returncode for process in processes], errors
+    for process in processes:
+        process.join(timeout)
+    return [process.exitcode for process in processes], [p.err.read_text() for p in processes]
 
 
 # A bias that batch normalisation takes away again has no gradient but rounding, which Adam makes large;
@@ -124,19 +125,20 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, options):
     codes, errors = ended(start(both, 2, **options))
     assert codes == [0, 0], errors
     one, two = (torch.load(folder / "end.pt") for folder in (alone, both))
-    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    # In single precision Adam takes them 1e-5 apart on some processors; in double 1e-13, weights 1e-10.
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-9)
     assert one["tensors"].keys() == two["tensors"].keys()
     for name, value in one["tensors"].items():
         # Of single elements Adam makes steps of one size, also where the gradient is mere rounding.
         apart = torch.linalg.norm((two["tensors"][name] - value).double())
-        assert apart <= 1e-3 * torch.linalg.norm(value.double()), name
+        assert apart <= 1e-6 * torch.linalg.norm(value.double()), name
 
 
 def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path):
-    options = {"epochs": 12}
-    processes = start(tmp_path, 2, pause=0.05, **options)
-    wait_for(lambda: any((tmp_path / "checkpoint").glob("epoch-000[3-9]")), processes)
-    processes[1].send_signal(signal.SIGKILL)
+    options = {"epochs": 5}
+    processes = start(tmp_path, 2, stop=11, **options)
+    wait_for(lambda: any((tmp_path / "checkpoint").glob("epoch-*")), processes)
+    processes[1].kill()
     codes, errors = ended(processes)
     assert codes[1] == -signal.SIGKILL and codes[0] != 0
     assert "one that is lost" in errors[0] and "the same command" in errors[0]
@@ -147,13 +149,13 @@ def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path)
     whole.mkdir()
     train(whole, **options)
     resumed, reference = (torch.load(folder / "end.pt") for folder in (tmp_path, whole))
-    assert resumed["loss"] == pytest.approx(reference["loss"], rel=1e-4)
+    assert resumed["loss"] == pytest.approx(reference["loss"], rel=1e-9)
 
 
 def wait_for(condition, processes):
     deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
+        assert time.monotonic() < deadline and all(p.is_alive() for p in processes)
         time.sleep(0.02)
 
 

@@ -22,7 +22,7 @@ from braindecode_ssr.datasets.things_meg import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:apply_on_array can only be True"),
 ]
 

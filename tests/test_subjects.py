@@ -153,8 +153,8 @@ def test_resumed_from_disk_averaged_and_in_bfloat16(tmp_path):
     assert whole.history[:, "valid_top5"] == resumed.history[:, "valid_top5"]
     half = run(tmp_path / "half", precision="bfloat16")
     full = run(tmp_path / "full")
-    torch.testing.assert_close(weights(half), weights(full), rtol=0.1, atol=0.02)
-    assert not torch.equal(weights(half), weights(full))
+    apart = torch.linalg.norm(weights(half) - weights(full)) / torch.linalg.norm(weights(full))
+    assert 0 < apart < 0.02  # 0.0047 to 0.0053 with three seeds
 
 
 def test_embedding_as_known_subjects_and_as_a_stranger():

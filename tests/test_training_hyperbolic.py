@@ -37,7 +37,7 @@ def both_ways(net, data):
 def test_it_finds_the_images(net):
     losses = net.history[:, "train_loss"]
     assert losses[-1] < 0.5 * losses[0]
-    assert (both_ways(net, make_data())[0] == 1).mean() > 0.6  # 0.01 by chance
+    assert (both_ways(net, make_data())[0] == 1).mean() > 0.5  # 0.67 to 0.75; 0.01 by chance
     assert max(net.history[:, "valid_top1"]) > 2 / 16
 
 

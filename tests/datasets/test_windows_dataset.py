@@ -15,7 +15,7 @@ from braindecode_ssr.datasets.store import TRIAL_COLUMNS, TrialStore
 from braindecode_ssr.errors import DataError
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:apply_on_array can only be True"),
 ]
 

@@ -234,7 +234,7 @@ def test_sentences_are_read_as_open_clip_reads_them(model: str) -> None:
     expected = reference.encode_text(tokens).detach()
     features = encoder.encode_text(SENTENCES)
     assert features.dtype == torch.float32 and features.shape == (3, encoder.dim) == (3, 24)
-    torch.testing.assert_close(features, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=0)
     assert not torch.allclose(features.norm(dim=1), torch.ones(3), atol=0.05)
     alone = torch.cat([encoder.encode_text([sentence]) for sentence in SENTENCES])
     torch.testing.assert_close(features, alone, atol=1e-5, rtol=0)

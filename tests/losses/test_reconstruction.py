@@ -136,7 +136,7 @@ def test_the_other_modality_helps_only_when_it_is_the_right_one():
     paired, constant = reconstruction_after_training("paired")
     control, _ = reconstruction_after_training("shuffled")
     assert paired < 0.1 * constant
-    assert control > 0.97 * constant
+    assert control > 0.9 * constant  # 0.99 to 1.02 with seeds 0 to 4
 
 
 def test_a_direction_of_weight_zero_has_no_parameters():

@@ -233,8 +233,9 @@ def learned(context, steps=90):
 
 
 def test_tokens_too_learn_across_modalities_and_not_from_a_shuffled_context():
+    # seeds 0 to 4: 0.05 to 0.15, and 0.98 to 1.01
     assert learned("paired") < 0.35
-    assert learned("shuffled") > 0.95
+    assert learned("shuffled") > 0.9
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def small_model(data, signals, space="euclidean"):
     return SSR(n_outputs=64, **SPACES[space], **width, **shape)
 
 
-EPOCHS = {"bravl": 20}  # nothing in it compares images: what it learns of them is in passing
+# In BraVL's loss nothing compares images, and distances in hyperbolic space take longer to learn.
+EPOCHS = {"bravl": 20, "hyperbolic": 20}
 QUICK = {"bravl": {"inter": 0.0}}  # a thousandth of the loss, and most of the time
 
 
@@ -63,8 +64,10 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     numbers = score(net.module_, test)[1]
     assert numbers["n_gallery"] == 16
-    assert numbers["mean_rank"] < 5.5  # 8.5 by chance, with a standard deviation of 1.2
-    assert numbers["top5"] > 0.5  # 0.31 by chance
+    # Over all losses and seeds 0 to 4: at most 4.4, and at least 0.69. By chance 8.5 (its standard
+    # deviation is 1.2) and 0.31.
+    assert numbers["mean_rank"] < 5.5
+    assert numbers["top5"] > 0.5
 
 
 def test_every_parameter_of_the_loss_can_be_set_from_outside():

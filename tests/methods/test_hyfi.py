@@ -12,7 +12,7 @@ from braindecode_ssr.resolve import resolve, run_spec
 
 HYFI = METHODS["hyfi"]
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}, "method": "hyfi"}
-FAST = {"model": {"n_outputs": 64}, "train": {"epochs": 12, "lr": 1e-3, "device": "cpu"}}
+FAST = {"model": {"n_outputs": 64}, "train": {"epochs": 24, "lr": 1e-3, "device": "cpu"}}
 
 
 def linear(n_in, n_out):
@@ -59,7 +59,8 @@ def data_dir(tmp_path_factory):
 def test_a_run_is_ranked_by_distance_and_says_so(data_dir, tmp_path):
     run = pipeline.train(run_spec(TINY, FAST), data_dir=data_dir, out=tmp_path)
     assert run.summary["space"] == "hyperbolic" and run.spec.model.space == "hyperbolic"
-    assert run.summary["mean_rank"] < 5.5  # 8.5 by chance, with a standard deviation of 1.2
+    # 2.3 to 3.3 with seeds 0 to 2; 8.5 by chance, with a standard deviation of 1.2
+    assert run.summary["mean_rank"] < 5.5
     assert (run.queries["score"] < 0).all()
     ways = ["default", "as-published", "correction=csls"]
     (again, _), (blurred, as_published), (_, corrected) = pipeline.evaluate_each(

@@ -1,0 +1,54 @@
+"""Real processes that start at once: forked from one that has imported torch and us already.
+
+A process started from nothing spends five seconds on imports, whatever it is to test. Those here come from
+:mod:`multiprocessing`'s fork server, which each worker of the tests starts once and on first use.
+"""
+
+import multiprocessing
+import os
+import sys
+import warnings
+from pathlib import Path
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["braindecode_ssr.pipeline", "braindecode_ssr_cli"])
+
+
+def started(function, *args, folder, cwd=None, env=None, **kwargs):
+    """A process that calls ``function`` of an importable module; writes ``.out`` and ``.err`` in ``folder``.
+
+    Returns
+    -------
+    multiprocessing.Process
+        With ``pid``, ``exitcode`` and ``join``; ``out`` and ``err`` are the paths of what it prints.
+    """
+    folder = Path(folder)
+    number = len(list(folder.glob("*.err")))
+    paths = [folder / f"{number}.{name}" for name in ("out", "err")]
+    for path in paths:
+        path.touch()
+    where = {"cwd": str(cwd or Path.cwd()), "env": {**os.environ, **(env or {})}}
+    call = (*map(str, paths), where, function, args, kwargs)
+    process = SERVER.Process(target=_call, args=call, daemon=False)
+    process.start()
+    process.out, process.err = paths
+    return process
+
+
+def _call(out, err, where, function, args, kwargs):
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, stream.fileno())
+        os.close(file)
+    os.chdir(where["cwd"])
+    os.environ.clear()
+    os.environ.update(where["env"])
+    warnings.simplefilter("ignore")
+    function(*args, **kwargs)
+
+
+def ssr_bd(*args):
+    """``ssr-bd`` with these arguments."""
+    from braindecode_ssr_cli import main
+
+    main([*args])
