@@ -33,7 +33,7 @@ COMMANDS = {
         *("--methods", "contrast,ridge-decoding", "--evaluations", "default,repetitions=1"),
     ),
 }
-VOLATILE = {"train_seconds", "dur", "written", "event_lr", "source", "sources"}
+VOLATILE = {"git", "train_seconds", "dur", "written", "event_lr", "source", "sources"}
 """What is told of time and place, and differs between two commands that do the same."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +14,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, UsageError
-from ..files import derived_folder
+from ..files import derived_folder, files_sha256
 
 if TYPE_CHECKING:
     import mne
@@ -223,6 +224,26 @@ class ImageDataset(ABC):
     def ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
         return {}
+
+    def image_source(self, image_id: str) -> Path | None:
+        """The file of an image; None where images are not files.
+
+        Raises
+        ------
+        MissingDataError
+            If it is not here.
+        """
+        return None
+
+    def image_hashes(self) -> dict[str, str]:
+        """By image id, the beginning of the SHA-256 of its file, for those that are here."""
+        files = {}
+        for image_id in self.images["image_id"]:
+            with suppress(DataError):
+                files[image_id] = self.image_source(image_id)
+        found = {image_id: file for image_id, file in files.items() if file is not None}
+        hashes = files_sha256(found.values(), self.hashes)
+        return {image_id: digest[:16] for image_id, digest in zip(found, hashes, strict=True)}
 
     def has_images(self) -> bool:
         """Whether the image files are here."""

@@ -170,6 +170,10 @@ class BidsDataset(ImageDataset):
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
         )
 
+    def image_source(self, image_id: str) -> Path:
+        """The file of an image."""
+        return self.image_path(self._files[image_id])
+
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.
 
@@ -185,7 +189,7 @@ class BidsDataset(ImageDataset):
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are as in its image table")
-        path = self.image_path(self._files[image_id])
+        path = self.image_source(image_id)
         try:
             with PILImage.open(path) as image:
                 return image.convert("RGB")

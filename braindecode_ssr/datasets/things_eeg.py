@@ -234,6 +234,10 @@ class ThingsEEG(ImageDataset):
             files += release_files(form, self.root, subject)
         return files
 
+    def image_source(self, image_id: str) -> Path:
+        """The file of an image."""
+        return image_file(self.root, *self._files[image_id])
+
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.
 
@@ -249,7 +253,7 @@ class ThingsEEG(ImageDataset):
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
-        path = image_file(self.root, *self._files[image_id])
+        path = self.image_source(image_id)
         try:
             with PILImage.open(path) as image:
                 return image.convert("RGB")

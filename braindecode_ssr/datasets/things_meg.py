@@ -150,6 +150,10 @@ class ThingsMEG(ImageDataset):
         table = attributes_file(self.root, subject)
         return [*subject_parts(self.root, subject), *([table] if table else [])]
 
+    def image_source(self, image_id: str) -> Path:
+        """The file of an image."""
+        return image_file(self.root, self._files[image_id])
+
     def image(self, image_id: str) -> Image:
         """The original image, as RGB.
 
@@ -165,7 +169,7 @@ class ThingsMEG(ImageDataset):
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
-        path = image_file(self.root, self._files[image_id])
+        path = self.image_source(image_id)
         try:
             with PILImage.open(path) as image:
                 return image.convert("RGB")

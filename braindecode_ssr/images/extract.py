@@ -81,7 +81,8 @@ def extract(
         raise UsageError("a batch size of 1 or more", str(batch_size), "give another --batch-size")
     asked = {view.name: view for view in map(build_view, views)}
     name = full_name(encoder) if isinstance(encoder, str) else encoder.name
-    blocks = _todo(dataset, name, asked, store, batch_size)
+    hashes = dataset.image_hashes()
+    blocks = _todo(dataset, name, asked, store, batch_size, hashes)
     if not blocks:
         return
     missing = {block.view.name: block.view for block in blocks}.values()
@@ -92,11 +93,12 @@ def extract(
     for view in missing:
         store.check_kin(built.name, built.dim, fingerprint_in(built, view))
     with store.locked(built.name, "extract"):
-        blocks = _todo(dataset, built.name, asked, store, batch_size)
+        blocks = _todo(dataset, built.name, asked, store, batch_size, hashes)
         done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built)
         _encode_missing(dataset, built, blocks, done, progress)
         for view in asked.values():
-            _finish(built, view, [block for block in blocks if block.view == view], done, store)
+            of_view = [block for block in blocks if block.view == view]
+            _finish(built, view, of_view, done, store, hashes)
         done.remove()
 
 
@@ -107,6 +109,7 @@ class Block:
     number: int
     view: View
     image_ids: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Unfinished:
     def file(self, block: Block) -> Path:
         """Where the features of a block are kept."""
         made_by = fingerprint_in(self.encoder, block.view)
-        text = "\n".join([made_by, block.view.name, *block.image_ids])
+        text = "\n".join([made_by, block.view.name, *block.image_ids, *block.hashes])
         return self.path / folder_name(block.view.name) / f"{sha256(text)}.npy"
 
     def has(self, block: Block) -> bool:
@@ -151,17 +154,24 @@ class Unfinished:
 
 
 def _todo(
-    dataset: ImageDataset, encoder: str, views: dict[str, View], store: FeatureStore, size: int
+    dataset: ImageDataset,
+    encoder: str,
+    views: dict[str, View],
+    store: FeatureStore,
+    size: int,
+    hashes: dict[str, str],
 ) -> list[Block]:
-    """Blocks of images without features; image by image the same, whatever is there already."""
+    """Blocks of images without features of their content; the same ones, whatever is there already."""
     image_ids = sorted(dataset.images["image_id"])
     blocks = []
     for view in views.values():
         there = set(store.image_ids(encoder, view.name))
+        there -= store.outdated(encoder, view.name, hashes)
         for number, start in enumerate(range(0, len(image_ids), size)):
             missing = [one for one in image_ids[start : start + size] if one not in there]
             if missing:
-                blocks.append(Block(number, view, tuple(missing)))
+                of_block = () if view.of_words else tuple(hashes.get(one, "") for one in missing)
+                blocks.append(Block(number, view, tuple(missing), of_block))
     return sorted(blocks, key=lambda block: block.number)
 
 
@@ -276,6 +286,7 @@ def _finish(
     blocks: Iterable[Block],
     done: Unfinished,
     store: FeatureStore,
+    hashes: dict[str, str],
 ) -> None:
     """Move the blocks of a view into the store."""
     blocks = list(blocks)
@@ -298,4 +309,5 @@ def _finish(
         fingerprint_in(encoder, view),
         f"extracted from the {'concepts' if view.of_words else 'images'}",
         details_in(encoder, view),
+        None if view.of_words else hashes,
     )

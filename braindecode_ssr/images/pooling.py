@@ -55,13 +55,14 @@ class ImageFeatures:
 
     def complete(self, dataset: ImageDataset, *, device: str, progress: bool) -> None:
         """Extract what is missing, where the image files (not for text) and the encoder are to be had."""
-        ids = set(dataset.images["image_id"])
+        ids, hashes = set(dataset.images["image_id"]), dataset.image_hashes()
         for name in self.encoders:
             missing = [
                 view
                 for view in self._all_views()
                 if view not in self.store.views(name)
                 or not ids <= set(self.store.image_ids(name, view))
+                or self.store.outdated(name, view, hashes)
             ]
             missing = [view for view in missing if self._can_be_made(name, view, dataset)]
             if missing:

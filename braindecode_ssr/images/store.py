@@ -116,6 +116,12 @@ class FeatureStore:
         folder = self.folder(encoder, view)
         return list(read_manifest(folder)["image_ids"]) if has_table(folder) else []
 
+    def outdated(self, encoder: str, view: str, hashes: dict[str, str]) -> set[str]:
+        """Ids of the images whose files have another content than when their features were made."""
+        folder = self.folder(encoder, view)
+        made_of = read_manifest(folder).get("image_sha256", {}) if has_table(folder) else {}
+        return {one for one, digest in made_of.items() if hashes.get(one, digest) != digest}
+
     def manifest(self, encoder: str, view: str) -> dict[str, Any]:
         """All that is written about a table.
 
@@ -217,6 +223,7 @@ class FeatureStore:
         fingerprint: str,
         source: str,
         details: dict[str, Any] | None = None,
+        hashes: dict[str, str] | None = None,
     ) -> None:
         """Add features; those of images already here are replaced.
 
@@ -234,6 +241,8 @@ class FeatureStore:
             Where they come from.
         details : dict, optional
             The encoder's description.
+        hashes : dict of str to str, optional
+            Of the image files, so that it is seen when one changes.
 
         Raises
         ------
@@ -254,9 +263,12 @@ class FeatureStore:
         check_features(features, image_ids, source)
         with self.locked(encoder):
             self.check_kin(encoder, features.shape[1], fingerprint)
+            known = {one: hashes[one] for one in image_ids if hashes and one in hashes}
             parts = [{"source": source, "fingerprint": fingerprint, "images": len(image_ids)}]
             if has_table(self.folder(encoder, view)):
-                old = self.table(encoder, view)
+                old, new = self.table(encoder, view), set(image_ids)
+                before = old.manifest.get("image_sha256", {}).items()
+                known = {one: digest for one, digest in before if one not in new} | known
                 image_ids, features = merged(old, image_ids, features)
                 parts = [part for part in old.manifest["parts"] if part not in parts] + parts
             check_spread(features, f"{encoder}, view {view}, from {source}")
@@ -269,6 +281,7 @@ class FeatureStore:
                 "parts": parts,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
                 "image_ids": list(image_ids),
+                "image_sha256": known,
             }
             place = self.encoder_folder(encoder) / folder_name(view_name(view))
             write_table(place, features, manifest)

@@ -219,3 +219,35 @@ def test_pyramid_by_name_with_progress(
     assert store.read("pyramid", "fovea", ["thing00/thing00_01a"]).shape == (1, 576)
     out, err = capsys.readouterr()
     assert out == "" and "pyramid features" in err and "34/34" in err
+
+
+def test_features_of_an_image_whose_file_changes_are_made_again(tmp_path: Path) -> None:
+    from things_files import write_things
+
+    from braindecode_ssr.datasets.things_eeg import ThingsEEG
+    from braindecode_ssr.images.pooling import image_features
+
+    dataset = ThingsEEG(write_things(tmp_path, sessions=0))
+    names = dataset.images["image_id"].tolist()
+    for number, name in enumerate(names):  # pictures that differ
+        size = (64, 64, 3)
+        pixels = np.random.default_rng(number).integers(0, 255, size).astype("uint8")
+        Image.fromarray(pixels).save(dataset.image_source(name))
+    store = FeatureStore.of(dataset)
+
+    def all_features() -> np.ndarray:
+        features = image_features(dataset, "pyramid", ["blur"])
+        features.complete(dataset, device="cpu", progress=False)
+        return np.stack([store.read("pyramid", view, names) for view in ("original", "blur")])
+
+    first, path = all_features(), dataset.image_source(names[1])
+    assert (all_features() == first).all()
+    content, state = path.read_bytes(), path.stat()
+    path.write_bytes(dataset.image_source(names[0]).read_bytes())
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    second = all_features()
+    assert (second[:, 1] == first[:, 0]).all() and (second[:, 2:] == first[:, 2:]).all()
+    path.write_bytes(content)
+    np.testing.assert_allclose(all_features(), first, rtol=1e-5)
+    path.unlink()  # features of an image that is gone are kept
+    np.testing.assert_allclose(all_features(), first, rtol=1e-5)
