@@ -17,6 +17,7 @@ from .errors import DataError, MissingDataError
 from .evaluations import Evaluation, evaluation_of
 from .files import lock
 from .images.pooling import ImageFeatures
+from .models.dotted_path import Trust, trusting
 from .resolve import open_dataset, resolve, training_subjects
 from .retrieval.protocols import Protocol
 from .runs import (
@@ -57,6 +58,7 @@ def train(
     out: str | Path = "runs",
     overwrite: bool = False,
     resume: bool | None = None,
+    trust: Trust = False,
     progress: bool = False,
     say: Callable[[str], None] = _silent,
 ) -> Run | None:
@@ -79,6 +81,9 @@ def train(
         new one is complete, and stays if that fails.
     resume : bool, optional
         Accepted for older scripts and without effect: what is interrupted is always continued.
+    trust : bool or str
+        Import any class that the spec names by a dotted path, or this one; otherwise only modules of
+        braindecode, ``torch.nn``, this package and installed entry points.
     progress : bool
         Show progress bars on stderr.
     say : callable
@@ -94,6 +99,10 @@ def train(
     UsageError, DataError
         See :func:`braindecode_ssr.checks.check_run`; and if the run that is there was trained on other data.
     """
+    if trust:
+        with trusting(trust):
+            options = {"overwrite": overwrite, "progress": progress, "say": say}
+            return train(spec, data_dir=data_dir, out=out, **options)
     first = os.environ.get("RANK", "0") == "0"
     progress, say = (progress, say) if first else (False, _silent)
     dataset = open_dataset(spec.data, data_dir)
@@ -300,6 +309,7 @@ def evaluate_each(
     *,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    trust: Trust = False,
     progress: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """Test a finished run again in several ways: a curve, or protocols side by side.
@@ -313,6 +323,8 @@ def evaluate_each(
     data_dir : path-like, optional
         The folder of the dataset; default: where the run found it.
     device : str
+    trust : bool or str
+        Import any class that the run folder names by a dotted path, or this one, see :func:`train`.
     progress : bool
         Show progress bars on stderr.
 
@@ -338,7 +350,8 @@ def evaluate_each(
     for evaluation, each in zip(asked, specs, strict=True):
         test = load_test_set(each, dataset, features, each.evaluation, progress=progress)
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
-        model = build_model(each, test.signals, *sizes).to(device)
+        with trusting(trust):
+            model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = _tested(run, each, model, test)
         labels = _labels(each, evaluation)
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}

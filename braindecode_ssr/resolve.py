@@ -22,6 +22,7 @@ from .methods import METHODS
 from .methods.base import Method
 from .models import IMAGE_HEADS
 from .models.backbone_table import backbone_name
+from .models.dotted_path import as_dotted, is_path
 from .preprocessing.channels import check_set_name
 
 LARGEST_BATCH = 1024
@@ -34,7 +35,7 @@ PARTS_WITH_PARAMETERS = (
 
 
 def _head_name(name: str) -> str:
-    return name if "." in name else IMAGE_HEADS.name_of(name)
+    return as_dotted(name) if is_path(name) else IMAGE_HEADS.name_of(name)
 
 
 NAMES = (

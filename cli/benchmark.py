@@ -17,6 +17,8 @@ from .options import (
     preset_option,
     say,
     show_bars,
+    trust_option,
+    trusting,
 )
 from .output import print_json, print_table
 from .settings import settings_of
@@ -63,6 +65,7 @@ from .settings import settings_of
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Print the grid and what it may cost; do nothing.")
+@trust_option
 @common
 @click.pass_context
 def command(
@@ -81,6 +84,7 @@ def command(
     config,
     sets,
     dry_run,
+    trust,
     as_json,
     **options,
 ) -> None:
@@ -91,6 +95,7 @@ def command(
     from braindecode_ssr.benchmark.estimate import as_read, cost_line, grid_preview
     from braindecode_ssr.benchmark.plan import asked_plan
 
+    trusting(trust, options["backbone"])
     axes = {"methods": methods, "subjects": subjects, "protocols": protocols, "seeds": seeds}
     axes |= {"evaluations": evaluations, "threads": threads}
     plan = asked_plan(settings_of(config, sets, options), out, data_dir, **axes)

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from .options import Names, Numbers, common, data_dir_option, device_option, show_bars
+from .options import (
+    Names,
+    Numbers,
+    common,
+    data_dir_option,
+    device_option,
+    show_bars,
+    trust_option,
+    trusting,
+)
 from .output import print_evaluations, print_json, print_summary
 
 
@@ -32,6 +41,7 @@ from .output import print_evaluations, print_json, print_summary
 )
 @data_dir_option
 @device_option
+@trust_option
 @common
 def command(
     run: Path,
@@ -42,6 +52,7 @@ def command(
     queries: Path | None,
     data_dir: Path | None,
     device: str | None,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Test a finished run again, in one way or several. The run is left as it is.
@@ -53,6 +64,7 @@ def command(
     from braindecode_ssr.files import atomic_write
     from braindecode_ssr.runs import Run
 
+    trusting(trust)
     changes = changes_of(sets, gallery=gallery)
     asked = evaluations_of(Run(run), names or (), repetitions or (), changes)
     from braindecode_ssr.pipeline import evaluate_each

@@ -130,11 +130,23 @@ device_option = click.option(
     "--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]", default=None
 )
 dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Import any class that a run folder, file or --set names: it can run any code.",
+)
 
 
 def common(function: Any) -> Any:
     """--json and --debug, on every command."""
     return json_option(debug_option(function))
+
+
+def trusting(trust: bool, backbone: str | None = None) -> None:
+    """Until the command ends, import what the user trusts: with --trust all classes, else what was typed."""
+    from braindecode_ssr.models.dotted_path import trusting
+
+    click.get_current_context().with_resource(trusting(trust or backbone or False))
 
 
 def say(text: str) -> None:

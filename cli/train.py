@@ -16,6 +16,8 @@ from .options import (
     preset_option,
     say,
     show_bars,
+    trust_option,
+    trusting,
 )
 from .output import print_json, print_summary
 from .settings import settings_of
@@ -49,8 +51,11 @@ from .settings import settings_of
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
+@trust_option
 @common
-def command(data_dir, out, overwrite, resume, config, sets, dry_run, as_json, **options) -> None:
+def command(
+    data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options
+) -> None:
     """Train a model on one dataset and test it: one run, one table.
 
     The run folder is made below --out; the last line on stderr says where. The same command continues an
@@ -58,6 +63,7 @@ def command(data_dir, out, overwrite, resume, config, sets, dry_run, as_json, **
     """
     from braindecode_ssr.resolve import run_spec
 
+    trusting(trust, options["backbone"])
     spec = run_spec(settings_of(config, sets, options))
     if dry_run:
         from braindecode_ssr.checks import preview

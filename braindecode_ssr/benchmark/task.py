@@ -13,6 +13,7 @@ from pathlib import Path
 from ..config import EvaluationSpec, RunSpec
 from ..errors import SSRError
 from ..files import lock, writing
+from ..models.dotted_path import Trust, trusted, trusting
 from ..runs import EvaluationFolder, Run, run_name
 
 ONE_RUN_A_PROCESS = threading.Lock()
@@ -38,6 +39,8 @@ class Task:
         is a matter of the grid and not of how many runs go at a time.
     cache : str
         ``$SSR_CACHE``, for workers that were started elsewhere.
+    trust : bool or tuple of str
+        Classes that may be imported, see :func:`braindecode_ssr.models.dotted_path.trusting`.
     """
 
     spec: RunSpec
@@ -46,6 +49,7 @@ class Task:
     evaluations: tuple[EvaluationSpec, ...] = ()
     threads: int = 1
     cache: str = field(default_factory=lambda: os.environ.get("SSR_CACHE", ""))
+    trust: Trust = field(default_factory=trusted)
 
     @property
     def name(self) -> str:
@@ -87,7 +91,7 @@ def do(task: Task) -> Outcome:
         os.environ["SSR_CACHE"] = task.cache
     with ONE_RUN_A_PROCESS:
         try:
-            with _fixed_threads(task.threads), _nobody_else(task):
+            with trusting(task.trust), _fixed_threads(task.threads), _nobody_else(task):
                 _train(task)
                 for evaluation in task.evaluations:
                     try:

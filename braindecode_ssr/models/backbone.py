@@ -13,7 +13,7 @@ from ..registry import unknown_name
 from . import BACKBONES
 from .adjustments import adjustments, candidates, forward_arguments
 from .bound import Bound, bind
-from .dotted_path import by_path
+from .dotted_path import class_at, is_path, types_of
 from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
 from .host import quiet_import
 from .subject_parts import check_parts
@@ -59,7 +59,9 @@ def backbone_class(backbone: str | type[nn.Module]) -> type[nn.Module]:
     ----------
     backbone : str or type of nn.Module
         A name of ours or of braindecode (case, hyphens and underscores do not matter), or a
-        dotted path ``package.module.Class``, as saved configurations have it.
+        dotted path ``package.module.Class``, as saved configurations have it: of braindecode,
+        ``torch.nn``, this package or an installed entry point, unless it is trusted, see
+        :func:`braindecode_ssr.models.dotted_path.trusting`.
 
     Raises
     ------
@@ -166,8 +168,8 @@ def _braindecode_models() -> dict[str, type[nn.Module]]:
 def _by_name(name: str) -> Any:
     if name in BACKBONES:
         return BACKBONES[name]
-    if "." in name:
-        return by_path("a backbone", name)
+    if is_path(name):
+        return class_at("a backbone", name)
     return _braindecode_models()[named_model(name)]
 
 
@@ -241,7 +243,7 @@ def _at_feature_point(
 
 def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]) -> nn.Module:
     accepted = inspect.signature(model).parameters
-    own = {name: _as_type(accepted.get(name), value) for name, value in params.items()}
+    own = types_of(model, params)
     known = {
         name: value for name, value in signal.items() if name in accepted and value is not None
     }
@@ -251,12 +253,6 @@ def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str,
         raise
     except Exception as error:
         raise _unfit(model.__name__, signal["n_chans"], signal["n_times"], error) from error
-
-
-def _as_type(parameter: inspect.Parameter | None, value: Any) -> Any:
-    """A dotted path as the type that it names, where the parameter's default is a type."""
-    wanted = parameter is not None and isinstance(parameter.default, type)
-    return by_path("a type", value) if wanted and isinstance(value, str) and "." in value else value
 
 
 def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> int:

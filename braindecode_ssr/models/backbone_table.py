@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from . import BACKBONES
+from .dotted_path import as_dotted, is_path
 
 TABLE = Path(__file__).with_name("backbone_table.csv")
 
@@ -63,8 +64,10 @@ def backbone_name(name: str) -> str:
         If there is no such backbone.
     """
     plain = name.lower().replace("-", "").replace("_", "")
-    if plain in ("auto", "linear") or "." in name:
-        return name if "." in name else plain
+    if is_path(name):
+        return as_dotted(name)
+    if plain in ("auto", "linear"):
+        return plain
     if name in BACKBONES:
         return BACKBONES.name_of(name)
     for row in backbone_rows():

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from .dotted_path import Configured
 from .host import quiet_import
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 
-class BrainMLP(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class BrainMLP(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""BrainMLP of Brain-HIVE (2026) [BrainHIVE2026]_.
 
     .. rubric:: Architecture Overview

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from .dotted_path import Configured
 from .host import quiet_import
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 
-class BraVL(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class BraVL(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""The brain encoder of BraVL from Du et al (2023) [Du2023]_.
 
     .. rubric:: Architecture Overview

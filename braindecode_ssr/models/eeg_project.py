@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .dotted_path import Configured
 from .host import quiet_import
 from .projector import ResidualProjector
 
@@ -15,7 +16,9 @@ with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 
-class EEGProject(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class EEGProject(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""EEGProject from Wu et al (2025) [Wu2025]_.
 
     .. rubric:: Architecture Overview

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import UsageError
 from . import IMAGE_HEADS
-from .dotted_path import by_path
+from .dotted_path import class_at, is_path
 
 
 def build_image_head(
@@ -42,14 +42,31 @@ def build_image_head(
     UsageError
         If there is no such head, or it does not take such parameters.
     """
-    path = isinstance(head, str) and "." in head
-    made_of = by_path("an image head", head) if path else IMAGE_HEADS.resolve(head)
+    made_of = image_head_class(head)
     try:
         return made_of(tuple(widths), n_outputs, **(params or {}))
     except TypeError as error:
         raise UsageError(
-            f"parameters that the image head {head} takes", str(error), "mend image_head_params"
+            f"the image head {made_of.__name__} cannot be built: {error}",
+            "correct image_head_params",
         ) from error
+
+
+def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
+    """The class behind the name or dotted path of an image head, or the class itself.
+
+    Raises
+    ------
+    UsageError
+        If there is no such head, or it is no class of ``torch.nn.Module``.
+    """
+    found = class_at("an image head", head) if is_path(head) else IMAGE_HEADS.resolve(head)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UsageError(
+            f"{head!r} is no image head: not a class of torch.nn.Module",
+            f"choose one of: {', '.join(IMAGE_HEADS)}",
+        )
+    return found
 
 
 class ImageHead(nn.Linear):

@@ -13,8 +13,9 @@ from ..errors import UsageError
 from ..registry import unknown_name
 from .backbone import build_backbone
 from .bound import takes_subjects
+from .dotted_path import Configured
 from .host import quiet_import
-from .image_head import build_image_head
+from .image_head import build_image_head, image_head_class
 from .parts import parameters_of
 from .tangent_map import TangentMap
 
@@ -25,6 +26,7 @@ SPACES = ("euclidean", "hyperbolic")
 
 
 class SSR(
+    Configured,
     EEGModuleMixin,
     nn.Module,
     license="bsd-3-clause",
@@ -151,7 +153,7 @@ class SSR(
         self.feature_widths = _checked(feature_widths, n_features)
         self._make_image_head = partial(
             build_image_head,
-            image_head,
+            image_head_class(image_head),
             self.feature_widths,
             params=image_head_params,
         )

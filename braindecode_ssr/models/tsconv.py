@@ -11,6 +11,7 @@ from einops.layers.torch import Rearrange
 from torch import nn
 
 from ..errors import UsageError
+from .dotted_path import Configured
 from .host import quiet_import
 from .projector import ResidualProjector
 
@@ -18,7 +19,9 @@ with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 
-class TSConv(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class TSConv(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""TSConv from Song et al (2024) [Song2024]_.
 
     :bdg-success:`Convolution`

@@ -10,6 +10,7 @@ from einops.layers.torch import Rearrange
 from torch import nn
 
 from ..errors import UsageError
+from .dotted_path import Configured
 from .host import quiet_import
 from .tsconv import FilteredMeans, NormalisedFilters, SpatialFilters, in_place, normal_weights
 
@@ -19,7 +20,9 @@ with quiet_import():
 N_WINDOWS = 64
 
 
-class VESDN(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class VESDN(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""The brain encoder of VE-SDN from Chen et al (2024) [Chen2024]_.
 
     :bdg-success:`Convolution` :bdg-info:`Attention/Transformer`

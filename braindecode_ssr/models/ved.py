@@ -9,13 +9,16 @@ import torch
 from torch import nn
 
 from ..errors import UsageError
+from .dotted_path import Configured
 from .host import quiet_import
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 
-class VED(EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None):
+class VED(
+    Configured, EEGModuleMixin, nn.Module, license="bsd-3-clause", docs_url=None, repo_url=None
+):
     r"""The brain encoder of VED from Liu et al (2026) [Liu2026]_.
 
     :bdg-success:`Convolution`

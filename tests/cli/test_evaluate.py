@@ -204,3 +204,30 @@ def test_epochs_that_are_gone(call, kept_run, tmp_path):
     shutil.copytree(path, broken)
     (broken / "epochs" / "epoch-0002.safetensors").unlink()
     assert "epoch 2" in call("evaluate", broken, "--evaluation", "selection=oracle", code=1).error
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {
+            "backbone": "torchvision.ops.misc.ConvNormActivation",
+            "backbone_params": {
+                "in_channels": "x",
+                "out_channels": "touch PWNED",
+                "norm_layer": "os.system",
+                "conv_layer": "unittest.mock.Mock",
+            },
+        },
+        {"backbone": "EEGNet", "backbone_params": {"activation": "os.abort"}},
+        {"image_head": "os.system"},
+    ],
+    ids=["backbone", "activation", "image_head"],
+)
+def test_a_run_folder_from_elsewhere_runs_no_code(call, tiny_run, tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    evil = shutil.copytree(tiny_run[0], tmp_path / "evil")
+    record = json.loads((evil / "run.json").read_text())
+    record["spec"]["model"] |= model
+    (evil / "run.json").write_text(json.dumps(record))
+    assert "--trust" in call("evaluate", evil, code=2).error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil"]

@@ -344,3 +344,24 @@ def test_missing_data_names_the_paths_and_the_source(shell, tmp_path):
     done = shell("train", "--dataset", "things-eeg", "--subject", 5, "--data-dir", tmp_path, code=1)
     assert str(tmp_path / "image_set" / "image_metadata.npy") in done.error
     assert "https://" in done.error and "data where things-eeg" in done.error
+
+
+def test_a_class_is_trusted_when_it_is_typed_and_not_when_a_file_names_it(
+    call, tmp_path, monkeypatch
+):
+    (tmp_path / "typed_net.py").write_text(
+        "from pathlib import Path\n"
+        "from braindecode.models import ShallowFBCSPNet\n"
+        "(Path(__file__).parent / 'IMPORTED').touch()\n"
+        "class Net(ShallowFBCSPNet):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny = ("train", "--preset", "tiny", "--epochs", 1, "--out", tmp_path / "runs")
+    config = tmp_path / "config.toml"
+    config.write_text("model.backbone = 'typed_net.Net'\n")
+    for named in (("--config", config), ("--set", "model.backbone=typed_net.Net")):
+        assert "--trust" in call(*tiny, *named, code=2).error
+    assert not (tmp_path / "IMPORTED").exists()
+    run = call(*tiny, "--backbone", "typed_net:Net", "--json", code=0).json["run"]
+    assert "--trust" in call("evaluate", run, code=2).error
+    call("evaluate", run, "--trust", code=0)

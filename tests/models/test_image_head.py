@@ -38,8 +38,8 @@ def test_by_name_by_class_and_by_path(head):
     ("head", "params", "said"),
     [
         ("linaer", {}, "image head.*'linaer'; did you mean 'linear'"),
-        ("nowhere.Head", {}, "image head by a dotted path.*nowhere"),
-        ("linear", {"depth": 2}, "parameters that the image head linear takes.*depth"),
+        ("nowhere.Head", {}, "nowhere.Head.*image head.*add --trust"),
+        ("linear", {"depth": 2}, "ImageHead cannot be built.*depth"),
     ],
 )
 def test_a_head_that_is_none(head, params, said):
