@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .errors import UsageError
+from .labels import natural
 from .trial_rows import TrialRows
 
 Batch = tuple[Tensor, dict[str, Tensor]]
@@ -48,8 +49,9 @@ class TrainingSet(Dataset):
 
     def __post_init__(self) -> None:
         if self.subject is None:
-            _, place = np.unique(self.table["subject"], return_inverse=True)
-            subject = torch.from_numpy(place).to(self.image.device)
+            labels = sorted(self.table["subject"].unique().tolist(), key=natural)
+            place = self.table["subject"].map({label: n for n, label in enumerate(labels)})
+            subject = torch.tensor(place.tolist()).to(self.image.device)
             object.__setattr__(self, "subject", subject)
 
     def __len__(self) -> int:

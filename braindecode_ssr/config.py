@@ -18,8 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     PositiveFloat,
     ValidationError,
 )
@@ -63,6 +65,18 @@ ELSEWHERE = {
 """What settings are called in other libraries."""
 
 
+def _subject(value: Any) -> int | str:
+    if isinstance(value, str) and value.removeprefix("sub-"):
+        return value.removeprefix("sub-")
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("a subject is the label of its folder, such as 5 or S01")
+
+
+Subject = Annotated[int | str, PlainValidator(_subject)]
+Entity = Annotated[str, BeforeValidator(str)]
+
+
 class Spec(BaseModel):
     """A frozen set of choices that refuses keys it does not know."""
 
@@ -94,8 +108,8 @@ class DataSpec(Spec):
     ----------
     dataset : str
         Registered name of the dataset.
-    subject : int
-        The subject that is tested.
+    subject : int or str
+        The subject that is tested: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``.
     protocol : {"intra", "inter"}
         Train on the tested subject, or on all others.
     channels : str or tuple of str
@@ -109,15 +123,21 @@ class DataSpec(Spec):
     together_with : str
         Another dataset that is trained on or compared with, ``"things-eeg"`` or ``"things-meg"``: the
         concepts that it tests leave training. Or ``"none"``.
+    bids : dict of str to str
+        Which recordings of a BIDS folder to use where there are several of one run, by entity, datatype or
+        format: ``{"proc": "sss"}``, ``{"format": "edf"}``; ``"none"``: those without the entity.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("bids",)
+
     dataset: str = "things-sim"
-    subject: int = Field(default=1, ge=1)
+    subject: Subject = 1
     protocol: Literal["intra", "inter"] = "intra"
     channels: Channels = "auto"
     preset: str = "small"
     seed: Seed = 0
     together_with: str = "none"
+    bids: dict[str, Entity] = {}
 
 
 class TrialSpec(Spec):

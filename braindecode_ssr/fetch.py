@@ -16,6 +16,7 @@ from .download.mirror import Mirror, open_mirror
 from .download.source import Source
 from .errors import UsageError
 from .files import check_free
+from .labels import Label, find_label
 from .resolve import open_dataset
 
 ASK_ABOVE = 1_000_000_000
@@ -85,7 +86,7 @@ def errand(
     data_dir: str | Path | None = None,
     *,
     form: str | None = None,
-    subjects: Iterable[int] | None = None,
+    subjects: Iterable[Label] | None = None,
 ) -> Errand:
     """Look what there is to do; nothing is asked of the network.
 
@@ -114,7 +115,8 @@ def errand(
         )
     offer: Offer = OFFERS[name]
     form = offer.form(form)
-    chosen = () if subjects is None else tuple(subjects) or offer.subjects
+    asked = (find_label(subject, offer.subjects, name) for subject in subjects or ())
+    chosen = () if subjects is None else tuple(dict.fromkeys(asked)) or offer.subjects
     root = open_dataset(DataSpec(dataset=name), data_dir).root
     sources = offer.sources(form, root, chosen)
     looks = tuple(look(source, root) for source in sources)

@@ -17,6 +17,7 @@ from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.sentences import text_or_original
 from .images.store import FeatureStore
 from .images.views import VIEWS, is_text, view_name
+from .labels import Label
 from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS
 from .methods.base import Method
@@ -127,7 +128,9 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     """
     check_settings(spec)
     spec = RunSpec.model_validate(canonical(spec.model_dump()))
-    dataset.check_subject(spec.data.subject)
+    dataset.check_here()
+    subject = dataset.check_subject(spec.data.subject)
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
     inter = spec.data.protocol == "inter"
     data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
@@ -149,7 +152,7 @@ def evaluation_spec(spec: RunSpec, **changes: Any) -> EvaluationSpec:
     return build({"evaluation": settings}).evaluation
 
 
-def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[int]:
+def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[Label]:
     """The tested subject for intra; for inter all others whose files are here.
 
     Raises
@@ -205,7 +208,8 @@ def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
     for subject in dict.fromkeys([*training, spec.data.subject]):
         if not dataset.source_files(subject, spec.trials):
             dataset.source_key(subject, spec.trials)
-    absent = sorted(set(dataset.subjects) - {*training, spec.data.subject})
+    known = {*training, spec.data.subject}
+    absent = [subject for subject in dataset.subjects if subject not in known]
     if spec.data.protocol == "intra" or not absent:
         return []
     return [
@@ -213,7 +217,7 @@ def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
     ]
 
 
-def _listed(subjects: list[int]) -> str:
+def _listed(subjects: list[Label]) -> str:
     return ", ".join(map(str, subjects))
 
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
 from .files import atomic_write, make_folder, read_json, unwritable
+from .labels import as_read, folder_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ class Run:
         """One row per query: ``queries.csv``."""
         import pandas as pd
 
-        return pd.read_csv(self._existing("queries.csv"))
+        return pd.read_csv(self._existing("queries.csv"), converters={"subject": as_read})
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -180,7 +181,7 @@ def run_name(spec: RunSpec) -> str:
     machine = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
     anywhere = spec.model_copy(update={"train": spec.train.model_copy(update=machine)})
     return (
-        f"{spec.data.dataset}_{spec.method}_sub-{spec.data.subject:02d}_{spec.data.protocol}"
+        f"{spec.data.dataset}_{spec.method}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
         f"_seed-{spec.train.seed}_{anywhere.digest[:8]}"
     )
 

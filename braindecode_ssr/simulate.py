@@ -67,6 +67,7 @@ def simulate(
     dataset = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
     if not hasattr(dataset, "preset"):
         raise UsageError("a simulated dataset", repr(name), "give things-sim")
+    subjects = tuple(map(dataset.check_subject, subjects))
     files = _WRITERS[layout](dataset, subjects, Path(out), say)
     written = DATASETS[LAYOUTS[layout]](out)
     say(f"encode the images with {dataset.default_encoder}")

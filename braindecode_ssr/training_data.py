@@ -80,7 +80,7 @@ def training_data(
 
 
 def _table(store: TrialStore) -> pd.DataFrame:
-    subject = int(store.table["subject"].iloc[0])
+    subject = store.table["subject"].iloc[0]
     return store.averaged_images("train").assign(subject=subject)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from braindecode_ssr.labels import Label
+
 from .options import FILE, Subjects, common, data_dir_option, preset_option, say, show_bars
 from .output import print_json, print_table
 from .settings import settings_of
@@ -31,11 +33,13 @@ def command(
     What was stopped or killed is gone on with after the last finished session by the same command.
     """
     from braindecode_ssr.datasets.prepare_many import prepare_many
+    from braindecode_ssr.labels import natural
     from braindecode_ssr.resolve import open_dataset, run_spec
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
-    subjects = [source.check_subject(number) for number in subjects or source.present_subjects]
+    source.check_here()
+    subjects = [source.check_subject(label) for label in subjects or source.present_subjects]
     rows, failed = [], []
     try:
         for done in prepare_many(
@@ -48,7 +52,7 @@ def command(
         context.exit(130)
     if failed and len(subjects) == 1:
         raise failed[0].error
-    rows.sort(key=lambda row: row["subject"])
+    rows.sort(key=lambda row: natural(row["subject"]))
     if as_json:
         errors = [{"subject": done.subject, "error": str(done.error)} for done in failed]
         print_json(rows + errors)
@@ -59,7 +63,7 @@ def command(
     context.exit(1 if failed else 0)
 
 
-def _row(subject: int, path: Path) -> dict[str, object]:
+def _row(subject: Label, path: Path) -> dict[str, object]:
     from braindecode_ssr.datasets.store import TrialStore
 
     trials, chans, times = TrialStore.open(path).trials.shape

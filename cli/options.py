@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,45 +11,45 @@ from typing import Any
 import click
 
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.labels import Label, typed_label
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class Subject(click.ParamType):
-    """A subject as people write it: 5, 05 or sub-05."""
+    """A subject as people write it: 5, 05 or sub-05; S01 or sub-S01."""
 
     name = "subject"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of the subject."""
-        text = str(value).removeprefix("sub-")
-        if not text.isdigit() or int(text) < 1:
-            raise UsageError("a subject as 5, 05 or sub-05", repr(value), "give one number")
-        return int(text)
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Label:
+        """The label of the subject."""
+        return typed_label(value)
 
 
 class Subjects(click.ParamType):
-    """Subjects as people write them: 5 or 1,3,7 or 1-10 or all."""
+    """Subjects as people write them: 5 or 1,3,S07 or 1-10 or all."""
 
     name = "subjects"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The numbers in order, or None for all."""
+        """The labels in order, or an empty tuple for all."""
         if value is None or isinstance(value, tuple):
             return value
         if value == "all":
             return ()
-        numbers: list[int] = []
-        for part in str(value).replace("sub-", "").split(","):
-            first, dash, last = part.partition("-")
-            ends = [
-                Subject().convert(end, param, ctx) for end in ((first, last) if dash else (first,))
-            ]
-            if ends[0] > ends[-1]:
-                raise UsageError("a range that rises, such as 1-4", repr(part), "turn it round")
-            numbers += range(ends[0], ends[-1] + 1)
-        return tuple(dict.fromkeys(numbers))
+        labels: list[Label] = []
+        for part in str(value).split(","):
+            ends = re.fullmatch(r"(?:sub-)?(\d+)-(?:sub-)?(\d+)", part.strip())
+            if ends is None:
+                labels.append(typed_label(part))
+            elif int(ends[1]) > int(ends[2]):
+                raise UsageError(f"the range {part!r} falls", "write it as a range such as 1-4")
+            else:
+                labels += range(int(ends[1]), int(ends[2]) + 1)
+        return tuple(dict.fromkeys(labels))
 
 
 class Names(click.ParamType):

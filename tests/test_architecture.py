@@ -14,25 +14,26 @@ TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROO
 # Room -> the rooms, or single modules of rooms, that it may import besides itself.
 MAY_IMPORT = {
     "errors": "",
+    "labels": "errors registry",
     "files": "errors",
     "registry": "errors",
-    "config": "errors registry",
+    "config": "errors labels registry",
     "hyperbolic": "",
-    "runs": "errors files config",
+    "runs": "errors labels files config",
     "losses": "errors registry hyperbolic",
-    "retrieval": "errors registry config hyperbolic",
+    "retrieval": "errors labels registry config hyperbolic",
     "methods": "errors registry config",
     "preprocessing": "errors files registry config",
     "models": "errors registry hyperbolic preprocessing.channels",
     "registration": "models",
     "images": "errors files registry config datasets.base",
     "download": "errors files",
-    "simulation": "errors files registry config preprocessing datasets.base",
-    "datasets": "errors files registry config preprocessing simulation retrieval.leakage "
+    "simulation": "errors labels files registry config preprocessing datasets.base",
+    "datasets": "errors labels files registry config preprocessing simulation retrieval.leakage "
     "download.source download.content",
-    "fetch": "errors files config datasets download resolve",
+    "fetch": "errors labels files config datasets download resolve",
     "trial_rows": "errors preprocessing datasets.averages",
-    "batches": "errors trial_rows",
+    "batches": "errors labels trial_rows",
     "embedding": "errors batches",
     "devices": "errors registry",
     "distributed": "errors devices",
@@ -45,24 +46,24 @@ MAY_IMPORT = {
     "losses retrieval",
     "ridge": "errors config batches embedding retrieval",
     "catalogue": "registry datasets images losses methods models",
-    "resolve": "errors registry config datasets images losses methods models preprocessing.channels",
+    "resolve": "errors labels registry config datasets images losses methods models preprocessing.channels",
     "building": "registry config datasets images losses models ridge training training_data",
     "checks": "errors files registry config runs devices resolve building selection datasets images "
     "losses models preprocessing.channels training_data",
-    "training_data": "errors config preprocessing datasets images batches trial_rows resolve "
+    "training_data": "errors labels config preprocessing datasets images batches trial_rows resolve "
     "retrieval.leakage",
     "selection": "errors config runs kept_epochs",
     "evaluations": "errors config runs methods retrieval",
     "zero_shot": "errors config datasets images embedding training_data retrieval",
-    "simulate": "errors registry config simulation datasets images methods resolve",
-    "moabb": "errors datasets preprocessing retrieval simulation.presets download.carrier fetch",
+    "simulate": "errors labels registry config simulation datasets images methods resolve",
+    "moabb": "errors labels datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
     "pipeline": "errors files config runs devices distributed resolve building checks datasets images models "
     "training_data training ridge zero_shot weights selection evaluations retrieval.protocols",
-    "benchmark": "errors files registry config runs devices methods resolve selection checks building "
+    "benchmark": "errors labels files registry config runs devices methods resolve selection checks building "
     "datasets images pipeline retrieval models.dotted_path",
     # report names published numbers beside ours: methods are specs, light and without the data
-    "report": "errors files registry config runs retrieval methods",
+    "report": "errors labels files registry config runs retrieval methods",
 }
 
 # Room -> the outside packages that it may import; rooms that are not named are free to choose,

@@ -54,7 +54,7 @@ def test_an_unknown_setting_gets_the_nearest():
         ("train", "lr", -1),
         ("train", "seed", -1),
         ("data", "protocol", "both"),
-        ("data", "subject", 0),
+        ("data", "subject", -1),
         ("trials", "sfreq", "fast"),
         ("evaluation", "repetitions", 0),
         ("evaluation", "gallery", "altered"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..config import Spec, merge
+from ..config import Spec, Subject, merge
 from ..errors import UsageError
 from ..registry import unknown_name
 
@@ -21,7 +21,7 @@ class Grid(Spec):
     ----------
     methods : tuple of str
         Registered names.
-    subjects : tuple of int
+    subjects : tuple of int or str
         Those that are tested.
     protocols : tuple of {"intra", "inter"}
     seeds : tuple of int
@@ -36,7 +36,7 @@ class Grid(Spec):
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
-    subjects: tuple[int, ...] = Field(min_length=1)
+    subjects: tuple[Subject, ...] = Field(min_length=1)
     protocols: tuple[str, ...] = ("intra",)
     seeds: tuple[int, ...] = (0,)
     evaluations: tuple[str, ...] = ("default",)

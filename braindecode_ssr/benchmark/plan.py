@@ -11,6 +11,7 @@ from ..checks import check_run
 from ..config import EvaluationSpec, RunSpec, merge
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError
+from ..labels import Label
 from ..methods import METHODS
 from ..resolve import open_dataset, resolve, run_spec, training_subjects
 from ..retrieval.protocols import Protocol, protocol_of
@@ -50,7 +51,7 @@ class Planned:
         Resolved.
     run : Run
         Its folder, there or not.
-    subjects : tuple of int
+    subjects : tuple of int or str
         Whose trials it takes.
     columns : list of Column
         Its evaluations.
@@ -60,7 +61,7 @@ class Planned:
 
     spec: RunSpec
     run: Run
-    subjects: tuple[int, ...]
+    subjects: tuple[Label, ...]
     columns: list[Column] = field(default_factory=list)
     error: SSRError | None = None
 
@@ -117,7 +118,7 @@ def asked_plan(
     data_dir: str | Path | None = None,
     *,
     methods: tuple[str, ...] = (),
-    subjects: tuple[int, ...] = (),
+    subjects: tuple[Label, ...] = (),
     protocols: tuple[str, ...] = ("intra",),
     seeds: str = "1",
     evaluations: tuple[str, ...] = ("default",),
@@ -161,29 +162,13 @@ def asked_plan(
     data = run_spec(settings).data
     dataset = open_dataset(data, data_dir)
     settings = merge(settings, {"data": {"dataset": data.dataset}})
-    chosen = subjects or present_subjects(dataset)
+    dataset.check_here()
+    chosen = tuple(map(dataset.check_subject, subjects or dataset.present_subjects))
     plan = make_plan(Grid(subjects=chosen, settings=settings, **grid), dataset, out)
     errors = [planned.error for planned in plan.runs if planned.error and not planned.finished]
     if methods and errors:
         raise errors[0]
     return plan
-
-
-def present_subjects(dataset: ImageDataset) -> tuple[int, ...]:
-    """All subjects whose files are here.
-
-    Raises
-    ------
-    MissingDataError
-        If there are none.
-    """
-    if not dataset.present_subjects:
-        raise MissingDataError(
-            f"subjects of {dataset.name}",
-            f"none in {dataset.root}",
-            f"bring their files there; see `ssr-bd data where {dataset.name}`",
-        )
-    return tuple(dataset.present_subjects)
 
 
 def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:

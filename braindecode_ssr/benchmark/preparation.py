@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from ..config import TrialSpec
 from ..datasets.prepare_many import prepare_many
 from ..errors import SSRError
+from ..labels import Label, natural
 from .plan import Plan, Planned
 
 
@@ -54,9 +55,9 @@ def _prepare_trials(
     jobs: int,
     progress: bool,
     say: Callable[[str], object],
-) -> dict[int, SSRError]:
+) -> dict[Label, SSRError]:
     """The subjects of some runs, prepared; the error of each that cannot be."""
-    subjects = sorted({subject for planned in runs for subject in planned.subjects})
+    subjects = sorted({s for planned in runs for s in planned.subjects}, key=natural)
     options = {"jobs": jobs, "progress": progress, "say": say}
     prepared = prepare_many(plan.dataset, subjects, spec, **options)
     return {done.subject: done.error for done in prepared if done.error is not None}

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..config import TrialSpec
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError
 from ..files import derived_folder, files_sha256
+from ..labels import Label, find_label
 
 if TYPE_CHECKING:
     import mne
@@ -40,8 +41,8 @@ class Recording:
         Onset of each image, in samples from the start of ``data``.
     numbers : ndarray of int, shape (n_trials,)
         Image number within the split, as in the dataset's image table.
-    subject, session : int
-        Counted from 1.
+    subject, session : int or str
+        As the folder is called: 5 of ``sub-05``, ``"S01"`` of ``sub-S01``.
     split : {"train", "test"}
         Which image list ``numbers`` refers to.
     source : str
@@ -57,8 +58,8 @@ class Recording:
     sfreq: float
     samples: np.ndarray
     numbers: np.ndarray
-    subject: int
-    session: int
+    subject: Label
+    session: Label
     split: str
     source: str = ""
     fingerprint: str = ""
@@ -118,11 +119,11 @@ class ImageDataset(ABC):
 
     @property
     @abstractmethod
-    def subjects(self) -> tuple[int, ...]:
+    def subjects(self) -> tuple[Label, ...]:
         """All subjects of the dataset, whether their files are here or not."""
 
     @property
-    def present_subjects(self) -> tuple[int, ...]:
+    def present_subjects(self) -> tuple[Label, ...]:
         """The subjects whose files are here."""
         return self.subjects
 
@@ -135,7 +136,7 @@ class ImageDataset(ABC):
         """
 
     @abstractmethod
-    def recordings(self, subject: int) -> Iterator[Recording]:
+    def recordings(self, subject: Label) -> Iterator[Recording]:
         """The continuous recordings of a subject: by session, training part before test part.
 
         One recording at a time is held in memory.
@@ -146,20 +147,20 @@ class ImageDataset(ABC):
         return self
 
     @abstractmethod
-    def source_key(self, subject: int, spec: TrialSpec) -> str:
+    def source_key(self, subject: Label, spec: TrialSpec) -> str:
         """A string that changes whenever the content of the recordings of a subject does.
 
         For a dataset of files, a digest of the content of :meth:`source_files`.
         """
 
-    def trial_axes(self, subject: int, spec: TrialSpec) -> tuple[mne.Info, int] | None:
+    def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int] | None:
         """All channels of the trials of a subject and the samples of each trial, before they are made.
 
         Read from headers, so that a backbone can be tried early; None where that would take long.
         """
         return None
 
-    def unit(self, subject: int) -> str:
+    def unit(self, subject: Label) -> str:
         """The unit of the recordings of a subject."""
         return "V"
 
@@ -173,7 +174,7 @@ class ImageDataset(ABC):
             If the image file is not here.
         """
 
-    def source_files(self, subject: int, spec: TrialSpec) -> list[Path]:
+    def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
         """All files that the trials of a subject are made of; empty for a dataset that needs none.
 
         Raises
@@ -203,13 +204,13 @@ class ImageDataset(ABC):
         return derived
 
     def inventory(
-        self, subjects: Iterable[int] | None = None, *, read: bool = False
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
 
         Parameters
         ----------
-        subjects : iterable of int, optional
+        subjects : iterable of int or str, optional
             Whose recordings; default: all that matter.
         read : bool
             Read each file and say what is in it, instead of only looking whether it is there.
@@ -221,7 +222,7 @@ class ImageDataset(ABC):
         """
         return []
 
-    def ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
+    def ceiling(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
         return {}
 
@@ -253,23 +254,22 @@ class ImageDataset(ABC):
             return False
         return True
 
-    def check_subject(self, subject: int) -> int:
-        """The subject, if the dataset has it.
+    def check_here(self) -> None:
+        """Raise MissingDataError if the folder holds no recording of the dataset."""
+        if not self.present_subjects:
+            raise no_dataset(self.name, self.root)
+
+    def check_subject(self, subject: Label) -> Label:
+        """The subject, if the dataset has it; ``5``, ``"05"`` and ``"sub-05"`` are the same.
 
         Raises
         ------
         UsageError
             If it has not.
         """
-        if subject not in self.subjects:
-            raise UsageError(
-                f"a subject of {self.name} ({self.subjects[0]} to {self.subjects[-1]})",
-                f"subject {subject}",
-                "choose one of these with --subject",
-            )
-        return subject
+        return find_label(subject, self.subjects, self.name)
 
-    def to_braindecode(self, subject: int) -> BaseConcatDataset:
+    def to_braindecode(self, subject: Label) -> BaseConcatDataset:
         """The continuous recordings as braindecode datasets, ready for ``create_windows_from_events``.
 
         Every image event is an annotation ``"stim"`` whose extras (image_id, concept, number, split)
@@ -290,6 +290,21 @@ class ImageDataset(ABC):
                 for recording in self.recordings(self.check_subject(subject))
             ]
         )
+
+
+def no_dataset(name: str, root: Path) -> MissingDataError:
+    """The error for a folder that is not there, or empty, or another one than that of a dataset."""
+    if not root.is_dir():
+        found = f"there is no folder {root}"
+    elif not any(root.iterdir()):
+        found = f"the folder {root} is empty"
+    else:
+        found = f"the folder {root} holds no recordings of {name}"
+    return MissingDataError(
+        found,
+        "give the folder of the dataset with --data-dir; "
+        f"`ssr-bd data where {name}` says what it should hold",
+    )
 
 
 def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDataError, SSRError
+from ..labels import Label, folder_name
 from .bids_events import read_events
 from .bids_files import BidsRun
 from .bids_recordings import Reader
@@ -27,7 +28,7 @@ OWN = "your own recordings"
 
 
 def eeg1_rows(
-    dataset: ThingsEEG1, subjects: Iterable[int] | None, read: bool
+    dataset: ThingsEEG1, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
     """``state, what, path, size, detail, source, needed`` of the recordings of THINGS-EEG1.
 
@@ -42,25 +43,26 @@ def eeg1_rows(
     from .things_eeg1 import EXCLUDED
 
     rows = []
-    for subject in map(
-        dataset.check_subject, subjects or sorted(dataset.folders) or dataset.subjects
-    ):
+    here = list(dataset.folders) or dataset.subjects
+    for subject in map(dataset.check_subject, subjects) if subjects else here:
         source = say(eeg1_source(subject))
         more = "; the authors suggest to leave this subject out" if subject in EXCLUDED else ""
         rows += _subject(dataset, subject, source, more, read)
     return [*rows, _images(dataset, say(EEG1_IMAGES))]
 
 
-def own_rows(dataset: OwnBids, subjects: Iterable[int] | None, read: bool) -> list[dict[str, Any]]:
+def own_rows(
+    dataset: OwnBids, subjects: Iterable[Label] | None, read: bool
+) -> list[dict[str, Any]]:
     """The same of one's own recordings."""
-    if not dataset.folders:
+    try:
+        dataset.check_here()
+    except MissingDataError as error:
         path = dataset.root / "sub-01" / "eeg"
-        return [_row(MISSING, "BIDS recordings", path, detail="no such folder", source=OWN)]
+        return [_row(MISSING, "BIDS recordings", path, detail=error.message, source=OWN)]
     rows = []
     for subject in map(dataset.check_subject, subjects or dataset.present_subjects):
-        label = dataset.folders[subject].name
-        more = "" if label == f"sub-{subject:02d}" else f"; {label} is subject {subject}"
-        rows += _subject(dataset, subject, OWN, more, read)
+        rows += _subject(dataset, subject, OWN, "", read)
     path = dataset.root / TEST_CONCEPTS
     if path.is_file():
         rows.append(_row(FOUND, "test concepts", path, [path], source=OWN))
@@ -86,8 +88,10 @@ def things_rows(
     source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
     try:
         found = sessions()
-    except MissingDataError as error:
-        return [_row(MISSING, what, root, detail=error.found, source=source)]
+    except SSRError as error:
+        missing = isinstance(error, MissingDataError)
+        detail = error.found if missing else error.message
+        return [_row(MISSING if missing else BROKEN, what, root, detail=detail, source=source)]
     return [
         _run(run, f"{what}, session {part.session}", readers.get(run.task), source, "", read)
         for part in found
@@ -102,14 +106,14 @@ def say(source: Source) -> str:
 
 
 def _subject(
-    dataset: BidsDataset, subject: int, source: str, more: str, read: bool
+    dataset: BidsDataset, subject: Label, source: str, more: str, read: bool
 ) -> list[dict[str, Any]]:
     what = f"recording of subject {subject}"
     try:
         runs = dataset.runs(subject)
     except SSRError as error:
         state = MISSING if isinstance(error, MissingDataError) else BROKEN
-        path = dataset.folders.get(subject, dataset.root / f"sub-{subject:02d}")
+        path = dataset.folders.get(subject, dataset.root / folder_name(subject))
         detail = error.message
         return [_row(state, what, path, detail=detail, source=source)]
     try:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError
+from ..labels import Label, as_number, find_label, label_ids
 from ..preprocessing.windows import n_times
-from .base import ImageDataset, Recording, eeg_info
+from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
-from .bids_files import BidsRun, bids_runs, bids_subjects, label_numbers
+from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies
 from .bids_recordings import Reader, session_recordings
 from .bids_signal import open_signal
-from .things_layout import file_key, subject_number
+from .things_layout import file_key
 
 if TYPE_CHECKING:
     import mne
@@ -34,51 +35,67 @@ class BidsDataset(ImageDataset):
     ----------
     root : path-like
         The BIDS folder.
+    bids : dict of str to str, optional
+        Which version of a recording to use where there are several, as ``data.bids`` of a run.
     """
 
     default_encoder = "open-clip:RN50/openai"
+    options = ("bids",)
     image_folders: ClassVar[tuple[str, ...]]
 
+    def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
+        super().__init__(root)
+        self.choice = dict(bids or {})
+
     @property
-    def present_subjects(self) -> tuple[int, ...]:
+    def present_subjects(self) -> tuple[Label, ...]:
         """The subjects whose recordings are here."""
-        return tuple(sorted(self.folders))
+        return tuple(self.folders)
 
     @cached_property
-    def folders(self) -> dict[int, Path]:
-        """The folder of each subject that has recordings here, by number."""
-        found = bids_subjects(self.root)
-        numbers = label_numbers(found)
-        return {numbers[label]: folder for label, folder in found.items()}
+    def folders(self) -> dict[Label, Path]:
+        """The folder of each subject that has recordings with images here: 5 is ``sub-05``."""
+        shown = (label for label, runs in self.found.items() if any(map(self.shows_images, runs)))
+        here = bids_subjects(self.root)
+        return {subject: here[label] for subject, label in label_ids(shown).items()}
 
-    def check_subject(self, subject: int | str) -> int:
-        """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same.
+    @cached_property
+    def found(self) -> dict[str, list[BidsRun]]:
+        """All recordings in each folder of a subject, by its label."""
+        return {label: bids_runs(folder) for label, folder in bids_subjects(self.root).items()}
+
+    def check_here(self) -> None:
+        """Raise MissingDataError if the folder holds no recording of the dataset."""
+        if not self.folders:
+            raise no_dataset(self.name, self.root)
+
+    @abstractmethod
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of a task in which images are shown."""
+
+    def check_subject(self, subject: Label) -> Label:
+        """The subject as it is called here: ``5``, ``"05"`` and ``"sub-05"`` are 5, if that is the folder.
 
         Raises
         ------
         MissingDataError
-            If there is no subject at all.
+            If no subject is here, or none of its recordings shows images.
         UsageError
-            If there is no such subject.
+            If there is no such subject, or two folders could be meant.
         """
         if not self.subjects:
+            self.check_here()
+        asked = as_number(str(subject).strip().removeprefix("sub-"))
+        empty = [label for label in self.found if as_number(label) == asked]
+        if empty and not any(self.folders.get(number) for number in (*empty, asked)):
             raise MissingDataError(
-                f"BIDS recordings such as {self.root / 'sub-01' / 'eeg'}",
-                "no folder of that kind" if self.root.is_dir() else f"no folder {self.root}",
-                f"give the BIDS folder with --data-dir; see `ssr-bd data where {self.name}`",
+                f"{self.root / f'sub-{empty[0]}'} holds no recording in which images are shown",
+                f"the subjects of {self.name} here are {', '.join(map(str, self.folders))}",
             )
-        number = subject_number(subject)
-        if number not in self.subjects:
-            listed = ", ".join(map(str, self.subjects[:20]))
-            raise UsageError(
-                f"a subject of {self.name} in {self.root}: {listed}",
-                f"subject {number}",
-                "choose one of these with --subject",
-            )
-        return number
+        return find_label(subject, self.subjects, f"{self.name} in {self.root}")
 
     @abstractmethod
-    def runs(self, subject: int) -> list[BidsRun]:
+    def runs(self, subject: Label) -> list[BidsRun]:
         """The recordings of a subject in which images are shown, with their events.
 
         Raises
@@ -91,7 +108,7 @@ class BidsDataset(ImageDataset):
     def reader(self) -> Reader:
         """What reads the events of a recording: onsets and image numbers of each split."""
 
-    def recordings(self, subject: int | str) -> Iterator[Recording]:
+    def recordings(self, subject: Label) -> Iterator[Recording]:
         """The sessions of a subject, each joined end to end: training part before test part.
 
         Raises
@@ -103,8 +120,8 @@ class BidsDataset(ImageDataset):
         """
         subject = self.check_subject(subject)
         runs, reader, ch_names = self.runs(subject), self.reader(), []
-        sessions = label_numbers(run.session for run in runs)
-        for label, session in sorted(sessions.items(), key=lambda item: item[1]):
+        check_copies(runs)
+        for session, label in label_ids(run.session for run in runs).items():
             chosen = [run for run in runs if run.session == label]
             yield from session_recordings(
                 chosen,
@@ -116,13 +133,13 @@ class BidsDataset(ImageDataset):
                 ch_names=ch_names,
             )
 
-    def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
+    def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the header of the first recording."""
         signal = open_signal(self.runs(self.check_subject(subject))[:1], self.root)
         info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
         return info, n_times(signal.sfreq, spec)
 
-    def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
+    def source_key(self, subject: Label, spec: TrialSpec | None = None) -> str:
         """A digest of the content of the files of a subject and of what the images are.
 
         Raises
@@ -134,7 +151,7 @@ class BidsDataset(ImageDataset):
         digest = hashlib.sha256(images.encode()).hexdigest()[:16]
         return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
 
-    def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
+    def source_files(self, subject: Label, spec: TrialSpec | None = None) -> list[Path]:
         """The recordings of a subject with everything that belongs to them.
 
         Raises
@@ -145,10 +162,11 @@ class BidsDataset(ImageDataset):
         runs = self.runs(self.check_subject(subject))
         return sorted({file for run in runs for file in run.files})
 
-    def run_of(self, subject: int) -> list[BidsRun]:
-        """All recordings of a subject that are here, whatever they are of."""
+    def run_of(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject that show images, all versions of them."""
         folder = self.folders.get(subject)
-        return bids_runs(folder) if folder else []
+        runs = self.found[folder.name.removeprefix("sub-")] if folder else []
+        return [run for run in runs if self.shows_images(run)]
 
     def image_path(self, file: str) -> Path:
         """The file of an image; with the usual suffixes tried if its name has none.

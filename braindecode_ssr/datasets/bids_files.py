@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..files import files_sha256, sha256
+from ..errors import DataError, UsageError
+from ..files import file_sha256, files_sha256, sha256
+from ..labels import as_number, natural
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
 """What a recording ends with; of several files or a folder, the one that is opened."""
 DATATYPES = ("eeg", "meg")
+ENTITIES = {
+    "session": "ses",
+    "acquisition": "acq",
+    "reconstruction": "rec",
+    "processing": "proc",
+    "description": "desc",
+    "direction": "dir",
+    "extension": "format",
+}
+"""Long names of what ``data.bids`` chooses by, beside the short ones that file names have."""
+PARTS = ("ses", "task", "run")
+"""Entities that tell one recording from the next; all others tell versions of one recording apart."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class BidsRun:
         Label after ``sub-``.
     session, task, run : str
         Labels after ``ses-``, ``task-``, ``run-``; empty where the name has none.
+    entities : dict of str to str
+        All of these and the others of the name, with the datatype and the format.
     """
 
     path: Path
@@ -39,19 +56,24 @@ class BidsRun:
     session: str = ""
     task: str = ""
     run: str = ""
+    entities: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def events(self) -> Path:
-        """The list of its events, whether it is there or not."""
-        stem = re.sub(r"_split-\w+?(?=_)", "", self.path.stem)
-        return self.path.with_name(f"{stem.removesuffix(f'_{self.datatype}')}_events.tsv")
+        """The list of its events, whether it is there or not; all versions of it may share one."""
+        stem = re.sub(r"_split-\w+?(?=_)", "", self.path.stem).removesuffix(f"_{self.datatype}")
+        own = self.path.with_name(f"{stem}_events.tsv")
+        plain = re.sub(r"_(?!sub|ses|task|run)[a-z]+-[A-Za-z0-9+]+", "", stem)
+        shared = self.path.with_name(f"{plain}_events.tsv")
+        return shared if shared.is_file() and not own.is_file() else own
 
     @property
     def files(self) -> list[Path]:
         """All files that the recording is made of, its events and channels among them."""
         base = self.path.stem.removesuffix(f"_{self.datatype}")
         base = re.sub(r"_split-\w+$", "", base)
-        same = [path for path in self.path.parent.iterdir() if path.name.startswith(f"{base}_")]
+        own = re.compile(rf"{re.escape(base)}_(split-\w+?_)?[A-Za-z0-9]+(\.|$)")
+        same = [path for path in self.path.parent.iterdir() if own.match(path.name)]
         inner = [file for path in same for file in (path.rglob("*") if path.is_dir() else [path])]
         return sorted({file for file in inner if file.is_file()} | companions(self))
 
@@ -77,24 +99,93 @@ def bids_runs(folder: Path) -> list[BidsRun]:
     Returns
     -------
     list of BidsRun
-        Of a recording in several split files only the first.
+        Of a recording in several split files only the first; of several versions of one recording all, see
+        :func:`one_version`.
+
+    Raises
+    ------
+    DataError
+        If a file is named for another subject or session than its folder.
     """
     found = []
     for place in _data_folders(folder):
         for path in sorted(place.iterdir()):
             run = _parse(path, place.name)
             if run is not None:
+                _check_folder(run, folder)
                 found.append(run)
-    return sorted(found, key=lambda run: tuple(map(_natural, (run.session, run.task, run.run))))
+    return sorted(found, key=_in_order)
 
 
-def label_numbers(labels: Iterable[str]) -> dict[str, int]:
-    """A number for each label: its own where all are numbers, else its place in order, from 1."""
-    ordered = sorted(set(labels), key=_natural)
-    own = [int(label) if label.isdecimal() else 0 for label in ordered]
-    if all(own) and len(set(own)) == len(own):
-        return dict(zip(ordered, own, strict=True))
-    return {label: place for place, label in enumerate(ordered, 1)}
+def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
+    """The recordings that have the labels of ``data.bids``; see :func:`one_version`."""
+    wanted = [(ENTITIES.get(name, name), label) for name, label in choice.items() if label != "all"]
+    return [run for run in runs if all(_has(run, key, label) for key, label in wanted)]
+
+
+def one_version(
+    runs: Sequence[BidsRun], choice: Mapping[str, str], whose: str = "the folder"
+) -> list[BidsRun]:
+    """The recordings that ``data.bids`` chooses, each once.
+
+    Parameters
+    ----------
+    runs : sequence of BidsRun
+        Of one subject.
+    choice : dict of str to str
+        Label by entity, such as ``{"proc": "sss"}``; by ``datatype`` or ``format``. ``"none"`` stands for
+        recordings without the entity, ``"all"`` for all of them where they are different recordings.
+    whose : str
+        Whose they are, for the message.
+
+    Raises
+    ------
+    DataError
+        If one recording is there twice: in two formats, datatypes, or with entities such as ``proc``.
+    UsageError
+        If a recording has no version as chosen.
+    """
+    apart = [
+        *PARTS,
+        *(ENTITIES.get(name, name) for name, label in choice.items() if label == "all"),
+    ]
+    parts = {name: label for name, label in choice.items() if ENTITIES.get(name, name) in PARTS}
+    asked, kept = choose(runs, parts), choose(runs, choice)
+    left = {_which(run, apart): run for run in asked}
+    versions: dict[tuple, BidsRun] = {}
+    for run in kept:
+        left.pop(_which(run, apart), None)
+        other = versions.setdefault(_which(run, apart), run)
+        if other is not run:
+            raise _twice(other, run)
+    if left or not kept:
+        said = " ".join(f"--set data.bids.{name}={label}" for name, label in choice.items())
+        lacking = f": {next(iter(left.values())).path.name} has no such version" if left else ""
+        keys = [ENTITIES.get(name, name) for name in choice]
+        there = sorted({f"{key}={run.entities.get(key, 'none')}" for run in runs for key in keys})
+        raise UsageError(
+            f"{said} does not fit the recordings of {whose}{lacking}",
+            f"there are {', '.join(there)}; choose what all recordings have",
+        )
+    return kept
+
+
+def check_copies(runs: Sequence[BidsRun]) -> None:
+    """Raise DataError if two recordings hold the same bytes: a copy under another name."""
+    sizes = defaultdict(list)
+    for run in runs:
+        inner = [run.path] if run.path.is_file() else []
+        signal = max([*inner, *run.files], key=lambda file: file.stat().st_size)
+        sizes[signal.stat().st_size].append((run, signal))
+    for same in (same for same in sizes.values() if len(same) > 1):
+        known: dict[str, Path] = {}
+        for run, signal in same:
+            other = known.setdefault(file_sha256(signal), run.path)
+            if other != run.path:
+                raise DataError(
+                    f"{run.path} and {other} hold the same recording",
+                    "remove the copy, or get the recording that belongs there",
+                )
 
 
 def fingerprint(runs: Iterable[BidsRun]) -> str:
@@ -181,12 +272,59 @@ def _parse(path: Path, datatype: str) -> BidsRun | None:
     name, suffix = path.stem, path.suffix.lower()
     if suffix not in SUFFIXES or not name.endswith(f"_{datatype}") or name.startswith("."):
         return None
-    labels = dict(re.findall(r"([a-z]+)-([A-Za-z0-9]+)", name))
+    labels = entities(path)
     if labels.get("split", "1").lstrip("0") != "1" or "sub" not in labels:
         return None
-    entities = [labels.get(key, "") for key in ("sub", "ses", "task", "run")]
-    return BidsRun(path, datatype, *entities)
+    parts = [labels.get(key, "") for key in ("sub", *PARTS)]
+    labels |= {"datatype": datatype, "format": suffix.removeprefix(".")}
+    return BidsRun(path, datatype, *parts, labels)
 
 
-def _natural(label: str) -> tuple[int, str]:
-    return (int(label), label) if label.isdecimal() else (-1, label)
+def _check_folder(run: BidsRun, folder: Path) -> None:
+    above = run.path.parents[1].name
+    places = {folder.name: f"sub-{run.subject}"}
+    places |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
+    for place, named in places.items():
+        if place != named:
+            raise DataError(
+                f"{run.path} is in the folder {place}, and its name does not say {place}",
+                "put the file where it belongs, or rename file and folder alike",
+            )
+
+
+def _in_order(run: BidsRun) -> tuple:
+    """By session, task, run; recordings without one first."""
+    session, number = ((bool(x), natural(as_number(x))) for x in (run.session, run.run))
+    return session, run.task, number, run.path.name
+
+
+def _which(run: BidsRun, apart: Iterable[str]) -> tuple:
+    """What two recordings may not have in common; ``run-1`` and ``run-01`` are the same."""
+    return tuple(
+        as_number(run.entities.get(key, "")) if key in ("ses", "run") else run.entities.get(key, "")
+        for key in apart
+    )
+
+
+def _has(run: BidsRun, key: str, label: str) -> bool:
+    own = run.entities.get(key, "none")
+    number = as_number(label.removeprefix("."))
+    return as_number(own) == number if isinstance(number, int) else own == number
+
+
+def _twice(first: BidsRun, second: BidsRun) -> DataError:
+    keys = dict.fromkeys([*first.entities, *second.entities])
+    differ = [key for key in keys if first.entities.get(key) != second.entities.get(key)]
+    ways = [
+        f"--set data.bids.{key}={run.entities.get(key, 'none')}"
+        for key in differ
+        if key not in ("ses", "run", "split")
+        for run in (first, second)
+    ]
+    more = (
+        f" (or {ways[0].rpartition('=')[0]}=all if they are different recordings)" if ways else ""
+    )
+    return DataError(
+        f"{first.path} and {second.path} are the same recording",
+        f"choose one with {' or '.join(ways)}{more}" if ways else "remove one of the two files",
+    )

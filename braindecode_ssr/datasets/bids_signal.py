@@ -119,8 +119,8 @@ def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
             "a link to a file that is not here, as git-annex leaves it",
             "get its content, for example with `datalad get` or `git annex get`",
         )
-    place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
     try:
+        place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
         # what is wrong with side files that are not used is nobody's concern here
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

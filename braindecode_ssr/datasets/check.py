@@ -65,13 +65,15 @@ class FileReport:
     needed: bool = True
 
 
-def where(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileReport]:
+def where(
+    dataset: ThingsEEG | str | Path, subjects: Iterable[int] | None = None
+) -> list[FileReport]:
     """Every file that is looked for, whether it is there, and where it can be had.
 
     Parameters
     ----------
-    root : path-like
-        The data directory, as for :class:`ThingsEEG`.
+    dataset : ThingsEEG or path-like
+        The dataset, or its folder.
     subjects : iterable of int, optional
         None: the ten published ones, or in a reduced set those that are here.
 
@@ -80,16 +82,18 @@ def where(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileR
     list of FileReport
         Nothing is read but the image list.
     """
-    return _reports(ThingsEEG(root), subjects, deep=False)
+    return _reports(_opened(dataset), subjects, deep=False)
 
 
-def check(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileReport]:
+def check(
+    dataset: ThingsEEG | str | Path, subjects: Iterable[int] | None = None
+) -> list[FileReport]:
     """Read every file and say what is in it; a file that is missing or broken does not end the check.
 
     Parameters
     ----------
-    root : path-like
-        The data directory, as for :class:`ThingsEEG`.
+    dataset : ThingsEEG or path-like
+        The dataset, or its folder.
     subjects : iterable of int, optional
         None: those that are here.
 
@@ -97,7 +101,11 @@ def check(root: str | Path, subjects: Iterable[int] | None = None) -> list[FileR
     -------
     list of FileReport
     """
-    return _reports(ThingsEEG(root), subjects, deep=True)
+    return _reports(_opened(dataset), subjects, deep=True)
+
+
+def _opened(dataset: ThingsEEG | str | Path) -> ThingsEEG:
+    return dataset if isinstance(dataset, ThingsEEG) else ThingsEEG(dataset)
 
 
 def as_rows(reports: Iterable[FileReport]) -> list[dict[str, Any]]:
@@ -123,14 +131,15 @@ def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> 
     here = dataset.present_subjects
     usual = here if deep or (reduced and here) else PUBLISHED_SUBJECTS
     for subject in usual if subjects is None else subjects:
-        reports += _subject(root, dataset.check_subject(subject), images, reduced, deep)
+        reports += _subject(dataset, dataset.check_subject(subject), images, reduced, deep)
     return reports
 
 
 def _subject(
-    root: Path, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
+    dataset: ThingsEEG, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
 ) -> list[FileReport]:
     """The raw files of a subject, and those of the released forms and of BIDS that are here."""
+    root = dataset.root
     forms = [form for form in FORMS if subject in release_folders(root, form)]
     in_bids = subject in things_bids_subjects(root)
     reports = []
@@ -139,15 +148,18 @@ def _subject(
     for form in forms:
         reports += _released(root, form, subject, images, deep)
     if in_bids:
-        reports += _bids(root, subject, images, deep)
+        reports += _bids(dataset, subject, images, deep)
     return reports
 
 
-def _bids(root: Path, subject: int, images: pd.DataFrame | None, deep: bool) -> list[FileReport]:
+def _bids(
+    dataset: ThingsEEG, subject: int, images: pd.DataFrame | None, deep: bool
+) -> list[FileReport]:
     from .bids_check import things_rows
 
+    root = dataset.root
     n_images = 0 if images is None else int((images["split"] == "train").sum())
-    sessions = partial(things_bids_sessions, root, subject, n_images)
+    sessions = partial(things_bids_sessions, root, subject, n_images, dataset.choice)
     known = () if images is None else SPLIT_FOLDERS
     readers = {split: image_reader(split, images) for split in known}
     rows = things_rows(subject, sessions, readers, things_bids_subjects(root)[subject], deep)

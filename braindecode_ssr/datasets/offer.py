@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..download.source import Source
 from ..errors import UsageError
+from ..labels import Label, find_label
 from ..registry import Registry, unknown_name
 
 OFFERS = Registry(
@@ -82,7 +83,7 @@ class Offer:
             raise unknown_name("form to fetch", name, list(self.forms))
         return name
 
-    def sources(self, name: str, root: Path, subjects: Iterable[int] = ()) -> tuple[Source, ...]:
+    def sources(self, name: str, root: Path, subjects: Iterable[Label] = ()) -> tuple[Source, ...]:
         """What makes up a form, in the order in which it is fetched.
 
         Parameters
@@ -99,14 +100,8 @@ class Offer:
         UsageError
             If a subject is not among the published, or none is given where there must be.
         """
-        form, subjects = self.forms[name], tuple(subjects)
-        for subject in subjects:
-            if subject not in self.subjects:
-                raise UsageError(
-                    f"subjects {self.subjects[0]} to {self.subjects[-1]}",
-                    str(subject),
-                    "choose among these with --subject",
-                )
+        form = self.forms[name]
+        subjects = tuple(find_label(subject, self.subjects, name) for subject in subjects)
         if not form.by_subject:
             return form.common(root)
         if not subjects:

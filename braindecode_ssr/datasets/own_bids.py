@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..labels import Label
 from .base import check_images
 from .bids_dataset import BidsDataset
 from .bids_events import BidsEvents, onset_samples, read_events
-from .bids_files import BidsRun
+from .bids_files import ENTITIES, PARTS, BidsRun, choose, one_version
 from .bids_recordings import Reader, Shown
 from .own_images import TEST_CONCEPTS, image_table, listed_images, read_test_concepts
 
@@ -27,13 +28,15 @@ class OwnBids(BidsDataset):
     ``sample`` (else from ``onset``). No concept may be in both splits. Repetitions are counted. The runs of
     a session are joined; a session with test images needs training images too, to fit the normalisation.
 
-    Subjects and sessions whose labels are numbers keep them, others are counted in order of their labels.
+    Subjects and sessions are called as their folders are: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
     Tasks of which no recording has a column ``image``, such as rest, are left alone.
 
     Parameters
     ----------
     root : path-like
         The BIDS folder.
+    bids : dict of str to str, optional
+        Which version of a recording to use where there are several, such as ``{"proc": "sss"}``.
     """
 
     name = "bids"
@@ -41,7 +44,7 @@ class OwnBids(BidsDataset):
     image_folders = ("stimuli", "images", "")
 
     @property
-    def subjects(self) -> tuple[int, ...]:
+    def subjects(self) -> tuple[Label, ...]:
         """The subjects whose recordings are here."""
         return self.present_subjects
 
@@ -58,13 +61,15 @@ class OwnBids(BidsDataset):
         LeakageError
             If a concept is in both splits.
         """
-        events = [read_events(run.events) for runs in self._runs.values() for run in runs]
+        self.check_here()
+        chosen = (choose(runs, self.choice) or runs for runs in self._runs.values())
+        events = [read_events(run.events) for runs in chosen for run in runs]
         tested = read_test_concepts(self.root / TEST_CONCEPTS, events)
         shown = pd.concat([listed_images(part, tested) for part in events], ignore_index=True)
         return check_images(image_table(shown, self.root, tested), str(self.root))
 
-    def runs(self, subject: int) -> list[BidsRun]:
-        """The recordings of a subject whose task shows images."""
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject whose task shows images, each once."""
         runs = self._runs.get(subject, [])
         if not runs:
             tasks = ", ".join(sorted(self.tasks))
@@ -73,15 +78,18 @@ class OwnBids(BidsDataset):
                 f"none in {self.folders.get(subject, self.root)}",
                 "leave the subject out, or bring them",
             )
-        if len({run.datatype for run in runs}) > 1:
+        if len({run.datatype for run in choose(runs, self.choice)}) > 1:
             raise DataError(
-                f"EEG or MEG of subject {subject}",
-                f"both in {self.folders[subject]}",
-                "keep the one that is not wanted in a BIDS folder of its own",
+                f"there is both EEG and MEG of subject {subject} in {self.folders[subject]}",
+                "choose with --set data.bids.datatype=eeg or --set data.bids.datatype=meg",
             )
-        return runs
+        return one_version(runs, self.choice, self.folders[subject].name)
 
-    def unit(self, subject: int) -> str:
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of a task with images, and of the task, session and run that are chosen."""
+        return run.task in self.tasks and bool(choose([run], self._parts))
+
+    def unit(self, subject: Label) -> str:
         """The unit of the recordings of a subject."""
         meg = self.runs(subject)[0].datatype == "meg"
         return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
@@ -119,7 +127,9 @@ class OwnBids(BidsDataset):
         DataError
             If there is none.
         """
-        everything = [run for subject in self.folders for run in self.run_of(subject)]
+        everything = [run for runs in self.found.values() for run in choose(runs, self._parts)]
+        if not everything:
+            return frozenset()
         headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
         tasks = frozenset(run.task for run in everything if "image" in headers.get(run.events, ()))
         if not tasks:
@@ -137,19 +147,24 @@ class OwnBids(BidsDataset):
         return tasks
 
     @cached_property
-    def _runs(self) -> dict[int, list[BidsRun]]:
-        """The recordings of each subject whose task shows images, their events checked for the column."""
-        found = {
-            subject: [run for run in self.run_of(subject) if run.task in self.tasks]
-            for subject in sorted(self.folders)
+    def _parts(self) -> dict[str, str]:
+        """The task, session and run that are chosen."""
+        return {
+            name: label for name, label in self.choice.items() if ENTITIES.get(name, name) in PARTS
         }
-        for run in (run for runs in found.values() for run in runs):
+
+    @cached_property
+    def _runs(self) -> dict[Label, list[BidsRun]]:
+        """The recordings of each subject whose task shows images, their events checked for the column."""
+        found = {subject: self.run_of(subject) for subject in self.folders}
+        chosen = (choose(runs, self.choice) or runs for runs in found.values())
+        for run in (run for runs in chosen for run in runs):
             mend = "write it, as in the other recordings of the task; n/a for events without image"
             read_events(run.events).require(["image"], mend)
         return found
 
     def inventory(
-        self, subjects: Iterable[int] | None = None, *, read: bool = False
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """Every recording and image that is looked for; see :mod:`.bids_check`."""
         from .bids_check import own_rows

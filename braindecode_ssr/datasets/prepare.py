@@ -11,6 +11,7 @@ from typing import Any
 from ..config import TrialSpec
 from ..errors import DataError
 from ..files import atomic_folder, lock, sha256
+from ..labels import Label, folder_name
 from .base import ImageDataset
 from .recorded import kept_trials, recorded_batches
 from .store import TrialStore
@@ -23,7 +24,7 @@ __all__ = ["prepare", "recorded_batches", "trials_path"]
 
 def prepare(
     dataset: ImageDataset,
-    subject: int,
+    subject: Label,
     spec: TrialSpec,
     *,
     progress: bool | TrialBar = False,
@@ -46,7 +47,7 @@ def prepare(
     dataset : ImageDataset
         May know ``presentations(subject, spec)``, the split and image numbers of each recording, quick to
         get, or None: then a bar knows the time left.
-    subject : int
+    subject : int or str
     spec : TrialSpec
     progress : bool or TrialBar
         Show a bar on stderr, or the bar to show.
@@ -80,7 +81,7 @@ def prepare(
 
 def _make(
     dataset: ImageDataset,
-    subject: int,
+    subject: Label,
     spec: TrialSpec,
     path: Path,
     bar: TrialBar,
@@ -105,7 +106,7 @@ def _make(
 
 def _write_recorded(
     dataset: ImageDataset,
-    subject: int,
+    subject: Label,
     spec: TrialSpec,
     path: Path,
     manifest: dict[str, Any],
@@ -136,8 +137,8 @@ def _write_recorded(
         store.complete()
 
 
-def trials_path(dataset: ImageDataset, subject: int, spec: TrialSpec) -> Path:
+def trials_path(dataset: ImageDataset, subject: Label, spec: TrialSpec) -> Path:
     """Where the prepared trials of a subject are kept."""
     key = json.dumps([FORMAT, dataset.name, spec.digest, dataset.source_key(subject, spec)])
     digest = sha256(key)[:16]
-    return dataset.derived / "trials" / f"sub-{subject:02d}_{digest}"
+    return dataset.derived / "trials" / f"{folder_name(subject)}_{digest}"

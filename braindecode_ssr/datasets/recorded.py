@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError
+from ..labels import Label, as_read
 from ..preprocessing.normalisation import Normalisation, fit_normalisation
 from ..preprocessing.repetitions import (
     PUBLISHED_REPETITIONS,
@@ -26,7 +27,7 @@ from .unfinished import Changed, UnfinishedStore
 
 def recorded_batches(
     dataset: ImageDataset,
-    subject: int,
+    subject: Label,
     spec: TrialSpec,
     tick: Callable[[int], object] | None = None,
     *,
@@ -84,7 +85,7 @@ def recorded_batches(
         del batch
 
 
-def _refuse(batch: TrialBatch, session: int, skipped: int | None) -> NoReturn:
+def _refuse(batch: TrialBatch, session: Label, skipped: Label | None) -> NoReturn:
     """Raise for a part of a session before its training part, or after one that was not read again."""
     if session == skipped:
         raise Changed
@@ -162,7 +163,7 @@ def _known_by(recording: Recording, source: str) -> dict[str, Any]:
     for values in (recording.samples, recording.numbers):
         events.update(np.ascontiguousarray(values, np.int64).tobytes())
     return {
-        "session": int(recording.session),
+        "session": as_read(recording.session),
         "split": recording.split,
         "source": source,
         "fingerprint": recording.fingerprint,

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MissingDataError, UsageError
 from ..registry import unknown_name
 from .things_bids import things_bids_subjects
-from .things_layout import HOW, numbered_folders, raw_subjects
+from .things_layout import HOW, claim, numbered_folders, raw_subjects
 
 
 @dataclass(frozen=True)
@@ -99,5 +99,5 @@ def release_folders(root: Path, form: str) -> dict[int, Path]:
     for name in kind.folders:
         for number, folder in numbered_folders(root / name, "sub").items():
             if (folder / kind.train).is_file() or (folder / kind.test).is_file():
-                found.setdefault(number, folder)
+                claim(found, number, folder)
     return found

@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import DataError
 from ..files import atomic_folder, file_sha256, in_chunks
 from ..files import forget as forget
+from ..labels import as_read
 
 if TYPE_CHECKING:
     import mne
@@ -28,6 +29,7 @@ CHUNK = 256
 """Trials that are checked and written at once."""
 
 _TYPES = {"split": str, "image_id": str, "concept": str}
+_LABELS = {"subject": as_read, "session": as_read}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
             if file_sha256(path / name) != digest:
                 raise _broken(path, f"{name} altered")
         trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
-        table = pd.read_csv(path / TABLE, dtype=_TYPES, keep_default_na=False)
+        table = pd.read_csv(path / TABLE, dtype=_TYPES, converters=_LABELS, keep_default_na=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, str(error)) from error
     return trials, table, manifest

@@ -8,8 +8,7 @@ in ``value`` do not say.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..labels import as_number
 from .base import Recording, images_by_number
 from .bids_events import BidsEvents, onset_samples, read_events
-from .bids_files import BidsRun, bids_runs, bids_subjects
+from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
 from .bids_recordings import Reader, Shown, session_recordings
 from .things_layout import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 
@@ -64,7 +64,9 @@ def things_bids_subjects(root: Path) -> dict[int, Path]:
     return found
 
 
-def things_bids_sessions(root: Path, subject: int, n_training_images: int) -> list[BidsSession]:
+def things_bids_sessions(
+    root: Path, subject: int, n_training_images: int, bids: Mapping[str, str] | None = None
+) -> list[BidsSession]:
     """The recordings of a subject, session by session.
 
     Of the published image set all four sessions with five training runs; of a reduced one any number of
@@ -77,8 +79,10 @@ def things_bids_sessions(root: Path, subject: int, n_training_images: int) -> li
     """
     folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
     runs = bids_runs(folder) if folder.is_dir() else []
+    runs = [run for run in runs if run.task in ("train", "test")]
+    runs = one_version(runs, bids or {}, folder.name) if runs else []
     published = n_training_images >= PUBLISHED_TRAINING_IMAGES
-    there = {_number(run.session) for run in runs if run.task in ("train", "test")}
+    there = {_number(run.session) for run in runs}
     sessions = [
         BidsSession(
             number,
@@ -100,7 +104,9 @@ def things_bids_sessions(root: Path, subject: int, n_training_images: int) -> li
     return sessions
 
 
-def things_bids_recordings(root: Path, subject: int, images: pd.DataFrame) -> Iterator[Recording]:
+def things_bids_recordings(
+    root: Path, subject: int, images: pd.DataFrame, bids: Mapping[str, str] | None = None
+) -> Iterator[Recording]:
     """The recordings of a subject: by session, training part before test part.
 
     Parameters
@@ -109,6 +115,8 @@ def things_bids_recordings(root: Path, subject: int, images: pd.DataFrame) -> It
         The folder of the dataset.
     images : DataFrame
         Its image table.
+    bids : dict of str to str, optional
+        Which version of a recording to use, as ``data.bids`` of a run.
 
     Raises
     ------
@@ -119,7 +127,9 @@ def things_bids_recordings(root: Path, subject: int, images: pd.DataFrame) -> It
     """
     n_training = int((images["split"] == "train").sum())
     ch_names: list[str] = []
-    for session in things_bids_sessions(root, subject, n_training):
+    sessions = things_bids_sessions(root, subject, n_training, bids)
+    check_copies([run for session in sessions for run in session.runs])
+    for session in sessions:
         for split, runs in (("train", session.train), ("test", session.test)):
             yield from session_recordings(
                 runs,
@@ -212,5 +222,5 @@ def _missing(session: BidsSession, usual: int, subject: str) -> list[str]:
 
 
 def _number(label: str) -> int:
-    digits = re.sub(r"\D", "", label)
-    return int(digits) if digits else 0
+    number = as_number(label)
+    return number if isinstance(number, int) else 0

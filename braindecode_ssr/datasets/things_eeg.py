@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,6 @@ from .things_layout import (
     metadata_file,
     raw_sessions,
     raw_subjects,
-    subject_number,
 )
 from .things_raw import (
     image_events,
@@ -69,14 +68,18 @@ class ThingsEEG(ImageDataset):
         The folder with ``Raw_data`` (or a released form, see :mod:`.released`, or recordings in BIDS, see
         :mod:`.things_bids`) and ``image_set/image_metadata.npy``; or the folder above it, where it is
         called ``things-eeg``.
+    bids : dict of str to str, optional
+        Which version of a recording in BIDS to use where there are several, as ``data.bids`` of a run.
     """
 
     name = "things-eeg"
     default_encoder = "open-clip:RN50/openai"
+    options = ("bids",)
     _release = "auto"
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
+        self.choice = dict(bids or {})
         self.root = dataset_folder(self.root)
 
     @property
@@ -91,17 +94,13 @@ class ThingsEEG(ImageDataset):
         recorded = {*raw_subjects(self.root), *things_bids_subjects(self.root)}
         return tuple(sorted(recorded.union(*released)))
 
-    def check_subject(self, subject: int | str) -> int:
-        """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
-        return super().check_subject(subject_number(subject))
-
     def inventory(
         self, subjects: Iterable[int] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """Every file that is looked for; see :mod:`braindecode_ssr.datasets.check`."""
         from .check import as_rows, check, where
 
-        return as_rows((check if read else where)(self.root, subjects))
+        return as_rows((check if read else where)(self, subjects))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -132,7 +131,7 @@ class ThingsEEG(ImageDataset):
         """
         subject = self.check_subject(subject)
         if find_release(self.root, subject, self._release) == "bids":
-            yield from things_bids_recordings(self.root, subject, self.images)
+            yield from things_bids_recordings(self.root, subject, self.images, self.choice)
             return
         counts = self.images["split"].value_counts()
         ch_names: list[str] = []
@@ -228,7 +227,7 @@ class ThingsEEG(ImageDataset):
             for session in raw_sessions(self.root, subject, n_training):
                 files += [session.train, session.test]
         elif form == "bids":
-            for session in things_bids_sessions(self.root, subject, n_training):
+            for session in things_bids_sessions(self.root, subject, n_training, self.choice):
                 files += [file for run in session.runs for file in run.files]
         else:
             files += release_files(form, self.root, subject)

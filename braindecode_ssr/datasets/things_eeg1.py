@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..labels import Label, folder_name, natural
 from .base import IMAGE_COLUMNS, check_images
 from .bids_dataset import BidsDataset
 from .bids_events import BidsEvents, onset_samples, read_events
-from .bids_files import BidsRun
+from .bids_files import BidsRun, one_version
 from .bids_recordings import Reader, Shown
 
 PUBLISHED_SUBJECTS = tuple(range(1, 51))
@@ -47,20 +48,20 @@ class ThingsEEG1(BidsDataset):
     channel_defaults = {"intra": "occipital-17", "inter": "occipital-17"}
     image_folders = ("stimuli", "object_images", "images", "../object_images")
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
+        super().__init__(root, bids)
         inside = [self.root / name for name in FOLDERS if any((self.root / name).glob("sub-*"))]
         self.root = next(iter(inside), self.root)
 
     @property
-    def subjects(self) -> tuple[int, ...]:
+    def subjects(self) -> tuple[Label, ...]:
         """The fifty published subjects, and any other that has a folder here."""
-        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.folders}))
+        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.folders}, key=natural))
 
     @property
-    def present_subjects(self) -> tuple[int, ...]:
+    def present_subjects(self) -> tuple[Label, ...]:
         """The subjects whose recordings are here, but for the excluded ones."""
-        return tuple(sorted(set(self.folders) - set(EXCLUDED)))
+        return tuple(subject for subject in self.folders if subject not in EXCLUDED)
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -83,10 +84,15 @@ class ThingsEEG1(BidsDataset):
         events = [read_events(run.events) for run in self.runs(subject)]
         return eeg1_image_table(pd.concat([shown_images(part) for part in events]), self.root)
 
-    def runs(self, subject: int) -> list[BidsRun]:
-        """The recordings of a subject."""
-        runs = [run for run in self.run_of(subject) if run.task in ("rsvp", "")]
-        name = f"sub-{subject:02d}/eeg/sub-{subject:02d}_task-rsvp"
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of the one task."""
+        return run.task in ("rsvp", "")
+
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject, each once."""
+        runs, folder = self.run_of(subject), folder_name(subject)
+        runs = one_version(runs, self.choice, folder) if runs else []
+        name = f"{folder}/eeg/{folder}_task-rsvp"
         missing = [] if runs else [self.root / f"{name}_eeg.vhdr"]
         missing += [run.events for run in runs if not run.events.is_file()]
         if missing:
@@ -111,7 +117,7 @@ class ThingsEEG1(BidsDataset):
         return read
 
     def inventory(
-        self, subjects: Iterable[int] | None = None, *, read: bool = False
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """Every recording that is looked for; see :mod:`.bids_check`."""
         from .bids_check import eeg1_rows

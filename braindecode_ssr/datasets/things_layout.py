@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError
 from ..files import files_sha256, sha256
 
 FOLDER = "things-eeg"
@@ -51,20 +51,6 @@ class SessionFiles:
     test: Path
 
 
-def subject_number(subject: int | str) -> int:
-    """``5``, ``"05"`` and ``"sub-05"`` as 5.
-
-    Raises
-    ------
-    UsageError
-        If it is none of these.
-    """
-    match = re.fullmatch(r"(?:sub-)?0*(\d+)", str(subject).strip())
-    if isinstance(subject, bool) or match is None:
-        raise UsageError("a subject as 5, '05' or 'sub-05'", repr(subject), "write its number")
-    return int(match[1])
-
-
 def dataset_folder(root: Path) -> Path:
     """The folder of the dataset: the one given, or the folder ``things-eeg`` in it."""
     inside = root / FOLDER
@@ -92,13 +78,23 @@ def numbered_folders(parent: Path, kind: str) -> dict[int, Path]:
     return folders
 
 
+def claim(found: dict[int, Path], subject: int, folder: Path) -> None:
+    """Note the folder of a subject; raise DataError if another one holds the same subject."""
+    other = found.setdefault(subject, folder)
+    if not other.samefile(folder):
+        raise DataError(
+            f"{other} and {folder} both hold recordings of subject {subject}",
+            "remove one of the two, or move it out of the data folder",
+        )
+
+
 def raw_subjects(root: Path) -> dict[int, Path]:
     """The folders of subjects with raw sessions, by number."""
     found: dict[int, Path] = {}
     for name in RAW_FOLDERS:
         for number, folder in numbered_folders(root / name, "sub").items():
             if any(not _is_bids(session) for session in numbered_folders(folder, "ses").values()):
-                found.setdefault(number, folder)
+                claim(found, number, folder)
     return found
 
 
@@ -209,6 +205,11 @@ def _is_bids(session: Path) -> bool:
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:
     paths = [folder / name for name in names]
+    here = [path for path in paths if path.is_file()]
+    if len(here) > 1:
+        raise DataError(
+            f"{here[0]} and {here[1]} are the same part of a session", "remove one of them"
+        )
     return next((path for path in paths if path.is_file()), paths[0])
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..errors import DataError, UsageError
 from .base import ImageDataset, Recording
-from .things_layout import file_key, subject_number
+from .things_layout import file_key
 from .things_meg_design import check_count, check_published_numbers, image_table, shown_images
 from .things_meg_layout import (
     HOW,
@@ -68,10 +68,6 @@ class ThingsMEG(ImageDataset):
     def present_subjects(self) -> tuple[int, ...]:
         """Subjects whose first part is here."""
         return tuple(subject_files(self.root))
-
-    def check_subject(self, subject: int | str) -> int:
-        """The subject as a number; ``5``, ``"05"`` and ``"sub-05"`` are the same."""
-        return super().check_subject(subject_number(subject))
 
     def inventory(
         self, subjects: Iterable[int] | None = None, *, read: bool = False

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
 
 from ..errors import DataError, UsageError
+from ..labels import natural
 from ..retrieval.leakage import check_disjoint
 
 Indices = tuple[np.ndarray, np.ndarray]
@@ -168,13 +169,13 @@ class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
             If a concept is in both.
         """
         subjects = np.asarray([] if groups is None else groups)
-        if len(np.unique(subjects)) < 2:
+        if len(set(subjects.tolist())) < 2:
             found = "no groups" if groups is None else "one"
             raise UsageError(
                 "two or more subjects as groups", found, "give groups=metadata['subject']"
             )
         is_test = mask_of(self.is_test, X)
-        for subject in np.unique(subjects):
+        for subject in sorted(set(subjects.tolist()), key=natural):
             own = subjects == subject
             yield zero_shot(~own & ~is_test, own & is_test, y, f"subject {subject}")
 

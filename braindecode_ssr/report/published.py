@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UsageError
+from ..labels import Label
 from ..methods import METHODS
 from ..methods.base import Method
 from ..retrieval.leaks import LEAKS
@@ -56,6 +57,11 @@ def published_of(row: dict[str, Any]) -> dict[str, Any]:
 def published_flags(method: Method) -> tuple[str, ...]:
     """What a reader of a method's published numbers must know, in words of ``LEAKS``."""
     return protocol_of("as-published", method).flags
+
+
+def published_for(subjects: Iterable[Label], values: tuple[float, ...]) -> bool:
+    """Whether there is a published value of each subject."""
+    return all(isinstance(subject, int) and 0 < subject <= len(values) for subject in subjects)
 
 
 def published_subjects(row: dict[str, Any], metric: str) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..labels import as_read
 from ..retrieval.column import ROW
 from ..retrieval.leaks import leaks_of
 from ..retrieval.protocols import evaluation_name
@@ -19,7 +20,7 @@ from .checks import check_results
 
 QUERY_COLUMNS = (*ROW, "subject", "seed", "run", "image_id", "concept", "rank")
 RUN_COLUMNS = (*ROW, "flags", "subject", "seed", "run", "status", "n_queries", "n_gallery")
-ALWAYS = {"subject", "seed", "rank"}
+ALWAYS = {"seed", "rank"}
 NUMBERS = {
     *ALWAYS,
     *("score", "top1", "top5", "mrr", "mean_rank", "median_rank", "n_queries", "n_gallery"),
@@ -100,6 +101,11 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Columns that hold numbers, as numbers; an empty cell is NaN where there may be none."""
+    if "subject" in table:
+        if (table["subject"] == "").any():
+            row = int((table["subject"] == "").to_numpy().argmax()) + 1
+            raise DataError(f"there is no subject in row {row} of {path}", "make it again")
+        table["subject"] = table["subject"].map(as_read)
     for name in NUMBERS.intersection(table):
         try:
             table[name] = pd.to_numeric(table[name].mask(table[name] == ""))

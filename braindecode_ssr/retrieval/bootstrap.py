@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
+from ..labels import natural
 from ..registry import unknown_name
 from .column import ROW, check_one
 from .metrics import METRICS, per_query
@@ -132,10 +133,12 @@ def blocks_of(queries: pd.DataFrame, values: pd.DataFrame) -> list[np.ndarray]:
     """
     keys = queries[["subject", "image_id"]].assign(seed=queries.get("seed", 0))
     keys = keys[["subject", "seed", "image_id"]].reset_index(drop=True)
-    order = keys.sort_values(list(keys)).index.to_numpy()
+    place = {label: n for n, label in enumerate(sorted(set(keys["subject"]), key=natural))}
+    by = {"subject": keys["subject"].map(place)}
+    order = keys.assign(**by).sort_values(list(keys)).index.to_numpy()
     keys, array = keys.iloc[order], values.to_numpy(dtype=float)[order]
     _check_keys(keys, array)
-    rows = keys.reset_index(drop=True).groupby("subject", sort=True)
+    rows = keys.reset_index(drop=True).groupby("subject", sort=False)
     return [_block(part, array[part.index]) for _, part in rows]
 
 

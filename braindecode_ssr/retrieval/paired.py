@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..labels import natural
 from ..registry import unknown_name
 from .column import COLUMN, check_one, labels_of_methods
 from .metrics import per_query
@@ -144,6 +145,7 @@ def subject_means(queries: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     of_seeds = keyed.groupby(["method", "subject", "seed"])["value"].mean()
     means = of_seeds.groupby(["subject", "method"]).mean().unstack("method")
+    means = means.loc[sorted(means.index, key=natural)]
     return means[list(dict.fromkeys(keyed["method"]))]
 
 

@@ -144,12 +144,143 @@ def test_windows_paths_and_missing_suffixes(tree, study):
     assert dataset.image("apple/apple_0").size == (16, 16)
 
 
-def test_labels_that_are_no_numbers_are_counted(tmp_path):
-    tree = bids_trees.write_study(tmp_path, CH_NAMES, labels=("bert", "anna"))
+def relabel(tree, new, old="01"):
+    """Another subject with the recordings of one that is here; the signal is changed a little."""
+    shutil.copytree(tree / f"sub-{old}", tree / f"sub-{new}")
+    for path in sorted(
+        (tree / f"sub-{new}").rglob(f"*sub-{old}*"), key=lambda path: -len(str(path))
+    ):
+        if path.suffix in (".vhdr", ".vmrk"):
+            path.write_text(path.read_text().replace(f"sub-{old}", f"sub-{new}"))
+        if path.suffix == ".eeg":
+            data = np.fromfile(path, "<f4")
+            (data + np.random.default_rng(len(new)).normal(0, 5, data.size)).astype("<f4").tofile(
+                path
+            )
+        path.rename(path.with_name(path.name.replace(f"sub-{old}", f"sub-{new}")))
+
+
+def first_trials(tree, subject):
+    return np.array(prepare(OwnBids(tree), subject, SPEC).trials[:10])
+
+
+def test_a_subject_is_the_folder_it_names(tree):
+    """Labels that are no number, and a folder without images, renumber nobody."""
+    before = first_trials(tree, 2)
+    relabel(tree, "S01")
+    relabel(tree, "pilot")
+    noise = tree / "sub-emptyroom" / "ses-1" / "eeg"
+    noise.mkdir(parents=True)
+    for path in (tree / "sub-01" / "ses-1" / "eeg").glob("*task-rest*"):
+        name = path.name.replace("sub-01", "sub-emptyroom").replace("rest", "noise")
+        shutil.copy(path, noise / name)
     dataset = OwnBids(tree)
-    assert dataset.subjects == (1, 2) and dataset.folders[2].name == "sub-bert"
-    assert "sub-anna is subject 1" in dataset.inventory([1])[0]["detail"]
-    assert len(prepare(dataset, 2, SPEC).table) == 80
+    assert dataset.subjects == (1, 2, "pilot", "S01")
+    np.testing.assert_array_equal(first_trials(tree, "sub-02"), before)
+    for asked in ("02", 2, "2"):
+        assert dataset.check_subject(asked) == 2
+    for asked in ("S01", "sub-S01"):
+        assert dataset.check_subject(asked) == "S01"
+    store = prepare(dataset, "sub-S01", SPEC)
+    assert set(store.table["subject"]) == {"S01"} and store.path.name.startswith("sub-S01_")
+    with pytest.raises(MissingDataError, match="sub-emptyroom holds no recording in which images"):
+        dataset.check_subject("emptyroom")
+    with pytest.raises(UsageError, match="did you mean 'S01'"):
+        dataset.check_subject("s01")
+
+
+def test_two_folders_of_one_number(tree):
+    relabel(tree, "2")
+    dataset = OwnBids(tree)
+    assert dataset.subjects == (1, "02", "2")
+    with pytest.raises(UsageError, match="sub-02 or sub-2"):
+        dataset.check_subject(2)
+    assert dataset.check_subject("sub-2") == "2" and dataset.check_subject("sub-02") == "02"
+    table = prepare(dataset, "02", SPEC).table
+    assert set(table["subject"]) == {"02"}
+
+
+def test_sessions_keep_their_labels(tree):
+    """A practice session of another task does not count, one of the task keeps its name."""
+    place = tree / "sub-01" / "ses-practice" / "eeg"
+    place.mkdir(parents=True)
+    for path in (tree / "sub-01" / "ses-1" / "eeg").glob("*task-rest*"):
+        shutil.copy(path, place / path.name.replace("ses-1", "ses-practice"))
+    assert set(prepare(OwnBids(tree), 1, SPEC).table["session"]) == {1, 2}
+    shutil.move(tree / "sub-01" / "ses-1", tree / "sub-01" / "ses-B")
+    for path in (tree / "sub-01" / "ses-B").rglob("*ses-1*"):
+        if path.suffix in (".vhdr", ".vmrk"):
+            path.write_text(path.read_text().replace("ses-1", "ses-B"))
+        path.rename(path.with_name(path.name.replace("ses-1", "ses-B")))
+    table = prepare(OwnBids(tree), 1, SPEC).table
+    assert table["session"].unique().tolist() == [2, "B"]
+
+
+def test_a_file_in_the_folder_of_another_subject(tree):
+    shutil.copytree(tree / "sub-01", tree / "sub-03")
+    assert "sub-03" in spoil(tree) and "sub-01_ses-1" in spoil(tree)
+
+
+def twin(tree, entity="", fmt=""):
+    """A second version of every recording of subject 1."""
+    for header in (tree / "sub-01").rglob("*task-look*_eeg.vhdr"):
+        if fmt:
+            raw = mne.io.read_raw_brainvision(header, preload=True, verbose="error")
+            mne.export.export_raw(header.with_suffix(fmt), raw, verbose="error")
+            continue
+        for path in header.parent.glob(header.name.replace("_eeg.vhdr", "_*")):
+            if entity[:3] in ("acq", "rec"):
+                old, put = "_run", f"_{entity}_run"
+            else:
+                old, put = f"_{path.name.split('_')[-1]}", f"_{entity}_{path.name.split('_')[-1]}"
+            new = path.with_name(path.name.replace(old, put))
+            shutil.copy(path, new)
+            if path.suffix in (".vhdr", ".vmrk"):
+                text = path.read_text()
+                for file in header.parent.glob("*task-look*_eeg.*"):
+                    text = text.replace(file.name, new.stem + file.suffix)
+                new.write_text(text)
+
+
+@pytest.mark.parametrize("entity", ["proc-sss", "acq-two", "rec-x", "desc-clean"])
+def test_a_recording_in_two_versions_is_read_once(tree, entity):
+    expected = first_trials(tree, 1)
+    twin(tree, entity)
+    found = spoil(tree)
+    key, label = entity.split("-")
+    assert f"_{entity}_" in found and "_task-look_run-1_eeg.vhdr" in found
+    assert f"--set data.bids.{key}={label}" in found and f"--set data.bids.{key}=none" in found
+    rows = OwnBids(tree).inventory([1], read=True)
+    assert rows[0]["state"] == "broken" and entity in rows[0]["detail"]
+    for choice in ("none",) if key == "rec" else (label, "none"):  # mne-bids knows no rec
+        store = prepare(OwnBids(tree, bids={key: choice}), 1, SPEC)
+        assert len(store.table) == 80
+        np.testing.assert_array_equal(store.trials[:10], expected)
+    with pytest.raises(UsageError, match=f"data.bids.{key}=other"):
+        prepare(OwnBids(tree, bids={key: "other"}), 1, SPEC)
+
+
+def test_a_recording_in_two_formats_is_read_once(tree):
+    twin(tree, fmt=".edf")
+    found = spoil(tree)
+    assert "run-1_eeg.edf" in found and "run-1_eeg.vhdr" in found
+    assert "--set data.bids.format=edf" in found
+    assert len(prepare(OwnBids(tree, bids={"format": "vhdr"}), 1, SPEC).table) == 80
+    assert len(prepare(OwnBids(tree, bids={"format": "edf"}), 1, SPEC).table) == 80
+
+
+def test_one_run_with_two_spellings_and_a_copy_under_another_name(tree):
+    place = events_of(tree).parent
+    for run in ("01", "3"):
+        for path in place.glob("*look_run-1_*"):
+            new = path.with_name(path.name.replace("run-1", f"run-{run}"))
+            shutil.copy(path, new)
+            if path.suffix in (".vhdr", ".vmrk"):
+                new.write_text(path.read_text().replace("run-1", f"run-{run}"))
+        found = spoil(tree)
+        assert f"run-{run}_eeg" in found and "run-1_eeg" in found and "remove" in found
+        for path in place.glob(f"*run-{run}_*"):
+            path.unlink()
 
 
 def test_other_tasks_are_left_alone(study):
@@ -213,7 +344,7 @@ def test_a_line_of_too_many_cells_is_named(tree):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(MissingDataError, match="sub-01/eeg.*--data-dir"):
+    with pytest.raises(MissingDataError, match="is empty.*--data-dir"):
         prepare(OwnBids(tmp_path), 1, SPEC)
     with pytest.raises(MissingDataError, match="no folder"):
         prepare(OwnBids(tmp_path / "nowhere"), 1, SPEC)
@@ -221,7 +352,7 @@ def test_nothing_there(tmp_path):
 
 
 def test_a_subject_that_is_not_here(study):
-    with pytest.raises(UsageError, match="1, 2.*subject 3"):
+    with pytest.raises(UsageError, match="subject 3.*1, 2"):
         OwnBids(study).check_subject(3)
 
 
@@ -273,7 +404,9 @@ def test_eeg_and_meg_of_one_subject_are_refused(tree):
     bids_trees.write_study(
         tree, ch_names, fmt="FIF", datatype="meg", ch_types="mag", labels=("01",)
     )
-    assert "EEG or MEG of subject 1" in spoil(tree)
+    assert "both EEG and MEG of subject 1" in spoil(tree)
+    store = prepare(OwnBids(tree, bids={"datatype": "eeg"}), 1, SPEC)
+    assert store.info["ch_names"] == list(CH_NAMES)
 
 
 def test_inventory(tree):

@@ -193,7 +193,7 @@ def test_subjects(tmp_path):
     assert dataset.present_subjects == (5, 12)
     with pytest.raises(UsageError, match="subject 11"):
         dataset.check_subject(11)
-    with pytest.raises(UsageError, match="'sub-x'"):
+    with pytest.raises(UsageError, match="subject x"):
         dataset.check_subject("sub-x")
 
 

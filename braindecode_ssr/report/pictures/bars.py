@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ...labels import Label, natural, short_name
 from ...retrieval.bootstrap import Interval, interval
 from ...retrieval.column import labels_of_methods
 from ..build import section_title
 from ..content import MARK
-from ..published import STANDS_FOR, meaning, published_subjects
+from ..published import STANDS_FOR, meaning, published_for, published_subjects
 from .picture import (
     COLOURS,
     LOOK,
@@ -40,7 +41,7 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
         Their part of the summary.
     """
     methods = labels_of_methods(queries)
-    subjects = sorted(queries["subject"].unique())
+    subjects = sorted(queries["subject"].unique().tolist(), key=natural)
     parts, flags = chunks(list(dict.fromkeys(methods))), flags_of(rows)
     with matplotlib.rc_context(LOOK):
         width = min(7.2, 1.6 + (len(subjects) + 1) * (0.16 * len(parts[0]) + 0.25))
@@ -75,7 +76,7 @@ def _row(rows: pd.DataFrame, method: str) -> list[dict[str, object]]:
     return rows[labels_of_methods(rows) == method].to_dict("records")
 
 
-def _intervals(queries: pd.DataFrame, subjects: list[int]) -> list[Interval | None]:
+def _intervals(queries: pd.DataFrame, subjects: list[Label]) -> list[Interval | None]:
     """Of each subject, None where it was not tested, and of their mean."""
     own = dict(iter(queries.groupby("subject")))
     found = [interval(own[s], "top1", draws=DRAWS) if s in own else None for s in subjects]
@@ -114,11 +115,11 @@ def _bars(
 
 
 def _published(
-    axis: Axes, row: dict[str, object], subjects: list[int], place: int, n_methods: int
+    axis: Axes, row: dict[str, object], subjects: list[Label], place: int, n_methods: int
 ) -> None:
     """Diamonds at published accuracies of the same subjects."""
     values = published_subjects(row, "top1")
-    if len(values) < max(subjects):
+    if not published_for(subjects, values):
         return
     x = _places(len(subjects) + 1, place, n_methods)
     y = [values[subject - 1] for subject in subjects]
@@ -131,12 +132,12 @@ def _published(
     axis.plot(x[: len(y)], y, "D", label=None if taken else label, **look)
 
 
-def _finish(axis: Axes, subjects: list[int], rows: pd.DataFrame) -> None:
+def _finish(axis: Axes, subjects: list[Label], rows: pd.DataFrame) -> None:
     chance = rows["chance_top1"].dropna()
     if len(chance):
         axis.axhline(100 * chance.mean(), color="#777777", lw=0.8, ls="--", label="chance")
     ticks = [*range(len(subjects)), len(subjects) + 0.35]
-    axis.set_xticks(ticks, [*(f"S{subject}" for subject in subjects), "mean"])
+    axis.set_xticks(ticks, [*map(short_name, subjects), "mean"])
     axis.tick_params(axis="x", length=0)
     axis.set_ylabel("top-1 accuracy (%)")
     axis.margins(x=0.01)
