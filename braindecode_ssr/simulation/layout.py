@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .names import things_numbers
 if TYPE_CHECKING:
     from ..datasets.things_sim import ThingsSim
 
+T = TypeVar("T")
 MANIFEST = "things_sim.json"
 PARTS = {"train": "training", "test": "test"}
 
@@ -55,9 +56,11 @@ def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> l
     files = [
         write_whole(out / "image_set" / "image_metadata.npy", lambda f: _save(f, metadata(dataset)))
     ]
-    for row in dataset.images.itertuples():
-        path = out / "image_set" / f"{PARTS[row.split]}_images" / row.file
-        files.append(write_whole(path, lambda f, name=row.image_id: f.write(dataset.jpeg(name))))
+    images = {
+        out / "image_set" / f"{PARTS[row.split]}_images" / row.file: row.image_id
+        for row in dataset.images.itertuples()
+    }
+    files += write_images(images, dataset.jpeg)
     for subject in subjects:
         for session in dataset.sessions:
             for split, part in PARTS.items():
@@ -147,3 +150,27 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     with atomic_files([path]) as (part,), part.open("wb") as file:
         fill(file)
     return path
+
+
+def write_images(names: dict[Path, T], jpeg: Callable[[T], bytes]) -> list[Path]:
+    """Write the images that are not there yet, some hundred at a time: each alone would wait for the disk.
+
+    Parameters
+    ----------
+    names : dict
+        What ``jpeg`` takes, by the path of each image.
+    jpeg : callable
+        Gives the content of a file.
+
+    Raises
+    ------
+    DataError
+        If they cannot be written.
+    """
+    missing = [path for path in names if not path.exists()]
+    for first in range(0, len(missing), 256):
+        paths = missing[first : first + 256]
+        with atomic_files(paths) as parts:
+            for path, part in zip(paths, parts, strict=True):
+                part.write_bytes(jpeg(names[path]))
+    return list(names)

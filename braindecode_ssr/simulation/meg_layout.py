@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..files import atomic_files
 from .images import decode, jpeg
-from .layout import claim, write_whole
+from .layout import claim, write_images, write_whole
 from .meg_brain import FIRST, meg_brain, subject_epochs
 from .meg_design import SFREQ, meg_events, meg_images, meg_runs, sample_attributes
 from .meg_fif import part_names, write_parts
@@ -64,10 +64,12 @@ def write_meg(
     source = f"{dataset.source_key()} meg v{VERSION} {preset}"
     claim({"dataset": "things-meg", "source": source}, out, ("derivatives", "object_images"))
     images = meg_images(preset, dataset.preset, dataset.seed)
-    files = [
-        write_whole(out / "object_images" / name / f"{stem}.jpg", _picture(dataset, name, stem))
+    pictures = {
+        out / "object_images" / name / f"{stem}.jpg": (name, stem)
         for name, stem in zip(images["concept"], images["stem"], strict=True)
-    ]
+    }
+    size, seed = dataset.preset.image_size, dataset.seed
+    files = write_images(pictures, lambda name: jpeg(*name, size, seed))
     features = cache(lambda: seen(dataset, images))
     for subject in chosen:
         say(f"MEG of subject {subject}")
@@ -80,11 +82,6 @@ def seen(dataset: ThingsSim, images: pd.DataFrame) -> np.ndarray:
     names = zip(images["concept"], images["stem"], strict=True)
     size, seed = dataset.preset.image_size, dataset.seed
     return dataset.eye.see(decode(jpeg(*name, size, seed)) for name in names)
-
-
-def _picture(dataset: ThingsSim, concept: str, stem: str) -> Callable[[BinaryIO], object]:
-    size, seed = dataset.preset.image_size, dataset.seed
-    return lambda file: file.write(jpeg(concept, stem, size, seed))
 
 
 def _write_subject(

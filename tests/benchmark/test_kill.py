@@ -1,8 +1,7 @@
-"""Grids that are killed, stopped or done elsewhere end with the tables of one that is left alone."""
+"""Grids whose workers are killed, or that are done elsewhere; kills of the grid are in test_kills.py."""
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -35,17 +34,9 @@ class Ssr:
         assert self.process.wait(600) == code, self.errors.read_text()
         return tables(self.out)
 
-    def strike(self, how):
-        """Kill the grid, or all of its processes, or one of its workers, or press Ctrl-C."""
-        if how == "worker":
-            for pid in children(self.process.pid)[-1:]:
-                os.kill(pid, signal.SIGKILL)
-            return
-        if how == "Ctrl-C":
-            os.killpg(self.process.pid, signal.SIGINT)
-        else:
-            (os.kill if how == "grid" else os.killpg)(self.process.pid, signal.SIGKILL)
-        self.process.wait(60)
+    def kill_worker(self):
+        for pid in children(self.process.pid)[-1:]:
+            os.kill(pid, signal.SIGKILL)
 
 
 def children(pid):
@@ -82,22 +73,12 @@ def test_two_at_a_time_give_the_same_numbers(alone, tmp_path):
     same(Ssr(tmp_path / "grid", "--jobs", "2").done(), alone[0])
 
 
-def test_killed_ten_times_at_random_moments(alone, tmp_path):
-    expected, seconds = alone
-    chance = random.Random(0)
-    for _ in range(10):
-        grid = Ssr(tmp_path / "grid", "--jobs", "2")
-        time.sleep(chance.uniform(0.05, 0.6) * seconds)
-        grid.strike(chance.choice(["grid", "all", "Ctrl-C"]))
-    same(Ssr(tmp_path / "grid", "--jobs", "2").done(), expected)
-
-
 def test_a_worker_that_is_killed_is_not_seen_in_the_tables(alone, tmp_path):
     grid = Ssr(tmp_path / "grid", "--jobs", "2")
     while not list(tmp_path.glob("grid/out/*/checkpoint/*")):
         assert grid.process.poll() is None, grid.errors.read_text()
         time.sleep(0.02)
-    grid.strike("worker")
+    grid.kill_worker()
     same(grid.done(), alone[0])
 
 
