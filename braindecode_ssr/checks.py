@@ -104,10 +104,13 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
     """The part of :func:`check_run` that needs no data, for a run whose data are not there yet."""
     check_place(Path(out))
     check_selection(spec)
-    _check_pretrained(spec.model.pretrained)
     from .devices import pick_device
 
     pick_device(spec.train.device)
+    if spec.model.pretrained:
+        from .models.pretrained import check_source
+
+        check_source(spec.model.pretrained)
     if spec.train.solver == "gradient":
         from .models.backbone import backbone_class
         from .models.subject_parts import check_takes_subjects
@@ -275,24 +278,6 @@ def _try_loss(spec: RunSpec, model: SSR, signals: Signals, n: int = 16) -> None:
             f"the loss {spec.loss.name} does not work with {params}: {reason}",
             "correct --set loss.params.NAME=..., or choose another --loss",
         ) from error
-
-
-def _check_pretrained(source: str | None) -> None:
-    """A folder must be there; a name ORG/NAME may be on the hub, which is asked when training starts."""
-    if source is None:
-        return
-    folder = Path(source).expanduser()
-    local = source.startswith((".", "/", "~")) or source.count("/") != 1
-    if folder.is_dir():
-        from .models.pretrained import weights_file
-
-        weights_file(source, "the backbone")
-    elif local or folder.exists():
-        raise MissingDataError(
-            f"there is no folder of pretrained weights at {folder}",
-            "give the folder that `save_pretrained` wrote, or the name ORG/NAME of a repository on "
-            "the Hugging Face hub, with --set model.pretrained=...",
-        )
 
 
 def _check_memory(spec: RunSpec, n_parameters: int) -> None:

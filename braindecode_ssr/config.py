@@ -484,13 +484,19 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
 
 def _unknown_setting(name: str) -> UsageError:
     """The error for a setting that does not exist; knows what other libraries call ours."""
-    known = setting_names()
-    error, last = unknown_name("setting", name, known), name.split(".")[-1]
-    leaf = ELSEWHERE.get(last.replace("-", "_").lower(), last)
-    meant = [other for other in known if other.split(".")[-1] == leaf]
-    if len(meant) == 1:
-        error.hint = f"did you mean {meant[0]!r}? choose one of: {', '.join(known)}"
+    known, meant = setting_names(), meant_setting(name)
+    error = unknown_name("setting", name, known)
+    if meant:
+        error.hint = f"did you mean {meant!r}? choose one of: {', '.join(known)}"
     return error
+
+
+def meant_setting(name: str) -> str | None:
+    """The setting that somebody means by its last part, or by what it is called in other libraries."""
+    last = name.split(".")[-1].replace("-", "_").lower()
+    leaf = ELSEWHERE.get(last, last)
+    found = [setting for setting in setting_names() if setting.split(".")[-1] == leaf]
+    return found[0] if len(found) == 1 else None
 
 
 def _toml_value(text: str) -> Any:

@@ -165,9 +165,9 @@ def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[Label]:
     others = [subject for subject in dataset.present_subjects if subject != spec.data.subject]
     if not others:
         raise MissingDataError(
-            "other subjects to train on, for inter-subject retrieval",
-            f"none but subject {spec.data.subject} in {dataset.root}",
-            f"bring their files there; see `ssr-bd data where {dataset.name}`",
+            f"inter-subject retrieval trains on other subjects, and there are no files of any but subject "
+            f"{spec.data.subject} in {dataset.root}",
+            f"put their files there; `ssr-bd data where {dataset.name}` says where they belong",
         )
     return others
 
@@ -190,8 +190,8 @@ def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
     missing = [need for need in method.needs if need not in there]
     if missing:
         raise MissingDataError(
-            f"{', '.join(missing)} features, which {method.title} needs, in {store.path}",
-            f"of {encoder} only {', '.join(there)}" if there else f"none of {encoder}",
+            f"{method.title} needs {', '.join(missing)} features of {encoder}, and {store.path} has "
+            + (f"only {', '.join(there)}" if there else "none of that encoder"),
             store.how_to_fill(parts_of(encoder)[0], missing[0]),
         )
 
@@ -271,9 +271,8 @@ def _encoder_of(
         return there[0], [f"encoder {there[0]}: the only one whose features are in {store.path}"]
     if there and default not in there:
         raise UsageError(
-            f"one encoder to use, out of those in {store.path}",
-            ", ".join(there),
-            "choose with --encoder NAME",
+            f"there are features of several encoders in {store.path}: {', '.join(there)}",
+            "choose one with --encoder NAME",
         )
     return default, []
 
@@ -309,9 +308,8 @@ def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
     n_trials = n_training_trials(spec, dataset)
     if (spec.train.batch_size or 2) > n_trials:
         raise UsageError(
-            f"a batch of at most {n_trials} trials, the size of the training set",
-            f"a batch of {spec.train.batch_size}",
-            "give a smaller --batch-size",
+            f"a batch of {spec.train.batch_size} is larger than the training set",
+            f"give a --batch-size of at most {n_trials} trials",
         )
     published = METHODS[spec.method].batch_size_for(spec.data.dataset, spec.data.protocol)
     largest = published or LARGEST_BATCH
@@ -323,15 +321,14 @@ def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
     n_concepts = training_images(spec.data, dataset)["concept"].nunique()
     if asked > max(n_concepts - 2, 0):
         raise UsageError(
-            f"at most {n_concepts - 2} validation concepts, out of {n_concepts}",
-            str(asked),
-            "lower --set train.validation_concepts",
+            f"{asked} validation concepts leave too few to train on",
+            f"hold out at most {n_concepts - 2} validation concepts, out of {n_concepts}, with "
+            "--set train.validation_concepts=...",
         )
     if spec.train.selection == "validation" and not asked:
         raise UsageError(
-            "validation concepts when the best epoch on them is to be kept",
-            "train.validation_concepts = 0",
-            "give for example --set train.validation_concepts=50",
+            "the best epoch on validation concepts is to be kept, and train.validation_concepts is 0",
+            "hold some out, for example with --set train.validation_concepts=50",
         )
 
 
@@ -340,20 +337,18 @@ def _check_solver(spec: RunSpec) -> None:
     linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
     if closed and not linear:
         raise UsageError(
-            f"no backbone for {spec.method}, which is a linear map",
-            f"backbone {spec.model.backbone}",
+            f"{spec.method} is a linear map and takes no backbone such as {spec.model.backbone}",
             "leave --backbone out, or choose another --method",
         )
     if closed and spec.model.subjects != "shared":
         raise UsageError(
-            f"model.subjects = shared for {spec.method}, one linear map for all",
-            f"model.subjects = {spec.model.subjects}",
+            f"{spec.method} is one linear map for all subjects: model.subjects = {spec.model.subjects} "
+            "does not apply",
             "leave it out, or choose another --method",
         )
     if linear and not closed:
         raise UsageError(
-            "a backbone that gradient steps can train",
-            "backbone linear, which belongs to a closed form",
+            "the backbone linear belongs to a closed form and is not trained by gradient steps",
             "choose --method ridge-decoding or ridge-encoding, or another --backbone",
         )
 
@@ -363,15 +358,15 @@ def _check_space(spec: RunSpec) -> None:
     space, loss = spec.model.space, LOSSES.name_of(spec.loss.name)
     if spec.train.solver != "gradient" and space != "euclidean":
         raise UsageError(
-            f"model.space = euclidean for {spec.method}, which ranks by cosine or correlation",
-            space,
+            f"model.space = {space} does not apply: it is model.space = euclidean for {spec.method}, "
+            "which ranks by cosine or correlation",
             "leave it out",
         )
     own = "hyperbolic" if loss in HYPERBOLIC else "euclidean"
     if space != own and LOSSES.is_own(loss):
         raise UsageError(
-            f"model.space = {own}, in which the loss {loss} compares embeddings",
-            space,
+            f"model.space = {space}, but it is model.space = {own} in which the loss {loss} compares "
+            "embeddings",
             f"add --set model.space={own}, or choose another --loss",
         )
 

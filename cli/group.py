@@ -113,12 +113,27 @@ def _report(error: Exception) -> int:
         text, code = STOPPED if by_hand else "stopped", 130
     elif isinstance(error, click.ClickException):
         text, code = f"{error.format_message()} (see `{_path(error)} --help`)", error.exit_code
+        if isinstance(error, click.NoSuchOption):
+            text += _as_setting(error)
     else:
         first = (str(error).splitlines() or [""])[0]
         text = f"{type(error).__name__}: {first} (not foreseen: add --debug to see where, and report it)"
         code = 1
     click.echo(f"Error: {' '.join(text.split())}", err=True)
     return code
+
+
+def _as_setting(error: click.NoSuchOption) -> str:
+    """The setting that an unknown option stands for, such as ``--lr``, where the command takes settings."""
+    from braindecode_ssr.config import meant_setting
+
+    takes = (
+        {name for option in error.ctx.command.params for name in option.opts}
+        if error.ctx
+        else set()
+    )
+    setting = meant_setting(error.option_name.lstrip("-")) if "--set" in takes else None
+    return f"; did you mean --set {setting}=...?" if setting else ""
 
 
 def _path(error: click.ClickException) -> str:

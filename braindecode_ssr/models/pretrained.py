@@ -76,6 +76,36 @@ def weights_file(source: str, name: str) -> Path:
     return _from_hub(source, name)
 
 
+def check_source(source: str, name: str = "the backbone") -> None:
+    """Find pretrained weights without loading or downloading them.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such folder or repository, or it holds no weights.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        weights_file(source, name)
+        return
+    if folder.exists() or source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise MissingDataError(
+            f"there is no folder of pretrained weights at {folder}",
+            "give the folder that `save_pretrained` wrote, or the name ORG/NAME of a repository on "
+            "the Hugging Face hub, with --set model.pretrained=...",
+        )
+    import huggingface_hub
+
+    if any(isinstance(huggingface_hub.try_to_load_from_cache(source, f), str) for f in WEIGHTS):
+        return
+    try:
+        found = any(huggingface_hub.file_exists(source, file) for file in WEIGHTS)
+    except Exception as error:  # no network, or a name that the hub does not allow
+        raise _missing(source, name, _first_line(error)) from error
+    if not found:
+        raise _missing(source, name, f"no repository with one of {', '.join(WEIGHTS)}")
+
+
 def _from_hub(source: str, name: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -95,8 +125,7 @@ def _from_hub(source: str, name: str) -> Path:
 
 def _missing(source: str, name: str, found: str) -> MissingDataError:
     return MissingDataError(
-        f"pretrained weights of {name} at {source}",
-        found,
+        f"cannot get pretrained weights of {name} from {source}: {found}",
         "check the name and the network, or download the repository elsewhere and give its folder",
     )
 

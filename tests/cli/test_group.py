@@ -54,6 +54,8 @@ def test_no_command_shows_the_help(shell):
         (("trian",), "did you mean 'train'?"),
         (("data", "prepair"), "did you mean 'prepare'?"),
         (("train", "--epoch", "3"), "--epoch"),
+        (("train", "--learning-rate", "1e-3"), "--set train.lr"),
+        (("benchmark", "--sfreq", "100"), "--set trials.sfreq"),
         (("list", "datasetz"), "datasets"),
         (("train", "--seed", "x"), "--seed"),
     ],

@@ -5,7 +5,7 @@ from safetensors.torch import load_file, save_file
 
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.models import SSR
-from braindecode_ssr.models.pretrained import load_pretrained
+from braindecode_ssr.models.pretrained import check_source, load_pretrained
 
 C, T = 4, 200
 
@@ -82,6 +82,27 @@ def test_the_older_format_is_read(folder):
 def test_a_hub_out_of_reach_is_one_clear_line(source, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingDataError, match="pretrained weights of EEGNet at") as caught:
+    with pytest.raises(MissingDataError, match="pretrained weights of EEGNet from") as caught:
         load_pretrained(build().backbone, source)
     assert "\n" not in str(caught.value) and "folder" in str(caught.value)
+
+
+def test_a_source_is_looked_for_before_anything_is_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = []
+
+    def file_exists(repository, file):
+        asked.append(repository)
+        return repository == "org/net" and file == "pytorch_model.bin"
+
+    monkeypatch.setattr("huggingface_hub.file_exists", file_exists)
+    check_source("org/net")
+    with pytest.raises(MissingDataError, match="org/nett.*no repository"):
+        check_source("org/nett")
+    asked.clear()
+    for folder in ("./net", "/no/such/net", "net", "a/b/net"):
+        with pytest.raises(MissingDataError, match="no folder.*net"):
+            check_source(folder)
+    with pytest.raises(MissingDataError, match="model.safetensors"):
+        check_source(str(tmp_path))
+    assert asked == []
