@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
-from .files import atomic_write, make_folder, read_json, unwritable
+from .files import atomic_write, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ def replace_run(run: Run, anew: Run) -> None:
     if run.path.exists():
         run.path.rename(before)
     anew.path.rename(run.path)
+    sync(run.path.parent)
     shutil.rmtree(before, ignore_errors=True)
 
 

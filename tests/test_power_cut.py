@@ -100,10 +100,7 @@ def test_a_run_its_trials_and_its_features_are_on_the_disk_before_they_have_name
 def test_a_download_is_on_the_disk_before_it_has_its_name(disk, tmp_path):
     part = Part(tmp_path / "file")
     part.begin("url", "", 4)
-    with part.path.open("wb") as file:
-        file.write(b"data")
-        file.flush()
-        os.fsync(file.fileno())
+    part.path.write_bytes(b"data")
     part.publish(tmp_path / "file")
     check_named(disk, tmp_path)
 

@@ -51,6 +51,7 @@ class Part:
 
     def publish(self, target: Path) -> None:
         """Give the file its name."""
+        sync(self.path)
         os.replace(self.path, target)
         sync(target.parent)
         self._note.unlink(missing_ok=True)
