@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
+from ..preprocessing.repetitions import first_twice
 
 NOTHING = ("", "n/a")
 """What stands in a cell without a value."""
@@ -140,3 +141,52 @@ def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
         found = f"a negative one in {events.place(early[0], 'onset')}"
         raise DataError("onsets after the start of the recording", found, "remove the line")
     return np.rint(onsets).astype(np.int64)
+
+
+def check_once(
+    events: BidsEvents, samples: np.ndarray, shown: Sequence[object], sfreq: float
+) -> None:
+    """Raise DataError if one showing of an image is listed twice; names both lines.
+
+    Two events at one time, an image that comes again within 50 ms, or every line of one ``trial_type`` (a
+    response, a photodiode) that repeats the image of the line before it.
+
+    Parameters
+    ----------
+    events : BidsEvents
+        Those that show images.
+    samples : ndarray of int, shape (n_events,)
+    shown : sequence, length n_events
+        Which image each shows.
+    sfreq : float
+        Of the recording.
+    """
+    images = np.asarray(shown)
+    pair = first_twice(samples, images, sfreq) or _repeats(events, samples, images)
+    if pair is None:
+        return
+    first, second = (events.table.index[row] + 2 for row in pair)
+    seconds = [samples[row] / sfreq for row in pair]
+    what = (
+        f"both show {images[pair[0]]}" if images[pair[0]] == images[pair[1]] else "show two images"
+    )
+    raise DataError(
+        f"lines {first} and {second} of {events.path} {what}, at {seconds[0]:.3f} and {seconds[1]:.3f} s: "
+        "one event is listed twice",
+        "remove one of the lines, or write n/a in the column that names the image where none appears",
+    )
+
+
+def _repeats(events: BidsEvents, samples: np.ndarray, images: np.ndarray) -> tuple[int, int] | None:
+    """A line and the one that repeats its image, where a whole ``trial_type`` does nothing else."""
+    if "trial_type" not in events.table:
+        return None
+    order = np.argsort(samples, kind="stable")
+    kinds, image = events.table["trial_type"].to_numpy(str)[order], images[order]
+    repeats = np.append(False, (image[1:] == image[:-1]) & (kinds[1:] != kinds[:-1]))
+    for kind in np.unique(kinds):
+        of_kind = kinds == kind
+        if repeats[of_kind].all() and 3 * of_kind.sum() > len(kinds):
+            place = int(np.flatnonzero(of_kind)[0])
+            return int(order[place - 1]), int(order[place])
+    return None

@@ -13,7 +13,7 @@ from ..errors import DataError, MissingDataError
 from ..labels import Label
 from .base import check_images
 from .bids_dataset import BidsDataset
-from .bids_events import BidsEvents, onset_samples, read_events
+from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import ENTITIES, PARTS, BidsRun, choose, one_version
 from .bids_recordings import Reader, Shown
 from .own_images import TEST_CONCEPTS, image_table, listed_images, read_test_concepts
@@ -106,7 +106,9 @@ class OwnBids(BidsDataset):
             shown = listed_images(events, tested)
             if not len(shown):
                 return {}
-            samples = onset_samples(events.keep(events.has("image")), sfreq)
+            listed = events.keep(events.has("image"))
+            samples = onset_samples(listed, sfreq)
+            check_once(listed, samples, shown["image_id"], sfreq)
             return {
                 split: Shown(
                     samples[rows],

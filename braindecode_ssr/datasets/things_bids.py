@@ -18,7 +18,7 @@ import pandas as pd
 from ..errors import DataError, MissingDataError
 from ..labels import as_number
 from .base import Recording, images_by_number
-from .bids_events import BidsEvents, onset_samples, read_events
+from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
 from .bids_recordings import Reader, Shown, session_recordings
 from .things_layout import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
@@ -186,7 +186,9 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
         found = f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')}"
         raise DataError(what, found, "bring the image_metadata.npy that belongs to the recordings")
     _check_concepts(shown, numbers.astype(np.int64), listed)
-    return Shown(onset_samples(shown, sfreq), numbers.astype(np.int64))
+    samples = onset_samples(shown, sfreq)
+    check_once(shown, samples, numbers.astype(np.int64), sfreq)
+    return Shown(samples, numbers.astype(np.int64))
 
 
 def bids_root(run: BidsRun) -> Path:

@@ -14,7 +14,7 @@ from ..errors import DataError, MissingDataError
 from ..labels import Label, folder_name, natural
 from .base import IMAGE_COLUMNS, check_images
 from .bids_dataset import BidsDataset
-from .bids_events import BidsEvents, onset_samples, read_events
+from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import BidsRun, one_version
 from .bids_recordings import Reader, Shown
 
@@ -218,6 +218,7 @@ def eeg1_shown(
         If an image is not in the table.
     """
     rows, samples = shown_images(events), eeg1_samples(events, sfreq)
+    check_once(events, samples, rows["image_id"], sfreq)
     is_test = rows["is_test"].to_numpy()
     left = ~is_test & rows["concept"].isin(tested).to_numpy()
     found = {}

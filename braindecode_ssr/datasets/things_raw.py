@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import forget
+from ..preprocessing.repetitions import first_twice
 from .pickles import load_dict
 
 KEYS = ("raw_eeg_data", "ch_names", "sfreq")
@@ -157,6 +158,13 @@ def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.nd
     if not len(numbers):
         found = f"{len(session.codes)} targets and no image"
         raise DataError(f"images in the stimulus row of {source}", found, "use another file")
+    pair = first_twice(samples, numbers, session.sfreq)
+    if pair is not None:
+        first, second = (f"{numbers[place]} at sample {samples[place]}" for place in pair)
+        raise DataError(
+            f"two codes in the stimulus row of {source} are one event: {first} and {second}",
+            "use the file as published: one code for each image",
+        )
     return samples, numbers
 
 

@@ -12,6 +12,9 @@ PUBLISHED_SEED = 20200220
 PUBLISHED_REPETITIONS = {"train": 2, "test": 20}
 """Trials per image and session that the public scripts keep."""
 
+AT_ONCE, AGAIN = 0.005, 0.05
+"""Seconds within which two images cannot both begin, and within which one image cannot begin again."""
+
 
 def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
     """Which trials of a session the public scripts keep.
@@ -172,3 +175,31 @@ def _check_enough(
             f"{counts[few[0]]} of image number {images[few[0]]}",
             mend,
         )
+
+
+def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[int, int] | None:
+    """Two events that cannot both be: at one time, or one image that comes again at once.
+
+    Parameters
+    ----------
+    samples : ndarray of int, shape (n_trials,)
+        Onsets, in any order.
+    shown : ndarray, shape (n_trials,)
+        What is shown.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    tuple of int or None
+        The places of the first two such events: within a sample or 5 ms of each other, or of one image within
+        50 ms (a trigger read twice, or a trigger and a photodiode).
+    """
+    order = np.argsort(samples, kind="stable")
+    gaps = np.diff(np.asarray(samples)[order])
+    again = np.asarray(shown)[order][1:] == np.asarray(shown)[order][:-1]
+    bad = np.flatnonzero((gaps < 1) | (gaps / sfreq < AT_ONCE) | (again & (gaps / sfreq < AGAIN)))
+    if not len(bad):
+        return None
+    first, second = sorted(order[bad[0] : bad[0] + 2].tolist())
+    return first, second

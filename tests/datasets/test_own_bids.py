@@ -283,6 +283,33 @@ def test_one_run_with_two_spellings_and_a_copy_under_another_name(tree):
             path.unlink()
 
 
+@pytest.mark.parametrize("kind", ["repeated", "block", "two images", "double trigger", "response"])
+def test_an_event_that_is_listed_twice(tree, kind):
+    path = events_of(tree)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    shown = table[table["image"] != "n/a"]
+    if kind == "repeated":
+        table = pd.concat([table.iloc[:3], table.iloc[2:]])
+    elif kind == "block":
+        table = pd.concat([table, shown])
+    elif kind == "two images":
+        other = shown[shown["image"] != shown["image"].iloc[0]].iloc[[0]]
+        table = pd.concat([table, other.assign(onset=str(float(table["onset"].iloc[0]) + 0.003))])
+    elif kind == "double trigger":
+        again = shown.iloc[[4]].assign(onset=str(float(shown["onset"].iloc[4]) + 0.02))
+        table = pd.concat([table.iloc[:6], again, table.iloc[6:]])
+    else:
+        late = [str(float(onset) + 0.2) for onset in shown["onset"]]
+        table = pd.concat(
+            [table.assign(trial_type="stimulus"), shown.assign(onset=late, trial_type="button")]
+        )
+    table.to_csv(path, sep="\t", index=False)
+    found = spoil(tree)
+    assert path.name in found and "lines" in found and "listed twice" in found
+    row = next(row for row in OwnBids(tree).inventory([1], read=True) if row["state"] == "broken")
+    assert "listed twice" in row["detail"]
+
+
 def test_other_tasks_are_left_alone(study):
     assert (study / "sub-01" / "ses-1" / "eeg").glob("*task-rest*")
     assert OwnBids(study).tasks == {"look"}
