@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import DataError, MissingDataError
+from ..files import sha256
 from ..labels import Label, as_number, find_label, label_ids
 from ..preprocessing.windows import n_times
 from .base import ImageDataset, Recording, eeg_info, no_dataset
@@ -148,7 +148,7 @@ class BidsDataset(ImageDataset):
             If a file is not here.
         """
         images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
-        digest = hashlib.sha256(images.encode()).hexdigest()[:16]
+        digest = sha256(images)[:16]
         return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
 
     def source_files(self, subject: Label, spec: TrialSpec | None = None) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
-from ..files import files_sha256
+from ..files import files_sha256, sha256
 from ..preprocessing.normalisation import fit_normalisation
 from .released import crop
 from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
@@ -105,7 +104,7 @@ class MEGTrials:
     def __iter__(self) -> Iterator[TrialBatch]:
         """Batches of some hundred trials; one is in memory at a time."""
         joined = "".join(self.manifest["files_sha256"])
-        fingerprint = hashlib.sha256(joined.encode()).hexdigest()
+        fingerprint = sha256(joined)
         for session in self.table["session"].unique():
             table = self.table[self.table["session"] == session]
             train = table[table["split"] == "train"]
