@@ -1,13 +1,11 @@
 """The command line as users meet it: a process with exit code, stdout and stderr."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forked import ssr_bd, started
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,15 +32,16 @@ class Result:
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory):
     """Run ``ssr-bd`` as a process in a folder of its own."""
-    home = tmp_path_factory.mktemp("shell")
+    home, printed = tmp_path_factory.mktemp("shell"), tmp_path_factory.mktemp("printed")
 
     def run(*args, cwd=home, env=None, code=None):
-        call = [sys.executable, "-W", "ignore", "-m", "braindecode_ssr_cli", *map(str, args)]
-        found = {**os.environ, "SSR_DATA": str(home / "data"), **(env or {})}
-        done = subprocess.run(call, capture_output=True, text=True, cwd=cwd, env=found, check=False)
+        found = {"SSR_DATA": str(home / "data"), **(env or {})}
+        done = started(ssr_bd, *map(str, args), folder=printed, cwd=cwd, env=found)
+        done.join()
+        result = Result(done.exitcode, done.out.read_text(), done.err.read_text())
         if code is not None:
-            assert done.returncode == code, done.stdout + done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
+            assert done.exitcode == code, result.out + result.err
+        return result
 
     return run
 
