@@ -110,7 +110,7 @@ def train(
     final = run_of(Path(out), spec)
     if _handed_back(final, spec, dataset, say, overwrite=overwrite):
         return final if first else None
-    say(f"run folder: {final.path}")
+    say(f"run {final.path.name}")
     for note in notes:
         say(note)
     check_run(spec, dataset, out)

@@ -190,8 +190,10 @@ def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
     missing = [need for need in method.needs if need not in there]
     if missing:
         raise MissingDataError(
-            f"{method.title} needs {', '.join(missing)} features of {encoder}, and {store.path} has "
-            + (f"only {', '.join(there)}" if there else "none of that encoder"),
+            f"{', '.join(missing)} features, which {method.title} needs, are not in {store.path}: "
+            + (
+                f"of {encoder} only {', '.join(there)}" if there else f"there are none of {encoder}"
+            ),
             store.how_to_fill(parts_of(encoder)[0], missing[0]),
         )
 
@@ -337,7 +339,7 @@ def _check_solver(spec: RunSpec) -> None:
     linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
     if closed and not linear:
         raise UsageError(
-            f"{spec.method} is a linear map and takes no backbone such as {spec.model.backbone}",
+            f"there is no backbone for {spec.method}, a linear map: {spec.model.backbone} does not apply",
             "leave --backbone out, or choose another --method",
         )
     if closed and spec.model.subjects != "shared":

@@ -248,7 +248,7 @@ def test_a_run_from_before_there_was_the_choice_is_evaluated(folder, tmp_path):
 def test_backbones_without_use_for_subjects_are_refused_before_anything_is_read(
     backbone, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("braindecode_ssr.pipeline.image_features", None)
+    monkeypatch.setattr("braindecode_ssr.building.image_features", None)
     with pytest.raises(UsageError, match=f"each subject.*{backbone}, which.*subjects=shared"):
         train(spec_of(backbone=backbone), data_dir=folder, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -257,5 +257,5 @@ def test_backbones_without_use_for_subjects_are_refused_before_anything_is_read(
 def test_a_closed_form_has_no_parts(folder):
     settings = {"method": "ridge-decoding", "model": {"backbone": "linear", "subjects": "own"}}
     spec = build(merge(SETTINGS, settings, {"train": {"solver": "ridge-decoding"}}))
-    with pytest.raises(UsageError, match="subjects = shared for ridge-decoding.*own"):
+    with pytest.raises(UsageError, match="one linear map.*subjects = own"):
         resolve(spec, open_dataset(spec.data, folder))
