@@ -134,7 +134,7 @@ def train(
             say(f"{run.path} is damaged and will be repaired: cannot read {run.damage}")
         say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
         features = features_of(spec, dataset)
-        features.complete(dataset, device=device, progress=progress)
+        features.complete(dataset, device=device, progress=progress, say=say)
         _check_begun(run, spec, dataset, features, overwrite=overwrite, writes=first)
         among.wait()
         say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")

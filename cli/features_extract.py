@@ -10,6 +10,7 @@ from .options import (
     dataset_option,
     device_option,
     preset_option,
+    say,
     show_bars,
 )
 from .output import print_json, print_table
@@ -44,7 +45,7 @@ def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_js
     names = parts_of(encoder_name(encoder or source.default_encoder))
     store = FeatureStore.of(source)
     views = views or ("original", *METHODS["ssr"].views)
-    options = {"batch_size": batch_size, "device": device, "progress": show_bars()}
+    options = {"batch_size": batch_size, "device": device, "progress": show_bars(), "say": say}
     for name in names:
         extract(source, name, views, store, **options)
     rows = [

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "preprocessing": "errors files registry config",
     "models": "errors registry hyperbolic preprocessing.channels",
     "registration": "models",
-    "images": "errors files registry config datasets.base",
+    "images": "errors files registry config datasets.base datasets.pictures",
     "download": "errors files",
     "simulation": "errors labels files registry config preprocessing datasets.base",
     "datasets": "errors labels files registry config preprocessing simulation retrieval.leakage "

@@ -81,7 +81,8 @@ def _prepare_features(
             try:
                 features = features_of(planned.spec, plan.dataset)
                 device = pick_device(planned.spec.train.device)
-                features.complete(plan.dataset, device=device, progress=progress)
+                options = {"device": device, "progress": progress, "say": say}
+                features.complete(plan.dataset, **options)
                 features.made_by()
                 tried[key] = ""
             except SSRError as error:

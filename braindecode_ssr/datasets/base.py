@@ -164,15 +164,23 @@ class ImageDataset(ABC):
         """The unit of the recordings of a subject."""
         return "V"
 
-    @abstractmethod
     def image(self, image_id: str) -> Image:
-        """The original image, as RGB.
+        """The original image, as 8-bit RGB; see :func:`braindecode_ssr.datasets.pictures.to_rgb`.
 
         Raises
         ------
+        DataError
+            If the dataset has no image of that name, or its file is damaged or cannot be converted
+            faithfully.
         MissingDataError
-            If the image file is not here.
+            If the image file is not here; names the path.
         """
+        from .pictures import open_picture
+
+        path = self.image_source(image_id)
+        if path is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither image files nor image()")
+        return open_picture(path)
 
     def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
         """All files that the trials of a subject are made of; empty for a dataset that needs none.

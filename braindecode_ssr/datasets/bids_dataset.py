@@ -17,15 +17,13 @@ from .bids_events import read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies
 from .bids_recordings import Reader, session_recordings
 from .bids_signal import open_signal
+from .pictures import SUFFIXES
 from .things_layout import file_key
 
 if TYPE_CHECKING:
     import mne
-    from PIL.Image import Image
 
     from ..config import TrialSpec
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class BidsDataset(ImageDataset):
@@ -176,7 +174,7 @@ class BidsDataset(ImageDataset):
         MissingDataError
             If it is not here; names the path.
         """
-        suffixes = ("",) if file.lower().endswith(IMAGE_SUFFIXES) else ("", *IMAGE_SUFFIXES)
+        suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
         for folder in self.image_folders:
             for suffix in suffixes:
                 path = self.root / folder / f"{file}{suffix}"
@@ -189,31 +187,19 @@ class BidsDataset(ImageDataset):
         )
 
     def image_source(self, image_id: str) -> Path:
-        """The file of an image."""
-        return self.image_path(self._files[image_id])
-
-    def image(self, image_id: str) -> Image:
-        """The original image, as RGB.
+        """The file of an original image.
 
         Raises
         ------
         DataError
-            If the dataset has no image of that name, or its file is damaged.
+            If the dataset has no image of that name.
         MissingDataError
             If the image file is not here; names the path.
         """
-        from PIL import Image as PILImage
-
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are as in its image table")
-        path = self.image_source(image_id)
-        try:
-            with PILImage.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
-            mend = "bring the file again"
-            raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
+        return self.image_path(self._files[image_id])
 
     @cached_property
     def _files(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from .bids_events import NOTHING, BidsEvents
 
 TEST_CONCEPTS = "test_concepts.txt"
 SPLITS = ("train", "test")
-_SUFFIXES = r"\.(?i:jpe?g|png|webp|bmp)$"
+_SUFFIXES = r"\.(?i:jpe?g|png|webp|bmp|tiff?)$"
 
 
 def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[str] | None:

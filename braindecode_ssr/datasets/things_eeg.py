@@ -45,7 +45,6 @@ from .things_raw import (
 
 if TYPE_CHECKING:
     import mne
-    from PIL.Image import Image
 
     from ..config import TrialSpec
     from .released import ReleasedTrials
@@ -234,31 +233,19 @@ class ThingsEEG(ImageDataset):
         return files
 
     def image_source(self, image_id: str) -> Path:
-        """The file of an image."""
-        return image_file(self.root, *self._files[image_id])
-
-    def image(self, image_id: str) -> Image:
-        """The original image, as RGB.
+        """The file of an original image.
 
         Raises
         ------
         DataError
-            If the dataset has no image of that name, or its file is damaged.
+            If the dataset has no image of that name.
         MissingDataError
             If the image file is not here; names the path.
         """
-        from PIL import Image as PILImage
-
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
-        path = self.image_source(image_id)
-        try:
-            with PILImage.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
-            mend = "unpack or download the image set again"
-            raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
+        return image_file(self.root, *self._files[image_id])
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, str]]:

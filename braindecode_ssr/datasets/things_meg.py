@@ -14,7 +14,6 @@ from .base import ImageDataset, Recording
 from .things_layout import file_key
 from .things_meg_design import check_count, check_published_numbers, image_table, shown_images
 from .things_meg_layout import (
-    HOW,
     PUBLISHED_SUBJECTS,
     attribute_files,
     attributes_file,
@@ -28,7 +27,6 @@ from .things_meg_layout import (
 if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
-    from PIL.Image import Image
 
     from ..config import TrialSpec
     from .things_meg_trials import MEGTrials
@@ -147,31 +145,19 @@ class ThingsMEG(ImageDataset):
         return [*subject_parts(self.root, subject), *([table] if table else [])]
 
     def image_source(self, image_id: str) -> Path:
-        """The file of an image."""
-        return image_file(self.root, self._files[image_id])
-
-    def image(self, image_id: str) -> Image:
-        """The original image, as RGB.
+        """The file of an original image.
 
         Raises
         ------
         DataError
-            If the dataset has no image of that name, or its file is damaged.
+            If the dataset has no image of that name.
         MissingDataError
             If the image file is not here; names the path.
         """
-        from PIL import Image as PILImage
-
         if image_id not in self._files:
             found = f"no image {image_id!r}"
             raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
-        path = self.image_source(image_id)
-        try:
-            with PILImage.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
-            mend = f"unpack object_images again; {HOW}"
-            raise DataError(f"an image at {path}", f"a damaged file ({error})", mend) from error
+        return image_file(self.root, self._files[image_id])
 
     @cached_property
     def _files(self) -> dict[str, str]:

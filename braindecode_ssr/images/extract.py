@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets.base import ImageDataset
+from ..datasets.pictures import to_rgb
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import atomic_write, sha256
 from .encoders import build_encoder, full_name
@@ -31,6 +32,10 @@ UNFINISHED = ".unfinished"
 DECODERS = 2
 
 
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
 def extract(
     dataset: ImageDataset,
     encoder: str | ImageEncoder,
@@ -40,6 +45,7 @@ def extract(
     batch_size: int = 64,
     device: str = "cpu",
     progress: bool = False,
+    say: Callable[[str], None] = silent,
 ) -> None:
     """Put the features of all images of a dataset into a store, those that are not there yet.
 
@@ -65,6 +71,8 @@ def extract(
         Where a named encoder computes.
     progress : bool
         Show a bar on stderr.
+    say : callable
+        Called with a line of text where pictures had to be altered on the way to RGB.
 
     Raises
     ------
@@ -95,7 +103,11 @@ def extract(
     with store.locked(built.name, "extract"):
         blocks = _todo(dataset, built.name, asked, store, batch_size, hashes)
         done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built)
-        _encode_missing(dataset, built, blocks, done, progress)
+        remarks: dict[str, set[str]] = {}
+        _encode_missing(dataset, built, blocks, done, progress, remarks)
+        for remark, altered in sorted(remarks.items()):
+            first = min(altered)
+            say(f"{len(altered)} of {len(dataset.images)} pictures {remark}, the first {first!r}")
         for view in asked.values():
             of_view = [block for block in blocks if block.view == view]
             _finish(built, view, of_view, done, store, hashes)
@@ -181,6 +193,7 @@ def _encode_missing(
     blocks: list[Block],
     done: Unfinished,
     progress: bool,
+    remarks: dict[str, set[str]],
 ) -> None:
     from tqdm import tqdm
 
@@ -194,14 +207,17 @@ def _encode_missing(
         disable=not progress,
     )
     with bar:
-        for block, features in _encoded(dataset, encoder, left):
+        for block, features in _encoded(dataset, encoder, left, remarks):
             check_features(features, block.image_ids, f"{encoder.name}, view {block.view.name}")
             done.write(block, features)
             bar.update(len(features))
 
 
 def _encoded(
-    dataset: ImageDataset, encoder: ImageEncoder, blocks: list[Block]
+    dataset: ImageDataset,
+    encoder: ImageEncoder,
+    blocks: list[Block],
+    remarks: dict[str, set[str]],
 ) -> Iterator[tuple[Block, np.ndarray]]:
     """Blocks with their features: sentences first, which need no image."""
     concepts = dataset.images.set_index("image_id")["concept"]
@@ -210,7 +226,7 @@ def _encoded(
             of_block = concepts.loc[list(block.image_ids)].tolist()
             yield block, read_sentences(encoder, block.view, of_block)
     seen = [block for block in blocks if not block.view.of_words]
-    for same, pixels in _decoded(dataset, encoder, seen):
+    for same, pixels in _decoded(dataset, encoder, seen, remarks):
         for block in same:
             yield block, _encode(encoder, block, pixels)
 
@@ -225,7 +241,10 @@ def _encode(encoder: ImageEncoder, block: Block, pixels: dict[str, Tensor]) -> n
 
 
 def _decoded(
-    dataset: ImageDataset, encoder: ImageEncoder, blocks: list[Block]
+    dataset: ImageDataset,
+    encoder: ImageEncoder,
+    blocks: list[Block],
+    remarks: dict[str, set[str]],
 ) -> Iterator[tuple[list[Block], dict[str, Tensor]]]:
     """Blocks of the same images and the pixels of these, the next ones decoded meanwhile."""
     groups: dict[int, list[Block]] = {}
@@ -235,7 +254,9 @@ def _decoded(
         ahead: list[tuple[list[Block], dict[str, Any]]] = []
         for same in groups.values():
             wanted = dict.fromkeys(one for block in same for one in block.image_ids)
-            futures = {one: pool.submit(read_pixels, dataset, encoder, one) for one in wanted}
+            futures = {
+                one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
+            }
             ahead.append((same, futures))
             if len(ahead) > 1:
                 yield _arrived(*ahead.pop(0))
@@ -247,8 +268,18 @@ def _arrived(same: list[Block], futures: dict[str, Any]) -> tuple[list[Block], d
     return same, {one: future.result() for one, future in futures.items()}
 
 
-def read_pixels(dataset: ImageDataset, encoder: ImageEncoder, image_id: str) -> Tensor:
+def read_pixels(
+    dataset: ImageDataset,
+    encoder: ImageEncoder,
+    image_id: str,
+    remarks: dict[str, set[str]] | None = None,
+) -> Tensor:
     """An image at the size of an encoder.
+
+    Parameters
+    ----------
+    remarks : dict, optional
+        Gets the image id under each alteration that turning the picture into RGB took.
 
     Returns
     -------
@@ -266,15 +297,19 @@ def read_pixels(dataset: ImageDataset, encoder: ImageEncoder, image_id: str) -> 
     from .encoders.base import shortest_side
 
     try:
-        image = dataset.image(image_id).convert("RGB")
+        image = dataset.image(image_id)
+        if "remarks" not in image.info:  # of a dataset that opens pictures in its own way
+            image = to_rgb(image, f"{image_id!r} of {dataset.name}")
     except SSRError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"the image {image_id!r} of {dataset.name}",
-            f"a file that cannot be decoded ({error})",
-            "get the file again",
+            f"the picture {image_id!r} of {dataset.name} cannot be read ({error})",
+            "copy or download the file again",
         ) from error
+    for remark in image.info["remarks"]:
+        if remarks is not None:
+            remarks.setdefault(remark, set()).add(image_id)
     resize = getattr(encoder, "resize", None)
     image = resize(image) if resize else shortest_side(image, encoder.size)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.base import ImageDataset
+from ..datasets.pictures import SUFFIXES
 from ..errors import DataError, MissingDataError, UsageError
 from .arrays import load_array
 from .geometry import check_spread
@@ -240,7 +241,7 @@ def stem(path: str) -> str:
     """A path with forward slashes and without the suffix of an image file."""
     path = path.replace("\\", "/")
     body, dot, suffix = path.rpartition(".")
-    return body if dot and suffix.lower() in ("jpg", "jpeg", "png", "bmp", "webp") else path
+    return body if dot + suffix.lower() in SUFFIXES else path
 
 
 def fingerprint(encoder: str, features: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError
 from .encoders import build_encoder, is_encoder, parts_of
-from .extract import extract
+from .extract import extract, silent
 from .store import FeatureStore
 from .views import is_text
 
@@ -53,7 +53,14 @@ class ImageFeatures:
         """The encoders one by one."""
         return parts_of(self.encoder)
 
-    def complete(self, dataset: ImageDataset, *, device: str, progress: bool) -> None:
+    def complete(
+        self,
+        dataset: ImageDataset,
+        *,
+        device: str,
+        progress: bool,
+        say: Callable[[str], None] = silent,
+    ) -> None:
         """Extract what is missing, where the image files (not for text) and the encoder are to be had."""
         ids, hashes = set(dataset.images["image_id"]), dataset.image_hashes()
         for name in self.encoders:
@@ -67,7 +74,8 @@ class ImageFeatures:
             missing = [view for view in missing if self._can_be_made(name, view, dataset)]
             if missing:
                 encoder = _built(name, missing, device)
-                extract(dataset, encoder, missing, self.store, device=device, progress=progress)
+                options = {"device": device, "progress": progress, "say": say}
+                extract(dataset, encoder, missing, self.store, **options)
 
     def check(self, dataset: ImageDataset) -> None:
         """Raise MissingDataError if features are neither here nor can be made."""

@@ -185,6 +185,23 @@ def test_an_image_that_cannot_be_decoded_says_so(
         extract(dataset, Patches(), ["original"], store)
 
 
+def test_altered_pictures_are_counted_once(
+    dataset: DrawnDataset, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_out(image_id: str) -> Image.Image:
+        picture = DrawnDataset.image(dataset, image_id)
+        if "thing00" in image_id:
+            picture.putalpha(Image.radial_gradient("L").resize(picture.size))
+        return picture
+
+    monkeypatch.setattr(dataset, "image", cut_out)
+    said: list[str] = []
+    extract(dataset, Patches(), VIEWS, store, batch_size=5, say=said.append)
+    assert said == [
+        "3 of 17 pictures with transparent parts put on white, the first 'thing00/thing00_01a'"
+    ]
+
+
 def test_an_encoder_that_gives_nan_says_which_image(
     dataset: DrawnDataset, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

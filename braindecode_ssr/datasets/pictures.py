@@ -1,0 +1,199 @@
+"""The one place that opens image files: 8-bit RGB, converted faithfully, or a refusal that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DataError, SSRError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+"""Nothing else is opened: Pillow would hand an EPS file, whatever its name, to Ghostscript."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MOST_PIXELS = 89_478_485  # from here on Pillow warns of decompression bombs
+LARGEST_ASPECT = 20
+OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+ON_WHITE, ROTATED = "with transparent parts put on white", "rotated as their EXIF data say"
+ORIENTATION = 0x0112  # the EXIF tag; that of TIFF files is applied by Pillow
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
+
+
+def open_picture(path: Path) -> Image:
+    """A picture file as an 8-bit RGB image; see :func:`to_rgb`.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, not a JPEG, PNG, BMP, WebP or TIFF file, or one that :func:`to_rgb` refuses.
+    """
+    from PIL import Image as PILImage
+
+    with _decoding(str(path)), PILImage.open(path, formats=FORMATS) as picture:
+        return _to_rgb(picture, str(path))
+
+
+def to_rgb(picture: Image, source: str) -> Image:
+    """A picture as an 8-bit RGB image.
+
+    16 bits are scaled to 8, transparent parts are put on white, and the rotation in EXIF data is applied.
+    Color profiles are not.
+
+    Parameters
+    ----------
+    picture : Image
+        As Pillow opened it.
+    source : str
+        Its file or name, for messages.
+
+    Returns
+    -------
+    Image
+        Of mode RGB; ``info["remarks"]`` holds ``ON_WHITE`` and ``ROTATED`` where these apply.
+
+    Raises
+    ------
+    DataError
+        If the picture has floating-point or other pixels whose brightness is not known, several frames,
+        more than 89 million pixels, or a side more than 20 times as long as the other; or if it cannot be
+        decoded.
+    """
+    with _decoding(source):
+        return _to_rgb(picture, source)
+
+
+@contextmanager
+def _decoding(source: str) -> Iterator[None]:
+    """Whatever goes wrong inside a foreign file is the file's fault, and the error names it."""
+    from PIL import Image as PILImage
+    from PIL import UnidentifiedImageError
+
+    try:
+        yield
+    except SSRError:
+        raise
+    except PILImage.DecompressionBombError as error:
+        raise _too_large(source) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{source} is damaged, or not a JPEG, PNG, BMP, WebP or TIFF file",
+            "copy or download the file again, or save the picture as PNG",
+        ) from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(
+            f"the picture {source} cannot be read: it is damaged ({reason})",
+            "copy or download the file again",
+        ) from error
+
+
+def _to_rgb(picture: Image, source: str) -> Image:
+    from PIL import Image as PILImage
+    from PIL import ImageOps
+
+    _check_shape(picture, source)
+    remarks = []
+    picture.load()
+    _check_tiff(picture, source)
+    with suppress(Exception):  # EXIF data that cannot be read say nothing
+        if picture.getexif().get(ORIENTATION, 1) in range(2, 9):
+            picture, remarks = ImageOps.exif_transpose(picture), [ROTATED]
+    transparent = "transparency" in picture.info
+    if picture.mode in SIXTEEN_BITS and not transparent:
+        rgb = _from_16_bits(picture, source).convert("RGB")
+    elif picture.mode in WITH_ALPHA or (picture.mode in OPAQUE and transparent):
+        if isinstance(picture.info.get("transparency"), tuple | int):
+            _check_color_key(picture, source)
+        rgba = picture.convert("RGBA")
+        lowest, highest = rgba.getchannel("A").getextrema()
+        if highest == 0:
+            raise DataError(
+                f"the picture {source} is fully transparent", "save it without an alpha channel"
+            )
+        if lowest < 255:
+            remarks.append(ON_WHITE)
+            rgba = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)
+        rgb = rgba.convert("RGB")
+    elif picture.mode in OPAQUE:
+        rgb = picture.convert("RGB")
+    else:
+        kind = "a 16-bit picture with a transparent color" if transparent else _kind(picture.mode)
+        raise _refused(source, kind)
+    rgb.info = {"remarks": tuple(remarks)}
+    return rgb
+
+
+def _check_shape(picture: Image, source: str) -> None:
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise _too_large(source, f"{width} x {height}")
+    if max(width, height) > LARGEST_ASPECT * min(width, height):
+        raise DataError(
+            f"the picture {source} is {width} x {height} pixels: one side is more than "
+            f"{LARGEST_ASPECT} times as long as the other",
+            "crop it to what was shown",
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # the other pictures of an MPO are previews
+        raise DataError(
+            f"the picture {source} has {frames} frames, and which of them was shown is not known",
+            "save the one that was shown as a file of its own",
+        )
+
+
+def _check_tiff(picture: Image, source: str) -> None:
+    """Raise where Pillow reads the numbers of a TIFF file without saying what they mean."""
+    tags = getattr(picture, "tag_v2", None)
+    if tags is None:
+        return
+    if set(tags.get(_TIFF_SAMPLE_FORMAT, (1,))) - {1, 4}:
+        raise _refused(source, "signed or floating-point numbers")
+    if picture.mode in SIXTEEN_BITS:
+        bits = tags.get(_TIFF_BITS, (1,))
+        if tuple(bits) != (16,):
+            raise _refused(source, f"{bits[0]} bits per pixel")
+        if tags.get(_TIFF_PHOTOMETRIC) != 1:
+            raise _refused(source, "16 bits with white as zero")
+
+
+def _from_16_bits(picture: Image, source: str) -> Image:
+    from PIL import Image as PILImage
+
+    values = np.asarray(picture).astype(np.int64)
+    if picture.mode == "I" and picture.format not in ("PNG", "TIFF"):
+        raise _refused(source, "32-bit integers")
+    return PILImage.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _check_color_key(picture: Image, source: str) -> None:
+    """A transparent color of 16 bits cannot be found among pixels of 8."""
+    key = picture.info["transparency"]
+    if max(key if isinstance(key, tuple) else (key,)) > 255:
+        raise _refused(source, "a 16-bit picture with a transparent color")
+
+
+def _kind(mode: str) -> str:
+    return "floating-point pixels" if mode.startswith("F") else f"pixels of the mode {mode}"
+
+
+def _refused(source: str, kind: str) -> DataError:
+    return DataError(
+        f"the picture {source} has {kind}, which cannot be converted to 8-bit RGB faithfully",
+        "save it as it was shown, as 8-bit RGB in PNG or JPEG",
+    )
+
+
+def _too_large(source: str, size: str = "") -> DataError:
+    pixels = f"{size} pixels, more" if size else "more"
+    return DataError(
+        f"the picture {source} has {pixels} than the {MOST_PIXELS // 10**6} million that are read",
+        "save it at the size at which it was shown",
+    )
