@@ -179,7 +179,10 @@ class ImageDataset(ABC):
 
         path = self.image_source(image_id)
         if path is None:
-            raise NotImplementedError(f"{type(self).__name__} has neither image files nor image()")
+            raise MissingDataError(
+                f"{self.name} has no file of the image {image_id!r}",
+                "import features of its images",
+            )
         return open_picture(path)
 
     def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
