@@ -122,22 +122,29 @@ class EpochFolders(Callback):
         self._check(last)
         try:
             net.load_params(**_files(last))
-        except (RuntimeError, ValueError, OSError) as error:
-            raise _of_another(last, " ".join(str(error).split())[:200]) from error
-        if self.average is not None:
-            self.average.load(net, last)
+            if self.average is not None:
+                self.average.load(net, last)
+        except Exception as error:  # whatever torch makes of what is in there
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
+            raise _of_another(last, reason) from error
+        for parameter, state in net.optimizer_.state.items():
+            for name, value in state.items():
+                if value.ndim and value.shape != parameter.shape:
+                    raise _of_another(last, f"{name} of the optimizer is {tuple(value.shape)}")
         return len(net.history)
 
     def _is_readable(self, epoch: Path) -> bool:
         """Whether a checkpoint can be read; whether it is of this run is another question."""
         try:
             history = json.loads((epoch / "history.json").read_text(encoding="utf-8"))
-            json.loads((epoch / SPEC).read_text(encoding="utf-8"))
+            spec = json.loads((epoch / SPEC).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return False
         parts = [epoch / f"{name}.pt" for name in PARTS]
         parts += [epoch / FILE] if self.average is not None else []
-        complete = isinstance(history, list) and len(history) == _number(epoch)
+        complete = (
+            isinstance(history, list) and isinstance(spec, dict) and len(history) == _number(epoch)
+        )
         return complete and all(map(_loads, parts))
 
     def _check(self, epoch: Path) -> None:

@@ -35,18 +35,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seconds = Annotated[float, Field(ge=-60, le=60)]
 
 
-def _finite(value: Any) -> Any:
-    """Parameters of a part, if all numbers in them are finite."""
+DEEPEST = 20
+
+
+def _finite(value: Any, depth: int = 0) -> Any:
+    """Parameters of a part, if all numbers in them are finite and they are not nested without end."""
+    if depth > DEEPEST:
+        raise ValueError(f"lists and tables are nested more than {DEEPEST} deep")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("numbers must be finite")
     for inner in value.values() if isinstance(value, dict) else ():
-        _finite(inner)
+        _finite(inner, depth + 1)
     for inner in value if isinstance(value, list | tuple) else ():
-        _finite(inner)
+        _finite(inner, depth + 1)
     return value
 
 
-Params = Annotated[dict[str, Any], AfterValidator(_finite)]
+Params = Annotated[dict[str, Any], AfterValidator(lambda params: _finite(params))]
 
 ELSEWHERE = {
     "learning_rate": "lr",

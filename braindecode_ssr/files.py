@@ -31,6 +31,7 @@ from .errors import DataError, SSRError
 
 if TYPE_CHECKING:
     import numpy as np
+    from pydantic import BaseModel
     from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
@@ -189,6 +190,39 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def load_json(path: Path, model: type[BaseModel], hint: str) -> dict[str, Any]:
+    """The object in a JSON file, which has to fit a model.
+
+    Parameters
+    ----------
+    path : Path
+    model : type of pydantic.BaseModel
+        What must be in it.
+    hint : str
+        What the user can do about a file that is damaged, for the error.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is no JSON, is nested too deeply, or does not fit; names file and field.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        model.model_validate(content, strict=True)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:  # of JSON, Unicode and pydantic
+        reason = str(error)
+        if hasattr(error, "errors"):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    else:
+        return content
+    raise DataError(f"{path} is damaged ({' '.join(reason.split())[:200]})", hint)
 
 
 # -- folders -------------------------------------------------------------------------------------------------

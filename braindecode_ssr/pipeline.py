@@ -342,7 +342,12 @@ def evaluate_each(
     specs = [spec.model_copy(update={"evaluation": e.spec}) for e in asked]
     for each in specs:
         check_selection(each)
-    dataset = open_dataset(spec.data, data_dir or run.record["dataset"]["root"])
+    root = data_dir or (run.record.get("dataset") or {}).get("root")
+    if not root:
+        raise DataError(
+            f"{run.path / 'run.json'} does not say where the data are", "give --data-dir"
+        )
+    dataset = open_dataset(spec.data, root)
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
     n_subjects = len(summary.get("train_subjects", ()))

@@ -13,13 +13,13 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
-from .files import atomic_write, make_folder, read_json, sync, unwritable
+from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
 
 if TYPE_CHECKING:
@@ -28,6 +28,41 @@ if TYPE_CHECKING:
     from .datasets.base import ImageDataset
 
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
+
+
+AGAIN = "run the `ssr-bd` command that made it again, or leave this folder out"
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recorded(BaseModel):
+    """What ``run.json`` says of the dataset."""
+
+    root: str | None = None
+    fingerprint: str | None = None
+
+
+class Record(BaseModel):
+    """What must be in ``run.json``; the spec is checked by itself."""
+
+    spec: dict[str, Any]
+    dataset: Recorded | None = None
+    features: dict[str, str] | None = None
+
+
+class Summary(BaseModel):
+    """What must be right in ``summary.json``, where it is there."""
+
+    top1: Fraction | None = None
+    top5: Fraction | None = None
+    mrr: Fraction | None = None
+    mean_rank: float | None = Field(default=None, ge=1)
+    median_rank: float | None = Field(default=None, ge=1)
+    n_queries: int | None = Field(default=None, ge=1)
+    n_gallery: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=0)
+    evaluation: str | None = None
+    flags: list[str] = []
+    train_subjects: list[int | str] = []
 
 
 @dataclass(frozen=True)
@@ -93,38 +128,38 @@ class Run:
     @cached_property
     def record(self) -> dict[str, Any]:
         """What was asked and on what: ``run.json``."""
-        return self._read_json("run.json")
+        return self._read_json("run.json", Record)
 
     @cached_property
     def spec(self) -> RunSpec:
         """The resolved spec."""
         try:
             return RunSpec.model_validate(self.record["spec"])
-        except (KeyError, ValidationError) as error:
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, ("spec", *first["loc"])))
             raise DataError(
-                f"the spec of a run in {self.path / 'run.json'}",
-                str(error).splitlines()[0],
+                f"{self.path / 'run.json'} is damaged or of another version ({where}: {first['msg']})",
                 "train the run again with this version of braindecode_ssr",
             ) from error
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The numbers: ``summary.json``."""
-        return self._read_json("summary.json")
+        return self._read_json("summary.json", Summary)
 
     @cached_property
     def queries(self) -> pd.DataFrame:
         """One row per query: ``queries.csv``."""
-        import pandas as pd
-
-        return pd.read_csv(self._existing("queries.csv"), converters={"subject": as_read})
+        queries = self._read_table("queries.csv", converters={"subject": as_read})
+        if "rank" in queries:
+            check_ranks(queries, self.summary.get("n_gallery"), self.path / "queries.csv")
+        return queries
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row per epoch: ``history.csv``."""
-        import pandas as pd
-
-        return pd.read_csv(self._existing("history.csv"))
+        return self._read_table("history.csv")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file at once or not at all."""
@@ -138,20 +173,53 @@ class Run:
         path = self.path / name
         if not path.is_file():
             raise MissingDataError(
-                f"a run folder with {name}",
-                f"none at {path}",
+                f"there is no {name} in {self.path}",
                 "give the folder that `ssr-bd train` printed, or finish the run with the same command",
             )
         return path
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str, model: type[BaseModel]) -> dict[str, Any]:
+        return load_json(self._existing(name), model, AGAIN)
+
+    def _read_table(self, name: str, **options: Any) -> pd.DataFrame:
+        import pandas as pd
+
         path = self._existing(name)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(
-                f"JSON in {path}", str(error), "run the same `ssr-bd train` command again"
-            ) from error
+            return pd.read_csv(path, **options)
+        except (ValueError, OSError) as error:  # pandas' own are of the former
+            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]})", AGAIN) from error
+
+
+def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
+    """Raise DataError for a rank that no query can have.
+
+    Ranks are whole numbers from 1 to the size of the gallery; expected ones, of n-way tests, come with an
+    expected ``top1`` and need not be whole.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        With ``rank``.
+    n_gallery : number, Series or None
+        Candidates, of all queries or of each; None or NaN where it is not known.
+    path : Path
+        Where they are from.
+    """
+    import pandas as pd
+
+    rank = pd.to_numeric(queries["rank"], errors="coerce")
+    most = pd.to_numeric(pd.Series(n_gallery, queries.index, dtype=object)).fillna(float("inf"))
+    expected = queries["top1"].notna() if "top1" in queries else False
+    bad = ~(rank >= 1) | (rank > most) | ((rank % 1 != 0) & ~(rank.isna() | expected))
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        among = "" if most.iloc[row] == float("inf") else f" to {most.iloc[row]:g}"
+        raise DataError(
+            f"row {row + 1} of {path} has rank {queries['rank'].iloc[row]}; ranks are whole numbers from "
+            f"1{among}",
+            AGAIN,
+        )
 
 
 class EvaluationFolder(Run):

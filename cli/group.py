@@ -6,11 +6,12 @@ import importlib
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
 from braindecode_ssr import __version__
-from braindecode_ssr.errors import SSRError
+from braindecode_ssr.errors import SSRError, UsageError
 from braindecode_ssr.registry import unknown_name
 
 STOPPED = "stopped; what is finished is kept: the same command continues from there"
@@ -87,6 +88,8 @@ def main(args: list[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     # Threads of torch that wait long by spinning make a run several times slower on a busy machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if sys.stdout is None:  # closed by whoever started this: nobody reads what is printed
+        sys.stdout = open(os.devnull, "w")
     try:
         code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
     except Exception as error:
@@ -106,6 +109,7 @@ def _report(error: Exception) -> int:
             "a file ended before it was complete",
             "run the same command with --debug to see which one, and remove it",
         )
+    error = _known(error)
     if isinstance(error, SSRError):
         text, code = str(error), error.exit_code
     elif isinstance(error, click.Abort):
@@ -134,6 +138,50 @@ def _as_setting(error: click.NoSuchOption) -> str:
     )
     setting = meant_setting(error.option_name.lstrip("-")) if "--set" in takes else None
     return f"; did you mean --set {setting}=...?" if setting else ""
+
+
+def _known(error: Exception) -> Exception:
+    """An error of the machine or of a file as a sentence; any other as it is."""
+    if isinstance(error, SSRError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        names = [
+            os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None
+        ]
+        return SSRError(
+            f"cannot use {' and '.join(names)}: {error.strerror or error}",
+            "check that it is there and its permissions, and run the same command again",
+        )
+    if isinstance(error, OSError) and error.errno is not None and _stdout_fails():
+        return SSRError(
+            f"the result cannot be printed: {error.strerror or error}",
+            "what was written to files is kept; run the same command again with another standard output",
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return SSRError(
+            "this machine has too little free memory for that",
+            "close other programs, lower --batch-size, --jobs or --set train.memory, or use a machine "
+            "with more",
+        )
+    if isinstance(error, RecursionError):
+        return SSRError(
+            "a file or setting is nested too deeply",
+            "run the same command with --debug to see which",
+        )
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return UsageError("the name of a file or folder holds a NUL character", "correct the name")
+    return error
+
+
+def _stdout_fails() -> bool:
+    """Whether what is printed can no longer be written; it is thrown away from then on."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _path(error: click.ClickException) -> str:

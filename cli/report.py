@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import common
+from .options import common, say
 from .output import print_json
 
 
@@ -27,7 +27,7 @@ def command(folders, form, out, plots, against, as_json) -> None:
     from braindecode_ssr.report.writing import as_text, check_places, write_report
 
     check_places(form, out, plots)
-    results = read_results(folders)
+    results = read_results(folders, say)
     report = report_of(results, against=against)
     pictures = ()
     if plots:

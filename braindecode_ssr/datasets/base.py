@@ -353,6 +353,14 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
             f"{list(images.columns)} in {source}",
             "name them so",
         )
+    for name in images["image_id"]:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{name!r} in {source} is no name of an image: it cannot be written as text",
+                "correct the list of images",
+            ) from None
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(

@@ -208,7 +208,7 @@ def _pickle_offset(path: Path) -> int:
     except IndexError:
         found = "a zip archive without data.pkl"
         raise DataError(f"a file of torch.save at {path}", found, DOWNLOAD_AGAIN) from None
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # a damaged directory raises anything
         raise _broken(path, error) from error
     if entry.compress_type != zipfile.ZIP_STORED:
         raise DataError(f"a file of torch.save at {path}", "a compressed zip", DOWNLOAD_AGAIN)

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from ..errors import DataError
-from ..files import atomic_folder, file_sha256, in_chunks
+from ..files import atomic_folder, file_sha256, in_chunks, load_json
 from ..files import forget as forget
 from ..labels import as_read
 
@@ -27,6 +28,22 @@ UNITS = {"none": VOLTS, "mvnn": WHITENED, "zscore": ZSCORED}
 """Unit of trials that were recorded in volts, by how they are normalised."""
 CHUNK = 256
 """Trials that are checked and written at once."""
+
+AGAIN = "remove the folder and make it again with: ssr-bd data prepare"
+
+
+class Manifest(BaseModel):
+    """What must be in the manifest of a store."""
+
+    format: int
+    units: str
+    sfreq: float = Field(gt=0, allow_inf_nan=False)
+    ch_names: list[str]
+    trials_bytes: int
+    sha256: dict[Literal["trials.csv", "info.fif"], str]
+    shape: list[int] = Field(min_length=3, max_length=3)
+    sources: list[dict[str, Any]] = []
+
 
 _TYPES = {"split": str, "image_id": str, "concept": str}
 _LABELS = {"subject": as_read, "session": as_read}
@@ -107,7 +124,7 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         If a file is missing, cut off or altered.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = load_json(path / MANIFEST, Manifest, AGAIN)
         if manifest["format"] != FORMAT:
             raise _broken(path, f"format {manifest['format']}")
         if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
@@ -117,17 +134,15 @@ def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
                 raise _broken(path, f"{name} altered")
         trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
         table = pd.read_csv(path / TABLE, dtype=_TYPES, converters=_LABELS, keep_default_na=False)
+        if trials.shape != (len(table), len(manifest["ch_names"]), *trials.shape[2:3]):
+            raise _broken(path, f"{trials.shape} trials, {len(table)} rows")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, str(error)) from error
     return trials, table, manifest
 
 
 def _broken(path: Path, found: str) -> DataError:
-    return DataError(
-        f"a complete trial store of format {FORMAT} in {path}",
-        found,
-        "remove the folder and make it again with: ssr-bd data prepare",
-    )
+    return DataError(f"the prepared trials in {path} are damaged ({found})", AGAIN)
 
 
 def _write_trials(

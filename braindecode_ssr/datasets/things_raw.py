@@ -14,6 +14,7 @@ from ..preprocessing.repetitions import first_twice
 from .pickles import load_dict
 
 KEYS = ("raw_eeg_data", "ch_names", "sfreq")
+HIGHEST_RATE = 1e5
 TARGET = 99999
 VOLTS = 0.1
 """A root mean square above which a signal cannot be volts: EEG is 1e-5, in microvolts it is 10."""
@@ -230,8 +231,14 @@ def same_channels(session: RawSession, ch_names: tuple[str, ...], source: str) -
 def _rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[str], list[str], int]:
     """The dict of a raw file, its array, names and types of the rows, and which is the stimulus row."""
     content = load_dict(path, KEYS)
-    data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
-    types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
+    try:
+        data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
+        types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
+    except (TypeError, ValueError) as error:  # lists that are none, rows of different lengths
+        raise DataError(
+            f"{path} does not hold a recording with names of its channels ({str(error).splitlines()[0]})",
+            "use the file as published",
+        ) from error
     _check_names(data, names, types, path)
     return content, data, names, types, _stimulus_row(names, types, path)
 
@@ -265,6 +272,6 @@ def _stimulus_row(names: list[str], types: list[str], path: Path) -> int:
 
 def _rate(sfreq: Any, path: Path) -> float:
     rate = float(sfreq) if np.isscalar(sfreq) and not isinstance(sfreq, str) else 0.0
-    if not (np.isfinite(rate) and rate > 0):
-        raise DataError(f"a sampling rate in {path}", f"{sfreq!r}", "use the file as published")
+    if not 0 < rate <= HIGHEST_RATE:
+        raise DataError(f"{path} has a sampling rate of {sfreq!r} Hz", "use the file as published")
     return rate

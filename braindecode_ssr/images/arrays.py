@@ -78,7 +78,8 @@ def _read_pt(path: Path) -> np.ndarray:
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     tensors = loaded if isinstance(loaded, dict) else {"features": loaded}
     return _only(
-        {k: v.float().numpy() for k, v in tensors.items() if isinstance(v, torch.Tensor)}, path
+        {k: v.detach().float().numpy() for k, v in tensors.items() if isinstance(v, torch.Tensor)},
+        path,
     )
 
 

@@ -10,13 +10,31 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from ..errors import DataError, UsageError
-from ..files import atomic_write, read_json, sha256
+from ..files import atomic_write, load_json, read_json, sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-FIELDS = ("encoder", "view", "fingerprint", "dim", "count", "image_ids", "file", "sha256", "parts")
+AGAIN = "remove the folder {} and make them again: ssr-bd features extract or import"
+
+
+class Manifest(BaseModel):
+    """What must be in the manifest of a table."""
+
+    format: int
+    encoder: str
+    view: str
+    fingerprint: str
+    dim: int = Field(ge=1)
+    count: int = Field(ge=1)
+    image_ids: list[str]
+    file: str = Field(pattern=r"^[^/\\]+\.safetensors$")
+    sha256: str
+    parts: list[dict[str, Any]]
+
+
 MADE_WITH = ("braindecode_ssr", "torch", "torchvision", "open_clip_torch", "pillow", "numpy")
 
 PLACE = "--cache-dir"
@@ -65,14 +83,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         If it cannot be read, or is of another format.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        lacking = [field for field in FIELDS if field not in manifest]
-        found = f"no {', '.join(lacking)}" if lacking else f"format {manifest['format']}"
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if lacking or manifest["format"] != FORMAT or manifest["count"] != len(manifest["image_ids"]):
-        raise _damaged(path, found)
+    manifest = load_json(path, Manifest, AGAIN.format(path.parent))
+    if manifest["format"] != FORMAT:
+        raise _damaged(path, f"format {manifest['format']} instead of {FORMAT}")
+    if manifest["count"] != len(manifest["image_ids"]):
+        raise _damaged(
+            path, f"{len(manifest['image_ids'])} image ids for {manifest['count']} images"
+        )
     return manifest
 
 
@@ -174,8 +191,4 @@ def joint_fingerprint(fingerprints: Sequence[str]) -> str:
 
 
 def _damaged(path: Path, found: str) -> DataError:
-    return DataError(
-        f"the image features that were written to {path}",
-        found,
-        f"remove the folder {path.parent} and make them again: ssr-bd features extract or import",
-    )
+    return DataError(f"{path} is damaged ({found})", AGAIN.format(path.parent))

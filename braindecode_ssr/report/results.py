@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..labels import as_read
 from ..retrieval.column import ROW
 from ..retrieval.leaks import leaks_of
 from ..retrieval.protocols import evaluation_name
-from ..runs import Run
+from ..runs import AGAIN, Run, check_ranks
 from .checks import check_results
 
 QUERY_COLUMNS = (*ROW, "subject", "seed", "run", "image_id", "concept", "rank")
@@ -49,18 +50,38 @@ class Results:
     runs: pd.DataFrame
 
 
-def read_results(folders: Iterable[str | Path]) -> Results:
+def read_results(
+    folders: Iterable[str | Path], say: Callable[[str], object] = lambda text: None
+) -> Results:
     """Read folders of benchmarks, of runs, or of folders of runs; a run that is given twice counts once.
+
+    What is damaged is left out, unless nothing is left.
+
+    Parameters
+    ----------
+    folders : iterable of path-like
+    say : callable
+        Is told, in a line, what is left out and why.
 
     Raises
     ------
     MissingDataError
         If a folder holds no tables.
     DataError
-        If a table cannot be read or lacks columns, or the tables do not belong together: several presets or
+        If nothing can be read, or the tables do not belong together: several presets or
         versions of a dataset, two runs under the same name, rows that are missing.
     """
-    parts = [part for folder in folders for part in _read(Path(folder))]
+    parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+    errors: list[DataError] = []
+    for read in [read for folder in folders for read in _readers(Path(folder))]:
+        try:
+            parts.append(read())
+        except DataError as error:
+            errors.append(error)
+    if errors and not parts:
+        raise errors[0]
+    for error in errors:
+        say(f"left out: {error}")
     queries = pd.concat([queries for queries, _ in parts], ignore_index=True)
     runs = pd.concat([runs for _, runs in parts], ignore_index=True)
     results = Results(
@@ -119,21 +140,29 @@ def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table
 
 
-def _read(folder: Path) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """The tables of a folder, whatever it is."""
+def _readers(folder: Path) -> list[Callable[[], tuple[pd.DataFrame, pd.DataFrame]]]:
+    """What reads the tables of a folder: one call for a benchmark, and for each evaluation of a run."""
     if (folder / "runs.csv").is_file() and (folder / "queries.csv").is_file():
-        queries = read_table(folder / "queries.csv", QUERY_COLUMNS)
-        return [(queries, read_table(folder / "runs.csv", RUN_COLUMNS))]
+        return [partial(_of_benchmark, folder)]
     if (folder / "summary.json").is_file():
-        return [_of_run(Run(folder), place) for place in _evaluations(folder)]
+        return [partial(_of_run, Run(folder), place) for place in _evaluations(folder)]
     inside = sorted(path.parent for path in folder.glob("[!.]*/summary.json"))
     if inside:
-        return [part for run in inside for part in _read(run)]
+        return [reader for run in inside for reader in _readers(run)]
     raise MissingDataError(
-        "a folder with queries.csv and runs.csv, or with runs",
-        f"neither in {folder}" if folder.is_dir() else f"no folder at {folder}",
+        f"there are no runs in {folder}" if folder.is_dir() else f"there is no folder {folder}",
         "give a folder that `ssr-bd benchmark` or `ssr-bd train` printed, finished",
     )
+
+
+def _of_benchmark(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    queries = read_table(folder / "queries.csv", QUERY_COLUMNS)
+    runs = read_table(folder / "runs.csv", RUN_COLUMNS)
+    names = [*ROW, "run"]
+    sizes = runs.drop_duplicates(names).set_index(names)["n_gallery"]
+    n_gallery = queries[names].join(sizes, on=names)["n_gallery"]
+    check_ranks(queries, n_gallery, folder / "queries.csv")
+    return queries, runs
 
 
 def _evaluations(folder: Path) -> list[Run]:
@@ -157,6 +186,12 @@ def _of_run(run: Run, place: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         "run": run.path.name,
     }
     queries = read_table(place.path / "queries.csv", ("subject", "image_id", "concept", "rank"))
+    n_gallery = summary.get("n_gallery") or len(queries)
+    if summary.get("n_queries", len(queries)) != len(queries):
+        raise DataError(
+            f"{place.path / 'queries.csv'} has {len(queries)} of {summary['n_queries']} rows", AGAIN
+        )
+    check_ranks(queries, n_gallery, place.path / "queries.csv")
     flags = summary.get("flags", leaks_of(spec.evaluation))
     row: dict[str, Any] = {
         **{name: value for name, value in summary.items() if isinstance(value, int | float | str)},
@@ -164,7 +199,7 @@ def _of_run(run: Run, place: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         "subject": spec.data.subject,
         "flags": ";".join(flags),
         "status": "done",
-        "fingerprint": str(run.record.get("dataset", {}).get("fingerprint", "")),
+        "fingerprint": (run.record.get("dataset") or {}).get("fingerprint") or "",
     }
     row = {"n_queries": len(queries), "n_gallery": len(queries), **row}
     return queries.assign(**labels), pd.DataFrame([row])

@@ -70,8 +70,8 @@ def test_against(call, bench):
     ("args", "code", "expected"),
     [
         ((), 2, "FOLDERS"),
-        (("{tmp}",), 1, "neither in"),
-        (("{tmp}/nowhere",), 1, "no folder at"),
+        (("{tmp}",), 1, "no runs in"),
+        (("{tmp}/nowhere",), 1, "no folder"),
         (("{bench}", "--format", "pdf"), 2, "md, csv, latex, html"),
         (("{bench}", "--plots"), 2, "add --out DIR"),
         (("{bench}", "--against", "nise"), 2, "did you mean 'nice'"),

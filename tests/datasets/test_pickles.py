@@ -287,6 +287,25 @@ def test_broken_torch_file_is_named(tmp_path, name):
         load_pt(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(4, 255), (6, 255), (8, 255), (9, 255), (10, 99), (28, 255), (42, 255), (46, 255), (48, 0)],
+)
+def test_a_damaged_directory_of_a_torch_file(tmp_path, place, value):
+    """Places in the first entry of the zip directory: versions, flags, method, sizes, offset, name."""
+    path = tmp_path / "train.pt"
+    torch.save({"x": torch.ones(3)}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02") + place
+    content[entry] = value
+    content[content.index(b"PK\x01\x02") + 9] |= 8  # names are UTF-8
+    path.write_bytes(bytes(content))
+    try:
+        load_pt(path)
+    except DataError as error:
+        assert str(path) in str(error)
+
+
 @pytest.mark.parametrize("kind", ["dict", "bare", "plain", "torch"])
 @given(cut=st.floats(0.02, 0.999))
 def test_truncated_file(tmp_path_factory, kind, cut):

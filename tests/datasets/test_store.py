@@ -227,10 +227,29 @@ def test_a_damaged_store_is_not_opened(store, file, harm):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ch_names": None},
+        {"ch_names": [1, 2]},
+        {"ch_names": ["Oz"]},
+        {"sfreq": 0},
+        {"sha256": {"../outside": ""}},
+        {"shape": 5},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_does_not_fit_is_refused(store, change):
+    path = store.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match="data prepare"):
+        TrialStore.open(store.path)
+
+
 def test_a_store_of_another_format_is_not_opened(store):
     manifest = json.loads((store.path / "manifest.json").read_text())
     (store.path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(DataError, match="found format 99"):
+    with pytest.raises(DataError, match="format 99"):
         TrialStore.open(store.path)
 
 

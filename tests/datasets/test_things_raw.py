@@ -65,7 +65,7 @@ def set_code(content, code):
         (one_nan, "NaN or infinite values on channel FC1"),
         (no_stim, "0 of them among 64 channels"),
         (lambda c: c.pop("ch_names"), "no ch_names"),
-        (lambda c: c.update(sfreq=0), "found 0"),
+        (lambda c: c.update(sfreq=0), "sampling rate of 0"),
         (lambda c: c.update(sfreq="fast"), "'fast'"),
         (lambda c: c.update(raw_eeg_data=None), "an array of shape"),
         (lambda c: c.update(raw_eeg_data=c["raw_eeg_data"][0]), "an array of shape"),
@@ -188,3 +188,29 @@ def test_a_code_that_falls_to_another_is_refused():
     assert len(find_events([0, 7, 5, 0])) == 1
     with pytest.raises(DataError, match="at sample 2"):
         events_of_row(np.array([0.0, 7, 5, 0]), "test")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ch_names": None},
+        {"ch_names": 63},
+        {"ch_types": None},
+        {"ch_types": 5},
+        {"raw_eeg_data": [[1.0, 2.0], [1.0]]},
+        {"raw_eeg_data": None},
+        {"sfreq": 1e9},
+        {"sfreq": [250]},
+    ],
+    ids=str,
+)
+def test_fields_of_another_kind_name_the_file(tmp_path, change):
+    dataset = broken_session(tmp_path, lambda content: content.update(change))
+    with pytest.raises(DataError, match="raw_eeg_training.npy"):
+        list(dataset.recordings(5))
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    write_metadata(tmp_path, train=[("00001_aardvark\udc80", TRAIN[0][1]), *TRAIN[1:]])
+    with pytest.raises(DataError, match="image_metadata.npy"):
+        ThingsEEG(tmp_path).images  # noqa: B018

@@ -204,6 +204,26 @@ def test_damaged_manifests_are_refused(store: FeatureStore, text: str) -> None:
         store.read("pyramid", "original", IDS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": 5},
+        {"file": "../features.safetensors"},
+        {"image_ids": None},
+        {"image_ids": "abcd"},
+        {"fingerprint": None},
+        {"parts": {}},
+        {"dim": "6"},
+    ],
+    ids=str,
+)
+def test_a_field_of_a_manifest_that_is_wrong_is_named(store: FeatureStore, change) -> None:
+    path = filled(store).folder("pyramid", "original") / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=f"manifest.json.*{next(iter(change))}"):
+        store.read("pyramid", "original", IDS)
+
+
 def test_a_table_that_was_moved_is_refused(store: FeatureStore) -> None:
     filled(store)
     store.folder("pyramid", "original").rename(store.folder("pyramid", "blur"))

@@ -1,0 +1,141 @@
+"""Files that are damaged or made up: one sentence that names the file, and the others still count."""
+
+import errno
+import json
+import os
+import shutil
+import sys
+
+import pytest
+
+DEEP = "[" * 100_000
+
+
+def changed(**changes):
+    """The JSON object of a run with some keys replaced; None removes one."""
+
+    def change(text):
+        content = {**json.loads(text), **changes}
+        return json.dumps({key: value for key, value in content.items() if value is not None})
+
+    return change
+
+
+DAMAGES = [
+    *(("run.json", lambda text, content=content: content) for content in ("[]", "null", DEEP, "")),
+    *(("summary.json", lambda text, content=content: content) for content in ("[]", "null", DEEP)),
+    ("run.json", changed(dataset="things-sim")),
+    ("run.json", changed(dataset={"root": 5})),
+    ("run.json", changed(features="pyramid")),
+    ("run.json", changed(spec=[])),
+    (
+        "run.json",
+        lambda text: (
+            text.replace('"backbone_params": {}', '"backbone_params": {"a": %s}')
+            % ("[" * 400 + "]" * 400)
+        ),
+    ),
+    ("summary.json", changed(top1=1.5)),
+    ("summary.json", changed(flags=5)),
+    ("summary.json", changed(n_gallery="many")),
+    ("summary.json", changed(train_subjects=7)),
+]
+
+
+@pytest.fixture(params=range(len(DAMAGES)))
+def damaged(request, tiny_run, tmp_path):
+    name, change = DAMAGES[request.param]
+    folder = shutil.copytree(tiny_run[0], tmp_path / "runs" / "damaged")
+    (folder / name).write_text(change((folder / name).read_text()))
+    return folder, name
+
+
+def test_a_damaged_run_is_named(call, damaged):
+    folder, name = damaged
+    done = call("evaluate", folder)
+    assert done.code in (1, 2) and str(folder) in done.error and name in done.error
+    assert "foreseen" not in done.err
+
+
+def test_a_damaged_run_does_not_stop_the_report_of_others(call, damaged, tiny_run):
+    folder, name = damaged
+    shutil.copytree(tiny_run[0], folder.parent / "whole")
+    done = call("report", folder.parent, code=0)
+    left_out = [line for line in done.err.splitlines() if line.startswith("left out:")]
+    assert len(left_out) == 1 and str(folder / name) in left_out[0]
+    assert done.out == call("report", folder.parent / "whole", code=0).out
+    assert str(folder) in call("report", folder, code=1).error
+
+
+def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run[0], tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({"spec": record["spec"]}))
+    assert "--data-dir" in call("evaluate", folder, code=1).error
+
+
+@pytest.mark.parametrize("rank", ["1.5", "1e308", "0", "999", "-3", "nan", "first", ""])
+def test_a_rank_that_cannot_be(call, tiny_run, tmp_path, rank):
+    folder = shutil.copytree(tiny_run[0], tmp_path / "run")
+    lines = (folder / "queries.csv").read_text().splitlines()
+    place = lines[0].split(",").index("rank")
+    cells = lines[3].split(",")
+    lines[3] = ",".join([*cells[:place], rank, *cells[place + 1 :]])
+    (folder / "queries.csv").write_text("\n".join(lines) + "\n")
+    assert str(folder / "queries.csv") in call("report", folder, code=1).error
+
+
+def failing(monkeypatch, error):
+    """Make ``ssr-bd doctor`` raise an error."""
+    import braindecode_ssr.doctor
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(braindecode_ssr.doctor, "examine", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/data/Raw_data"), "/data/Raw_data"),
+        (OSError(errno.EIO, "Input/output error", "a", None, "b"), "a and b"),
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (RecursionError("maximum recursion depth exceeded"), "nested"),
+        (ValueError("embedded null byte"), "NUL"),
+        (EOFError(), "ended before"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_the_machine_are_sentences(call, monkeypatch, error, words):
+    failing(monkeypatch, error)
+    done = call("doctor")
+    assert done.code in (1, 2) and words in done.error and "foreseen" not in done.error
+
+
+class Full:
+    """A standard output on a full disk."""
+
+    def __init__(self):
+        self.file = open(os.devnull, "w")
+        self.buffer, self.encoding, self.errors = self, "utf-8", "strict"
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self):
+        return self.file.fileno()
+
+
+def test_a_standard_output_that_is_full(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert "cannot be printed: No space left" in call("list", "losses", code=1).error
+
+
+def test_a_standard_output_that_is_closed(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    call("list", "losses", code=0)
