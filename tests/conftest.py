@@ -21,6 +21,18 @@ def _own_data_folder(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def sim_dir(tmp_path_factory):
+    """Data folder of ``things-sim``, whose trials and features are made once for all tests of all workers.
+
+    For reading: a test that changes or counts what lies in a data folder takes its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "things-sim"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _no_network(request, monkeypatch):
     """A test that is not marked ``hub`` and opens a connection fails."""

@@ -170,9 +170,9 @@ def test_embedding_as_known_subjects_and_as_a_stranger():
             np.testing.assert_allclose(stranger[row], mean, rtol=1e-4, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("sim")
+@pytest.fixture
+def folder(sim_dir):
+    return sim_dir
 
 
 SETTINGS = {

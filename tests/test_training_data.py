@@ -27,17 +27,17 @@ def spec_of(**changes):
     return build(merge(SETTINGS, {"train": changes}))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("sim")
+@pytest.fixture
+def folder(sim_dir):
+    return sim_dir
 
 
 @pytest.fixture(scope="module")
-def both_sets(folder):
+def both_sets(sim_dir):
     """The training set of the same spec in memory and on disk."""
     sets = []
     for memory in (1.0, 0.0):
-        dataset = open_dataset(DataSpec(**SETTINGS["data"]), folder)
+        dataset = open_dataset(DataSpec(**SETTINGS["data"]), sim_dir)
         spec, _ = resolve(spec_of(memory=memory), dataset)
         features = image_features(dataset, spec.images.encoder, spec.images.views)
         features.complete(dataset, device="cpu", progress=False)

@@ -271,10 +271,18 @@ def test_flags_win_over_set_and_set_over_the_file(call, tmp_path):
     assert (spec["train"]["epochs"], spec["train"]["lr"], spec["train"]["seed"]) == (9, 1e-3, 5)
 
 
-def test_inter_subject_trains_on_all_others(call, tiny_run, tmp_path):
-    path, _ = tiny_run
-    data = json.loads((path / "run.json").read_text())["dataset"]["root"]
-    args = ("--subject", 2, "--protocol", "inter", "--out", tmp_path, "--data-dir", data, "--json")
+def test_inter_subject_trains_on_all_others(call, sim_dir, tmp_path):
+    args = (
+        "--subject",
+        2,
+        "--protocol",
+        "inter",
+        "--out",
+        tmp_path,
+        "--data-dir",
+        sim_dir,
+        "--json",
+    )
     epochs = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 1)
     summary = call("train", *epochs, *args, code=0).json
     assert summary["train_subjects"] == [1, 3, 4, 5, 6, 7, 8, 9, 10]

@@ -27,9 +27,9 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(sim_dir):
     """The resolved spec, training set, signals and test set of one subject of the simulation."""
-    dataset = ThingsSim(tmp_path_factory.mktemp("data"), "tiny")
+    dataset = ThingsSim(sim_dir, "tiny")
     spec, _ = resolve(run_spec(TINY), dataset)
     features = image_features(dataset, spec.images.encoder, spec.images.views)
     features.complete(dataset, device="cpu", progress=False)

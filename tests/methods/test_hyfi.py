@@ -51,13 +51,8 @@ def test_vectors_keep_their_length_where_they_did():
     assert simulated.image_head_params == {"perceptual": "unit"}
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("sim")
-
-
-def test_a_run_is_ranked_by_distance_and_says_so(data_dir, tmp_path):
-    run = pipeline.train(run_spec(TINY, FAST), data_dir=data_dir, out=tmp_path)
+def test_a_run_is_ranked_by_distance_and_says_so(sim_dir, tmp_path):
+    run = pipeline.train(run_spec(TINY, FAST), data_dir=sim_dir, out=tmp_path)
     assert run.summary["space"] == "hyperbolic" and run.spec.model.space == "hyperbolic"
     # 2.3 to 3.3 with seeds 0 to 2; 8.5 by chance, with a standard deviation of 1.2
     assert run.summary["mean_rank"] < 5.5
@@ -71,7 +66,7 @@ def test_a_run_is_ranked_by_distance_and_says_so(data_dir, tmp_path):
     assert (blurred["score"] != again["score"]).all() and corrected["space"] == "hyperbolic"
 
 
-def test_other_image_features_are_refused(data_dir, tmp_path):
+def test_other_image_features_are_refused(sim_dir, tmp_path):
     three = {"images": {"views": ["fovea", "blur", "noise"]}}
     with pytest.raises(UsageError, match="semantic and a perceptual.*3 of widths 576, 576, 576"):
-        pipeline.train(run_spec(TINY, FAST, three), data_dir=data_dir, out=tmp_path)
+        pipeline.train(run_spec(TINY, FAST, three), data_dir=sim_dir, out=tmp_path)

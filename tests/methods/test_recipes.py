@@ -297,21 +297,16 @@ def test_the_catalogue_is_complete():
     assert row["ridge-encoding"]["loss"] == "ridge-encoding"
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("sim")
-
-
-def trained(name, data_dir, out, **settings):
+def trained(name, sim_dir, out, **settings):
     fast = {"train": {"epochs": 1, "batch_size": 32, "device": "cpu"}}
     return pipeline.train(
-        run_spec(TINY, {"method": name}, fast, settings), data_dir=data_dir, out=out
+        run_spec(TINY, {"method": name}, fast, settings), data_dir=sim_dir, out=out
     )
 
 
 @pytest.mark.parametrize("name", FAST_FIRST)
-def test_it_trains_and_is_tested(name, data_dir, tmp_path):
-    run = trained(name, data_dir, tmp_path)
+def test_it_trains_and_is_tested(name, sim_dir, tmp_path):
+    run = trained(name, sim_dir, tmp_path)
     numbers = run.summary
     assert (numbers["method"], numbers["n_queries"], numbers["n_gallery"]) == (name, 16, 16)
     assert numbers["gallery"] == "original" and run.weights.is_file() and len(run.queries) == 16
@@ -320,14 +315,14 @@ def test_it_trains_and_is_tested(name, data_dir, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_it_trains_on_other_subjects(name, data_dir, tmp_path):
-    run = trained(name, data_dir, tmp_path, **INTER)
+def test_it_trains_on_other_subjects(name, sim_dir, tmp_path):
+    run = trained(name, sim_dir, tmp_path, **INTER)
     assert run.summary["protocol"] == "inter" and len(run.summary["train_subjects"]) == 9
 
 
 @pytest.mark.parametrize("name", RIDGES)
-def test_a_linear_map_is_a_run_like_any_other(name, data_dir, tmp_path):
-    run = trained(name, data_dir, tmp_path)
+def test_a_linear_map_is_a_run_like_any_other(name, sim_dir, tmp_path):
+    run = trained(name, sim_dir, tmp_path)
     assert run.summary["mean_rank"] < 5  # 8.5 by chance
     assert run.history["chosen"].sum() == 1 and run.summary["train_seconds"] > 0
     queries, numbers = pipeline.evaluate(run.path, device="cpu")
@@ -337,6 +332,6 @@ def test_a_linear_map_is_a_run_like_any_other(name, data_dir, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RIDGES)
-def test_a_linear_map_comes_out_the_same_again(name, data_dir, tmp_path):
-    first, again = (trained(name, data_dir, tmp_path / str(number)) for number in range(2))
+def test_a_linear_map_comes_out_the_same_again(name, sim_dir, tmp_path):
+    first, again = (trained(name, sim_dir, tmp_path / str(number)) for number in range(2))
     assert again.weights.read_bytes() == first.weights.read_bytes()

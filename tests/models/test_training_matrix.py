@@ -17,13 +17,7 @@ FAST = ["ATM", "SleepStagerBlanco2020", "DGCNN"]
 WORKING = [row["name"] for row in backbone_rows() if row["17x250"] == "yes"]
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """The simulated recordings and their trials are made once."""
-    return tmp_path_factory.mktemp("things-sim")
-
-
-def one_epoch(name, data_dir, out):
+def one_epoch(name, sim_dir, out):
     settings = {
         "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
         "model": {"backbone": name},
@@ -32,22 +26,22 @@ def one_epoch(name, data_dir, out):
     said = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = train(run_spec(settings), data_dir=data_dir, out=out, say=said.append)
+        run = train(run_spec(settings), data_dir=sim_dir, out=out, say=said.append)
     assert math.isfinite(run.summary["top1"]) and run.summary["backbone"] == name
     assert len(run.history) == 1 and math.isfinite(run.history["train_loss"].iloc[0])
     assert any(line.startswith(f"backbone {name}: ") for line in said)
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_one_epoch_of_each_kind(name, data_dir, tmp_path):
+def test_one_epoch_of_each_kind(name, sim_dir, tmp_path):
     assert name in WORKING
-    one_epoch(name, data_dir, tmp_path)
+    one_epoch(name, sim_dir, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in WORKING if name not in FAST])
-def test_one_epoch(name, data_dir, tmp_path):
-    one_epoch(name, data_dir, tmp_path)
+def test_one_epoch(name, sim_dir, tmp_path):
+    one_epoch(name, sim_dir, tmp_path)
 
 
 def test_at_least_48_of_braindecodes_models_work():
