@@ -82,6 +82,8 @@ def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict
         See :func:`check_run`.
     """
     dataset, run = open_dataset(spec.data, data_dir), None
+    if data_dir is not None:
+        dataset.check_here()
     try:
         spec, notes = resolve(spec, dataset)
     except MissingDataError as error:

@@ -348,6 +348,7 @@ def evaluate_each(
             f"{run.path / 'run.json'} does not say where the data are", "give --data-dir"
         )
     dataset = open_dataset(spec.data, root)
+    dataset.check_here()
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
     n_subjects = len(summary.get("train_subjects", ()))

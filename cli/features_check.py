@@ -20,7 +20,9 @@ def command(dataset, data_dir, preset, as_json) -> None:
     from braindecode_ssr.resolve import open_dataset, run_spec
 
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
-    rows = check_features(open_dataset(spec.data, data_dir))
+    source = open_dataset(spec.data, data_dir)
+    source.check_images_here()
+    rows = check_features(source)
     if as_json:
         print_json(rows)
     else:

@@ -41,6 +41,7 @@ def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_js
 
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
+    source.check_images_here()
     device = pick_device(device or "auto")
     names = parts_of(encoder_name(encoder or source.default_encoder))
     store = FeatureStore.of(source)

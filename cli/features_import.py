@@ -38,6 +38,7 @@ def command(dataset, data_dir, preset, encoder, view, train, test, array, images
         )
     spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
+    source.check_images_here()
     store = FeatureStore.of(source)
     if listed:
         done = import_listed(source, store, encoder, view, array, images)

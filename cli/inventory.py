@@ -38,6 +38,8 @@ def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
         else:
             _print(source.name, source.root, files)
             _print_forms(source.name, forms)
+        if read or (data_dir is not None and not forms):  # what can be fetched may go there
+            source.check_here()
         if read and not whole:
             raise SystemExit(1)
 

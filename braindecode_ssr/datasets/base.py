@@ -270,6 +270,14 @@ class ImageDataset(ABC):
         if not self.present_subjects:
             raise no_dataset(self.name, self.root)
 
+    def check_images_here(self) -> None:
+        """Raise MissingDataError if the folder holds neither a list of images nor recordings."""
+        try:
+            self.images  # noqa: B018
+        except MissingDataError:
+            self.check_here()
+            raise
+
     def check_subject(self, subject: Label) -> Label:
         """The subject, if the dataset has it; ``5``, ``"05"`` and ``"sub-05"`` are the same.
 
@@ -311,11 +319,8 @@ def no_dataset(name: str, root: Path) -> MissingDataError:
         found = f"the folder {root} is empty"
     else:
         found = f"the folder {root} holds no recordings of {name}"
-    return MissingDataError(
-        found,
-        "give the folder of the dataset with --data-dir; "
-        f"`ssr-bd data where {name}` says what it should hold",
-    )
+    where = f"`ssr-bd data where {name}` says what it should hold and where to get it"
+    return MissingDataError(found, f"give the folder of the dataset with --data-dir; {where}")
 
 
 def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:

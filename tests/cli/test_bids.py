@@ -81,6 +81,37 @@ def test_what_is_wrong_is_one_line(call, study, things, tmp_path):
     assert "missing" in done.out
 
 
+@pytest.mark.parametrize("dataset", ["bids", "things-eeg", "things-eeg1", "things-meg"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "other"])
+def test_a_wrong_data_folder_is_one_error_everywhere(call, tmp_path, dataset, kind):
+    folder = tmp_path / "data"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "other":
+        (folder / "holiday").mkdir()
+    expected = {
+        "missing": "there is no folder",
+        "empty": "is empty",
+        "other": "holds no recordings",
+    }
+    where = ("--data-dir", folder)
+    for command in (
+        ("data", "check", dataset),
+        ("data", "where", dataset),
+        ("data", "prepare", dataset),
+        ("train", "--dataset", dataset),
+        ("train", "--dataset", dataset, "--dry-run"),
+        ("benchmark", "--dataset", dataset, "--methods", "ssr"),
+        ("features", "check", "--dataset", dataset),
+        ("features", "extract", "--dataset", dataset, "--encoder", "pyramid"),
+    ):
+        if command[1] == "where" and dataset in ("things-eeg", "things-meg"):
+            continue  # says what would be fetched there
+        done = call(*command, *where, code=1)
+        assert expected[kind] in done.error and str(folder) in done.error, command
+        assert "--data-dir" in done.error and "not foreseen" not in done.error
+
+
 @pytest.mark.parametrize("dataset", ["things-eeg1", "bids"])
 def test_where_answers_without_torch_and_mne(study, dataset):
     code = (
