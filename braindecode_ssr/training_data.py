@@ -18,10 +18,11 @@ from .datasets.exclusion import leave_out
 from .datasets.prepare import prepare
 from .datasets.store import TrialStore
 from .errors import DataError
+from .images.geometry import equal_rows
 from .images.pooling import ImageFeatures
 from .preprocessing.smoothing import choose_channels, smooth_chosen
 from .resolve import training_subjects
-from .retrieval.leakage import check_disjoint
+from .retrieval.leakage import check_contents, check_disjoint
 from .trial_rows import TrialRows
 
 SMOOTHING_WIDTH = 5
@@ -76,7 +77,9 @@ def training_data(
     original = torch.from_numpy(features.original(ids))
     view = torch.from_numpy(features.view(ids)) if features.views else original
     data = TrainingSet(x, torch.from_numpy(image), original, view, table)
-    return leave_out(data, spec.data, dataset), Signals.of(stores[0], spec.data.channels)
+    data = leave_out(data, spec.data, dataset)
+    _check_contents(data.table["image_id"], dataset, features)
+    return data, Signals.of(stores[0], spec.data.channels)
 
 
 def _table(store: TrialStore) -> pd.DataFrame:
@@ -122,5 +125,18 @@ def _trial_shape(stores: list[TrialStore], channels: Channels) -> tuple[int, int
 
 def _check_zero_shot(table: pd.DataFrame, dataset: ImageDataset) -> None:
     unseen = dataset.images[dataset.images["split"] != "train"]
-    for column in ("image_id", "concept"):
-        check_disjoint(table[column], unseen[column], f"{dataset.root}, column {column}")
+    check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
+    check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
+
+
+def _check_contents(trained: pd.Series, dataset: ImageDataset, features: ImageFeatures) -> None:
+    """Raise if a training image is the same file as one of the other images, or has its features."""
+    known = sorted(set(trained))
+    unseen = dataset.images.loc[dataset.images["split"] != "train", "image_id"].tolist()
+    hashes = dataset.image_hashes()
+    other = {hashes[image_id]: image_id for image_id in unseen if image_id in hashes}
+    twins = [(one, other[hashes[one]]) for one in known if hashes.get(one) in other]
+    check_contents(twins, "the same image file", str(dataset.root))
+    pairs = equal_rows(features.original(known), features.original(unseen))
+    twins = [(known[row], unseen[column]) for row, column in pairs]
+    check_contents(twins, f"equal features of {features.encoder}", str(features.store.path))

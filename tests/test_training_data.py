@@ -10,7 +10,7 @@ from test_training import make_data, run, weights
 from braindecode_ssr.batches import TrainingSet
 from braindecode_ssr.config import DataSpec, build, merge
 from braindecode_ssr.datasets.averages import TrialFile
-from braindecode_ssr.errors import DataError
+from braindecode_ssr.errors import DataError, LeakageError
 from braindecode_ssr.images.pooling import image_features
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import open_dataset, resolve
@@ -68,6 +68,30 @@ def test_a_run_from_disk_ends_with_the_same_weights_and_ranks(folder, both_sets,
     pd.testing.assert_frame_equal(
         pd.read_csv(lazy.path / "history.csv").drop(columns="dur"), history
     )
+
+
+@pytest.mark.parametrize("what", ["the same image file", "equal features"])
+def test_a_test_image_under_another_name_does_not_train(folder, both_sets, monkeypatch, what):
+    dataset = open_dataset(DataSpec(**SETTINGS["data"]), folder)
+    spec, _ = resolve(spec_of(), dataset)
+    features = image_features(dataset, spec.images.encoder, spec.images.views)
+    ids = {
+        split: dataset.images["image_id"][dataset.images["split"] == split].iloc[3]
+        for split in ("train", "test")
+    }
+    if what == "equal features":
+        original = features.original
+
+        def copied(wanted):
+            twin = [ids["test"] if one == ids["train"] else one for one in wanted]
+            return original(twin)
+
+        monkeypatch.setattr(type(features), "original", lambda self, wanted: copied(wanted))
+    else:
+        monkeypatch.setattr(dataset, "image_hashes", lambda: dict.fromkeys(ids.values(), "0123"))
+    with pytest.raises(LeakageError) as error:
+        training_data(spec, dataset, features)
+    assert all(part in str(error.value) for part in (what, *ids.values()))
 
 
 def on_disk(data, folder):

@@ -92,3 +92,15 @@ def mean_pair_cosine(features: np.ndarray) -> float:
     norms = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     total = (1.0 / norms) @ features
     return float((total @ total - n) / (n * (n - 1)))
+
+
+def equal_rows(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-5) -> list[tuple[int, int]]:
+    """Rows of ``(n, d)`` and ``(m, d)`` that are equal but for rounding, as pairs of their places.
+
+    Only pairs whose cosine is nearly 1 are compared number by number.
+    """
+    units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b)]
+    near = np.argwhere(units[0] @ units[1].T > 1 - 1e-4)
+    gaps = np.linalg.norm(a[near[:, 0]] - b[near[:, 1]], axis=1)
+    same = gaps <= tolerance * np.linalg.norm(b[near[:, 1]], axis=1)
+    return [(int(row), int(column)) for row, column in near[same]]

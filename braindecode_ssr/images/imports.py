@@ -181,12 +181,31 @@ def in_number_order(array: np.ndarray, images: pd.DataFrame, split: str, file: P
     shape = array.shape[1:] if array.ndim == 4 and len(array) == 1 else array.shape
     counted = int(np.prod(shape[:-1])) if len(shape) in (2, 3) else None
     if counted == n and (len(shape) == 2 or len(array.reshape(shape)) == n_concepts):
+        if len(shape) == 3:
+            _check_rows_are_concepts(images, shape, split, file)
         return array.reshape(n, shape[-1])
     raise DataError(
         f"features of the {n} {split} images of the dataset, of shape {forms}",
         f"{array.shape} in {file}" + (f", {counted} images" if counted is not None else ""),
         _likely_cause(counted, n, array),
     )
+
+
+def _check_rows_are_concepts(
+    images: pd.DataFrame, shape: tuple[int, ...], split: str, file: Path
+) -> None:
+    """Raise if row c of ``(concepts, images, d)`` would hold images of several concepts."""
+    concepts = images["concept"].to_numpy().reshape(shape[:2])
+    mixed = np.flatnonzero((concepts != concepts[:, :1]).any(axis=1))
+    if len(mixed):
+        row = int(mixed[0])
+        shown = ", ".join(dict.fromkeys(concepts[row]))
+        raise DataError(
+            f"{file} has the shape (concepts, images, d), but the {split} images of the dataset are not "
+            f"grouped by concept in image-number order: row {row + 1} would hold {shown}",
+            "give --array FILE --images NAMES.txt with the name of each image, or an array (n, d) in "
+            "image-number order",
+        )
 
 
 def read_names(path: Path) -> list[str]:

@@ -290,3 +290,19 @@ def test_real_clip_features_of_the_test_images(store: FeatureStore, tmp_path: Pa
     np.testing.assert_array_equal(wok[0], np.load(CLIP)[199, 0])
     features = store.read("ViT-L-14/openai", "original", dataset.images["image_id"].tolist())
     assert mean_pair_cosine(features) == pytest.approx(0.544, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (1, 4, 3, 5)])
+def test_concept_by_concept_needs_an_order_by_concept(
+    store: FeatureStore, tmp_path: Path, shape: tuple
+) -> None:
+    table = image_table(4, 3, 5)
+    train = table["split"] == "train"
+    table.loc[train, "number"] = [1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12]
+    dataset = DrawnDataset(tmp_path, table)
+    with pytest.raises(DataError, match=r"row 1 would hold thing00, thing01.*--images"):
+        import_split(
+            dataset, store, "c", "original", saved(tmp_path / "a.npy", rows(12).reshape(shape))
+        )
+    assert store.encoders() == []
+    import_split(dataset, store, "c", "original", saved(tmp_path / "a.npy", rows(12)))

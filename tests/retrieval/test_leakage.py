@@ -11,3 +11,27 @@ def test_disjoint_names_pass():
 def test_a_shared_concept_raises_and_is_named():
     with pytest.raises(LeakageError, match=r"'b'.*image_metadata"):
         check_disjoint(["a", "b"], ["b", "c"], "image_metadata.npy")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("BLOBROONG", "blobroong"),
+        ("hot_dog", "Hot Dog"),
+        ("hot-dog", "hot_dog"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("bat1", "bat_1"),
+        ("00012_aardvark", "aardvark"),
+        ("stra\u00dfe", "STRASSE"),
+        ("wok", "wok\u200b "),
+    ],
+)
+def test_another_spelling_is_the_same_concept_and_both_are_named(one, other):
+    with pytest.raises(LeakageError) as error:
+        check_disjoint([one, "x"], [other, "y"], "here")
+    assert repr(one) in str(error.value) and repr(other) in str(error.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [("bat1", "bat2"), ("bat", "bat1"), ("hot", "hotdog")])
+def test_homonyms_are_different_concepts(one, other):
+    assert check_disjoint([one], [other], "here") is None
