@@ -152,7 +152,7 @@ def _known(error: Exception) -> Exception:
             f"cannot use {' and '.join(names)}: {error.strerror or error}",
             "check that it is there and its permissions, and run the same command again",
         )
-    if isinstance(error, OSError) and error.errno is not None and _stdout_fails():
+    if isinstance(error, OSError) and _was_printing(error):
         return SSRError(
             f"the result cannot be printed: {error.strerror or error}",
             "what was written to files is kept; run the same command again with another standard output",
@@ -173,15 +173,13 @@ def _known(error: Exception) -> Exception:
     return error
 
 
-def _stdout_fails() -> bool:
-    """Whether what is printed can no longer be written; it is thrown away from then on."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+def _was_printing(error: OSError) -> bool:
+    """Whether an error comes of printing; what else is printed is then thrown away."""
+    if traceback.extract_tb(error.__traceback__)[-1].name != "echo":
+        return False
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _path(error: click.ClickException) -> str:

@@ -266,3 +266,37 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path):
     with pytest.raises(DataError, match="this run.*size mismatch"):
         fit(make_data(), wider, SSRLoss(WIDTH), spec, tmp_path, resume=True)
     assert len(run(tmp_path, epochs=2, resume=True).history) == 2
+
+
+def shrink_optimizer(file):
+    content = torch.load(file, weights_only=True)
+    for state in content["state"].values():
+        state["exp_avg"] = state["exp_avg"].flatten()[:1]
+    torch.save(content, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.pt", lambda file: file.write_bytes(b"")),
+        ("model.pt", lambda file: file.write_text("no torch file")),
+        ("model.pt", lambda file: torch.save([1, 2], file)),
+        ("optimizer.pt", lambda file: torch.save({"state": 5}, file)),
+        ("optimizer.pt", shrink_optimizer),
+        ("criterion.pt", lambda file: torch.save({"other": torch.ones(2)}, file)),
+        ("spec.json", lambda file: file.write_text('{"lr"')),
+        ("spec.json", lambda file: file.write_text("[]")),
+        ("history.json", lambda file: file.write_text("{}")),
+        ("history.json", lambda file: file.write_text("[" * 100_000)),
+    ],
+)
+def test_a_checkpoint_that_was_tampered_with(tmp_path, name, damage):
+    """It is forgotten where it cannot be read, and refused in a sentence where it does not fit."""
+    whole = weights(run(tmp_path / "whole", epochs=2))
+    run(tmp_path / "run", epochs=1)
+    for file in (tmp_path / "run").rglob(name):
+        damage(file)
+    try:
+        assert torch.equal(weights(run(tmp_path / "run", epochs=2, resume=True)), whole)
+    except DataError as error:
+        assert "epoch-0001" in str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -218,6 +219,7 @@ def _first_that_works(
         except UsageError as error:
             failure = failure or error
         else:
+            _check_positions(model, module, signal)
             zeros = {"zeros_behind": n_zeros} if n_zeros else {}
             return module, {k: v for k, v in adjusted.items() if k not in params} | zeros
     raise failure
@@ -270,6 +272,22 @@ def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int
             "set its parameters with backbone_params, or choose another backbone",
         )
     return n_outputs
+
+
+def _check_positions(model: type[nn.Module], module: nn.Module, signal: dict[str, Any]) -> None:
+    """Refuse channels without a position for a model that makes NaN of them."""
+    chs = signal["chs_info"] if "chs_info" in inspect.signature(model).parameters else None
+    lost = [ch["ch_name"] for ch in chs or () if not np.isfinite(ch["loc"][:3]).all()]
+    if not lost:
+        return
+    output = encode_zeros(module, signal["n_chans"], signal["n_times"])
+    if output.device.type != "meta" and not torch.isfinite(output).all():
+        raise UsageError(
+            f"{model.__name__} needs the position of every channel, and {len(lost)} of {len(chs)} have none: "
+            f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}",
+            "name the channels as in MNE's standard_1005 montage, add an electrodes.tsv, or choose another "
+            "--backbone",
+        )
 
 
 def _check_feature_point(feature_point: str) -> None:

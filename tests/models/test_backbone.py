@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from braindecode.models import EEGNet, ShallowFBCSPNet
@@ -75,6 +76,14 @@ def test_positions_reach_a_model_that_needs_them():
     assert encoder.module(torch.randn(2, 17, 250)).shape == (2, 256)
     with pytest.raises(UsageError, match="DGCNN, which says: chs_info not specified; .*chs_info"):
         build_backbone("DGCNN", **SHAPE)
+
+
+def test_channels_without_a_position_are_named():
+    chs_info = eeg_info(OCCIPITAL, 250.0)["chs"]
+    for channel in chs_info[:2]:
+        channel["loc"] = np.full(12, np.nan)
+    with pytest.raises(UsageError, match=f"LUNA.*2 of 17 .*{OCCIPITAL[0]}"):
+        build_backbone("LUNA", chs_info=chs_info, **SHAPE)
 
 
 @pytest.mark.parametrize(
