@@ -118,9 +118,10 @@ class DataSpec(Spec):
     protocol : {"intra", "inter"}
         Train on the tested subject, or on all others.
     channels : str or tuple of str
-        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (in the order of the files),
-        regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or ``"auto"``: the dataset's own
-        (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
+        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (which every recording must
+        have), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` of recordings with both
+        kinds of MEG sensors, regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or
+        ``"auto"``: the dataset's own (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
     preset : str
         Size of a simulated dataset; ignored by recorded ones.
     seed : int
@@ -169,7 +170,12 @@ class TrialSpec(Spec):
         session) of the public scripts.
     release : str
         Which form of the files to read: ``"auto"``, ``"raw"`` or a released preprocessed form.
+    channels : {"all", "common", "mag", "grad"}
+        Which channels of a subject are prepared: all, those that all recordings of the subject have, or one
+        type of MEG sensor. ``data.channels`` of the same name sets it.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("channels",)
 
     tmin: Seconds = -0.2
     tmax: Seconds = 1.0
@@ -180,6 +186,7 @@ class TrialSpec(Spec):
     whitening: Literal["mvnn", "zscore", "none"] = "mvnn"
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
+    channels: Literal["all", "common", "mag", "grad"] = "all"
 
 
 class ImageSpec(Spec):

@@ -18,6 +18,7 @@ from .evaluations import Evaluation, evaluation_of
 from .files import lock
 from .images.pooling import ImageFeatures
 from .models.dotted_path import Trust, trusting
+from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .resolve import open_dataset, resolve, training_subjects
 from .retrieval.protocols import Protocol
 from .runs import (
@@ -139,10 +140,11 @@ def train(
         among.wait()
         say(f"trials of subject {', '.join(map(str, training_subjects(spec, dataset)))}")
         data, signals = training_data(spec, dataset, features, progress=progress)
-        test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress)
+        options = {"trained": signals.channels, "progress": progress}
+        test = load_test_set(spec, dataset, features, spec.evaluation, **options)
         model, loss = _untrained(spec, data, signals, features, among, say)
         if first:
-            record = _record(spec, notes, dataset, features, device)
+            record = _record(spec, notes, dataset, features, device, signals)
             run.write_json(
                 "run.json", {**record, **_of_model(spec, model), "processes": among.size}
             )
@@ -351,10 +353,12 @@ def evaluate_each(
     dataset.check_here()
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
-    n_subjects = len(summary.get("train_subjects", ()))
+    n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(asked, specs, strict=True):
-        test = load_test_set(each, dataset, features, each.evaluation, progress=progress)
+        test = load_test_set(
+            each, dataset, features, each.evaluation, trained=trained, progress=progress
+        )
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
         with trusting(trust):
             model = build_model(each, test.signals, *sizes).to(device)
@@ -407,6 +411,7 @@ def _record(
     dataset: ImageDataset,
     features: ImageFeatures,
     device: str,
+    signals: Signals,
 ) -> dict[str, Any]:
     return {
         "spec": spec.model_dump(mode="json"),
@@ -416,11 +421,33 @@ def _record(
             "root": str(dataset.root.absolute()),
             "fingerprint": dataset.source_key(spec.data.subject, spec.trials),
         },
+        "channels": list(signals.channels.ch_names),
+        "signals": dict(signals.channels.facts),
         "features": features.made_by(),
         "device": device,
         "versions": versions(),
         "git": git_commit(),
     }
+
+
+def _trained_channels(run: Run) -> ChannelSet | None:
+    """The channels that a run was trained on; None where the names in its spec say it.
+
+    Raises
+    ------
+    DataError
+        If a run of version 0.1.0 does not say in which order it had them.
+    """
+    channels, owner = run.spec.data.channels, f"the run {run.path}"
+    if "channels" in run.record:
+        return ChannelSet(owner, tuple(run.record["channels"]), run.record.get("signals", {}))
+    named = not isinstance(channels, str) or channels in CHANNEL_SETS
+    if named or run.spec.data.dataset == "things-sim":
+        return None
+    raise DataError(
+        f"{run.path / 'run.json'} does not say in which order the run had its channels ({channels})",
+        'train the run again, or add the list of names, in the order of the training, as "channels"',
+    )
 
 
 def _of_model(spec: RunSpec, model: SSR | Ridge) -> dict[str, Any]:

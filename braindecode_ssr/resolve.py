@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .config import DataSpec, EvaluationSpec, RunSpec, build, check_settings, merge
+from .config import DataSpec, EvaluationSpec, RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset
 from .datasets.exclusion import notes as exclusion_notes
@@ -133,6 +133,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
     inter = spec.data.protocol == "inter"
     data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
+    spec = spec.model_copy(update={"trials": _trials(spec, dataset)})
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
     images, notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
@@ -371,6 +372,21 @@ def _check_space(spec: RunSpec) -> None:
             "embeddings",
             f"add --set model.space={own}, or choose another --loss",
         )
+
+
+def _trials(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
+    """The trials of a spec; channels that are chosen before trials are cut are written there."""
+    asked, trials = spec.data.channels, spec.trials
+    if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
+        trials = trials.model_copy(update={"channels": asked})
+    chosen = {trials.channels, asked if asked in ("mag", "grad") else "all"} - {"all"}
+    for name in sorted(chosen - set(dataset.channel_choices)):
+        setting = "data.channels" if name == asked else "trials.channels"
+        raise UsageError(
+            f"{setting}={name} does not apply to {dataset.name}",
+            "choose other channels with --set data.channels=..., such as all",
+        )
+    return trials
 
 
 def _check_channels(channels: str | tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +14,13 @@ from tqdm import tqdm
 from .batches import TrainingSet
 from .config import Channels, RunSpec
 from .datasets.averages import averages_on_disk
-from .datasets.base import ImageDataset
+from .datasets.base import ImageDataset, eeg_info
 from .datasets.exclusion import leave_out
 from .datasets.prepare import prepare
 from .datasets.store import TrialStore
-from .errors import DataError
 from .images.geometry import equal_rows
 from .images.pooling import ImageFeatures
+from .preprocessing.channels import ChannelSet, match_channels, standard_names
 from .preprocessing.smoothing import choose_channels, smooth_chosen
 from .resolve import training_subjects
 from .retrieval.leakage import check_contents, check_disjoint
@@ -39,18 +40,92 @@ class Signals:
     sfreq : float
         Sampling rate in Hz.
     chs_info : list of dict
-        MNE's description of each channel, in order.
+        MNE's description of each channel, in order, under the name that the 10-05 system has for it.
+    channels : ChannelSet, optional
+        The same channels by their own names, and what other trials must have in common with them.
     """
 
     n_times: int
     sfreq: float
     chs_info: list[dict]
+    channels: ChannelSet | None = None
 
     @classmethod
-    def of(cls, store: TrialStore, channels: str | tuple[str, ...]) -> Signals:
+    def of(cls, store: TrialStore, channels: Channels, reference: str = "") -> Signals:
         """The signals of a store when some channels are picked."""
-        chs_info = [store.info["chs"][index] for index in store.pick(channels)]
-        return cls(store.trials.shape[2], store.sfreq, chs_info)
+        picks = store.pick(channels)
+        names = tuple(store.ch_names[index] for index in picks)
+        chs_info = [store.info["chs"][index] for index in picks]
+        if store.info.get_channel_types(picks, unique=True) == ["eeg"]:
+            placed = eeg_info(names, store.sfreq)["chs"]
+            chs_info = [
+                {
+                    **ch,
+                    "ch_name": name,
+                    "loc": ch["loc"] if np.isfinite(ch["loc"][:3]).all() else p["loc"],
+                }
+                for ch, p, name in zip(chs_info, placed, standard_names(names), strict=True)
+            ]
+        whole = channel_set(store, reference)
+        chosen = ChannelSet(whole.owner, names, whole.facts)
+        return cls(store.trials.shape[2], store.sfreq, chs_info, chosen)
+
+
+def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
+    """The channels of a store, and what must be equal in whatever its trials are joined with."""
+    sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
+    first = store.manifest.get("first_time")
+    facts = {
+        "channel type": ", ".join(store.info.get_channel_types(unique=True)),
+        "unit": store.units,
+        "sampling rate": f"{store.sfreq:g} Hz",
+        "number of samples": str(store.trials.shape[2]),
+        "time of the first sample": "" if first is None else f"{first:g} s",
+        "reference": reference,
+    }
+    owner = f"subject {store.table['subject'].iloc[0]} ({[*sources, store.path][0]})"
+    return ChannelSet(owner, tuple(store.ch_names), facts)
+
+
+def match_subjects(
+    spec: RunSpec,
+    dataset: ImageDataset,
+    subjects: Iterable[int],
+    *,
+    trained: ChannelSet | None = None,
+    progress: bool = False,
+) -> list[tuple[TrialStore, Signals]]:
+    """The prepared trials of subjects, and the channels that are taken of each: the same, in one order.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved.
+    dataset : ImageDataset
+    subjects : iterable of int
+        The first gives the order where the spec does not.
+    trained : ChannelSet, optional
+        The channels that a model was trained on, which are then taken instead of those of the spec.
+
+    Raises
+    ------
+    DataError
+        If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
+        samples or type of channels; names both sides. Further subjects are not prepared then.
+    """
+    channels = spec.data.channels if trained is None else tuple(trained.ch_names)
+    sets = [] if trained is None else [trained]
+    stores, references = [], []
+    for subject in subjects:
+        stores.append(prepare(dataset, subject, spec.trials, progress=progress))
+        references.append(dataset.reference(subject))
+        sets.append(channel_set(stores[-1], references[-1]))
+        _, picks = match_channels(sets, channels)
+    matched = []
+    for store, reference, places in zip(stores, references, picks[-len(stores) :], strict=True):
+        names = tuple(store.ch_names[index] for index in places)
+        matched.append((store, Signals.of(store, names, reference)))
+    return matched
 
 
 def training_data(
@@ -63,23 +138,24 @@ def training_data(
 
     Raises
     ------
+    DataError
+        If the subjects, the tested one included, do not have the same channels; see :func:`match_subjects`.
     LeakageError
         If an image or concept of the zero-shot half of the data is among them.
     """
-    stores = [
-        prepare(dataset, subject, spec.trials, progress=progress)
-        for subject in training_subjects(spec, dataset)
-    ]
-    table = pd.concat([_table(store) for store in stores], ignore_index=True)
+    training = training_subjects(spec, dataset)
+    everybody = dict.fromkeys([*training, spec.data.subject])
+    matched = match_subjects(spec, dataset, everybody, progress=progress)[: len(training)]
+    table = pd.concat([_table(store) for store, _ in matched], ignore_index=True)
     _check_zero_shot(table, dataset)
-    x = _trials(stores, len(table), spec, progress)
+    x = _trials(matched, len(table), spec, progress)
     ids, image = np.unique(table["image_id"], return_inverse=True)
     original = torch.from_numpy(features.original(ids))
     view = torch.from_numpy(features.view(ids)) if features.views else original
     data = TrainingSet(x, torch.from_numpy(image), original, view, table)
     data = leave_out(data, spec.data, dataset)
     _check_contents(data.table["image_id"], dataset, features)
-    return data, Signals.of(stores[0], spec.data.channels)
+    return data, matched[0][1]
 
 
 def _table(store: TrialStore) -> pd.DataFrame:
@@ -88,39 +164,26 @@ def _table(store: TrialStore) -> pd.DataFrame:
 
 
 def _trials(
-    stores: list[TrialStore], n_trials: int, spec: RunSpec, progress: bool
+    matched: list[tuple[TrialStore, Signals]], n_trials: int, spec: RunSpec, progress: bool
 ) -> Tensor | TrialRows:
     """Averaged trials of all stores one after the other, smoothed; on disk if they are many."""
-    shape = (n_trials, *_trial_shape(stores, spec.data.channels))
+    shape = (n_trials, len(matched[0][1].chs_info), matched[0][1].n_times)
+    stores = [(store, tuple(signals.channels.ch_names)) for store, signals in matched]
     probability, seed = spec.train.smoothing, spec.train.seed
     chosen = choose_channels(*shape[:2], probability, seed) if probability else None
     with tqdm(desc="averages", unit="image", total=n_trials, disable=not progress) as bar:
         if 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory:
-            files = [averages_on_disk(store, spec.data.channels, bar.update) for store in stores]
+            files = [averages_on_disk(store, names, bar.update) for store, names in stores]
             return TrialRows(files, chosen, SMOOTHING_WIDTH)
         x, first = np.empty(shape, np.float32), 0
-        for store in stores:
-            for block in store.average_blocks("train", channels=spec.data.channels):
+        for store, names in stores:
+            for block in store.average_blocks("train", channels=names):
                 x[first : first + len(block)] = block
                 first += len(block)
                 bar.update(len(block))
     if chosen is not None:
         smooth_chosen(x, chosen, SMOOTHING_WIDTH)
     return torch.from_numpy(x)
-
-
-def _trial_shape(stores: list[TrialStore], channels: Channels) -> tuple[int, int]:
-    """Channels and samples of a trial, the same in all stores."""
-    shapes = {(len(store.pick(channels)), store.trials.shape[2]): store.path for store in stores}
-    if len(shapes) > 1:
-        raise DataError(
-            "trials of one shape from all subjects",
-            " and ".join(
-                f"{c} channels x {t} samples in {path}" for (c, t), path in shapes.items()
-            ),
-            "choose channels that all of them have with --set data.channels=...",
-        )
-    return next(iter(shapes))
 
 
 def _check_zero_shot(table: pd.DataFrame, dataset: ImageDataset) -> None:

@@ -11,14 +11,14 @@ import torch
 
 from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
-from .datasets.prepare import prepare
 from .embedding import embed_images, embed_trials
 from .images.pooling import ImageFeatures
+from .preprocessing.channels import ChannelSet
 from .retrieval.metrics import METRICS, chance, per_query, summarise
 from .retrieval.n_way import median_rank, n_way_table
 from .retrieval.queries import query_table
 from .retrieval.spaces import space_of
-from .training_data import Signals
+from .training_data import Signals, match_subjects
 
 OPEN = EvaluationSpec()
 
@@ -56,13 +56,27 @@ def load_test_set(
     features: ImageFeatures,
     evaluation: EvaluationSpec,
     *,
+    trained: ChannelSet | None = None,
     progress: bool = False,
 ) -> TestSet:
-    """The test of a resolved spec: all test images are candidates, those without trials too."""
-    store = prepare(dataset, spec.data.subject, spec.trials, progress=progress)
+    """The test of a resolved spec: all test images are candidates, those without trials too.
+
+    Parameters
+    ----------
+    trained : ChannelSet, optional
+        The channels that the model was trained on, as ``Signals.channels`` has them; default: those of the
+        spec, as the tested subject has them.
+
+    Raises
+    ------
+    DataError
+        If the tested subject does not have these channels, or differs in reference, unit or rate.
+    """
+    subject = [spec.data.subject]
+    [(store, signals)] = match_subjects(spec, dataset, subject, trained=trained, progress=progress)
     averaged = store.average(
         "test",
-        channels=spec.data.channels,
+        channels=tuple(signals.channels.ch_names),
         repetitions=evaluation.repetitions,
         seed=spec.train.seed,
     )
@@ -73,7 +87,7 @@ def load_test_set(
         averaged.table.assign(subject=spec.data.subject),
         gallery[evaluation.gallery](ids),
         ids,
-        Signals.of(store, spec.data.channels),
+        signals,
     )
 
 

@@ -54,12 +54,13 @@ MAY_IMPORT = {
     "retrieval.leakage",
     "selection": "errors config runs kept_epochs",
     "evaluations": "errors config runs methods retrieval",
-    "zero_shot": "errors config datasets images embedding training_data retrieval",
+    "zero_shot": "errors config datasets images embedding training_data retrieval preprocessing.channels",
     "simulate": "errors labels registry config simulation datasets images methods resolve",
     "moabb": "errors labels datasets preprocessing retrieval simulation.presets download.carrier fetch",
     "doctor": "errors resolve",
     "pipeline": "errors files config runs devices distributed resolve building checks datasets images models "
-    "training_data training ridge zero_shot weights selection evaluations retrieval.protocols",
+    "training_data training ridge zero_shot weights selection evaluations retrieval.protocols "
+    "preprocessing.channels",
     "benchmark": "errors labels files registry config runs devices methods resolve selection checks building "
     "datasets images pipeline retrieval models.dotted_path",
     # report names published numbers beside ours: methods are specs, light and without the data

@@ -118,18 +118,3 @@ def test_a_file_that_changes_while_it_is_trained_on_ends_the_run(tmp_path):
     with pytest.raises(DataError, match="as they were at the start.*same command"):
         run(tmp_path / "run", epochs=2, data=data, resume=True)
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["epoch-0001"]
-
-
-def test_subjects_with_other_channels_are_refused(both_sets):
-    from braindecode_ssr.training_data import _trial_shape
-
-    class Store:
-        def __init__(self, path, n_chans):
-            self.path, self.trials, self.n = path, np.zeros((1, n_chans, 9)), n_chans
-
-        def pick(self, channels):
-            return list(range(self.n))
-
-    assert _trial_shape([Store("a", 5), Store("b", 5)], "all") == (5, 9)
-    with pytest.raises(DataError, match="one shape.*4 channels x 9 samples in b.*data.channels"):
-        _trial_shape([Store("a", 5), Store("b", 4)], "all")

@@ -16,6 +16,7 @@ from ..config import TrialSpec
 from ..errors import DataError, MissingDataError
 from ..files import derived_folder, files_sha256
 from ..labels import Label, find_label
+from ..preprocessing.channels import standard_names
 
 if TYPE_CHECKING:
     import mne
@@ -113,6 +114,7 @@ class ImageDataset(ABC):
     options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
+    channel_choices: ClassVar[tuple[str, ...]] = ()  # values of TrialSpec.channels beside "all"
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
@@ -163,6 +165,10 @@ class ImageDataset(ABC):
     def unit(self, subject: Label) -> str:
         """The unit of the recordings of a subject."""
         return "V"
+
+    def reference(self, subject: int) -> str:
+        """The reference of the EEG of a subject; empty where it is not known or the same for all."""
+        return ""
 
     def image(self, image_id: str) -> Image:
         """The original image, as 8-bit RGB; see :func:`braindecode_ssr.datasets.pictures.to_rgb`.
@@ -324,14 +330,19 @@ def no_dataset(name: str, root: Path) -> MissingDataError:
 
 
 def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
-    """MNE Info of channels of one type; EEG with the positions of the 10-05 names they carry."""
+    """MNE Info of channels of one type; EEG with the positions of the 10-05 names they carry.
+
+    Names such as ``EEG OZ-Ref`` are understood, see :func:`.standard_names`, and kept.
+    """
     import mne
 
-    info = mne.create_info(list(ch_names), sfreq, ch_type, verbose="error")
     if ch_type != "eeg":
-        return info
+        return mne.create_info(list(ch_names), sfreq, ch_type, verbose="error")
+    standard = standard_names(ch_names)
+    info = mne.create_info(standard, sfreq, ch_type, verbose="error")
     montage = mne.channels.make_standard_montage("easycap-M1")
     info.set_montage(montage, match_case=False, on_missing="ignore", verbose="error")
+    mne.rename_channels(info, dict(zip(standard, ch_names, strict=True)), verbose="error")
     return info
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -16,7 +17,7 @@ from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies
 from .bids_recordings import Reader, session_recordings
-from .bids_signal import open_signal
+from .bids_signal import common_channels, eeg_reference, open_signal
 from .pictures import SUFFIXES
 from .things_layout import file_key
 
@@ -40,6 +41,8 @@ class BidsDataset(ImageDataset):
     default_encoder = "open-clip:RN50/openai"
     options = ("bids",)
     image_folders: ClassVar[tuple[str, ...]]
+    channel_choices = ("common", "mag", "grad")
+    _channels = "all"
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
@@ -117,8 +120,9 @@ class BidsDataset(ImageDataset):
             If one is broken, or events or channels are not as they should be.
         """
         subject = self.check_subject(subject)
-        runs, reader, ch_names = self.runs(subject), self.reader(), []
+        runs, reader = self.runs(subject), self.reader()
         check_copies(runs)
+        like = [common_channels(runs, self.root)] if self._channels == "common" else []
         for session, label in label_ids(run.session for run in runs).items():
             chosen = [run for run in runs if run.session == label]
             yield from session_recordings(
@@ -128,8 +132,20 @@ class BidsDataset(ImageDataset):
                 root=self.root,
                 subject=subject,
                 session=session,
-                ch_names=ch_names,
+                like=like,
+                channels=self._channels,
             )
+
+    def as_asked(self, spec: TrialSpec) -> BidsDataset:
+        """The dataset whose ``recordings`` have the channels that ``spec.channels`` names."""
+        dataset = copy.copy(self)
+        dataset._channels = spec.channels
+        return dataset
+
+    def reference(self, subject: int | str) -> str:
+        """The EEG reference that the sidecar files of a subject name, empty where they do not."""
+        said = (eeg_reference(run) for run in self.runs(self.check_subject(subject)))
+        return next((text for text in said if text), "")
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the header of the first recording."""

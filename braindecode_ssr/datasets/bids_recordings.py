@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError
+from ..preprocessing.channels import ChannelSet
 from .base import Recording
 from .bids_events import BidsEvents
 from .bids_files import BidsRun, fingerprint
@@ -42,7 +43,8 @@ def session_recordings(
     root: Path,
     subject: int,
     session: int,
-    ch_names: list[str],
+    like: list[ChannelSet],
+    channels: str = "all",
 ) -> Iterator[Recording]:
     """The runs of a session joined end to end: their training part, then their test part.
 
@@ -59,16 +61,19 @@ def session_recordings(
         The BIDS folder.
     subject, session : int
         Counted from 1.
-    ch_names : list of str
-        The subject's order of channels; filled by the first session.
+    like : list of ChannelSet
+        Holds the channels of the subject in order; filled by the first session.
+    channels : {"all", "common", "mag", "grad"}
+        See :class:`.TrialSpec`.
 
     Raises
     ------
     DataError
         If a recording or its events are not as they should be, or an event is beyond the recording.
     """
-    signal = open_signal(runs, root, ch_names)
-    ch_names[:] = signal.ch_names
+    signal = open_signal(runs, root, like[0] if like else None, channels)
+    if not like:
+        like.append(signal.channel_set)
     shown = [reader(part, signal.sfreq) for part in events]
     for part, run, length in zip(shown, runs, signal.lengths, strict=True):
         _check_inside(part, run, length, signal.sfreq)

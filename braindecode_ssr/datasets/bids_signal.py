@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DataError
+from ..preprocessing.channels import ChannelSet, in_standard_order, match_channels
 from .bids_files import BidsRun
 from .things_raw import check_channels
 
@@ -34,19 +37,29 @@ class Signal:
         Their headers.
     runs : tuple of BidsRun
         Where they are.
-    ch_names : tuple of str
-        The channels that are used, in order.
+    channel_set : ChannelSet
+        The channels that are used, in order, as the subject's first recording calls them.
     sfreq : float
         Samples per second.
-    ch_type : {"eeg", "mag", "grad"}
-        What these channels are.
+    own_names : tuple of tuple of str
+        The same channels as each recording calls them.
     """
 
     raws: tuple[mne.io.BaseRaw, ...]
     runs: tuple[BidsRun, ...]
-    ch_names: tuple[str, ...]
+    channel_set: ChannelSet
     sfreq: float
-    ch_type: str
+    own_names: tuple[tuple[str, ...], ...]
+
+    @property
+    def ch_names(self) -> tuple[str, ...]:
+        """Names of the channels, in order."""
+        return tuple(self.channel_set.ch_names)
+
+    @property
+    def ch_type(self) -> str:
+        """``"eeg"``, ``"mag"`` or ``"grad"``: what these channels are."""
+        return self.channel_set.facts["channel type"]
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -69,14 +82,17 @@ class Signal:
             If a file is cut off, or a channel is constant, not finite or not in volts.
         """
         data = np.empty((len(self.ch_names), sum(self.lengths)))
-        for raw, run, start in zip(self.raws, self.runs, self.starts, strict=True):
+        each = zip(self.raws, self.runs, self.starts, self.own_names, strict=True)
+        for raw, run, start, names in each:
             part = data[:, start : start + raw.n_times]
-            _fill(part, raw, list(self.ch_names), run)
+            _fill(part, raw, list(names), run)
             _check_signal(part, self.ch_names, run)
         return data
 
 
-def open_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = ()) -> Signal:
+def open_signal(
+    runs: Sequence[BidsRun], root: Path, like: ChannelSet | None = None, channels: str = "all"
+) -> Signal:
     """Open some recordings of one session; channels of other kinds are left out.
 
     Parameters
@@ -85,8 +101,11 @@ def open_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = (
         In order of time, all EEG or all MEG.
     root : Path
         The BIDS folder.
-    ch_names : sequence of str
-        The order of channels; default: that of the first recording.
+    like : ChannelSet, optional
+        The channels, as another recording of the subject has them; default: those of the first recording,
+        in an order that does not depend on the file.
+    channels : {"all", "common", "mag", "grad"}
+        See :class:`.TrialSpec`.
 
     Raises
     ------
@@ -95,12 +114,34 @@ def open_signal(runs: Sequence[BidsRun], root: Path, ch_names: Sequence[str] = (
         differ in channels or rate.
     """
     raws = tuple(open_run(run, root) for run in runs)
-    kinds = [channel_type(raw, run) for raw, run in zip(raws, runs, strict=True)]
-    names = [_names(raw, kind) for raw, kind in zip(raws, kinds, strict=True)]
-    ch_names, sfreq = tuple(ch_names) or names[0], float(raws[0].info["sfreq"])
-    for raw, found, run in zip(raws, names, runs, strict=True):
-        _check_same(found, ch_names, float(raw.info["sfreq"]), sfreq, run)
-    return Signal(raws, tuple(runs), ch_names, sfreq, kinds[0])
+    sets = [_channel_set(raw, run, channels) for raw, run in zip(raws, runs, strict=True)]
+    sfreq = float(raws[0].info["sfreq"])
+    for raw, run in zip(raws, runs, strict=True):
+        if raw.info["sfreq"] != sfreq:
+            raise DataError(
+                f"the sampling rate differs: {sfreq:g} Hz in {runs[0].path}, {raw.info['sfreq']:g} Hz in "
+                f"{run.path}",
+                "resample the recordings of a session to one rate",
+            )
+    like = like or subject_channels(sets[:1])
+    asked = like.ch_names if channels == "common" else "all"
+    _, (_, *picks) = match_channels([like, *sets], asked)
+    own = tuple(
+        tuple(one.ch_names[i] for i in places) for one, places in zip(sets, picks, strict=True)
+    )
+    return Signal(raws, tuple(runs), like, sfreq, own)
+
+
+def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
+    """The channels that all recordings of a subject have, in an order that does not depend on the files."""
+    names, _ = match_channels(sets, "common")
+    names = tuple(names[i] for i in in_standard_order(names))
+    return ChannelSet(sets[0].owner, names, sets[0].facts)
+
+
+def common_channels(runs: Sequence[BidsRun], root: Path) -> ChannelSet:
+    """The same, found by opening the recordings."""
+    return subject_channels([_channel_set(open_run(run, root), run, "common") for run in runs])
 
 
 def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
@@ -133,45 +174,76 @@ def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
         raise DataError(f"a recording that MNE reads at {run.path}", found, MEND) from error
 
 
-def channel_type(raw: mne.io.BaseRaw, run: BidsRun) -> str:
+def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> str:
     """``"eeg"``, ``"mag"`` or ``"grad"``: what the channels of a recording are that are used."""
     there = set(raw.get_channel_types())
-    if run.datatype == "eeg":
-        kinds = there & {"eeg"}
-    else:
-        kinds = there & {"mag", "grad"}
-    if len(kinds) != 1:
-        what = "EEG channels" if run.datatype == "eeg" else "one kind of MEG sensors"
-        found = "magnetometers and gradiometers" if kinds else f"only {', '.join(sorted(there))}"
+    kinds = there & ({"eeg"} if run.datatype == "eeg" else {"mag", "grad"})
+    if channels in ("mag", "grad"):
+        kinds &= {channels}
+    if len(kinds) == 1:
+        return kinds.pop()
+    if kinds:
         raise DataError(
-            f"{what} in {run.path}",
-            found,
-            "say what each channel is, in the column 'type' of its channels.tsv; MISC is left out",
+            f"{run.path} holds magnetometers and gradiometers, whose units differ",
+            "choose one type with --set data.channels=mag or grad (data prepare: --set trials.channels=mag)",
         )
-    return kinds.pop()
+    wanted = {"mag": "magnetometers", "grad": "gradiometers"}.get(
+        channels, "EEG channels" if run.datatype == "eeg" else "MEG sensors"
+    )
+    raise DataError(
+        f"there are no {wanted} in {run.path}, only channels of type {', '.join(sorted(there))}",
+        "correct the column type of its channels.tsv (MISC is left out), or choose others with "
+        "--set data.channels=...",
+    )
 
 
-def _names(raw: mne.io.BaseRaw, kind: str) -> tuple[str, ...]:
+def _channel_set(raw: mne.io.BaseRaw, run: BidsRun, channels: str) -> ChannelSet:
+    """The channels of a recording that are used."""
+    kind = channel_type(raw, run, channels)
     types = raw.get_channel_types()
-    return tuple(name for name, type_ in zip(raw.ch_names, types, strict=True) if type_ == kind)
+    names = tuple(name for name, type_ in zip(raw.ch_names, types, strict=True) if type_ == kind)
+    facts = {"channel type": kind, "reference": eeg_reference(run)}
+    return ChannelSet(str(run.path), names, facts)
 
 
-def _check_same(
-    found: Sequence[str], ch_names: Sequence[str], rate: float, sfreq: float, run: BidsRun
-) -> None:
-    differ = sorted(set(found) ^ set(ch_names))
-    if differ:
-        raise DataError(
-            f"the {len(ch_names)} channels of the first recording of the subject in {run.path}",
-            f"{len(found)} channels, different in {', '.join(differ[:5])}",
-            "use recordings of one set-up, or give channels that not all have the type MISC in channels.tsv",
-        )
-    if rate != sfreq:
-        raise DataError(
-            f"the sampling rate of the first recording, {sfreq:g} Hz, in {run.path}",
-            f"{rate:g} Hz",
-            "resample the recordings of a subject to one rate",
-        )
+def eeg_reference(run: BidsRun) -> str:
+    """The reference of an EEG recording as its sidecar files say it; empty where they do not.
+
+    That is the column ``reference`` of channels.tsv, else ``EEGReference`` of the ``*_eeg.json`` files that
+    apply: those beside the recording and in the folders above whose entities are all in its name.
+    """
+    if run.datatype != "eeg":
+        return ""
+    entities = set(run.path.stem.split("_"))
+    said = ""
+    root = run.path.parents[3 if run.session else 2]
+    folders = [folder for folder in run.path.parents if folder.is_relative_to(root)]
+    for folder in reversed(folders):  # the nearest wins
+        for path in sorted(folder.glob("*eeg.json"), key=lambda path: len(path.name)):
+            if set(path.stem.split("_")) <= entities:
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    content = json.loads(path.read_text(encoding="utf-8-sig"))
+                    said = str(content.get("EEGReference") or said)
+    return _reference_column(run) or ("" if _unknown(said) else said)
+
+
+def _reference_column(run: BidsRun) -> str:
+    """What the EEG channels of channels.tsv name as their reference, where there is such a column."""
+    import pandas as pd
+
+    path = run.events.with_name(run.events.name.replace("_events.tsv", "_channels.tsv"))
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError):
+        return ""
+    if not {"type", "reference"} <= set(table.columns):
+        return ""
+    said = table["reference"][table["type"].str.upper() == "EEG"]
+    return ", ".join(dict.fromkeys(text for text in said if not _unknown(text)))
+
+
+def _unknown(reference: str) -> bool:
+    return re.sub(r"[^a-z]", "", reference.casefold()) in ("", "na", "unknown", "notspecified")
 
 
 def _fill(part: np.ndarray, raw: mne.io.BaseRaw, ch_names: list[str], run: BidsRun) -> None:

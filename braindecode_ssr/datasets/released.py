@@ -26,6 +26,13 @@ import pandas as pd
 
 from ..errors import DataError, UsageError
 from ..files import files_sha256, forget
+from ..preprocessing.channels import (
+    THINGS_EEG_63,
+    THINGS_EEG_63_RAW,
+    ChannelSet,
+    in_standard_order,
+    match_channels,
+)
 from .base import eeg_info, images_by_number
 from .released_files import release_files
 from .released_readers import READERS, ReleasedSplit
@@ -37,6 +44,13 @@ if TYPE_CHECKING:
     from .store import TrialBatch
 
 TRIALS_AT_ONCE = 1024
+ORDERS = {
+    "gifford": THINGS_EEG_63_RAW,
+    "nice": THINGS_EEG_63,
+    "ubp": THINGS_EEG_63,
+    "neurobridge": THINGS_EEG_63,
+}
+"""The order of channels in which each form was published."""
 
 
 @dataclass(eq=False)
@@ -92,9 +106,11 @@ def open_release(
         )
     train = read_release(form, "train", files, images)
     keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
+    picks = in_standard_order(train.ch_names, ORDERS[form])
+    like = ChannelSet(str(files[0]), tuple(train.ch_names[index] for index in picks))
     return ReleasedTrials(
-        batches=_batches(form, files, images, subject, train, keep),
-        info=eeg_info(train.ch_names, train.sfreq),
+        batches=_batches(form, files, images, subject, train, keep, like),
+        info=eeg_info(like.ch_names, train.sfreq),
         manifest=_manifest(form, files, train, keep, spec),
     )
 
@@ -177,15 +193,17 @@ def _batches(
     subject: int,
     train: ReleasedSplit,
     keep: slice,
+    like: ChannelSet,
 ) -> Iterator[TrialBatch]:
     from .store import TrialBatch
 
-    info, times, released = eeg_info(train.ch_names, train.sfreq), train.times, train
+    info, times, released = eeg_info(like.ch_names, train.sfreq), train.times, train
     del train
     for split, path in zip(("train", "test"), files, strict=False):
         if split == "test":
             released = read_release(form, split, files, images)
-            _check_same_axes(released, tuple(info["ch_names"]), times, files)
+            _check_same_times(released.times, times, files)
+        _, (_, picks) = match_channels([like, ChannelSet(str(path), released.ch_names)], "all")
         (fingerprint,) = files_sha256([path])
         repetitions = released.data.shape[1]
         step = max(1, TRIALS_AT_ONCE // repetitions)
@@ -195,20 +213,18 @@ def _batches(
             sessions = released.sessions[first : first + step]
             table = trial_table(sessions, images, split, subject, numbers)
             trials = part.reshape(-1, *part.shape[2:])
+            if picks != list(range(len(picks))):
+                trials = trials[:, picks]
             forget(released.data)
             yield TrialBatch(trials, table, info, str(path), fingerprint)
         del released
 
 
-def _check_same_axes(
-    test: ReleasedSplit, ch_names: tuple[str, ...], times: np.ndarray, files: list[Path]
-) -> None:
-    same_times = len(test.times) == len(times) and np.allclose(test.times, times)
-    if test.ch_names != ch_names or not same_times:
+def _check_same_times(test: np.ndarray, train: np.ndarray, files: list[Path]) -> None:
+    if len(test) != len(train) or not np.allclose(test, train):
         raise DataError(
-            f"the same channels and times in {files[0]} and {files[1]}",
-            f"{len(ch_names)} channels x {len(times)} times and "
-            f"{len(test.ch_names)} x {len(test.times)}, or in another order",
+            f"the times of the trials differ: {train[0]:g} to {train[-1]:g} s ({len(train)} samples) in "
+            f"{files[0]}, {test[0]:g} to {test[-1]:g} s ({len(test)} samples) in {files[1]}",
             "use two files of one release",
         )
 

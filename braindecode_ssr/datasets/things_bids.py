@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..errors import DataError, MissingDataError
 from ..labels import as_number
+from ..preprocessing.channels import ChannelSet
 from .base import Recording, images_by_number
 from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
@@ -126,7 +127,7 @@ def things_bids_recordings(
         If one is broken, its channels or events are not those of the set.
     """
     n_training = int((images["split"] == "train").sum())
-    ch_names: list[str] = []
+    like: list[ChannelSet] = []
     sessions = things_bids_sessions(root, subject, n_training, bids)
     check_copies([run for session in sessions for run in session.runs])
     for session in sessions:
@@ -138,7 +139,7 @@ def things_bids_recordings(
                 root=bids_root(runs[0]),
                 subject=subject,
                 session=session.session,
-                ch_names=ch_names,
+                like=like,
             )
 
 

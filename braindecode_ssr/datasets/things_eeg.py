@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import files_sha256
+from ..preprocessing.channels import ChannelSet, in_standard_order
 from ..preprocessing.windows import n_times
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images, eeg_info
 from .bids_signal import open_signal
@@ -133,11 +134,11 @@ class ThingsEEG(ImageDataset):
             yield from things_bids_recordings(self.root, subject, self.images, self.choice)
             return
         counts = self.images["split"].value_counts()
-        ch_names: list[str] = []
+        like: list[ChannelSet] = []
         for files in raw_sessions(self.root, subject, counts["train"]):
             for split, path in (("train", files.train), ("test", files.test)):
                 # nothing here holds on to what is yielded: a session is gigabytes
-                yield _recording(path, subject, files.session, split, int(counts[split]), ch_names)
+                yield _recording(path, subject, files.session, split, int(counts[split]), like)
 
     def presentations(
         self, subject: int | str, spec: TrialSpec
@@ -306,14 +307,16 @@ def _split_table(split: str, folders: list[str], files: list[str], path: Path) -
 
 
 def _recording(
-    path: Path, subject: int, number: int, split: str, n_images: int, ch_names: list[str]
+    path: Path, subject: int, number: int, split: str, n_images: int, like: list[ChannelSet]
 ) -> Recording:
-    """One file; ``ch_names`` is the subject's order of channels and is filled by the first file."""
+    """One file; ``like`` holds the subject's channels in order and is filled by the first file."""
     with ThreadPoolExecutor(1) as pool:
         fingerprint = pool.submit(files_sha256, [path])
         session = read_raw_session(path)
-    ch_names[:] = ch_names or session.ch_names
-    session = same_channels(session, tuple(ch_names), str(path))
+    if not like:
+        names = session.ch_names
+        like.append(ChannelSet(str(path), tuple(names[i] for i in in_standard_order(names))))
+    session = same_channels(session, like[0], str(path))
     samples, numbers = image_events(session, n_images, f"session {number}, {path}")
     return Recording(
         data=session.data,

@@ -52,6 +52,7 @@ class ThingsMEG(ImageDataset):
     default_encoder = "open-clip:RN50/openai"
     settings = {"trials": {"sfreq": 200.0, "start": 0.0, "stop": 1.0, "whitening": "zscore"}}
     channel_defaults = {"intra": "all", "inter": "all"}
+    channel_choices = ("mag", "grad")
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import DataError, MissingDataError
 from ..files import files_sha256, sha256
+from ..preprocessing.channels import in_standard_order
 from ..preprocessing.normalisation import fit_normalisation
 from .released import crop
 from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
@@ -23,8 +24,8 @@ from .things_meg_design import (
     shown_images,
     trial_table,
 )
-from .things_meg_fif import EpochTrials, check_sensors, open_epochs, sensor_names, sensors
-from .things_meg_layout import attributes_file, first_part, subject_files, subject_parts
+from .things_meg_fif import EpochTrials, open_epochs, sensors
+from .things_meg_layout import attributes_file, first_part, subject_parts
 
 if TYPE_CHECKING:
     import mne
@@ -70,8 +71,7 @@ class MEGTrials:
         check_published_numbers(shown, self.source)
         self.notes = check_codes(self.epochs.events[:, 2], shown, self.source)
         self.table = trial_table(shown, dataset.images, subject, self.source)
-        self.picks = sensors(self.epochs.info)
-        self._check_sensors(published=is_published(dataset.images))
+        self.picks = self._sensors(published=is_published(dataset.images))
         sfreq, times = float(self.epochs.info["sfreq"]), self.epochs.times
         self.keep = crop(times, sfreq, spec.start, spec.stop, self.source)
 
@@ -132,18 +132,29 @@ class MEGTrials:
         numbers = train["number"].to_numpy()
         return fit_normalisation(self.spec.whitening, self._trials(train), numbers, source)
 
-    def _check_sensors(self, *, published: bool) -> None:
-        found = [self.epochs.ch_names[index] for index in self.picks]
-        if published and len(found) != PUBLISHED_SENSORS:
+    def _sensors(self, *, published: bool) -> np.ndarray:
+        """Places of the sensors, in an order that does not depend on the file."""
+        picks = sensors(self.epochs.info)
+        if published and len(picks) != PUBLISHED_SENSORS:
             raise DataError(
-                f"the {PUBLISHED_SENSORS} sensors of the published experiment in {self.source}",
-                str(len(found)),
+                f"{self.source} has {len(picks)} sensors, the published experiment "
+                f"{PUBLISHED_SENSORS}",
                 "use the published files; choose sensors by name with --set data.channels=...",
             )
-        first, path = next(iter(subject_files(self.root).items()))
-        if first != self.subject:
-            where = f"subject {self.subject}, {self.parts[0].name}"
-            check_sensors(found, sensor_names(path), where, f"subject {first}, {path.name}")
+        kinds = np.array(self.epochs.get_channel_types(picks=picks))
+        if self.spec.channels in ("mag", "grad"):
+            picks = picks[kinds == self.spec.channels]
+        elif len(set(kinds)) > 1:
+            raise DataError(
+                f"{self.source} holds magnetometers and gradiometers, whose units differ",
+                "choose one type with --set data.channels=mag or grad",
+            )
+        if not len(picks):
+            raise DataError(
+                f"{self.source} has no sensors of type {self.spec.channels}, only {kinds[0]}",
+                "choose others with --set data.channels=..., such as all",
+            )
+        return picks[in_standard_order([self.epochs.ch_names[index] for index in picks])]
 
 
 def metadata_of(root: Path, subject: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import forget
+from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.repetitions import first_twice
 from .pickles import load_dict
 
@@ -207,25 +208,19 @@ def _extent(channel: np.ndarray) -> tuple[float, float, float]:
     return float(low), float(high), power / max(1, len(channel))
 
 
-def same_channels(session: RawSession, ch_names: tuple[str, ...], source: str) -> RawSession:
-    """The session with its channels in this order.
+def same_channels(session: RawSession, like: ChannelSet, source: str) -> RawSession:
+    """The session with the channels of another one, in its order.
 
     Raises
     ------
     DataError
-        If it has not the same channels.
+        If the two do not have the same channels.
     """
-    if session.ch_names == ch_names:
+    if session.ch_names == like.ch_names:
         return session
-    differ = sorted(set(session.ch_names) ^ set(ch_names))
-    if differ:
-        raise DataError(
-            f"the {len(ch_names)} channels of the first session in {source}",
-            f"{len(session.ch_names)} channels, different in {', '.join(differ[:5])}",
-            "use files of one recording set-up for a subject",
-        )
-    rows = [session.ch_names.index(name) for name in ch_names]
-    return RawSession(session.data[rows], ch_names, session.sfreq, session.samples, session.codes)
+    _, (_, rows) = match_channels([like, ChannelSet(source, session.ch_names)], "all")
+    data = session.data if rows == list(range(len(session.data))) else session.data[rows]
+    return replace(session, data=data, ch_names=tuple(like.ch_names))
 
 
 def _rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[str], list[str], int]:

@@ -12,6 +12,7 @@ import pandas as pd
 from braindecode.datasets import BaseConcatDataset, WindowsDataset
 
 from ..errors import DataError
+from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.repetitions import running_count
 from .store_files import TRIAL_COLUMNS, TrialBatch
 
@@ -159,11 +160,11 @@ def from_braindecode(concat: BaseConcatDataset, path: Path, units: str) -> Trial
     from .store import TrialStore
 
     table = _table(concat)
+    sets = [_channel_set(dataset, place, units) for place, dataset in enumerate(concat.datasets)]
+    _, picks = match_channels(sets, "all")
+    manifest = {"dataset": "braindecode", "units": sets[0].facts["unit"]}
     info = _info(concat.datasets[0])
-    units = getattr(concat.datasets[0], "units", units)
-    return TrialStore.write(
-        path, _batches(concat, table), info, {"dataset": "braindecode", "units": units}
-    )
+    return TrialStore.write(path, _batches(concat, table, picks), info, manifest)
 
 
 def _metadata(store: TrialStore, images: pd.DataFrame) -> pd.DataFrame:
@@ -210,9 +211,27 @@ def _info(dataset: WindowsDataset) -> mne.Info:
     return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info
 
 
-def _batches(concat: BaseConcatDataset, table: pd.DataFrame) -> Iterator[TrialBatch]:
+def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
+    """The channels of one of the datasets of a concat."""
+    info = _info(dataset)
+    facts = {
+        "unit": getattr(dataset, "units", units),
+        "sampling rate": f"{info['sfreq']:g} Hz",
+        "channel types": ", ".join(info.get_channel_types(unique=True)),
+        "custom reference": str(int(info["custom_ref_applied"])),
+    }
+    said = {} if dataset.description is None else dataset.description.to_dict()
+    named = ", ".join(
+        f"{key} {said[key]}" for key in ("subject", "session", "split") if key in said
+    )
+    return ChannelSet(f"dataset {place} of the concat ({named})", tuple(info["ch_names"]), facts)
+
+
+def _batches(
+    concat: BaseConcatDataset, table: pd.DataFrame, picks: list[list[int]]
+) -> Iterator[TrialBatch]:
     first = 0
-    for place, dataset in enumerate(concat.datasets):
+    for place, (dataset, places) in enumerate(zip(concat.datasets, picks, strict=True)):
         for start in range(0, len(dataset), CHUNK):
             stop = min(start + CHUNK, len(dataset))
             windows = [np.asarray(dataset[index][0]) for index in range(start, stop)]
@@ -221,5 +240,6 @@ def _batches(concat: BaseConcatDataset, table: pd.DataFrame) -> Iterator[TrialBa
                     "windows of one size", "several sizes", "cut windows with a fixed window size"
                 )
             rows = table.iloc[first + start : first + stop]
-            yield TrialBatch(np.stack(windows), rows, source=f"dataset {place} of the concat")
+            trials = np.stack(windows)[:, places]
+            yield TrialBatch(trials, rows, source=f"dataset {place} of the concat")
         first += len(dataset)

@@ -16,6 +16,7 @@ from moabb.datasets.base import BaseDataset, format_row
 from moabb.datasets.metadata import DatasetMetadata
 
 from ..errors import UsageError
+from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.repetitions import running_count
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ImageRecordings(BaseDataset):
         self.root = None if root is None else Path(root).expanduser()
         self._tables: dict[tuple[str, str, str], pd.DataFrame] = {}
         self._sources: dict[Path, ImageDataset] = {}
+        self._like: ChannelSet | None = None  # MOABB stacks subjects by position
         experiment = self.METADATA.experiment
         super().__init__(
             subjects=list(range(1, self.METADATA.participants.n_subjects + 1)),
@@ -202,6 +204,7 @@ class ImageRecordings(BaseDataset):
         data: dict[str, dict[str, mne.io.BaseRaw]] = {}
         dataset, shown = self.source(), []
         for session, split, raw in self.raws(dataset, subject, self._is_selected):
+            raw = self._in_one_order(raw, f"subject {subject}, session {session}, {split}")
             raw.annotations.rename({"stim": split})
             key = str(session - 1)
             data.setdefault(key, {})[RUNS[split]] = raw
@@ -214,6 +217,15 @@ class ImageRecordings(BaseDataset):
             )
         self._keep(shown)
         return data
+
+    def _in_one_order(self, raw: mne.io.BaseRaw, owner: str) -> mne.io.BaseRaw:
+        """A recording with the channel names of the first one that was read, in their order."""
+        types = ", ".join(raw.get_channel_types(unique=True))
+        found = ChannelSet(owner, tuple(raw.ch_names), {"channel types": types})
+        self._like = self._like or found
+        names, (_, picks) = match_channels([self._like, found], "all")
+        raw.rename_channels({raw.ch_names[i]: name for name, i in zip(names, picks, strict=True)})
+        return raw if tuple(raw.ch_names) == names else raw.reorder_channels(list(names))
 
     def _keep(self, shown: list[pd.DataFrame]) -> None:
         """Count repetitions over all runs that were read, and keep the table of each."""

@@ -209,13 +209,18 @@ def _first_that_works(
     known = {
         k: v for k, v in signal.items() if k not in adjustments(model.__name__).get("without", [])
     }
+    if "positions" in adjustments(model.__name__).get("needs", ""):
+        _check_positions(model.__name__, signal["chs_info"])
     failure: UsageError | None = None
     for adjusted, n_zeros in candidates(model.__name__, signal):
         lengthened = {**known, "n_times": signal["n_times"] + n_zeros}
         try:
             built = _construct(model, lengthened, {**adjusted, **params})
             module = bind(built, forward_arguments(model.__name__, signal), n_zeros)
-            _checked_width(module, signal["n_chans"], signal["n_times"], signal["n_outputs"])
+            shape = signal["n_chans"], signal["n_times"]
+            _checked_width(module, *shape, signal["n_outputs"])
+            if not torch.isfinite(encode_zeros(module, *shape)).all():
+                _check_positions(model.__name__, signal["chs_info"])
         except UsageError as error:
             failure = failure or error
         else:
@@ -223,6 +228,23 @@ def _first_that_works(
             zeros = {"zeros_behind": n_zeros} if n_zeros else {}
             return module, {k: v for k, v in adjusted.items() if k not in params} | zeros
     raise failure
+
+
+def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
+    """Raise UsageError if some channels are known to have no position."""
+    lacks = []
+    for channel in chs_info or ():
+        place = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
+        if not np.isfinite(place).all() or not place.any():
+            lacks.append(channel["ch_name"])
+    if lacks:
+        more = f" and {len(lacks) - 5} more" if len(lacks) > 5 else ""
+        raise UsageError(
+            f"{name} needs the positions of the channels, and only {len(chs_info) - len(lacks)} of "
+            f"{len(chs_info)} channels have one: not {', '.join(lacks[:5])}{more}",
+            "rename the channels in the recordings as the 10-05 system has them (Oz, PO7), choose those that "
+            "have a position with --set data.channels=[...], or take another --backbone",
+        )
 
 
 def _at_feature_point(

@@ -1,10 +1,12 @@
-"""Channels by name: the sets that published methods use, and their places in a recording."""
+"""Channels by name: the sets that published methods use, and how recordings are matched."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..errors import DataError, UsageError
 from ..registry import unknown_name
@@ -35,21 +37,165 @@ MEG_REGIONS = {"occipital": "O", "parietal": "P", "temporal": "T", "central": "C
 MEG_SETS = (*(f"meg-{region}" for region in MEG_REGIONS), "meg-occipital-parietal")
 """Sensor regions that are listed; any other joining of regions by hyphens is understood too."""
 
-SET_NAMES = ("all", *CHANNEL_SETS, *MEG_SETS)
+WHOLE_SETS = ("all", "common", "mag", "grad")
+"""All channels, those that everybody has, or those of one type of MEG sensor."""
+
+SET_NAMES = (*WHOLE_SETS, *CHANNEL_SETS, *MEG_SETS)
 """Names of sets of channels, as they are listed."""
+
+REFERENCES = frozenset("a1 a2 m1 m2 a1a2 a1a22 m1m2 m1m22 le avg ave average car".split())
+"""References that a name may end with, as ``Oz-A1`` does; ``-Ref`` says that there is one, not which."""
+
+OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+"""Names of the 10-20 system for places that the 10-10 system calls otherwise."""
 
 MAX_LISTED = 20
 
 
+@dataclass(frozen=True)
+class ChannelSet:
+    """The channels of one of several things that are to be joined.
+
+    Parameters
+    ----------
+    owner : str
+        Whose they are, for errors: the subject and a path.
+    ch_names : sequence of str
+        In the order of the array.
+    facts : dict of str to str
+        What must be equal before trials may be joined, such as ``{"unit": "V", "reference": "Cz"}``; an
+        empty value means that it is not known.
+    """
+
+    owner: str
+    ch_names: Sequence[str]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain_names(ch_names: Sequence[str]) -> list[str]:
+    """Channel names without what differs between amplifiers and file formats.
+
+    Left out are case, spaces, dots and underscores, ``EEG`` in front, the reference at the end (``-Ref``,
+    ``-A1``, or whatever all names end with) and the serial number of CTF sensors; ``T3`` to ``T6`` become
+    ``T7``, ``T8``, ``P7`` and ``P8``.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+
+    Returns
+    -------
+    list of str
+        In lower case, for comparison only.
+
+    Examples
+    --------
+    >>> plain_names(["OZ", "Oz..", "EEG Oz-Ref", "MLO11-1609"])
+    ['oz', 'oz', 'oz', 'mlo11']
+    """
+    return [OLD_NAMES.get(name, name) for name, _ in _parts(ch_names)]
+
+
+def standard_names(ch_names: Sequence[str]) -> list[str]:
+    """The names with the spelling of the 10-05 system where they stand for one of its electrodes.
+
+    Two channels that stand for one electrode keep their own names.
+    """
+    plain = plain_names(ch_names)
+    return [
+        _spelled(p) if _ELECTRODE.fullmatch(p) and plain.count(p) == 1 else name
+        for name, p in zip(ch_names, plain, strict=True)
+    ]
+
+
+def in_standard_order(ch_names: Sequence[str], order: Sequence[str] = ()) -> list[int]:
+    """Places of channels in an order that does not depend on the order they are given in.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+    order : sequence of str
+        Channels that come first, as far as they are there; all others follow by name. Default: the order of
+        the raw files of THINGS-EEG2 for exactly its 63 channels, else :data:`THINGS_EEG_63`.
+
+    Returns
+    -------
+    list of int
+        A permutation.
+    """
+    plain = plain_names(ch_names)
+    order = order or (THINGS_EEG_63_RAW if set(plain) == _PLAIN_63 else THINGS_EEG_63)
+    place = {name.casefold(): index for index, name in enumerate(order)}
+
+    def key(index: int) -> tuple:
+        name = plain[index]
+        pieces = [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
+        return place.get(name, len(place)), pieces, ch_names[index]
+
+    return sorted(range(len(ch_names)), key=key)
+
+
+def match_channels(
+    sets: Sequence[ChannelSet], channels: str | Sequence[str]
+) -> tuple[tuple[str, ...], list[list[int]]]:
+    """One order of channels for several subjects, sessions or files, matched by name.
+
+    Parameters
+    ----------
+    sets : sequence of ChannelSet
+        The first one gives the order where ``channels`` does not.
+    channels : str or sequence of str
+        As for :func:`channel_indices`; ``"all"`` and regions of MEG sensors ask for the same channels of
+        all, ``"common"`` takes those that all have.
+
+    Returns
+    -------
+    names : tuple of str
+        As the first of ``sets`` has them.
+    picks : list of list of int
+        For each of ``sets``, where these channels are.
+
+    Raises
+    ------
+    UsageError
+        As :func:`channel_indices`.
+    DataError
+        If the sets do not have the channels, two channels of one have the same plain name, or they differ
+        in a fact or a reference; names both sides.
+    """
+    first = sets[0]
+    for other in sets[1:]:
+        _check_facts(first, other)
+    if channels in ("mag", "grad") and first.facts.get("channel type", channels) != channels:
+        raise DataError(
+            f"{first.owner} has {first.facts['channel type']} channels, not {channels}",
+            "choose others with --set data.channels=..., such as all",
+        )
+    asked = channels
+    if isinstance(channels, str) and channels not in CHANNEL_SETS:
+        for one in sets:
+            _check_unambiguous(one)
+        asked = _shared(sets, channels)
+    picks = [_picked(one, asked) for one in sets]
+    names = tuple(first.ch_names[index] for index in picks[0])
+    for other, places in zip(sets[1:], picks[1:], strict=True):
+        _check_references(first, picks[0], other, places)
+    return names, picks
+
+
 def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> list[int]:
     """Where the asked channels are, in the asked order.
+
+    A name stands for the channel that is called exactly so, else for the only one with the same plain name,
+    see :func:`plain_names`.
 
     Parameters
     ----------
     ch_names : sequence of str
         The channels there are, in order.
     channels : str or sequence of str
-        ``"all"``, ``"occipital-17"``, ``"things-eeg-63"``, sensors of MEG regions such as
+        ``"all"`` (``"common"``, ``"mag"`` and ``"grad"`` choose among several recordings, and are all
+        channels of one), ``"occipital-17"``, ``"things-eeg-63"``, sensors of MEG regions such as
         ``"meg-occipital"`` or ``"meg-occipital-parietal"`` (in the order of the recording), or channel
         names.
 
@@ -63,10 +209,10 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     UsageError
         If no channel set has that name, or no channel or one channel twice is asked for.
     DataError
-        If a channel is not among ``ch_names``; names every missing one.
+        If a channel is not among ``ch_names``, or several could be meant; names every missing one.
     """
     if isinstance(channels, str):
-        if channels == "all":
+        if channels in WHOLE_SETS:
             return list(range(len(ch_names)))
         check_set_name(channels)
         if channels not in CHANNEL_SETS:
@@ -74,17 +220,166 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
         channels = CHANNEL_SETS[channels]
     channels = tuple(channels)
     _check_asked(channels)
-    missing = [name for name in channels if name not in ch_names]
+    plain, places = plain_names(ch_names), {name: i for i, name in enumerate(ch_names)}
+    found: list[int] = []
+    missing = []
+    for name, wanted in zip(channels, plain_names(channels), strict=True):
+        like = [i for i, p in enumerate(plain) if p == wanted]
+        if name in places:
+            found.append(places[name])
+        elif len(like) > 1:
+            raise DataError(
+                f"the channel {name} could be any of {', '.join(ch_names[i] for i in like)}",
+                "give the exact names of the channels with --set data.channels=[...]",
+            )
+        elif like:
+            found.append(like[0])
+        else:
+            missing.append(name)
     if missing:
         raise _missing_channels(missing, ch_names)
-    place = {name: index for index, name in enumerate(ch_names)}
-    return [place[name] for name in channels]
+    if len(set(found)) < len(found):
+        twice = next(i for i in found if found.count(i) > 1)
+        names = [name for name, i in zip(channels, found, strict=True) if i == twice]
+        raise UsageError(
+            f"{' and '.join(names)} are one channel, {ch_names[twice]}", "name every channel once"
+        )
+    return found
 
 
 def check_set_name(name: str) -> None:
     """Raise UsageError if no set of channels goes by that name."""
     if name not in SET_NAMES and not _regions(name):
         raise unknown_name("channel set", name, list(SET_NAMES))
+
+
+def _parts(ch_names: Sequence[str]) -> list[tuple[str, str]]:
+    """Of each channel the name, folded, and its reference where the name says one."""
+    texts = [_DASHES.sub("-", unicodedata.normalize("NFKC", name)).casefold() for name in ch_names]
+    texts = [re.sub(r"^eeg[-:]?(?=.)", "", re.sub(r"[\s._]+", "", text)) for text in texts]
+    ends = {_tail(text) for text in texts}
+    shared = ends if len(texts) > 2 and len(ends) == 1 else ()
+    parts = []
+    for text in texts:
+        base, _, end = text.rpartition("-")
+        tail = _tail(text)
+        if re.fullmatch(r"m[lrz][a-z]\d\d-\d+", text) or (base and tail in ("ref", "reference")):
+            parts.append((base, ""))
+        elif base and (tail in REFERENCES or (tail in shared and not end.isdecimal())):
+            parts.append((base, tail))
+        else:
+            parts.append((text, ""))
+    return parts
+
+
+def _spelled(plain: str) -> str:
+    """``fp1`` as ``Fp1``, ``poz`` as ``POz``, ``ppo9h`` as ``PPO9h``."""
+    region, place = _ELECTRODE.fullmatch(plain).groups()
+    return region.upper().replace("FP", "Fp") + place
+
+
+_ELECTRODE = re.compile(
+    r"(n|fp|afp|af|aff|f|fft|ffc|ft|fc|ftt|fcc|t|c|ttp|ccp|tp|cp|tpp|cpp|p|ppo|po|poo|o|oi|i)(z|\d{1,2}h?)"
+)
+_DASHES = re.compile("[\u2010-\u2015\u2212]")
+_PLAIN_63 = {name.casefold() for name in THINGS_EEG_63_RAW}
+
+
+def _tail(text: str) -> str:
+    """What stands behind the last hyphen, letters and digits only: ``(A1+A2)/2`` is ``a1a22``."""
+    return re.sub(r"[^a-z0-9]", "", text.rpartition("-")[2]) if "-" in text else ""
+
+
+def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
+    """The names of the first set that a whole set or a region asks of all."""
+    first, *others = sets
+    inside = [_inside(one, channels) for one in sets]
+    if channels == "common":
+        kept = set.intersection(*(set(names) for names in inside))
+        if not kept:
+            raise DataError(
+                f"no channel is common to {' and '.join(one.owner for one in sets)}",
+                f"their names are {_listed(first.ch_names)} and {_listed(others[0].ch_names)}: "
+                "rename them in the recordings, or leave a subject out",
+            )
+        return [inside[0][plain] for plain in inside[0] if plain in kept]
+    for other, names in zip(others, inside[1:], strict=True):
+        lacks = [inside[0][plain] for plain in inside[0] if plain not in names]
+        more = [names[plain] for plain in names if plain not in inside[0]]
+        if lacks or more:
+            differ = [f"{other.owner} lacks {_listed(lacks)}"] if lacks else []
+            differ += [f"{other.owner} also has {_listed(more)}"] if more else []
+            raise DataError(
+                f"the channels of two recordings differ: {first.owner} has {len(inside[0])} and "
+                f"{other.owner} has {len(names)}; {'; '.join(differ)}",
+                "take the channels that all have with --set data.channels=common, or name them with "
+                '--set \'data.channels=["O1", "Oz"]\'',
+            )
+    return list(inside[0].values())
+
+
+def _inside(one: ChannelSet, channels: str) -> dict[str, str]:
+    """Names of a set or region by plain name, in order."""
+    try:
+        picks = channel_indices(one.ch_names, channels)
+    except DataError as error:
+        raise DataError(f"{error.message} in {one.owner}", error.hint) from None
+    plain = plain_names(one.ch_names)
+    return {plain[i]: one.ch_names[i] for i in picks}
+
+
+def _picked(one: ChannelSet, asked: str | Sequence[str]) -> list[int]:
+    try:
+        return channel_indices(one.ch_names, asked)
+    except DataError as error:
+        raise DataError(f"{one.owner}: {error.message}", error.hint) from None
+
+
+def _check_unambiguous(one: ChannelSet) -> None:
+    plain = plain_names(one.ch_names)
+    twice = next((p for p in plain if plain.count(p) > 1), None)
+    if twice is not None:
+        same = [name for name, p in zip(one.ch_names, plain, strict=True) if p == twice]
+        raise DataError(
+            f"{' and '.join(same)} in {one.owner} are names of the same channel",
+            "choose the channels by their exact names with --set data.channels=[...], or give the one that "
+            "is not wanted the type MISC in channels.tsv",
+        )
+
+
+def _check_facts(first: ChannelSet, other: ChannelSet) -> None:
+    for what, value in first.facts.items():
+        found = other.facts.get(what, "")
+        if value and found and _plain_text(value) != _plain_text(found):
+            raise DataError(
+                f"the {what} differs: {value} in {first.owner}, {found} in {other.owner}",
+                _CURES.get(what, "use recordings that were made and prepared in the same way"),
+            )
+
+
+_CURES = {
+    "reference": "re-reference the recordings to the same electrodes, and correct EEGReference in their "
+    "*_eeg.json files (or the column reference of channels.tsv)",
+    "channel type": "correct the column type of channels.tsv, or leave one of the two out",
+}
+
+
+def _plain_text(text: str) -> str:
+    return re.sub(r"[^a-z0-9./]", "", text.casefold())
+
+
+def _check_references(
+    first: ChannelSet, picks: list[int], other: ChannelSet, places: list[int]
+) -> None:
+    """Names such as Oz-A1 and Oz-A2 say that the reference differs."""
+    ours, theirs = _parts(first.ch_names), _parts(other.ch_names)
+    for i, j in zip(picks, places, strict=True):
+        if ours[i][1] and theirs[j][1] and ours[i][1] != theirs[j][1]:
+            raise DataError(
+                f"the reference differs: {first.ch_names[i]} in {first.owner}, {other.ch_names[j]} in "
+                f"{other.owner}",
+                "re-reference the recordings to the same electrodes and rename their channels",
+            )
 
 
 def _regions(name: str) -> str:
@@ -95,12 +390,12 @@ def _regions(name: str) -> str:
 
 
 def _region_indices(ch_names: Sequence[str], name: str) -> list[int]:
-    pattern = re.compile(rf"M[LRZ][{_regions(name)}]\d\d(-\d+)?")
-    places = [index for index, channel in enumerate(ch_names) if pattern.fullmatch(channel)]
+    pattern = re.compile(rf"m[lrz][{_regions(name).lower()}]\d\d")
+    places = [i for i, plain in enumerate(plain_names(ch_names)) if pattern.fullmatch(plain)]
     if not places:
         raise DataError(
-            f"CTF sensors of {name}, with names such as ML{_regions(name)[0]}11",
-            f"only {_listed(ch_names)}",
+            f"there are no CTF sensors of {name}, with names such as ML{_regions(name)[0]}11, only "
+            f"{_listed(ch_names)}",
             "choose channels that were recorded, or 'all'",
         )
     return places
@@ -115,22 +410,22 @@ def _check_asked(channels: tuple[str, ...]) -> None:
     twice = sorted({name for name in channels if channels.count(name) > 1})
     if twice or not channels:
         raise UsageError(
-            "each wanted channel once",
-            f"{', '.join(twice)} more than once" if twice else "no channel",
+            f"the channel {', '.join(twice)} is asked for twice"
+            if twice
+            else "no channel is asked for",
             "name every channel once, or give 'all' or the name of a set",
         )
 
 
 def _missing_channels(missing: list[str], ch_names: Sequence[str]) -> DataError:
-    folded = {name.casefold(): name for name in ch_names}
+    folded = dict(zip(plain_names(ch_names), ch_names, strict=True))
     near = {
-        name: [folded[key] for key in difflib.get_close_matches(name.casefold(), folded, 1, 0.6)]
-        for name in missing
+        name: [folded[key] for key in difflib.get_close_matches(plain, folded, 1, 0.6)]
+        for name, plain in zip(missing, plain_names(missing), strict=True)
     }
     hints = [f"{found[0]!r} for {name!r}" for name, found in near.items() if found]
     meant = f"did you mean {', '.join(hints[:3])}? " if hints else ""
     return DataError(
-        f"the channels {', '.join(missing)}",
-        f"only {_listed(ch_names)}",
+        f"there is no channel {', '.join(missing)}, only {_listed(ch_names)}",
         f"{meant}choose channels that were recorded, or 'all'",
     )

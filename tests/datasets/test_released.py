@@ -38,6 +38,11 @@ WRITERS = {
 SPEC = TrialSpec()
 
 
+def in_order_of(data, ch_names, released):
+    """Channels of an array, ``(..., chans, times)``, in the order that they have in what was read."""
+    return data[..., [ch_names.index(name) for name in released.info["ch_names"]], :]
+
+
 def batches_of(root, spec=SPEC, subject=5):
     released = ThingsEEG(root).batches(subject, spec)
     batches = list(released)
@@ -65,7 +70,8 @@ def test_every_condition_is_joined_to_its_image(tmp_path, form, monkeypatch):
                 assert (row.image_id, row.concept) == (image["image_id"], image["concept"])
                 assert row.subject == 5
                 expected.append(trial[:, keep].astype(np.float32))
-    np.testing.assert_array_equal(trials, expected)
+    names = OCCIPITAL_17 if form == "gifford" else tuple(released.info["ch_names"])
+    np.testing.assert_array_equal(trials, in_order_of(np.array(expected), names, released))
     assert trials.dtype == np.float32
     assert released.info["sfreq"] == (100.0 if form == "gifford" else 250.0)
 
@@ -121,7 +127,8 @@ def test_window_within_the_files(tmp_path):
     _, test = write_gifford(tmp_path)
     released, trials, _ = batches_of(tmp_path, TrialSpec(start=-0.1, stop=0.3))
     assert trials.shape[-1] == 40
-    np.testing.assert_array_equal(trials[-1], test[-1, -1, :, 10:50].astype(np.float32))
+    expected = in_order_of(test[-1, -1, :, 10:50].astype(np.float32), OCCIPITAL_17, released)
+    np.testing.assert_array_equal(trials[-1], expected)
     assert released.manifest["first_time"] == pytest.approx(-0.1)
 
 
@@ -250,8 +257,8 @@ def nice_with(root, **change):
         ({"times": lambda t: t[::-1]}, "a time axis that does not rise"),
         ({"ch_names": lambda n: n[1:]}, "63 channels with 62 different names"),
         ({"ch_names": lambda n: ["Oz", *n[1:]]}, "63 channels with 62 different names"),
-        ({"ch_names": lambda n: n[::-1]}, "the same channels and times"),
-        ({"times": lambda t: t + 0.1}, "the same channels and times"),
+        ({"ch_names": lambda n: ["Iz2", *n[1:]]}, "lacks"),
+        ({"times": lambda t: t + 0.1}, "the times of the trials differ"),
         ({"preprocessed_eeg_data": lambda d: d[0]}, "ndarray of shape"),
         ({"preprocessed_eeg_data": lambda d: d.tolist()}, "list of shape"),
     ],
@@ -307,4 +314,4 @@ def test_channels_are_those_of_the_files(tmp_path):
     other = tmp_path / "other"
     write_metadata(other)
     write_gifford(other)
-    assert tuple(ThingsEEG(other).batches(5, SPEC).info["ch_names"]) == OCCIPITAL_17
+    assert set(ThingsEEG(other).batches(5, SPEC).info["ch_names"]) == set(OCCIPITAL_17)

@@ -233,10 +233,11 @@ def test_runs_must_have_the_same_channels_and_rate(tree, simulation):
     kept = events_of(tree, "train_run-02").read_bytes()
     bids_trees.write_run(tree, signal[:-1], simulation.ch_names[:-1], 250.0, "BrainVision", **names)
     events_of(tree, "train_run-02").write_bytes(kept)
-    assert "62 channels, different in AF8" in spoil(tree)
+    told = spoil(tree)
+    assert "has 62" in told and "lacks" in told and "AF8" in told
     bids_trees.write_run(tree, signal, simulation.ch_names, 500.0, "BrainVision", **names)
     events_of(tree, "train_run-02").write_bytes(kept)
-    assert "found 500 Hz" in spoil(tree)
+    assert "500 Hz" in spoil(tree)
 
 
 def test_channels_in_another_order_are_sorted(tree, simulation, one_session):

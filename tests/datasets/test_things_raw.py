@@ -102,10 +102,10 @@ def test_other_channels_in_another_session(tmp_path):
     write_things(tmp_path, sessions=1, images=False)
     names = (*THINGS_EEG_63_RAW[:-1], "Fz")
     write_raw_session(tmp_path, 5, 2, ch_names=names)
-    with pytest.raises(DataError, match="different in AF8, Fz"):
+    with pytest.raises(DataError, match="lacks AF8.*also has Fz"):
         list(ThingsEEG(tmp_path).recordings(5))
     write_raw_session(tmp_path, 5, 2, ch_names=THINGS_EEG_63_RAW[:-1])
-    with pytest.raises(DataError, match="found 62 channels"):
+    with pytest.raises(DataError, match="has 62"):
         list(ThingsEEG(tmp_path).recordings(5))
 
 
@@ -127,7 +127,7 @@ def test_stimulus_row_anywhere_and_other_kinds_of_rows(tmp_path):
         content["ch_types"] = ["stim", "eog", *content["ch_types"][1:-1]]
 
     recording = next(broken_session(tmp_path, move).recordings(5))
-    assert recording.ch_names == THINGS_EEG_63_RAW[1:]
+    assert set(recording.ch_names) == set(THINGS_EEG_63_RAW[1:])
     assert recording.data.shape[0] == 62
 
 

@@ -38,9 +38,9 @@ def test_channels_are_found_by_name_in_the_asked_order(order):
 
 def test_missing_channels_are_all_named_with_near_matches():
     with pytest.raises(DataError) as caught:
-        channel_indices(["Fp1", "Oz"], ("FP1", "O1", "Oz"))
-    assert "channels FP1, O1;" in str(caught.value)
-    assert "'Fp1' for 'FP1'" in str(caught.value)
+        channel_indices(["Fp1", "Oz"], ("FP", "O1", "oz"))
+    assert "no channel FP, O1, only" in str(caught.value)
+    assert "'Fp1' for 'FP'" in str(caught.value)
 
 
 @pytest.mark.parametrize("asked", ["occipital-18", ("Oz", "Oz"), ()])

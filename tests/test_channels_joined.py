@@ -1,0 +1,154 @@
+"""Subjects, sessions and runs are joined by the names of their channels, never by position."""
+
+import shutil
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from bids_trees import write_events, write_run
+
+from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.errors import DataError
+from braindecode_ssr.pipeline import evaluate, train
+from braindecode_ssr.preprocessing.channels import (
+    OCCIPITAL_17,
+    ChannelSet,
+    channel_indices,
+    match_channels,
+)
+from braindecode_ssr.resolve import run_spec
+
+METHOD = {
+    "method": "ridge-decoding",
+    "images": {"encoder": "pyramid", "views": ["original"]},
+    "data": {"dataset": "bids", "subject": 1, "protocol": "inter"},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return ThingsSim(tmp_path_factory.mktemp("sim"), preset="tiny")
+
+
+@pytest.fixture(scope="module")
+def study(lab, tmp_path_factory):
+    """The same brain as subjects 1 and 2."""
+    root = tmp_path_factory.mktemp("study")
+    for image in lab.images.itertuples():
+        path = root / "stimuli" / f"{image.image_id}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(lab.jpeg(image.image_id))
+    tested = lab.images.loc[lab.images["split"] == "test", "concept"].unique()
+    (root / "test_concepts.txt").write_text("\n".join(tested))
+    for subject in ("01", "02"):
+        write_subject(root, lab, subject, OCCIPITAL_17)
+    return root
+
+
+def write_subject(root, lab, label, names, called=None):
+    """One session of subject 1 of the simulation, some channels of it, in an order and under names."""
+    called = called or names
+    for recording in lab.recordings(1):
+        if recording.session > 1:
+            return
+        rows = [recording.ch_names.index(name) for name in names]
+        entities = {
+            "subject": label,
+            "task": "look",
+            "run": "1" if recording.split == "train" else "2",
+        }
+        stem = write_run(
+            root, np.array(recording.data)[rows], called, recording.sfreq, "BrainVision", **entities
+        )
+        shown = lab.images[lab.images["split"] == recording.split].set_index("number")
+        files = (shown["image_id"].loc[recording.numbers] + ".jpg").to_numpy()
+        onsets = recording.samples / recording.sfreq
+        name = str(stem).removesuffix("_eeg")
+        write_events(name, pd.DataFrame({"onset": onsets, "duration": 0.1, "image": files}))
+
+
+def ranks(root, out, **data):
+    spec = run_spec(METHOD, {"data": data})
+    return train(spec, data_dir=root, out=out).queries[["image_id", "rank", "score"]]
+
+
+@pytest.fixture
+def other(study, lab, tmp_path):
+    """The study with subject 2 written anew."""
+
+    def write(names, called=None):
+        root = tmp_path / "other"
+        shutil.copytree(study, root, ignore=shutil.ignore_patterns("sub-02"))
+        write_subject(root, lab, "02", names, called)
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def expected(study, tmp_path_factory):
+    return ranks(study, tmp_path_factory.mktemp("runs"))
+
+
+def test_the_order_of_the_channels_does_not_matter(expected, other, tmp_path):
+    found = ranks(other(OCCIPITAL_17[::-1]), tmp_path / "runs")
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_nor_do_case_and_decoration(expected, other, tmp_path):
+    called = [f"EEG {name.upper()}-Ref" for name in OCCIPITAL_17]
+    found = ranks(other(OCCIPITAL_17, called), tmp_path / "runs")
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (OCCIPITAL_17, (*OCCIPITAL_17[:-1], "Iz")),  # another electrode, the same number
+        (OCCIPITAL_17[1:], None),  # one less
+    ],
+)
+def test_other_channels_are_refused_before_training(other, tmp_path, names, called):
+    root = other(names, called)
+    with pytest.raises(DataError, match=r"sub-0[12].*(lacks|also has).*data\.channels=common"):
+        ranks(root, tmp_path / "runs")
+    assert not list((tmp_path / "runs").glob("*/history.csv"))
+    found = ranks(root, tmp_path / "common", channels="common")
+    assert len(found)
+
+
+def test_evaluate_holds_to_the_channels_of_the_run(study, other, tmp_path):
+    run = train(run_spec(METHOD), data_dir=study, out=tmp_path)
+    assert sorted(run.record["channels"]) == sorted(OCCIPITAL_17)
+    again, _ = evaluate(run.path, data_dir=study)
+    pd.testing.assert_frame_equal(again[["image_id", "rank"]], run.queries[["image_id", "rank"]])
+
+
+@pytest.mark.parametrize("name", ["OZ", "oz", "Oz.", "Oz..", "EEG Oz-Ref", "EEG OZ-REF"])
+def test_spellings_of_one_electrode(name):
+    assert channel_indices(["Pz", name, "O1"], ("Oz",)) == [1]
+
+
+def test_two_channels_that_could_be_meant_are_refused():
+    with pytest.raises(DataError, match="Oz"):
+        channel_indices(["OZ", "Oz.", "O1"], ("oz",))
+
+
+def test_another_reference_unit_or_rate_is_refused():
+    one = ChannelSet("sub-01", ("Oz", "Pz"), {"unit": "V", "sampling rate": "250 Hz"})
+    for key, value in (("unit", "unitless"), ("sampling rate", "500 Hz")):
+        with pytest.raises(DataError, match=f"sub-0[12].*{value}|{value}.*sub-0[12]"):
+            match_channels(
+                [one, ChannelSet("sub-02", one.ch_names, {**one.facts, key: value})], "all"
+            )
+
+
+def test_positions_are_those_of_the_plain_names():
+    from braindecode_ssr.datasets.base import eeg_info
+
+    decorated, plain = eeg_info(["EEG OZ-Ref", "PZ."], 250.0), eeg_info(["Oz", "Pz"], 250.0)
+    assert decorated["ch_names"] == ["EEG OZ-Ref", "PZ."]
+    for one, two in zip(decorated["chs"], plain["chs"], strict=True):
+        np.testing.assert_array_equal(one["loc"], two["loc"])
+    assert isinstance(decorated, mne.Info)
