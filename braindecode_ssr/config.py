@@ -173,9 +173,17 @@ class TrialSpec(Spec):
     channels : {"all", "common", "mag", "grad"}
         Which channels of a subject are prepared: all, those that all recordings of the subject have, or one
         type of MEG sensor. ``data.channels`` of the same name sets it.
+    bad_segments : {"drop", "keep"}
+        Trials whose epoch, baseline included, reaches into a segment that is marked bad. A trial across a
+        place where the recording was interrupted is dropped in any case.
+    bad_channels : {"error", "interpolate", "drop", "keep"}
+        Channels that are marked bad in a recording: refuse it, interpolate them there as MNE does, leave them
+        out of all recordings of the subject, or use them as they are.
+    incomplete : {"error", "drop"}
+        Trials whose epoch reaches beyond the start or end of the file that holds them.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("channels",)
+    later: ClassVar[tuple[str, ...]] = ("channels", "bad_segments", "bad_channels", "incomplete")
 
     tmin: Seconds = -0.2
     tmax: Seconds = 1.0
@@ -187,6 +195,9 @@ class TrialSpec(Spec):
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
     channels: Literal["all", "common", "mag", "grad"] = "all"
+    bad_segments: Literal["drop", "keep"] = "drop"
+    bad_channels: Literal["error", "interpolate", "drop", "keep"] = "error"
+    incomplete: Literal["error", "drop"] = "error"
 
 
 class ImageSpec(Spec):

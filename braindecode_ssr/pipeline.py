@@ -118,7 +118,7 @@ def train(
 
     from .devices import pick_device
     from .distributed import own_device, world
-    from .training_data import training_data
+    from .training_data import training_data, trials_record
     from .weights import write_weights
     from .zero_shot import load_test_set
 
@@ -145,6 +145,7 @@ def train(
         model, loss = _untrained(spec, data, signals, features, among, say)
         if first:
             record = _record(spec, notes, dataset, features, device, signals)
+            record["trials"] = trials_record(spec, dataset, say)
             run.write_json(
                 "run.json", {**record, **_of_model(spec, model), "processes": among.size}
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,32 @@ def training_data(
     data = leave_out(data, spec.data, dataset)
     _check_contents(data.table["image_id"], dataset, features)
     return data, matched[0][1]
+
+
+def trials_record(
+    spec: RunSpec, dataset: ImageDataset, say: Callable[[str], object]
+) -> dict[str, Any]:
+    """How many trials of each subject there are, and what was left out because it was marked bad.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved, its trials prepared.
+    dataset : ImageDataset
+    say : callable
+        Is told in a line of each subject of whom something was left out.
+
+    Returns
+    -------
+    dict
+        By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
+    """
+    record = {}
+    for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}):
+        store = prepare(dataset, subject, spec.trials, say=say)
+        left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
+        record[str(subject)] = {"n_trials": len(store), **left_out}
+    return record
 
 
 def _table(store: TrialStore) -> pd.DataFrame:

@@ -66,6 +66,8 @@ def command(
 def _row(subject: Label, path: Path) -> dict[str, object]:
     from braindecode_ssr.datasets.store import TrialStore
 
-    trials, chans, times = TrialStore.open(path).trials.shape
-    shape = {"trials": trials, "channels": chans, "samples": times}
+    store = TrialStore.open(path)
+    trials, chans, times = store.trials.shape
+    left_out = sum(store.manifest.get("dropped", {}).values())
+    shape = {"trials": trials, "left out": left_out, "channels": chans, "samples": times}
     return {"subject": subject, **shape, "store": str(path)}

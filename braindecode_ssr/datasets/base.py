@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
+JOIN = "BAD boundary"
+"""MNE's word for a place where a signal does not go on: epochs that reach over it are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,18 @@ class Recording:
         SHA-256 of the file, or of the parameters that made it.
     ch_type : {"eeg", "mag", "grad"}
         What all channels are, in MNE's words.
+    joins : sequence of int
+        First sample of each further file, where ``data`` holds several end to end.
+    gaps : ndarray of int, shape (n_gaps,)
+        Samples before which a file itself was interrupted.
+    bad_segments : ndarray of int, shape (n, 2)
+        First sample of each segment that is marked bad, and the sample after its last.
+    places : sequence of str
+        Where each event stands, for messages; may be empty.
+    bads : tuple of str
+        Channels that are marked bad and are here as they were recorded.
+    channel_notes : dict of str to dict
+        What was done with which channel in which files: ``{"interpolated": {"Pz": ["sub-01_run-1"]}}``.
     """
 
     data: np.ndarray
@@ -65,6 +79,12 @@ class Recording:
     source: str = ""
     fingerprint: str = ""
     ch_type: str = "eeg"
+    joins: Sequence[int] = ()
+    gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    bad_segments: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    places: Sequence[str] = ()
+    bads: tuple[str, ...] = ()
+    channel_notes: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
 
     @property
     def info(self) -> mne.Info:
@@ -77,6 +97,9 @@ class Recording:
 
     def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
         """The recording as MNE Raw; each image is an annotation with its names as extras.
+
+        Bad channels are in ``info["bads"]``; bad segments and joins of files are annotations that begin with
+        ``BAD``, so that MNE drops the epochs that reach into them.
 
         Parameters
         ----------
@@ -94,10 +117,15 @@ class Recording:
                 self.numbers, names["image_id"], names["concept"], strict=True
             )
         ]
-        raw.set_annotations(
-            mne.Annotations(self.samples / self.sfreq, 0.0, ["stim"] * len(extras), extras=extras)
+        raw.info["bads"] = list(self.bads)
+        shown = mne.Annotations(
+            self.samples / self.sfreq, 0.0, ["stim"] * len(extras), extras=extras
         )
-        return raw
+        joins = np.concatenate([np.asarray(self.joins, np.int64), self.gaps]) / self.sfreq
+        firsts, stops = self.bad_segments.T / self.sfreq
+        shown += mne.Annotations(joins, 0.0, [JOIN] * len(joins))
+        shown += mne.Annotations(firsts, stops - firsts, ["BAD_segment"] * len(firsts))
+        return raw.set_annotations(shown, verbose="error")
 
 
 class ImageDataset(ABC):

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import TrialSpec
 from ..errors import MissingDataError, SSRError
 from ..labels import Label, folder_name
 from .bids_events import read_events
-from .bids_files import BidsRun
-from .bids_recordings import Reader
+from .bids_files import BidsRun, check_content
+from .bids_marks import subject_marks
+from .bids_recordings import Reader, split_recordings
 from .bids_signal import open_signal
 from .bids_sources import EEG1_IMAGES, eeg1_source
 from .own_images import TEST_CONCEPTS
+from .recorded import chosen_trials
 from .things_sources import bids_source
 
 if TYPE_CHECKING:
@@ -121,36 +124,56 @@ def _subject(
     except SSRError as error:
         detail = error.message
         return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
-    return [_run(run, what, reader, source, more, read) for run in runs]
+    spec = TrialSpec(**dataset.settings.get("trials", {}))
+    return [_run(run, what, reader, source, more, read, spec) for run in runs]
 
 
 def _run(
-    run: BidsRun, what: str, reader: Reader | None, source: str, more: str, read: bool
+    run: BidsRun,
+    what: str,
+    reader: Reader | None,
+    source: str,
+    more: str,
+    read: bool,
+    spec: TrialSpec = TrialSpec(),  # noqa: B008  frozen
 ) -> dict[str, Any]:
     parts = [("session", run.session), ("task", run.task), ("run", run.run)]
     named = [f"{name} {label}" for name, label in parts if label and f"{name} " not in what]
     what = ", ".join([what, *named])
+    try:
+        check_content(run.events)
+    except MissingDataError as error:
+        return _row(MISSING, what, run.events, detail=str(error), source=source)
     if not run.events.is_file():
         return _row(MISSING, what, run.events, detail="no such file", source=source)
     try:
-        detail = _content(run, reader) if read else ""
+        detail = _content(run, reader, spec) if read else ""
     except SSRError as error:
         detail = error.message
         return _row(BROKEN, what, run.path, run.files, detail, source)
     return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
 
 
-def _content(run: BidsRun, reader: Reader | None) -> str:
-    """Read a recording and say what is in it."""
+def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
+    """Read a recording and say what is in it; what preparing its trials would refuse is refused."""
     root = run.path.parents[3 if run.session else 2]
-    events, signal = read_events(run.events), open_signal([run], root)
+    events = read_events(run.events)
+    marks = subject_marks([run], [events], spec.bad_channels)
+    signal = open_signal([run], root, marks=marks)
     shown = reader(events, signal.sfreq) if reader else {}
-    n_chans, n_samples = signal.read().shape
     counts = [
         f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
-        for split, (_, numbers) in shown.items()
+        for split, (_, numbers, _) in shown.items()
     ]
-    axes = f"{n_chans} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
+    found = {"subject": 1, "session": 1, "source": str(run.path)}
+    for recording in split_recordings(signal, [shown], found):
+        for why, count in chosen_trials(recording, spec)[1].items():
+            counts.append(f"{count} {recording.split} trials left out {why}")
+        del recording
+    n_samples = signal.lengths[0]
+    axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
+    if signal.guessed[0]:
+        counts.append(f"left out, no EEG by their names: {', '.join(signal.guessed[0])}")
     return ", ".join([axes, *counts])
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import DataError, MissingDataError
@@ -15,7 +16,8 @@ from ..labels import Label, as_number, find_label, label_ids
 from ..preprocessing.windows import n_times
 from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
-from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies
+from .bids_files import BidsRun, bids_runs, bids_subjects, check_content, check_copies
+from .bids_marks import subject_marks
 from .bids_recordings import Reader, session_recordings
 from .bids_signal import common_channels, eeg_reference, open_signal
 from .pictures import SUFFIXES
@@ -43,6 +45,7 @@ class BidsDataset(ImageDataset):
     image_folders: ClassVar[tuple[str, ...]]
     channel_choices = ("common", "mag", "grad")
     _channels = "all"
+    _bad_channels = "keep"
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
@@ -109,8 +112,16 @@ class BidsDataset(ImageDataset):
     def reader(self) -> Reader:
         """What reads the events of a recording: onsets and image numbers of each split."""
 
+    def as_asked(self, spec: TrialSpec) -> BidsDataset:
+        """The dataset whose ``recordings`` treat bad channels as ``spec.bad_channels`` says."""
+        dataset = copy.copy(self)
+        dataset._bad_channels, dataset._channels = spec.bad_channels, spec.channels
+        return dataset
+
     def recordings(self, subject: Label) -> Iterator[Recording]:
         """The sessions of a subject, each joined end to end: training part before test part.
+
+        Bad channels are as they were recorded, unless :meth:`as_asked` says otherwise.
 
         Raises
         ------
@@ -122,25 +133,24 @@ class BidsDataset(ImageDataset):
         subject = self.check_subject(subject)
         runs, reader = self.runs(subject), self.reader()
         check_copies(runs)
-        like = [common_channels(runs, self.root)] if self._channels == "common" else []
+        events = [read_events(run.events) for run in runs]
+        marks = subject_marks(runs, events, self._bad_channels)
+        like = []
+        if self._channels == "common":
+            like = [common_channels(runs, self.root, marks)]
         for session, label in label_ids(run.session for run in runs).items():
             chosen = [run for run in runs if run.session == label]
             yield from session_recordings(
                 chosen,
-                [read_events(run.events) for run in chosen],
+                [part for part, run in zip(events, runs, strict=True) if run.session == label],
                 reader,
                 root=self.root,
                 subject=subject,
                 session=session,
                 like=like,
                 channels=self._channels,
+                marks=marks,
             )
-
-    def as_asked(self, spec: TrialSpec) -> BidsDataset:
-        """The dataset whose ``recordings`` have the channels that ``spec.channels`` names."""
-        dataset = copy.copy(self)
-        dataset._channels = spec.channels
-        return dataset
 
     def reference(self, subject: int | str) -> str:
         """The EEG reference that the sidecar files of a subject name, empty where they do not."""
@@ -149,7 +159,9 @@ class BidsDataset(ImageDataset):
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the header of the first recording."""
-        signal = open_signal(self.runs(self.check_subject(subject))[:1], self.root)
+        runs = self.runs(self.check_subject(subject))
+        marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
+        signal = open_signal(runs[:1], self.root, channels=spec.channels, marks=marks)
         info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
         return info, n_times(signal.sfreq, spec)
 
@@ -185,16 +197,27 @@ class BidsDataset(ImageDataset):
     def image_path(self, file: str) -> Path:
         """The file of an image; with the usual suffixes tried if its name has none.
 
+        Names match whatever the case of their letters and the Unicode form of their accents.
+
         Raises
         ------
         MissingDataError
             If it is not here; names the path.
+        DataError
+            If several files have that name.
         """
         suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
         for folder in self.image_folders:
             for suffix in suffixes:
                 path = self.root / folder / f"{file}{suffix}"
+                check_content(path)
                 if path.is_file():
+                    return path
+        for folder in self.image_folders:
+            for suffix in suffixes:
+                path = self._alike(self.root / folder, f"{file}{suffix}")
+                if path is not None:
+                    check_content(path)
                     return path
         raise MissingDataError(
             f"the image {self.root / self.image_folders[0] / file}",
@@ -217,6 +240,35 @@ class BidsDataset(ImageDataset):
             raise DataError(f"an image of {self.name}", found, "names are as in its image table")
         return self.image_path(self._files[image_id])
 
+    def _alike(self, folder: Path, file: str) -> Path | None:
+        """The one file below a folder whose name is the same but for case and Unicode form."""
+        paths = [folder]
+        for part in PurePosixPath(file).parts:
+            paths = [p for above in paths for p in self._names(above).get(_folded(part), ())]
+        if len(paths) > 1:
+            raise DataError(
+                f"{paths[0]} and {paths[1]} could both be the image {file!r}",
+                "rename one of them, or write the name into events.tsv as it is on the disk",
+            )
+        return paths[0] if paths else None
+
+    def _names(self, folder: Path) -> dict[str, list[Path]]:
+        """What is in a folder, by folded name; each is listed once."""
+        if folder not in self._listed:
+            names: dict[str, list[Path]] = {}
+            for path in folder.iterdir() if folder.is_dir() else ():
+                names.setdefault(_folded(path.name), []).append(path)
+            self._listed[folder] = names
+        return self._listed[folder]
+
+    @cached_property
+    def _listed(self) -> dict[Path, dict[str, list[Path]]]:
+        return {}
+
     @cached_property
     def _files(self) -> dict[str, str]:
         return dict(zip(self.images["image_id"], self.images["file"], strict=True))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

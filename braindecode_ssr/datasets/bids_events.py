@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,32 @@ import pandas as pd
 
 from ..errors import DataError, MissingDataError
 from ..preprocessing.repetitions import first_twice
+from .bids_files import check_content
 
 NOTHING = ("", "n/a")
 """What stands in a cell without a value."""
+STIMULI = ("image", "stim_file", "stim", "tot_img_number")
+"""Columns that say which image is shown."""
+KINDS = ("trial_type", "stim_type", "event_type", "description", "value")
+"""Columns that may say that a line is no event, but the mark of a bad segment or of a boundary."""
+_BOUNDARY = re.compile(r"(?i)(?:comment/)?(?:(?:bad|edge)[ _])?boundary\b|new segment\b")
+_BAD = re.compile(r"(?:Comment/)?(?:BAD|(?i:bad(?![a-z])))")
+_BAD_IMAGE = re.compile(r"BAD(?![A-Z])|(?i:bad(?![a-z]))")  # a badger is no bad image
+
+
+def mark_of(text: str, *, image: bool = False) -> str:
+    """``"bad"``, ``"boundary"`` or nothing: what an annotation is in MNE's words.
+
+    Parameters
+    ----------
+    text : str
+        Its description.
+    image : bool
+        It belongs to an event that shows an image, whose concept may be a badge.
+    """
+    if image:
+        return "bad" if _BAD_IMAGE.match(text) else ""
+    return "boundary" if _BOUNDARY.match(text) else "bad" if _BAD.match(text) else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +52,14 @@ class BidsEvents:
         Its rows; empty cells and ``n/a`` as they are.
     path : Path
         Where it was read, for messages.
+    marks : DataFrame of str
+        Lines that mark bad segments and boundaries: ``onset``, ``duration`` and ``mark``. Those without an
+        image are no part of ``table``.
     """
 
     table: pd.DataFrame
     path: Path
+    marks: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -42,7 +72,7 @@ class BidsEvents:
 
     def keep(self, rows: np.ndarray) -> BidsEvents:
         """Some rows; they keep their line numbers."""
-        return BidsEvents(self.table[rows], self.path)
+        return BidsEvents(self.table[rows], self.path, self.marks)
 
     def place(self, row: int, column: str) -> str:
         """How a message names a cell of the ``row``-th row that is left."""
@@ -75,27 +105,40 @@ class BidsEvents:
 
 
 def read_events(path: Path) -> BidsEvents:
-    """Read an events.tsv, with or without a byte order mark.
+    """Read an events.tsv; see :func:`read_table`.
 
     Raises
     ------
     MissingDataError
         If it is not there.
     DataError
-        If it is empty or no UTF-8, two columns have one name, a line has too few or too many cells, or an
-        onset is missing or no number.
+        If it is empty, or an onset is missing or no number.
     """
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         raise MissingDataError(
             f"the events of a recording at {path}",
             "no such file",
             "bring it: the name of the recording with _events.tsv in place of _eeg or _meg and what follows",
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a table in UTF-8 at {path}", str(error), "write it as UTF-8") from error
-    header, *lines = text.rstrip("\r\n").split("\n")  # newlines are \n by now
+    events = BidsEvents(read_table(path), path)
+    if not len(events):
+        raise DataError(f"events in {path}", "a header and no line", "bring the whole file")
+    events.require(["onset"], "BIDS demands it: seconds from the start of the recording")
+    events.numbers("onset", "onsets in seconds")
+    return _without_marks(events)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A tab-separated table of texts, in UTF-8 or UTF-16 with a byte order mark, without interpretation.
+
+    Raises
+    ------
+    MissingDataError
+        If git-annex keeps its content elsewhere.
+    DataError
+        If it is no such text, two columns have one name, or a line has too few or too many cells.
+    """
+    header, *lines = read_text(path).rstrip("\n").split("\n")
     columns = [name.strip() for name in header.split("\t")]
     if len(set(columns)) != len(columns):
         found = ", ".join(name or "a column without name" for name in columns)
@@ -105,13 +148,54 @@ def read_events(path: Path) -> BidsEvents:
         if len(line) != len(columns):
             expected = f"{len(columns)} cells, with tabs between them, in every line of {path}"
             raise DataError(expected, f"{len(line)} in line {number}", "mend that line")
-    if not cells:
-        raise DataError(f"events in {path}", "a header and no line", "bring the whole file")
-    table = pd.DataFrame(cells, columns=columns, dtype=str)
-    events = BidsEvents(table, path)
-    events.require(["onset"], "BIDS demands it: seconds from the start of the recording")
-    events.numbers("onset", "onsets in seconds")
-    return events
+    return pd.DataFrame(cells, columns=columns, dtype=str)
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8 or UTF-16, its newlines and accents in one form.
+
+    Raises
+    ------
+    MissingDataError
+        If git-annex keeps its content elsewhere.
+    DataError
+        If it is in another encoding; names the first line that says so.
+    """
+    check_content(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}", "check the file") from error
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+        bad = text.find("\0")
+        line = text[:bad].count("\n") + 1
+    except UnicodeDecodeError as error:
+        bad, line = error.start, data[: error.start].count(b"\n") + 1
+    if bad >= 0:
+        raise DataError(
+            f"{path} is not UTF-8 text: line {line} has a byte that is no part of a letter",
+            f"save it as UTF-8; if it is Latin-1: iconv -f latin1 -t utf-8 {path.name} > new, then rename",
+        )
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _without_marks(events: BidsEvents) -> BidsEvents:
+    """Lines that mark something go to ``marks``; those that show an image stay events as well."""
+    image = np.any([events.has(column) for column in STIMULI], axis=0)
+    marks = np.full(len(events), "", object)
+    for column in (column for column in KINDS if column in events.table):
+        texts = events.table[column].str.strip()
+        found = [mark_of(text, image=shows) for text, shows in zip(texts, image, strict=True)]
+        marks = np.where(marks == "", found, marks)
+    marked = marks != ""
+    if not marked.any():
+        return events
+    table = events.table[marked]
+    durations = table["duration"] if "duration" in table else "n/a"
+    said = pd.DataFrame({"onset": table["onset"], "duration": durations, "mark": marks[marked]})
+    return BidsEvents(events.table[~marked | image], events.path, said)
 
 
 def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, MissingDataError, UsageError
 from ..files import file_sha256, files_sha256, sha256
 from ..labels import as_number, natural
 
@@ -59,13 +59,53 @@ class BidsRun:
     entities: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The name of the recording without ``_eeg`` or ``_meg`` and what follows."""
+        return re.sub(r"_split-[A-Za-z0-9]+", "", self.path.stem).removesuffix(f"_{self.datatype}")
+
+    @property
     def events(self) -> Path:
-        """The list of its events, whether it is there or not; all versions of it may share one."""
-        stem = re.sub(r"_split-\w+?(?=_)", "", self.path.stem).removesuffix(f"_{self.datatype}")
-        own = self.path.with_name(f"{stem}_events.tsv")
-        plain = re.sub(r"_(?!sub|ses|task|run)[a-z]+-[A-Za-z0-9+]+", "", stem)
-        shared = self.path.with_name(f"{plain}_events.tsv")
-        return shared if shared.is_file() and not own.is_file() else own
+        """Its events.tsv, or where that would be if there is none; all versions of it may share one."""
+        return self.sidecar("events") or self.path.with_name(f"{self.name}_events.tsv")
+
+    def sidecar(self, suffix: str) -> Path | None:
+        """Its ``events.tsv`` or ``channels.tsv``: beside it or, as BIDS inherits them, in a folder above.
+
+        Raises
+        ------
+        DataError
+            If two files of a folder fit equally well.
+        """
+        own = self.path.with_name(f"{self.name}_{suffix}.tsv")
+        if own.is_file() or own.is_symlink():
+            return own
+        for folder in self.folders:
+            fitting = [
+                (len(shared), path)
+                for path, kind, shared in _tables(folder, _stat(folder))
+                if kind == suffix
+                and path.suffix == ".tsv"
+                and shared.items() <= self.entities.items()
+            ]
+            best = [path for size, path in sorted(fitting) if size == max(fitting)[0]]
+            if len(best) > 1:
+                raise DataError(
+                    f"{best[0]} and {best[1].name} both belong to {self.path.name}",
+                    "keep one of the two, or give each recording its own",
+                )
+            if best:
+                return best[0]
+        return None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder of the recording and those above it, up to the BIDS folder."""
+        return list(self.path.parents)[: 4 if self.session else 3]
+
+    @property
+    def siblings(self) -> list[Path]:
+        """What lies beside the recording under its name, links without content included."""
+        return sorted(p for p in self.path.parent.iterdir() if p.name.startswith(f"{self.name}_"))
 
     @property
     def files(self) -> list[Path]:
@@ -203,7 +243,7 @@ def companions(run: BidsRun) -> set[Path]:
     kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
     inherited = {
         path
-        for folder in run.path.parents[: 4 if run.session else 3]
+        for folder in run.folders
         for path, kind, shared in _tables(folder, _stat(folder))
         if kind in kinds and shared.items() <= labels.items()
     }
@@ -213,6 +253,32 @@ def companions(run: BidsRun) -> set[Path]:
 def entities(path: Path) -> dict[str, str]:
     """The entities in a BIDS file name: ``{"sub": "05", "task": "rest"}``."""
     return dict(re.findall(r"(?:^|_)([a-z]+)-([^_.]+)", path.name))
+
+
+def check_content(path: Path) -> None:
+    """Raise MissingDataError if git-annex or Git LFS keeps the content of a file elsewhere."""
+    found = ""
+    if path.is_symlink() and not path.exists():
+        found = "is a link to a file that is not here, as git-annex leaves it"
+    elif path.is_file() and path.stat().st_size < 1000:
+        head = path.read_bytes()
+        if head.startswith((b"/annex/objects/", b"version https://git-lfs")):
+            found = "only names its content, which git-annex or Git LFS keeps elsewhere"
+    if found:
+        raise MissingDataError(
+            f"{path} {found}", f"get its content, for example with: datalad get {path}"
+        )
+
+
+def unread_recordings(folder: Path) -> list[Path]:
+    """What a subject's folder holds that may be a recording, in a format that is not read."""
+    beside = (*SUFFIXES, ".json", ".eeg", ".vmrk", ".fdt", ".tsv")
+    return [
+        path
+        for place in _data_folders(folder)
+        for path in sorted(place.iterdir())
+        if path.stem.endswith(f"_{place.name}") and path.suffix.lower() not in beside
+    ]
 
 
 @lru_cache(maxsize=4096)

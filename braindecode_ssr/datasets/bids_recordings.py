@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ..preprocessing.channels import ChannelSet
 from .base import Recording
 from .bids_events import BidsEvents
 from .bids_files import BidsRun, fingerprint
+from .bids_marks import SubjectMarks
 from .bids_signal import Signal, open_signal
 
 
@@ -25,10 +26,13 @@ class Shown(NamedTuple):
         Onsets, in samples from the start of the recording.
     numbers : ndarray of int, shape (n,)
         Image numbers.
+    lines : ndarray of int, shape (n,)
+        Lines of events.tsv.
     """
 
     samples: np.ndarray
     numbers: np.ndarray
+    lines: np.ndarray
 
 
 Reader = Callable[[BidsEvents, float], dict[str, Shown]]
@@ -44,6 +48,7 @@ def session_recordings(
     subject: int,
     session: int,
     like: list[ChannelSet],
+    marks: SubjectMarks,
     channels: str = "all",
 ) -> Iterator[Recording]:
     """The runs of a session joined end to end: their training part, then their test part.
@@ -65,13 +70,15 @@ def session_recordings(
         Holds the channels of the subject in order; filled by the first session.
     channels : {"all", "common", "mag", "grad"}
         See :class:`.TrialSpec`.
+    marks : SubjectMarks
+        What is marked bad, and what is done with bad channels.
 
     Raises
     ------
     DataError
         If a recording or its events are not as they should be, or an event is beyond the recording.
     """
-    signal = open_signal(runs, root, like[0] if like else None, channels)
+    signal = open_signal(runs, root, like[0] if like else None, channels, marks)
     if not like:
         like.append(signal.channel_set)
     shown = [reader(part, signal.sfreq) for part in events]
@@ -79,39 +86,83 @@ def session_recordings(
         _check_inside(part, run, length, signal.sfreq)
     found = {"subject": subject, "session": session, "source": _source(runs)}
     found |= {"fingerprint": fingerprint(runs)}
-    joined = ((split, *_joined(shown, split, signal)) for split in ("train", "test"))
-    data = signal.read()
-    recordings = [
-        _recording(signal, data, split, samples, numbers, found)
-        for split, samples, numbers in joined
-        if len(samples)
-    ]
-    del data  # what is yielded is not held on to here: a session is gigabytes
-    while recordings:
+    recordings = split_recordings(signal, shown, found)
+    while recordings:  # what is yielded is not held on to here: a session is gigabytes
         yield recordings.pop(0)
 
 
-def _recording(
-    signal: Signal,
-    data: np.ndarray,
-    split: str,
-    samples: np.ndarray,
-    numbers: np.ndarray,
-    found: dict[str, Any],
-) -> Recording:
-    names = {"ch_names": signal.ch_names, "sfreq": signal.sfreq, "ch_type": signal.ch_type}
-    return Recording(data=data, samples=samples, numbers=numbers, split=split, **names, **found)
+def split_recordings(
+    signal: Signal, shown: list[dict[str, Shown]], found: dict[str, Any]
+) -> list[Recording]:
+    """Read a signal; what it shows of each split, training part first, as views of one array.
+
+    Parameters
+    ----------
+    shown : list of dict
+        What each of its recordings shows of each split.
+    found : dict
+        What else is known: ``subject``, ``session``, ``source``, ``fingerprint``.
+    """
+    found = {
+        **found,
+        **_marked(signal),
+        "ch_names": signal.ch_names,
+        "sfreq": signal.sfreq,
+        "ch_type": signal.ch_type,
+        "data": signal.read(),
+    }
+    return [
+        Recording(split=split, **joined, **found)
+        for split in ("train", "test")
+        if len((joined := _joined(shown, split, signal))["samples"])
+    ]
 
 
-def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> Shown:
-    nothing = Shown(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    parts = [part.get(split, nothing) for part in shown]
-    moved = [samples + start for (samples, _), start in zip(parts, signal.starts, strict=True)]
-    return Shown(np.concatenate(moved), np.concatenate([numbers for _, numbers in parts]))
+def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
+    """What the runs of a session show of a split, on the time axis of all of them."""
+    there = [
+        (part[split], run, start)
+        for part, run, start in zip(shown, signal.runs, signal.starts, strict=True)
+        if split in part
+    ]
+    nothing = np.zeros(0, np.int64)
+    return {
+        "samples": np.concatenate([nothing, *(part.samples + start for part, _, start in there)]),
+        "numbers": np.concatenate([nothing, *(part.numbers for part, _, _ in there)]),
+        "places": [f"{run.events}, line {line}" for part, run, _ in there for line in part.lines],
+    }
+
+
+def _marked(signal: Signal) -> dict[str, Any]:
+    """Joins, bad segments and bad channels of a session, on the time axis of all of its runs."""
+    done = {"interpolate": "interpolated", "keep": "bad, but kept"}
+    notes: dict[str, dict[str, list[str]]] = {}
+
+    def note(what: str, names: Iterable[str], run: BidsRun) -> None:
+        for name in names:
+            notes.setdefault(what, {}).setdefault(name, []).append(run.name)
+
+    for run, bads, guessed in zip(signal.runs, signal.bads, signal.guessed, strict=True):
+        note("left out, no EEG by its name", guessed, run)
+        if signal.marks.left_out:
+            note("left out, bad", sorted(signal.marks[run].bads), run)
+        else:
+            note(done.get(signal.marks.bad_channels, ""), bads, run)
+    parts = [
+        (signal.marks[run], start) for run, start in zip(signal.runs, signal.starts, strict=True)
+    ]
+    kept = signal.marks.bad_channels == "keep"
+    return {
+        "joins": signal.starts[1:],
+        "gaps": np.concatenate([marks.gaps + start for marks, start in parts]),
+        "bad_segments": np.concatenate([marks.segments + start for marks, start in parts]),
+        "bads": tuple(dict.fromkeys(n for bads in signal.bads for n in bads)) if kept else (),
+        "channel_notes": notes,
+    }
 
 
 def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: float) -> None:
-    for samples, _ in part.values():
+    for samples, *_ in part.values():
         if len(samples) and samples.max() >= length:
             raise DataError(
                 f"events within the {length / sfreq:.1f} s of {run.path}",

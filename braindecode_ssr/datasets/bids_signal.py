@@ -6,8 +6,7 @@ import contextlib
 import io
 import json
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 from ..errors import DataError
 from ..preprocessing.channels import ChannelSet, in_standard_order, match_channels
 from .bids_files import BidsRun
+from .bids_marks import SubjectMarks, guess_types, interpolation, reading
 from .things_raw import check_channels
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 SECONDS_AT_ONCE = 60
 MEND = "bring the file again, or leave the recording out"
-UNWANTED = "if it is not wanted, give it the type MISC in channels.tsv"
+UNWANTED = (
+    "if it is not wanted, give it the type MISC in channels.tsv, or the status bad and choose with "
+    "--set trials.bad_channels=interpolate or drop"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,10 @@ class Signal:
         Samples per second.
     own_names : tuple of tuple of str
         The same channels as each recording calls them.
+    marks : SubjectMarks
+        Which channels are bad, and what is done with them.
+    guessed : tuple of tuple of str
+        Of each recording, channels that are left out because their names say that they are no EEG.
     """
 
     raws: tuple[mne.io.BaseRaw, ...]
@@ -50,6 +57,8 @@ class Signal:
     channel_set: ChannelSet
     sfreq: float
     own_names: tuple[tuple[str, ...], ...]
+    marks: SubjectMarks
+    guessed: tuple[tuple[str, ...], ...]
 
     @property
     def ch_names(self) -> tuple[str, ...]:
@@ -60,6 +69,14 @@ class Signal:
     def ch_type(self) -> str:
         """``"eeg"``, ``"mag"`` or ``"grad"``: what these channels are."""
         return self.channel_set.facts["channel type"]
+
+    @property
+    def bads(self) -> tuple[tuple[str, ...], ...]:
+        """Of each recording, the channels that are used and marked bad, as it calls them."""
+        return tuple(
+            tuple(name for name in names if name in self.marks[run].bads)
+            for names, run in zip(self.own_names, self.runs, strict=True)
+        )
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -82,16 +99,22 @@ class Signal:
             If a file is cut off, or a channel is constant, not finite or not in volts.
         """
         data = np.empty((len(self.ch_names), sum(self.lengths)))
-        each = zip(self.raws, self.runs, self.starts, self.own_names, strict=True)
-        for raw, run, start, names in each:
+        each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
+        for raw, run, start, names, bads in each:
             part = data[:, start : start + raw.n_times]
             _fill(part, raw, list(names), run)
+            if self.marks.bad_channels == "interpolate" and bads:
+                _interpolate(part, raw, names, bads, run)
             _check_signal(part, self.ch_names, run)
         return data
 
 
 def open_signal(
-    runs: Sequence[BidsRun], root: Path, like: ChannelSet | None = None, channels: str = "all"
+    runs: Sequence[BidsRun],
+    root: Path,
+    like: ChannelSet | None = None,
+    channels: str = "all",
+    marks: SubjectMarks | None = None,
 ) -> Signal:
     """Open some recordings of one session; channels of other kinds are left out.
 
@@ -106,15 +129,24 @@ def open_signal(
         in an order that does not depend on the file.
     channels : {"all", "common", "mag", "grad"}
         See :class:`.TrialSpec`.
+    marks : SubjectMarks, optional
+        What is bad in these recordings and what is done with it; default: nothing.
 
     Raises
     ------
     DataError
-        If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, or the recordings
-        differ in channels or rate.
+        If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, the recordings
+        differ in channels or rate, or a channel is bad and nobody said what to do with it.
     """
+    marks = marks or SubjectMarks()
     raws = tuple(open_run(run, root) for run in runs)
-    sets = [_channel_set(raw, run, channels) for raw, run in zip(raws, runs, strict=True)]
+    guessed = tuple(tuple(guess_types(*pair)) for pair in zip(raws, runs, strict=True))
+    sets = [
+        _channel_set(raw, run, channels, marks.left_out)
+        for raw, run in zip(raws, runs, strict=True)
+    ]
+    for run, found in zip(runs, sets, strict=True):
+        marks.check(run, found.ch_names)
     sfreq = float(raws[0].info["sfreq"])
     for raw, run in zip(raws, runs, strict=True):
         if raw.info["sfreq"] != sfreq:
@@ -129,7 +161,7 @@ def open_signal(
     own = tuple(
         tuple(one.ch_names[i] for i in places) for one, places in zip(sets, picks, strict=True)
     )
-    return Signal(raws, tuple(runs), like, sfreq, own)
+    return Signal(raws, tuple(runs), like, sfreq, own, marks, guessed)
 
 
 def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
@@ -139,9 +171,14 @@ def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
     return ChannelSet(sets[0].owner, names, sets[0].facts)
 
 
-def common_channels(runs: Sequence[BidsRun], root: Path) -> ChannelSet:
+def common_channels(runs: Sequence[BidsRun], root: Path, marks: SubjectMarks) -> ChannelSet:
     """The same, found by opening the recordings."""
-    return subject_channels([_channel_set(open_run(run, root), run, "common") for run in runs])
+    sets = []
+    for run in runs:
+        raw = open_run(run, root)
+        guess_types(raw, run)
+        sets.append(_channel_set(raw, run, "common", marks.left_out))
+    return subject_channels(sets)
 
 
 def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
@@ -154,24 +191,10 @@ def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
     """
     import mne_bids
 
-    if run.path.is_symlink() and not run.path.exists():
-        raise DataError(
-            f"the recording {run.path}",
-            "a link to a file that is not here, as git-annex leaves it",
-            "get its content, for example with `datalad get` or `git annex get`",
-        )
-    try:
+    with reading(run), contextlib.redirect_stdout(io.StringIO()):
         place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
         # what is wrong with side files that are not used is nobody's concern here
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            return mne_bids.read_raw_bids(place, verbose="error")
-    except (MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:  # readers of many formats raise whatever they like
-        said = (str(error).strip().splitlines() or [""])[0]
-        found = f"{type(error).__name__}: {said}"
-        raise DataError(f"a recording that MNE reads at {run.path}", found, MEND) from error
+        return mne_bids.read_raw_bids(place, verbose="error")
 
 
 def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> str:
@@ -197,11 +220,17 @@ def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> st
     )
 
 
-def _channel_set(raw: mne.io.BaseRaw, run: BidsRun, channels: str) -> ChannelSet:
+def _channel_set(
+    raw: mne.io.BaseRaw, run: BidsRun, channels: str, left_out: Collection[str]
+) -> ChannelSet:
     """The channels of a recording that are used."""
     kind = channel_type(raw, run, channels)
     types = raw.get_channel_types()
-    names = tuple(name for name, type_ in zip(raw.ch_names, types, strict=True) if type_ == kind)
+    names = tuple(
+        name
+        for name, type_ in zip(raw.ch_names, types, strict=True)
+        if type_ == kind and name not in left_out
+    )
     facts = {"channel type": kind, "reference": eeg_reference(run)}
     return ChannelSet(str(run.path), names, facts)
 
@@ -255,6 +284,23 @@ def _fill(part: np.ndarray, raw: mne.io.BaseRaw, ch_names: list[str], run: BidsR
     except (OSError, ValueError, RuntimeError) as error:
         found = f"samples that cannot be read ({str(error).strip().splitlines()[0]})"
         raise DataError(f"a whole recording at {run.path}", found, MEND) from error
+
+
+def _interpolate(
+    part: np.ndarray,
+    raw: mne.io.BaseRaw,
+    ch_names: Sequence[str],
+    bads: Sequence[str],
+    run: BidsRun,
+) -> None:
+    """Replace bad channels by what MNE makes of the others; what a bad one holds is not looked at."""
+    weights = interpolation(raw.info, ch_names, bads, run)
+    rows = [ch_names.index(name) for name in bads]
+    good = np.setdiff1d(np.arange(len(ch_names)), rows)
+    step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))
+    for first in range(0, part.shape[1], step):
+        piece = part[:, first : first + step]
+        piece[rows] = weights[:, good] @ piece[good]
 
 
 def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> None:

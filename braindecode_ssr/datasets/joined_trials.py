@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import TrialSpec
+from .base import JOIN
 
 if TYPE_CHECKING:
     import mne
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from .things_meg import ThingsMEG
 
-JOIN = "BAD boundary"
-"""MNE's word for a place where a signal does not go on: epochs that reach over it are dropped."""
 WHOLE = TrialSpec(tmin=-60.0, tmax=60.0, start=-60.0, stop=60.0, sfreq=200.0, whitening="none")
 """All times that the files have, nothing normalised."""
 

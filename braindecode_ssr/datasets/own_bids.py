@@ -13,20 +13,28 @@ from ..errors import DataError, MissingDataError
 from ..labels import Label
 from .base import check_images
 from .bids_dataset import BidsDataset
-from .bids_events import BidsEvents, check_once, onset_samples, read_events
-from .bids_files import ENTITIES, PARTS, BidsRun, choose, one_version
+from .bids_events import BidsEvents, check_once, onset_samples, read_events, read_text
+from .bids_files import ENTITIES, PARTS, BidsRun, check_content, choose, one_version
 from .bids_recordings import Reader, Shown
-from .own_images import TEST_CONCEPTS, image_table, listed_images, read_test_concepts
+from .own_images import (
+    TEST_CONCEPTS,
+    image_column,
+    image_events,
+    image_table,
+    listed_images,
+    read_test_concepts,
+)
 
 
 class OwnBids(BidsDataset):
     """Anybody's EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
 
     Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
-    ``stimuli``; ``n/a`` for other events). Optional: ``concept`` (else the folder that the image is in),
-    ``split`` (``train`` or ``test``, else by the file ``test_concepts.txt`` in the BIDS folder),
-    ``sample`` (else from ``onset``). No concept may be in both splits. Repetitions are counted. The runs of
-    a session are joined; a session with test images needs training images too, to fit the normalisation.
+    ``stimuli``; ``n/a`` for other events), or BIDS's own ``stim_file`` in its place. Optional: ``concept``
+    (else the folder that the image is in), ``split`` (``train`` or ``test``, else by the file
+    ``test_concepts.txt`` in the BIDS folder), ``sample`` (else from ``onset``). No concept may be in both
+    splits. Repetitions are counted. The runs of a session are joined; a session with test images needs
+    training images too, to fit the normalization.
 
     Subjects and sessions are called as their folders are: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
     Tasks of which no recording has a column ``image``, such as rest, are left alone.
@@ -106,13 +114,15 @@ class OwnBids(BidsDataset):
             shown = listed_images(events, tested)
             if not len(shown):
                 return {}
-            listed = events.keep(events.has("image"))
-            samples = onset_samples(listed, sfreq)
-            check_once(listed, samples, shown["image_id"], sfreq)
+            pictures = image_events(events)
+            samples = onset_samples(pictures, sfreq)
+            check_once(pictures, samples, shown["image_id"], sfreq)
+            lines = pictures.table.index.to_numpy() + 2
             return {
                 split: Shown(
                     samples[rows],
                     numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
+                    lines[rows],
                 )
                 for split in numbers
                 if (rows := (shown["split"] == split).to_numpy()).any()
@@ -122,7 +132,7 @@ class OwnBids(BidsDataset):
 
     @cached_property
     def tasks(self) -> frozenset[str]:
-        """The tasks with images: a recording of theirs has the column ``image``.
+        """The tasks with images: a recording of theirs has the column ``image`` or pictures in ``stim_file``.
 
         Raises
         ------
@@ -133,8 +143,15 @@ class OwnBids(BidsDataset):
         if not everything:
             return frozenset()
         headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
-        tasks = frozenset(run.task for run in everything if "image" in headers.get(run.events, ()))
+        tasks = frozenset(
+            run.task
+            for run in everything
+            if "image" in (columns := headers.get(run.events, ()))
+            or ("stim_file" in columns and image_column(read_events(run.events)) == "stim_file")
+        )
         if not tasks:
+            for run in everything:
+                check_content(run.events)
             found = "no events.tsv"
             if headers:
                 path, columns = next(iter(headers.items()))
@@ -142,7 +159,7 @@ class OwnBids(BidsDataset):
                     f" and no such column in {len(headers) - 1} more" if len(headers) > 1 else ""
                 )
             raise MissingDataError(
-                f"events with a column 'image' in {self.root}",
+                f"events with a column 'image' or 'stim_file' in {self.root}",
                 found,
                 "write the path of the image that is shown into that column; n/a for other events",
             )
@@ -162,7 +179,8 @@ class OwnBids(BidsDataset):
         chosen = (choose(runs, self.choice) or runs for runs in found.values())
         for run in (run for runs in chosen for run in runs):
             mend = "write it, as in the other recordings of the task; n/a for events without image"
-            read_events(run.events).require(["image"], mend)
+            events = read_events(run.events)
+            events.require([image_column(events)], mend)
         return found
 
     def inventory(
@@ -175,5 +193,8 @@ class OwnBids(BidsDataset):
 
 
 def _columns(run: BidsRun) -> list[str]:
-    with run.events.open(encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip() for name in file.readline().rstrip("\r\n").split("\t")]
+    try:
+        header = read_text(run.events).partition("\n")[0]
+    except DataError:  # of a task that may have nothing to do with images; else it is read again
+        return []
+    return [name.strip() for name in header.split("\t")]

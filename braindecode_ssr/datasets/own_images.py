@@ -11,11 +11,29 @@ import pandas as pd
 
 from ..errors import DataError, LeakageError, MissingDataError
 from .base import IMAGE_COLUMNS
-from .bids_events import NOTHING, BidsEvents
+from .bids_events import NOTHING, BidsEvents, read_text
+from .bids_files import check_content
 
 TEST_CONCEPTS = "test_concepts.txt"
 SPLITS = ("train", "test")
 _SUFFIXES = r"\.(?i:jpe?g|png|webp|bmp|tiff?)$"
+
+
+def image_column(events: BidsEvents) -> str:
+    """Where events say the image: ``image``, else BIDS's own ``stim_file`` if it names pictures."""
+    table = events.table
+    if "image" in table or "stim_file" not in table:
+        return "image"
+    return "stim_file" if table["stim_file"].str.contains(_SUFFIXES).any() else "image"
+
+
+def image_events(events: BidsEvents) -> BidsEvents:
+    """The events that show an image; sounds and films of a ``stim_file`` are none."""
+    column = image_column(events)
+    shows = events.has(column)
+    if column == "stim_file":
+        shows &= events.table[column].str.contains(_SUFFIXES).to_numpy(bool)
+    return events.keep(shows)
 
 
 def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[str] | None:
@@ -46,6 +64,7 @@ def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[st
         for part in events:
             part.require(["split"], "write train or test there, as in the other recordings")
         return None
+    check_content(path)
     if not path.is_file():
         if not events:
             return None
@@ -54,7 +73,7 @@ def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[st
             "neither",
             f"write the concepts that are to be tested into {TEST_CONCEPTS}, one a line",
         )
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     concepts = frozenset(line.strip() for line in lines if line.strip())
     if not concepts:
         raise DataError(f"a concept a line in {path}", "an empty file", "write them there")
@@ -67,7 +86,7 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     Parameters
     ----------
     events : BidsEvents
-        With ``image`` and perhaps ``concept`` and ``split``.
+        With ``image`` or ``stim_file`` and perhaps ``concept`` and ``split``.
     tested : frozenset of str, optional
         The concepts of the test split; None: by the column ``split``.
 
@@ -82,13 +101,14 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
         If an image is no path below a folder, has no concept, or a split is not train or test; names file,
         line and column.
     """
-    events = events.keep(events.has("image"))
-    files = events.table["image"].str.replace("\\", "/", regex=False).str.strip()
+    column = image_column(events)
+    events = image_events(events)
+    files = events.table[column].str.replace("\\", "/", regex=False).str.strip()
     bad = np.flatnonzero(files.map(_leaves_its_folder).to_numpy(bool))
     if len(bad):
         raise DataError(
             "a path below the folder of the images, such as aardvark/aardvark_01.jpg",
-            f"{files.iloc[bad[0]]!r} in {events.place(bad[0], 'image')}",
+            f"{files.iloc[bad[0]]!r} in {events.place(bad[0], column)}",
             "write it without the folders above, and without '..'",
         )
     concepts = _concepts(events, files)
@@ -158,7 +178,7 @@ def _leaves_its_folder(file: str) -> bool:
 def _concepts(events: BidsEvents, files: pd.Series) -> pd.Series:
     folders = files.map(lambda file: PurePosixPath(file).parent.name)
     if "concept" not in events.table:
-        said, column = folders, "image"
+        said, column = folders, image_column(events)
     else:
         said, column = events.table["concept"].str.strip(), "concept"
     bad = np.flatnonzero(said.isin(NOTHING).to_numpy())

@@ -52,7 +52,7 @@ def prepare(
     progress : bool or TrialBar
         Show a bar on stderr, or the bar to show.
     say : callable, optional
-        Is told in a line what is gone on with.
+        Is told in a line what is gone on with, and what was left out because it was marked bad.
 
     Returns
     -------
@@ -71,12 +71,19 @@ def prepare(
     path = trials_path(dataset, subject, spec)
     for place in dict.fromkeys((path, dataset.derived_before / "trials" / path.name)):
         with suppress(DataError):
-            return TrialStore.open(place)
+            return _told(TrialStore.open(place), subject, say)
     with lock(path):
         with suppress(DataError):  # somebody else has made it meanwhile
-            return TrialStore.open(path)
+            return _told(TrialStore.open(path), subject, say)
         bar = progress if isinstance(progress, TrialBar) else TrialBar(subject, progress)
-        return _make(dataset, subject, spec, path, bar, say)
+        return _told(_make(dataset, subject, spec, path, bar, say), subject, say)
+
+
+def _told(store: TrialStore, subject: int, say: Callable[[str], object] | None) -> TrialStore:
+    """The store, after saying what was left out of it."""
+    if store.left_out and say is not None:
+        say_beside(say, f"subject {subject}: {store.left_out}")
+    return store
 
 
 def _make(

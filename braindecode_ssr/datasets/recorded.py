@@ -63,7 +63,14 @@ def recorded_batches(
     images, shown, normalise, fitted, skipped = dataset.images, {}, None, None, None
     for recording in dataset.as_asked(spec).recordings(subject):
         session, split = recording.session, recording.split
-        batch, there = _part(recording, images, shown, spec, store)
+        kept, dropped = chosen_trials(recording, spec)
+        if dropped and not len(kept):
+            said = ", ".join(f"{count} {why}" for why, count in dropped.items())
+            raise DataError(
+                f"no {split} trial of {recording.source} is left: {said}",
+                "leave the session out, or use bad segments with --set trials.bad_segments=keep",
+            )
+        batch, there = _part(recording, kept, dropped, images, shown, spec, store)
         if there:
             skipped = session
             del recording
@@ -71,7 +78,9 @@ def recorded_batches(
                 skip(len(batch.table))
             yield batch
             continue
-        _fill(batch, recording, spec, tick)
+        samples = np.asarray(recording.samples)[kept]
+        windows(recording.data, samples, recording.sfreq, spec, tick=tick, out=batch.trials)
+        check_trials(batch.trials, list(recording.ch_names), batch.source)
         del recording
         if spec.whitening != "none":
             if split == "train":
@@ -120,8 +129,69 @@ def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
     return np.arange(len(numbers))
 
 
+def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
+    """Which trials of a recording are cut, in which order, and how many are left out for which reason.
+
+    The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no segment
+    that is marked bad.
+
+    Returns
+    -------
+    kept : ndarray of int
+    dropped : dict of str to int
+        Empty if none are.
+
+    Raises
+    ------
+    DataError
+        If an epoch reaches beyond its file and ``spec.incomplete`` does not drop it.
+    """
+    offset, operator = window_operator(recording.sfreq, spec)
+    samples = np.asarray(recording.samples)
+    first, stop = samples + offset, samples + offset + len(operator)
+    edges = np.array([0, *recording.joins, recording.data.shape[1]])
+    file = np.searchsorted(edges, samples, "right")
+    beyond = (first < edges[file - 1]) | (stop > edges[np.minimum(file, len(edges) - 1)])
+    if beyond.any() and spec.incomplete == "error":
+        raise _incomplete(recording, spec, beyond, edges[file - 1])
+    gaps = np.sort(recording.gaps)
+    across = np.searchsorted(gaps, first, "right") < np.searchsorted(gaps, stop, "left")
+    starts, ends = np.sort(recording.bad_segments, axis=0).T
+    bad = np.searchsorted(starts, stop, "left") > np.searchsorted(ends, first, "right")
+    if spec.bad_segments == "keep":
+        bad[:] = False
+    reasons = {
+        "beyond the recording": beyond,
+        "across an interruption": across & ~beyond,
+        "in a bad segment": bad & ~across & ~beyond,
+    }
+    dropped = {why: int(which.sum()) for why, which in reasons.items() if which.any()}
+    usable = np.flatnonzero(~(beyond | across | bad))
+    if len(usable):
+        numbers = np.asarray(recording.numbers)[usable]
+        usable = usable[kept_trials(numbers, recording.split, spec)]
+    return usable, dropped
+
+
+def _incomplete(
+    recording: Recording, spec: TrialSpec, beyond: np.ndarray, starts: np.ndarray
+) -> DataError:
+    row = int(np.flatnonzero(beyond)[0])
+    onset = (recording.samples[row] - starts[row]) / recording.sfreq
+    where = recording.places[row] if len(recording.places) else recording.source
+    return DataError(
+        f"{beyond.sum()} of {len(beyond)} {recording.split} trials of {recording.source} reach beyond the "
+        f"start or end of their recording: the image of the first begins at {onset:.3f} s in {where}, and "
+        f"epochs go from {spec.tmin:g} to {spec.tmax:g} s",
+        "shorten epochs with --set trials.tmax=... or trials.tmin=..., or leave these trials out with "
+        "--set trials.incomplete=drop",
+    )
+
+
 def _part(
     recording: Recording,
+    kept: np.ndarray,
+    dropped: dict[str, int],
     images: pd.DataFrame,
     shown: dict[str, pd.Series],
     spec: TrialSpec,
@@ -133,7 +203,7 @@ def _part(
     """
     source = f"{recording.source or 'recording'} (session {recording.session}, {recording.split})"
     table = _trial_table(recording, images, shown, source)
-    table = table.iloc[kept_trials(recording.numbers, recording.split, spec)].reset_index(drop=True)
+    table = table.iloc[kept].reset_index(drop=True)
     info = recording.info_at(spec.sfreq)
     n_times = window_operator(recording.sfreq, spec)[1].shape[1]
     there = False
@@ -141,20 +211,9 @@ def _part(
     if store is None:
         trials = np.empty((len(table), len(recording.ch_names), n_times), np.float32)
     else:
-        trials, there = store.room(_known_by(recording, source), table, info, n_times)
+        known = _known_by(recording, source) | {"dropped": dropped}
+        trials, there = store.room(known, table, info, n_times)
     return TrialBatch(trials, table, info, source, recording.fingerprint), there
-
-
-def _fill(
-    batch: TrialBatch,
-    recording: Recording,
-    spec: TrialSpec,
-    tick: Callable[[int], object] | None,
-) -> None:
-    samples = np.asarray(recording.samples)
-    samples = samples[kept_trials(recording.numbers, recording.split, spec)]
-    windows(recording.data, samples, recording.sfreq, spec, tick=tick, out=batch.trials)
-    check_trials(batch.trials, list(recording.ch_names), batch.source)
 
 
 def _known_by(recording: Recording, source: str) -> dict[str, Any]:
@@ -168,6 +227,7 @@ def _known_by(recording: Recording, source: str) -> dict[str, Any]:
         "source": source,
         "fingerprint": recording.fingerprint,
         "events": events.hexdigest(),
+        "channels": {what: dict(names) for what, names in recording.channel_notes.items()},
     }
 
 

@@ -132,6 +132,19 @@ class TrialStore:
         """``"V"`` or ``"unitless (whitened)"``."""
         return self.manifest["units"]
 
+    @property
+    def left_out(self) -> str:
+        """What was dropped or interpolated because it was marked bad, in a line; empty if nothing was."""
+        dropped, parts = self.manifest.get("dropped", {}), []
+        if dropped:
+            n_trials = len(self) + sum(dropped.values())
+            reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
+            parts.append(f"{sum(dropped.values())} of {n_trials} trials left out: {reasons}")
+        for what, names in self.manifest.get("channels", {}).items():
+            said = ", ".join(f"{name} ({_files(files)})" for name, files in names.items())
+            parts.append(f"channels {what}: {said}")
+        return "; ".join(parts)
+
     @cached_property
     def info(self) -> mne.Info:
         """MNE's description of the channels."""
@@ -328,3 +341,7 @@ class TrialStore:
         counts = images["number"].value_counts(sort=False).sort_index().to_numpy()
         images = images.drop_duplicates("number").sort_values("number")
         return images.assign(n_repetitions=counts).reset_index(drop=True)
+
+
+def _files(files: list[str]) -> str:
+    return files[0] if len(files) == 1 else f"{len(files)} recordings, the first {files[0]}"

@@ -21,6 +21,7 @@ from ..preprocessing.channels import ChannelSet
 from .base import Recording, images_by_number
 from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
+from .bids_marks import subject_marks
 from .bids_recordings import Reader, Shown, session_recordings
 from .things_layout import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 
@@ -106,7 +107,11 @@ def things_bids_sessions(
 
 
 def things_bids_recordings(
-    root: Path, subject: int, images: pd.DataFrame, bids: Mapping[str, str] | None = None
+    root: Path,
+    subject: int,
+    images: pd.DataFrame,
+    bids: Mapping[str, str] | None = None,
+    bad_channels: str = "keep",
 ) -> Iterator[Recording]:
     """The recordings of a subject: by session, training part before test part.
 
@@ -118,6 +123,8 @@ def things_bids_recordings(
         Its image table.
     bids : dict of str to str, optional
         Which version of a recording to use, as ``data.bids`` of a run.
+    bad_channels : {"error", "interpolate", "drop", "keep"}
+        What is done with channels that are marked bad.
 
     Raises
     ------
@@ -129,17 +136,21 @@ def things_bids_recordings(
     n_training = int((images["split"] == "train").sum())
     like: list[ChannelSet] = []
     sessions = things_bids_sessions(root, subject, n_training, bids)
-    check_copies([run for session in sessions for run in session.runs])
+    everything = [run for session in sessions for run in session.runs]
+    check_copies(everything)
+    events = [read_events(run.events) for run in everything]
+    marks = subject_marks(everything, events, bad_channels)
     for session in sessions:
         for split, runs in (("train", session.train), ("test", session.test)):
             yield from session_recordings(
                 runs,
-                [read_events(run.events) for run in runs],
+                [part for part, run in zip(events, everything, strict=True) if run in runs],
                 image_reader(split, images),
                 root=bids_root(runs[0]),
                 subject=subject,
                 session=session.session,
                 like=like,
+                marks=marks,
             )
 
 
@@ -189,7 +200,8 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
     _check_concepts(shown, numbers.astype(np.int64), listed)
     samples = onset_samples(shown, sfreq)
     check_once(shown, samples, numbers.astype(np.int64), sfreq)
-    return Shown(samples, numbers.astype(np.int64))
+    lines = shown.table.index.to_numpy() + 2
+    return Shown(samples, numbers.astype(np.int64), lines)
 
 
 def bids_root(run: BidsRun) -> Path:

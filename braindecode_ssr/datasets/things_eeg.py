@@ -18,6 +18,8 @@ from ..files import files_sha256
 from ..preprocessing.channels import ChannelSet, in_standard_order
 from ..preprocessing.windows import n_times
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images, eeg_info
+from .bids_events import read_events
+from .bids_marks import subject_marks
 from .bids_signal import open_signal
 from .pickles import load_dict
 from .released_files import FORMS, find_release, release_files, release_folders
@@ -76,6 +78,7 @@ class ThingsEEG(ImageDataset):
     default_encoder = "open-clip:RN50/openai"
     options = ("bids",)
     _release = "auto"
+    _bad_channels = "keep"
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
@@ -131,7 +134,9 @@ class ThingsEEG(ImageDataset):
         """
         subject = self.check_subject(subject)
         if find_release(self.root, subject, self._release) == "bids":
-            yield from things_bids_recordings(self.root, subject, self.images, self.choice)
+            yield from things_bids_recordings(
+                self.root, subject, self.images, self.choice, self._bad_channels
+            )
             return
         counts = self.images["split"].value_counts()
         like: list[ChannelSet] = []
@@ -161,7 +166,8 @@ class ThingsEEG(ImageDataset):
         n_training = int((self.images["split"] == "train").sum())
         if form == "bids":
             run = things_bids_sessions(self.root, subject, n_training)[0].train[0]
-            signal = open_signal([run], bids_root(run))
+            marks = subject_marks([run], [read_events(run.events)], spec.bad_channels)
+            signal = open_signal([run], bids_root(run), marks=marks)
             names, sfreq = signal.ch_names, signal.sfreq
         elif form == "raw":
             names, sfreq = read_header(raw_sessions(self.root, subject, n_training)[0].train)
@@ -175,9 +181,12 @@ class ThingsEEG(ImageDataset):
         return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
 
     def as_asked(self, spec: TrialSpec) -> ThingsEEG:
-        """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""
+        """The dataset whose ``recordings`` are in the form that ``spec.release`` names.
+
+        Bad channels of BIDS recordings are treated as ``spec.bad_channels`` says.
+        """
         dataset = copy.copy(self)
-        dataset._release = spec.release
+        dataset._release, dataset._bad_channels = spec.release, spec.bad_channels
         return dataset
 
     def batches(self, subject: int | str, spec: TrialSpec) -> ReleasedTrials | None:

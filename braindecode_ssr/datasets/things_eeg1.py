@@ -233,7 +233,8 @@ def eeg1_shown(
                 f"{ids.iloc[unknown[0]]!r} in {place}",
                 "use the events.tsv of the same release for all subjects",
             )
-        found[split] = Shown(samples[places], numbers[split].loc[ids].to_numpy(np.int64))
+        lines = events.table.index.to_numpy()[places] + 2
+        found[split] = Shown(samples[places], numbers[split].loc[ids].to_numpy(np.int64), lines)
     return found
 
 

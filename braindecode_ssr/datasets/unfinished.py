@@ -123,7 +123,8 @@ class UnfinishedStore:
             {key: part[key] for key in ("source", "fingerprint")} | {"n_trials": part["shape"][0]}
             for part in self._parts
         ]
-        write_table(self.folder, shape, table, self.info, self.manifest, sources)
+        manifest = self.manifest | _left_out(self._parts)
+        write_table(self.folder, shape, table, self.info, manifest, sources)
         (self.folder / JOURNAL).unlink(missing_ok=True)
 
     def _close(self) -> None:
@@ -133,6 +134,20 @@ class UnfinishedStore:
     def _header(self, size: tuple[int, int]) -> int:
         with (self.folder / TRIALS).open("r+b") as file:
             return write_header(file, (0, *size))
+
+
+def _left_out(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Trials that were dropped and channels that were treated, over all recordings of a store."""
+    dropped: dict[str, int] = {}
+    channels: dict[str, dict[str, list[str]]] = {}
+    for part in parts:
+        for why, count in part["dropped"].items():
+            dropped[why] = dropped.get(why, 0) + count
+        for what, names in part["channels"].items():
+            for name, files in names.items():
+                known = channels.setdefault(what, {}).setdefault(name, [])
+                known += [file for file in files if file not in known]
+    return {"dropped": dropped, "channels": channels}
 
 
 def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:

@@ -234,7 +234,10 @@ def with_value(value):
             lambda: [*broken(), toy_recording([1, 2], split="test", session=2)],
             "training part of session 2 before its test part.*only toy file 2 test",
         ),
-        (lambda: broken(samples=np.array([100, 700, 900, 1100])), "onset at sample 100"),
+        (
+            lambda: broken(samples=np.array([100, 700, 900, 1100])),
+            "reach beyond the start.*toy file 1 train",
+        ),
         (
             lambda: [*broken(), *broken(session=2, ch_names=tuple("ABCDEFGH"))],
             "found channels A, B",
@@ -256,7 +259,7 @@ def test_slow_recordings_and_unknown_subjects(tmp_path):
     dataset = ToyDataset(tmp_path, broken(sfreq=200.0))
     with pytest.raises(UsageError, match="250 Hz or faster"):
         prepare(dataset, 1, TrialSpec())
-    with pytest.raises(UsageError, match="subject of toy"):
+    with pytest.raises(UsageError, match="no subject 3 in toy"):
         prepare(dataset, 3, TrialSpec())
 
 
@@ -265,10 +268,11 @@ def test_too_few_repetitions_for_the_published_subset(tmp_path):
         prepare(ToyDataset(tmp_path, broken()), 1, TrialSpec(repetitions="published"))
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SSR_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="cannot write .*--cache-dir"):
-        prepare(ToyDataset(tmp_path / "file", broken()), 1, TrialSpec())
+        prepare(ToyDataset(tmp_path, broken()), 1, TrialSpec())
 
 
 def test_released_trials_are_stored_as_they_are(tmp_path):
