@@ -281,7 +281,7 @@ class TestSplits:
         table = experiment(2, 6, 2, 0)
         table.loc[table["image_id"] == "c0/c0_0", "image_id"] = "c3/c3_9"
         for splitter in (PublishedSplit(), LeaveSubjectOutZeroShot()):
-            with pytest.raises(LeakageError, match="the first 'c3'"):
+            with pytest.raises(LeakageError, match="'c3'"):
                 list(splitter.split(table, table["image_id"], table["subject"]))
 
     @pytest.mark.parametrize(

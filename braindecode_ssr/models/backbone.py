@@ -219,32 +219,15 @@ def _first_that_works(
             module = bind(built, forward_arguments(model.__name__, signal), n_zeros)
             shape = signal["n_chans"], signal["n_times"]
             _checked_width(module, *shape, signal["n_outputs"])
-            if not torch.isfinite(encode_zeros(module, *shape)).all():
-                _check_positions(model.__name__, signal["chs_info"])
         except UsageError as error:
             failure = failure or error
         else:
-            _check_positions(model, module, signal)
+            output = encode_zeros(module, *shape)
+            if output.device.type != "meta" and not torch.isfinite(output).all():
+                _check_positions(model.__name__, signal["chs_info"])
             zeros = {"zeros_behind": n_zeros} if n_zeros else {}
             return module, {k: v for k, v in adjusted.items() if k not in params} | zeros
     raise failure
-
-
-def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
-    """Raise UsageError if some channels are known to have no position."""
-    lacks = []
-    for channel in chs_info or ():
-        place = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
-        if not np.isfinite(place).all() or not place.any():
-            lacks.append(channel["ch_name"])
-    if lacks:
-        more = f" and {len(lacks) - 5} more" if len(lacks) > 5 else ""
-        raise UsageError(
-            f"{name} needs the positions of the channels, and only {len(chs_info) - len(lacks)} of "
-            f"{len(chs_info)} channels have one: not {', '.join(lacks[:5])}{more}",
-            "rename the channels in the recordings as the 10-05 system has them (Oz, PO7), choose those that "
-            "have a position with --set data.channels=[...], or take another --backbone",
-        )
 
 
 def _at_feature_point(
@@ -296,19 +279,19 @@ def _checked_width(module: nn.Module, n_chans: int, n_times: int, n_outputs: int
     return n_outputs
 
 
-def _check_positions(model: type[nn.Module], module: nn.Module, signal: dict[str, Any]) -> None:
-    """Refuse channels without a position for a model that makes NaN of them."""
-    chs = signal["chs_info"] if "chs_info" in inspect.signature(model).parameters else None
-    lost = [ch["ch_name"] for ch in chs or () if not np.isfinite(ch["loc"][:3]).all()]
-    if not lost:
-        return
-    output = encode_zeros(module, signal["n_chans"], signal["n_times"])
-    if output.device.type != "meta" and not torch.isfinite(output).all():
+def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
+    """Raise UsageError if some of the channels are known to have no position."""
+    lost = []
+    for channel in chs_info or ():
+        place = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
+        if not np.isfinite(place).all() or not place.any():
+            lost.append(channel["ch_name"])
+    if lost:
         raise UsageError(
-            f"{model.__name__} needs the position of every channel, and {len(lost)} of {len(chs)} have none: "
+            f"{name} needs the position of every channel, and {len(lost)} of {len(chs_info)} have none: "
             f"{', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}",
-            "name the channels as in MNE's standard_1005 montage, add an electrodes.tsv, or choose another "
-            "--backbone",
+            "name the channels as in MNE's standard_1005 montage, add an electrodes.tsv, choose channels "
+            "that have a position with --set data.channels=[...], or choose another --backbone",
         )
 
 

@@ -96,7 +96,8 @@ def test_bad_input(planned, asked, expected):
 
 def test_another_version_of_the_dataset_is_named_beside_this_one(planned):
     (run,) = planned().runs
-    finish(run.run, dataset={"fingerprint": "things-sim v0"})
+    data = {"name": "things-sim", "root": "data", "fingerprint": "things-sim v0"}
+    finish(run.run, spec=run.spec.model_dump(mode="json"), dataset=data)
     with pytest.raises(DataError) as error:
         planned(methods=("ssr", "contrast"))
     for part in (run.run.path.name, "'things-sim v0'", "'things-sim v1 ", "--out"):

@@ -126,18 +126,18 @@ def test_a_folder_of_another_version_of_the_dataset(grid, call):
     assert "things-sim v0" in error and "things-sim v1" in error
 
 
-def test_a_damaged_table_of_a_run_is_a_line_of_the_list(grid, call):
+def test_a_damaged_table_of_a_run_is_made_again(grid, call):
     out, place, _ = grid
     table = next(out.glob("things-sim_contrast*")) / "queries.csv"
     text = table.read_text()
     table.write_text("")
     try:
         asked = ("--methods", "ssr,contrast", "--evaluations", "default")
-        done = call("benchmark", *GRID, *asked, *place, "--json", code=1).json
+        done = call("benchmark", *GRID, *asked, *place, "--json", code=0).json
+        assert table.read_text() == text
     finally:
         table.write_text(text)
-    assert [row["run"] for row in done["failed"]] == [table.parent.name]
-    assert [row["n_failed"] for row in done["summary"]] == [0, 1]
+    assert done["failed"] == [] and [row["n_failed"] for row in done["summary"]] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_damaged_table_of_a_run_is_a_line_of_the_list(grid, call):
     [
         (("--methods", "ssr,neurobrigde"), 2, "did you mean 'neurobridge'?"),
         (("--methods", "ssr,,contrast"), 2, "one comma"),
-        (("--subjects", "1;2"), 2, "5, 05 or sub-05"),
-        (("--subjects", "4-2"), 2, "rises"),
+        (("--subjects", "1;2"), 2, "sub-05"),
+        (("--subjects", "4-2"), 2, "4-2"),
         (("--subjects", "11"), 2, "1 to 10"),
         (("--seeds", "two"), 2, "--seeds 0,3,7"),
         (("--protocols", "intra,iner"), 2, "did you mean"),

@@ -167,10 +167,10 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(fetch, mirror):
         (("things-sim",), 2, "nothing to fetch"),
         (("things-eg",), 2, "did you mean"),
         (("things-eeg",), 2, "--subject"),
-        (("things-eeg", "--subject", "11"), 2, "subjects 1 to 10"),
+        (("things-eeg", "--subject", "11"), 2, "1 to 10"),
         (("things-eeg", "--form", "giford"), 2, "did you mean 'gifford'"),
         (("things-eeg", "--form", "nice"), 2, "huggingface.co/datasets/LidongYang"),
-        (("things-meg", "--subject", "5"), 2, "subjects 1 to 4"),
+        (("things-meg", "--subject", "5"), 2, "1 to 4"),
         (("things-meg", "--form", "images", "--yes"), 2, "SSR_THINGS_PASSWORD"),
         (("things-eeg", "--form", "images", "--mirror", "nowhere"), 2, "https://host/folder"),
     ],
@@ -274,7 +274,7 @@ def test_ctrl_c_and_two_at_once(start, fetch, mirror):
     )
     first.send_signal(signal.SIGINT)
     out, err = first.communicate(timeout=30)
-    assert first.returncode == 130 and "the same command goes on" in err and out == ""
+    assert first.returncode == 130 and "the same command continues" in err and out == ""
     event.set()
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err

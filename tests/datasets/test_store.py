@@ -189,7 +189,7 @@ def test_channels_are_picked_by_name(tmp_path):
     picks = store.pick("occipital-17")
     assert tuple(store.ch_names[place] for place in picks) == OCCIPITAL_17
     assert np.array_equal(store.average("train", channels="occipital-17").x, trials[:, picks])
-    with pytest.raises(DataError, match="channels Fz, Iz"):
+    with pytest.raises(DataError, match="Fz, Iz"):
         store.pick(("Fz", "Oz", "Iz"))
 
 

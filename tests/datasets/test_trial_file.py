@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from braindecode_ssr import files
 from braindecode_ssr.datasets.trial_file import TrialFile
-from braindecode_ssr.preprocessing import chunks
 from braindecode_ssr.preprocessing.normalisation import fit_normalisation
 
 
@@ -40,7 +40,7 @@ def test_a_file_that_ends_too_early(file, trials):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["mvnn", "zscore"])
 def test_normalised_on_disk_as_in_memory_to_the_bit(file, trials, kind, threads, monkeypatch):
-    monkeypatch.setattr(chunks, "_threads", lambda: threads)
+    monkeypatch.setattr(files, "_threads", lambda: threads)
     file[:] = trials
     numbers = np.arange(300) % 50
     fit_normalisation(kind, file, numbers)(file)
