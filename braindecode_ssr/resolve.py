@@ -133,7 +133,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
     inter = spec.data.protocol == "inter"
     data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
-    spec = spec.model_copy(update={"trials": _trials(spec, dataset)})
+    spec = spec.model_copy(update={"trials": trials_of(spec, dataset)})
     model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
     images, notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
@@ -374,8 +374,14 @@ def _check_space(spec: RunSpec) -> None:
         )
 
 
-def _trials(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
-    """The trials of a spec; channels that are chosen before trials are cut are written there."""
+def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
+    """The trials of a spec; channels that are chosen before trials are cut are written there.
+
+    Raises
+    ------
+    UsageError
+        If the dataset has no such choice.
+    """
     asked, trials = spec.data.channels, spec.trials
     if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
         trials = trials.model_copy(update={"channels": asked})

@@ -16,6 +16,7 @@ from .options import (
     device_option,
     preset_option,
     say,
+    sets_option,
     show_bars,
     trust_option,
     trusting,
@@ -63,7 +64,7 @@ from .settings import settings_of
     "--resume", is_flag=True, help="What happens anyway: finished runs are not done again."
 )
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
+@sets_option
 @click.option("--dry-run", is_flag=True, help="Print the grid and what it may cost; do nothing.")
 @trust_option
 @common

@@ -8,7 +8,16 @@ import click
 
 from braindecode_ssr.labels import Label
 
-from .options import FILE, Subjects, common, data_dir_option, preset_option, say, show_bars
+from .options import (
+    FILE,
+    Subjects,
+    common,
+    data_dir_option,
+    preset_option,
+    say,
+    sets_option,
+    show_bars,
+)
 from .output import print_json, print_table
 from .settings import settings_of
 
@@ -22,7 +31,7 @@ from .settings import settings_of
 @preset_option
 @data_dir_option
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
+@sets_option
 @common
 @click.pass_context
 def command(
@@ -34,7 +43,7 @@ def command(
     """
     from braindecode_ssr.datasets.prepare_many import prepare_many
     from braindecode_ssr.labels import natural
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
@@ -43,7 +52,7 @@ def command(
     rows, failed = [], []
     try:
         for done in prepare_many(
-            source, subjects, spec.trials, jobs=jobs, progress=show_bars(), say=say
+            source, subjects, trials_of(spec, source), jobs=jobs, progress=show_bars(), say=say
         ):
             failed += [done] if done.error else []
             rows += [] if done.error else [_row(done.subject, done.path)]

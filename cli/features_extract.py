@@ -11,6 +11,7 @@ from .options import (
     device_option,
     preset_option,
     say,
+    sets_option,
     show_bars,
 )
 from .output import print_json, print_table
@@ -29,8 +30,9 @@ from .settings import settings_of
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @device_option
+@sets_option
 @common
-def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_json) -> None:
+def command(dataset, data_dir, preset, encoder, views, batch_size, device, sets, as_json) -> None:
     """Compute features of a dataset's images and of their views; goes on where it was cut off."""
     from braindecode_ssr.devices import pick_device
     from braindecode_ssr.images.encoders import encoder_name, parts_of
@@ -39,7 +41,7 @@ def command(dataset, data_dir, preset, encoder, views, batch_size, device, as_js
     from braindecode_ssr.methods import METHODS
     from braindecode_ssr.resolve import open_dataset, run_spec
 
-    spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
+    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     source.check_images_here()
     device = pick_device(device or "auto")

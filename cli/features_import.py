@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from .options import FILE, common, data_dir_option, dataset_option, preset_option
+from .options import FILE, common, data_dir_option, dataset_option, preset_option, sets_option
 from .output import print_json, print_table
 from .settings import settings_of
 
@@ -21,8 +21,11 @@ from .settings import settings_of
 @click.option("--test", type=FILE, help="Array of the test images, in image-number order.")
 @click.option("--array", type=FILE, help="Array of any images, in the order of --images.")
 @click.option("--images", type=FILE, help="Text file with one image id a line.")
+@sets_option
 @common
-def command(dataset, data_dir, preset, encoder, view, train, test, array, images, as_json) -> None:
+def command(
+    dataset, data_dir, preset, encoder, view, train, test, array, images, sets, as_json
+) -> None:
     """Bring in features as .npy arrays of shape (n_images, d) or (concepts, images, d)."""
     from braindecode_ssr.errors import UsageError
     from braindecode_ssr.images.imports import import_listed, import_split
@@ -36,7 +39,7 @@ def command(dataset, data_dir, preset, encoder, view, train, test, array, images
             _given(train=train, test=test, array=array, images=images),
             "see `ssr-bd features import --help`",
         )
-    spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
+    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     source.check_images_here()
     store = FeatureStore.of(source)

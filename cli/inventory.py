@@ -9,7 +9,7 @@ import click
 
 from braindecode_ssr.files import gigabytes
 
-from .options import Subjects, common, data_dir_option, preset_option
+from .options import Subjects, common, data_dir_option, preset_option, sets_option
 from .output import print_json
 from .settings import settings_of
 
@@ -22,14 +22,15 @@ def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
     @click.option("--subject", "subjects", type=Subjects(), help="5, 1,3 or 1-10.")
     @preset_option
     @data_dir_option
+    @sets_option
     @common
-    def command(dataset, subjects, preset, data_dir: Path | None, as_json: bool) -> None:
+    def command(dataset, subjects, preset, data_dir: Path | None, sets, as_json: bool) -> None:
         from braindecode_ssr.fetch import offered
-        from braindecode_ssr.resolve import open_dataset, run_spec
+        from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
 
-        spec = run_spec(settings_of(None, (), {"dataset": dataset, "preset": preset}))
+        spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
         source = open_dataset(spec.data, data_dir)
-        files = source.inventory(subjects or None, read=read)
+        files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
         forms = [] if read else offered(source.name, source.root)
         whole = all(_is_well(file) for file in files)
         if as_json:

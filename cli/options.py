@@ -131,6 +131,9 @@ device_option = click.option(
     "--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]", default=None
 )
 dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
+sets_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
+)
 trust_option = click.option(
     "--trust",
     is_flag=True,

@@ -15,6 +15,7 @@ from .options import (
     device_option,
     preset_option,
     say,
+    sets_option,
     show_bars,
     trust_option,
     trusting,
@@ -49,7 +50,7 @@ from .settings import settings_of
     "--resume", is_flag=True, help="What happens anyway: an interrupted run is continued."
 )
 @click.option("--config", type=FILE, help="Settings in a TOML file.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
+@sets_option
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
 @trust_option
 @common

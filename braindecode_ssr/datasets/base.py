@@ -140,6 +140,7 @@ class ImageDataset(ABC):
     name: ClassVar[str]
     default_encoder: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
+    asked: TrialSpec | None = None  # what trials are wanted, by ``as_asked``
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
     channel_choices: ClassVar[tuple[str, ...]] = ()  # values of TrialSpec.channels beside "all"
@@ -302,7 +303,7 @@ class ImageDataset(ABC):
     def check_here(self) -> None:
         """Raise MissingDataError if the folder holds no recording of the dataset."""
         if not self.present_subjects:
-            raise no_dataset(self.name, self.root)
+            raise no_dataset(self)
 
     def check_images_here(self) -> None:
         """Raise MissingDataError if the folder holds neither a list of images nor recordings."""
@@ -345,16 +346,27 @@ class ImageDataset(ABC):
         )
 
 
-def no_dataset(name: str, root: Path) -> MissingDataError:
-    """The error for a folder that is not there, or empty, or another one than that of a dataset."""
+def no_dataset(dataset: ImageDataset) -> MissingDataError:
+    """The error for a folder that is not there, or empty, or another one than that of a dataset.
+
+    Says which files are looked for first, and where they can be had.
+    """
+    name, root = dataset.name, dataset.root
     if not root.is_dir():
         found = f"there is no folder {root}"
     elif not any(root.iterdir()):
         found = f"the folder {root} is empty"
     else:
         found = f"the folder {root} holds no recordings of {name}"
-    where = f"`ssr-bd data where {name}` says what it should hold and where to get it"
-    return MissingDataError(found, f"give the folder of the dataset with --data-dir; {where}")
+    lacking = [row for row in dataset.inventory() if row["needed"] and row["state"] == "missing"]
+    if lacking:
+        found += f", nothing at {' or '.join(row['path'] for row in lacking[:2])}"
+    urls = [row["source"].split(" ")[0] for row in lacking if "://" in row["source"].split(" ")[0]]
+    fetch = f", or get it with `ssr-bd data fetch {name}` (from {urls[0]})" if urls else ""
+    where = f"`ssr-bd data where {name}` lists all files and their sources"
+    return MissingDataError(
+        found, f"give the folder of the dataset with --data-dir{fetch}; {where}"
+    )
 
 
 def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:

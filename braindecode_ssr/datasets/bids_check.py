@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,10 @@ from ..labels import Label, folder_name
 from .bids_events import read_events
 from .bids_files import BidsRun, check_content
 from .bids_marks import subject_marks
-from .bids_recordings import Reader, split_recordings
-from .bids_signal import open_signal
+from .bids_recordings import Reader, RecordedSession
 from .bids_sources import EEG1_IMAGES, eeg1_source
 from .own_images import TEST_CONCEPTS
-from .recorded import chosen_trials
+from .recorded import check_session, usable_trials
 from .things_sources import bids_source
 
 if TYPE_CHECKING:
@@ -58,11 +59,13 @@ def own_rows(
     dataset: OwnBids, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
     """The same of one's own recordings."""
+    path, detail = dataset.root / "sub-01" / "eeg", ""
     try:
-        dataset.check_here()
+        here = dataset.folders
     except MissingDataError as error:
-        path = dataset.root / "sub-01" / "eeg"
-        return [_row(MISSING, "BIDS recordings", path, detail=error.message, source=OWN)]
+        here, detail = {}, error.message
+    if not here:
+        return [_row(MISSING, "BIDS recordings", path, detail=detail, source=OWN)]
     rows = []
     for subject in map(dataset.check_subject, subjects or dataset.present_subjects):
         rows += _subject(dataset, subject, OWN, "", read)
@@ -78,6 +81,8 @@ def things_rows(
     readers: dict[str, Reader],
     root: Path,
     read: bool,
+    spec: TrialSpec,
+    parts: Callable[[list[BidsSession]], list[RecordedSession]] | None,
 ) -> list[dict[str, Any]]:
     """The same of a subject of THINGS-EEG2 in BIDS.
 
@@ -87,6 +92,10 @@ def things_rows(
         Gives the sessions, or raises what is missing.
     readers : dict
         What reads the events of each split; empty where there is no image list.
+    spec : TrialSpec
+        What trials are wanted.
+    parts : callable, optional
+        Gives the parts of some sessions; None where there is no image list.
     """
     source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
     try:
@@ -95,11 +104,16 @@ def things_rows(
         missing = isinstance(error, MissingDataError)
         detail = error.found if missing else error.message
         return [_row(MISSING if missing else BROKEN, what, root, detail=detail, source=source)]
-    return [
-        _run(run, f"{what}, session {part.session}", readers.get(run.task), source, "", read)
+    rows = {
+        run.path: _run(
+            run, f"{what}, session {part.session}", readers.get(run.task), source, "", read, spec
+        )
         for part in found
         for run in part.runs
-    ]
+    }
+    whole = [part for part in found if all(rows[run.path]["state"] == FOUND for run in part.runs)]
+    faults = _together(what, root, partial(parts, whole), spec, source) if read and parts else []
+    return [*rows.values(), *faults]
 
 
 def say(source: Source) -> str:
@@ -117,15 +131,42 @@ def _subject(
     except SSRError as error:
         state = MISSING if isinstance(error, MissingDataError) else BROKEN
         path = dataset.folders.get(subject, dataset.root / folder_name(subject))
-        detail = error.message
-        return [_row(state, what, path, detail=detail, source=source)]
+        return [_row(state, what, path, detail=str(error), source=source)]
     try:
         reader = dataset.reader() if read else None
     except SSRError as error:
         detail = error.message
         return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
-    spec = TrialSpec(**dataset.settings.get("trials", {}))
-    return [_run(run, what, reader, source, more, read, spec) for run in runs]
+    spec = dataset.asked or TrialSpec(**dataset.settings.get("trials", {}))
+    rows = {run.path: _run(run, what, reader, source, more, read, spec) for run in runs}
+    spoiled = {run.session for run in runs if rows[run.path]["state"] != FOUND}
+    whole = [run for run in runs if run.session not in spoiled]
+    sessions = partial(dataset.as_asked(spec).sessions, subject, whole)
+    faults = _together(what, dataset.folders[subject], sessions, spec, source) if read else []
+    return [*rows.values(), *faults]
+
+
+def _together(
+    what: str,
+    folder: Path,
+    sessions: Callable[[], list[RecordedSession]],
+    spec: TrialSpec,
+    source: str,
+) -> list[dict[str, Any]]:
+    """A row for each fault that no recording has alone: other channels or rates, no training part, copies."""
+    try:
+        parts = sessions()
+    except SSRError as error:
+        return [_row(BROKEN, what, folder, detail=str(error), source=source)]
+    rows = []
+    for session, same in itertools.groupby(parts, lambda part: part.session):
+        try:
+            opened = [(part, *part.open()) for part in same]
+            check_session((r for part, *found in opened for r in part.split(*found)), spec)
+        except SSRError as error:
+            name = what if f"session {session}" in what else f"{what}, session {session}"
+            rows.append(_row(BROKEN, name, folder, detail=str(error), source=source))
+    return rows
 
 
 def _run(
@@ -135,7 +176,7 @@ def _run(
     source: str,
     more: str,
     read: bool,
-    spec: TrialSpec = TrialSpec(),  # noqa: B008  frozen
+    spec: TrialSpec,
 ) -> dict[str, Any]:
     parts = [("session", run.session), ("task", run.task), ("run", run.run)]
     named = [f"{name} {label}" for name, label in parts if label and f"{name} " not in what]
@@ -149,7 +190,7 @@ def _run(
     try:
         detail = _content(run, reader, spec) if read else ""
     except SSRError as error:
-        detail = error.message
+        detail = str(error)
         return _row(BROKEN, what, run.path, run.files, detail, source)
     return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
 
@@ -159,17 +200,18 @@ def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
     root = run.path.parents[3 if run.session else 2]
     events = read_events(run.events)
     marks = subject_marks([run], [events], spec.bad_channels)
-    signal = open_signal([run], root, marks=marks)
-    shown = reader(events, signal.sfreq) if reader else {}
+    alone = RecordedSession(
+        [run], [events], reader or (lambda *_: {}), root, 1, 1, [], marks, spec.channels
+    )
+    signal, shown = alone.open()
     counts = [
         f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
-        for split, (_, numbers, _) in shown.items()
+        for split, (_, numbers, _) in shown[0].items()
     ]
-    found = {"subject": 1, "session": 1, "source": str(run.path)}
-    for recording in split_recordings(signal, [shown], found):
-        for why, count in chosen_trials(recording, spec)[1].items():
+    for recording in alone.split(signal, shown):
+        for why, count in usable_trials(recording, spec)[1].items():
             counts.append(f"{count} {recording.split} trials left out {why}")
-        del recording
+    signal.read()
     n_samples = signal.lengths[0]
     axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
     if signal.guessed[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -18,7 +18,7 @@ from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_content, check_copies
 from .bids_marks import subject_marks
-from .bids_recordings import Reader, session_recordings
+from .bids_recordings import Reader, RecordedSession
 from .bids_signal import common_channels, eeg_reference, open_signal
 from .pictures import SUFFIXES
 from .things_layout import file_key
@@ -44,8 +44,6 @@ class BidsDataset(ImageDataset):
     options = ("bids",)
     image_folders: ClassVar[tuple[str, ...]]
     channel_choices = ("common", "mag", "grad")
-    _channels = "all"
-    _bad_channels = "keep"
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
@@ -71,7 +69,7 @@ class BidsDataset(ImageDataset):
     def check_here(self) -> None:
         """Raise MissingDataError if the folder holds no recording of the dataset."""
         if not self.folders:
-            raise no_dataset(self.name, self.root)
+            raise no_dataset(self)
 
     @abstractmethod
     def shows_images(self, run: BidsRun) -> bool:
@@ -113,9 +111,9 @@ class BidsDataset(ImageDataset):
         """What reads the events of a recording: onsets and image numbers of each split."""
 
     def as_asked(self, spec: TrialSpec) -> BidsDataset:
-        """The dataset whose ``recordings`` treat bad channels as ``spec.bad_channels`` says."""
+        """The dataset whose ``recordings`` and ``inventory`` are those of trials as ``spec`` has them."""
         dataset = copy.copy(self)
-        dataset._bad_channels, dataset._channels = spec.bad_channels, spec.channels
+        dataset.asked = spec
         return dataset
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
@@ -130,27 +128,41 @@ class BidsDataset(ImageDataset):
         DataError
             If one is broken, or events or channels are not as they should be.
         """
+        for session in self.sessions(subject):
+            yield from session.recordings()
+
+    def sessions(
+        self, subject: Label, runs: Sequence[BidsRun] | None = None
+    ) -> list[RecordedSession]:
+        """The recordings of a subject by session, not opened; all of them or some.
+
+        Raises
+        ------
+        MissingDataError, DataError
+            As :meth:`recordings`, where it is seen before a session is opened.
+        """
         subject = self.check_subject(subject)
-        runs, reader = self.runs(subject), self.reader()
+        runs = self.runs(subject) if runs is None else runs
         check_copies(runs)
-        events = [read_events(run.events) for run in runs]
-        marks = subject_marks(runs, events, self._bad_channels)
-        like = []
-        if self._channels == "common":
-            like = [common_channels(runs, self.root, marks)]
-        for session, label in label_ids(run.session for run in runs).items():
-            chosen = [run for run in runs if run.session == label]
-            yield from session_recordings(
-                chosen,
+        reader, events = self.reader(), [read_events(run.events) for run in runs]
+        bad_channels = self.asked.bad_channels if self.asked else "keep"
+        channels = self.asked.channels if self.asked else "all"
+        marks = subject_marks(runs, events, bad_channels)
+        like = [common_channels(runs, self.root, marks)] if channels == "common" and runs else []
+        return [
+            RecordedSession(
+                [run for run in runs if run.session == label],
                 [part for part, run in zip(events, runs, strict=True) if run.session == label],
                 reader,
-                root=self.root,
-                subject=subject,
-                session=session,
-                like=like,
-                channels=self._channels,
-                marks=marks,
+                self.root,
+                subject,
+                session,
+                like,
+                marks,
+                channels,
             )
+            for session, label in label_ids(run.session for run in runs).items()
+        ]
 
     def reference(self, subject: int | str) -> str:
         """The EEG reference that the sidecar files of a subject name, empty where they do not."""

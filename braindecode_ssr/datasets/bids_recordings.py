@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import DataError
+from ..labels import Label
 from ..preprocessing.channels import ChannelSet
 from .base import Recording
 from .bids_events import BidsEvents
@@ -39,21 +41,9 @@ Reader = Callable[[BidsEvents, float], dict[str, Shown]]
 """Takes the events of one recording and its rate, gives what is shown of each split."""
 
 
-def session_recordings(
-    runs: Sequence[BidsRun],
-    events: Sequence[BidsEvents],
-    reader: Reader,
-    *,
-    root: Path,
-    subject: int,
-    session: int,
-    like: list[ChannelSet],
-    marks: SubjectMarks,
-    channels: str = "all",
-) -> Iterator[Recording]:
-    """The runs of a session joined end to end: their training part, then their test part.
-
-    Both parts are views of one array, which is dropped before the next session is read.
+@dataclass(frozen=True, eq=False)
+class RecordedSession:
+    """The recordings of a session, none of them opened yet.
 
     Parameters
     ----------
@@ -64,58 +54,95 @@ def session_recordings(
         image numbers.
     root : Path
         The BIDS folder.
-    subject, session : int
-        Counted from 1.
+    subject, session : int or str
+        Their labels.
     like : list of ChannelSet
-        Holds the channels of the subject in order; filled by the first session.
-    channels : {"all", "common", "mag", "grad"}
-        See :class:`.TrialSpec`.
+        Holds the channels of the subject in order; filled by the first session that is opened.
     marks : SubjectMarks
         What is marked bad, and what is done with bad channels.
-
-    Raises
-    ------
-    DataError
-        If a recording or its events are not as they should be, or an event is beyond the recording.
+    channels : {"all", "common", "mag", "grad"}
+        See :class:`.TrialSpec`.
     """
-    signal = open_signal(runs, root, like[0] if like else None, channels, marks)
-    if not like:
-        like.append(signal.channel_set)
-    shown = [reader(part, signal.sfreq) for part in events]
-    for part, run, length in zip(shown, runs, signal.lengths, strict=True):
-        _check_inside(part, run, length, signal.sfreq)
-    found = {"subject": subject, "session": session, "source": _source(runs)}
-    found |= {"fingerprint": fingerprint(runs)}
-    recordings = split_recordings(signal, shown, found)
-    while recordings:  # what is yielded is not held on to here: a session is gigabytes
-        yield recordings.pop(0)
 
+    runs: Sequence[BidsRun]
+    events: Sequence[BidsEvents]
+    reader: Reader
+    root: Path
+    subject: Label
+    session: Label
+    like: list[ChannelSet]
+    marks: SubjectMarks
+    channels: str = "all"
 
-def split_recordings(
-    signal: Signal, shown: list[dict[str, Shown]], found: dict[str, Any]
-) -> list[Recording]:
-    """Read a signal; what it shows of each split, training part first, as views of one array.
+    def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
+        """Read headers and events; gives the signal, its samples unread, and what each recording shows.
 
-    Parameters
-    ----------
-    shown : list of dict
-        What each of its recordings shows of each split.
-    found : dict
-        What else is known: ``subject``, ``session``, ``source``, ``fingerprint``.
-    """
-    found = {
-        **found,
-        **_marked(signal),
-        "ch_names": signal.ch_names,
-        "sfreq": signal.sfreq,
-        "ch_type": signal.ch_type,
-        "data": signal.read(),
-    }
-    return [
-        Recording(split=split, **joined, **found)
-        for split in ("train", "test")
-        if len((joined := _joined(shown, split, signal))["samples"])
-    ]
+        Raises
+        ------
+        DataError
+            If a recording or its events are not as they should be, recordings differ in channels or rate,
+            or an event is beyond its recording.
+        """
+        like = self.like[0] if self.like else None
+        signal = open_signal(self.runs, self.root, like, self.channels, self.marks)
+        if not self.like:
+            self.like.append(signal.channel_set)
+        shown = [self.reader(part, signal.sfreq) for part in self.events]
+        for part, run, length in zip(shown, self.runs, signal.lengths, strict=True):
+            _check_inside(part, run, length, signal.sfreq)
+        return signal, shown
+
+    def recordings(self) -> Iterator[Recording]:
+        """The runs joined end to end: their training part, then their test part.
+
+        Both parts are views of one array, which is dropped before the next session is read.
+
+        Raises
+        ------
+        DataError
+            As :meth:`open`, and if samples cannot be read or used.
+        """
+        signal, shown = self.open()
+        recordings = self.split(signal, shown, fingerprint(self.runs), signal.read())
+        while recordings:  # what is yielded is not held on to here: a session is gigabytes
+            yield recordings.pop(0)
+
+    def split(
+        self,
+        signal: Signal,
+        shown: list[dict[str, Shown]],
+        fingerprint: str = "",
+        data: np.ndarray | None = None,
+    ) -> list[Recording]:
+        """What an opened session shows of each split, training part first, as views of one array.
+
+        Parameters
+        ----------
+        signal, shown
+            From :meth:`open`.
+        fingerprint : str
+            SHA-256 of the files.
+        data : ndarray, shape (chans, samples), optional
+            The samples; default: zeros that take no memory, for checks of when and what is shown.
+        """
+        if data is None:
+            data = np.broadcast_to(0.0, (len(signal.ch_names), sum(signal.lengths)))
+        found = {
+            "subject": self.subject,
+            "session": self.session,
+            "source": _source(self.runs),
+            "fingerprint": fingerprint,
+            "ch_names": signal.ch_names,
+            "sfreq": signal.sfreq,
+            "ch_type": signal.ch_type,
+            "data": data,
+            **_marked(signal),
+        }
+        return [
+            Recording(split=split, **joined, **found)
+            for split in ("train", "test")
+            if len((joined := _joined(shown, split, signal))["samples"])
+        ]
 
 
 def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
@@ -162,13 +189,19 @@ def _marked(signal: Signal) -> dict[str, Any]:
 
 
 def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: float) -> None:
-    for samples, *_ in part.values():
-        if len(samples) and samples.max() >= length:
-            raise DataError(
-                f"events within the {length / sfreq:.1f} s of {run.path}",
-                f"one at {samples.max() / sfreq:.1f} s in {run.events.name}",
-                "bring the events that belong to this recording; onsets are seconds",
-            )
+    late = sorted(
+        (sample, line)
+        for samples, _, lines in part.values()
+        for sample, line in zip(samples, lines, strict=True)
+        if sample >= length
+    )
+    if late:
+        sample, line = late[0]
+        raise DataError(
+            f"{run.path} lasts {length / sfreq:.3f} s, and {len(late)} images begin after its end, the "
+            f"first at {sample / sfreq:.3f} s in {run.events}, line {line}",
+            "get the whole recording if it was cut off, else correct the onsets (in seconds)",
+        )
 
 
 def _source(runs: Sequence[BidsRun]) -> str:

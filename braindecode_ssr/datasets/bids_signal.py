@@ -208,7 +208,7 @@ def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> st
     if kinds:
         raise DataError(
             f"{run.path} holds magnetometers and gradiometers, whose units differ",
-            "choose one type with --set data.channels=mag or grad (data prepare: --set trials.channels=mag)",
+            "choose one type with --set data.channels=mag or --set data.channels=grad",
         )
     wanted = {"mag": "magnetometers", "grad": "gradiometers"}.get(
         channels, "EEG channels" if run.datatype == "eeg" else "MEG sensors"

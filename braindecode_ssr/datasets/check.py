@@ -10,11 +10,18 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, SSRError
 from ..files import file_sha256, gigabytes
+from ..preprocessing.channels import ChannelSet
 from .base import images_by_number
 from .released_files import FORMS, release_files, release_folders
-from .things_bids import image_reader, things_bids_sessions, things_bids_subjects
+from .things_bids import (
+    image_reader,
+    recorded_parts,
+    things_bids_sessions,
+    things_bids_subjects,
+)
 from .things_eeg import ThingsEEG, read_images
 from .things_layout import (
     IMAGE_FOLDERS,
@@ -144,7 +151,7 @@ def _subject(
     in_bids = subject in things_bids_subjects(root)
     reports = []
     if subject in raw_subjects(root) or not (forms or in_bids):
-        reports += _raw(root, subject, images, reduced, deep)
+        reports += _raw(root, subject, images, reduced, deep, dataset.asked or TrialSpec())
     for form in forms:
         reports += _released(root, form, subject, images, deep)
     if in_bids:
@@ -157,43 +164,65 @@ def _bids(
 ) -> list[FileReport]:
     from .bids_check import things_rows
 
-    root = dataset.root
+    root, spec = dataset.root, dataset.asked or TrialSpec()
     n_images = 0 if images is None else int((images["split"] == "train").sum())
     sessions = partial(things_bids_sessions, root, subject, n_images, dataset.choice)
     known = () if images is None else SPLIT_FOLDERS
     readers = {split: image_reader(split, images) for split in known}
-    rows = things_rows(subject, sessions, readers, things_bids_subjects(root)[subject], deep)
+    parts = None
+    if images is not None:
+        parts = partial(
+            recorded_parts, subject=subject, images=images, bad_channels=spec.bad_channels
+        )
+    folder = things_bids_subjects(root)[subject]
+    rows = things_rows(subject, sessions, readers, folder, deep, spec, parts)
     return [FileReport(**{**row, "path": Path(row["path"])}) for row in rows]
 
 
 def _raw(
-    root: Path, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
+    root: Path,
+    subject: int,
+    images: pd.DataFrame | None,
+    reduced: bool,
+    deep: bool,
+    spec: TrialSpec,
 ) -> list[FileReport]:
     folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
     last = max([*numbered_folders(folder, "ses"), 1 if reduced else PUBLISHED_SESSIONS])
     source, reports = _say(raw_source(subject)), []
+    like: list[ChannelSet] = []
     if not folder.is_dir():
         source += f"; smaller, preprocessed: {_say(release_source('gifford', subject))}"
     for session in range(1, last + 1):
         files = session_files(folder, session)
         for split, path in (("train", files.train), ("test", files.test)):
             what = f"raw EEG, subject {subject}, session {session}, {split}"
-            look = _reader(path, split, images, session) if deep else None
+            look = _reader(path, split, images, session, like, spec) if deep else None
             reports.append(_report(what, path, source, look))
     return reports
 
 
-def _reader(path: Path, split: str, images: pd.DataFrame | None, session: int) -> Callable[[], str]:
-    from .things_raw import image_events, read_raw_session
+def _reader(
+    path: Path,
+    split: str,
+    images: pd.DataFrame | None,
+    session: int,
+    like: list[ChannelSet],
+    spec: TrialSpec,
+) -> Callable[[], str]:
+    from .recorded import check_session
+    from .things_eeg import raw_recording
 
     def read() -> str:
-        raw = read_raw_session(path)
         n_images = int((images["split"] == split).sum()) if images is not None else 99998
-        _, numbers = image_events(raw, n_images, f"session {session}, {path}")
+        raw, found = raw_recording(path, 0, session, split, n_images, like)
+        check_session(
+            [found], spec.model_copy(update={"whitening": "none"})
+        )  # the other part is a file
         return (
             f"{len(raw.ch_names)} channels, {raw.data.shape[1]} samples at {raw.sfreq:g} Hz, "
-            f"{len(numbers)} trials of {len(set(numbers.tolist()))} images, "
-            f"{len(raw.codes) - len(numbers)} targets"
+            f"{len(found.numbers)} trials of {len(set(found.numbers.tolist()))} images, "
+            f"{len(raw.codes) - len(found.numbers)} targets"
         )
 
     return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,12 +64,6 @@ def recorded_batches(
     for recording in dataset.as_asked(spec).recordings(subject):
         session, split = recording.session, recording.split
         kept, dropped = chosen_trials(recording, spec)
-        if dropped and not len(kept):
-            said = ", ".join(f"{count} {why}" for why, count in dropped.items())
-            raise DataError(
-                f"no {split} trial of {recording.source} is left: {said}",
-                "leave the session out, or use bad segments with --set trials.bad_segments=keep",
-            )
         batch, there = _part(recording, kept, dropped, images, shown, spec, store)
         if there:
             skipped = session
@@ -98,11 +92,37 @@ def _refuse(batch: TrialBatch, session: Label, skipped: Label | None) -> NoRetur
     """Raise for a part of a session before its training part, or after one that was not read again."""
     if session == skipped:
         raise Changed
-    raise DataError(
-        f"a training part of session {session} before its test part, to fit the normalisation",
-        f"only {batch.source}",
+    raise _untrained(session, batch.source)
+
+
+def _untrained(session: Label, source: str) -> DataError:
+    return DataError(
+        f"session {session} has no training part before its test part, to fit the normalisation: there is "
+        f"only {source}",
         "add the training recording of that session, or --set trials.whitening=none",
     )
+
+
+def check_session(recordings: Iterable[Recording], spec: TrialSpec) -> None:
+    """Raise what :func:`recorded_batches` would raise for a session, without looking at its samples.
+
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        Of one session, training part first.
+
+    Raises
+    ------
+    DataError, UsageError
+        If an epoch reaches beyond its file, no trial of a part is left, there are too few, or the session
+        has a test part and no training part.
+    """
+    trained = spec.whitening == "none"
+    for recording in recordings:
+        chosen_trials(recording, spec)
+        trained |= recording.split == "train"
+        if not trained:
+            raise _untrained(recording.session, recording.source)
 
 
 def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
@@ -132,12 +152,39 @@ def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
 def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
     """Which trials of a recording are cut, in which order, and how many are left out for which reason.
 
+    Returns
+    -------
+    kept : ndarray of int
+    dropped : dict of str to int
+        Empty if none are.
+
+    Raises
+    ------
+    DataError
+        See :func:`usable_trials`; if none is left, or too few for the published subset.
+    """
+    usable, dropped = usable_trials(recording, spec)
+    if dropped and not len(usable):
+        said = ", ".join(f"{count} {why}" for why, count in dropped.items())
+        raise DataError(
+            f"no {recording.split} trial of {recording.source} is left: {said}",
+            "leave the session out, or use bad segments with --set trials.bad_segments=keep",
+        )
+    if len(usable):
+        numbers = np.asarray(recording.numbers)[usable]
+        usable = usable[kept_trials(numbers, recording.split, spec)]
+    return usable, dropped
+
+
+def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
+    """Which trials of a recording can be cut, and how many cannot for which reason.
+
     The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no segment
     that is marked bad.
 
     Returns
     -------
-    kept : ndarray of int
+    usable : ndarray of int
     dropped : dict of str to int
         Empty if none are.
 
@@ -166,11 +213,7 @@ def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
         "in a bad segment": bad & ~across & ~beyond,
     }
     dropped = {why: int(which.sum()) for why, which in reasons.items() if which.any()}
-    usable = np.flatnonzero(~(beyond | across | bad))
-    if len(usable):
-        numbers = np.asarray(recording.numbers)[usable]
-        usable = usable[kept_trials(numbers, recording.split, spec)]
-    return usable, dropped
+    return np.flatnonzero(~(beyond | across | bad)), dropped
 
 
 def _incomplete(

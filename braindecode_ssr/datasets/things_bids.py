@@ -8,7 +8,7 @@ in ``value`` do not say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from .base import Recording, images_by_number
 from .bids_events import BidsEvents, check_once, onset_samples, read_events
 from .bids_files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
 from .bids_marks import subject_marks
-from .bids_recordings import Reader, Shown, session_recordings
+from .bids_recordings import Reader, RecordedSession, Shown
 from .things_layout import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 
 FOLDERS = ("", "nm000232", "bids", "BIDS")
@@ -134,24 +134,40 @@ def things_bids_recordings(
         If one is broken, its channels or events are not those of the set.
     """
     n_training = int((images["split"] == "train").sum())
-    like: list[ChannelSet] = []
     sessions = things_bids_sessions(root, subject, n_training, bids)
+    for part in recorded_parts(sessions, subject, images, bad_channels):
+        yield from part.recordings()
+
+
+def recorded_parts(
+    sessions: Sequence[BidsSession], subject: int, images: pd.DataFrame, bad_channels: str = "keep"
+) -> list[RecordedSession]:
+    """The training part and the test part of each session, not opened.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be opened, or is there twice.
+    """
     everything = [run for session in sessions for run in session.runs]
     check_copies(everything)
-    events = [read_events(run.events) for run in everything]
-    marks = subject_marks(everything, events, bad_channels)
-    for session in sessions:
-        for split, runs in (("train", session.train), ("test", session.test)):
-            yield from session_recordings(
-                runs,
-                [part for part, run in zip(events, everything, strict=True) if run in runs],
-                image_reader(split, images),
-                root=bids_root(runs[0]),
-                subject=subject,
-                session=session.session,
-                like=like,
-                marks=marks,
-            )
+    events = {run.path: read_events(run.events) for run in everything}
+    marks = subject_marks(everything, list(events.values()), bad_channels)
+    like: list[ChannelSet] = []
+    return [
+        RecordedSession(
+            runs,
+            [events[run.path] for run in runs],
+            image_reader(split, images),
+            bids_root(runs[0]),
+            subject,
+            session.session,
+            like,
+            marks,
+        )
+        for session in sessions
+        for split, runs in (("train", session.train), ("test", session.test))
+    ]
 
 
 def image_reader(split: str, images: pd.DataFrame) -> Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ from .things_layout import (
     raw_subjects,
 )
 from .things_raw import (
+    RawSession,
     image_events,
     read_header,
     read_image_numbers,
@@ -187,6 +189,7 @@ class ThingsEEG(ImageDataset):
         """
         dataset = copy.copy(self)
         dataset._release, dataset._bad_channels = spec.release, spec.bad_channels
+        dataset.asked = spec
         return dataset
 
     def batches(self, subject: int | str, spec: TrialSpec) -> ReleasedTrials | None:
@@ -315,19 +318,32 @@ def _split_table(split: str, folders: list[str], files: list[str], path: Path) -
     return pd.DataFrame(dict(zip(IMAGE_COLUMNS, columns, strict=True)))
 
 
-def _recording(
+def raw_recording(
     path: Path, subject: int, number: int, split: str, n_images: int, like: list[ChannelSet]
-) -> Recording:
-    """One file; ``like`` holds the subject's channels in order and is filled by the first file."""
-    with ThreadPoolExecutor(1) as pool:
-        fingerprint = pool.submit(files_sha256, [path])
-        session = read_raw_session(path)
+) -> tuple[RawSession, Recording]:
+    """The content of a raw file and the recording in it, whose fingerprint is still open.
+
+    Parameters
+    ----------
+    number : int
+        The session.
+    n_images : int
+        Images of the split.
+    like : list of ChannelSet
+        Holds the subject's channels in order; filled by the first file.
+
+    Raises
+    ------
+    DataError
+        If its channels or events are not those of the set.
+    """
+    session = read_raw_session(path)
     if not like:
         names = session.ch_names
         like.append(ChannelSet(str(path), tuple(names[i] for i in in_standard_order(names))))
     session = same_channels(session, like[0], str(path))
     samples, numbers = image_events(session, n_images, f"session {number}, {path}")
-    return Recording(
+    found = Recording(
         data=session.data,
         ch_names=session.ch_names,
         sfreq=session.sfreq,
@@ -337,5 +353,12 @@ def _recording(
         session=number,
         split=split,
         source=str(path),
-        fingerprint=fingerprint.result()[0],
     )
+    return session, found
+
+
+def _recording(path: Path, *known: Any) -> Recording:
+    with ThreadPoolExecutor(1) as pool:
+        fingerprint = pool.submit(files_sha256, [path])
+        _, found = raw_recording(path, *known)
+    return dataclasses.replace(found, fingerprint=fingerprint.result()[0])

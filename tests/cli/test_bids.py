@@ -81,6 +81,30 @@ def test_what_is_wrong_is_one_line(call, study, things, tmp_path):
     assert "missing" in done.out
 
 
+def test_settings_where_data_are_looked_at(call, study, tmp_path):
+    tree = shutil.copytree(study, tmp_path / "tree", ignore=shutil.ignore_patterns("ssr"))
+    for path in sorted(tree.rglob("sub-*_task-look_*")):
+        if path.suffix in (".eeg", ".vhdr", ".vmrk"):
+            target = path.with_name(path.name.replace("_eeg.", "_proc-sss_eeg."))
+            named = path.suffix != ".eeg"
+            content = path.read_bytes()
+            target.write_bytes(content.replace(b"_eeg.", b"_proc-sss_eeg.") if named else content)
+    for path in sorted(tree.rglob("sub-*_task-look_*_events.tsv")):
+        shutil.copy(path, path.with_name(path.name.replace("_events", "_proc-sss_events")))
+    where, chosen = ("--data-dir", tree), ("--set", "data.bids.proc=sss")
+    encoder = ("--dataset", "bids", "--encoder", "pyramid", "--view", "original")
+    assert "data.bids.proc" in call("data", "check", "bids", *where, code=1).out
+    files = call("data", "check", "bids", *where, *chosen, "--json", code=0).json["files"]
+    assert sum("proc-sss" in file["path"] for file in files) == 8
+    late = ("--set", "trials.tmax=20")
+    assert "20 s" in call("data", "check", "bids", *where, *chosen, *late, code=1).out
+    files = call("data", "where", "bids", *where, *chosen, "--json", code=0).json["files"]
+    assert {file["state"] for file in files} == {"found"}
+    call("data", "prepare", "bids", "--subject", 1, *where, *chosen, code=0)
+    call("features", "extract", *encoder, *where, *chosen, code=0)
+    call("features", "check", "--dataset", "bids", *where, *chosen, code=0)
+
+
 @pytest.mark.parametrize("dataset", ["bids", "things-eeg", "things-eeg1", "things-meg"])
 @pytest.mark.parametrize("kind", ["missing", "empty", "other"])
 def test_a_wrong_data_folder_is_one_error_everywhere(call, tmp_path, dataset, kind):

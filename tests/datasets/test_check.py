@@ -7,7 +7,9 @@ import sys
 import pytest
 from things_files import write_gifford, write_images, write_metadata, write_things, write_ubp
 
+from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.check import as_rows, check, is_whole, where
+from braindecode_ssr.datasets.things_eeg import ThingsEEG
 from braindecode_ssr.datasets.things_sources import (
     GIFFORD_OSF,
     IMAGE_SOURCES,
@@ -45,6 +47,14 @@ def test_a_whole_reduced_set(tmp_path):
     raw = by_what(reports)["raw EEG, subject 5, session 1, train"]
     assert raw.detail == "63 channels, 4000 samples at 1000 Hz, 12 trials of 6 images, 1 targets"
     assert reports[0].detail == "6 training and 3 test images"
+
+
+def test_an_epoch_beyond_the_end_of_a_raw_file(tmp_path):
+    write_things(tmp_path, sessions=1, tail=500)
+    broken = [report for report in check(tmp_path) if report.state == "broken"]
+    assert len(broken) == 2 and all(str(report.path) in report.detail for report in broken)
+    shorter = ThingsEEG(tmp_path).as_asked(TrialSpec(tmax=0.4, stop=0.4))
+    assert is_whole(check(shorter))
 
 
 def test_images_are_not_needed(tmp_path):

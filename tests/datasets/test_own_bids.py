@@ -451,6 +451,66 @@ def test_inventory(tree):
     assert rows[0]["state"] == "missing"
 
 
+def cut_off(tree, samples):
+    path = events_of(tree, run="2").with_name("sub-01_ses-1_task-look_run-2_eeg.eeg")
+    content = path.read_bytes()
+    n_samples = round((2 + 0.25 * 19 + 2) * 250)
+    path.write_bytes(content[: len(content) // n_samples * samples])
+
+
+def other_rate(tree):
+    path = events_of(tree, run="2")
+    kept, names = path.read_bytes(), {"subject": "01", "session": "1", "task": "look", "run": "2"}
+    data = np.random.default_rng(0).normal(0, 1e-5, (6, 5000))
+    bids_trees.write_run(tree, data, CH_NAMES, 500.0, "BrainVision", **names)
+    path.write_bytes(kept)
+
+
+def no_training_part(tree):
+    for run in ("1", "2"):
+        path = events_of(tree, run=run)
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table[table["split"] == "test"].to_csv(path, sep="\t", index=False)
+
+
+REFUSED = {
+    "cut off": (lambda tree: cut_off(tree, 800), ("run-2_events.tsv, line ", "run-2_eeg.vhdr")),
+    "cut off in the last epoch": (lambda tree: cut_off(tree, 1800), ("run-2_events.tsv, line ",)),
+    "shorter than an epoch": (lambda tree: cut_off(tree, 125), ("run-2_events.tsv, line 2",)),
+    "onset at 0": (
+        lambda tree: change(events_of(tree), onset=lambda old: ["0", *old[1:]]),
+        ("run-1_events.tsv, line 2",),
+    ),
+    "another rate": (other_rate, ("250 Hz", "500 Hz", "run-1_eeg.vhdr", "run-2_eeg.vhdr")),
+    "no training part": (no_training_part, ("session 1", "run-1_eeg.vhdr")),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_check_finds_what_prepare_refuses(tree, kind):
+    damage, said = REFUSED[kind]
+    damage(tree)
+    rows = OwnBids(tree).inventory(read=True)
+    broken = [row for row in rows if row["state"] == "broken"]
+    assert len(broken) == 1 and broken[0]["what"].startswith("recording of subject 1, session 1")
+    with pytest.raises(DataError) as caught:
+        prepare(OwnBids(tree), 1, TrialSpec())
+    for text in (broken[0]["detail"], str(caught.value)):
+        assert all(part in text for part in said), text
+
+
+def test_the_check_is_of_the_trials_that_are_asked_for(tree):
+    def broken(**asked):
+        rows = OwnBids(tree).as_asked(TrialSpec(**asked)).inventory([1], read=True)
+        return [row["detail"] for row in rows if row["state"] == "broken"]
+
+    assert not broken() and len(broken(tmin=-3.0)) == 4 and "line 2" in broken(tmin=-3.0)[0]
+    no_training_part(tree)
+    assert broken() and not broken(whitening="none")
+    change(events_of(tree), onset=lambda old: ["0", *old[1:]])
+    assert not broken(whitening="none", incomplete="drop")
+
+
 def test_a_change_of_the_split_makes_another_store(study, tree):
     before = OwnBids(tree).source_key(1)
     for path in tree.rglob("sub-02*look*_events.tsv"):

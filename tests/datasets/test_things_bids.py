@@ -207,7 +207,7 @@ def test_inventory_names_what_is_missing_or_broken(tree):
         ({"sample": "n/a", "onset": "-1"}, "a negative one"),
         (
             {"sample": "n/a", "onset": lambda old: [*old[:-1], "9999"]},
-            "events within the .* one at 9999.0 s",
+            "after its end.* at 9999.000 s .*line",
         ),
         ({"onset": lambda old: (old.astype(float) * 1000).astype(str)}, "onsets in seconds"),
     ],
