@@ -166,7 +166,9 @@ def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
     return list(found)
 
 
-def interpolation(info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], run: BidsRun):
+def interpolation(
+    info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], run: BidsRun
+) -> np.ndarray:
     """What MNE's ``interpolate_bads`` does, as one matrix.
 
     It is linear in the samples, so the unit vectors sent through it give the weights.

@@ -97,7 +97,7 @@ def _refuse(batch: TrialBatch, session: Label, skipped: Label | None) -> NoRetur
 
 def _untrained(session: Label, source: str) -> DataError:
     return DataError(
-        f"session {session} has no training part before its test part, to fit the normalisation: there is "
+        f"there is no training part of session {session} before its test part, to fit the normalisation, "
         f"only {source}",
         "add the training recording of that session, or --set trials.whitening=none",
     )
