@@ -76,13 +76,14 @@ def interrupted(folder, place, key="key", spec=SPEC):
 @pytest.fixture
 def cut(monkeypatch):
     """The sessions whose trials are cut, one entry for each recording."""
-    done, fill = [], recorded._fill
+    done, part = [], recorded._part
 
-    def counted(batch, recording, spec, tick):
-        done.append(recording.session)
-        fill(batch, recording, spec, tick)
+    def counted(recording, *others):
+        batch, there = part(recording, *others)
+        done.extend([] if there else [recording.session])
+        return batch, there
 
-    monkeypatch.setattr(recorded, "_fill", counted)
+    monkeypatch.setattr(recorded, "_part", counted)
     return done
 
 
