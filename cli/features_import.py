@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 
 import click
 
-from .options import FILE, common, data_dir_option, dataset_option, preset_option, sets_option
+from .options import FILE, common, data_dir_option, dataset_option, preset_option, say, sets_option
 from .output import print_json, print_table
 from .settings import settings_of
 
@@ -17,43 +18,52 @@ from .settings import settings_of
 @preset_option
 @click.option("--encoder", required=True, help="Name under which `train --encoder` finds them.")
 @click.option("--view", default="original", show_default=True, help="original or the view's name.")
-@click.option("--train", type=FILE, help="Array of the training images, in image-number order.")
-@click.option("--test", type=FILE, help="Array of the test images, in image-number order.")
-@click.option("--array", type=FILE, help="Array of any images, in the order of --images.")
-@click.option("--images", type=FILE, help="Text file with one image id a line.")
+@click.option("--train", type=FILE, help="Features of all training images.")
+@click.option("--test", type=FILE, help="Features of all test images.")
+@click.option(
+    "--array", type=FILE, help="Features of any images, with names or in the order of --images."
+)
+@click.option(
+    "--images",
+    type=FILE,
+    help="Text with one image id or file a line, or a .csv with such a column.",
+)
 @sets_option
 @common
 def command(
     dataset, data_dir, preset, encoder, view, train, test, array, images, sets, as_json
 ) -> None:
-    """Bring in features as .npy arrays of shape (n_images, d) or (concepts, images, d)."""
+    """Import features as .npy, .npz, .pt, .safetensors or .csv.
+
+    Files with names (npz, pt, safetensors: a list image_ids, files or names; csv: a column image_id, file or
+    name) are joined by them. Arrays without names, of shape (n_images, d) or (concepts, images, d), are
+    taken in image-number order: see `ssr-bd data images`.
+    """
     from braindecode_ssr.errors import UsageError
     from braindecode_ssr.images.imports import import_listed, import_split
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.resolve import open_dataset, run_spec
 
-    listed, split = bool(array and images), bool(train or test)
-    if listed == split or bool(array) != bool(images):
+    if bool(array) == bool(train or test) or (images and not array):
+        given = {"train": train, "test": test, "array": array, "images": images}
+        said = " with ".join(f"--{name}" for name, file in given.items() if file)
         raise UsageError(
+            f"{said or 'no file'} given, but features come from "
             "--train and/or --test, or --array with --images",
-            _given(train=train, test=test, array=array, images=images),
             "see `ssr-bd features import --help`",
         )
     spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
     source.check_images_here()
     store = FeatureStore.of(source)
-    if listed:
-        done = import_listed(source, store, encoder, view, array, images)
+    store.options += f" --preset {preset}" if preset else ""
+    store.options += "".join(f" --set {quote(setting)}" for setting in sets)
+    if array:
+        done = import_listed(source, store, encoder, view, array, images, say)
     else:
-        done = import_split(source, store, encoder, view, train, test)
+        done = import_split(source, store, encoder, view, train, test, say)
     rows = [asdict(done)]
     if as_json:
         print_json(rows)
     else:
         print_table(rows)
-
-
-def _given(**files) -> str:
-    """The options that were given, by name."""
-    return " with ".join(f"--{name}" for name, file in files.items() if file) or "neither"

@@ -1,9 +1,10 @@
-"""Features made elsewhere: arrays in image-number order, or with a list of image names."""
+"""Features made elsewhere: joined by the names of their images, or taken in image-number order."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +14,8 @@ import pandas as pd
 
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import SUFFIXES
-from ..errors import DataError, MissingDataError, UsageError
-from .arrays import load_array
+from ..errors import DataError, UsageError
+from .arrays import load_features, read_names
 from .geometry import check_spread
 from .store import FeatureStore
 from .tables import IMPORTED
@@ -53,8 +54,9 @@ def import_split(
     view: str,
     train: str | Path | None = None,
     test: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Imported:
-    """Put arrays in image-number order into a store.
+    """Put the features of whole splits into a store.
 
     Parameters
     ----------
@@ -65,8 +67,11 @@ def import_split(
     encoder, view : str
         Names to keep them under.
     train, test : path-like, optional
-        A file per split, at least one: ``(n_images, d)``, ``(concepts, images, d)`` or, as NeuroBridge
-        writes them, ``(1, concepts, images, d)``; ``.npy``, ``.safetensors`` or ``.pt``.
+        A file per split, at least one; see :func:`~braindecode_ssr.images.arrays.load_features`. With names:
+        ``(n_images, d)`` in any order. Without: in image-number order, ``(n_images, d)``,
+        ``(concepts, images, d)`` or, as NeuroBridge writes them, ``(1, concepts, images, d)``.
+    say : callable, optional
+        Is told of files without names, whose order cannot be checked.
 
     Raises
     ------
@@ -75,20 +80,32 @@ def import_split(
     MissingDataError
         If a file is not there.
     DataError
-        If an array has another number of images than the split, holds objects, NaN or zero rows, or does
-        not fit features that are there already; nothing is imported then.
+        If names are not those of the split, each once; if an array without names has another number of
+        images than the split, or would fit the other split just as well; if an array holds objects, NaN or
+        zero rows, or does not fit features that are there already. Nothing is imported then.
     """
     files = {"train": train, "test": test}
     given = {split: Path(file) for split, file in files.items() if file is not None}
     if not given:
-        raise UsageError(
-            "features of at least one split", "none", "give --train FILE or --test FILE"
-        )
-    ids, rows = [], []
+        raise UsageError("there is no file of features", "give --train FILE or --test FILE")
+    ids, rows, command = [], [], _order_command(store)
     for split, file in given.items():
         images = dataset.images
         images = images[images["split"] == split].sort_values("number")
-        rows.append(in_number_order(load_array(file), images, split, file))
+        array, names = load_features(file)
+        if names is not None:
+            found = image_ids_of(names, dataset.images, file)
+            _check_split(names, found, images["image_id"].tolist(), split, file, command)
+            row_of = {image_id: row for row, image_id in enumerate(found)}
+            rows.append(array[[row_of[image_id] for image_id in images["image_id"]]])
+        else:
+            rows.append(in_number_order(array, images, split, file))
+            _check_told_apart(dataset.images, split, array.ndim, file)
+            if say is not None:
+                say(
+                    f"{file} has no names: its rows are taken as the {split} images in the order of "
+                    f"`{command}`"
+                )
         check_spread(rows[-1], str(file))
         ids += images["image_id"].tolist()
     _check_widths(rows, list(given.values()))
@@ -104,9 +121,10 @@ def import_listed(
     encoder: str,
     view: str,
     array: str | Path,
-    images: str | Path,
+    images: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Imported:
-    """Put an array with a list of image names into a store.
+    """Put features of any images into a store, joined by their names.
 
     Parameters
     ----------
@@ -118,43 +136,73 @@ def import_listed(
     encoder, view : str
         Names to keep them under.
     array : path-like
-        Features ``(n, d)``.
-    images : path-like
+        Features ``(n, d)``; see :func:`~braindecode_ssr.images.arrays.load_features`.
+    images : path-like, optional
         Text, one image a line: an image id, or a file name or path such as
-        ``00001_aardvark/aardvark_01b.jpg``.
+        ``00001_aardvark/aardvark_01b.jpg``; or a ``.csv`` with such a column. Needed if the array
+        has no names.
+    say : callable, optional
+        Is told which names were left out.
 
     Raises
     ------
+    UsageError
+        If there are no names.
     MissingDataError
         If a file is not there.
     DataError
-        If there are more or fewer names than rows, a name fits no image or several, or as for
-        :func:`import_split`; nothing is imported then.
+        If there are more or fewer names than rows, a name fits no image or several, an image comes twice, a
+        split is there in part and the store lacks the rest, or as for :func:`import_split`; nothing is
+        imported then.
     """
-    array, images = Path(array), Path(images)
-    rows = load_array(array)
+    array = Path(array)
+    source = array if images is None else Path(images)
+    rows, names = load_features(array)
     rows = rows.reshape(-1, rows.shape[-1])
-    names = read_names(images)
-    if len(names) != len(rows):
-        raise DataError(
-            f"a name in {images} for each of the {len(rows)} rows of {array}",
-            f"{len(names)} names",
-            "write one image a line, in the order of the rows",
+    if images is not None:
+        names = _agreed(read_names(source), names, rows, array, source)
+    if names is None:
+        raise UsageError(
+            f"{array} has no names of images",
+            "give --images NAMES.txt with one image a line, in the order of the rows",
         )
-    ids = image_ids_of(names, dataset.images, images)
+    ids = image_ids_of(names, dataset.images, source)
+    command = _order_command(store)
     kept = [row for row, image_id in enumerate(ids) if image_id]
+    bare = [name for name, one in zip(names, ids, strict=True) if not one and "/" not in stem(name)]
+    if bare:
+        raise DataError(
+            f"{source} names {_first(bare)}, which is none of the images of {dataset.name}"
+            if len(bare) == 1
+            else f"{source} names {_first(bare)}, which are none of the images of {dataset.name}",
+            f"write image ids, or file names with their folders; `{command}` prints those of the dataset",
+        )
     if not kept:
         raise DataError(
-            f"images of {dataset.name} in {images}",
-            f"none; the first is {names[0]!r}",
-            f"name them as {dataset.images['image_id'].iloc[0]!r}",
+            f"{source} holds names of images of {dataset.name}: none; the first is {names[0]!r}",
+            f"name them as {dataset.images['image_id'].iloc[0]!r}; `{command}` prints all",
         )
-    features = np.ascontiguousarray(rows[kept])
+    _check_once([names[row] for row in kept], [ids[row] for row in kept], source)
     wanted = [ids[row] for row in kept]
+    there = set(wanted) | set(store.image_ids(encoder, view))
+    for split, own in dataset.images.groupby("split")["image_id"]:
+        lacking = [image_id for image_id in own if image_id not in there]
+        if lacking and set(wanted) & set(own):
+            raise DataError(
+                f"{source} lacks {len(lacking)} of the {len(own)} {split} images of {dataset.name}: "
+                f"{_first(lacking)}",
+                f"give the features of all images of the split; `{command}` prints them",
+            )
+    features = np.ascontiguousarray(rows[kept])
     store.write(encoder, view, wanted, features, fingerprint(encoder, features), array.name)
+    unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
+    if unknown and say is not None:
+        say(
+            f"left out: {len(unknown)} images of {source} that are of no concept of {dataset.name}: "
+            f"{_first(unknown)}"
+        )
     own = len(set(wanted) & set(dataset.images["image_id"]))
-    counts = own, len(wanted) - own, len(names) - len(wanted)
-    return Imported(encoder, view, *counts, features.shape[1])
+    return Imported(encoder, view, own, len(wanted) - own, len(unknown), features.shape[1])
 
 
 def in_number_order(array: np.ndarray, images: pd.DataFrame, split: str, file: Path) -> np.ndarray:
@@ -208,35 +256,16 @@ def _check_rows_are_concepts(
         )
 
 
-def read_names(path: Path) -> list[str]:
-    """The lines of a text file that are not blank.
-
-    Raises
-    ------
-    MissingDataError
-        If it is not there.
-    DataError
-        If it is not text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise MissingDataError(
-            f"a list of image names at {path}", "no such file", "give its path with --images"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"text with one image a line in {path}", str(error), "give another file with --images"
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def image_ids_of(names: Iterable[str], images: pd.DataFrame, source: Path) -> list[str | None]:
+def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> list[str | None]:
     """The image ids of names: of the dataset, or ``concept/name`` of its concepts, else None.
+
+    A name is an image id or the path of the image's file, with folders before it or the end of it.
+    Neither the suffix of an image file nor the Unicode form counts. With other folders before it, a bare file name
+    is only taken where it comes once in the list and its folder holds images of several concepts.
 
     Parameters
     ----------
-    names : iterable of str
+    names : sequence of str
         Image ids, file names or paths.
     images : DataFrame
         The dataset's image table.
@@ -246,19 +275,44 @@ def image_ids_of(names: Iterable[str], images: pd.DataFrame, source: Path) -> li
     Raises
     ------
     DataError
-        If a name fits several images, or is a bare file name that fits none.
+        If a name fits several images.
     """
-    index: dict[str, set[str]] = defaultdict(set)
+    exact: dict[str, set[str]] = defaultdict(set)
+    ends: dict[str, set[str]] = defaultdict(set)
     for image_id, file in zip(images["image_id"], images["file"], strict=True):
-        for form in (image_id, stem(file), stem(file).rpartition("/")[2]):
-            index[form].add(image_id)
-    concepts = set(images["concept"])
-    return [_image_id(name, index, concepts, source) for name in names]
+        for path in {stem(image_id), stem(file)}:
+            exact[path].add(image_id)
+            for end in _ends(path):
+                ends[end].add(image_id)
+    concept_of = dict(zip(images["image_id"], images["concept"], strict=True))
+    stems = [stem(name) for name in names]
+    folders, held = {name.rpartition("/")[0] for name in stems}, defaultdict(set)
+    for name in stems:
+        folder, _, bare = name.rpartition("/")
+        held[folder] |= {concept_of[one] for one in ends.get(bare, ())}
+    flat = {
+        folder for folder in folders if not folder or len(folders) == 1 or len(held[folder]) > 1
+    }
+    times = Counter(name.rpartition("/")[2] for name in stems)
+    concepts, ids = set(images["concept"]), []
+    for name in stems:
+        parts = name.split("/")
+        alone = "/".join(parts[:-1]) in flat and times[parts[-1]] == 1
+        inner = next((exact[end] for end in _ends(name)[1:-1] if end in exact), None)
+        last = ends.get(parts[-1]) if alone else None
+        found = exact.get(name) or ends.get(name) or inner or last or set()
+        if len(found) > 1:
+            raise DataError(
+                f"{source} names {name!r}, which may be {' or '.join(sorted(found))}",
+                "write its folder too",
+            )
+        ids.append(next(iter(found), None) or _other_image(parts, concepts))
+    return ids
 
 
 def stem(path: str) -> str:
-    """A path with forward slashes and without the suffix of an image file."""
-    path = path.replace("\\", "/")
+    """A path with forward slashes, in Unicode form C and without the suffix of an image file."""
+    path = unicodedata.normalize("NFC", path).replace("\\", "/")
     body, dot, suffix = path.rpartition(".")
     return body if dot + suffix.lower() in SUFFIXES else path
 
@@ -270,37 +324,99 @@ def fingerprint(encoder: str, features: np.ndarray) -> str:
     return IMPORTED + digest.hexdigest()
 
 
-def _image_id(
-    name: str, index: dict[str, set[str]], concepts: set[str], source: Path
-) -> str | None:
-    parts = stem(name).split("/")
-    for start in range(len(parts)):
-        found = index.get("/".join(parts[start:]), set())
-        if len(found) == 1:
-            return next(iter(found))
-        if found:
-            raise DataError(
-                f"names of one image each in {source}",
-                f"{name!r}, which may be {' or '.join(sorted(found))}",
-                "write its folder too",
-            )
-    if len(parts) == 1:
-        raise DataError(
-            f"names of images of the dataset in {source}",
-            f"{name!r}, which is none",
-            "write image ids, or file names with their folders",
-        )
-    number, _, rest = parts[-2].partition("_")
-    concept = rest if number.isdigit() and rest else parts[-2]
+def _ends(path: str) -> list[str]:
+    """A path, and what is left of it without the first folder, the first two and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _other_image(parts: list[str], concepts: Collection[str]) -> str | None:
+    """``concept/name`` of a path, if its folder is one of the concepts."""
+    folder = parts[-2] if len(parts) > 1 else ""
+    number, _, rest = folder.partition("_")
+    concept = rest if number.isdigit() and rest else folder
     return f"{concept}/{parts[-1]}" if concept in concepts else None
+
+
+def _order_command(store: FeatureStore) -> str:
+    return f"ssr-bd data images {store.options.removeprefix('--dataset ')} --csv"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more
+
+
+def _check_once(names: list[str], ids: Sequence[str | None], source: Path) -> None:
+    """Raise if two names are of one image."""
+    times = Counter(ids)
+    twice = [name for name, image_id in zip(names, ids, strict=True) if times[image_id] > 1]
+    if twice:
+        image_id, count = times.most_common(1)[0]
+        raise DataError(
+            f"{source} names {image_id!r} {count} times; names that come again: {_first(twice)}",
+            "keep one row for each image",
+        )
+
+
+def _check_split(
+    names: list[str], ids: list[str | None], wanted: list[str], split: str, file: Path, command: str
+) -> None:
+    """Raise unless the names are those of the images of a split, each once."""
+    known = set(wanted)
+    unknown = [name for name, image_id in zip(names, ids, strict=True) if image_id not in known]
+    lacking = sorted(known - set(ids))
+    if unknown or lacking:
+        said = (
+            [f"names {len(unknown)} that are no {split} images: {_first(unknown)}"]
+            if unknown
+            else []
+        )
+        said += [f"lacks {len(lacking)} of {len(wanted)}: {_first(lacking)}"] if lacking else []
+        raise DataError(
+            f"the names in {file} are not those of the {split} images: it {', and '.join(said)}",
+            f"`{command}` prints the images; a file with other images too needs --array",
+        )
+    _check_once(names, ids, file)
+
+
+def _check_told_apart(images: pd.DataFrame, split: str, ndim: int, file: Path) -> None:
+    """Raise if an array without names would fit the other split just as well."""
+    counts = images.groupby("split")["image_id"].size()
+    concepts = images.groupby("split")["concept"].nunique()
+    alike = counts.nunique() == 1 and (ndim == 2 or concepts.nunique() == 1)
+    if len(counts) > 1 and alike:
+        raise DataError(
+            f"{file} has no names, and both splits have {counts[split]} images, so that it cannot be seen "
+            "which of them it holds",
+            "give the features with names: --array FILE --images NAMES.txt, or a file that holds the names",
+        )
+
+
+def _agreed(
+    listed: list[str], inside: list[str] | None, rows: np.ndarray, array: Path, source: Path
+) -> list[str]:
+    """The names of a list, if they are as many as the rows and those in the array's own file."""
+    if len(listed) != len(rows):
+        raise DataError(
+            f"{source} has {len(listed)} names, but {array} {len(rows)} rows of features",
+            "write one image a line, in the order of the rows",
+        )
+    for row, (one, other) in enumerate(zip(listed, inside or listed, strict=True), 1):
+        if stem(one) != stem(other):
+            raise DataError(
+                f"row {row} of {array} is {other!r} by the names in the file, but {one!r} by {source}",
+                "leave out --images to use the names in the file, or correct the list",
+            )
+    return listed
 
 
 def _check_widths(rows: list[np.ndarray], files: list[Path]) -> None:
     widths = [array.shape[1] for array in rows]
     if len(set(widths)) > 1:
         raise DataError(
-            "features of one encoder for both splits",
-            " and ".join(
+            "the files do not look like features of one encoder: "
+            + " and ".join(
                 f"{width} numbers in {file}" for width, file in zip(widths, files, strict=True)
             ),
             "give two files of the same encoder and layer",

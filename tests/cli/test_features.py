@@ -1,12 +1,16 @@
 """Features: extracted, imported as arrays, checked; and training on a set without image files."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+
+from braindecode_ssr.images.store import FeatureStore
 
 from .test_data import written  # noqa: F401
 
@@ -154,8 +158,47 @@ def test_text_needs_no_images_but_an_encoder_that_reads(call, bare):
 def test_import_wants_one_way_of_naming_images(call, bare, arrays):
     place = ("--dataset", "things-eeg", "--data-dir", bare, "--encoder", "mine")
     file = arrays["original", "test"]
-    for options in ((), ("--array",), ("--test", "--array")):
+    said = call("features", "import", *place, "--array", file, code=2).err
+    assert "no names" in said and "--images" in said
+    for options in ((), ("--images",), ("--test", "--array")):
         given = [word for option in options for word in (option, file)]
         said = call("features", "import", *place, *given, code=2).err
         assert "--train and/or --test, or --array with --images" in said
-        assert f"found {' with '.join(options) or 'neither'}" in said
+        assert f"{' with '.join(options) or 'no file'} given" in said
+
+
+def test_the_image_order_is_printed_and_names_features(call, bare, tmp_path):
+    """The order of a dataset, with features in another order, lands on the right images."""
+    place = ("things-eeg", "--data-dir", bare)
+    text = call("data", "images", *place, "--csv", code=0).out
+    images = pd.read_csv(io.StringIO(text))
+    assert list(images) == ["split", "number", "image_id", "concept", "file"]
+    assert images["number"].tolist() == [*range(1, 97), *range(1, 17)]
+    assert images["split"].tolist() == ["train"] * 96 + ["test"] * 16
+    assert call("data", "images", *place, "--json", code=0).json == images.to_dict("records")
+    assert len(call("data", "images", *place, code=0).out.splitlines()) == 113
+    rows = np.random.default_rng(0).standard_normal((112, 4)).astype("float32")
+    order = np.random.default_rng(1).permutation(112)
+    images.iloc[order].to_csv(tmp_path / "names.csv", index=False)
+    np.save(tmp_path / "rows.npy", rows[order])
+    options = ("--array", tmp_path / "rows.npy", "--images", tmp_path / "names.csv")
+    call("features", "import", "--dataset", *place, "--encoder", "mine", *options, code=0)
+    store = FeatureStore(bare / "ssr" / "features")
+    np.testing.assert_array_equal(store.read("mine", "original", images["image_id"]), rows)
+
+
+def test_the_order_of_arrays_without_names_is_said(call, bare, arrays):
+    said = bring(call, bare, arrays, "original")(0).err
+    assert "no names" in said and f"ssr-bd data images things-eeg --data-dir {bare} --csv" in said
+
+
+@pytest.mark.parametrize("dataset", ["things-eeg", "bids", "things-meg"])
+def test_the_images_of_an_empty_folder_are_the_usual_error(call, tmp_path, dataset):
+    done = call("data", "images", dataset, "--data-dir", tmp_path, "--csv", code=1)
+    assert str(tmp_path) in done.error and done.out == ""
+
+
+def test_the_images_of_a_simulation(call):
+    rows = call("data", "images", "things-sim", "--preset", "tiny", "--json", code=0).json
+    assert rows[0]["split"] == "train" and rows[-1]["number"] == 16
+    call("data", "images", "things-sim", "--csv", "--json", code=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pickle
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.geometry import mean_pair_cosine
-from braindecode_ssr.images.imports import import_listed, import_split
+from braindecode_ssr.images.imports import image_ids_of, import_listed, import_split
 from braindecode_ssr.images.store import FeatureStore
 
 from .conftest import DrawnDataset, image_table
@@ -215,8 +216,14 @@ def test_other_images_of_the_concepts_are_kept(
         "thing00/thing00_01a\nthing04/thing04_07g.jpg\n00002_thing05/thing05_09s.jpg\nzoo/zoo_01b\n"
     )
     array = saved(tmp_path / "a.npy", rows(4))
-    done = import_listed(dataset, store, "clip", "original", array, names)
+    with pytest.raises(DataError, match="lacks 11 of the 12 train images.*'thing00/thing00_02b'"):
+        import_listed(dataset, store, "clip", "original", array, names)
+    assert store.encoders() == []
+    import_split(dataset, store, "clip", "original", saved(tmp_path / "b.npy", rows(12, seed=1)))
+    said = []
+    done = import_listed(dataset, store, "clip", "original", array, names, said.append)
     assert (done.images, done.others, done.left_out) == (1, 2, 1)
+    assert len(said) == 1 and "'zoo/zoo_01b'" in said[0]
     wanted = ["thing04/thing04_07g", "thing05/thing05_09s"]
     np.testing.assert_array_equal(store.read("clip", "original", wanted), rows(4)[1:3])
 
@@ -306,3 +313,136 @@ def test_concept_by_concept_needs_an_order_by_concept(
         )
     assert store.encoders() == []
     import_split(dataset, store, "c", "original", saved(tmp_path / "a.npy", rows(12)))
+
+
+def write_named(path: Path, names: list[str], array: np.ndarray) -> Path:
+    """Features with names in the container that the suffix, or the word before it, asks for."""
+    kind = path.name.partition(".")[0]
+    if path.suffix == ".npz":
+        np.savez(
+            path, **{kind: np.array(names), "features": array, "labels": np.arange(len(array))}
+        )
+    elif path.suffix == ".pt":
+        torch.save({kind: names, "embeddings": torch.from_numpy(array)}, path)
+    elif path.suffix == ".safetensors":
+        save_file({"features": array}, path, {kind: json.dumps(names)})
+    else:
+        table = pd.DataFrame(array, columns=[f"f{i}" for i in range(array.shape[1])])
+        table = table.assign(split="train", number=7, concept="c", **{kind: names})
+        table.to_csv(path, sep="\t" if path.suffix == ".tsv" else ",")  # with the index of pandas
+    return path
+
+
+NAMED = ["image_ids.npz", "names.npz", "filenames.npz", "files.pt", "image_ids.safetensors"]
+
+
+@pytest.mark.parametrize("file", [*NAMED, "image_id.csv", "file.csv", "name.tsv", "image.csv"])
+def test_files_with_names_are_joined_by_them(
+    dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, file: str
+) -> None:
+    column = "image_id" if "id" in file else "file"
+    images = dataset.images.set_index("split")
+    given = {}
+    for split, seed in (("train", 0), ("test", 1)):
+        names = images.loc[split, column].str.replace(".jpg", ".JPG").tolist()
+        array, order = rows(len(names), seed=seed), np.random.default_rng(2).permutation(len(names))
+        (tmp_path / split).mkdir()
+        path = tmp_path / split / file
+        given[split] = write_named(path, [names[row] for row in order], array[order])
+    import_split(dataset, store, "clip", "original", **given)
+    for split, seed in (("train", 0), ("test", 1)):
+        read = store.read("clip", "original", ids_of(dataset, split))
+        np.testing.assert_allclose(read, rows(len(read), seed=seed), rtol=1e-6)
+
+
+def test_one_file_with_the_names_of_both_splits(
+    dataset: DrawnDataset, store: FeatureStore, tmp_path: Path
+) -> None:
+    ids = dataset.images["image_id"].tolist()[::-1]
+    file = write_named(tmp_path / "image_ids.npz", ids, rows(17))
+    with pytest.raises(DataError, match="names 5 that are no train images.*--array"):
+        import_split(dataset, store, "clip", "original", file)
+    done = import_listed(dataset, store, "clip", "original", file)
+    assert (done.images, done.left_out) == (17, 0)
+    np.testing.assert_array_equal(store.read("clip", "original", ids), rows(17))
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(ids[::-1]))
+    with pytest.raises(DataError, match="row 1 of .*npz is 'thing08.*but 'thing00"):
+        import_listed(dataset, store, "clip", "original", file, names)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda ids: ids[:-1], "lacks 1 of 12: 'thing03/thing03_03c'"),
+        (lambda ids: [*ids[:-1], "thing00/thing00_99x"], "no train images: 'thing00/thing00_99x'"),
+        (lambda ids: [*ids, "zebra"], "no train images: 'zebra'"),
+        (lambda ids: [*ids, "thing08/thing08_01a"], "no train images: 'thing08/thing08_01a'"),
+        (lambda ids: [*ids, "thing00_01a.jpg"], "'thing00/thing00_01a' 2 times"),
+        (lambda ids: [*ids, ""], "no train images: ''"),
+        (lambda ids: [str(number) for number in range(12)], "'0', '1', '2' and 9 more"),
+    ],
+)
+@pytest.mark.parametrize("file", ["image_ids.npz", "image_id.csv"])
+def test_names_that_are_not_those_of_the_split(
+    dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, change, words: str, file: str
+) -> None:
+    names = change(ids_of(dataset, "train"))
+    path = write_named(tmp_path / file, names, rows(len(names)))
+    with pytest.raises(DataError) as error:
+        import_split(dataset, store, "clip", "original", path)
+    assert words in str(error.value) and str(path) in str(error.value)
+    assert store.encoders() == []
+
+
+def test_names_and_rows_of_other_counts(
+    dataset: DrawnDataset, store: FeatureStore, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", features=rows(12), image_ids=ids_of(dataset, "train")[1:])
+    with pytest.raises(DataError, match="11 names in 'image_ids', but 12 rows"):
+        import_split(dataset, store, "clip", "original", tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", features=rows(12), image_ids=np.array([Evil()] * 12))
+    with pytest.raises(DataError, match="refused and not executed.*dtype=str"):
+        import_split(dataset, store, "clip", "original", tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("extra", [{"label": range(12)}, {"word": ["a"] * 12}])
+def test_columns_that_are_no_features(
+    dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, extra: dict
+) -> None:
+    table = pd.DataFrame(rows(12)).assign(image_id=ids_of(dataset, "train"), **extra)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match=f"columns '{next(iter(extra))}' of .*a.csv"):
+        import_split(dataset, store, "clip", "original", tmp_path / "a.csv")
+    np.savetxt(tmp_path / "b.csv", rows(12), delimiter=",")
+    with pytest.raises(DataError, match="b.csv has no column with the names"):
+        import_split(dataset, store, "clip", "original", tmp_path / "b.csv")
+
+
+def test_arrays_without_names_where_splits_are_equally_large(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    dataset = DrawnDataset(tmp_path, image_table(4, 3, 12))
+    file = saved(tmp_path / "a.npy", rows(12))
+    for given in ({"train": file}, {"test": file}):
+        with pytest.raises(DataError, match="both splits have 12 images.*--images"):
+            import_split(dataset, store, "clip", "original", **given)
+    assert store.encoders() == []
+    import_split(
+        dataset, store, "a", "original", saved(tmp_path / "b.npy", rows(12).reshape(4, 3, 5))
+    )
+    named = write_named(tmp_path / "names.npz", ids_of(dataset, "test"), rows(12))
+    import_split(dataset, store, "b", "original", test=named)
+
+
+def test_a_file_of_another_folder_is_another_image(tmp_path: Path) -> None:
+    """``zoo/01`` is not ``dog/01``, though no other image is called 01."""
+    ids = ["dog/01", "dog/02", "cat/03", "sets/ant/04"]
+    images = pd.DataFrame({"image_id": ids, "concept": ["dog", "dog", "cat", "ant"]})
+    images["file"] = images["image_id"] + ".png"
+    found = image_ids_of(["zoo/01.png", "C:\\pictures\\cat\\03.PNG", "ant/04"], images, tmp_path)
+    assert found == [None, "cat/03", "sets/ant/04"]
+    flat = image_ids_of(
+        [f"/flat/{name}.png" for name in ("01", "02", "03", "04")], images, tmp_path
+    )
+    assert flat == ids

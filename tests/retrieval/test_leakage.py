@@ -1,7 +1,15 @@
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import LeakageError
-from braindecode_ssr.retrieval.leakage import check_disjoint
+from braindecode_ssr.retrieval.leakage import check_disjoint, folded
+
+SHARED = [parent / "shared" / "data" / "things_meg" for parent in Path(__file__).parents]
+INDEX = [
+    path for folder in SHARED if (path := folder / "things_image_index_26107.csv.gz").is_file()
+]
 
 
 def test_disjoint_names_pass():
@@ -35,3 +43,10 @@ def test_another_spelling_is_the_same_concept_and_both_are_named(one, other):
 @pytest.mark.parametrize(("one", "other"), [("bat1", "bat2"), ("bat", "bat1"), ("hot", "hotdog")])
 def test_homonyms_are_different_concepts(one, other):
     assert check_disjoint([one], [other], "here") is None
+
+
+@pytest.mark.skipif(not INDEX, reason="the list of THINGS images is not in ../shared")
+def test_no_two_concepts_of_things_are_folded_into_one():
+    concepts = pd.read_csv(INDEX[0])["concept"].unique()
+    assert len(concepts) == 1854
+    assert len({folded(concept) for concept in concepts}) == 1854
