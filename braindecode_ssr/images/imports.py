@@ -152,8 +152,7 @@ def import_listed(
         If a file is not there.
     DataError
         If there are more or fewer names than rows, a name fits no image or several, an image comes twice, a
-        split is there in part and the store lacks the rest, or as for :func:`import_split`; nothing is
-        imported then.
+        split is there in part, or as for :func:`import_split`; nothing is imported then.
     """
     array = Path(array)
     source = array if images is None else Path(images)
@@ -184,10 +183,10 @@ def import_listed(
         )
     _check_once([names[row] for row in kept], [ids[row] for row in kept], source)
     wanted = [ids[row] for row in kept]
-    there = set(wanted) | set(store.image_ids(encoder, view))
+    there = set(wanted)
     for split, own in dataset.images.groupby("split")["image_id"]:
         lacking = [image_id for image_id in own if image_id not in there]
-        if lacking and set(wanted) & set(own):
+        if 0 < len(lacking) < len(own):
             raise DataError(
                 f"{source} lacks {len(lacking)} of the {len(own)} {split} images of {dataset.name}: "
                 f"{_first(lacking)}",
@@ -233,8 +232,9 @@ def in_number_order(array: np.ndarray, images: pd.DataFrame, split: str, file: P
             _check_rows_are_concepts(images, shape, split, file)
         return array.reshape(n, shape[-1])
     raise DataError(
-        f"features of the {n} {split} images of the dataset, of shape {forms}",
-        f"{array.shape} in {file}" + (f", {counted} images" if counted is not None else ""),
+        f"{file} has the shape {array.shape}"
+        + (f", {counted} images" if counted is not None else "")
+        + f", but the dataset has {n} {split} images: shape {forms}",
         _likely_cause(counted, n, array),
     )
 
@@ -252,7 +252,7 @@ def _check_rows_are_concepts(
             f"{file} has the shape (concepts, images, d), but the {split} images of the dataset are not "
             f"grouped by concept in image-number order: row {row + 1} would hold {shown}",
             "give --array FILE --images NAMES.txt with the name of each image, or an array (n, d) in "
-            "image-number order",
+            "the order of `ssr-bd data images DATASET --csv`",
         )
 
 
@@ -260,8 +260,8 @@ def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> li
     """The image ids of names: of the dataset, or ``concept/name`` of its concepts, else None.
 
     A name is an image id or the path of the image's file, with folders before it or the end of it.
-    Neither the suffix of an image file nor the Unicode form counts. With other folders before it, a bare file name
-    is only taken where it comes once in the list and its folder holds images of several concepts.
+    Neither the suffix of an image file nor the Unicode form counts. With other folders before it, a bare
+    file name is only taken where it comes once in the list and its folder holds images of several concepts.
 
     Parameters
     ----------
@@ -431,6 +431,6 @@ def _likely_cause(counted: int | None, n: int, array: np.ndarray) -> str:
     if counted == n:
         return "the axes seem to be swapped: concepts come first, then the images of a concept"
     return (
-        "the array seems to belong to another split or image list; "
-        "give --array FILE --images NAMES.txt if it holds other images"
+        "the array seems to belong to another split or image list: `ssr-bd data images DATASET --csv` prints "
+        "the images of the dataset; give --array FILE --images NAMES.txt if it holds others"
     )

@@ -219,10 +219,11 @@ def test_other_images_of_the_concepts_are_kept(
     with pytest.raises(DataError, match="lacks 11 of the 12 train images.*'thing00/thing00_02b'"):
         import_listed(dataset, store, "clip", "original", array, names)
     assert store.encoders() == []
-    import_split(dataset, store, "clip", "original", saved(tmp_path / "b.npy", rows(12, seed=1)))
-    said = []
+    lines, said = names.read_text().splitlines()[1:], []
+    names.write_text("\n".join([*ids_of(dataset, "train"), *lines]))
+    array = saved(tmp_path / "a.npy", np.concatenate([rows(11, seed=1), rows(4)]))
     done = import_listed(dataset, store, "clip", "original", array, names, said.append)
-    assert (done.images, done.others, done.left_out) == (1, 2, 1)
+    assert (done.images, done.others, done.left_out) == (12, 2, 1)
     assert len(said) == 1 and "'zoo/zoo_01b'" in said[0]
     wanted = ["thing04/thing04_07g", "thing05/thing05_09s"]
     np.testing.assert_array_equal(store.read("clip", "original", wanted), rows(4)[1:3])
