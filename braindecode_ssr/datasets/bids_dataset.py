@@ -16,7 +16,14 @@ from ..labels import Label, as_number, find_label, label_ids
 from ..preprocessing.windows import n_times
 from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
-from .bids_files import BidsRun, bids_runs, bids_subjects, check_content, check_copies
+from .bids_files import (
+    BidsRun,
+    bids_runs,
+    bids_subjects,
+    check_content,
+    check_copies,
+    check_formats,
+)
 from .bids_marks import subject_marks
 from .bids_recordings import Reader, RecordedSession
 from .bids_signal import common_channels, eeg_reference, open_signal
@@ -69,6 +76,8 @@ class BidsDataset(ImageDataset):
     def check_here(self) -> None:
         """Raise MissingDataError if the folder holds no recording of the dataset."""
         if not self.folders:
+            for folder in bids_subjects(self.root).values():
+                check_formats(folder)
             raise no_dataset(self)
 
     @abstractmethod
@@ -90,6 +99,7 @@ class BidsDataset(ImageDataset):
         asked = as_number(str(subject).strip().removeprefix("sub-"))
         empty = [label for label in self.found if as_number(label) == asked]
         if empty and not any(self.folders.get(number) for number in (*empty, asked)):
+            check_formats(self.root / f"sub-{empty[0]}")
             raise MissingDataError(
                 f"{self.root / f'sub-{empty[0]}'} holds no recording in which images are shown",
                 f"the subjects of {self.name} here are {', '.join(map(str, self.folders))}",

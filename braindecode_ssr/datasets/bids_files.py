@@ -245,7 +245,7 @@ def companions(run: BidsRun) -> set[Path]:
         path
         for folder in run.folders
         for path, kind, shared in _tables(folder, _stat(folder))
-        if kind in kinds and shared.items() <= labels.items()
+        if kind in kinds and shared.items() <= labels.items() and path.is_file()
     }
     return inherited | _named_inside(run.path, _stat(run.path))
 
@@ -270,15 +270,17 @@ def check_content(path: Path) -> None:
         )
 
 
-def unread_recordings(folder: Path) -> list[Path]:
-    """What a subject's folder holds that may be a recording, in a format that is not read."""
+def check_formats(folder: Path) -> None:
+    """Raise MissingDataError if a subject's folder holds a recording in a format that is not read."""
     beside = (*SUFFIXES, ".json", ".eeg", ".vmrk", ".fdt", ".tsv")
-    return [
-        path
-        for place in _data_folders(folder)
-        for path in sorted(place.iterdir())
-        if path.stem.endswith(f"_{place.name}") and path.suffix.lower() not in beside
-    ]
+    for place in _data_folders(folder):
+        for path in sorted(place.iterdir()):
+            if path.stem.endswith(f"_{place.name}") and path.suffix.lower() not in beside:
+                raise MissingDataError(
+                    f"{path} is in a format that is not read",
+                    f"recordings are read as {', '.join(SUFFIXES)}; convert it, for example with "
+                    "mne_bids.write_raw_bids(..., format='BrainVision') or 'FIF' for MEG",
+                )
 
 
 @lru_cache(maxsize=4096)

@@ -24,6 +24,12 @@ from .bids_files import BidsRun, check_content
 if TYPE_CHECKING:
     import mne
 
+TREATED = {
+    "interpolate": "interpolated",
+    "drop": "left out, marked bad",
+    "keep": "marked bad, used as recorded",
+}
+"""What is said of bad channels, by ``trials.bad_channels``."""
 NOT_EEG = re.compile(
     r"(?i)(?P<eog>[hvlr]?eog)|(?P<ecg>e[ck]g)|(?P<emg>emg)|(?P<stim>status|stim|trig|sti ?\d)"
     r"|(?P<misc>marker|photo|diode|aux|resp|gsr|eda|ppg|pulse)"
@@ -76,18 +82,25 @@ class SubjectMarks:
         return frozenset(name for marks in self.of.values() for name in marks.bads)
 
     def check(self, run: BidsRun, ch_names: Sequence[str]) -> None:
-        """Raise DataError if a channel is bad and nobody said what to do with it."""
+        """Raise DataError if a channel is bad and nobody said what to do with it, or none is left."""
+        if not ch_names:
+            raise DataError(
+                f"no channel is left of {run.path}: each is marked bad in a recording of the subject",
+                "keep or interpolate them with --set trials.bad_channels=keep or interpolate",
+            )
         bads = [name for name in ch_names if name in self[run].bads]
-        if self.bad_channels != "error" or not bads:
-            return
-        several = len(bads) > 1
-        where = self[run].bads[bads[0]]
-        raise DataError(
-            f"channel{'s' if several else ''} {', '.join(bads)} of {run.path} "
-            f"{'are' if several else 'is'} marked bad in {where}",
-            "interpolate with --set trials.bad_channels=interpolate, leave out for the whole subject with "
-            "--set trials.bad_channels=drop, or use as recorded with --set trials.bad_channels=keep",
-        )
+        if self.bad_channels == "error" and bads:
+            raise bad_channels_error(bads, str(run.path), self[run].bads[bads[0]])
+
+
+def bad_channels_error(bads: Sequence[str], source: str, where: str) -> DataError:
+    """The error of a recording with bad channels of which nobody said what to do with them."""
+    return DataError(
+        f"channel{'s' if len(bads) > 1 else ''} {', '.join(bads)} of {source} "
+        f"{'are' if len(bads) > 1 else 'is'} marked bad in {where}",
+        "interpolate with --set trials.bad_channels=interpolate, leave out for the whole subject with "
+        "--set trials.bad_channels=drop, or use as recorded with --set trials.bad_channels=keep",
+    )
 
 
 def subject_marks(
@@ -167,7 +180,7 @@ def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
 
 
 def interpolation(
-    info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], run: BidsRun
+    info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], source: str
 ) -> np.ndarray:
     """What MNE's ``interpolate_bads`` does, as one matrix.
 
@@ -179,6 +192,8 @@ def interpolation(
         Of the recording, perhaps with positions; EEG without takes those of the 10-05 names.
     ch_names, bads : sequence of str
         All channels that are used, and those of them that are bad.
+    source : str
+        Which recording, for messages.
 
     Returns
     -------
@@ -199,7 +214,7 @@ def interpolation(
     hint = "leave the channel out with --set trials.bad_channels=drop, or keep it with =keep"
     if lost or len(placed) - len(bads) < 2:
         raise DataError(
-            f"channel {', '.join(lost or bads)} of {run.path} cannot be interpolated: the position of "
+            f"channel {', '.join(lost or bads)} of {source} cannot be interpolated: the position of "
             f"{'it' if lost else 'the others'} is not known",
             f"give electrodes.tsv with coordsystem.json, or names of the 10-20 system; or {hint}",
         )
@@ -213,7 +228,7 @@ def interpolation(
     except (ValueError, RuntimeError) as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise DataError(
-            f"channel {', '.join(bads)} of {run.path} cannot be interpolated: {said}", hint
+            f"channel {', '.join(bads)} of {source} cannot be interpolated: {said}", hint
         ) from error
     weights = np.zeros((len(bads), len(ch_names)))
     weights[:, places] = unit.get_data(list(bads))

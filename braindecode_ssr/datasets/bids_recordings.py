@@ -15,7 +15,7 @@ from ..preprocessing.channels import ChannelSet
 from .base import Recording
 from .bids_events import BidsEvents
 from .bids_files import BidsRun, fingerprint
-from .bids_marks import SubjectMarks
+from .bids_marks import TREATED, SubjectMarks
 from .bids_signal import Signal, open_signal
 
 
@@ -162,7 +162,6 @@ def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[s
 
 def _marked(signal: Signal) -> dict[str, Any]:
     """Joins, bad segments and bad channels of a session, on the time axis of all of its runs."""
-    done = {"interpolate": "interpolated", "keep": "bad, but kept"}
     notes: dict[str, dict[str, list[str]]] = {}
 
     def note(what: str, names: Iterable[str], run: BidsRun) -> None:
@@ -170,11 +169,9 @@ def _marked(signal: Signal) -> dict[str, Any]:
             notes.setdefault(what, {}).setdefault(name, []).append(run.name)
 
     for run, bads, guessed in zip(signal.runs, signal.bads, signal.guessed, strict=True):
-        note("left out, no EEG by its name", guessed, run)
-        if signal.marks.left_out:
-            note("left out, bad", sorted(signal.marks[run].bads), run)
-        else:
-            note(done.get(signal.marks.bad_channels, ""), bads, run)
+        note("left out, no EEG by their names", guessed, run)
+        dropped = signal.marks.left_out and sorted(signal.marks[run].bads)
+        note(TREATED.get(signal.marks.bad_channels, ""), dropped or bads, run)
     parts = [
         (signal.marks[run], start) for run, start in zip(signal.runs, signal.starts, strict=True)
     ]

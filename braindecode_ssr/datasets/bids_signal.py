@@ -294,7 +294,7 @@ def _interpolate(
     run: BidsRun,
 ) -> None:
     """Replace bad channels by what MNE makes of the others; what a bad one holds is not looked at."""
-    weights = interpolation(raw.info, ch_names, bads, run)
+    weights = interpolation(raw.info, ch_names, bads, str(run.path))
     rows = [ch_names.index(name) for name in bads]
     good = np.setdiff1d(np.arange(len(ch_names)), rows)
     step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))

@@ -103,12 +103,20 @@ class EpochTrials:
         Which channels.
     keep : slice
         Which samples.
+    weights : ndarray, shape (chans, chans), optional
+        What bad channels are interpolated with; the identity for the others.
     """
 
     def __init__(
-        self, epochs: mne.BaseEpochs, rows: np.ndarray, picks: np.ndarray, keep: slice
+        self,
+        epochs: mne.BaseEpochs,
+        rows: np.ndarray,
+        picks: np.ndarray,
+        keep: slice,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.epochs, self.rows, self.picks, self.keep = epochs, rows, picks, keep
+        self.weights = weights
         self._one_reader = threading.Lock()
 
     def __len__(self) -> int:
@@ -138,6 +146,9 @@ class EpochTrials:
                 expected = f"{len(rows)} trials in {self.epochs.filename}"
                 raise DataError(expected, str(error).splitlines()[0], AGAIN) from error
         trials[:] = data[:, :, self.keep]
+        if self.weights is not None:
+            bad = ~self.weights.diagonal().astype(bool)
+            trials[:, bad] = self.weights[bad][:, ~bad].astype(np.float32) @ trials[:, ~bad]
         return trials
 
 

@@ -14,6 +14,8 @@ from ..errors import DataError, MissingDataError
 from ..files import files_sha256, sha256
 from ..preprocessing.channels import in_standard_order
 from ..preprocessing.normalisation import fit_normalisation
+from .bids_events import mark_of
+from .bids_marks import TREATED, bad_channels_error, interpolation
 from .released import crop
 from .store_files import WHITENED, ZSCORED, TrialBatch, check_trials
 from .things_meg_design import (
@@ -72,6 +74,9 @@ class MEGTrials:
         self.notes = check_codes(self.epochs.events[:, 2], shown, self.source)
         self.table = trial_table(shown, dataset.images, subject, self.source)
         self.picks = self._sensors(published=is_published(dataset.images))
+        self.dropped, self.channels, self.weights = {}, {}, None
+        self._treat_bad_channels()
+        self._drop_bad_segments()
         sfreq, times = float(self.epochs.info["sfreq"]), self.epochs.times
         self.keep = crop(times, sfreq, spec.start, spec.stop, self.source)
 
@@ -99,6 +104,8 @@ class MEGTrials:
             "notes": [*notes, *self.notes],
             "files": [str(part) for part in self.parts],
             "files_sha256": files_sha256(self.parts),
+            "dropped": self.dropped,
+            "channels": self.channels,
         }
 
     def __iter__(self) -> Iterator[TrialBatch]:
@@ -120,7 +127,42 @@ class MEGTrials:
                 )
 
     def _trials(self, table: pd.DataFrame) -> EpochTrials:
-        return EpochTrials(self.epochs, table.index.to_numpy(), self.picks, self.keep)
+        rows = table.index.to_numpy()
+        return EpochTrials(self.epochs, rows, self.picks, self.keep, self.weights)
+
+    def _treat_bad_channels(self) -> None:
+        """Leave out or interpolate the sensors that ``info["bads"]`` of the files names."""
+        info, how = self.epochs.info, self.spec.bad_channels
+        names = [info["ch_names"][index] for index in self.picks]
+        bads = [name for name in names if name in info["bads"]]
+        if not bads:
+            return
+        if how == "error":
+            raise bad_channels_error(bads, f"subject {self.subject}", f"the file {self.source}")
+        if how == "drop":
+            self.picks = np.array([k for k in self.picks if info["ch_names"][k] not in bads])
+        elif how == "interpolate":
+            rows = [names.index(name) for name in bads]
+            self.weights = np.eye(len(names))
+            self.weights[rows] = interpolation(info, names, bads, self.source)
+        self.channels = {TREATED[how]: {name: [self.parts[0].name] for name in bads}}
+
+    def _drop_bad_segments(self) -> None:
+        """Leave out epochs that reach into an annotation that is called bad."""
+        if self.epochs.annotations is None:
+            return
+        marks = self.epochs.get_annotations_per_epoch()
+        kinds = [{mark_of(str(text)) for _, _, text, *_ in of} for of in marks]
+        keep = self.spec.bad_segments == "keep"
+        bad = {
+            "across an interruption": {k for k, kind in enumerate(kinds) if "boundary" in kind},
+            "in a bad segment": {k for k, kind in enumerate(kinds) if "bad" in kind and not keep},
+        }
+        for why, epochs in bad.items():
+            left_out = self.table.index.isin(epochs)
+            if left_out.any():
+                self.dropped[why] = int(left_out.sum())
+                self.table = self.table[~left_out]
 
     def _fit(self, train: pd.DataFrame, source: str):
         if self.spec.whitening != "none" and train.empty:

@@ -1,4 +1,4 @@
-"""What a lab marked bad, and epochs that would leave the recording that holds them."""
+"""What a lab marked bad is bad, and no trial crosses the join of two recordings."""
 
 import shutil
 import unicodedata
@@ -9,30 +9,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.config import RunSpec, TrialSpec
+from braindecode_ssr.datasets.bids_events import mark_of
 from braindecode_ssr.datasets.own_bids import OwnBids
 from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.errors import DataError
+from braindecode_ssr.datasets.things_eeg1 import ThingsEEG1
+from braindecode_ssr.errors import DataError, MissingDataError
+from braindecode_ssr.training_data import trials_record
 
 SPEC = TrialSpec(whitening="none")
-CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")
-
-
-def events_of(tree, run="1"):
-    name = f"sub-01_ses-1_task-look_run-{run}_events.tsv"
-    return tree / "sub-01" / "ses-1" / "eeg" / name
-
-
-def change(path, **columns):
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    for name, value in columns.items():
-        table[name] = value(table[name]) if callable(value) else value
-    table.to_csv(path, sep="\t", index=False)
+CH_NAMES = ("P7", "Pz", "P8", "PO3", "PO4", "O1", "Oz", "O2")
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
+    """One subject, two sessions of two runs of 20 images, one each 62 samples from 500 on."""
     return bids_trees.write_study(tmp_path_factory.mktemp("study"), CH_NAMES, labels=("01",))
+
+
+@pytest.fixture(scope="module")
+def plain(study):
+    return prepare(OwnBids(study), 1, SPEC)
 
 
 @pytest.fixture
@@ -40,99 +37,253 @@ def tree(study, tmp_path):
     return shutil.copytree(study, tmp_path / "tree", ignore=shutil.ignore_patterns("ssr"))
 
 
-def prepared(tree, **settings):
-    return prepare(OwnBids(tree), 1, SPEC.model_copy(update=settings))
+def beside(tree, suffix, session="1", run="1"):
+    name = f"sub-01_ses-{session}_task-look_run-{run}_{suffix}"
+    return tree / "sub-01" / f"ses-{session}" / "eeg" / name
 
 
-def first_onset(path, onset):
-    change(path, onset=lambda old: [onset, *old[1:]])
+def read(path):
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
-@pytest.mark.parametrize("run", ["1", "2"])
-@pytest.mark.parametrize("place", ["start", "end"])
-def test_no_epoch_leaves_the_recording_that_holds_it(tree, run, place):
-    """The image is inside, but its baseline or its end would come from the other run."""
-    path = events_of(tree, run=run)
-    if place == "start":
-        first_onset(path, "0.1")
-    else:
-        raw = mne.io.read_raw(str(path).replace("_events.tsv", "_eeg.vhdr"), verbose="error")
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        last = table.index[table["image"] != "n/a"][-1]
-        table.loc[last, "onset"] = f"{raw.n_times / raw.info['sfreq'] - 0.5:.3f}"
-        table.to_csv(path, sep="\t", index=False)
-    with pytest.raises(DataError, match="beyond the start or end.*trials.incomplete") as caught:
-        prepared(tree)
-    assert f"run-{run}" in str(caught.value)
-    store = prepared(tree, incomplete="drop")
-    assert len(store) == 79
-    assert sum(store.manifest["dropped"].values()) == 1
-
-
-def mark_segment(path, onset, duration, name="BAD_artifact"):
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    row = dict.fromkeys(table.columns, "n/a") | {"onset": onset, "duration": duration}
-    table = table.assign(trial_type="image")
-    table = pd.concat([table, pd.DataFrame([{**row, "trial_type": name}])])
+def write(table, path):
     table.to_csv(path, sep="\t", index=False)
 
 
-def test_trials_in_bad_segments_are_dropped(tree):
-    path = events_of(tree)
-    onsets = pd.read_csv(path, sep="\t")["onset"][:20].astype(float)
-    mark_segment(path, "2.0", "1.0")
-    hit = ((onsets - 0.2 < 3.0) & (onsets + 1.0 >= 2.0)).sum()
-    store = prepared(tree)
-    assert len(store) == 80 - hit and sum(store.manifest["dropped"].values()) == hit
-    assert len(prepared(tree, bad_segments="keep")) == 80
+def mark(tree, text, onset, duration, **where):
+    """A line of events.tsv that shows no image."""
+    path = beside(tree, "events.tsv", **where)
+    table = read(path).assign(trial_type="image")
+    row = dict.fromkeys(table.columns, "n/a") | {"onset": str(onset), "duration": str(duration)}
+    write(pd.concat([pd.DataFrame([row | {"trial_type": text}]), table]), path)
 
 
-def test_annotations_of_the_file_count_too(tree):
-    header = str(events_of(tree)).replace("_events.tsv", "_eeg.vmrk")
-    text = open(header, encoding="utf-8").read().rstrip("\n")
-    with open(header, "w", encoding="utf-8") as file:
-        file.write(f"{text}\nMk90=Comment,BAD_muscle,500,250,0\n")
-    assert len(prepared(tree)) < 80
+def status(tree, *bads, **where):
+    path = beside(tree, "channels.tsv", **where)
+    table = read(path)
+    table.loc[table["name"].isin(bads), "status"] = "bad"
+    write(table, path)
 
 
-def mark_channel(tree, name="Pz"):
-    for path in tree.rglob("*_channels.tsv"):
-        change(path, status=lambda old, path=path: status_of(path, name))
+def refused(tree, spec=SPEC):
+    with pytest.raises(DataError) as caught:
+        prepare(OwnBids(tree), 1, spec)
+    return str(caught.value)
 
 
-def status_of(path, name):
-    names = pd.read_csv(path, sep="\t")["name"]
-    return ["bad" if n == name else "good" for n in names]
+def asked(**choices):
+    return SPEC.model_copy(update=choices)
 
 
-def test_a_bad_channel_is_an_error_that_says_what_to_do(tree):
-    mark_channel(tree)
-    with pytest.raises(DataError, match=r"Pz.*marked bad.*bad_channels=interpolate") as caught:
-        prepared(tree)
-    assert "_channels.tsv" in str(caught.value)
-    assert prepared(tree, bad_channels="keep").ch_names == list(CH_NAMES)
-    assert "Pz" not in prepared(tree, bad_channels="drop").ch_names
+@pytest.mark.parametrize(("run", "line", "onset"), [("1", 21, "8.4"), ("2", 2, "0.1")])
+def test_an_image_near_the_end_or_start_of_an_inner_run(tree, plain, run, line, onset):
+    path = beside(tree, "events.tsv", run=run)
+    table = read(path)
+    table.loc[line - 2, "onset"] = onset
+    write(table, path)
+    found = refused(tree)
+    assert f"{path}, line {line}," in found and "1 of " in found
+    assert "trials.tmax" in found and "trials.incomplete=drop" in found
+    rows = OwnBids(tree).inventory(read=True)
+    assert [row["state"] for row in rows if row["path"].endswith(".vhdr")].count("broken") == 1
+    store = prepare(OwnBids(tree), 1, asked(incomplete="drop"))
+    assert store.manifest["dropped"] == {"beyond the recording": 1}
+    shown = pd.concat([read(beside(tree, "events.tsv", run=r)) for r in "12"])
+    shown = shown[shown["image"] != "n/a"]
+    kept = ~((shown["onset"] == onset).to_numpy())
+    for split in ("train", "test"):
+        old, new = (
+            s.trials[((s.table["session"] == 1) & (s.table["split"] == split)).to_numpy()]
+            for s in (plain, store)
+        )
+        np.testing.assert_array_equal(old[kept[(shown["split"] == split).to_numpy()]], new)
+    shorter = asked(tmin=-0.1, tmax=0.2, stop=0.2)
+    assert len(prepare(OwnBids(tree), 1, shorter)) == len(plain)
 
 
-def test_interpolation_is_that_of_mne(tree):
-    before = prepared(tree)
-    mark_channel(tree)
-    after = prepared(tree, bad_channels="interpolate")
-    row = after.ch_names.index("Pz")
-    raw = mne.io.read_raw_brainvision(
-        str(events_of(tree)).replace("_events.tsv", "_eeg.vhdr"), preload=True, verbose="error"
-    )
-    raw.set_montage("easycap-M1", on_missing="ignore", verbose="error")
+def test_runs_of_eeg1_are_not_joined_by_a_trial(tmp_path):
+    spec = TrialSpec(tmin=-0.1, whitening="none")
+    table = read(bids_trees.write_eeg1(tmp_path, 2, CH_NAMES))
+    names = {"subject": "02", "task": "rsvp", "run": "2"}
+    data = np.random.default_rng(1).normal(0, 1e-5, (len(CH_NAMES), 2000))
+    stem = bids_trees.write_run(tmp_path, data, CH_NAMES, 250.0, "BrainVision", **names)
+    second = table[table["isteststim"] == "1"].iloc[:6].copy()
+    second["onset"] = [str(20 + 100 * k) for k in range(6)]  # the first is sooner than -tmin
+    path = bids_trees.write_events(stem, second)
+    with pytest.raises(DataError) as caught:
+        prepare(ThingsEEG1(tmp_path), 2, spec)
+    assert f"{path}, line 2," in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["BAD_artifact", "bad segment", "Bad", "BADblink"])
+def test_trials_in_a_bad_segment_are_dropped_and_counted(tree, plain, text):
+    mark(tree, text, 3.0, 1.0)
+    said = []
+    store = prepare(OwnBids(tree), 1, SPEC, say=said.append)
+    onsets = read(beside(tree, "events.tsv")).query("image != 'n/a'")["onset"].astype(float)
+    inside = ((onsets + 1.0 >= 3.0) & (onsets - 0.2 < 4.0)).sum()
+    assert store.manifest["dropped"] == {"in a bad segment": inside}
+    assert len(store) == len(plain) - inside
+    assert f"{inside} of {len(plain)} trials left out" in said[0]
+    again = []
+    prepare(OwnBids(tree), 1, SPEC, say=again.append)
+    assert again == said
+    assert len(prepare(OwnBids(tree), 1, asked(bad_segments="keep"))) == len(plain)
+    assert SPEC.digest == TrialSpec.model_validate({"whitening": "none"}).digest
+    rows = OwnBids(tree).inventory(read=True)
+    assert "left out in a bad segment" in rows[0]["detail"]
+
+
+def test_a_run_records_what_was_left_out(tree):
+    mark(tree, "BAD_", 3.0, 1.0)
+    said = []
+    spec = RunSpec(trials=SPEC)
+    record = trials_record(spec, OwnBids(tree), said.append)
+    assert record["1"]["dropped"]["in a bad segment"] > 0 and record["1"]["n_trials"] < 80
+    assert "left out" in said[0]
+
+
+def test_annotations_of_the_file_count_though_events_replace_them(tree, study):
+    path = beside(tree, "eeg.vhdr").with_suffix(".vmrk")
+    lines = path.read_text(encoding="utf-8").rstrip("\n")
+    path.write_text(f"{lines}\nMk9=Comment,BAD_blink,751,250,0\n", encoding="utf-8")
+    first = prepare(OwnBids(tree), 1, SPEC).manifest["dropped"]
+    mark(tree, "BAD_blink", 3.0, 1.0)
+    assert first == prepare(OwnBids(tree), 1, SPEC).manifest["dropped"] != {}
+    starts = "Mk1=New Segment,,1,1,0\nMk2=New Segment,,1001,1,0"  # the second after a pause
+    path.write_text(f"{lines}\n{starts}\n", encoding="utf-8")
+    shutil.copy(beside(study, "events.tsv"), beside(tree, "events.tsv"))
+    found = prepare(OwnBids(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
+    assert found == {"across an interruption": 4}
+
+
+@pytest.mark.parametrize("text", ["boundary", "EDGE boundary", "BAD boundary", "New Segment/"])
+def test_no_trial_crosses_an_interruption_inside_a_file(tree, text):
+    mark(tree, text, 4.0, "n/a")
+    found = prepare(OwnBids(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
+    assert found == {"across an interruption": 4}
+
+
+def test_a_whole_run_that_is_bad_leaves_the_others(tree):
+    mark(tree, "BAD_run", 0, 8)
+    assert prepare(OwnBids(tree), 1, SPEC).manifest["dropped"]["in a bad segment"] == 20
+    mark(tree, "BAD_run", 0, 8, run="2")
+    assert "no train trial of" in refused(tree)
+
+
+def test_a_badger_is_not_bad(tree, plain):
+    for path in tree.rglob("*look*_events.tsv"):
+        write(read(path).assign(trial_type="badger"), path)
+    assert len(prepare(OwnBids(tree), 1, SPEC)) == len(plain)
+    assert [mark_of(text) for text in ("badger", "Bad Interval/Bad", "Comment/BAD_x")] == [
+        "",
+        "bad",
+        "bad",
+    ]
+    assert mark_of("BADGER", image=True) == "" and mark_of("BAD_trial", image=True) == "bad"
+
+
+def test_a_mark_behind_the_end_is_named(tree):
+    mark(tree, "BAD_", 3000, 1)
+    assert "events.tsv, line 2, marks something at 3000 s" in refused(tree)
+
+
+def test_bad_channels_are_refused_with_every_way_out(tree):
+    status(tree, "Pz", "O1", run="2")
+    found = refused(tree)
+    assert "channels Pz, O1 of" in found and f"{beside(tree, 'channels.tsv', run='2')}" in found
+    for way in ("interpolate", "drop", "keep"):
+        assert f"trials.bad_channels={way}" in found
+    rows = OwnBids(tree).inventory(read=True)
+    assert [row["state"] for row in rows[:4]] == ["found", "broken", "found", "found"]
+
+
+def test_bad_channels_are_interpolated_as_mne_does_where_they_are_bad(tree, plain):
+    status(tree, "Pz", run="2")
+    header = beside(tree, "eeg.vhdr", run="2")
+    signal = np.fromfile(header.with_suffix(".eeg"), "<f4").reshape(-1, len(CH_NAMES))
+    signal[:, 1] = 7  # flat: what it holds does not matter
+    signal.tofile(header.with_suffix(".eeg"))
+    said = []
+    store = prepare(OwnBids(tree), 1, asked(bad_channels="interpolate"), say=said.append)
+    raw = mne.io.read_raw_brainvision(header, preload=True, verbose="error")
+    raw.set_montage("easycap-M1")
     raw.info["bads"] = ["Pz"]
     raw.interpolate_bads(verbose="error")
-    table = pd.read_csv(events_of(tree), sep="\t")
-    shown = table[table["image"].notna() & (table["split"] == "train")]
-    first = round(shown["onset"].iloc[0] * 250)
-    piece = raw.get_data("Pz")[0, first - 50 : first + 251]
-    expected = (piece - piece[:51].mean())[50:300]
-    np.testing.assert_allclose(after.trials[0, row], expected, atol=1e-10)
-    others = [i for i in range(6) if i != row]
-    np.testing.assert_array_equal(after.trials[:, others], before.trials[:, others])
+    events = read(beside(tree, "events.tsv", run="2"))
+    onset = float(events[events["split"] == "train"]["onset"].iloc[0])
+    first = round((onset - 0.2) * 250)
+    epoch = raw.get_data("Pz")[0, first : first + 301]
+    expected = (epoch - epoch[:51].mean())[50:300]
+    events1 = read(beside(tree, "events.tsv"))
+    row = (events1["split"] == "train").sum()  # the trial after those of run 1
+    np.testing.assert_allclose(store.trials[row, 1], expected, atol=1e-10)
+    others = [k for k in range(len(CH_NAMES)) if k != 1]
+    np.testing.assert_array_equal(store.trials[:, others], plain.trials[:, others])
+    np.testing.assert_array_equal(store.trials[:row], plain.trials[:row])
+    assert store.manifest["channels"] == {"interpolated": {"Pz": [header.stem[: -len("_eeg")]]}}
+    assert "channels interpolated: Pz (sub-01_ses-1_task-look_run-2)" in said[0]
+
+
+def test_bad_channels_leave_all_recordings_or_stay(tree):
+    status(tree, "Pz", session="2", run="2")
+    kept = [name for name in CH_NAMES if name != "Pz"]
+    assert prepare(OwnBids(tree), 1, asked(bad_channels="drop")).ch_names == kept
+    info, n_times = OwnBids(tree).trial_axes(1, asked(bad_channels="drop"))
+    assert info["ch_names"] == kept and n_times == 250
+    store = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    assert store.ch_names == list(CH_NAMES)
+    assert "Pz" in store.left_out
+    status(tree, *CH_NAMES)
+    assert "no channel is left" in refused(tree, asked(bad_channels="drop"))
+
+
+def test_interpolation_needs_positions(tmp_path):
+    names = ("EEG001", "EEG002", "EEG003", "EEG004", "EEG005")
+    tree = bids_trees.write_study(tmp_path, names, labels=("01",))
+    status(tree, "EEG002")
+    found = refused(tree, asked(bad_channels="interpolate"))
+    assert "EEG002" in found and "position" in found and "electrodes.tsv" in found
+
+
+def test_bads_of_a_fif_file(tmp_path):
+    names = ["MEG0111", "MEG0121", "MEG0131"]
+    tree = bids_trees.write_study(
+        tmp_path, names, fmt="FIF", datatype="meg", ch_types="mag", labels=("01",)
+    )
+    path = next(tree.rglob("*ses-2_task-look_run-1_meg.fif"))
+    raw = mne.io.read_raw_fif(path, preload=True, verbose="error")
+    raw.info["bads"] = ["MEG0121"]
+    raw.set_annotations(mne.Annotations([3.0], [0.5], ["BAD_muscle"]))
+    raw.save(path, overwrite=True, verbose="error")
+    found = refused(tree)
+    assert "MEG0121" in found and f"marked bad in {path}" in found
+    store = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    assert store.manifest["dropped"]["in a bad segment"] > 0
+
+
+def test_raw_says_what_is_bad(tree):
+    mark(tree, "BAD_artifact", 3.0, 1.0)
+    status(tree, "Pz")
+    dataset = OwnBids(tree)
+    raw = next(dataset.recordings(1)).to_raw(dataset.images)
+    assert raw.info["bads"] == ["Pz"]
+    marks = dict(zip(raw.annotations.description, raw.annotations.onset, strict=True))
+    assert marks["BAD_segment"] == 3.0
+    assert marks["BAD boundary"] == mne.io.read_raw(beside(tree, "eeg.vhdr")).n_times / 250
+    events, _ = mne.events_from_annotations(raw, {"stim": 1}, verbose="error")
+    assert len(events) == 32
+
+
+def test_channels_that_are_no_eeg_by_their_names(tree, tmp_path):
+    names = (*CH_NAMES[:-2], "VEOG", "Status")
+    tree = bids_trees.write_study(tmp_path / "new", names, labels=("01",))
+    for path in tree.rglob("*_channels.tsv"):
+        path.unlink()
+    store = prepare(OwnBids(tree), 1, SPEC)
+    assert store.ch_names == list(CH_NAMES[:-2])
+    assert "VEOG" in store.left_out and "Status" in store.left_out
+    assert "VEOG, Status" in OwnBids(tree).inventory(read=True)[0]["detail"]
 
 
 def test_stim_file_is_the_image_column(tree, study):
@@ -145,7 +296,8 @@ def test_stim_file_is_the_image_column(tree, study):
 def test_names_of_pictures_in_other_case_and_unicode_form(tree):
     name = unicodedata.normalize("NFC", "café_0")
     for path in tree.rglob("*task-look*_events.tsv"):
-        change(path, image=lambda old: old.str.replace("apple_0.png", f"{name}.png"))
+        table = read(path)
+        write(table.assign(image=table["image"].str.replace("apple_0.png", f"{name}.png")), path)
     picture = tree / "stimuli" / "apple" / "apple_0.png"
     picture.rename(picture.with_name(unicodedata.normalize("NFD", name) + ".PNG"))
     dataset = OwnBids(tree)
@@ -153,18 +305,84 @@ def test_names_of_pictures_in_other_case_and_unicode_form(tree):
     assert len(shown) == 1 and dataset.image(shown[0]).size == (16, 16)
 
 
-def test_a_table_in_utf16_is_read_or_named(tree):
-    path = events_of(tree)
+def test_text_in_utf16_is_read_and_in_latin1_named(tree, plain):
+    path, concepts = beside(tree, "events.tsv"), tree / "test_concepts.txt"
     path.write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
-    try:
-        assert len(prepared(tree)) == 80
-    except DataError as error:
-        assert str(path) in str(error)
+    assert len(prepare(OwnBids(tree), 1, SPEC)) == len(plain)
+    for file in tree.rglob("*look*_events.tsv"):
+        text = file.read_bytes().decode("utf-16" if file == path else "utf-8")
+        file.write_text(text.replace("egg", "\xe9gg").replace("\ttest", "\tn/a"), "utf-8")
+        write(read(file).drop(columns="split"), file)
+    concepts.write_text("\xe9gg\n", encoding="utf-16")
+    assert set(OwnBids(tree).images.query("split == 'test'")["concept"]) == {"\xe9gg"}
+    concepts.write_text("dog\n\xe9gg\n", encoding="latin-1")
+    found = refused(tree)
+    assert f"{concepts} is not UTF-8" in found and "line 2" in found and "iconv" in found
+    concepts.write_bytes("egg".encode("utf-16-le"))  # without its mark
+    assert f"{concepts} is not UTF-8" in refused(tree)
 
 
-def test_a_link_of_git_annex_behind_a_header_says_how_to_get_it(tree):
-    path = events_of(tree).with_name(events_of(tree).name.replace("_events.tsv", "_eeg.eeg"))
+@pytest.mark.parametrize("unlocked", [False, True])
+@pytest.mark.parametrize("suffix", ["eeg.eeg", "events.tsv", "channels.tsv", "eeg.vhdr"])
+def test_content_that_git_annex_keeps_elsewhere(tree, suffix, unlocked):
+    path = beside(tree, suffix)
     path.unlink()
-    path.symlink_to("../../../.git/annex/objects/aa/bb/MD5E-s1--0.eeg/MD5E-s1--0.eeg")
-    with pytest.raises(DataError, match="datalad get"):
-        prepared(tree)
+    if unlocked:
+        path.write_text("/annex/objects/MD5E-s1--0.eeg\n", encoding="utf-8")
+    else:
+        path.symlink_to("../../../.git/annex/objects/aa/bb/MD5E-s1--0/MD5E-s1--0")
+    found = refused(tree)
+    assert f"datalad get {path}" in found
+    rows = OwnBids(tree).inventory(read=True)
+    assert any("annex" in row["detail"] and row["state"] != "found" for row in rows)
+
+
+def test_images_that_git_annex_keeps_elsewhere(tree):
+    path = tree / "stimuli" / "apple" / "apple_0.png"
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/nowhere")
+    with pytest.raises(MissingDataError, match="datalad get"):
+        OwnBids(tree).image("apple/apple_0")
+
+
+@pytest.mark.parametrize("key", ["DataFile", "MarkerFile"])
+def test_a_header_that_names_another_file(tree, key):
+    header = beside(tree, "eeg.vhdr")
+    lines = header.read_text(encoding="utf-8").splitlines()
+    lines = [f"{key}=old name.dat" if line.startswith(key) else line for line in lines]
+    header.write_text("\n".join(lines), encoding="utf-8")
+    found = refused(tree)
+    suffix = {"DataFile": ".eeg", "MarkerFile": ".vmrk"}[key]
+    assert f"{header} names 'old name.dat' as its {key}" in found
+    assert f"write {key}={header.stem}{suffix}" in found
+
+
+def test_events_and_channels_are_inherited(tree, plain):
+    """One list of events for the first runs of both sessions; a channel bad in all recordings."""
+    shutil.rmtree(tree / "sub-01" / "ses-2")
+    store = prepare(OwnBids(tree), 1, SPEC)
+    beside(tree, "events.tsv").rename(tree / "task-look_run-1_events.tsv")
+    for run in "12":
+        beside(tree, "channels.tsv", run=run).unlink()
+    path = tree / "sub-01" / "sub-01_task-look_channels.tsv"
+    status = ["good", "bad", *["good"] * (len(CH_NAMES) - 2)]
+    write(pd.DataFrame({"name": CH_NAMES, "type": "EEG", "status": status}), path)
+    assert str(path) in refused(tree)
+    inherited = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    np.testing.assert_array_equal(inherited.trials, store.trials)
+    write(pd.DataFrame({"name": CH_NAMES, "type": ["MISC", *["EEG"] * 7]}), path)
+    assert prepare(OwnBids(tree), 1, SPEC).ch_names == list(CH_NAMES[1:])
+    shutil.copy(tree / "task-look_run-1_events.tsv", tree / "ses-1_task-look_events.tsv")
+    assert "both belong to" in refused(tree)
+
+
+def test_formats_are_named_where_no_recording_is_read(tree):
+    for path in tree.rglob("*_eeg.vhdr"):
+        path.rename(path.with_suffix(".mff"))
+    with pytest.raises(MissingDataError, match=r"_eeg\.mff.*\.vhdr"):
+        prepare(OwnBids(tree), 1, SPEC)
+    shutil.copytree(tree / "sub-01", tree / "sub-02")
+    for path in tree.glob("sub-01/**/*_eeg.mff"):
+        path.rename(path.with_suffix(".vhdr"))
+    with pytest.raises(MissingDataError, match=r"sub-02.*_eeg\.mff.*\.vhdr"):
+        OwnBids(tree).check_subject(2)
