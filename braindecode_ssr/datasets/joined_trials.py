@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
     from .things_meg import ThingsMEG
 
-WHOLE = TrialSpec(tmin=-60.0, tmax=60.0, start=-60.0, stop=60.0, sfreq=200.0, whitening="none")
-"""All times that the files have, nothing normalised."""
+WHOLE = TrialSpec(
+    tmin=-60.0,
+    tmax=60.0,
+    start=-60.0,
+    stop=60.0,
+    sfreq=200.0,
+    whitening="none",
+    bad_channels="keep",
+)
+"""All times that the files have, nothing normalized; bad channels stay in ``info["bads"]``."""
 
 
 def joined_recordings(

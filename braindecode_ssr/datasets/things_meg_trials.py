@@ -85,7 +85,10 @@ class MEGTrials:
         """The MEG sensors, and the files' own sampling rate."""
         import mne
 
-        return mne.pick_info(self.epochs.info, self.picks, verbose="error")
+        info = mne.pick_info(self.epochs.info, self.picks, verbose="error")
+        if self.weights is not None:
+            info["bads"] = []
+        return info
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -217,6 +217,39 @@ def test_events_that_cannot_be(tree, columns, expected):
     assert re.search(expected, spoil(tree)), spoil(tree)
 
 
+def test_no_trial_crosses_the_join_of_two_runs_or_a_bad_segment(tree):
+    path = events_of(tree)
+    table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    last = table.index[table["trial_type"] == "image"][-1]
+    table.loc[last, ["onset", "sample"]] = [str(float(table.loc[last, "onset"]) + 1), "n/a"]
+    table["sample"] = "n/a"
+    table.to_csv(path, sep="\t", index=False)
+    found = spoil(tree)
+    assert f"{path}, line {last + 2}," in found and "trials.incomplete=drop" in found
+    dropped = SPEC.model_copy(update={"incomplete": "drop"})
+    store = prepare(ThingsEEG(tree), 3, dropped)
+    assert store.manifest["dropped"] == {"beyond the recording": 1}
+    mark = dict.fromkeys(table.columns, "n/a") | {"trial_type": "BAD_blink", "duration": "0.5"}
+    mark["onset"] = table.loc[table.index[table["trial_type"] == "image"][3], "onset"]
+    pd.concat([pd.DataFrame([mark]), table]).to_csv(path, sep="\t", index=False)
+    store = prepare(ThingsEEG(tree), 3, dropped)
+    assert store.manifest["dropped"]["in a bad segment"] > 3
+    channels = path.with_name(path.name.replace("events", "channels"))
+    listed = pd.read_csv(channels, sep="\t", dtype=str, keep_default_na=False)
+    listed.loc[listed["name"] == "Oz", "status"] = "bad"
+    listed.to_csv(channels, sep="\t", index=False)
+    assert "channel Oz of" in spoil_again(tree, dropped)
+    mended = dropped.model_copy(update={"bad_channels": "interpolate"})
+    assert list(prepare(ThingsEEG(tree), 3, mended).manifest["channels"]["interpolated"]) == ["Oz"]
+
+
+def spoil_again(tree, spec):
+    """Refused, where other stores are there already."""
+    with pytest.raises(DataError) as caught:
+        prepare(ThingsEEG(tree), 3, spec)
+    return str(caught.value)
+
+
 def test_numbers_off_by_one_are_found(tree):
     def less(column):
         return [str(int(float(n)) - 1) if n not in ("", "n/a") else n for n in column]

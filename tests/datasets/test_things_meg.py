@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from meg_files import (
+    CATCH,
     EXP,
     SENSORS,
     SESSIONS,
@@ -25,6 +26,7 @@ from braindecode_ssr.datasets.store import TrialStore
 from braindecode_ssr.datasets.things_meg import ThingsMEG
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.preprocessing.channels import match_channels
+from braindecode_ssr.simulation.meg_helmet import helmet_info
 from braindecode_ssr.training_data import channel_set
 
 SPEC = TrialSpec(**ThingsMEG.settings["trials"])
@@ -398,3 +400,48 @@ def test_trials_are_read_a_few_at_a_time(root, monkeypatch):
     batches = [batch for batch in trials]
     assert max(asked) == 2 and sum(asked) == 12
     assert pd.concat([batch.table for batch in batches])["session"].is_monotonic_increasing
+
+
+@pytest.fixture(scope="module")
+def marked():
+    """Epochs of sensors with places, one of them bad, and a bad segment in the first and the third."""
+    table = attributes()
+    info = helmet_info(200.0, every=16)
+    data = signals(len(table), info["ch_names"])
+    codes = table["things_image_nr"].fillna(CATCH).to_numpy(int)
+    events = np.stack([300 * np.arange(len(table)) + 100, 0 * codes, codes], axis=1)
+    made = mne.EpochsArray(data, info, events, tmin=-0.1, metadata=table, verbose="error")
+    made.info["bads"] = [info["ch_names"][3]]
+    scalp = np.random.default_rng(0).normal(size=(40, 3)) * [1, 1, 0.5] + [0, 0, 1]
+    scalp *= 0.09 / np.linalg.norm(scalp, axis=1, keepdims=True)
+    ears = {"nasion": [0, 0.09, 0], "lpa": [-0.08, 0, 0], "rpa": [0.08, 0, 0]}
+    made.set_montage(mne.channels.make_dig_montage(hsp=scalp, coord_frame="head", **ears))
+    made.set_annotations(mne.Annotations([0.6, 3.6], [0.1, 0.1], ["BAD_muscle", "EDGE boundary"]))
+    return made
+
+
+def test_what_is_marked_bad_in_the_epochs(marked, tmp_path):
+    write_subject(tmp_path, made=marked, split_size="2GB")
+    bad = marked.info["bads"][0]
+    with pytest.raises(DataError, match=rf"{bad}.*marked bad.*bad_channels=interpolate"):
+        prepare(ThingsMEG(tmp_path), 1, AS_RELEASED)
+
+    def made(how, **more):
+        update = {"bad_channels": how, **more}
+        return prepare(ThingsMEG(tmp_path), 1, AS_RELEASED.model_copy(update=update))
+
+    kept, dropped, mended = made("keep"), made("drop"), made("interpolate")
+    assert set(kept.ch_names) - set(dropped.ch_names) == {bad}
+    assert len(kept) == len(dropped) == len(mended)
+    others = [k for k, name in enumerate(kept.ch_names) if name != bad]
+    np.testing.assert_array_equal(mended.trials[:, others], kept.trials[:, others])
+    np.testing.assert_array_equal(dropped.trials, kept.trials[:, others])
+    expected = marked.copy().interpolate_bads(verbose="error")
+    trial = mended.table.index[-1]
+    row = kept.ch_names.index(bad)
+    candidates = expected.get_data(bad)[:, 0, 20:220]
+    assert np.abs(candidates - mended.trials[trial, row]).max(axis=1).min() < 1e-4
+    assert mended.manifest["channels"] == {"interpolated": {bad: ["preprocessed_P1-epo.fif"]}}
+    all_trials = made("keep", bad_segments="keep")
+    assert len(all_trials) - len(kept) == kept.manifest["dropped"].get("in a bad segment", 0)
+    assert sum(kept.manifest["dropped"].values()) > 0
