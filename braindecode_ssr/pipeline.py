@@ -20,6 +20,7 @@ from .images.pooling import ImageFeatures
 from .models.dotted_path import Trust, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .resolve import open_dataset, resolve, training_subjects
+from .retrieval.leaks import checked_leaks
 from .retrieval.protocols import Protocol
 from .runs import (
     Run,
@@ -277,7 +278,7 @@ def _finish(
 ) -> None:
     """Write what the test gave, with which the run is whole."""
     run.write_table("queries.csv", queries)
-    labels = _labels(spec, evaluation_of(spec))
+    labels = _labels(spec, evaluation_of(spec), _data_flags(spec, dataset))
     run.write_json("summary.json", {**labels, **numbers, **_ceiling(dataset, spec)})
 
 
@@ -364,7 +365,7 @@ def evaluate_each(
         with trusting(trust):
             model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = _tested(run, each, model, test)
-        labels = _labels(each, evaluation)
+        labels = _labels(each, evaluation, tuple(run.record.get("flags", ())))
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
 
 
@@ -424,6 +425,7 @@ def _record(
         },
         "channels": list(signals.channels.ch_names),
         "signals": dict(signals.channels.facts),
+        "flags": list(_data_flags(spec, dataset)),
         "features": features.made_by(),
         "device": device,
         "versions": versions(),
@@ -464,7 +466,14 @@ def _of_model(spec: RunSpec, model: SSR | Ridge) -> dict[str, Any]:
     }
 
 
-def _labels(spec: RunSpec, evaluation: Evaluation) -> dict[str, Any]:
+def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
+    """What the files and the weights that a run began with make a reader of its numbers need to know."""
+    people = {*training_subjects(spec, dataset), spec.data.subject}
+    flags = {flag for subject in people for flag in dataset.flags(subject, spec.trials)}
+    return checked_leaks(flags | ({"pretrained-elsewhere"} if spec.model.pretrained else set()))
+
+
+def _labels(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
     """What a table says of a run before its numbers."""
     return {
         "dataset": spec.data.dataset,
@@ -479,7 +488,7 @@ def _labels(spec: RunSpec, evaluation: Evaluation) -> dict[str, Any]:
         "views": list(spec.images.views),
         "space": spec.model.space,
         "evaluation": evaluation.name,
-        "flags": list(evaluation.flags),
+        "flags": list(checked_leaks((*evaluation.flags, *flags))),
         "gallery": spec.evaluation.gallery,
         "n_way": spec.evaluation.n_way,
         "correction": spec.evaluation.correction,

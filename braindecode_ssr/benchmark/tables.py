@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SSRError
 from ..files import atomic_write
+from ..retrieval.leaks import checked_leaks
 from ..runs import Run
 from .plan import Column, Plan, Planned
 from .task import one_line
@@ -65,7 +66,8 @@ def tables(
             if ranks is not None:
                 queries.append(ranks.assign(**labels, run=name))
             version = plan.dataset.source_key(planned.spec.data.subject, planned.spec.trials)
-            where = {"flags": ";".join(column.flags), "run": name, "fingerprint": version}
+            flags = checked_leaks((*column.flags, *numbers.pop("flags", ())))
+            where = {"flags": ";".join(flags), "run": name, "fingerprint": version}
             rows.append({**numbers, **labels, **where})
     both = pd.concat(queries, ignore_index=True) if queries else pd.DataFrame()
     more = [name for name in both.columns if name not in QUERY_COLUMNS]
@@ -84,6 +86,7 @@ def _read(scored: Run, error: str | None) -> tuple[pd.DataFrame | None, dict[str
     if not error:
         try:
             numbers = {**_numbers(scored.summary), "status": "done", "error": ""}
+            numbers["flags"] = scored.summary.get("flags", ())
             return scored.queries, numbers
         except (SSRError, ValueError) as found:  # pandas' errors of parsing are of the latter
             error = one_line(found)

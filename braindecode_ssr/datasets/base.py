@@ -199,6 +199,10 @@ class ImageDataset(ABC):
         """The reference of the EEG of a subject; empty where it is not known or the same for all."""
         return ""
 
+    def flags(self, subject: Label, spec: TrialSpec) -> tuple[str, ...]:
+        """What a reader must know of numbers from these files, in words of ``retrieval.leaks.LEAKS``."""
+        return ()
+
     def image(self, image_id: str) -> Image:
         """The original image, as 8-bit RGB; see :func:`braindecode_ssr.datasets.pictures.to_rgb`.
 

@@ -209,6 +209,14 @@ class ThingsEEG(ImageDataset):
             return None
         return open_release(form, self.root, subject, self.images, spec)
 
+    def flags(self, subject: int | str, spec: TrialSpec) -> tuple[str, ...]:
+        """``"test-in-whitening"`` for the 17-channel release.
+
+        Its public code averages the noise covariance over both partitions; the files of NICE, UBP and
+        NeuroBridge were whitened with training trials only.
+        """
+        return ("test-in-whitening",) if self._form(subject, spec) == "gifford" else ()
+
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """The form of the files that the trials of a subject are made of, and a digest of their content.
 

@@ -1,4 +1,4 @@
-"""The words that a number must carry when it was not obtained in the open way."""
+"""The flags that a number carries when it was not obtained in the default way."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LEAKS = {
     "transductive": "all test queries were looked at together: the answer to one depends on the others",
     "oracle-union": "a hit of any of several modalities counts as a hit",
     "fewer-candidates": "each query is ranked among a part of the test images only",
+    "test-in-whitening": "their authors whitened these files with the noise of training and test trials",
+    "pretrained-elsewhere": "the backbone was pretrained on recordings that may show the tested concepts",
 }
 """Word to what a reader must know. A row of a table with any of them is no peer of one without."""
 

@@ -315,3 +315,11 @@ def test_channels_are_those_of_the_files(tmp_path):
     write_metadata(other)
     write_gifford(other)
     assert set(ThingsEEG(other).batches(5, SPEC).info["ch_names"]) == set(OCCIPITAL_17)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_only_the_release_of_the_authors_was_whitened_with_test_trials(tmp_path, form):
+    write_metadata(tmp_path)
+    WRITERS[form](tmp_path)
+    expected = ("test-in-whitening",) if form == "gifford" else ()
+    assert ThingsEEG(tmp_path).flags(5, SPEC) == expected
