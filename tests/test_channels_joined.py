@@ -1,5 +1,6 @@
 """Subjects, sessions and runs are joined by the names of their channels, never by position."""
 
+import json
 import shutil
 
 import mne
@@ -7,12 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from bids_trees import write_events, write_run
+from things_files import TEST, TRAIN, presentations, raw_content, write_metadata, write_raw_session
 
+from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.datasets.own_bids import OwnBids
+from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.datasets.things_eeg import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.preprocessing.channels import (
     OCCIPITAL_17,
+    THINGS_EEG_63_RAW,
     ChannelSet,
     channel_indices,
     match_channels,
@@ -123,6 +130,49 @@ def test_evaluate_holds_to_the_channels_of_the_run(study, other, tmp_path):
     assert sorted(run.record["channels"]) == sorted(OCCIPITAL_17)
     again, _ = evaluate(run.path, data_dir=study)
     pd.testing.assert_frame_equal(again[["image_id", "rank"]], run.queries[["image_id", "rank"]])
+
+
+def test_evaluate_takes_the_channels_of_the_run_by_name_or_refuses(lab, study, tmp_path):
+    run = train(run_spec(METHOD), data_dir=study, out=tmp_path)
+    root = tmp_path / "again"
+    shutil.copytree(study, root, ignore=shutil.ignore_patterns("sub-01", "trials"))
+    write_subject(root, lab, "01", OCCIPITAL_17[::-1])
+    again, _ = evaluate(run.path, data_dir=root)
+    pd.testing.assert_frame_equal(again[["image_id", "rank"]], run.queries[["image_id", "rank"]])
+    shutil.rmtree(root / "sub-01")
+    write_subject(root, lab, "01", OCCIPITAL_17, (*OCCIPITAL_17[:-1], "Iz"))
+    with pytest.raises(DataError, match=r"sub-01.*no channel O2"):
+        evaluate(run.path, data_dir=root)
+
+
+def test_another_reference_in_the_sidecar_files_is_refused(other, tmp_path):
+    root = other(OCCIPITAL_17)
+    for path in root.glob("sub-*/eeg/*_eeg.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["EEGReference"] = "Cz" if path.name.startswith("sub-01") else "linked mastoids"
+        path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"reference differs: linked mastoids in .*sub-02.*Cz in .*sub-01"
+    ):
+        ranks(root, tmp_path / "runs")
+    path.write_text(json.dumps({**content, "EEGReference": "FCz"}), encoding="utf-8")
+    with pytest.raises(DataError, match="reference differs.*FCz"):
+        OwnBids(root).reference(2 if "sub-02" in path.name else 1)
+
+
+def test_raw_files_with_rows_in_another_order_give_the_same_trials(tmp_path):
+    stores = []
+    for order in (1, -1):
+        root = tmp_path / str(order)
+        write_metadata(root)
+        parts = [raw_content(*presentations(n, 2)) for n in (len(TRAIN), len(TEST))]
+        for content in parts:
+            content["raw_eeg_data"][:-1] = content["raw_eeg_data"][:-1][::order].copy()
+            content["ch_names"][:-1] = content["ch_names"][:-1][::order]
+        write_raw_session(root, 5, 1, *parts)
+        stores.append(prepare(ThingsEEG(root), 5, TrialSpec()))
+    assert stores[0].ch_names == stores[1].ch_names == list(THINGS_EEG_63_RAW)
+    np.testing.assert_array_equal(stores[0].trials, stores[1].trials)
 
 
 @pytest.mark.parametrize("name", ["OZ", "oz", "Oz.", "Oz..", "EEG Oz-Ref", "EEG OZ-REF"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..errors import DataError, MissingDataError
 from ..files import sha256
 from ..labels import Label, as_number, find_label, label_ids
+from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.windows import n_times
 from .base import ImageDataset, Recording, eeg_info, no_dataset
 from .bids_events import read_events
@@ -175,9 +176,19 @@ class BidsDataset(ImageDataset):
         ]
 
     def reference(self, subject: int | str) -> str:
-        """The EEG reference that the sidecar files of a subject name, empty where they do not."""
-        said = (eeg_reference(run) for run in self.runs(self.check_subject(subject)))
-        return next((text for text in said if text), "")
+        """The EEG reference that the sidecar files of a subject name, empty where they do not.
+
+        Raises
+        ------
+        DataError
+            If they name several.
+        """
+        runs = self.runs(self.check_subject(subject))
+        sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
+        known = [one for one in sets if one.facts["reference"]] or sets
+        for other in known[1:]:
+            check_facts(known[0], other)
+        return known[0].facts["reference"]
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the header of the first recording."""

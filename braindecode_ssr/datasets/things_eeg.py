@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import files_sha256
-from ..preprocessing.channels import ChannelSet, in_standard_order
+from ..preprocessing.channels import THINGS_EEG_63_RAW, ChannelSet, in_standard_order
 from ..preprocessing.windows import n_times
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_images, eeg_info
 from .bids_events import read_events
@@ -347,8 +347,8 @@ def raw_recording(
     """
     session = read_raw_session(path)
     if not like:
-        names = session.ch_names
-        like.append(ChannelSet(str(path), tuple(names[i] for i in in_standard_order(names))))
+        order = in_standard_order(session.ch_names, THINGS_EEG_63_RAW)
+        like.append(ChannelSet(str(path), tuple(session.ch_names[index] for index in order)))
     session = same_channels(session, like[0], str(path))
     samples, numbers = image_events(session, n_images, f"session {number}, {path}")
     found = Recording(

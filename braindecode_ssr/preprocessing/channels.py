@@ -165,7 +165,7 @@ def match_channels(
     """
     first = sets[0]
     for other in sets[1:]:
-        _check_facts(first, other)
+        check_facts(first, other)
     if channels in ("mag", "grad") and first.facts.get("channel type", channels) != channels:
         raise DataError(
             f"{first.owner} has {first.facts['channel type']} channels, not {channels}",
@@ -347,7 +347,8 @@ def _check_unambiguous(one: ChannelSet) -> None:
         )
 
 
-def _check_facts(first: ChannelSet, other: ChannelSet) -> None:
+def check_facts(first: ChannelSet, other: ChannelSet) -> None:
+    """Raise DataError if two sets differ in a fact that is known of both; names both sides."""
     for what, value in first.facts.items():
         found = other.facts.get(what, "")
         if value and found and _plain_text(value) != _plain_text(found):

@@ -420,7 +420,12 @@ def test_two_kinds_of_magnetic_sensors_are_refused(tmp_path):
     ch_names = [f"MEG{n:03d}1" for n in range(1, 6)]
     types = ["mag", "grad", "grad", "grad", "grad"]
     bids_trees.write_study(tmp_path, ch_names, fmt="FIF", datatype="meg", ch_types=types)
-    assert "magnetometers and gradiometers" in spoil(tmp_path)
+    told = spoil(tmp_path)
+    assert "magnetometers and gradiometers" in told and "data.channels=mag" in told
+    for kind, names in (("mag", ch_names[:1]), ("grad", ch_names[1:])):
+        store = prepare(OwnBids(tmp_path), 1, SPEC.model_copy(update={"channels": kind}))
+        assert store.info["ch_names"] == names
+        assert store.info.get_channel_types(unique=True) == [kind]
     for path in tmp_path.rglob("*_channels.tsv"):
         change(path, type=lambda old: ["MISC", *old[1:]])
     store = prepare(OwnBids(tmp_path), 1, SPEC)
