@@ -45,7 +45,9 @@ DAMAGES = [
 @pytest.fixture(params=range(len(DAMAGES)))
 def damaged(request, tiny_run, tmp_path):
     name, change = DAMAGES[request.param]
-    folder = shutil.copytree(tiny_run[0], tmp_path / "runs" / "damaged")
+    folder = shutil.copytree(
+        tiny_run[0], tmp_path / "runs" / "damaged", ignore=shutil.ignore_patterns("checkpoint")
+    )
     (folder / name).write_text(change((folder / name).read_text()))
     return folder, name
 
@@ -59,7 +61,9 @@ def test_a_damaged_run_is_named(call, damaged):
 
 def test_a_damaged_run_does_not_stop_the_report_of_others(call, damaged, tiny_run):
     folder, name = damaged
-    shutil.copytree(tiny_run[0], folder.parent / "whole")
+    shutil.copytree(
+        tiny_run[0], folder.parent / "whole", ignore=shutil.ignore_patterns("checkpoint")
+    )
     done = call("report", folder.parent, code=0)
     left_out = [line for line in done.err.splitlines() if line.startswith("left out:")]
     assert len(left_out) == 1 and str(folder / name) in left_out[0]
@@ -68,7 +72,9 @@ def test_a_damaged_run_does_not_stop_the_report_of_others(call, damaged, tiny_ru
 
 
 def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
-    folder = shutil.copytree(tiny_run[0], tmp_path / "run")
+    folder = shutil.copytree(
+        tiny_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint")
+    )
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({"spec": record["spec"]}))
     assert "--data-dir" in call("evaluate", folder, code=1).error
@@ -76,7 +82,9 @@ def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
 
 @pytest.mark.parametrize("rank", ["1.5", "1e308", "0", "999", "-3", "nan", "first", ""])
 def test_a_rank_that_cannot_be(call, tiny_run, tmp_path, rank):
-    folder = shutil.copytree(tiny_run[0], tmp_path / "run")
+    folder = shutil.copytree(
+        tiny_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint")
+    )
     lines = (folder / "queries.csv").read_text().splitlines()
     place = lines[0].split(",").index("rank")
     cells = lines[3].split(",")

@@ -51,7 +51,7 @@ def test_a_folder_that_is_no_run(call, tmp_path):
 def test_damaged_weights(call, tiny_run, tmp_path):
     path, _ = tiny_run
     broken = tmp_path / "run"
-    shutil.copytree(path, broken)
+    shutil.copytree(path, broken, ignore=shutil.ignore_patterns("checkpoint"))
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "model.safetensors" in call("evaluate", broken, code=1).error
@@ -60,7 +60,7 @@ def test_damaged_weights(call, tiny_run, tmp_path):
 def test_a_damaged_summary(call, tiny_run, tmp_path):
     path, _ = tiny_run
     broken = tmp_path / "run"
-    shutil.copytree(path, broken)
+    shutil.copytree(path, broken, ignore=shutil.ignore_patterns("checkpoint"))
     (broken / "summary.json").write_text("{")
     assert "summary.json" in call("evaluate", broken, code=1).error
     record = json.loads((path / "run.json").read_text())
@@ -73,7 +73,7 @@ def test_a_damaged_summary(call, tiny_run, tmp_path):
 def test_features_that_were_made_anew_by_something_else_are_refused(call, tiny_run, tmp_path):
     path, _ = tiny_run
     other = tmp_path / "run"
-    shutil.copytree(path, other)
+    shutil.copytree(path, other, ignore=shutil.ignore_patterns("checkpoint"))
     record = json.loads((path / "run.json").read_text())
     record["features"]["original"] = "another"
     (other / "run.json").write_text(json.dumps(record))
@@ -125,7 +125,7 @@ def test_the_oracle_is_the_best_of_all_epochs(call, kept_run, tmp_path):
     reached = []
     for epoch in (1, 2, 3):
         single = tmp_path / f"epoch-{epoch}"
-        shutil.copytree(path, single)
+        shutil.copytree(path, single, ignore=shutil.ignore_patterns("checkpoint"))
         shutil.copy(
             single / "epochs" / f"epoch-{epoch:04d}.safetensors", single / "model.safetensors"
         )
@@ -162,7 +162,7 @@ def test_a_run_of_an_older_version_is_read(call, tiny_run, tmp_path):
     """Its run.json and summary.json know nothing of what came later."""
     path, done = tiny_run
     older = tmp_path / "run"
-    shutil.copytree(path, older)
+    shutil.copytree(path, older, ignore=shutil.ignore_patterns("checkpoint"))
     record = json.loads((path / "run.json").read_text())
     record["spec"]["evaluation"] = {"gallery": "original", "repetitions": None}
     for name in ("keep", "solver", "betas"):
@@ -201,7 +201,7 @@ def test_an_evaluation_that_cannot_be(call, tiny_run, args, expected):
 def test_epochs_that_are_gone(call, kept_run, tmp_path):
     path, _ = kept_run
     broken = tmp_path / "run"
-    shutil.copytree(path, broken)
+    shutil.copytree(path, broken, ignore=shutil.ignore_patterns("checkpoint"))
     (broken / "epochs" / "epoch-0002.safetensors").unlink()
     assert "epoch 2" in call("evaluate", broken, "--evaluation", "selection=oracle", code=1).error
 
@@ -225,7 +225,9 @@ def test_epochs_that_are_gone(call, kept_run, tmp_path):
 )
 def test_a_run_folder_from_elsewhere_runs_no_code(call, tiny_run, tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
-    evil = shutil.copytree(tiny_run[0], tmp_path / "evil")
+    evil = shutil.copytree(
+        tiny_run[0], tmp_path / "evil", ignore=shutil.ignore_patterns("checkpoint")
+    )
     record = json.loads((evil / "run.json").read_text())
     record["spec"]["model"] |= model
     (evil / "run.json").write_text(json.dumps(record))
