@@ -4,6 +4,7 @@ A process started from nothing spends five seconds on imports, whatever it is to
 :mod:`multiprocessing`'s fork server, which each worker of the tests starts once and on first use.
 """
 
+import importlib
 import multiprocessing
 import os
 import sys
@@ -15,7 +16,9 @@ SERVER.set_forkserver_preload(["braindecode_ssr.pipeline", "braindecode_ssr_cli"
 
 
 def started(function, *args, folder, cwd=None, env=None, **kwargs):
-    """A process that calls ``function`` of an importable module; writes ``.out`` and ``.err`` in ``folder``.
+    """A process that calls ``function``, of a module in ``tests`` or installed.
+
+    What it prints is written to ``.out`` and ``.err`` in ``folder``.
 
     Returns
     -------
@@ -28,14 +31,16 @@ def started(function, *args, folder, cwd=None, env=None, **kwargs):
     for path in paths:
         path.touch()
     where = {"cwd": str(cwd or Path.cwd()), "env": {**os.environ, **(env or {})}}
-    call = (*map(str, paths), where, function, args, kwargs)
+    # by name: pytest calls a module tests.test_x, which is importable only as test_x
+    named = function.__module__.removeprefix("tests."), function.__name__
+    call = (*map(str, paths), where, named, args, kwargs)
     process = SERVER.Process(target=_call, args=call, daemon=False)
     process.start()
     process.out, process.err = paths
     return process
 
 
-def _call(out, err, where, function, args, kwargs):
+def _call(out, err, where, named, args, kwargs):
     for path, stream in ((out, sys.stdout), (err, sys.stderr)):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, stream.fileno())
@@ -44,7 +49,8 @@ def _call(out, err, where, function, args, kwargs):
     os.environ.clear()
     os.environ.update(where["env"])
     warnings.simplefilter("ignore")
-    function(*args, **kwargs)
+    module, name = named
+    getattr(importlib.import_module(module), name)(*args, **kwargs)
 
 
 def ssr_bd(*args):
