@@ -164,10 +164,10 @@ class Case:
     """
 
     def __init__(self, options: argparse.Namespace, protocol: str, subject: int) -> None:
+        from braindecode_ssr.evaluation import load_test_set
         from braindecode_ssr.pipeline import features_of
         from braindecode_ssr.resolve import open_dataset, resolve, run_spec
-        from braindecode_ssr.training_data import training_data
-        from braindecode_ssr.zero_shot import load_test_set
+        from braindecode_ssr.training.data import training_data
 
         data = {"dataset": "things-sim", "preset": options.preset, "protocol": protocol}
         common = INTER if protocol == "inter" else {}
@@ -190,10 +190,10 @@ class Case:
 
     def _net(self, row: Row, seed: int) -> dict[str, float]:
         from braindecode_ssr.config import build, merge
-        from braindecode_ssr.devices import seed_everything
+        from braindecode_ssr.evaluation import score
         from braindecode_ssr.pipeline import build_loss, build_model
-        from braindecode_ssr.training import fit
-        from braindecode_ssr.zero_shot import score
+        from braindecode_ssr.training.distributed import seed_everything
+        from braindecode_ssr.training.retriever import fit
 
         changes = {"train": {"seed": seed}, "loss": {"name": row.loss, "params": row.params}}
         if row.backbone != "auto":
@@ -210,7 +210,7 @@ class Case:
 
     def _ridge(self, seed: int) -> dict[str, float]:
         from braindecode_ssr.retrieval.metrics import summarise
-        from braindecode_ssr.retrieval.queries import query_table
+        from braindecode_ssr.retrieval.ranks import query_table
 
         predict, centre = fit_ridge(self.data, ridge_penalty(self.data, seed))
         gallery, test = self.test.gallery - centre, self.test

@@ -18,9 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from braindecode_ssr.preprocessing.repetitions import average_by
-from braindecode_ssr.preprocessing.smoothing import moving_average, smooth
-from braindecode_ssr.preprocessing.zscore import channel_scale, standardise
+from braindecode_ssr.preprocessing.repetitions import average_by, moving_average, smooth
+from braindecode_ssr.preprocessing.whitening import channel_scale, standardise
 
 WIDTH, REPETITIONS = 5, 4
 

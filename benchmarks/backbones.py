@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from braindecode_ssr.errors import SSRError
-from braindecode_ssr.models.backbone_table import COLUMNS, SHAPES, TABLE, backbone_rows, shape_name
+from braindecode_ssr.models.names import COLUMNS, SHAPES, TABLE, backbone_rows, shape_name
 
 N_OUTPUTS = 512
 N_TRIALS = 8
@@ -43,7 +43,7 @@ def main() -> None:
         for shape in SHAPES:
             print(json.dumps(measure(options.one, *shape)), flush=True)
         return
-    from braindecode_ssr.models.backbone import list_backbones
+    from braindecode_ssr.models.names import list_backbones
 
     names = list_backbones()
     rows = {kept["name"]: kept for kept in backbone_rows()} if options.only else {}
@@ -60,7 +60,7 @@ def main() -> None:
 def row(name: str) -> dict[str, Any]:
     """One line of the table."""
     from braindecode_ssr.models import BACKBONES
-    from braindecode_ssr.models.adjustments import adjustments
+    from braindecode_ssr.models.backbone import adjustments
 
     found = in_own_process(name)
     works = {shape: one for shape, one in found.items() if "width" in one}

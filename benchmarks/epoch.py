@@ -2,7 +2,8 @@
 
 Random trials and features of the size of things-sim ``full``: 16,540 trials of 17 channels and 250 samples,
 features as wide as those of the encoder ``pyramid``. The bare loop takes slices of tensors in memory, in
-order, and does nothing but forward, loss, backward and step. Ours is :func:`braindecode_ssr.training.fit`:
+order, and does nothing but forward, loss, backward and step. Ours is
+:func:`braindecode_ssr.training.retriever.fit`:
 batches gathered in seeded order, each loss checked, its parts kept for the history, checkpoints. Both take
 turns, epoch by epoch, in one process, so that whatever else the machine does falls on both; each row is a
 process of its own.
@@ -71,9 +72,9 @@ def measure(loss: str, backbone: str, options: argparse.Namespace) -> dict[str, 
 
     of_torch = peak()
 
-    from braindecode_ssr import training
     from braindecode_ssr.config import build
     from braindecode_ssr.pipeline import build_loss, build_model
+    from braindecode_ssr.training import retriever as training
 
     data, signals = random_data(options)
     train = {"epochs": options.epochs + 2, "batch_size": BATCH, "device": "cpu"}
@@ -109,10 +110,9 @@ def random_data(options: argparse.Namespace) -> tuple[Any, Any]:
     import pandas as pd
     import torch
 
-    from braindecode_ssr.batches import TrainingSet
     from braindecode_ssr.datasets.base import eeg_info
-    from braindecode_ssr.images.encoders.pyramid import Pyramid
-    from braindecode_ssr.training_data import Signals
+    from braindecode_ssr.images.pyramid import Pyramid
+    from braindecode_ssr.training.data import Signals, TrainingSet
 
     n, width = options.trials, Pyramid.dim
     info = eeg_info([f"E{number}" for number in range(options.channels)], SFREQ)

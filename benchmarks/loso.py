@@ -68,8 +68,8 @@ def parsed() -> argparse.Namespace:
 def write(options: argparse.Namespace) -> None:
     """The trial store of each subject."""
     from braindecode_ssr.datasets.base import eeg_info
-    from braindecode_ssr.datasets.prepare import trials_path
-    from braindecode_ssr.datasets.store import TrialStore
+    from braindecode_ssr.trials.prepare import trials_path
+    from braindecode_ssr.trials.store import TrialStore
 
     dataset, spec = noise_dataset(options), spec_of(options)
     info = eeg_info([f"E{number}" for number in range(options.channels)], SFREQ)
@@ -81,7 +81,7 @@ def write(options: argparse.Namespace) -> None:
 
 def batches(images: Any, subject: int, options: argparse.Namespace) -> Iterator[Any]:
     """Noise for each image, a thousand trials at a time."""
-    from braindecode_ssr.datasets.store_files import TRIAL_COLUMNS, TrialBatch
+    from braindecode_ssr.datasets.base import TRIAL_COLUMNS, TrialBatch
 
     rng = np.random.default_rng(subject)
     for repetition in range(1, options.repetitions + 1):
@@ -172,10 +172,10 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 
     of_torch = peak()
 
-    from braindecode_ssr.devices import seed_everything
     from braindecode_ssr.pipeline import build_loss, build_model
-    from braindecode_ssr.training import fit
-    from braindecode_ssr.training_data import training_data
+    from braindecode_ssr.training.data import training_data
+    from braindecode_ssr.training.distributed import seed_everything
+    from braindecode_ssr.training.retriever import fit
 
     spec = spec_of(options)
     features = NoiseFeatures(options.features)

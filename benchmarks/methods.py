@@ -55,12 +55,12 @@ def run_net(method: str, seed: int, options: argparse.Namespace) -> dict:
 
 def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     """Ridge regression from averaged trials to features of originals, scored like a net."""
-    from braindecode_ssr.images.pooling import image_features
+    from braindecode_ssr.evaluation import load_test_set
+    from braindecode_ssr.images.features import image_features
     from braindecode_ssr.resolve import open_dataset, resolve, run_spec
     from braindecode_ssr.retrieval.metrics import summarise
-    from braindecode_ssr.retrieval.queries import query_table
-    from braindecode_ssr.training_data import training_data
-    from braindecode_ssr.zero_shot import load_test_set
+    from braindecode_ssr.retrieval.ranks import query_table
+    from braindecode_ssr.training.data import training_data
 
     spec = run_spec(settings(options, seed), {"method": "contrast", "train": {"smoothing": 0.0}})
     dataset = open_dataset(spec.data)
@@ -78,9 +78,9 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
 
 def ridge_penalty(data, seed: int) -> float:
     """The penalty under which held-out training concepts are told apart best."""
-    from braindecode_ssr.batches import hold_out_concepts
     from braindecode_ssr.retrieval.metrics import summarise
-    from braindecode_ssr.retrieval.queries import query_table
+    from braindecode_ssr.retrieval.ranks import query_table
+    from braindecode_ssr.training.data import hold_out_concepts
 
     n_held = int(HELD_OUT * data.table["concept"].nunique())
     train, held = hold_out_concepts(data, n_held, seed)

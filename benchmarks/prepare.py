@@ -31,10 +31,10 @@ import pandas as pd
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import IMAGE_COLUMNS, ImageDataset, Recording
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
-from braindecode_ssr.datasets.things_layout import raw_sessions
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.files import raw_sessions
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
+from braindecode_ssr.trials.prepare import prepare
 
 SFREQ = 1000.0
 

@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     """Solve with each penalty in turn."""
     from sklearn.linear_model import Ridge
 
-    from braindecode_ssr.ridge import SHARES, Scatter
+    from braindecode_ssr.training.ridge import SHARES, Scatter
 
     draw = np.random.default_rng(0)
     x = draw.standard_normal((options.rows, options.inputs), dtype=np.float32)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from .registration import register
+from ._registration import register
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "SSR": "models.ssr",
     "SSRLoss": "losses.ssr",
-    "EEGRetriever": "training",
-    "ThingsEEG": "datasets.things_eeg",
+    "EEGRetriever": "training.retriever",
+    "ThingsEEG": "datasets.things_eeg.dataset",
     "ThingsSim": "datasets.things_sim",
-    "TrialStore": "datasets.store",
+    "TrialStore": "trials.store",
     "FeatureStore": "images.store",
     "train": "pipeline",
     "evaluate": "pipeline",

@@ -15,20 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from .building import build_loss, build_model, features_of
-from .datasets.prepare import trials_path
 from .errors import DataError, MissingDataError, SSRError, UsageError
+from .evaluation import check_selection
 from .files import check_free, unwritable
 from .resolve import check_needs, open_dataset, resolve, training_subjects
 from .runs import Run, run_name
-from .selection import check_selection
+from .training.build import build_loss, build_model, features_of
+from .trials.prepare import trials_path
 
 if TYPE_CHECKING:
     from .config import RunSpec
     from .datasets.base import ImageDataset
-    from .images.pooling import ImageFeatures
+    from .images.features import ImageFeatures
     from .models.ssr import SSR
-    from .training_data import Signals
+    from .training.data import Signals
 
 GUESSED_WIDTH = 1024
 """Of image features that are still to be made."""
@@ -106,16 +106,15 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
     """The part of :func:`check_run` that needs no data, for a run whose data are not there yet."""
     check_place(Path(out))
     check_selection(spec)
-    from .devices import pick_device
+    from .training.distributed import pick_device
 
     pick_device(spec.train.device)
     if spec.model.pretrained:
-        from .models.pretrained import check_source
+        from .models.feature_point import check_source
 
         check_source(spec.model.pretrained)
     if spec.train.solver == "gradient":
-        from .models.backbone import backbone_class
-        from .models.subject_parts import check_takes_subjects
+        from .models.backbone import backbone_class, check_takes_subjects
 
         if spec.model.backbone != "auto":
             backbone = backbone_class(spec.model.backbone)
@@ -149,9 +148,9 @@ def expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     UsageError, DataError
         If the recordings lack a channel that is asked for, or cannot be cut as the spec says.
     """
-    from .datasets.store import TrialStore
     from .preprocessing.channels import channel_indices
-    from .training_data import Signals
+    from .training.data import Signals
+    from .trials.store import TrialStore
 
     subject = spec.data.subject
     store = None
@@ -186,7 +185,7 @@ def early_model(
     import mne
     import torch
 
-    from .models.parts import rate_groups
+    from .models.feature_point import rate_groups
 
     widths = expected_widths(features)
     n_subjects = len(training_subjects(spec, dataset))
@@ -198,7 +197,7 @@ def early_model(
         warnings.simplefilter("ignore")
         model = _built(build, spec)
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
-            from .models.pretrained import load_pretrained
+            from .models.feature_point import load_pretrained
 
             load_pretrained(model.backbone, spec.model.pretrained)
         model.freeze(*spec.model.freeze)
@@ -284,7 +283,7 @@ def _try_loss(spec: RunSpec, model: SSR, signals: Signals, n: int = 16) -> None:
 
 def _check_memory(spec: RunSpec, n_parameters: int) -> None:
     """Refuse a model that this machine can never train."""
-    from .devices import pick_device
+    from .training.distributed import pick_device
 
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -9,11 +9,21 @@ from typing import Any
 
 from .config import DataSpec
 from .datasets import DATASETS
-from .datasets.offer import OFFERS, Offer
-from .download.bring import HERE, OTHER, PACKED, Look, bring, look, other_there
-from .download.carrier import Carrier
-from .download.mirror import Mirror, open_mirror
-from .download.source import Source
+from .datasets.download import (
+    HERE,
+    OFFERS,
+    OTHER,
+    PACKED,
+    Carrier,
+    Look,
+    Mirror,
+    Offer,
+    Source,
+    bring,
+    look,
+    open_mirror,
+    other_there,
+)
 from .errors import UsageError
 from .files import check_free
 from .labels import Label, find_label

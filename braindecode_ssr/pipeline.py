@@ -9,42 +9,33 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .building import build_loss, build_model, features_of, start_weights
 from .checks import check_run
-from .config import EvaluationSpec, RunSpec
+from .config import DataSpec, EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
-from .errors import DataError, MissingDataError
-from .evaluations import Evaluation, evaluation_of
+from .errors import DataError, MissingDataError, UsageError
+from .evaluation import Evaluation, check_selection, evaluation_of, selected, weights_to_test
 from .files import lock
-from .images.pooling import ImageFeatures
-from .models.dotted_path import Trust, trusting
+from .images.features import ImageFeatures, image_features
+from .methods import METHODS
+from .models.names import Trust, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
+from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
-from .retrieval.leaks import checked_leaks
-from .retrieval.protocols import Protocol
-from .runs import (
-    Run,
-    git_commit,
-    new_run,
-    replace_run,
-    run_of,
-    same_data,
-    trained_anew,
-    versions,
-)
-from .selection import check_selection, selected, weights_to_test
+from .retrieval.evaluations import Protocol, checked_leaks
+from .runs import Run, git_commit, new_run, replace_run, run_of, same_data, trained_anew, versions
+from .training.build import build_loss, build_model, features_of, start_weights
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from .batches import TrainingSet
-    from .distributed import World
+    from .evaluation import TestSet
     from .models.ssr import SSR
-    from .ridge import Ridge
-    from .training import EEGRetriever
-    from .training_data import Signals
-    from .zero_shot import TestSet
+    from .training.data import Signals, TrainingSet
+    from .training.distributed import World
+    from .training.retriever import EEGRetriever
+    from .training.ridge import Ridge
+
 
 Asked = str | Protocol | EvaluationSpec | Evaluation | None
 
@@ -117,11 +108,10 @@ def train(
         say(note)
     check_run(spec, dataset, out)
 
-    from .devices import pick_device
-    from .distributed import own_device, world
-    from .training_data import training_data, trials_record
-    from .weights import write_weights
-    from .zero_shot import load_test_set
+    from .evaluation import load_test_set
+    from .runs import write_weights
+    from .training.data import training_data, trials_record
+    from .training.distributed import own_device, pick_device, world
 
     device = own_device(pick_device(spec.train.device))
     with (
@@ -234,7 +224,7 @@ def _untrained(
     say: Callable[[str], None],
 ) -> tuple[SSR | Ridge, torch.nn.Module]:
     """The model with the weights that it starts from, and its loss."""
-    from .devices import seed_everything
+    from .training.distributed import seed_everything
 
     seed_everything(spec.train.seed)
     n_subjects = data.table["subject"].nunique()
@@ -256,11 +246,11 @@ def _fitted(
 ) -> tuple[torch.nn.Module, pd.DataFrame]:
     """The trained model and its history; found by gradient steps, or in closed form."""
     if spec.train.solver != "gradient":
-        from .ridge import fit_ridge
+        from .training.ridge import fit_ridge
 
         return model, fit_ridge(data, model, spec.train)
-    from .devices import pick_precision
-    from .training import fit
+    from .training.distributed import pick_precision
+    from .training.retriever import fit
 
     precision = pick_precision(spec.train.precision, options["device"])
     kept = run.epochs if spec.train.keep == "every" else None
@@ -293,7 +283,7 @@ def evaluate(
         A run folder.
     evaluation : str, Protocol, EvaluationSpec or Evaluation, optional
         How, such as ``"as-published"`` or ``"gallery=views+repetitions=10"``, see
-        :mod:`braindecode_ssr.retrieval.protocols`; default: as the run was tested.
+        :mod:`braindecode_ssr.retrieval.evaluations`; default: as the run was tested.
     **options
         As for :func:`evaluate_each`.
 
@@ -337,8 +327,8 @@ def evaluate_each(
     queries, summary
         As of :func:`evaluate`.
     """
-    from .devices import pick_device
-    from .zero_shot import load_test_set
+    from .evaluation import load_test_set
+    from .training.distributed import pick_device
 
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
@@ -373,8 +363,8 @@ def _tested(
     run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Ranks and numbers of the epoch that is asked for; the oracle takes the first of the best ones."""
-    from .weights import load_weights
-    from .zero_shot import score
+    from .evaluation import score
+    from .runs import load_weights
 
     best: tuple[pd.DataFrame, dict[str, Any]] | None = None
     for epoch, weights in weights_to_test(run, spec):
@@ -496,3 +486,91 @@ def _labels(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> di
         "epochs": spec.train.epochs,
         "batch_size": spec.train.batch_size,
     }
+
+
+LAYOUTS = {"raw": "things-eeg", "meg": "things-meg"}
+"""Published forms that can be written, and the dataset that reads each."""
+
+
+def simulate(
+    name: str,
+    out: str | Path,
+    *,
+    layout: str = "raw",
+    preset: str = "small",
+    subjects: tuple[int, ...] = (),
+    seed: int = 0,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Write recordings, images and image features of a simulated dataset.
+
+    Recordings and images lie as THINGS-EEG2 or THINGS-MEG is published; features of the simulator's own
+    encoder are kept where ``things-eeg`` or ``things-meg`` keeps its features, so that training needs no
+    network.
+
+    Parameters
+    ----------
+    name : str
+        A simulated dataset.
+    out : path-like
+        The folder that becomes a dataset.
+    layout : {"raw", "meg"}
+        As the raw recordings of THINGS-EEG2, or as the epochs of THINGS-MEG: another experiment with the
+        same concepts.
+    preset, seed
+        As in :class:`braindecode_ssr.config.DataSpec`.
+    subjects : tuple of int
+        Those to write; empty for all.
+
+    Returns
+    -------
+    dict
+        ``out``, ``dataset`` that reads it, ``subjects``, ``recordings`` written, ``images`` and ``encoder``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, layout, preset or subject, or the folder is another dataset's.
+    DataError
+        If a file cannot be written.
+    """
+    from .datasets import DATASETS
+
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, list(LAYOUTS))
+    dataset = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
+    if not hasattr(dataset, "preset"):
+        raise UsageError("a simulated dataset", repr(name), "give things-sim")
+    subjects = tuple(map(dataset.check_subject, subjects))
+    files = _WRITERS[layout](dataset, subjects, Path(out), say)
+    written = DATASETS[LAYOUTS[layout]](out)
+    say(f"encode the images with {dataset.default_encoder}")
+    features = image_features(written, dataset.default_encoder, METHODS["ssr"].views)
+    features.complete(written, device="cpu", progress=progress)
+    return {
+        "out": str(out),
+        "dataset": written.name,
+        "subjects": list(subjects or written.present_subjects),
+        "recordings": len(files),
+        "images": len(written.images),
+        "encoder": dataset.default_encoder,
+    }
+
+
+def _write_raw(dataset: Any, subjects: tuple[int, ...], out: Path, say: Callable) -> list[Path]:
+    from .simulation.layout import write_raw
+
+    chosen = [dataset.check_subject(subject) for subject in subjects or dataset.subjects]
+    say(f"write {len(dataset.images)} images and {len(chosen)} subjects to {out}")
+    return [path for path in write_raw(dataset, chosen, out) if path.parent.name.startswith("ses-")]
+
+
+def _write_meg(dataset: Any, subjects: tuple[int, ...], out: Path, say: Callable) -> list[Path]:
+    from .simulation.meg import write_meg
+
+    say(f"write images and trials to {out}")
+    return [path for path in write_meg(dataset, subjects, out, say) if path.suffix == ".fif"]
+
+
+_WRITERS = {"raw": _write_raw, "meg": _write_meg}

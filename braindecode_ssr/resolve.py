@@ -9,21 +9,18 @@ from typing import Any
 
 from .config import DataSpec, EvaluationSpec, RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
-from .datasets.base import ImageDataset
-from .datasets.exclusion import notes as exclusion_notes
-from .datasets.exclusion import training_images
+from .datasets.base import ImageDataset, training_images
+from .datasets.base import notes as exclusion_notes
 from .errors import DataError, MissingDataError, UsageError
 from .images.encoders import encoder_name, is_encoder, parts_of
-from .images.sentences import text_or_original
-from .images.store import FeatureStore
+from .images.store import FeatureStore, text_or_original
 from .images.views import VIEWS, is_text, view_name
 from .labels import Label
 from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS
 from .methods.base import Method
 from .models import IMAGE_HEADS
-from .models.backbone_table import backbone_name
-from .models.dotted_path import as_dotted, is_path
+from .models.names import as_dotted, backbone_name, is_path
 from .preprocessing.channels import check_set_name
 
 LARGEST_BATCH = 1024

@@ -24,8 +24,10 @@ from .labels import as_read, folder_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from .datasets.base import ImageDataset
+
 
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
 
@@ -370,3 +372,41 @@ def git_commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def write_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write the weights of a model, at once or not at all.
+
+    Raises
+    ------
+    DataError
+        If the disk is full or the place cannot be written; nothing is left there.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    atomic_write(path, save(tensors))  # save_file's own files are closed to colleagues
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """Fill a model with the weights of a file, all of them.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"the weights of this run's model in {path}",
+            str(error).splitlines()[0],
+            "train the run again",
+        ) from error
+    return model

@@ -1,5 +1,198 @@
-"""The command line ``ssr-bd``: one file per command, no logic; a command is loaded when it is called."""
+"""Groups whose commands are loaded when called, and the edge where errors become one line."""
 
-from .group import main
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from contextlib import suppress
+
+import click
+
+from braindecode_ssr import __version__
+from braindecode_ssr.errors import SSRError, UsageError
+from braindecode_ssr.registry import unknown_name
+
+STOPPED = "stopped; what is finished is kept: the same command continues from there"
+
+
+class Group(click.Group):
+    """A group that names the nearest command when one is misspelled."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, or name the nearest."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            raise unknown_name("command", args[0], known)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
+    """A group that knows its commands by name and a line of help, and imports them when called.
+
+    Parameters
+    ----------
+    table : dict of str to tuple
+        Command name to its line of help and to where it is, ``"module:attribute"`` in this package.
+    """
+
+    def __init__(self, *args, table: dict[str, tuple[str, str]], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name][1].partition(":")
+        return getattr(importlib.import_module(f".{module}", __package__), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their lines of help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (text, _) in self.table.items()])
+
+
+@click.group(
+    name="ssr-bd",
+    cls=LazyGroup,
+    table={
+        "train": ("Train a model and test it: one run, one table.", "runs:train"),
+        "evaluate": ("Test a finished run again, another way.", "runs:evaluate"),
+        "benchmark": (
+            "Train and test a grid of methods, subjects and seeds: one table.",
+            "benchmark:benchmark",
+        ),
+        "report": ("Tables and pictures of finished runs, from their saved ranks.", "runs:report"),
+        "data": ("Find, check, prepare and simulate datasets.", "data:data"),
+        "features": ("Extract, import and check image features.", "features:features"),
+        "list": (
+            "List datasets, methods, backbones, losses, encoders or views.",
+            "info:list_parts",
+        ),
+        "doctor": ("Show versions, devices, folders and what is missing.", "info:doctor"),
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="ssr-bd")
+def root() -> None:
+    """Decode which image a person saw, from EEG or MEG.
+
+    \b
+    ssr-bd train --dataset things-sim --subject 5
+    ssr-bd train --dataset things-eeg --subject 5 --data-dir DIR
+    """  # noqa: D301
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; every error is one line on stderr, and a traceback only with --debug."""
+    args = sys.argv[1:] if args is None else args
+    # Threads of torch that wait long by spinning make a run several times slower on a busy machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if sys.stdout is None:  # closed by whoever started this: nobody reads what is printed
+        sys.stdout = open(os.devnull, "w")
+    try:
+        code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
+    except Exception as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        code = _report(error)
+    except KeyboardInterrupt:
+        click.echo(STOPPED, err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Say in one line what went wrong; the exit code."""
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of an input
+        error = SSRError(
+            "a file ended before it was complete",
+            "run the same command with --debug to see which one, and remove it",
+        )
+    error = _known(error)
+    if isinstance(error, SSRError):
+        text, code = str(error), error.exit_code
+    elif isinstance(error, click.Abort):
+        by_hand = isinstance(error.__cause__, KeyboardInterrupt)
+        text, code = STOPPED if by_hand else "stopped", 130
+    elif isinstance(error, click.ClickException):
+        text, code = f"{error.format_message()} (see `{_path(error)} --help`)", error.exit_code
+        if isinstance(error, click.NoSuchOption):
+            text += _as_setting(error)
+    else:
+        first = (str(error).splitlines() or [""])[0]
+        text = f"{type(error).__name__}: {first} (not foreseen: add --debug to see where, and report it)"
+        code = 1
+    click.echo(f"Error: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _as_setting(error: click.NoSuchOption) -> str:
+    """The setting that an unknown option stands for, such as ``--lr``, where the command takes settings."""
+    from braindecode_ssr.config import meant_setting
+
+    takes = (
+        {name for option in error.ctx.command.params for name in option.opts}
+        if error.ctx
+        else set()
+    )
+    setting = meant_setting(error.option_name.lstrip("-")) if "--set" in takes else None
+    return f"; did you mean --set {setting}=...?" if setting else ""
+
+
+def _known(error: Exception) -> Exception:
+    """An error of the machine or of a file as a sentence; any other as it is."""
+    if isinstance(error, SSRError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        names = [
+            os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None
+        ]
+        return SSRError(
+            f"cannot use {' and '.join(names)}: {error.strerror or error}",
+            "check that it is there and its permissions, and run the same command again",
+        )
+    if isinstance(error, OSError) and _was_printing(error):
+        return SSRError(
+            f"the result cannot be printed: {error.strerror or error}",
+            "what was written to files is kept; run the same command again with another standard output",
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return SSRError(
+            "this machine has too little free memory for that",
+            "close other programs, lower --batch-size, --jobs or --set train.memory, or use a machine "
+            "with more",
+        )
+    if isinstance(error, RecursionError):
+        return SSRError(
+            "a file or setting is nested too deeply",
+            "run the same command with --debug to see which",
+        )
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return UsageError("the name of a file or folder holds a NUL character", "correct the name")
+    return error
+
+
+def _was_printing(error: OSError) -> bool:
+    """Whether an error comes of printing; what else is printed is then thrown away."""
+    if traceback.extract_tb(error.__traceback__)[-1].name != "echo":
+        return False
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _path(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "ssr-bd"
+
 
 __all__ = ["main"]

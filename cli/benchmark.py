@@ -17,12 +17,12 @@ from .options import (
     preset_option,
     say,
     sets_option,
+    settings_of,
     show_bars,
     trust_option,
     trusting,
 )
 from .output import print_json, print_table
-from .settings import settings_of
 
 
 @click.command("benchmark")
@@ -69,7 +69,7 @@ from .settings import settings_of
 @trust_option
 @common
 @click.pass_context
-def command(
+def benchmark(
     context,
     methods,
     subjects,
@@ -93,8 +93,8 @@ def command(
 
     Finished runs are kept: the same command goes on after a stop, and a larger grid takes what is there.
     """
-    from braindecode_ssr.benchmark.estimate import as_read, cost_line, grid_preview
     from braindecode_ssr.benchmark.plan import asked_plan
+    from braindecode_ssr.benchmark.tables import as_read, cost_line, grid_preview
 
     trusting(trust, options["backbone"])
     axes = {"methods": methods, "subjects": subjects, "protocols": protocols, "seeds": seeds}
@@ -106,8 +106,8 @@ def command(
     say(cost_line(preview, jobs))
     if dry_run:
         return
-    from braindecode_ssr.benchmark.execute import benchmark
-    from braindecode_ssr.benchmark.summary import summary_rows, summary_text
+    from braindecode_ssr.benchmark.run import benchmark
+    from braindecode_ssr.benchmark.tables import summary_rows, summary_text
 
     done = benchmark(plan, out, jobs=jobs, cluster=cluster, progress=show_bars(), say=say)
     rows = summary_rows(done.queries, done.runs)

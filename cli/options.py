@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from braindecode_ssr.config import merge, parse_setting, read_toml
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.labels import Label, typed_label
 
@@ -148,7 +149,7 @@ def common(function: Any) -> Any:
 
 def trusting(trust: bool, backbone: str | None = None) -> None:
     """Until the command ends, import what the user trusts: with --trust all classes, else what was typed."""
-    from braindecode_ssr.models.dotted_path import trusting
+    from braindecode_ssr.models.names import trusting
 
     click.get_current_context().with_resource(trusting(trust or backbone or False))
 
@@ -161,3 +162,35 @@ def say(text: str) -> None:
 def show_bars() -> bool:
     """Whether progress bars make sense: stderr is a terminal."""
     return sys.stderr.isatty()
+
+
+WHERE = {
+    "method": "method",
+    "dataset": "data.dataset",
+    "subject": "data.subject",
+    "protocol": "data.protocol",
+    "preset": "data.preset",
+    "backbone": "model.backbone",
+    "encoder": "images.encoder",
+    "loss": "loss.name",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "seed": "train.seed",
+    "device": "train.device",
+}
+
+
+def settings_of(
+    config: Path | None, sets: tuple[str, ...], options: dict[str, Any]
+) -> dict[str, Any]:
+    """A file's settings, over them those of ``--set``, over them the options that were given."""
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        nested: Any = value
+        for part in reversed(WHERE[name].split(".")):
+            nested = {part: nested}
+        given = merge(given, nested)
+    layers = [read_toml(config)] if config else []
+    return merge(*layers, *map(parse_setting, sets), given)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.files import gigabytes
+
+from .options import Subjects, common, data_dir_option, preset_option, sets_option, settings_of
+
+if TYPE_CHECKING:
+    from braindecode_ssr.fetch import Errand
 
 
 def print_json(content: Any) -> None:
@@ -61,7 +72,7 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
 
 def print_flags(summaries: list[dict[str, Any]]) -> None:
     """What a reader of flagged numbers must know, one line for each word."""
-    from braindecode_ssr.retrieval.leaks import LEAKS
+    from braindecode_ssr.retrieval.evaluations import LEAKS
 
     words = {word for summary in summaries for word in summary["flags"]}
     for word in (known for known in LEAKS if known in words):
@@ -127,3 +138,156 @@ def _correction(name: str) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
+    """A command that lists the files of a dataset; with ``read`` it fails if one is not whole."""
+
+    @click.command(name, help=text)
+    @click.argument("dataset")
+    @click.option("--subject", "subjects", type=Subjects(), help="5, 1,3 or 1-10.")
+    @preset_option
+    @data_dir_option
+    @sets_option
+    @common
+    def command(dataset, subjects, preset, data_dir: Path | None, sets, as_json: bool) -> None:
+        from braindecode_ssr.fetch import offered
+        from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
+
+        spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
+        source = open_dataset(spec.data, data_dir)
+        files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
+        forms = [] if read else offered(source.name, source.root)
+        whole = all(_is_well(file) for file in files)
+        if as_json:
+            told = {"dataset": source.name, "root": str(source.root), "files": files}
+            print_json(told if read else {**told, "forms": forms})
+        else:
+            _print(source.name, source.root, files)
+            _print_forms(source.name, forms)
+        if read or (data_dir is not None and not forms):  # what can be fetched may go there
+            source.check_here()
+        if read and not whole:
+            raise SystemExit(1)
+
+    return command
+
+
+def _is_well(file: dict[str, Any]) -> bool:
+    return file["state"] == "found" or (file["state"] == "missing" and not file["needed"])
+
+
+def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
+    click.echo(f"{name} at {root.absolute()}")
+    if not files:
+        click.echo("nothing to bring: this dataset is made when it is asked for")
+    said: set[str] = set()
+    for file in files:
+        size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
+        click.echo(f"  {file['state']:<8} {file['what']}{size}: {file['path']}")
+        if file["detail"] and file["detail"] != "no such file":
+            click.echo(f"           {file['detail']}")
+        if file["state"] != "found" and file["source"] not in said:
+            said.add(file["source"])
+            click.echo(f"           from {file['source']}")
+
+
+def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
+    if not forms:
+        return
+    click.echo(f"to be had with `ssr-bd data fetch {name} --subject N --form FORM`:")
+    for form in forms:
+        sizes = {"a subject": form["subject_bytes"], "once": form["common_bytes"]}
+        about = "" if form["exact"] else "about "
+        said = about + " and ".join(
+            f"{gigabytes(size)} {for_}" for for_, size in sizes.items() if size
+        )
+        click.echo(f"  {form['form']:<12} {said} ({'; '.join(form['licences'])})")
+        click.echo(f"               {form['text']}")
+
+
+PASSWORD = "SSR_THINGS_PASSWORD"
+
+
+def may_fetch(todo: Errand, yes: bool, *, interactive: bool) -> None:
+    """Ask before much is fetched.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to ask, or the answer is no.
+    """
+    from braindecode_ssr.fetch import ASK_ABOVE
+
+    if yes or todo.bytes <= ASK_ABOVE:
+        return
+    much = f"{gigabytes(todo.bytes)} to fetch into {todo.root}, {gigabytes(todo.room)} of disk"
+    if not (interactive and sys.stdin.isatty()):
+        raise UsageError("a word before more than 1 GB is fetched", much, "add --yes")
+    if not click.confirm(f"{much}; go on?", err=True):
+        raise click.Abort
+
+
+def password_of(todo: Errand, *, interactive: bool) -> str:
+    """The password of the THINGS images, if it is needed: asked for, never kept.
+
+    Raises
+    ------
+    UsageError
+        If it is needed and there is nobody to ask.
+    """
+    if not todo.password:
+        return ""
+    if given := os.environ.get(PASSWORD):
+        return given
+    if not (interactive and sys.stdin.isatty()):
+        raise UsageError(
+            "the password of the THINGS images", f"no ${PASSWORD}", f"see {todo.password}"
+        )
+    click.echo(f"The THINGS images need a password. It is told at {todo.password}.", err=True)
+    return click.prompt("Password", hide_input=True, err=True)
+
+
+def print_errand(todo: Errand, as_json: bool) -> None:
+    """What is here, and what would be fetched."""
+    if as_json:
+        print_json(
+            {
+                "dataset": todo.dataset,
+                "root": str(todo.root),
+                "form": todo.form,
+                "bytes": todo.bytes,
+                "room": todo.room,
+                "files": todo.rows(),
+            }
+        )
+        return
+    click.echo(f"{todo.dataset}, form {todo.form}, at {todo.root.absolute()}")
+    for row in todo.rows():
+        click.echo(f"  {row['state']:<8} {_line(row)}")
+        click.echo(f"           {row['url']} ({row['licence']}; {row['proof']})")
+    click.echo(f"{gigabytes(todo.bytes)} to fetch, {gigabytes(todo.room)} of disk while it runs")
+
+
+def print_fetched(todo: Errand, rows: list[dict[str, Any]], data_dir: Path | None) -> None:
+    """What is in its place now, how that is known, and what can be done with it."""
+    for row in rows:
+        known = row["proof"] if row["state"] == "fetched" else "was here"
+        click.echo(f"  {row['state']:<8} {_line(row)}  [{known}]")
+    at = f" --data-dir {data_dir}" if data_dir else ""
+    subject = todo.subjects[0] if todo.subjects else "N"
+    if todo.form == "images":
+        click.echo(f"now: ssr-bd features extract --dataset {todo.dataset}{at}")
+        return
+    click.echo(f"now: ssr-bd data check {todo.dataset} --subject {subject}{at}")
+    click.echo(f"     ssr-bd features extract --dataset {todo.dataset}{at}")
+    click.echo(f"     ssr-bd train --dataset {todo.dataset} --subject {subject}{at}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    about = "" if row["exact"] or not row["bytes"] else "about "
+    size = f", {about}{gigabytes(row['bytes'])}" if row["bytes"] else ""
+    if row["have"] and row["state"] != "fetched":
+        size += f" of which {gigabytes(row['have'])} are here"
+    detail = f" ({row['detail']})" if row.get("detail") else ""
+    return f"{row['what']}{size}: {row['path']}{detail}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from braindecode_ssr.catalogue import catalogue
+from braindecode_ssr_cli.info import catalogue
 
 PAGE = Path(__file__).with_name("methods_list.inc")
 CELLS = [(data, way) for data in ("things-eeg", "things-meg") for way in ("intra", "inter")]

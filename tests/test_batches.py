@@ -3,11 +3,10 @@ import pandas as pd
 import pytest
 import torch
 
-from braindecode_ssr.batches import Batches, TrainingSet, ahead, epoch_seed, hold_out_concepts
-from braindecode_ssr.datasets.averages import TrialFile
-from braindecode_ssr.distributed import World
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.trial_rows import TrialRows
+from braindecode_ssr.training.data import Batches, TrainingSet, ahead, epoch_seed, hold_out_concepts
+from braindecode_ssr.training.distributed import World
+from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 
 @pytest.fixture

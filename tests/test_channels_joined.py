@@ -11,9 +11,8 @@ from bids_trees import write_events, write_run
 from things_files import TEST, TRAIN, presentations, raw_content, write_metadata, write_raw_session
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.own_bids import OwnBids
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.bids.study import OwnBids
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.pipeline import evaluate, train
@@ -25,6 +24,7 @@ from braindecode_ssr.preprocessing.channels import (
     match_channels,
 )
 from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.trials.prepare import prepare
 
 METHOD = {
     "method": "ridge-decoding",

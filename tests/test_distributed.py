@@ -14,16 +14,20 @@ from forked import started
 from test_training import make_data
 
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.distributed import SynchronisedBatchNorm, World, synchronise_batch_norm
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.training import fit, sizes_for
+from braindecode_ssr.training.distributed import (
+    SynchronisedBatchNorm,
+    World,
+    synchronise_batch_norm,
+)
+from braindecode_ssr.training.retriever import fit, sizes_for
 
 
 def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, stop=None, subjects=None, **spec):
     """One run, of as many processes as the environment says; writes the weights it ends with."""
-    from braindecode_ssr.distributed import world
+    from braindecode_ssr.training.distributed import world
 
     folder, data = Path(folder), in_double(make_data(chans=17, times=80))
     if subjects:

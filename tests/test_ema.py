@@ -3,8 +3,8 @@ import torch
 from test_training import make_data, make_parts, run
 
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.ema import WeightAverage
-from braindecode_ssr.training import EEGRetriever, fit
+from braindecode_ssr.training.callbacks import WeightAverage
+from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 
 class Trail(WeightAverage):

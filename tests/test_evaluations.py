@@ -3,7 +3,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.evaluations import (
+from braindecode_ssr.evaluation import (
     Evaluation,
     changed,
     changes_of,
@@ -12,8 +12,7 @@ from braindecode_ssr.evaluations import (
     labelled,
 )
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.leaks import LEAKS, leaks_of
-from braindecode_ssr.retrieval.protocols import protocol_of
+from braindecode_ssr.retrieval.evaluations import LEAKS, leaks_of, protocol_of
 from braindecode_ssr.runs import Run
 
 RUN = build({"method": "contrast"})

@@ -27,7 +27,7 @@ from braindecode_ssr.files import (
     lock,
     mapping,
 )
-from braindecode_ssr.preprocessing.windows import windows
+from braindecode_ssr.preprocessing.epochs import windows
 
 PAGES = 4096
 

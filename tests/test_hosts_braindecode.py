@@ -15,11 +15,11 @@ from things_files import write_things
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import ImageDataset
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.store import TRIAL_COLUMNS, TrialStore
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
-from braindecode_ssr.datasets.things_meg import ThingsMEG
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.trials.prepare import prepare
+from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

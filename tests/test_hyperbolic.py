@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from braindecode_ssr.hyperbolic import (
+from braindecode_ssr.retrieval.hyperbolic import (
     CURVATURE,
     FARTHEST,
     distance,

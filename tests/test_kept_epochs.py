@@ -3,8 +3,8 @@ import torch
 from test_training import make_parts, run
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.kept_epochs import KeptEpochs, kept_epochs
-from braindecode_ssr.weights import load_weights
+from braindecode_ssr.runs import load_weights
+from braindecode_ssr.training.callbacks import KeptEpochs, kept_epochs
 
 
 def flat(model):

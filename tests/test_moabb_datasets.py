@@ -12,12 +12,12 @@ from moabb.datasets.base import CacheConfig
 from things_files import write_things
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
-from braindecode_ssr.datasets.things_meg import ThingsMEG
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import MissingDataError, UsageError
 from braindecode_ssr.moabb import Gifford2022, Hebart2023, ImageRetrieval, SimulatedThings
+from braindecode_ssr.trials.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_windows_over_a_join_are_dropped(meg, tmin, tmax, kept):
 
 
 def test_only_chosen_sessions_are_read(meg, monkeypatch):
-    from braindecode_ssr.datasets.things_meg_fif import EpochTrials
+    from braindecode_ssr.datasets.things_meg.files import EpochTrials
 
     read = []
     slices = EpochTrials.__getitem__

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from test_training import make_data, make_parts
 
-from braindecode_ssr.benchmark.execute import benchmark
-from braindecode_ssr.benchmark.plan import asked_plan
-from braindecode_ssr.benchmark.task import do
+from braindecode_ssr.benchmark.plan import asked_plan, do
+from braindecode_ssr.benchmark.run import benchmark
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.download.part import Part
+from braindecode_ssr.datasets.download import Part
 from braindecode_ssr.files import atomic_folder
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.runs import Run
-from braindecode_ssr.training import fit
+from braindecode_ssr.training.retriever import fit
 
 SETTINGS = {
     "data": {"preset": "tiny", "subject": 5},

@@ -6,14 +6,13 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge as Reference
 
-from braindecode_ssr import ridge
-from braindecode_ssr.batches import TrainingSet, hold_out_concepts
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.datasets.averages import TrialFile
-from braindecode_ssr.distributed import World
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.ridge import RIDGES, RidgeDecoding, RidgeEncoding, Scatter, fit_ridge
-from braindecode_ssr.trial_rows import TrialRows
+from braindecode_ssr.training import ridge
+from braindecode_ssr.training.data import TrainingSet, hold_out_concepts
+from braindecode_ssr.training.distributed import World
+from braindecode_ssr.training.ridge import RIDGES, RidgeDecoding, RidgeEncoding, Scatter, fit_ridge
+from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 N_CONCEPTS, PER_CONCEPT, CHANS, TIMES, WIDTH = 20, 4, 3, 5, 6
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from test_training import make_data, make_parts, weights
 
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.schedules import share_of_rate
-from braindecode_ssr.training import fit
+from braindecode_ssr.training.callbacks import share_of_rate
+from braindecode_ssr.training.retriever import fit
 
 
 @given(st.integers(1, 300), st.integers(0, 50), st.sampled_from(["constant", "cosine"]))
@@ -61,7 +61,9 @@ def test_a_resumed_run_goes_on_at_its_rates_to_the_same_weights(tmp_path):
     options = {"warmup": 0.5, "clip": 0.1, "ema": 0.9}
     whole, seen = rates_of(tmp_path / "whole", epochs=4, **options)
     with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("braindecode_ssr.training.EEGRetriever.on_epoch_end", interrupt_third)
+        patch.setattr(
+            "braindecode_ssr.training.retriever.EEGRetriever.on_epoch_end", interrupt_third
+        )
         rates_of(tmp_path / "parts", epochs=4, **options)
     resumed, rest = rates_of(tmp_path / "parts", epochs=4, resume=True, **options)
     assert rest == pytest.approx(seen[-len(rest) :]) and len(rest) < len(seen)

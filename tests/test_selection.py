@@ -2,8 +2,8 @@ import pytest
 
 from braindecode_ssr.config import build, merge
 from braindecode_ssr.errors import MissingDataError, UsageError
+from braindecode_ssr.evaluation import check_selection, selected, weights_to_test
 from braindecode_ssr.runs import Run
-from braindecode_ssr.selection import check_selection, selected, weights_to_test
 
 KEPT = {"train": {"epochs": 4, "keep": "every"}}
 SCORED = {"train": {"validation_concepts": 5}}

@@ -10,21 +10,19 @@ import torch
 from safetensors.torch import load_file
 from test_training import make_data, weights
 
-from braindecode_ssr.batches import Batches, TrainingSet, hold_out_concepts
 from braindecode_ssr.config import TrainSpec, build, merge
-from braindecode_ssr.datasets.averages import TrialFile
-from braindecode_ssr.embedding import embed_images, embed_trials
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.pooling import image_features
+from braindecode_ssr.evaluation import load_test_set
+from braindecode_ssr.images.features import image_features
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.pipeline import build_model, evaluate, train
 from braindecode_ssr.resolve import open_dataset, resolve
-from braindecode_ssr.retrieval.queries import query_table
-from braindecode_ssr.training import fit
-from braindecode_ssr.trial_rows import TrialRows
-from braindecode_ssr.weights import load_weights
-from braindecode_ssr.zero_shot import load_test_set
+from braindecode_ssr.retrieval.ranks import embed_images, embed_trials, query_table
+from braindecode_ssr.runs import load_weights
+from braindecode_ssr.training.data import Batches, TrainingSet, hold_out_concepts
+from braindecode_ssr.training.retriever import fit
+from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 NAMES = np.array([7, 2, 11])  # of the subjects; their places are 1, 0, 2
 PLACE = {2: 0, 7: 1, 11: 2}
@@ -248,7 +246,7 @@ def test_a_run_from_before_there_was_the_choice_is_evaluated(folder, tmp_path):
 def test_backbones_without_use_for_subjects_are_refused_before_anything_is_read(
     backbone, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("braindecode_ssr.building.image_features", None)
+    monkeypatch.setattr("braindecode_ssr.training.build.image_features", None)
     with pytest.raises(UsageError, match=f"each subject.*{backbone}, which.*subjects=shared"):
         train(spec_of(backbone=backbone), data_dir=folder, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

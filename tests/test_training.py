@@ -11,15 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-from braindecode_ssr.batches import TrainingSet
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.embedding import embed_images, embed_trials
 from braindecode_ssr.errors import DataError, TrainingError, UsageError
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.losses.ssr import SSRLoss
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.retrieval.queries import query_table
-from braindecode_ssr.training import EEGRetriever, fit
+from braindecode_ssr.retrieval.ranks import embed_images, embed_trials, query_table
+from braindecode_ssr.training.data import TrainingSet
+from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 WIDTH = 16
 

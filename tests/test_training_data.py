@@ -7,15 +7,13 @@ import pytest
 import torch
 from test_training import make_data, run, weights
 
-from braindecode_ssr.batches import TrainingSet
 from braindecode_ssr.config import DataSpec, build, merge
-from braindecode_ssr.datasets.averages import TrialFile
 from braindecode_ssr.errors import DataError, LeakageError
-from braindecode_ssr.images.pooling import image_features
+from braindecode_ssr.images.features import image_features
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import open_dataset, resolve
-from braindecode_ssr.training_data import training_data
-from braindecode_ssr.trial_rows import TrialRows
+from braindecode_ssr.training.data import TrainingSet, training_data
+from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 SETTINGS = {
     "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1, "protocol": "inter"},

@@ -5,15 +5,19 @@ import pytest
 import torch
 from test_training import make_data, retriever
 
-from braindecode_ssr.callbacks import ValidationRetrieval
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.embedding import embed_images, embed_trials
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Contrast, HyperbolicContrast
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.retrieval.ranks import cosine, rank_of_target
-from braindecode_ssr.retrieval.spaces import minus_distance
-from braindecode_ssr.training import fit
+from braindecode_ssr.retrieval.ranks import (
+    cosine,
+    embed_images,
+    embed_trials,
+    minus_distance,
+    rank_of_target,
+)
+from braindecode_ssr.training.callbacks import ValidationRetrieval
+from braindecode_ssr.training.retriever import fit
 
 SHAPE = {"n_outputs": 16, "n_chans": 4, "n_times": 32, "sfreq": 100, "n_features": 12, "width": 24}
 

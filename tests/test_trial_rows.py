@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from braindecode_ssr.datasets.averages import TrialFile
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.smoothing import choose_channels, smooth
-from braindecode_ssr.trial_rows import TrialRows
+from braindecode_ssr.preprocessing.repetitions import choose_channels, smooth
+from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 SIZES = [7, 1, 12]
 
@@ -44,7 +43,7 @@ def test_it_is_indexed_like_the_tensor_of_all_files(files, arrays, index):
 
 
 def test_one_trial_and_a_move_to_another_device(files, arrays, monkeypatch):
-    monkeypatch.setattr("braindecode_ssr.trial_rows.CHUNK", 6)
+    monkeypatch.setattr("braindecode_ssr.trials.averages.CHUNK", 6)
     rows, tensor = TrialRows(files), torch.from_numpy(np.concatenate(arrays))
     assert torch.equal(rows[8], tensor[8])
     assert torch.equal(rows.to("cpu"), tensor)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.weights import load_weights, write_weights
+from braindecode_ssr.runs import load_weights, write_weights
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -5,9 +5,8 @@ import torch
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.ranks import rank_of_target
-from braindecode_ssr.retrieval.spaces import minus_distance
-from braindecode_ssr.zero_shot import TestSet, score
+from braindecode_ssr.evaluation import TestSet, score
+from braindecode_ssr.retrieval.ranks import minus_distance, rank_of_target
 
 
 class Given(torch.nn.Module):

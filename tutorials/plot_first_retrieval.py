@@ -63,7 +63,7 @@ recordings.datasets[0].raw.annotations.to_data_frame().head()
 # To look at the response in volts we leave the noise normalisation out, which training puts in.
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.trials.prepare import prepare
 
 store = prepare(dataset, 5, TrialSpec(whitening="none", start=-0.2))
 store

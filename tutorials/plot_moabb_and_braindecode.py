@@ -106,7 +106,7 @@ float(max(abs(1e6 * windows[i][0] - same[i]).max() for i in range(len(windows)))
 # hands out windows without a copy.
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.trials.prepare import prepare
 
 own = dataset.source()
 store = prepare(own, 1, TrialSpec())

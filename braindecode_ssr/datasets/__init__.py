@@ -6,9 +6,9 @@ DATASETS = Registry(
     "dataset",
     {
         "things-sim": "braindecode_ssr.datasets.things_sim:ThingsSim",
-        "things-eeg": "braindecode_ssr.datasets.things_eeg:ThingsEEG",
-        "things-meg": "braindecode_ssr.datasets.things_meg:ThingsMEG",
-        "things-eeg1": "braindecode_ssr.datasets.things_eeg1:ThingsEEG1",
-        "bids": "braindecode_ssr.datasets.own_bids:OwnBids",
+        "things-eeg": "braindecode_ssr.datasets.things_eeg.dataset:ThingsEEG",
+        "things-meg": "braindecode_ssr.datasets.things_meg.dataset:ThingsMEG",
+        "things-eeg1": "braindecode_ssr.datasets.bids.things:ThingsEEG1",
+        "bids": "braindecode_ssr.datasets.bids.study:OwnBids",
     },
 )

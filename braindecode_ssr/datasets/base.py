@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,15 +16,20 @@ import numpy as np
 import pandas as pd
 
 from ..config import TrialSpec
-from ..errors import DataError, MissingDataError
-from ..files import derived_folder, files_sha256
+from ..errors import DataError, LeakageError, MissingDataError, UsageError
+from ..files import derived_folder, files_sha256, in_chunks
 from ..labels import Label, find_label
 from ..preprocessing.channels import standard_names
+from ..registry import unknown_name
 
 if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
     from PIL.Image import Image
+
+    from ..config import DataSpec
+    from ..training.data import TrainingSet
+
 
 IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
 JOIN = "BAD boundary"
@@ -405,7 +413,7 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     LeakageError
         If a test concept is a training concept as well.
     """
-    from ..retrieval.leakage import check_disjoint
+    pass
 
     if list(images.columns) != IMAGE_COLUMNS:
         raise DataError(
@@ -429,3 +437,263 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     train, test = (images[images["split"] == split] for split in ("train", "test"))
     check_disjoint(train["concept"], test["concept"], source)
     return images
+
+
+TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
+
+
+VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
+
+
+UNITS = {"none": VOLTS, "mvnn": WHITENED, "zscore": ZSCORED}
+"""Unit of trials that were recorded in volts, by how they are normalised."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrialBatch:
+    """Some prepared trials.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+    table : DataFrame
+        One row per trial, columns ``TRIAL_COLUMNS``.
+    info : mne.Info, optional
+        Channels and sampling rate, where batches of different origin could differ in them.
+    source, fingerprint : str
+        Which file or simulation they come from, and its SHA-256.
+    """
+
+    trials: np.ndarray
+    table: pd.DataFrame
+    info: mne.Info | None = None
+    source: str = ""
+    fingerprint: str = ""
+
+
+def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
+    """Raise DataError for a channel that is NaN, infinite or constant; see :func:`check_range`."""
+
+    def extent(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        values = trials[part]
+        return values.min(axis=(0, 2)), values.max(axis=(0, 2))
+
+    low, high = np.full(trials.shape[1], np.inf), np.full(trials.shape[1], -np.inf)
+    for least, largest in in_chunks(extent, len(trials), 256):
+        low, high = np.minimum(low, least), np.maximum(high, largest)
+    check_range(low, high, ch_names, source)
+
+
+def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: str) -> None:
+    """Raise DataError for a channel that is not finite, or next to constant beside the others.
+
+    Parameters
+    ----------
+    low, high : ndarray, shape (chans,)
+        Least and largest value of each channel.
+    ch_names : list of str
+    source : str
+        What they were taken of.
+    """
+    span = high - low
+    problem, where = "NaN or infinite values", np.flatnonzero(~np.isfinite(span))
+    if not len(where):
+        problem, where = "a constant value", np.flatnonzero(span <= 1e-9 * np.median(span))
+    if len(where):
+        names = ", ".join(ch_names[index] for index in where)
+        raise DataError(
+            f"a signal on every channel of {source or 'the trials'}",
+            f"{problem} on channel {names}",
+            "mend or fetch the file again, or leave it out",
+        )
+
+
+def folded(concept: str) -> str:
+    """A concept's name without what is mere spelling: two concepts of equal folded names are one.
+
+    Case, Unicode form, ``_``, hyphens and spaces, and the five digits before THINGS' folder names do not
+    count. The digit by which THINGS tells homonyms apart (``bat1``, ``bat2``) does.
+
+    Examples
+    --------
+    >>> folded("Hot_Dog") == folded("00012_hot-dog"), folded("bat1") == folded("bat2")
+    (True, False)
+    """
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", concept).casefold())
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = re.sub(r"[\s_\-\u2010-\u2015\u2212]+", " ", text).strip()
+    text = re.sub(r"^\d{5} ", "", text)
+    return re.sub(r"(?<=[^\W\d]) (?=\d+$)", "", text)
+
+
+def check_disjoint(
+    train: Iterable[str],
+    test: Iterable[str],
+    source: str,
+    alike: Callable[[str], str] = folded,
+) -> None:
+    """Raise if a name of the test split occurs in the training split.
+
+    Parameters
+    ----------
+    train, test : iterable of str
+        Concepts, or image ids, of the two splits.
+    source : str
+        Where they come from, for the message.
+    alike : callable
+        Two names are the same if this gives the same of them; ``str`` for image ids.
+
+    Raises
+    ------
+    LeakageError
+        If the two have a name in common.
+    """
+    tested = {alike(name): name for name in sorted(set(test))}
+    shared = sorted((name, tested[alike(name)]) for name in set(train) if alike(name) in tested)
+    if shared:
+        name, other = shared[0]
+        spelled = "" if name == other else f", there as {other!r}"
+        raise LeakageError(
+            f"{name!r} is in the training split and in the test split{spelled}; {len(shared)} such names "
+            f"in {source}",
+            "remove them from the training split: zero-shot retrieval needs unseen concepts",
+        )
+
+
+def check_contents(pairs: Iterable[tuple[str, str]], what: str, source: str) -> None:
+    """Raise if there is a training image with the content of a test image.
+
+    Parameters
+    ----------
+    pairs : iterable of (str, str)
+        Image ids: of training, of the test.
+    what : str
+        What they have in common.
+    source : str
+        Where they come from, for the message.
+
+    Raises
+    ------
+    LeakageError
+        Names the first pair.
+    """
+    pairs = list(pairs)
+    if pairs:
+        raise LeakageError(
+            f"the training image {pairs[0][0]!r} and the test image {pairs[0][1]!r} have {what} "
+            f"({len(pairs)} such pairs in {source})",
+            "leave one of the two out of the study, or correct the file that is wrong; zero-shot retrieval "
+            "needs unseen images",
+        )
+
+
+TOGETHER = {
+    "things-eeg": "things_eeg_test_concepts.txt",
+    "things-meg": "things_meg_test_concepts.txt",
+}
+"""Datasets whose test concepts are known, and the files beside this one that list them."""
+
+
+@cache
+def published_test_concepts(name: str) -> frozenset[str]:
+    """The concepts that a published dataset tests.
+
+    Parameters
+    ----------
+    name : str
+        ``"things-eeg"`` or ``"things-meg"``.
+
+    Raises
+    ------
+    UsageError
+        If its test concepts are not known.
+    """
+    key = name.strip().lower().replace("_", "-")
+    if key not in TOGETHER:
+        raise unknown_name("dataset for data.together_with", name, ["none", *TOGETHER])
+    text = Path(__file__).with_name(TOGETHER[key]).read_text(encoding="utf-8")
+    return frozenset(text.split())
+
+
+def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
+    """Training concepts of a dataset that leave, since the dataset it is used together with tests them.
+
+    Raises
+    ------
+    UsageError
+        If that dataset is not known, or its test concepts are none of this dataset's concepts, so that
+        nothing could be left out.
+    """
+    if data.together_with == "none":
+        return frozenset()
+    tested, images = published_test_concepts(data.together_with), dataset.images
+    if not tested & set(images["concept"]):
+        raise UsageError(
+            f"a dataset with THINGS concepts, to be used together with {data.together_with}",
+            f"{dataset.name} in {dataset.root}, which has none of those that {data.together_with} tests",
+            "set data.together_with to none",
+        )
+    return tested & frozenset(images["concept"][images["split"] == "train"])
+
+
+def training_images(data: DataSpec, dataset: ImageDataset) -> pd.DataFrame:
+    """The rows of the image table that may be trained on."""
+    images = dataset.images
+    leave = excluded_concepts(data, dataset)
+    return images[(images["split"] == "train") & ~images["concept"].isin(leave)]
+
+
+def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.ndarray:
+    """Which training trials stay.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With a column ``concept``, one row per training trial.
+    data : DataSpec
+        ``together_with`` says which other dataset is used.
+    dataset : ImageDataset
+
+    Returns
+    -------
+    ndarray of bool, shape (n_trials,)
+
+    Raises
+    ------
+    UsageError
+        See :func:`excluded_concepts`; and if no trial would be left.
+    LeakageError
+        If a concept that the other dataset tests would stay.
+    """
+    stay = ~table["concept"].isin(excluded_concepts(data, dataset)).to_numpy()
+    if not stay.any():
+        raise UsageError(
+            f"training concepts of {dataset.name} that {data.together_with} does not test",
+            "none",
+            "bring more images, or set data.together_with to none",
+        )
+    if data.together_with != "none":
+        kept = set(table["concept"][stay])
+        check_disjoint(
+            kept, published_test_concepts(data.together_with), f"training of {dataset.name}"
+        )
+    return stay
+
+
+def leave_out(training: TrainingSet, data: DataSpec, dataset: ImageDataset) -> TrainingSet:
+    """A training set without the trials that :func:`may_train` refuses; the same one if there are none."""
+    stay = may_train(training.table, data, dataset)
+    return training if stay.all() else training.rows(np.flatnonzero(stay))
+
+
+def notes(data: DataSpec, dataset: ImageDataset) -> list[str]:
+    """What a user should know of concepts that are left out, in a line."""
+    leave = excluded_concepts(data, dataset)
+    if data.together_with == "none":
+        return []
+    images = dataset.images[dataset.images["split"] == "train"]
+    n_images, n_concepts = int(images["concept"].isin(leave).sum()), images["concept"].nunique()
+    return [
+        f"together with {data.together_with}: {len(leave)} of {n_concepts} training concepts "
+        f"({n_images} of {len(images)} images) are left out, because it tests them"
+    ]

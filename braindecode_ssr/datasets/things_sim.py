@@ -14,9 +14,9 @@ from ..config import TrialSpec
 from ..errors import UsageError
 from ..files import cached_numbers, sha256
 from ..preprocessing.channels import THINGS_EEG_63_RAW
-from ..preprocessing.windows import n_times
+from ..preprocessing.epochs import n_times
 from ..registry import unknown_name
-from ..simulation.names import image_table
+from ..simulation.images import image_table
 from ..simulation.presets import N_SESSIONS, Preset, preset_named
 from .base import ImageDataset, Recording, check_images, eeg_info
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..simulation.brain import Brain
-    from ..simulation.design import Events
     from ..simulation.eye import Eye
+    from ..simulation.recording import Events
+
 
 VERSION = 1  # of the simulator; changes when the same preset and seed give other data
 OBSERVER = 1  # the version of the ideal observer
@@ -150,7 +151,7 @@ class ThingsSim(ImageDataset):
 
     def session(self, subject: int, session: int, split: str) -> tuple[np.ndarray, Events]:
         """Volts of 63 channels and the stimulus channel ``(64, samples)``, and the events."""
-        from ..simulation.session import simulate
+        from ..simulation.recording import simulate
 
         self.check_subject(subject)
         features, brain = self.features(split), self.brain(subject)
@@ -215,7 +216,7 @@ class ThingsSim(ImageDataset):
         return f"{whose}_{sha256(text)[:16]}"
 
     def _ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
-        from ..simulation.observer import ceiling
+        from ..simulation.brain import ceiling
 
         sessions = self._test_trials(subject, repetitions, spec)
         return ceiling(sessions, self._templates(subject, spec))
@@ -227,8 +228,8 @@ class ThingsSim(ImageDataset):
     def _test_trials(
         self, subject: int, repetitions: int | None, spec: TrialSpec
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        from ..preprocessing.epochs import windows
         from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
-        from ..preprocessing.windows import windows
 
         numbers = [self._numbers(subject, session, "test") for session in self.sessions]
         used = [np.arange(len(part)) for part in numbers]
@@ -245,14 +246,14 @@ class ThingsSim(ImageDataset):
             yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 
     def _numbers(self, subject: int, session: int, split: str) -> np.ndarray:
-        from ..simulation.design import session_events
+        from ..simulation.recording import session_events
 
         events = session_events(self.preset, split, subject, session, self.seed)
         return events.numbers[~events.is_target]
 
     def _templates(self, subject: int, spec: TrialSpec) -> np.ndarray:
         """True responses to the test images, cut as trials; ``(images, chans, times)``."""
-        from ..preprocessing.windows import windows
+        from ..preprocessing.epochs import windows
 
         brain, sfreq = self.brain(subject), self.preset.sfreq
         responses = brain.respond(self.features("test"))

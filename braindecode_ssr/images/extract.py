@@ -17,16 +17,23 @@ from ..datasets.pictures import to_rgb
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import atomic_write, sha256
 from .encoders import build_encoder, full_name
-from .geometry import check_features
-from .sentences import check_reads, details_in, fingerprint_in, read_sentences
-from .store import FeatureStore
-from .tables import PLACE, folder_name
+from .store import (
+    PLACE,
+    FeatureStore,
+    check_features,
+    check_reads,
+    details_in,
+    fingerprint_in,
+    folder_name,
+    read_sentences,
+)
 from .views import View, build_view, image_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .encoders.base import ImageEncoder
+    from .encoders import ImageEncoder
+
 
 UNFINISHED = ".unfinished"
 DECODERS = 2
@@ -294,7 +301,7 @@ def read_pixels(
     """
     import torch
 
-    from .encoders.base import shortest_side
+    from .encoders import shortest_side
 
     try:
         image = dataset.image(image_id)

@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.base import ImageDataset
+from ..datasets.pickles import load_features, read_names
 from ..datasets.pictures import SUFFIXES
 from ..errors import DataError, UsageError
-from .arrays import load_features, read_names
-from .geometry import check_spread
-from .store import FeatureStore
-from .tables import IMPORTED
+from .store import IMPORTED, FeatureStore, check_spread
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ def import_split(
     encoder, view : str
         Names to keep them under.
     train, test : path-like, optional
-        A file per split, at least one; see :func:`~braindecode_ssr.images.arrays.load_features`. With names:
+        A file per split, at least one; see :func:`~braindecode_ssr.datasets.pickles.load_features`.
+        With names:
         ``(n_images, d)`` in any order. Without: in image-number order, ``(n_images, d)``,
         ``(concepts, images, d)`` or, as NeuroBridge writes them, ``(1, concepts, images, d)``.
     say : callable, optional
@@ -136,7 +135,7 @@ def import_listed(
     encoder, view : str
         Names to keep them under.
     array : path-like
-        Features ``(n, d)``; see :func:`~braindecode_ssr.images.arrays.load_features`.
+        Features ``(n, d)``; see :func:`~braindecode_ssr.datasets.pickles.load_features`.
     images : path-like, optional
         Text, one image a line: an image id, or a file name or path such as
         ``00001_aardvark/aardvark_01b.jpg``; or a ``.csv`` with such a column. Needed if the array

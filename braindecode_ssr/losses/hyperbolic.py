@@ -7,11 +7,16 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..hyperbolic import CURVATURE, expmap0, pairwise_distance
+from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
+from .base import (
+    Duplicates,
+    as_number,
+    check_choice,
+    check_duplicates,
+    check_embeddings,
+    full_precision,
+)
 from .contrast import Target, contrast_of_logits, symmetric_cross_entropy
-from .duplicates import Duplicates, check_duplicates
-from .parts import as_number, check_choice, check_embeddings
-from .similarity import full_precision
 
 SCALE = 100.0
 
@@ -54,7 +59,7 @@ class HyperbolicContrast(nn.Module):
     """Symmetric contrast of brain embeddings with one kind of image embeddings, by their Lorentz distance.
 
     For models whose embeddings are compared in hyperbolic space, ``space="hyperbolic"``: ranking goes by the
-    same distance. The curvature is that of :mod:`braindecode_ssr.hyperbolic`.
+    same distance. The curvature is that of :mod:`braindecode_ssr.retrieval.hyperbolic`.
 
     Source: HyFI (AAAI 2026, arXiv 2603.22721).
 
@@ -66,7 +71,7 @@ class HyperbolicContrast(nn.Module):
         Constant inverse temperature; published: 100.
     duplicates : {"negatives", "ignored", "positives"}
         What rows of the same image are to each other, see
-        :func:`~braindecode_ssr.losses.duplicates.duplicate_info_nce`.
+        :func:`~braindecode_ssr.losses.base.duplicate_info_nce`.
     """
 
     space: ClassVar[str] = "hyperbolic"

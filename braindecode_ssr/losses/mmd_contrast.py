@@ -9,10 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from .base import (
+    Duplicates,
+    Regime,
+    Similarity,
+    as_number,
+    check_choice,
+    check_duplicates,
+    check_embeddings,
+    full_precision,
+    unit,
+    weighted_total,
+)
 from .contrast import Contrast, Target, pair_contrast
-from .duplicates import Duplicates, check_duplicates
-from .parts import as_number, check_choice, check_embeddings, weighted_total
-from .similarity import Regime, Similarity, full_precision, unit
 
 SIGMAS = (0.1, 0.2, 0.5, 1.0, 2.0)
 MMDOf = Literal["embeddings", "directions"]

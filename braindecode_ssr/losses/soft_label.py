@@ -8,10 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .base import (
+    Regime,
+    Similarity,
+    check_choice,
+    check_embeddings,
+    check_sizes,
+    full_precision,
+    same_image,
+    unit,
+)
 from .contrast import Contrast, Target
-from .duplicates import same_image
-from .parts import check_choice, check_embeddings, check_sizes
-from .similarity import Regime, Similarity, full_precision, unit
 
 Among = Literal["image", "all"]
 

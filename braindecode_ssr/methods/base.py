@@ -40,7 +40,7 @@ class AsPublished(Spec):
         Fields of :class:`~braindecode_ssr.config.EvaluationSpec`.
     flags : tuple of str
         What a reader of the number must know, in the words of ``LEAKS`` of
-        :mod:`braindecode_ssr.retrieval.protocols`: ``"test-selection"``, ``"altered-gallery"``,
+        :mod:`braindecode_ssr.retrieval.evaluations`: ``"test-selection"``, ``"altered-gallery"``,
         ``"class-templates"``, ``"transductive"``.
     """
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..datasets.base import ImageDataset
 
+
 EVENTS = {"train": 1, "test": 2}
 """The events of every dataset of this room: the split that an image belongs to."""
 RUNS = {"train": "0train", "test": "1test"}
@@ -250,7 +251,7 @@ class ImageRecordings(BaseDataset):
             )
 
     def _fetch(self, dataset: ImageDataset, subject: int, replace: bool) -> None:
-        from ..download.carrier import Carrier
+        from ..datasets.download import Carrier
         from ..fetch import errand, run_errand
 
         todo = errand(self.folder, dataset.root, form=self.form, subjects=[subject])

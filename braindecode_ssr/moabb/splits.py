@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
 
+from ..datasets.base import check_disjoint
 from ..errors import DataError, UsageError
 from ..labels import natural
-from ..retrieval.leakage import check_disjoint
 
 Indices = tuple[np.ndarray, np.ndarray]
 Mask = np.ndarray | Callable[[pd.DataFrame], np.ndarray]

@@ -1,27 +1,175 @@
-"""Any braindecode model, or one of ours, as brain encoder: by name, class or instance."""
+"""Backbones: any network made to give one vector per trial, with the parameters that short trials need."""
 
 from __future__ import annotations
 
 import inspect
+import tomllib
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..errors import SSRError, UsageError
-from ..registry import unknown_name
 from . import BACKBONES
-from .adjustments import adjustments, candidates, forward_arguments
-from .bound import Bound, bind
-from .dotted_path import class_at, is_path, types_of
-from .feature_point import cut_head, embedding_width, encode_zeros, is_one_vector
-from .host import quiet_import
-from .subject_parts import check_parts
+from .feature_point import (
+    Bound,
+    bind,
+    cut_head,
+    embedding_width,
+    encode_zeros,
+    in_evaluation,
+    is_one_vector,
+    takes_subjects,
+)
+from .names import _braindecode_models, class_at, is_path, named_model, types_of
+
+_TABLE = Path(__file__).with_name("adjustments.toml")
+
+
+def adjustments(name: str) -> dict[str, Any]:
+    """The entry of a model in ``adjustments.toml``; empty if it has none.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    """
+    return _read().get(name, {})
+
+
+def adjusted_params(name: str, signal: dict[str, Any]) -> list[dict[str, Any]]:
+    """Parameters to try, in order, where a model's own defaults do not take the trials.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters; a value ``"{n_chans}"`` in the table stands for one of them.
+    """
+    return [
+        {key: _filled(value, signal) for key, value in params.items()}
+        for params in adjustments(name).get("params", [])
+    ]
+
+
+def candidates(name: str, signal: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """What to try, in order: parameters, and samples of zeros to put behind the trial.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters; with ``n_subjects`` those of the parts for each subject come along.
+    """
+    own = adjustments(name).get("subjects", {}) if signal.get("n_subjects") else {}
+    listed = [(own, 0), *((own | params, 0) for params in adjusted_params(name, signal))]
+    n_zeros = -signal["n_times"] % adjustments(name).get("multiple_of", 1)
+    return [*listed, (own, n_zeros)] if n_zeros else listed
+
+
+def forward_arguments(name: str, signal: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a model's ``forward`` beside the trials; those that are not known are left out.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    signal : dict
+        Signal parameters; ``"{ch_names}"`` in the table stands for the names in ``chs_info``.
+    """
+    known = {**signal, "ch_names": [channel["ch_name"] for channel in signal["chs_info"] or ()]}
+    filled = {k: _filled(v, known) for k, v in adjustments(name).get("forward", {}).items()}
+    return {key: value for key, value in filled.items() if value}
+
+
+def _filled(value: Any, signal: dict[str, Any]) -> Any:
+    wanted = isinstance(value, str) and value.startswith("{") and value.endswith("}")
+    return signal[value[1:-1]] if wanted else value
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads(_TABLE.read_text(encoding="utf-8"))
+
+
+def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
+    """Find a ``subject_index`` in the forward pass of a class or a model.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if not takes_subjects(backbone):
+        raise _without_parts(_name(backbone))
+
+
+def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int | None) -> None:
+    """Find a part for each of so many subjects.
+
+    A trial must come out otherwise for the last of them than for the first. Noise is added to the weights
+    for this, because parts may all begin alike; those of the model stay as they are.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps ``(b, c, t)`` to ``(b, width)``.
+    n_chans, n_times : int
+        Shape of a trial.
+    n_subjects : int, optional
+        None: nothing is asked of the model.
+
+    Raises
+    ------
+    UsageError
+        If the model has no use for subjects, or parts for fewer.
+    """
+    if n_subjects is None:
+        return
+    check_takes_subjects(module)
+    try:
+        first, last = (_encode_as(module, (n_chans, n_times), who) for who in (0, n_subjects - 1))
+    except Exception as error:
+        raise UsageError(
+            f"a backbone with parts for {n_subjects} subjects",
+            f"{_name(module)}, which says: {(str(error) or type(error).__name__).splitlines()[0]}",
+            "leave n_subjects out of backbone_params, or choose --set model.subjects=shared",
+        ) from error
+    if n_subjects > 1 and torch.equal(first, last):
+        raise _without_parts(_name(module))
+
+
+def _encode_as(module: nn.Module, shape: tuple[int, int], subject: int) -> Tensor:
+    """Two trials of noise as seen by a subject, with weights that noise was added to; on the CPU."""
+    with in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = {name: buffer.cpu() for name, buffer in module.named_buffers()}
+        for name, weight in module.named_parameters():
+            state[name] = weight.cpu() + 0.1 * torch.randn_like(weight, device="cpu")
+        who = {"subject_index": torch.tensor([subject, subject])}
+        return functional_call(module, state, (torch.randn(2, *shape),), who)
+
+
+def _name(backbone: type[nn.Module] | nn.Module) -> str:
+    backbone = backbone.model if isinstance(backbone, Bound) else backbone
+    return (backbone if isinstance(backbone, type) else type(backbone)).__name__
+
+
+def _without_parts(name: str) -> UsageError:
+    return UsageError(
+        "a backbone with parts of its own for each subject, such as ATM or BrainModule",
+        f"{name}, which treats all alike",
+        "choose such a --backbone, or --set model.subjects=shared",
+    )
+
 
 FEATURE_POINTS = ("auto", "embedding", "head")
-
-_MODEL_AROUND_BACKBONES = "SSR"
 
 
 class BrainEncoder(NamedTuple):
@@ -46,13 +194,6 @@ class BrainEncoder(NamedTuple):
     adjusted: dict[str, Any]
 
 
-def list_backbones() -> list[str]:
-    """Names that :func:`build_backbone` takes: ours first, then braindecode's."""
-    own = BACKBONES.names()
-    foreign = sorted(set(_braindecode_models()) - set(own) - {_MODEL_AROUND_BACKBONES})
-    return [*own, *foreign]
-
-
 def backbone_class(backbone: str | type[nn.Module]) -> type[nn.Module]:
     """The class behind a name, or the class itself.
 
@@ -62,7 +203,7 @@ def backbone_class(backbone: str | type[nn.Module]) -> type[nn.Module]:
         A name of ours or of braindecode (case, hyphens and underscores do not matter), or a
         dotted path ``package.module.Class``, as saved configurations have it: of braindecode,
         ``torch.nn``, this package or an installed entry point, unless it is trusted, see
-        :func:`braindecode_ssr.models.dotted_path.trusting`.
+        :func:`braindecode_ssr.models.names.trusting`.
 
     Raises
     ------
@@ -119,7 +260,7 @@ def build_backbone(
     feature_point : {"auto", "embedding", "head"}
         Follow the rule, or take one of the two.
     n_subjects : int, optional
-        Ask for a part for each of so many subjects, see :mod:`braindecode_ssr.models.subject_parts`.
+        Ask for a part for each of so many subjects, see :mod:`braindecode_ssr.models.backbone`.
 
     Returns
     -------
@@ -158,38 +299,12 @@ def feature_point_of(model: type[nn.Module]) -> str:
     return adjustments(model.__name__).get("feature_point", "auto")
 
 
-def _braindecode_models() -> dict[str, type[nn.Module]]:
-    """All of braindecode's models by name, the interpolated ones included."""
-    with quiet_import():
-        from braindecode.models.util import interpolated_models_dict, models_dict
-
-    return {**models_dict, **interpolated_models_dict}
-
-
 def _by_name(name: str) -> Any:
     if name in BACKBONES:
         return BACKBONES[name]
     if is_path(name):
         return class_at("a backbone", name)
     return _braindecode_models()[named_model(name)]
-
-
-def named_model(name: str) -> str:
-    """The name of a braindecode model as braindecode writes it.
-
-    Raises
-    ------
-    UsageError
-        If there is no such model.
-    """
-    known = {_plain(model): model for model in _braindecode_models()}
-    if _plain(name) in known and _plain(name) != _plain(_MODEL_AROUND_BACKBONES):
-        return known[_plain(name)]
-    raise unknown_name("backbone", name, list_backbones())
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
 
 
 def _as_it_is(module: nn.Module, params: dict[str, Any] | None) -> nn.Module:
@@ -310,3 +425,6 @@ def _unfit(name: str, n_chans: int, n_times: int, error: Exception) -> UsageErro
         "set its parameters with backbone_params, give chs_info if it asks for it, or choose "
         "another from `ssr-bd list backbones`",
     )
+
+
+# Channels and samples of the trials that the table was made with.

@@ -1,4 +1,3 @@
-# License: BSD-3
 """The brain encoder of BraVL: the flattened trial through two hidden layers."""
 
 from __future__ import annotations
@@ -8,8 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .dotted_path import Configured
-from .host import quiet_import
+from .names import Configured, quiet_import
+
+# License: BSD-3
+
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin

@@ -1,4 +1,3 @@
-# License: BSD-3
 """The encoder of CognitionCapturer: attention along time and a map of the subject before TSConv."""
 
 from __future__ import annotations
@@ -10,8 +9,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .subject_map import SubjectMap
-from .tsconv import TSConv
+from .modules import SubjectMap
+from .nice import TSConv
+
+# License: BSD-3
+
 
 LARGE = 256  # a batch above it is trained in parts
 AT_ONCE = 8  # trials in a part
@@ -31,7 +33,7 @@ class CognitionCapturer(TSConv, license="bsd-3-clause", docs_url=None, repo_url=
     .. rubric:: Macro Components
 
     - ``CognitionCapturer.front`` **Front**: positions, Transformer along time, subject map.
-    - the rest is :class:`~braindecode_ssr.models.tsconv.TSConv`.
+    - the rest is :class:`~braindecode_ssr.models.nice.TSConv`.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
 

@@ -1,4 +1,3 @@
-# License: BSD-3
 """The encoder of Neural-MCRL: subject maps, attention and bands of frequency before TSConv."""
 
 from __future__ import annotations
@@ -8,9 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .itransformer import ITransformer
-from .subject_map import SubjectMap
-from .tsconv import TSConv
+from .atm import ITransformer
+from .modules import SubjectMap
+from .nice import TSConv
+
+# License: BSD-3
 
 
 class NeuralMCRL(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
@@ -27,7 +28,7 @@ class NeuralMCRL(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
     .. rubric:: Macro Components
 
     - ``NeuralMCRL.front`` **Front**: subject map, inverted Transformer, weighted bands, layer norm.
-    - the rest is :class:`~braindecode_ssr.models.tsconv.TSConv`.
+    - the rest is :class:`~braindecode_ssr.models.nice.TSConv`.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
 

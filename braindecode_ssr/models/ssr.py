@@ -1,4 +1,3 @@
-# License: BSD-3
 """SSR: a brain encoder and an image projector into one space."""
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from torch import nn
 from ..errors import UsageError
 from ..registry import unknown_name
 from .backbone import build_backbone
-from .bound import takes_subjects
-from .dotted_path import Configured
-from .host import quiet_import
-from .image_head import build_image_head, image_head_class
-from .parts import parameters_of
-from .tangent_map import TangentMap
+from .feature_point import parameters_of, takes_subjects
+from .image_heads import build_image_head, image_head_class
+from .modules import TangentMap
+from .names import Configured, quiet_import
+
+# License: BSD-3
+
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
@@ -84,7 +84,7 @@ class SSR(
         Drop-out probability on the backbone's output; the backbone's own is set in
         ``backbone_params``.
     image_head : str or type of nn.Module, default="linear"
-        The image projector, see :func:`braindecode_ssr.models.image_head.build_image_head`.
+        The image projector, see :func:`braindecode_ssr.models.image_heads.build_image_head`.
     image_head_params : dict, optional
         Parameters of the image projector; JSON values.
     feature_widths : list of int, optional
@@ -95,7 +95,7 @@ class SSR(
         go through one part.
     space : {"euclidean", "hyperbolic"}, default="euclidean"
         How embeddings are compared when images are ranked: by their cosine, or as tangent vectors
-        by the distance of their points, see :mod:`braindecode_ssr.hyperbolic`. The loss must
+        by the distance of their points, see :mod:`braindecode_ssr.retrieval.hyperbolic`. The loss must
         compare them so, too.
     """
 

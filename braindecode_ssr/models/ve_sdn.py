@@ -1,4 +1,3 @@
-# License: BSD-3
 """The brain encoder of VE-SDN: attention between channels, convolutions, pooled to 64 windows."""
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ from einops.layers.torch import Rearrange
 from torch import nn
 
 from ..errors import UsageError
-from .dotted_path import Configured
-from .host import quiet_import
-from .tsconv import FilteredMeans, NormalisedFilters, SpatialFilters, in_place, normal_weights
+from .names import Configured, quiet_import
+from .nice import FilteredMeans, NormalisedFilters, SpatialFilters, in_place, normal_weights
+
+# License: BSD-3
+
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin

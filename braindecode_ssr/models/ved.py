@@ -1,4 +1,3 @@
-# License: BSD-3
 """The brain encoder of VED: weighted sums of channels, and a perceptron along time."""
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ import torch
 from torch import nn
 
 from ..errors import UsageError
-from .dotted_path import Configured
-from .host import quiet_import
+from .names import Configured, quiet_import
+
+# License: BSD-3
+
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from .constants import Response
-from .seeds import generator
+from .presets import Response, generator
 
 RETINA = 48  # edge of the view, in samples
 BLURS = (0.8, 1.6, 3.2)  # samples: fovea to periphery

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import DataError, UsageError
 from ..files import atomic_files
-from .names import things_numbers
+from .images import things_numbers
 
 if TYPE_CHECKING:
     from ..datasets.things_sim import ThingsSim
+
 
 T = TypeVar("T")
 MANIFEST = "things_sim.json"

@@ -14,7 +14,7 @@ from toy_tasks import attempts, toys, work
 pytest.importorskip("distributed", reason="--cluster needs Dask")
 pytest.importorskip("dask_jobqueue", reason="--cluster slurm needs it")
 
-from braindecode_ssr.benchmark.cluster import dask_crew
+from braindecode_ssr.benchmark.run import dask_crew
 from braindecode_ssr.errors import DataError, UsageError
 
 
@@ -102,7 +102,7 @@ def test_a_scheduler_that_goes_away(scheduler, tmp_path):
     ],
 )
 def test_a_cluster_that_is_none(monkeypatch, address, expected):
-    monkeypatch.setattr("braindecode_ssr.benchmark.cluster.PATIENCE", "1 s")
+    monkeypatch.setattr("braindecode_ssr.benchmark.run.PATIENCE", "1 s")
     with pytest.raises(UsageError, match=expected), dask_crew(address, 1, 1):
         pass
 

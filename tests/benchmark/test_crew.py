@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_tasks import attempts, toys, work
 
-from braindecode_ssr.benchmark.crew import here
+from braindecode_ssr.benchmark.run import here
 
 
 def outcomes(tasks, jobs, **options):
@@ -69,7 +69,7 @@ GRID = """
 import sys
 sys.path[:0] = [{tests!r}]
 from toy_tasks import toys, work
-from braindecode_ssr.benchmark.crew import here
+from braindecode_ssr.benchmark.run import here
 list(here(work, toys(["waits", "waits"], {folder!r}), 2))
 """
 

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from braindecode_ssr.benchmark.grid import Grid, protocols_of, seeds_of
+from braindecode_ssr.benchmark.plan import Grid, protocols_of, seeds_of
 from braindecode_ssr.errors import UsageError
 
 

@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from braindecode_ssr.benchmark.estimate import TimeLeft, cost_line, duration, grid_preview
-from braindecode_ssr.benchmark.plan import asked_plan
-from braindecode_ssr.benchmark.task import Outcome
+from braindecode_ssr.benchmark.plan import Outcome, asked_plan
+from braindecode_ssr.benchmark.tables import TimeLeft, cost_line, duration, grid_preview
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.protocols import protocol_of
+from braindecode_ssr.retrieval.evaluations import protocol_of
 
 TINY = {"data": {"preset": "tiny"}, "train": {"epochs": 4}}
 

@@ -95,12 +95,12 @@ def test_a_rank_that_cannot_be(call, tiny_run, tmp_path, rank):
 
 def failing(monkeypatch, error):
     """Make ``ssr-bd doctor`` raise an error."""
-    import braindecode_ssr.doctor
+    import braindecode_ssr_cli.info
 
     def fail():
         raise error
 
-    monkeypatch.setattr(braindecode_ssr.doctor, "examine", fail)
+    monkeypatch.setattr(braindecode_ssr_cli.info, "examine", fail)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from archives import encrypted, zipped
 from faulty_server import FaultyServer, cut, page, stalled
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
+from braindecode_ssr.trials.prepare import prepare
 
 LIST, TRAIN, TEST = (
     f"image_set/{name}" for name in ("image_metadata.npy", "training_images.zip", "test_images.zip")

@@ -44,7 +44,7 @@ def options(command, context=None, path="ssr-bd"):
 
 
 def command_line():
-    from braindecode_ssr_cli import group  # noqa: PLC0415
+    import braindecode_ssr_cli as group  # noqa: PLC0415
 
     return options(group.root)
 

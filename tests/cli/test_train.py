@@ -206,8 +206,8 @@ def test_what_can_be_known_before_is_said_before_work_starts(
     call, tmp_path, monkeypatch, sets, expected
 ):
     """By ``train`` and by ``train --dry-run`` in the same words; nothing has been made by then."""
-    from braindecode_ssr import training_data
-    from braindecode_ssr.images.pooling import ImageFeatures
+    from braindecode_ssr.images.features import ImageFeatures
+    from braindecode_ssr.training import data as training_data
 
     def work(*args, **options):
         raise AssertionError("work has started")

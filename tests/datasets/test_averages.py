@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from braindecode_ssr import files
-from braindecode_ssr.datasets import store as store_module
-from braindecode_ssr.datasets.averages import averages_on_disk
 from braindecode_ssr.datasets.base import eeg_info
-from braindecode_ssr.datasets.store import TrialStore
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.trial_rows import TrialRows
+from braindecode_ssr.trials import store as store_module
+from braindecode_ssr.trials.averages import TrialRows, averages_on_disk
+from braindecode_ssr.trials.store import TrialStore
 
 from .test_store import NAMES, batch_of, two_sessions
 

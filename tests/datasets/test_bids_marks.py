@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import RunSpec, TrialSpec
-from braindecode_ssr.datasets.bids_events import mark_of
-from braindecode_ssr.datasets.own_bids import OwnBids
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg1 import ThingsEEG1
+from braindecode_ssr.datasets.bids.events import mark_of
+from braindecode_ssr.datasets.bids.study import OwnBids
+from braindecode_ssr.datasets.bids.things import ThingsEEG1
 from braindecode_ssr.errors import DataError, MissingDataError
-from braindecode_ssr.training_data import trials_record
+from braindecode_ssr.training.data import trials_record
+from braindecode_ssr.trials.prepare import prepare
 
 SPEC = TrialSpec(whitening="none")
 CH_NAMES = ("P7", "Pz", "P8", "PO3", "PO4", "O1", "Oz", "O2")

@@ -8,9 +8,9 @@ import pytest
 from things_files import write_gifford, write_images, write_metadata, write_things, write_ubp
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.check import as_rows, check, is_whole, where
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
-from braindecode_ssr.datasets.things_sources import (
+from braindecode_ssr.datasets.things_eeg.check import as_rows, check, is_whole, where
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.files import (
     GIFFORD_OSF,
     IMAGE_SOURCES,
     RAW_FIGSHARE,
@@ -143,7 +143,7 @@ def test_rows_are_json(tmp_path):
 
 def test_where_answers_without_torch_and_mne(tmp_path):
     code = (
-        f"import sys; from braindecode_ssr.datasets.check import where; where({str(tmp_path)!r}); "
+        f"import sys; from braindecode_ssr.datasets.things_eeg.check import where; where({str(tmp_path)!r}); "
         "print([m for m in ('torch', 'mne', 'braindecode', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

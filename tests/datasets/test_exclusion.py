@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import DataSpec
-from braindecode_ssr.datasets import exclusion
-from braindecode_ssr.datasets.exclusion import (
+from braindecode_ssr.datasets import base as exclusion
+from braindecode_ssr.datasets.base import (
     excluded_concepts,
     leave_out,
     may_train,

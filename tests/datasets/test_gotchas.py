@@ -28,12 +28,12 @@ from things_files import (
 )
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.check import check
 from braindecode_ssr.datasets.pickles import load_dict, load_npy
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.check import check
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
+from braindecode_ssr.trials.prepare import prepare
 
 SPEC = TrialSpec()
 

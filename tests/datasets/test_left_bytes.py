@@ -9,9 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braindecode_ssr.datasets import left_bytes
-from braindecode_ssr.datasets.left_bytes import LeftBytes, shortened
-from braindecode_ssr.datasets.pickles import load_npy, load_pt
+from braindecode_ssr.datasets import pickles as left_bytes
+from braindecode_ssr.datasets.pickles import LeftBytes, load_npy, load_pt, shortened
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import mapping
 

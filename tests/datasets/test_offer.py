@@ -10,8 +10,8 @@ import pytest
 from things_files import write_gifford, write_images, write_metadata, write_raw_session
 
 from braindecode_ssr.datasets import DATASETS
-from braindecode_ssr.datasets.offer import OFFERS
-from braindecode_ssr.datasets.things_meg_sources import meg_sources
+from braindecode_ssr.datasets.download import OFFERS
+from braindecode_ssr.datasets.things_meg.files import meg_sources
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.fetch import errand, run_errand
 from braindecode_ssr.files import gigabytes

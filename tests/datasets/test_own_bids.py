@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.own_bids import OwnBids
-from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.datasets.bids.study import OwnBids
 from braindecode_ssr.errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
+from braindecode_ssr.trials.prepare import prepare
 
 SPEC = TrialSpec(whitening="none")
 CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")

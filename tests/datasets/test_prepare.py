@@ -18,10 +18,10 @@ from toy_recordings import ToyDataset, published_sessions, toy_images, toy_recor
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import eeg_info
-from braindecode_ssr.datasets.prepare import prepare, recorded_batches, trials_path
-from braindecode_ssr.datasets.released import ReleasedTrials
-from braindecode_ssr.datasets.store import TRIAL_COLUMNS, TrialBatch, TrialStore
+from braindecode_ssr.datasets.things_eeg.preprocessed import ReleasedTrials
 from braindecode_ssr.errors import DataError, UsageError
+from braindecode_ssr.trials.prepare import prepare, recorded_batches, trials_path
+from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialBatch, TrialStore
 
 SEED = 20200220
 NOTHING = np.array([], int)
@@ -296,7 +296,7 @@ import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from toy_recordings import ToyDataset, toy_recording
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.trials.prepare import prepare
 
 def slow():
     print("half way", flush=True)

@@ -8,11 +8,10 @@ import pytest
 from toy_people import People
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets import prepare_many as module
-from braindecode_ssr.datasets.prepare import prepare, trials_path
-from braindecode_ssr.datasets.prepare_many import prepare_many
-from braindecode_ssr.datasets.store import TrialStore
 from braindecode_ssr.errors import DataError
+from braindecode_ssr.trials import prepare as module
+from braindecode_ssr.trials.prepare import prepare, prepare_many, trials_path
+from braindecode_ssr.trials.store import TrialStore
 
 SPEC = TrialSpec()
 

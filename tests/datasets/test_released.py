@@ -22,12 +22,12 @@ from things_files import (
 )
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets import released as released_module
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.released import crop
-from braindecode_ssr.datasets.store_files import TRIAL_COLUMNS
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.base import TRIAL_COLUMNS
+from braindecode_ssr.datasets.things_eeg import preprocessed as released_module
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.preprocessed import crop
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
+from braindecode_ssr.trials.prepare import prepare
 
 WRITERS = {
     "gifford": write_gifford,

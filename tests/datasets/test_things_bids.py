@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.bids_events import BidsEvents
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_bids import (
+from braindecode_ssr.datasets.bids.events import BidsEvents
+from braindecode_ssr.datasets.bids.things import (
     things_bids_images,
     things_bids_sessions,
     things_bids_subjects,
 )
-from braindecode_ssr.datasets.things_eeg import ThingsEEG, read_images
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG, read_images
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, MissingDataError
+from braindecode_ssr.trials.prepare import prepare
 
 DATA = Path(__file__).parents[1] / "data" / "things_eeg2"
 SPEC = TrialSpec(whitening="none")

@@ -17,8 +17,8 @@ from things_files import (
 )
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets import things_layout
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.things_eeg import files as things_layout
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.errors import DataError, LeakageError, MissingDataError, UsageError
 
 

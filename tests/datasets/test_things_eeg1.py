@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.bids_events import BidsEvents, read_events
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_eeg1 import (
+from braindecode_ssr.datasets.bids.events import BidsEvents, read_events
+from braindecode_ssr.datasets.bids.things import (
     ThingsEEG1,
     eeg1_image_table,
     eeg1_samples,
@@ -18,6 +17,7 @@ from braindecode_ssr.datasets.things_eeg1 import (
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.trials.prepare import prepare
 
 SPEC = TrialSpec(tmin=-0.1, whitening="none")
 

@@ -21,13 +21,13 @@ from meg_files import (
 )
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.store import TrialStore
-from braindecode_ssr.datasets.things_meg import ThingsMEG
+from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.preprocessing.channels import match_channels
-from braindecode_ssr.simulation.meg_helmet import helmet_info
-from braindecode_ssr.training_data import channel_set
+from braindecode_ssr.simulation.meg import helmet_info
+from braindecode_ssr.training.data import channel_set
+from braindecode_ssr.trials.prepare import prepare
+from braindecode_ssr.trials.store import TrialStore
 
 SPEC = TrialSpec(**ThingsMEG.settings["trials"])
 AS_RELEASED = SPEC.model_copy(update={"whitening": "none"})
@@ -262,7 +262,7 @@ def test_rows_off_by_one(tmp_path):
 
 
 def test_a_single_code_that_differs_is_told(tmp_path, monkeypatch):
-    from braindecode_ssr.datasets import things_meg_design
+    from braindecode_ssr.datasets.things_meg import epochs as things_meg_design
 
     monkeypatch.setattr(things_meg_design, "MOST_MISMATCHES", 0.1)
     codes = attributes()["things_image_nr"].fillna(999999).to_numpy(int)
@@ -386,7 +386,7 @@ def test_where_and_check(copy, tmp_path):
 
 
 def test_trials_are_read_a_few_at_a_time(root, monkeypatch):
-    from braindecode_ssr.datasets import things_meg_trials
+    from braindecode_ssr.datasets.things_meg import epochs as things_meg_trials
 
     asked = []
     get_data = mne.BaseEpochs.get_data

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import DataSpec
-from braindecode_ssr.datasets.exclusion import notes, published_test_concepts, training_images
-from braindecode_ssr.datasets.things_meg_design import (
+from braindecode_ssr.datasets.base import notes, published_test_concepts, training_images
+from braindecode_ssr.datasets.things_meg.epochs import (
     PUBLISHED_EXP_IMAGES,
     check_codes,
     check_count,

@@ -16,8 +16,8 @@ from things_files import (
     write_things,
 )
 
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
-from braindecode_ssr.datasets.things_raw import events_of_row
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.raw import events_of_row
 from braindecode_ssr.errors import DataError
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from braindecode_ssr import files
-from braindecode_ssr.datasets.trial_file import TrialFile
-from braindecode_ssr.preprocessing.normalisation import fit_normalisation
+from braindecode_ssr.preprocessing.whitening import fit_normalisation
+from braindecode_ssr.trials.writer import TrialFile
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 from toy_recordings import ToyDataset, toy_recording
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets import recorded
-from braindecode_ssr.datasets.prepare import prepare, trials_path
-from braindecode_ssr.datasets.store import TrialStore
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import JOURNAL
+from braindecode_ssr.trials import prepare as recorded
+from braindecode_ssr.trials.prepare import prepare, trials_path
+from braindecode_ssr.trials.store import TrialStore
 
 CHILD = f"""
 import sys, time
@@ -25,7 +25,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_unfinished import sessions
 from toy_recordings import ToyDataset
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
+from braindecode_ssr.trials.prepare import prepare
 
 def stop():
     print("half way", flush=True)

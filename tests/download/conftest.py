@@ -6,9 +6,7 @@ import random
 import pytest
 from faulty_server import FaultyServer
 
-from braindecode_ssr.download.carrier import Carrier, new_session
-from braindecode_ssr.download.patience import Patience
-from braindecode_ssr.download.source import Source
+from braindecode_ssr.datasets.download import Carrier, Patience, Source, new_session
 
 
 @pytest.fixture

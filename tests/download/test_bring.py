@@ -8,10 +8,19 @@ from archives import encrypted, zipped
 from faulty_server import cut, stalled
 
 from braindecode_ssr import files
-from braindecode_ssr.download.bring import ABSENT, HERE, OTHER, PACKED, Look, bring, look
-from braindecode_ssr.download.carrier import Carrier
-from braindecode_ssr.download.part import Part
-from braindecode_ssr.download.source import Archive, Source
+from braindecode_ssr.datasets.download import (
+    ABSENT,
+    HERE,
+    OTHER,
+    PACKED,
+    Archive,
+    Carrier,
+    Look,
+    Part,
+    Source,
+    bring,
+    look,
+)
 from braindecode_ssr.errors import DataError, MissingDataError
 
 NPY = b"\x93NUMPY" + bytes(90_000)
@@ -209,7 +218,7 @@ def test_two_at_once_take_turns_and_the_second_says_for_whom_it_waits(
 
 
 def test_bids_without_its_client(carrier, tmp_path, monkeypatch):
-    from braindecode_ssr.download import nemar
+    from braindecode_ssr.datasets import download as nemar
 
     def missing(name):
         raise ImportError(name)

@@ -5,10 +5,7 @@ import threading
 import pytest
 from faulty_server import busy, cut, honest, no_length, page, redirect, short_length, silent
 
-from braindecode_ssr.download.answer import PIECE
-from braindecode_ssr.download.bring import bring
-from braindecode_ssr.download.part import Part
-from braindecode_ssr.download.patience import Patience
+from braindecode_ssr.datasets.download import PIECE, Part, Patience, bring
 from braindecode_ssr.errors import DataError
 
 PATH = "/some.fif"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from archives import zipped
 
-from braindecode_ssr.download.content import page, wrong_head
-from braindecode_ssr.download.patience import Patience, asked_wait
+from braindecode_ssr.datasets.download import Patience, asked_wait, page, wrong_head
 from braindecode_ssr.files import gigabytes
 
 

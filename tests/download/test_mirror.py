@@ -4,8 +4,7 @@ import hashlib
 
 import pytest
 
-from braindecode_ssr.download.bring import bring
-from braindecode_ssr.download.mirror import open_mirror
+from braindecode_ssr.datasets.download import bring, open_mirror
 from braindecode_ssr.errors import DataError, UsageError
 
 

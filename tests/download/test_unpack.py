@@ -7,9 +7,8 @@ import zipfile
 import pytest
 from archives import encrypted, with_link, zipped
 
-from braindecode_ssr.download import unpack as unpack_module
-from braindecode_ssr.download.source import Archive
-from braindecode_ssr.download.unpack import Spoilt, unpack
+from braindecode_ssr.datasets import download as unpack_module
+from braindecode_ssr.datasets.download import Archive, Spoilt, unpack
 from braindecode_ssr.errors import DataError
 
 IMAGES = {

@@ -20,8 +20,8 @@ from braindecode_ssr.images.encoders import (
     encoder_name,
     full_name,
     is_encoder,
+    shortest_side,
 )
-from braindecode_ssr.images.encoders.base import shortest_side
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
-from braindecode_ssr.images.encoders.base import ImageEncoder
+from braindecode_ssr.images.encoders import ImageEncoder
 from braindecode_ssr.images.extract import extract
 from braindecode_ssr.images.store import FeatureStore
 
@@ -241,8 +241,8 @@ def test_pyramid_by_name_with_progress(
 def test_features_of_an_image_whose_file_changes_are_made_again(tmp_path: Path) -> None:
     from things_files import write_things
 
-    from braindecode_ssr.datasets.things_eeg import ThingsEEG
-    from braindecode_ssr.images.pooling import image_features
+    from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+    from braindecode_ssr.images.features import image_features
 
     dataset = ThingsEEG(write_things(tmp_path, sessions=0))
     names = dataset.images["image_id"].tolist()

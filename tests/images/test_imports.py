@@ -14,9 +14,8 @@ import torch
 from safetensors.numpy import save_file
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
-from braindecode_ssr.images.geometry import mean_pair_cosine
 from braindecode_ssr.images.imports import image_ids_of, import_listed, import_split
-from braindecode_ssr.images.store import FeatureStore
+from braindecode_ssr.images.store import FeatureStore, mean_pair_cosine
 
 from .conftest import DrawnDataset, image_table
 

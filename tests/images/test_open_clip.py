@@ -15,9 +15,8 @@ from torch import nn
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import build_encoder
-from braindecode_ssr.images.encoders.open_clip import OpenCLIP, pooled, weights_hash
-from braindecode_ssr.images.encoders.open_clip_weights import parse_name
 from braindecode_ssr.images.extract import extract
+from braindecode_ssr.images.open_clip import OpenCLIP, parse_name, pooled, weights_hash
 from braindecode_ssr.images.store import FeatureStore
 
 from .conftest import DrawnDataset
@@ -204,7 +203,7 @@ def test_weights_out_of_reach_say_what_to_do_at_once(
     def unreachable() -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("braindecode_ssr.images.encoders.open_clip_weights._reach_hub", unreachable)
+    monkeypatch.setattr("braindecode_ssr.images.open_clip._reach_hub", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kw: None)
     with pytest.raises(MissingDataError) as error:
         build_encoder("RN50/openai")

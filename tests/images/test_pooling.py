@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
-from braindecode_ssr.images.pooling import ImageFeatures
+from braindecode_ssr.images.features import ImageFeatures
 from braindecode_ssr.images.store import FeatureStore
 
 IDS = ["cat/cat_01", "cat/cat_02", "dog/dog_01", "dog/dog_02"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from braindecode_ssr.images.encoders import pyramid
-from braindecode_ssr.images.encoders.pyramid import Pyramid, gabor_filters, opponent_colours
-from braindecode_ssr.images.geometry import mean_pair_cosine
+from braindecode_ssr.images import pyramid
+from braindecode_ssr.images.pyramid import Pyramid, gabor_filters, opponent_colours
+from braindecode_ssr.images.store import mean_pair_cosine
 from braindecode_ssr.images.views import build_view
 
 

@@ -9,10 +9,8 @@ import torch
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import reads_text
 from braindecode_ssr.images.extract import extract
-from braindecode_ssr.images.pooling import ImageFeatures
-from braindecode_ssr.images.sentences import text_or_original
-from braindecode_ssr.images.store import FeatureStore
-from braindecode_ssr.images.tables import WORDS, akin
+from braindecode_ssr.images.features import ImageFeatures
+from braindecode_ssr.images.store import WORDS, FeatureStore, akin, text_or_original
 from braindecode_ssr.images.views import image_seed
 
 from .conftest import DrawnDataset
@@ -183,8 +181,8 @@ def test_a_run_makes_text_without_images(
     dataset: DrawnDataset, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset.missing = set(dataset.images["image_id"])
-    monkeypatch.setattr("braindecode_ssr.images.pooling.build_encoder", lambda *args: Reader())
-    monkeypatch.setattr("braindecode_ssr.images.pooling.is_encoder", lambda name: True)
+    monkeypatch.setattr("braindecode_ssr.images.features.build_encoder", lambda *args: Reader())
+    monkeypatch.setattr("braindecode_ssr.images.features.is_encoder", lambda name: True)
     features = ImageFeatures(store, "patches", ("text", "blur"))
     features.complete(dataset, device="cpu", progress=False)
     assert store.views("patches") == ["text"]
@@ -208,7 +206,7 @@ def test_weights_out_of_reach_say_how_to_go_without_text(
     def unreachable(*args: object) -> None:
         raise MissingDataError("weights", "none", "get them")
 
-    monkeypatch.setattr("braindecode_ssr.images.pooling.build_encoder", unreachable)
+    monkeypatch.setattr("braindecode_ssr.images.features.build_encoder", unreachable)
     features = ImageFeatures(store, "RN50/openai", ("text",))
     with pytest.raises(MissingDataError) as error:
         features.complete(dataset, device="cpu", progress=False)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from braindecode_ssr.datasets.base import ImageDataset
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
-from braindecode_ssr.images import tables
-from braindecode_ssr.images.geometry import check_spread, mean_pair_cosine
-from braindecode_ssr.images.store import FeatureStore
+from braindecode_ssr.images import store as tables
+from braindecode_ssr.images.store import FeatureStore, check_spread, mean_pair_cosine
 
 IDS = [f"thing/thing_{i:02d}" for i in range(12)]
 

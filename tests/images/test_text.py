@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.views import build_view, is_text
-from braindecode_ssr.images.views.text import concept_words, text
+from braindecode_ssr.images.views import build_view, concept_words, is_text, text
 
 DATA = Path(__file__).parents[1] / "data" / "things_eeg2"
 

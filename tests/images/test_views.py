@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.views import VIEWS, build_view, image_seed
-from braindecode_ssr.images.views.fovea import sharpness
-from braindecode_ssr.images.views.operators import blur_operator
+from braindecode_ssr.images.views import VIEWS, blur_operator, build_view, image_seed, sharpness
 
 OF_PIXELS = [name for name in VIEWS.names() if not build_view(name).of_words]
 

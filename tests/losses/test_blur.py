@@ -7,7 +7,7 @@ from random_batches import random_batch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Contrast, UncertainBlur, symmetric_info_nce
-from braindecode_ssr.losses.blur import blur_levels, blurred
+from braindecode_ssr.losses.uncertain_blur import blur_levels, blurred
 
 SCALE = math.log(1 + 1 / 0.07)
 

@@ -10,9 +10,9 @@ from torch.distributions import Laplace, Normal, kl_divergence
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import BraVLLoss
-from braindecode_ssr.losses.elbo import subsets
+from braindecode_ssr.losses.bravl import subsets
 from braindecode_ssr.models import SSR
-from braindecode_ssr.training import EEGRetriever, fit
+from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 B, E, WIDTHS, HIDDEN = 4, 3, (5, 2), 6
 SIZES = {"n_outputs": E, "n_chans": 2, "n_times": 3, "n_features": sum(WIDTHS)}

@@ -8,7 +8,7 @@ from random_batches import of_any_kind
 
 from braindecode_ssr.errors import TrainingError, UsageError
 from braindecode_ssr.losses import LOSSES, Contrast, NeuroBridge, symmetric_info_nce
-from braindecode_ssr.losses.similarity import FREE_SCALE
+from braindecode_ssr.losses.base import FREE_SCALE
 
 batches = st.builds(
     lambda b, e, seed: torch.randn(

@@ -6,7 +6,7 @@ from random_batches import batches, random_batch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Contrast, ContrastMSE
-from braindecode_ssr.losses.contrast_mse import squared_distance
+from braindecode_ssr.losses.contrast import squared_distance
 
 
 def distance_by_loops(x, y):

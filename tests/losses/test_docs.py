@@ -11,10 +11,10 @@ from test_training import make_data
 
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.losses import LOSSES, MaskedReconstruction
-from braindecode_ssr.losses.reconstructors import TokenReconstructor
-from braindecode_ssr.losses.similarity import REGIMES
+from braindecode_ssr.losses.base import REGIMES
+from braindecode_ssr.losses.ssr import TokenReconstructor
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.training import fit
+from braindecode_ssr.training.retriever import fit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "losses.rst").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"\.\. code-block:: python\n\n((?:(?:    .*)?\n)+)", PAGE)

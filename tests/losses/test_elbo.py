@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from braindecode_ssr.losses.elbo import (
+from braindecode_ssr.losses.bravl import (
     cubo,
     divergence,
     draw,

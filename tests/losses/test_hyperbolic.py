@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import HYPERBOLIC, LOSSES, HyperbolicContrast, hyperbolic_info_nce
-from braindecode_ssr.retrieval.spaces import similarity, space_of
+from braindecode_ssr.retrieval.ranks import similarity, space_of
 
 
 def batch(b, e, seed, length=2.0):

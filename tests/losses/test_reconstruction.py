@@ -7,11 +7,12 @@ from hypothesis import given, settings
 
 from braindecode_ssr.errors import TrainingError, UsageError
 from braindecode_ssr.losses import MaskedReconstruction
-from braindecode_ssr.losses.reconstruction import root_mean_square_one, shuffled
-from braindecode_ssr.losses.reconstructors import (
+from braindecode_ssr.losses.ssr import (
     Reconstructor,
     cosine_pull,
     random_mask,
+    root_mean_square_one,
+    shuffled,
 )
 
 

@@ -7,13 +7,13 @@ from random_batches import random_batch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import MaskedReconstruction
-from braindecode_ssr.losses.reconstruction import root_mean_square_one
-from braindecode_ssr.losses.reconstructors import (
+from braindecode_ssr.losses.ssr import (
     CrossBlock,
     Reconstructor,
     TokenReconstructor,
     masked_pull,
     mse_pull,
+    root_mean_square_one,
 )
 
 CHUNKED = {"n_tokens": 4, "n_heads": 2, "drop_prob": 0.0}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Similarity, symmetric_info_nce
-from braindecode_ssr.losses.similarity import FREE_SCALE, REGIMES
+from braindecode_ssr.losses.base import FREE_SCALE, REGIMES
 
 LEARNED = ["free-learned", "raw-learned", "unit"]
 PUBLISHED = {

@@ -6,18 +6,17 @@ import torch
 from test_training import make_data
 
 from braindecode_ssr import pipeline
-from braindecode_ssr.batches import Batches
 from braindecode_ssr.config import LossSpec, TrainSpec
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.pooling import image_features
+from braindecode_ssr.evaluation import load_test_set, score
+from braindecode_ssr.images.features import image_features
 from braindecode_ssr.losses import LOSSES, SSRLoss
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.resolve import resolve, run_spec
-from braindecode_ssr.retrieval.spaces import space_of
-from braindecode_ssr.training import EEGRetriever, fit
-from braindecode_ssr.training_data import training_data
-from braindecode_ssr.zero_shot import load_test_set, score
+from braindecode_ssr.retrieval.ranks import space_of
+from braindecode_ssr.training.data import Batches, training_data
+from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 TINY = {
     "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},

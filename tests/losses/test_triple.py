@@ -3,8 +3,8 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Similarity, TripleContrast, symmetric_info_nce
-from braindecode_ssr.losses.similarity import FREE_SCALE
-from braindecode_ssr.losses.triple import PAIRS, triple_contrast
+from braindecode_ssr.losses.base import FREE_SCALE
+from braindecode_ssr.losses.contrast import PAIRS, triple_contrast
 
 
 @pytest.fixture

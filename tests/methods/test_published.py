@@ -6,8 +6,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.leaks import LEAKS
-from braindecode_ssr.retrieval.protocols import protocol_of
+from braindecode_ssr.retrieval.evaluations import LEAKS, protocol_of
 
 ALL = list(METHODS)
 N_SUBJECTS = {"things-eeg": 10, "things-meg": 4}

@@ -8,7 +8,6 @@ import pytest
 from safetensors.torch import load_file
 
 from braindecode_ssr import pipeline
-from braindecode_ssr.catalogue import catalogue
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import MissingDataError, UsageError
 from braindecode_ssr.images.encoders import encoder_name
@@ -16,12 +15,8 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.methods.base import Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
-from braindecode_ssr.resolve import (
-    check_needs,
-    default_batch,
-    resolve,
-    run_spec,
-)
+from braindecode_ssr.resolve import check_needs, default_batch, resolve, run_spec
+from braindecode_ssr_cli.info import catalogue
 
 ALL = list(METHODS)
 RIDGES = ["ridge-decoding", "ridge-encoding"]

@@ -7,8 +7,12 @@ import torch
 
 import braindecode_ssr.models as models
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models.adjustments import adjusted_params, adjustments
-from braindecode_ssr.models.backbone import backbone_class, build_backbone
+from braindecode_ssr.models.backbone import (
+    adjusted_params,
+    adjustments,
+    backbone_class,
+    build_backbone,
+)
 
 TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_text())
 

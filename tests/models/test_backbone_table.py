@@ -1,9 +1,9 @@
 import pytest
 
-from braindecode_ssr.catalogue import catalogue
 from braindecode_ssr.models import BACKBONES, list_backbones
-from braindecode_ssr.models.adjustments import adjustments
-from braindecode_ssr.models.backbone_table import COLUMNS, SHAPES, backbone_rows, shape_name
+from braindecode_ssr.models.backbone import adjustments
+from braindecode_ssr.models.names import COLUMNS, SHAPES, backbone_rows, shape_name
+from braindecode_ssr_cli.info import catalogue
 
 ROWS = {row["name"]: row for row in backbone_rows()}
 

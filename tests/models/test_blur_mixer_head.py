@@ -6,7 +6,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import BlurMixerHead
-from braindecode_ssr.models.blur_mixer_head import mix
+from braindecode_ssr.models.image_heads import mix
 
 
 def mixed_by_hand(vectors, defaults, scores):

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models import SSR, EEGProject, dotted_path
+from braindecode_ssr.models import SSR, EEGProject
+from braindecode_ssr.models import backbone as dotted_path
 from braindecode_ssr.models.backbone import build_backbone
-from braindecode_ssr.models.dotted_path import trusting
-from braindecode_ssr.models.image_head import build_image_head
+from braindecode_ssr.models.image_heads import build_image_head
+from braindecode_ssr.models.names import trusting
 
 SHAPE = {"n_outputs": 4, "n_chans": 3, "n_times": 50, "n_features": 6}
 PACKAGE = """
@@ -57,7 +58,7 @@ ATTACKS = [
     {"backbone": "torch.nn.__loader__.load_module"},
     {"backbone": "braindecode.models.base.Path"},
     {"backbone": "braindecode_ssr.runs.Run"},
-    {"backbone": "braindecode_ssr.models.dotted_path.importlib.import_module"},
+    {"backbone": "braindecode_ssr.models.backbone.importlib.import_module"},
     {"backbone": "..net.Net"},
     {"backbone": "torch.nn..os.abort"},
     {"backbone": "hostile/net.Net"},
@@ -71,7 +72,7 @@ ATTACKS = [
     {"image_head": "hostile.net.Head"},
     {"image_head": "os.path.join"},
     {"image_head": "builtins.print"},
-    {"image_head": "braindecode_ssr.models.image_head.check_width"},
+    {"image_head": "braindecode_ssr.models.image_heads.check_width"},
 ]
 
 

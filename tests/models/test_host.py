@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from braindecode_ssr.models.host import quiet_import
+from braindecode_ssr.models.names import quiet_import
 
 
 def test_montage_names_are_silenced_and_nothing_else():

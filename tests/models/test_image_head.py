@@ -5,7 +5,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, FusionHead
-from braindecode_ssr.models.image_head import ImageHead, build_image_head
+from braindecode_ssr.models.image_heads import ImageHead, build_image_head
 
 
 def test_it_is_a_linear_map():
@@ -28,7 +28,7 @@ def test_widths_side_by_side_are_one_width_to_a_linear_map():
 
 
 @pytest.mark.parametrize(
-    "head", ["linear", ImageHead, "braindecode_ssr.models.image_head.ImageHead"]
+    "head", ["linear", ImageHead, "braindecode_ssr.models.image_heads.ImageHead"]
 )
 def test_by_name_by_class_and_by_path(head):
     assert type(build_image_head(head, (4, 2), 3)) is ImageHead

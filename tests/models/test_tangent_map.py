@@ -5,7 +5,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR
-from braindecode_ssr.models.tangent_map import TangentMap
+from braindecode_ssr.models.modules import TangentMap
 
 SMALL = {"n_outputs": 64, "n_chans": 3, "n_times": 50, "n_features": 6, "width": 64}
 

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from braindecode_ssr.models.backbone_table import backbone_rows
+from braindecode_ssr.models.names import backbone_rows
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import run_spec
 

@@ -6,7 +6,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.discriminant_analysis import _cov
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.mvnn import (
+from braindecode_ssr.preprocessing.whitening import (
     noise_covariance,
     shrunk_covariances,
     whiten,

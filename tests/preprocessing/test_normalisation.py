@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.mvnn import noise_covariance, whiten, whitening_matrix
-from braindecode_ssr.preprocessing.normalisation import fit_normalisation
-from braindecode_ssr.preprocessing.zscore import channel_scale, standardise
+from braindecode_ssr.preprocessing.whitening import (
+    channel_scale,
+    fit_normalisation,
+    noise_covariance,
+    standardise,
+    whiten,
+    whitening_matrix,
+)
 
 CONDITIONS = np.repeat(np.arange(10), 3)
 

@@ -7,7 +7,7 @@ from toy_recordings import ToyDataset, toy_images, toy_recording
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.preprocessing.windows import cut, window_operator, windows
+from braindecode_ssr.preprocessing.epochs import cut, window_operator, windows
 
 
 def mne_trials(recording, spec):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.zscore import CHUNK, channel_scale, standardise
+from braindecode_ssr.preprocessing.whitening import CHUNK, channel_scale, standardise
 
 
 def trials(n=5, chans=3, times=20, seed=0, offset=0.0):

@@ -41,6 +41,6 @@ def read_only_folder(tables, tmp_path_factory):
 @pytest.fixture(scope="session")
 def made(read_only_folder):
     """The report of that folder."""
-    from braindecode_ssr.report.build import report
+    from braindecode_ssr.report import report
 
     return report([read_only_folder], draws=300)

@@ -4,10 +4,9 @@ from random_ranks import query_rows, run_rows
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.report.build import report_of
-from braindecode_ssr.report.content import MARK, percent
-from braindecode_ssr.report.results import Results
-from braindecode_ssr.retrieval.leaks import LEAKS
+from braindecode_ssr.report import Results, report_of
+from braindecode_ssr.report.render import MARK, percent
+from braindecode_ssr.retrieval.evaluations import LEAKS
 from braindecode_ssr.retrieval.statistics import interval, paired_tests
 
 

@@ -7,10 +7,20 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.report import html, latex, markdown
-from braindecode_ssr.report.content import MARK, Report, Section, Table
-from braindecode_ssr.report.writing import FORMATS, as_text, check_places, write_report
-from braindecode_ssr.retrieval.leaks import LEAKS
+from braindecode_ssr.report import render as html
+from braindecode_ssr.report import render as latex
+from braindecode_ssr.report import render as markdown
+from braindecode_ssr.report.render import (
+    FORMATS,
+    MARK,
+    Report,
+    Section,
+    Table,
+    as_text,
+    check_places,
+    write_report,
+)
+from braindecode_ssr.retrieval.evaluations import LEAKS
 
 NASTY = r"a&b_c%d$e#f{g}h~i^j\k<l>|m*n`o[p]" + MARK
 

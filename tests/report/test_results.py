@@ -5,7 +5,7 @@ import pytest
 from random_ranks import query_rows, run_rows, write_tables
 
 from braindecode_ssr.errors import DataError, MissingDataError
-from braindecode_ssr.report.results import QUERY_COLUMNS, read_results, read_table
+from braindecode_ssr.report import QUERY_COLUMNS, read_results, read_table
 
 
 def test_what_was_written_is_read(read_only_folder, tables):

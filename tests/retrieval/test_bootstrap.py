@@ -9,8 +9,8 @@ from random_ranks import query_rows
 from scipy import stats
 
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.retrieval.bootstrap import blocks_of, bootstrap, interval, intervals
 from braindecode_ssr.retrieval.metrics import METRICS
+from braindecode_ssr.retrieval.statistics import blocks_of, bootstrap, interval, intervals
 
 
 def plain_bootstrap(blocks, draws, rng):

@@ -3,7 +3,7 @@ import pytest
 from random_ranks import query_rows
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.retrieval.column import COLUMN, ROW, check_one, labels_of_methods
+from braindecode_ssr.retrieval.statistics import COLUMN, ROW, check_one, labels_of_methods
 
 
 @pytest.mark.parametrize("name", COLUMN)

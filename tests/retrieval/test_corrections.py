@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.corrections import CORRECTIONS, correct
-from braindecode_ssr.retrieval.ranks import cosine, rank_of_target
+from braindecode_ssr.retrieval.ranks import CORRECTIONS, correct, cosine, rank_of_target
 
 TRANSDUCTIVE = [name for name in CORRECTIONS if name != "none"]
 

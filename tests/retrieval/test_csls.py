@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from braindecode_ssr.retrieval.csls import csls
+from braindecode_ssr.retrieval.ranks import csls
 
 
 def slow(similarity, neighbours):

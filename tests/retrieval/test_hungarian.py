@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from braindecode_ssr.retrieval.hungarian import hungarian
+from braindecode_ssr.retrieval.ranks import hungarian
 
 
 @pytest.mark.parametrize("seed", range(10))

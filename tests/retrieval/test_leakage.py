@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from braindecode_ssr.datasets.base import check_disjoint, folded
 from braindecode_ssr.errors import LeakageError
-from braindecode_ssr.retrieval.leakage import check_disjoint, folded
 
 SHARED = [parent / "shared" / "data" / "things_meg" for parent in Path(__file__).parents]
 INDEX = [

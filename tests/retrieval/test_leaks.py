@@ -4,7 +4,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.leaks import LEAKS, checked_leaks, leaks_of
+from braindecode_ssr.retrieval.evaluations import LEAKS, checked_leaks, leaks_of
 
 CHOICES = {
     "gallery": ["original", "views", "concept"],

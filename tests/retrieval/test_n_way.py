@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.metrics import per_query
-from braindecode_ssr.retrieval.n_way import median_rank, n_way_table, rank_probabilities
+from braindecode_ssr.retrieval.metrics import (
+    median_rank,
+    n_way_table,
+    per_query,
+    rank_probabilities,
+)
 
 
 def every_choice(rank, n_gallery, n_way):

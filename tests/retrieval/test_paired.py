@@ -9,7 +9,7 @@ from random_ranks import query_rows
 from scipy import stats
 
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.retrieval.paired import holm, paired_tests, signed_rank, smallest_p
+from braindecode_ssr.retrieval.statistics import holm, paired_tests, signed_rank, smallest_p
 
 
 def by_enumeration(differences):

@@ -5,7 +5,7 @@ import pytest
 from braindecode_ssr.config import EvaluationSpec, build, merge
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.methods.base import AsPublished
-from braindecode_ssr.retrieval.protocols import PROTOCOLS, evaluation_name, protocol_of
+from braindecode_ssr.retrieval.evaluations import PROTOCOLS, evaluation_name, protocol_of
 
 
 def published(**fields):

@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.retrieval.queries import query_table
-from braindecode_ssr.retrieval.spaces import similarity
+from braindecode_ssr.retrieval.ranks import query_table, similarity
 
 
 def test_one_row_per_query_with_rank_score_and_the_nearest():
@@ -47,8 +46,8 @@ def test_blocks_of_queries_give_the_same_table(monkeypatch, space, size):
         asked.append(len(args[0]))
         return similarity(*args)
 
-    monkeypatch.setattr("braindecode_ssr.retrieval.queries.AT_ONCE", size * 40)
-    monkeypatch.setattr("braindecode_ssr.retrieval.queries.similarity", counted)
+    monkeypatch.setattr("braindecode_ssr.retrieval.ranks.AT_ONCE", size * 40)
+    monkeypatch.setattr("braindecode_ssr.retrieval.ranks.similarity", counted)
     blocks = query_table(queries, gallery, images, ids, space=space)
     assert max(asked[1:] or asked) == size
     pd.testing.assert_frame_equal(blocks, whole, rtol=1e-12)

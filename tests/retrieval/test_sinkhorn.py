@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment, minimize
 
-from braindecode_ssr.retrieval.sinkhorn import sinkhorn
+from braindecode_ssr.retrieval.ranks import sinkhorn
 
 
 def slow(similarity, temperature, sweeps=2000):

@@ -7,10 +7,17 @@ import pytest
 from braindecode_ssr.config import ModelSpec
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.models.ssr import SPACES as OF_MODELS
-from braindecode_ssr.retrieval.corrections import CORRECTIONS, correct
-from braindecode_ssr.retrieval.queries import query_table
-from braindecode_ssr.retrieval.ranks import cosine, rank_of_target
-from braindecode_ssr.retrieval.spaces import SPACES, minus_distance, similarity, space_of
+from braindecode_ssr.retrieval.ranks import (
+    CORRECTIONS,
+    SPACES,
+    correct,
+    cosine,
+    minus_distance,
+    query_table,
+    rank_of_target,
+    similarity,
+    space_of,
+)
 
 
 def rows(n, seed, dim=8, length=1.0):

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
-from braindecode_ssr.simulation.brain import add_responses, kernels, subject_brain
-from braindecode_ssr.simulation.constants import Response
-from braindecode_ssr.simulation.scalp import bump, channel_positions, smooth_patterns
-from braindecode_ssr.simulation.seeds import generator
+from braindecode_ssr.simulation.brain import (
+    add_responses,
+    bump,
+    channel_positions,
+    kernels,
+    smooth_patterns,
+    subject_brain,
+)
+from braindecode_ssr.simulation.presets import Response, generator
 
 DIMS = (32, 16)
 OCCIPITAL = [THINGS_EEG_63_RAW.index(name) for name in ("O1", "Oz", "O2", "PO7", "PO8", "POz")]

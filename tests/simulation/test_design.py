@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.simulation.constants import Run, Timing
-from braindecode_ssr.simulation.design import (
+from braindecode_ssr.simulation.presets import PRESETS, Run, Timing, generator, preset_named
+from braindecode_ssr.simulation.recording import (
     TARGET,
     Events,
     sequence_onsets,
     session_concepts,
     session_events,
 )
-from braindecode_ssr.simulation.presets import PRESETS, preset_named
-from braindecode_ssr.simulation.seeds import generator
 
 FULL = PRESETS["full"]
 

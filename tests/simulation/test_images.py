@@ -8,15 +8,16 @@ import pytest
 from braindecode_ssr.simulation.images import (
     GROUNDS,
     TEXTURES,
+    concept_words,
     decode,
     draw_concept,
+    image_table,
     jpeg,
     render,
+    things_numbers,
     vary,
 )
-from braindecode_ssr.simulation.names import concept_words, image_table, things_numbers
-from braindecode_ssr.simulation.presets import PRESETS
-from braindecode_ssr.simulation.seeds import generator
+from braindecode_ssr.simulation.presets import PRESETS, generator
 
 
 def pixels(concept, exemplar, seed=0):

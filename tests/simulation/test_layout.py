@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.things_eeg import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.preprocessing.windows import windows
+from braindecode_ssr.preprocessing.epochs import windows
 from braindecode_ssr.simulation import layout
 from braindecode_ssr.simulation.layout import write_raw
 from braindecode_ssr.simulation.presets import PRESETS

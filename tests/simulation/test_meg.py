@@ -8,24 +8,29 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.prepare import prepare
-from braindecode_ssr.datasets.things_meg import ThingsMEG
+from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.simulation import meg_fif
-from braindecode_ssr.simulation.meg_brain import background, rhythm, spectral_noise
-from braindecode_ssr.simulation.meg_design import (
+from braindecode_ssr.simulation import meg as meg_fif
+from braindecode_ssr.simulation.meg import (
     CATCH,
     COLUMNS,
+    PRESETS,
+    background,
+    helmet,
+    helmet_info,
     meg_images,
     meg_runs,
+    part_names,
+    rhythm,
     sample_attributes,
+    seen,
+    spectral_noise,
+    write_meg,
+    write_parts,
 )
-from braindecode_ssr.simulation.meg_fif import part_names, write_parts
-from braindecode_ssr.simulation.meg_helmet import helmet, helmet_info
-from braindecode_ssr.simulation.meg_layout import seen, write_meg
-from braindecode_ssr.simulation.meg_presets import PRESETS
 from braindecode_ssr.simulation.presets import PRESETS as EEG
+from braindecode_ssr.trials.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,16 @@ import pytest
 from scipy.signal import sosfreqz, welch
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
-from braindecode_ssr.simulation import noise as noise_module
-from braindecode_ssr.simulation.constants import Noise
-from braindecode_ssr.simulation.design import session_events
-from braindecode_ssr.simulation.noise import (
+from braindecode_ssr.simulation import recording as noise_module
+from braindecode_ssr.simulation.presets import PRESETS, Noise, generator
+from braindecode_ssr.simulation.recording import (
     add_noise,
     alpha_envelope,
     background_filter,
     blink_course,
+    session_events,
     session_noise,
 )
-from braindecode_ssr.simulation.presets import PRESETS
-from braindecode_ssr.simulation.seeds import generator
 
 SMALL = PRESETS["small"]
 OZ, FP1 = THINGS_EEG_63_RAW.index("Oz"), THINGS_EEG_63_RAW.index("Fp1")

@@ -8,15 +8,18 @@ import pytest
 from random_ranks import query_rows, run_rows, write_tables
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.report.build import report_of
-from braindecode_ssr.report.content import MARK
-from braindecode_ssr.report.html import html
-from braindecode_ssr.report.pictures import draw
-from braindecode_ssr.report.pictures.confusion import confusion_matrix
-from braindecode_ssr.report.pictures.curve import curves
-from braindecode_ssr.report.pictures.picture import TOGETHER, chunks, file_name
-from braindecode_ssr.report.pictures.ranks import bins, shares
-from braindecode_ssr.report.results import Results
+from braindecode_ssr.report import Results, report_of
+from braindecode_ssr.report.figures import (
+    TOGETHER,
+    bins,
+    chunks,
+    confusion_matrix,
+    curves,
+    draw,
+    file_name,
+    shares,
+)
+from braindecode_ssr.report.render import MARK, html
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,284 @@
+"""Where the BIDS datasets can be had that are read but not fetched."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import TrialSpec
+from ...errors import MissingDataError, SSRError
+from ...labels import Label, folder_name
+from ..download import Source
+from ..things_eeg.files import bids_source
+from ..usable_trials import check_session, usable_trials
+from .events import TEST_CONCEPTS, read_events
+from .files import BidsRun, check_content
+from .marks import subject_marks
+from .recordings import Reader, RecordedSession
+
+if TYPE_CHECKING:
+    from .study import BidsDataset, OwnBids
+    from .things import BidsSession, ThingsEEG1
+
+
+EEG1_IMAGES = Source(
+    what="the images of THINGS, with the password that its page gives",
+    place="stimuli",
+    urls=("https://osf.io/jum2f/",),
+    size=0,
+    licence="research use only, not to be redistributed; the owners keep their copyright",
+    about=12_000_000_000,
+)
+
+
+def eeg1_source(subject: int) -> Source:
+    """The recording of a subject of THINGS-EEG1, at OpenNeuro."""
+    label = f"sub-{subject:02d}"
+    return Source(
+        what=f"THINGS-EEG1 of subject {subject}; for example "
+        f"`openneuro-py download --dataset ds003825 --include {label}`",
+        place=f"{label}/eeg",
+        urls=("https://openneuro.org/datasets/ds003825",),
+        size=0,
+        licence="CC0",
+        about=900_000_000,
+    )
+
+
+FOUND, MISSING, BROKEN = "found", "missing", "broken"
+OWN = "your own recordings"
+
+
+def eeg1_rows(
+    dataset: ThingsEEG1, subjects: Iterable[Label] | None, read: bool
+) -> list[dict[str, Any]]:
+    """``state, what, path, size, detail, source, needed`` of the recordings of THINGS-EEG1.
+
+    Parameters
+    ----------
+    dataset : ThingsEEG1
+    subjects : iterable of int, optional
+        None: those who are here, else the published ones.
+    read : bool
+        Read each recording and say what is in it.
+    """
+    rows = []
+    here = list(dataset.folders) or dataset.subjects
+    for subject in map(dataset.check_subject, subjects) if subjects else here:
+        source = say(eeg1_source(subject))
+        more = (
+            "; the authors suggest to leave this subject out"
+            if subject in dataset.advised_against
+            else ""
+        )
+        rows += _subject(dataset, subject, source, more, read)
+    return [*rows, _images(dataset, say(EEG1_IMAGES))]
+
+
+def own_rows(
+    dataset: OwnBids, subjects: Iterable[Label] | None, read: bool
+) -> list[dict[str, Any]]:
+    """The same of one's own recordings."""
+    path, detail = dataset.root / "sub-01" / "eeg", ""
+    try:
+        here = dataset.folders
+    except MissingDataError as error:
+        here, detail = {}, error.message
+    if not here:
+        return [_row(MISSING, "BIDS recordings", path, detail=detail, source=OWN)]
+    rows = []
+    for subject in map(dataset.check_subject, subjects or dataset.present_subjects):
+        rows += _subject(dataset, subject, OWN, "", read)
+    path = dataset.root / TEST_CONCEPTS
+    if path.is_file():
+        rows.append(_row(FOUND, "test concepts", path, [path], source=OWN))
+    return [*rows, _images(dataset, OWN)]
+
+
+def things_rows(
+    subject: int,
+    sessions: Callable[[], list[BidsSession]],
+    readers: dict[str, Reader],
+    root: Path,
+    read: bool,
+    spec: TrialSpec,
+    parts: Callable[[list[BidsSession]], list[RecordedSession]] | None,
+) -> list[dict[str, Any]]:
+    """The same of a subject of THINGS-EEG2 in BIDS.
+
+    Parameters
+    ----------
+    sessions : callable
+        Gives the sessions, or raises what is missing.
+    readers : dict
+        What reads the events of each split; empty where there is no image list.
+    spec : TrialSpec
+        What trials are wanted.
+    parts : callable, optional
+        Gives the parts of some sessions; None where there is no image list.
+    """
+    source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
+    try:
+        found = sessions()
+    except SSRError as error:
+        missing = isinstance(error, MissingDataError)
+        detail = error.found if missing else error.message
+        return [_row(MISSING if missing else BROKEN, what, root, detail=detail, source=source)]
+    rows = {
+        run.path: _run(
+            run, f"{what}, session {part.session}", readers.get(run.task), source, "", read, spec
+        )
+        for part in found
+        for run in part.runs
+    }
+    whole = [part for part in found if all(rows[run.path]["state"] == FOUND for run in part.runs)]
+    faults = _together(what, root, partial(parts, whole), spec, source) if read and parts else []
+    return [*rows.values(), *faults]
+
+
+def say(source: Source) -> str:
+    """A source in a line: address, what, size, licence, place."""
+    size = f", {source.bytes / 1e6:.0f} MB" if source.bytes else ""
+    return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
+
+
+def _subject(
+    dataset: BidsDataset, subject: Label, source: str, more: str, read: bool
+) -> list[dict[str, Any]]:
+    what = f"recording of subject {subject}"
+    try:
+        runs = dataset.runs(subject)
+    except SSRError as error:
+        state = MISSING if isinstance(error, MissingDataError) else BROKEN
+        path = dataset.folders.get(subject, dataset.root / folder_name(subject))
+        return [_row(state, what, path, detail=str(error), source=source)]
+    try:
+        reader = dataset.reader() if read else None
+    except SSRError as error:
+        detail = error.message
+        return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
+    spec = dataset.asked or TrialSpec(**dataset.settings.get("trials", {}))
+    rows = {run.path: _run(run, what, reader, source, more, read, spec) for run in runs}
+    spoiled = {run.session for run in runs if rows[run.path]["state"] != FOUND}
+    whole = [run for run in runs if run.session not in spoiled]
+    sessions = partial(dataset.as_asked(spec).sessions, subject, whole)
+    faults = _together(what, dataset.folders[subject], sessions, spec, source) if read else []
+    return [*rows.values(), *faults]
+
+
+def _together(
+    what: str,
+    folder: Path,
+    sessions: Callable[[], list[RecordedSession]],
+    spec: TrialSpec,
+    source: str,
+) -> list[dict[str, Any]]:
+    """A row for each fault that no recording has alone: other channels or rates, no training part, copies."""
+    try:
+        parts = sessions()
+    except SSRError as error:
+        return [_row(BROKEN, what, folder, detail=str(error), source=source)]
+    rows = []
+    for session, same in itertools.groupby(parts, lambda part: part.session):
+        try:
+            opened = [(part, *part.open()) for part in same]
+            check_session((r for part, *found in opened for r in part.split(*found)), spec)
+        except SSRError as error:
+            name = what if f"session {session}" in what else f"{what}, session {session}"
+            rows.append(_row(BROKEN, name, folder, detail=str(error), source=source))
+    return rows
+
+
+def _run(
+    run: BidsRun,
+    what: str,
+    reader: Reader | None,
+    source: str,
+    more: str,
+    read: bool,
+    spec: TrialSpec,
+) -> dict[str, Any]:
+    parts = [("session", run.session), ("task", run.task), ("run", run.run)]
+    named = [f"{name} {label}" for name, label in parts if label and f"{name} " not in what]
+    what = ", ".join([what, *named])
+    try:
+        check_content(run.events)
+    except MissingDataError as error:
+        return _row(MISSING, what, run.events, detail=str(error), source=source)
+    if not run.events.is_file():
+        return _row(MISSING, what, run.events, detail="no such file", source=source)
+    try:
+        detail = _content(run, reader, spec) if read else ""
+    except SSRError as error:
+        detail = str(error)
+        return _row(BROKEN, what, run.path, run.files, detail, source)
+    return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
+
+
+def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
+    """Read a recording and say what is in it; what preparing its trials would refuse is refused."""
+    root = run.path.parents[3 if run.session else 2]
+    events = read_events(run.events)
+    marks = subject_marks([run], [events], spec.bad_channels)
+    alone = RecordedSession(
+        [run], [events], reader or (lambda *_: {}), root, 1, 1, [], marks, spec.channels
+    )
+    signal, shown = alone.open()
+    counts = [
+        f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
+        for split, (_, numbers, _) in shown[0].items()
+    ]
+    for recording in alone.split(signal, shown):
+        for why, count in usable_trials(recording, spec)[1].items():
+            counts.append(f"{count} {recording.split} trials left out {why}")
+    signal.read()
+    n_samples = signal.lengths[0]
+    axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
+    if signal.guessed[0]:
+        counts.append(f"left out, no EEG by their names: {', '.join(signal.guessed[0])}")
+    return ", ".join([axes, *counts])
+
+
+def _images(dataset: BidsDataset, source: str) -> dict[str, Any]:
+    folder = dataset.root / dataset.image_folders[0]
+    try:
+        files = dataset.images["file"]
+    except SSRError as error:
+        detail = f"not known: {error.message}"
+        return _row(MISSING, "images", folder, detail=detail, source=source, needed=False)
+    paths, missing = [], []
+    for file in files:
+        try:
+            paths.append(dataset.image_path(file))
+        except MissingDataError as error:
+            missing.append(error.expected.removeprefix("the image "))
+    splits = dataset.images["split"].value_counts()
+    detail = f"{splits['train']} training and {splits['test']} test images, {len(paths)} files here"
+    if missing:
+        detail += f", not {missing[0]} (needed unless features are imported)"
+    state = MISSING if missing else FOUND
+    return _row(state, "images", folder, paths, detail, source, needed=False)
+
+
+def _row(
+    state: str,
+    what: str,
+    path: Path,
+    files: Iterable[Path] = (),
+    detail: str = "",
+    source: str = "",
+    needed: bool = True,
+) -> dict[str, Any]:
+    size = sum(file.stat().st_size for file in files)
+    return {
+        "state": state,
+        "what": what,
+        "path": str(path),
+        "size": size,
+        "detail": detail,
+        "source": source,
+        "needed": needed,
+    }

@@ -1,0 +1,398 @@
+"""Where the recordings of a BIDS folder lie; only names are looked at."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, MissingDataError, UsageError
+from ...files import file_sha256, files_sha256, sha256
+from ...labels import as_number, natural
+
+SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
+"""What a recording ends with; of several files or a folder, the one that is opened."""
+DATATYPES = ("eeg", "meg")
+ENTITIES = {
+    "session": "ses",
+    "acquisition": "acq",
+    "reconstruction": "rec",
+    "processing": "proc",
+    "description": "desc",
+    "direction": "dir",
+    "extension": "format",
+}
+"""Long names of what ``data.bids`` chooses by, beside the short ones that file names have."""
+PARTS = ("ses", "task", "run")
+"""Entities that tell one recording from the next; all others tell versions of one recording apart."""
+
+
+@dataclass(frozen=True)
+class BidsRun:
+    """One recording of a BIDS folder.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is opened.
+    datatype : {"eeg", "meg"}
+        Name of the folder it is in.
+    subject : str
+        Label after ``sub-``.
+    session, task, run : str
+        Labels after ``ses-``, ``task-``, ``run-``; empty where the name has none.
+    entities : dict of str to str
+        All of these and the others of the name, with the datatype and the format.
+    """
+
+    path: Path
+    datatype: str
+    subject: str
+    session: str = ""
+    task: str = ""
+    run: str = ""
+    entities: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the recording without ``_eeg`` or ``_meg`` and what follows."""
+        return re.sub(r"_split-[A-Za-z0-9]+", "", self.path.stem).removesuffix(f"_{self.datatype}")
+
+    @property
+    def events(self) -> Path:
+        """Its events.tsv, or where that would be if there is none; all versions of it may share one."""
+        return self.sidecar("events") or self.path.with_name(f"{self.name}_events.tsv")
+
+    def sidecar(self, suffix: str) -> Path | None:
+        """Its ``events.tsv`` or ``channels.tsv``: beside it or, as BIDS inherits them, in a folder above.
+
+        Raises
+        ------
+        DataError
+            If two files of a folder fit equally well.
+        """
+        own = self.path.with_name(f"{self.name}_{suffix}.tsv")
+        if own.is_file() or own.is_symlink():
+            return own
+        for folder in self.folders:
+            fitting = [
+                (len(shared), path)
+                for path, kind, shared in _tables(folder, _stat(folder))
+                if kind == suffix
+                and path.suffix == ".tsv"
+                and shared.items() <= self.entities.items()
+            ]
+            best = [path for size, path in sorted(fitting) if size == max(fitting)[0]]
+            if len(best) > 1:
+                raise DataError(
+                    f"{best[0]} and {best[1].name} both belong to {self.path.name}",
+                    "keep one of the two, or give each recording its own",
+                )
+            if best:
+                return best[0]
+        return None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder of the recording and those above it, up to the BIDS folder."""
+        return list(self.path.parents)[: 4 if self.session else 3]
+
+    @property
+    def siblings(self) -> list[Path]:
+        """What lies beside the recording under its name, links without content included."""
+        return sorted(p for p in self.path.parent.iterdir() if p.name.startswith(f"{self.name}_"))
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that the recording is made of, its events and channels among them."""
+        base = self.path.stem.removesuffix(f"_{self.datatype}")
+        base = re.sub(r"_split-\w+$", "", base)
+        own = re.compile(rf"{re.escape(base)}_(split-\w+?_)?[A-Za-z0-9]+(\.|$)")
+        same = [path for path in self.path.parent.iterdir() if own.match(path.name)]
+        inner = [file for path in same for file in (path.rglob("*") if path.is_dir() else [path])]
+        return sorted({file for file in inner if file.is_file()} | companions(self))
+
+
+def bids_subjects(root: Path) -> dict[str, Path]:
+    """The folders of subjects that hold recordings, by label, in order of label."""
+    folders = sorted(root.glob("sub-*")) if root.is_dir() else []
+    return {
+        folder.name.removeprefix("sub-"): folder
+        for folder in folders
+        if folder.is_dir() and any(True for _ in _data_folders(folder))
+    }
+
+
+def bids_runs(folder: Path) -> list[BidsRun]:
+    """The recordings of a subject, by session, task and run.
+
+    Parameters
+    ----------
+    folder : Path
+        ``sub-05`` of a BIDS folder.
+
+    Returns
+    -------
+    list of BidsRun
+        Of a recording in several split files only the first; of several versions of one recording all, see
+        :func:`one_version`.
+
+    Raises
+    ------
+    DataError
+        If a file is named for another subject or session than its folder.
+    """
+    found = []
+    for place in _data_folders(folder):
+        for path in sorted(place.iterdir()):
+            run = _parse(path, place.name)
+            if run is not None:
+                _check_folder(run, folder)
+                found.append(run)
+    return sorted(found, key=_in_order)
+
+
+def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
+    """The recordings that have the labels of ``data.bids``; see :func:`one_version`."""
+    wanted = [(ENTITIES.get(name, name), label) for name, label in choice.items() if label != "all"]
+    return [run for run in runs if all(_has(run, key, label) for key, label in wanted)]
+
+
+def one_version(
+    runs: Sequence[BidsRun], choice: Mapping[str, str], whose: str = "the folder"
+) -> list[BidsRun]:
+    """The recordings that ``data.bids`` chooses, each once.
+
+    Parameters
+    ----------
+    runs : sequence of BidsRun
+        Of one subject.
+    choice : dict of str to str
+        Label by entity, such as ``{"proc": "sss"}``; by ``datatype`` or ``format``. ``"none"`` stands for
+        recordings without the entity, ``"all"`` for all of them where they are different recordings.
+    whose : str
+        Whose they are, for the message.
+
+    Raises
+    ------
+    DataError
+        If one recording is there twice: in two formats, datatypes, or with entities such as ``proc``.
+    UsageError
+        If a recording has no version as chosen.
+    """
+    apart = [
+        *PARTS,
+        *(ENTITIES.get(name, name) for name, label in choice.items() if label == "all"),
+    ]
+    parts = {name: label for name, label in choice.items() if ENTITIES.get(name, name) in PARTS}
+    asked, kept = choose(runs, parts), choose(runs, choice)
+    left = {_which(run, apart): run for run in asked}
+    versions: dict[tuple, BidsRun] = {}
+    for run in kept:
+        left.pop(_which(run, apart), None)
+        other = versions.setdefault(_which(run, apart), run)
+        if other is not run:
+            raise _twice(other, run)
+    if left or not kept:
+        said = " ".join(f"--set data.bids.{name}={label}" for name, label in choice.items())
+        lacking = f": {next(iter(left.values())).path.name} has no such version" if left else ""
+        keys = [ENTITIES.get(name, name) for name in choice]
+        there = sorted({f"{key}={run.entities.get(key, 'none')}" for run in runs for key in keys})
+        raise UsageError(
+            f"{said} does not fit the recordings of {whose}{lacking}",
+            f"there are {', '.join(there)}; choose what all recordings have",
+        )
+    return kept
+
+
+def check_copies(runs: Sequence[BidsRun]) -> None:
+    """Raise DataError if two recordings hold the same bytes: a copy under another name."""
+    sizes = defaultdict(list)
+    for run in runs:
+        inner = [run.path] if run.path.is_file() else []
+        signal = max([*inner, *run.files], key=lambda file: file.stat().st_size)
+        sizes[signal.stat().st_size].append((run, signal))
+    for same in (same for same in sizes.values() if len(same) > 1):
+        known: dict[str, Path] = {}
+        for run, signal in same:
+            other = known.setdefault(file_sha256(signal), run.path)
+            if other != run.path:
+                raise DataError(
+                    f"{run.path} and {other} hold the same recording",
+                    "remove the copy, or get the recording that belongs there",
+                )
+
+
+def fingerprint(runs: Iterable[BidsRun]) -> str:
+    """The SHA-256 of the files of some recordings together."""
+    return sha256("".join(files_sha256(path for run in runs for path in run.files)))
+
+
+def companions(run: BidsRun) -> set[Path]:
+    """Files that belong to a recording though they are not named like it.
+
+    The signal that a ``.set`` or ``.vhdr`` names, the further parts of a split fif file, and the channels,
+    electrodes, events and headers that BIDS inherits from folders above or shares between tasks.
+    """
+    labels = entities(run.path)
+    kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
+    inherited = {
+        path
+        for folder in run.folders
+        for path, kind, shared in _tables(folder, _stat(folder))
+        if kind in kinds and shared.items() <= labels.items() and path.is_file()
+    }
+    return inherited | _named_inside(run.path, _stat(run.path))
+
+
+def entities(path: Path) -> dict[str, str]:
+    """The entities in a BIDS file name: ``{"sub": "05", "task": "rest"}``."""
+    return dict(re.findall(r"(?:^|_)([a-z]+)-([^_.]+)", path.name))
+
+
+def check_content(path: Path) -> None:
+    """Raise MissingDataError if git-annex or Git LFS keeps the content of a file elsewhere."""
+    found = ""
+    if path.is_symlink() and not path.exists():
+        found = "is a link to a file that is not here, as git-annex leaves it"
+    elif path.is_file() and path.stat().st_size < 1000:
+        head = path.read_bytes()
+        if head.startswith((b"/annex/objects/", b"version https://git-lfs")):
+            found = "only names its content, which git-annex or Git LFS keeps elsewhere"
+    if found:
+        raise MissingDataError(
+            f"{path} {found}", f"get its content, for example with: datalad get {path}"
+        )
+
+
+def check_formats(folder: Path) -> None:
+    """Raise MissingDataError if a subject's folder holds a recording in a format that is not read."""
+    beside = (*SUFFIXES, ".json", ".eeg", ".vmrk", ".fdt", ".tsv")
+    for place in _data_folders(folder):
+        for path in sorted(place.iterdir()):
+            if path.stem.endswith(f"_{place.name}") and path.suffix.lower() not in beside:
+                raise MissingDataError(
+                    f"{path} is in a format that is not read",
+                    f"recordings are read as {', '.join(SUFFIXES)}; convert it, for example with "
+                    "mne_bids.write_raw_bids(..., format='BrainVision') or 'FIF' for MEG",
+                )
+
+
+@lru_cache(maxsize=4096)
+def _tables(folder: Path, state: tuple[int, int]) -> list[tuple[Path, str, dict[str, str]]]:
+    """The tables and JSON files of a folder: path, suffix, and entities but for the space of electrodes."""
+    paths = [path for path in folder.iterdir() if path.suffix in (".tsv", ".json")]
+    labels = [{k: v for k, v in entities(path).items() if k != "space"} for path in paths]
+    kinds = [path.stem.rpartition("_")[2] for path in paths]
+    return list(zip(paths, kinds, labels, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _named_inside(path: Path, state: tuple[int, int]) -> set[Path]:
+    """The files that hold the signal and the markers of a recording, as its header names them."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".vhdr":
+            text = path.read_text(encoding="latin-1")
+            names = re.findall(r"^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$", text, re.M | re.I)
+            named = [path.parent / name.replace("$b", path.stem) for name in names]
+        elif suffix == ".set" and any(path.parent.glob("*.[fF][dD][tT]")):
+            named = _as_mne_reads(path, "read_raw_eeglab")
+        elif suffix == ".fif":
+            named = _as_mne_reads(path, "read_raw_fif", on_split_missing="ignore")
+        else:
+            named = []
+    except Exception:  # a damaged header is the business of who reads the signal
+        return set()
+    return {file for file in named if file.is_file()}
+
+
+def _as_mne_reads(path: Path, reader: str, **options: Any) -> list[Path]:
+    import mne
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = getattr(mne.io, reader)(path, preload=False, verbose="critical", **options)
+    return [Path(name) for name in raw.filenames if name is not None]
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
+
+
+def _data_folders(folder: Path) -> Iterable[Path]:
+    for above in (folder, *sorted(folder.glob("ses-*"))):
+        for datatype in DATATYPES:
+            if (above / datatype).is_dir():
+                yield above / datatype
+
+
+def _parse(path: Path, datatype: str) -> BidsRun | None:
+    name, suffix = path.stem, path.suffix.lower()
+    if suffix not in SUFFIXES or not name.endswith(f"_{datatype}") or name.startswith("."):
+        return None
+    labels = entities(path)
+    if labels.get("split", "1").lstrip("0") != "1" or "sub" not in labels:
+        return None
+    parts = [labels.get(key, "") for key in ("sub", *PARTS)]
+    labels |= {"datatype": datatype, "format": suffix.removeprefix(".")}
+    return BidsRun(path, datatype, *parts, labels)
+
+
+def _check_folder(run: BidsRun, folder: Path) -> None:
+    above = run.path.parents[1].name
+    places = {folder.name: f"sub-{run.subject}"}
+    places |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
+    for place, named in places.items():
+        if place != named:
+            raise DataError(
+                f"{run.path} is in the folder {place}, and its name does not say {place}",
+                "put the file where it belongs, or rename file and folder alike",
+            )
+
+
+def _in_order(run: BidsRun) -> tuple:
+    """By session, task, run; recordings without one first."""
+    session, number = ((bool(x), natural(as_number(x))) for x in (run.session, run.run))
+    return session, run.task, number, run.path.name
+
+
+def _which(run: BidsRun, apart: Iterable[str]) -> tuple:
+    """What two recordings may not have in common; ``run-1`` and ``run-01`` are the same."""
+    return tuple(
+        as_number(run.entities.get(key, "")) if key in ("ses", "run") else run.entities.get(key, "")
+        for key in apart
+    )
+
+
+def _has(run: BidsRun, key: str, label: str) -> bool:
+    own = run.entities.get(key, "none")
+    number = as_number(label.removeprefix("."))
+    return as_number(own) == number if isinstance(number, int) else own == number
+
+
+def _twice(first: BidsRun, second: BidsRun) -> DataError:
+    keys = dict.fromkeys([*first.entities, *second.entities])
+    differ = [key for key in keys if first.entities.get(key) != second.entities.get(key)]
+    ways = [
+        f"--set data.bids.{key}={run.entities.get(key, 'none')}"
+        for key in differ
+        if key not in ("ses", "run", "split")
+        for run in (first, second)
+    ]
+    more = (
+        f" (or {ways[0].rpartition('=')[0]}=all if they are different recordings)" if ways else ""
+    )
+    return DataError(
+        f"{first.path} and {second.path} are the same recording",
+        f"choose one with {' or '.join(ways)}{more}" if ways else "remove one of the two files",
+    )

@@ -1,0 +1,321 @@
+"""What a lab marked in its recordings: bad channels, bad segments, interruptions of the signal.
+
+Bad channels are in the column ``status`` of channels.tsv or in the file itself (``info["bads"]``). Bad
+segments and interruptions are annotations of the file, or lines of events.tsv, in MNE's words: ``BAD_...``,
+``BAD boundary``, ``EDGE boundary``, EEGLAB's ``boundary`` and BrainVision's ``New Segment/``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import DataError, MissingDataError, SSRError
+from .events import BidsEvents, mark_of, read_table
+from .files import BidsRun, check_content
+
+if TYPE_CHECKING:
+    import mne
+
+
+TREATED = {
+    "interpolate": "interpolated",
+    "drop": "left out, marked bad",
+    "keep": "marked bad, used as recorded",
+}
+"""What is said of bad channels, by ``trials.bad_channels``."""
+NOT_EEG = re.compile(
+    r"(?i)(?P<eog>[hvlr]?eog)|(?P<ecg>e[ck]g)|(?P<emg>emg)|(?P<stim>status|stim|trig|sti ?\d)"
+    r"|(?P<misc>marker|photo|diode|aux|resp|gsr|eda|ppg|pulse)"
+)
+"""Names of channels that are no EEG, where no channels.tsv says what a channel is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What is marked in one recording; samples count from its start.
+
+    Parameters
+    ----------
+    bads : dict of str to str
+        Bad channels, and where it says so.
+    segments : ndarray of int, shape (n, 2)
+        First sample of each bad segment, and the sample after its last.
+    gaps : ndarray of int, shape (n,)
+        Samples before which the signal was interrupted.
+    """
+
+    bads: Mapping[str, str] = field(default_factory=dict)
+    segments: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    gaps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class SubjectMarks:
+    """The marks of all recordings of a subject, and what is done with its bad channels.
+
+    Parameters
+    ----------
+    of : dict
+        The marks of each recording, by its path.
+    bad_channels : {"error", "interpolate", "drop", "keep"}
+        See :class:`~braindecode_ssr.config.TrialSpec`.
+    """
+
+    of: Mapping[Path, Marks] = field(default_factory=dict)
+    bad_channels: str = "keep"
+
+    def __getitem__(self, run: BidsRun) -> Marks:
+        return self.of.get(run.path, Marks())
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Channels that leave all recordings, because they are bad in one."""
+        if self.bad_channels != "drop":
+            return frozenset()
+        return frozenset(name for marks in self.of.values() for name in marks.bads)
+
+    def check(self, run: BidsRun, ch_names: Sequence[str]) -> None:
+        """Raise DataError if a channel is bad and nobody said what to do with it, or none is left."""
+        if not ch_names:
+            raise DataError(
+                f"no channel is left of {run.path}: each is marked bad in a recording of the subject",
+                "keep or interpolate them with --set trials.bad_channels=keep or interpolate",
+            )
+        bads = [name for name in ch_names if name in self[run].bads]
+        if self.bad_channels == "error" and bads:
+            raise bad_channels_error(bads, str(run.path), self[run].bads[bads[0]])
+
+
+def bad_channels_error(bads: Sequence[str], source: str, where: str) -> DataError:
+    """The error of a recording with bad channels of which nobody said what to do with them."""
+    return DataError(
+        f"channel{'s' if len(bads) > 1 else ''} {', '.join(bads)} of {source} "
+        f"{'are' if len(bads) > 1 else 'is'} marked bad in {where}",
+        "interpolate with --set trials.bad_channels=interpolate, leave out for the whole subject with "
+        "--set trials.bad_channels=drop, or use as recorded with --set trials.bad_channels=keep",
+    )
+
+
+def subject_marks(
+    runs: Sequence[BidsRun], events: Sequence[BidsEvents], bad_channels: str
+) -> SubjectMarks:
+    """Read what is marked in the recordings of a subject; their samples are not read.
+
+    Raises
+    ------
+    DataError
+        If a recording cannot be opened, or a mark is beyond its end.
+    """
+    found = {}
+    for run, part in zip(runs, events, strict=True):
+        raw = open_file(run)
+        segments, gaps = _marked_samples(raw, run, part)
+        found[run.path] = Marks(_bad_channels(raw, run), segments, gaps)
+    return SubjectMarks(found, bad_channels)
+
+
+def open_file(run: BidsRun) -> mne.io.BaseRaw:
+    """A recording as MNE reads the file alone, for what mne-bids replaces by the texts beside it.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened.
+    """
+    import mne
+
+    with reading(run):
+        if run.path.suffix.lower() == ".fif":
+            return mne.io.read_raw_fif(run.path, allow_maxshield=True, verbose="error")
+        return mne.io.read_raw(run.path, verbose="error")
+
+
+@contextmanager
+def reading(run: BidsRun) -> Iterator[None]:
+    """What goes wrong while MNE opens a recording is an error of ours that says what to do.
+
+    Raises
+    ------
+    MissingDataError
+        If git-annex keeps a part of it elsewhere, or its header names a file that is not here.
+    DataError
+        With the reader's own words.
+    """
+    for path in (run.path, *run.siblings):
+        check_content(path)
+    if run.path.suffix.lower() == ".vhdr":
+        _check_header(run.path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (MemoryError, KeyboardInterrupt, SSRError):
+        raise
+    except Exception as error:  # readers of many formats raise whatever they like
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise DataError(
+            f"a recording that MNE reads at {run.path}",
+            f"{type(error).__name__}: {said}",
+            "bring the file again, or leave the recording out",
+        ) from error
+
+
+def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
+    """Set the type of channels that are no EEG by their names, where no channels.tsv says it; their names."""
+    if run.datatype != "eeg" or run.sidecar("channels") is not None:
+        return []
+    eeg = [n for n, t in zip(raw.ch_names, raw.get_channel_types(), strict=True) if t == "eeg"]
+    found = {name: match.lastgroup for name in eeg if (match := NOT_EEG.match(name))}
+    if len(found) == len(eeg):
+        return []
+    raw.set_channel_types(found, on_unit_change="ignore", verbose="error")
+    return list(found)
+
+
+def interpolation(
+    info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], source: str
+) -> np.ndarray:
+    """What MNE's ``interpolate_bads`` does, as one matrix.
+
+    It is linear in the samples, so the unit vectors sent through it give the weights.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Of the recording, perhaps with positions; EEG without takes those of the 10-05 names.
+    ch_names, bads : sequence of str
+        All channels that are used, and those of them that are bad.
+    source : str
+        Which recording, for messages.
+
+    Returns
+    -------
+    ndarray of float64, shape (len(bads), len(ch_names))
+        Zero where a channel is bad.
+
+    Raises
+    ------
+    DataError
+        If a channel has no position, or MNE cannot interpolate.
+    """
+    import mne
+
+    info = mne.pick_info(info, [info["ch_names"].index(name) for name in ch_names], verbose="error")
+    info = _with_positions(info)
+    placed = [name for name, ok in zip(ch_names, _has_position(info), strict=True) if ok]
+    lost = [name for name in bads if name not in placed]
+    hint = "leave the channel out with --set trials.bad_channels=drop, or keep it with =keep"
+    if lost or len(placed) - len(bads) < 2:
+        raise DataError(
+            f"channel {', '.join(lost or bads)} of {source} cannot be interpolated: the position of "
+            f"{'it' if lost else 'the others'} is not known",
+            f"give electrodes.tsv with coordsystem.json, or names of the 10-20 system; or {hint}",
+        )
+    places = [list(ch_names).index(name) for name in placed]
+    unit = mne.io.RawArray(np.eye(len(placed)), mne.pick_info(info, places), verbose="error")
+    unit.info["bads"] = list(bads)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            unit.interpolate_bads(reset_bads=False, verbose="error")
+    except (ValueError, RuntimeError) as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise DataError(
+            f"channel {', '.join(bads)} of {source} cannot be interpolated: {said}", hint
+        ) from error
+    weights = np.zeros((len(bads), len(ch_names)))
+    weights[:, places] = unit.get_data(list(bads))
+    return weights
+
+
+def _with_positions(info: mne.Info) -> mne.Info:
+    """EEG of which not every channel has a position takes those of the 10-05 names instead."""
+    from ..base import eeg_info
+
+    if _has_position(info).all() or set(info.get_channel_types()) != {"eeg"}:
+        return info
+    named = eeg_info(info["ch_names"], info["sfreq"])
+    return named if _has_position(named).sum() > _has_position(info).sum() else info
+
+
+def _has_position(info: mne.Info) -> np.ndarray:
+    places = np.array([channel["loc"][:3] for channel in info["chs"]])
+    return np.isfinite(places).all(axis=1) & ~np.isclose(places, 0, atol=1e-16).all(axis=1)
+
+
+def _bad_channels(raw: mne.io.BaseRaw, run: BidsRun) -> dict[str, str]:
+    """Bad channels, and the file that says so."""
+    bads = dict.fromkeys(raw.info["bads"], str(run.path))
+    path = run.sidecar("channels")
+    if path is not None:
+        table = read_table(path)
+        if {"name", "status"} <= set(table.columns):
+            status = table["status"].str.strip().str.lower()
+            names = table["name"].str.strip()
+            bads |= dict.fromkeys(names[status == "bad"], f"{path}, column 'status'")
+    return bads
+
+
+def _marked_samples(
+    raw: mne.io.BaseRaw, run: BidsRun, events: BidsEvents
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bad segments and boundaries of the annotations of a file and of its events.tsv."""
+    shown = raw.annotations
+    marks = [
+        (onset - raw.first_time, duration, mark)
+        for onset, duration, text in zip(
+            shown.onset, shown.duration, shown.description, strict=True
+        )
+        if (mark := mark_of(str(text)))
+    ]
+    length = raw.n_times / raw.info["sfreq"]
+    for line, row in events.marks.iterrows():
+        onset = float(row["onset"])
+        if onset > length:
+            raise DataError(
+                f"{events.path}, line {line + 2}, marks something at {onset:g} s, after the end of "
+                f"{run.path.name} ({length:.1f} s)",
+                "correct the onset, in seconds from the start of the recording, or remove the line",
+            )
+        try:
+            duration = float(row["duration"])
+        except ValueError:
+            duration = 0.0
+        marks.append((onset, duration if np.isfinite(duration) else 0.0, row["mark"]))
+    rate = raw.info["sfreq"]
+    segments = [
+        (first := round(onset * rate), max(first + 1, round((onset + max(duration, 0)) * rate)))
+        for onset, duration, mark in marks
+        if mark == "bad"
+    ]
+    # EEGLAB's boundaries lie between two samples
+    gaps = [int(np.ceil(onset * rate - 0.25)) for onset, _, mark in marks if mark == "boundary"]
+    return np.array(segments, np.int64).reshape(-1, 2), np.unique(np.array(gaps, np.int64))
+
+
+def _check_header(path: Path) -> None:
+    """Raise MissingDataError if a BrainVision header names files that are not here."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    for key, suffix in (("DataFile", ".eeg"), ("MarkerFile", ".vmrk")):
+        named = re.search(rf"(?im)^{key}[ \t]*=[ \t]*(\S.*?)[ \t]*$", text.replace("\r", ""))
+        if named is None:
+            continue
+        target = path.with_name(named[1].replace("$b", path.stem))
+        check_content(target)
+        if target.exists():
+            continue
+        own = path.with_suffix(suffix)
+        raise MissingDataError(
+            f"{path} names {named[1]!r} as its {key}, and there is no such file in {path.parent}",
+            f"the files were renamed without the header: write {key}={own.name} there"
+            if own.exists()
+            else f"get the file {target.name}",
+        )

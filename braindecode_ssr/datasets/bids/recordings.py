@@ -1,0 +1,501 @@
+"""The signal of BIDS recordings: opened by mne-bids, joined end to end in one array."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ...errors import DataError
+from ...labels import Label
+from ...preprocessing.channels import ChannelSet, in_standard_order, match_channels
+from ..base import Recording
+from ..things_eeg.raw import check_channels
+from .events import BidsEvents
+from .files import BidsRun, fingerprint
+from .marks import TREATED, SubjectMarks, guess_types, interpolation, reading
+
+if TYPE_CHECKING:
+    import mne
+
+
+SECONDS_AT_ONCE = 60
+MEND = "bring the file again, or leave the recording out"
+UNWANTED = (
+    "if it is not wanted, give it the type MISC in channels.tsv, or the status bad and choose with "
+    "--set trials.bad_channels=interpolate or drop"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """Some recordings one after the other, opened but not read.
+
+    Parameters
+    ----------
+    raws : tuple of mne.io.BaseRaw
+        Their headers.
+    runs : tuple of BidsRun
+        Where they are.
+    channel_set : ChannelSet
+        The channels that are used, in order, as the subject's first recording calls them.
+    sfreq : float
+        Samples per second.
+    own_names : tuple of tuple of str
+        The same channels as each recording calls them.
+    marks : SubjectMarks
+        Which channels are bad, and what is done with them.
+    guessed : tuple of tuple of str
+        Of each recording, channels that are left out because their names say that they are no EEG.
+    """
+
+    raws: tuple[mne.io.BaseRaw, ...]
+    runs: tuple[BidsRun, ...]
+    channel_set: ChannelSet
+    sfreq: float
+    own_names: tuple[tuple[str, ...], ...]
+    marks: SubjectMarks
+    guessed: tuple[tuple[str, ...], ...]
+
+    @property
+    def ch_names(self) -> tuple[str, ...]:
+        """Names of the channels, in order."""
+        return tuple(self.channel_set.ch_names)
+
+    @property
+    def ch_type(self) -> str:
+        """``"eeg"``, ``"mag"`` or ``"grad"``: what these channels are."""
+        return self.channel_set.facts["channel type"]
+
+    @property
+    def bads(self) -> tuple[tuple[str, ...], ...]:
+        """Of each recording, the channels that are used and marked bad, as it calls them."""
+        return tuple(
+            tuple(name for name in names if name in self.marks[run].bads)
+            for names, run in zip(self.own_names, self.runs, strict=True)
+        )
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Samples of each recording."""
+        return tuple(int(raw.n_times) for raw in self.raws)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First sample of each recording."""
+        return tuple(int(start) for start in np.cumsum([0, *self.lengths[:-1]]))
+
+    def read(self) -> np.ndarray:
+        """The samples, in volts or tesla; float64, shape (chans, samples).
+
+        They are read in pieces into one array, so that hardly more memory is used than it takes.
+
+        Raises
+        ------
+        DataError
+            If a file is cut off, or a channel is constant, not finite or not in volts.
+        """
+        data = np.empty((len(self.ch_names), sum(self.lengths)))
+        each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
+        for raw, run, start, names, bads in each:
+            part = data[:, start : start + raw.n_times]
+            _fill(part, raw, list(names), run)
+            if self.marks.bad_channels == "interpolate" and bads:
+                _interpolate(part, raw, names, bads, run)
+            _check_signal(part, self.ch_names, run)
+        return data
+
+
+def open_signal(
+    runs: Sequence[BidsRun],
+    root: Path,
+    like: ChannelSet | None = None,
+    channels: str = "all",
+    marks: SubjectMarks | None = None,
+) -> Signal:
+    """Open some recordings of one session; channels of other kinds are left out.
+
+    Parameters
+    ----------
+    runs : sequence of BidsRun
+        In order of time, all EEG or all MEG.
+    root : Path
+        The BIDS folder.
+    like : ChannelSet, optional
+        The channels, as another recording of the subject has them; default: those of the first recording,
+        in an order that does not depend on the file.
+    channels : {"all", "common", "mag", "grad"}
+        See :class:`.TrialSpec`.
+    marks : SubjectMarks, optional
+        What is bad in these recordings and what is done with it; default: nothing.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, the recordings
+        differ in channels or rate, or a channel is bad and nobody said what to do with it.
+    """
+    marks = marks or SubjectMarks()
+    raws = tuple(open_run(run, root) for run in runs)
+    guessed = tuple(tuple(guess_types(*pair)) for pair in zip(raws, runs, strict=True))
+    sets = [
+        _channel_set(raw, run, channels, marks.left_out)
+        for raw, run in zip(raws, runs, strict=True)
+    ]
+    for run, found in zip(runs, sets, strict=True):
+        marks.check(run, found.ch_names)
+    sfreq = float(raws[0].info["sfreq"])
+    for raw, run in zip(raws, runs, strict=True):
+        if raw.info["sfreq"] != sfreq:
+            raise DataError(
+                f"the sampling rate differs: {sfreq:g} Hz in {runs[0].path}, {raw.info['sfreq']:g} Hz in "
+                f"{run.path}",
+                "resample the recordings of a session to one rate",
+            )
+    like = like or subject_channels(sets[:1])
+    asked = like.ch_names if channels == "common" else "all"
+    _, (_, *picks) = match_channels([like, *sets], asked)
+    own = tuple(
+        tuple(one.ch_names[i] for i in places) for one, places in zip(sets, picks, strict=True)
+    )
+    return Signal(raws, tuple(runs), like, sfreq, own, marks, guessed)
+
+
+def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
+    """The channels that all recordings of a subject have, in an order that does not depend on the files."""
+    names, _ = match_channels(sets, "common")
+    names = tuple(names[i] for i in in_standard_order(names))
+    return ChannelSet(sets[0].owner, names, sets[0].facts)
+
+
+def common_channels(runs: Sequence[BidsRun], root: Path, marks: SubjectMarks) -> ChannelSet:
+    """The same, found by opening the recordings."""
+    sets = []
+    for run in runs:
+        raw = open_run(run, root)
+        guess_types(raw, run)
+        sets.append(_channel_set(raw, run, "common", marks.left_out))
+    return subject_channels(sets)
+
+
+def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
+    """One recording as mne-bids opens it, its samples not read yet.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened; with the reader's own words.
+    """
+    import mne_bids
+
+    with reading(run), contextlib.redirect_stdout(io.StringIO()):
+        place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
+        # what is wrong with side files that are not used is nobody's concern here
+        return mne_bids.read_raw_bids(place, verbose="error")
+
+
+def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> str:
+    """``"eeg"``, ``"mag"`` or ``"grad"``: what the channels of a recording are that are used."""
+    there = set(raw.get_channel_types())
+    kinds = there & ({"eeg"} if run.datatype == "eeg" else {"mag", "grad"})
+    if channels in ("mag", "grad"):
+        kinds &= {channels}
+    if len(kinds) == 1:
+        return kinds.pop()
+    if kinds:
+        raise DataError(
+            f"{run.path} holds magnetometers and gradiometers, whose units differ",
+            "choose one type with --set data.channels=mag or --set data.channels=grad",
+        )
+    wanted = {"mag": "magnetometers", "grad": "gradiometers"}.get(
+        channels, "EEG channels" if run.datatype == "eeg" else "MEG sensors"
+    )
+    raise DataError(
+        f"there are no {wanted} in {run.path}, only channels of type {', '.join(sorted(there))}",
+        "correct the column type of its channels.tsv (MISC is left out), or choose others with "
+        "--set data.channels=...",
+    )
+
+
+def _channel_set(
+    raw: mne.io.BaseRaw, run: BidsRun, channels: str, left_out: Collection[str]
+) -> ChannelSet:
+    """The channels of a recording that are used."""
+    kind = channel_type(raw, run, channels)
+    types = raw.get_channel_types()
+    names = tuple(
+        name
+        for name, type_ in zip(raw.ch_names, types, strict=True)
+        if type_ == kind and name not in left_out
+    )
+    facts = {"channel type": kind, "reference": eeg_reference(run)}
+    return ChannelSet(str(run.path), names, facts)
+
+
+def eeg_reference(run: BidsRun) -> str:
+    """The reference of an EEG recording as its sidecar files say it; empty where they do not.
+
+    That is the column ``reference`` of channels.tsv, else ``EEGReference`` of the ``*_eeg.json`` files that
+    apply: those beside the recording and in the folders above whose entities are all in its name.
+    """
+    if run.datatype != "eeg":
+        return ""
+    entities = set(run.path.stem.split("_"))
+    said = ""
+    root = run.path.parents[3 if run.session else 2]
+    folders = [folder for folder in run.path.parents if folder.is_relative_to(root)]
+    for folder in reversed(folders):  # the nearest wins
+        for path in sorted(folder.glob("*eeg.json"), key=lambda path: len(path.name)):
+            if set(path.stem.split("_")) <= entities:
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    content = json.loads(path.read_text(encoding="utf-8-sig"))
+                    said = str(content.get("EEGReference") or said)
+    return _reference_column(run) or ("" if _unknown(said) else said)
+
+
+def _reference_column(run: BidsRun) -> str:
+    """What the EEG channels of channels.tsv name as their reference, where there is such a column."""
+    import pandas as pd
+
+    path = run.events.with_name(run.events.name.replace("_events.tsv", "_channels.tsv"))
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError):
+        return ""
+    if not {"type", "reference"} <= set(table.columns):
+        return ""
+    said = table["reference"][table["type"].str.upper() == "EEG"]
+    return ", ".join(dict.fromkeys(text for text in said if not _unknown(text)))
+
+
+def _unknown(reference: str) -> bool:
+    return re.sub(r"[^a-z]", "", reference.casefold()) in ("", "na", "unknown", "notspecified")
+
+
+def _fill(part: np.ndarray, raw: mne.io.BaseRaw, ch_names: list[str], run: BidsRun) -> None:
+    step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))
+    try:
+        for first in range(0, raw.n_times, step):
+            stop = min(first + step, raw.n_times)
+            part[:, first:stop] = raw.get_data(ch_names, first, stop, verbose="error")
+    except (OSError, ValueError, RuntimeError) as error:
+        found = f"samples that cannot be read ({str(error).strip().splitlines()[0]})"
+        raise DataError(f"a whole recording at {run.path}", found, MEND) from error
+
+
+def _interpolate(
+    part: np.ndarray,
+    raw: mne.io.BaseRaw,
+    ch_names: Sequence[str],
+    bads: Sequence[str],
+    run: BidsRun,
+) -> None:
+    """Replace bad channels by what MNE makes of the others; what a bad one holds is not looked at."""
+    weights = interpolation(raw.info, ch_names, bads, str(run.path))
+    rows = [ch_names.index(name) for name in bads]
+    good = np.setdiff1d(np.arange(len(ch_names)), rows)
+    step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))
+    for first in range(0, part.shape[1], step):
+        piece = part[:, first : first + step]
+        piece[rows] = weights[:, good] @ piece[good]
+
+
+def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> None:
+    try:
+        check_channels(part, ch_names, str(run.path))
+    except DataError as error:
+        raise DataError(error.message, f"fix the channel; {UNWANTED}") from None
+
+
+class Shown(NamedTuple):
+    """What one recording shows of a split.
+
+    Parameters
+    ----------
+    samples : ndarray of int, shape (n,)
+        Onsets, in samples from the start of the recording.
+    numbers : ndarray of int, shape (n,)
+        Image numbers.
+    lines : ndarray of int, shape (n,)
+        Lines of events.tsv.
+    """
+
+    samples: np.ndarray
+    numbers: np.ndarray
+    lines: np.ndarray
+
+
+Reader = Callable[[BidsEvents, float], dict[str, Shown]]
+"""Takes the events of one recording and its rate, gives what is shown of each split."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedSession:
+    """The recordings of a session, none of them opened yet.
+
+    Parameters
+    ----------
+    runs, events : sequences of the same length
+        Recordings in order of time, and the events of each.
+    reader : callable
+        What is shown when: ``reader(events, sfreq)`` gives, for each split it finds, onsets in samples and
+        image numbers.
+    root : Path
+        The BIDS folder.
+    subject, session : int or str
+        Their labels.
+    like : list of ChannelSet
+        Holds the channels of the subject in order; filled by the first session that is opened.
+    marks : SubjectMarks
+        What is marked bad, and what is done with bad channels.
+    channels : {"all", "common", "mag", "grad"}
+        See :class:`.TrialSpec`.
+    """
+
+    runs: Sequence[BidsRun]
+    events: Sequence[BidsEvents]
+    reader: Reader
+    root: Path
+    subject: Label
+    session: Label
+    like: list[ChannelSet]
+    marks: SubjectMarks
+    channels: str = "all"
+
+    def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
+        """Read headers and events; gives the signal, its samples unread, and what each recording shows.
+
+        Raises
+        ------
+        DataError
+            If a recording or its events are not as they should be, recordings differ in channels or rate,
+            or an event is beyond its recording.
+        """
+        like = self.like[0] if self.like else None
+        signal = open_signal(self.runs, self.root, like, self.channels, self.marks)
+        if not self.like:
+            self.like.append(signal.channel_set)
+        shown = [self.reader(part, signal.sfreq) for part in self.events]
+        for part, run, length in zip(shown, self.runs, signal.lengths, strict=True):
+            _check_inside(part, run, length, signal.sfreq)
+        return signal, shown
+
+    def recordings(self) -> Iterator[Recording]:
+        """The runs joined end to end: their training part, then their test part.
+
+        Both parts are views of one array, which is dropped before the next session is read.
+
+        Raises
+        ------
+        DataError
+            As :meth:`open`, and if samples cannot be read or used.
+        """
+        signal, shown = self.open()
+        recordings = self.split(signal, shown, fingerprint(self.runs), signal.read())
+        while recordings:  # what is yielded is not held on to here: a session is gigabytes
+            yield recordings.pop(0)
+
+    def split(
+        self,
+        signal: Signal,
+        shown: list[dict[str, Shown]],
+        fingerprint: str = "",
+        data: np.ndarray | None = None,
+    ) -> list[Recording]:
+        """What an opened session shows of each split, training part first, as views of one array.
+
+        Parameters
+        ----------
+        signal, shown
+            From :meth:`open`.
+        fingerprint : str
+            SHA-256 of the files.
+        data : ndarray, shape (chans, samples), optional
+            The samples; default: zeros that take no memory, for checks of when and what is shown.
+        """
+        if data is None:
+            data = np.broadcast_to(0.0, (len(signal.ch_names), sum(signal.lengths)))
+        found = {
+            "subject": self.subject,
+            "session": self.session,
+            "source": _source(self.runs),
+            "fingerprint": fingerprint,
+            "ch_names": signal.ch_names,
+            "sfreq": signal.sfreq,
+            "ch_type": signal.ch_type,
+            "data": data,
+            **_marked(signal),
+        }
+        return [
+            Recording(split=split, **joined, **found)
+            for split in ("train", "test")
+            if len((joined := _joined(shown, split, signal))["samples"])
+        ]
+
+
+def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
+    """What the runs of a session show of a split, on the time axis of all of them."""
+    there = [
+        (part[split], run, start)
+        for part, run, start in zip(shown, signal.runs, signal.starts, strict=True)
+        if split in part
+    ]
+    nothing = np.zeros(0, np.int64)
+    return {
+        "samples": np.concatenate([nothing, *(part.samples + start for part, _, start in there)]),
+        "numbers": np.concatenate([nothing, *(part.numbers for part, _, _ in there)]),
+        "places": [f"{run.events}, line {line}" for part, run, _ in there for line in part.lines],
+    }
+
+
+def _marked(signal: Signal) -> dict[str, Any]:
+    """Joins, bad segments and bad channels of a session, on the time axis of all of its runs."""
+    notes: dict[str, dict[str, list[str]]] = {}
+
+    def note(what: str, names: Iterable[str], run: BidsRun) -> None:
+        for name in names:
+            notes.setdefault(what, {}).setdefault(name, []).append(run.name)
+
+    for run, bads, guessed in zip(signal.runs, signal.bads, signal.guessed, strict=True):
+        note("left out, no EEG by their names", guessed, run)
+        dropped = signal.marks.left_out and sorted(signal.marks[run].bads)
+        note(TREATED.get(signal.marks.bad_channels, ""), dropped or bads, run)
+    parts = [
+        (signal.marks[run], start) for run, start in zip(signal.runs, signal.starts, strict=True)
+    ]
+    kept = signal.marks.bad_channels == "keep"
+    return {
+        "joins": signal.starts[1:],
+        "gaps": np.concatenate([marks.gaps + start for marks, start in parts]),
+        "bad_segments": np.concatenate([marks.segments + start for marks, start in parts]),
+        "bads": tuple(dict.fromkeys(n for bads in signal.bads for n in bads)) if kept else (),
+        "channel_notes": notes,
+    }
+
+
+def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: float) -> None:
+    late = sorted(
+        (sample, line)
+        for samples, _, lines in part.values()
+        for sample, line in zip(samples, lines, strict=True)
+        if sample >= length
+    )
+    if late:
+        sample, line = late[0]
+        raise DataError(
+            f"{run.path} lasts {length / sfreq:.3f} s, and {len(late)} images begin after its end, the "
+            f"first at {sample / sfreq:.3f} s in {run.events}, line {line}",
+            "get the whole recording if it was cut off, else correct the onsets (in seconds)",
+        )
+
+
+def _source(runs: Sequence[BidsRun]) -> str:
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    return f"{runs[0].path}{more}"

@@ -1,0 +1,499 @@
+"""What datasets of BIDS recordings have in common: subjects, sessions, image files."""
+
+from __future__ import annotations
+
+import copy
+import unicodedata
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ...errors import DataError, MissingDataError
+from ...files import sha256
+from ...labels import Label, as_number, find_label, label_ids
+from ...preprocessing.channels import ChannelSet, check_facts
+from ...preprocessing.epochs import n_times
+from ..base import ImageDataset, Recording, check_images, eeg_info, no_dataset
+from ..pictures import SUFFIXES
+from ..things_eeg.files import file_key
+from .events import (
+    TEST_CONCEPTS,
+    BidsEvents,
+    check_once,
+    image_column,
+    image_events,
+    image_table,
+    listed_images,
+    onset_samples,
+    read_events,
+    read_test_concepts,
+    read_text,
+)
+from .files import (
+    ENTITIES,
+    PARTS,
+    BidsRun,
+    bids_runs,
+    bids_subjects,
+    check_content,
+    check_copies,
+    check_formats,
+    choose,
+    one_version,
+)
+from .marks import subject_marks
+from .recordings import Reader, RecordedSession, Shown, common_channels, eeg_reference, open_signal
+
+if TYPE_CHECKING:
+    import mne
+
+    from ...config import TrialSpec
+
+
+class BidsDataset(ImageDataset):
+    """Recordings in BIDS whose events name images; what the columns mean is for each dataset to say.
+
+    Parameters
+    ----------
+    root : path-like
+        The BIDS folder.
+    bids : dict of str to str, optional
+        Which version of a recording to use where there are several, as ``data.bids`` of a run.
+    """
+
+    default_encoder = "open-clip:RN50/openai"
+    options = ("bids",)
+    image_folders: ClassVar[tuple[str, ...]]
+    channel_choices = ("common", "mag", "grad")
+
+    def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
+        super().__init__(root)
+        self.choice = dict(bids or {})
+
+    @property
+    def present_subjects(self) -> tuple[Label, ...]:
+        """The subjects whose recordings are here."""
+        return tuple(self.folders)
+
+    @cached_property
+    def folders(self) -> dict[Label, Path]:
+        """The folder of each subject that has recordings with images here: 5 is ``sub-05``."""
+        shown = (label for label, runs in self.found.items() if any(map(self.shows_images, runs)))
+        here = bids_subjects(self.root)
+        return {subject: here[label] for subject, label in label_ids(shown).items()}
+
+    @cached_property
+    def found(self) -> dict[str, list[BidsRun]]:
+        """All recordings in each folder of a subject, by its label."""
+        return {label: bids_runs(folder) for label, folder in bids_subjects(self.root).items()}
+
+    def check_here(self) -> None:
+        """Raise MissingDataError if the folder holds no recording of the dataset."""
+        if not self.folders:
+            for folder in bids_subjects(self.root).values():
+                check_formats(folder)
+            raise no_dataset(self)
+
+    @abstractmethod
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of a task in which images are shown."""
+
+    def check_subject(self, subject: Label) -> Label:
+        """The subject as it is called here: ``5``, ``"05"`` and ``"sub-05"`` are 5, if that is the folder.
+
+        Raises
+        ------
+        MissingDataError
+            If no subject is here, or none of its recordings shows images.
+        UsageError
+            If there is no such subject, or two folders could be meant.
+        """
+        if not self.subjects:
+            self.check_here()
+        asked = as_number(str(subject).strip().removeprefix("sub-"))
+        empty = [label for label in self.found if as_number(label) == asked]
+        if empty and not any(self.folders.get(number) for number in (*empty, asked)):
+            check_formats(self.root / f"sub-{empty[0]}")
+            raise MissingDataError(
+                f"{self.root / f'sub-{empty[0]}'} holds no recording in which images are shown",
+                f"the subjects of {self.name} here are {', '.join(map(str, self.folders))}",
+            )
+        return find_label(subject, self.subjects, f"{self.name} in {self.root}")
+
+    @abstractmethod
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject in which images are shown, with their events.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """What reads the events of a recording: onsets and image numbers of each split."""
+
+    def as_asked(self, spec: TrialSpec) -> BidsDataset:
+        """The dataset whose ``recordings`` and ``inventory`` are those of trials as ``spec`` has them."""
+        dataset = copy.copy(self)
+        dataset.asked = spec
+        return dataset
+
+    def recordings(self, subject: Label) -> Iterator[Recording]:
+        """The sessions of a subject, each joined end to end: training part before test part.
+
+        Bad channels are as they were recorded, unless :meth:`as_asked` says otherwise.
+
+        Raises
+        ------
+        MissingDataError
+            If a file is not here.
+        DataError
+            If one is broken, or events or channels are not as they should be.
+        """
+        for session in self.sessions(subject):
+            yield from session.recordings()
+
+    def sessions(
+        self, subject: Label, runs: Sequence[BidsRun] | None = None
+    ) -> list[RecordedSession]:
+        """The recordings of a subject by session, not opened; all of them or some.
+
+        Raises
+        ------
+        MissingDataError, DataError
+            As :meth:`recordings`, where it is seen before a session is opened.
+        """
+        subject = self.check_subject(subject)
+        runs = self.runs(subject) if runs is None else runs
+        check_copies(runs)
+        reader, events = self.reader(), [read_events(run.events) for run in runs]
+        bad_channels = self.asked.bad_channels if self.asked else "keep"
+        channels = self.asked.channels if self.asked else "all"
+        marks = subject_marks(runs, events, bad_channels)
+        like = [common_channels(runs, self.root, marks)] if channels == "common" and runs else []
+        return [
+            RecordedSession(
+                [run for run in runs if run.session == label],
+                [part for part, run in zip(events, runs, strict=True) if run.session == label],
+                reader,
+                self.root,
+                subject,
+                session,
+                like,
+                marks,
+                channels,
+            )
+            for session, label in label_ids(run.session for run in runs).items()
+        ]
+
+    def reference(self, subject: int | str) -> str:
+        """The EEG reference that the sidecar files of a subject name, empty where they do not.
+
+        Raises
+        ------
+        DataError
+            If they name several.
+        """
+        runs = self.runs(self.check_subject(subject))
+        sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
+        known = [one for one in sets if one.facts["reference"]] or sets
+        for other in known[1:]:
+            check_facts(known[0], other)
+        return known[0].facts["reference"]
+
+    def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
+        """All channels of the trials and samples of each, from the header of the first recording."""
+        runs = self.runs(self.check_subject(subject))
+        marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
+        signal = open_signal(runs[:1], self.root, channels=spec.channels, marks=marks)
+        info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
+        return info, n_times(signal.sfreq, spec)
+
+    def source_key(self, subject: Label, spec: TrialSpec | None = None) -> str:
+        """A digest of the content of the files of a subject and of what the images are.
+
+        Raises
+        ------
+        MissingDataError
+            If a file is not here.
+        """
+        images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
+        digest = sha256(images)[:16]
+        return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
+
+    def source_files(self, subject: Label, spec: TrialSpec | None = None) -> list[Path]:
+        """The recordings of a subject with everything that belongs to them.
+
+        Raises
+        ------
+        MissingDataError
+            If a file is not here.
+        """
+        runs = self.runs(self.check_subject(subject))
+        return sorted({file for run in runs for file in run.files})
+
+    def run_of(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject that show images, all versions of them."""
+        folder = self.folders.get(subject)
+        runs = self.found[folder.name.removeprefix("sub-")] if folder else []
+        return [run for run in runs if self.shows_images(run)]
+
+    def image_path(self, file: str) -> Path:
+        """The file of an image; with the usual suffixes tried if its name has none.
+
+        Names match whatever the case of their letters and the Unicode form of their accents.
+
+        Raises
+        ------
+        MissingDataError
+            If it is not here; names the path.
+        DataError
+            If several files have that name.
+        """
+        suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
+        for folder in self.image_folders:
+            for suffix in suffixes:
+                path = self.root / folder / f"{file}{suffix}"
+                check_content(path)
+                if path.is_file():
+                    return path
+        for folder in self.image_folders:
+            for suffix in suffixes:
+                path = self._alike(self.root / folder, f"{file}{suffix}")
+                if path is not None:
+                    check_content(path)
+                    return path
+        raise MissingDataError(
+            f"the image {self.root / self.image_folders[0] / file}",
+            "no such file",
+            f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
+        )
+
+    def image_source(self, image_id: str) -> Path:
+        """The file of an original image.
+
+        Raises
+        ------
+        DataError
+            If the dataset has no image of that name.
+        MissingDataError
+            If the image file is not here; names the path.
+        """
+        if image_id not in self._files:
+            found = f"no image {image_id!r}"
+            raise DataError(f"an image of {self.name}", found, "names are as in its image table")
+        return self.image_path(self._files[image_id])
+
+    def _alike(self, folder: Path, file: str) -> Path | None:
+        """The one file below a folder whose name is the same but for case and Unicode form."""
+        paths = [folder]
+        for part in PurePosixPath(file).parts:
+            paths = [p for above in paths for p in self._names(above).get(_folded(part), ())]
+        if len(paths) > 1:
+            raise DataError(
+                f"{paths[0]} and {paths[1]} could both be the image {file!r}",
+                "rename one of them, or write the name into events.tsv as it is on the disk",
+            )
+        return paths[0] if paths else None
+
+    def _names(self, folder: Path) -> dict[str, list[Path]]:
+        """What is in a folder, by folded name; each is listed once."""
+        if folder not in self._listed:
+            names: dict[str, list[Path]] = {}
+            for path in folder.iterdir() if folder.is_dir() else ():
+                names.setdefault(_folded(path.name), []).append(path)
+            self._listed[folder] = names
+        return self._listed[folder]
+
+    @cached_property
+    def _listed(self) -> dict[Path, dict[str, list[Path]]]:
+        return {}
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return dict(zip(self.images["image_id"], self.images["file"], strict=True))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class OwnBids(BidsDataset):
+    """Anybody's EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
+
+    Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
+    ``stimuli``; ``n/a`` for other events), or BIDS's own ``stim_file`` in its place. Optional: ``concept``
+    (else the folder that the image is in), ``split`` (``train`` or ``test``, else by the file
+    ``test_concepts.txt`` in the BIDS folder), ``sample`` (else from ``onset``). No concept may be in both
+    splits. Repetitions are counted. The runs of a session are joined; a session with test images needs
+    training images too, to fit the normalization.
+
+    Subjects and sessions are called as their folders are: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
+    Tasks of which no recording has a column ``image``, such as rest, are left alone.
+
+    Parameters
+    ----------
+    root : path-like
+        The BIDS folder.
+    bids : dict of str to str, optional
+        Which version of a recording to use where there are several, such as ``{"proc": "sss"}``.
+    """
+
+    name = "bids"
+    channel_defaults = {"intra": "all", "inter": "all"}
+    image_folders = ("stimuli", "images", "")
+
+    @property
+    def subjects(self) -> tuple[Label, ...]:
+        """The subjects whose recordings are here."""
+        return self.present_subjects
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image that anybody saw, by name within a split.
+
+        Raises
+        ------
+        MissingDataError
+            If there is no recording, or neither ``split`` nor ``test_concepts.txt``.
+        DataError
+            If an event does not say its image, concept or split, or two events disagree.
+        LeakageError
+            If a concept is in both splits.
+        """
+        self.check_here()
+        chosen = (choose(runs, self.choice) or runs for runs in self._runs.values())
+        events = [read_events(run.events) for runs in chosen for run in runs]
+        tested = read_test_concepts(self.root / TEST_CONCEPTS, events)
+        shown = pd.concat([listed_images(part, tested) for part in events], ignore_index=True)
+        return check_images(image_table(shown, self.root, tested), str(self.root))
+
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject whose task shows images, each once."""
+        runs = self._runs.get(subject, [])
+        if not runs:
+            tasks = ", ".join(sorted(self.tasks))
+            raise MissingDataError(
+                f"recordings of subject {subject} of the tasks with images ({tasks})",
+                f"none in {self.folders.get(subject, self.root)}",
+                "leave the subject out, or bring them",
+            )
+        if len({run.datatype for run in choose(runs, self.choice)}) > 1:
+            raise DataError(
+                f"there is both EEG and MEG of subject {subject} in {self.folders[subject]}",
+                "choose with --set data.bids.datatype=eeg or --set data.bids.datatype=meg",
+            )
+        return one_version(runs, self.choice, self.folders[subject].name)
+
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of a task with images, and of the task, session and run that are chosen."""
+        return run.task in self.tasks and bool(choose([run], self._parts))
+
+    def unit(self, subject: Label) -> str:
+        """The unit of the recordings of a subject."""
+        meg = self.runs(subject)[0].datatype == "meg"
+        return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
+
+    def reader(self) -> Reader:
+        """What reads the events of a recording."""
+        numbers = {
+            split: rows.set_index("image_id")["number"]
+            for split, rows in self.images.groupby("split")
+        }
+        tested = read_test_concepts(self.root / TEST_CONCEPTS, [])
+
+        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
+            shown = listed_images(events, tested)
+            if not len(shown):
+                return {}
+            pictures = image_events(events)
+            samples = onset_samples(pictures, sfreq)
+            check_once(pictures, samples, shown["image_id"], sfreq)
+            lines = pictures.table.index.to_numpy() + 2
+            return {
+                split: Shown(
+                    samples[rows],
+                    numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
+                    lines[rows],
+                )
+                for split in numbers
+                if (rows := (shown["split"] == split).to_numpy()).any()
+            }
+
+        return read
+
+    @cached_property
+    def tasks(self) -> frozenset[str]:
+        """The tasks with images: a recording of theirs has the column ``image`` or pictures in ``stim_file``.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        everything = [run for runs in self.found.values() for run in choose(runs, self._parts)]
+        if not everything:
+            return frozenset()
+        headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
+        tasks = frozenset(
+            run.task
+            for run in everything
+            if "image" in (columns := headers.get(run.events, ()))
+            or ("stim_file" in columns and image_column(read_events(run.events)) == "stim_file")
+        )
+        if not tasks:
+            for run in everything:
+                check_content(run.events)
+            found = "no events.tsv"
+            if headers:
+                path, columns = next(iter(headers.items()))
+                found = f"only {', '.join(columns)} in {path}" + (
+                    f" and no such column in {len(headers) - 1} more" if len(headers) > 1 else ""
+                )
+            raise MissingDataError(
+                f"events with a column 'image' or 'stim_file' in {self.root}",
+                found,
+                "write the path of the image that is shown into that column; n/a for other events",
+            )
+        return tasks
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        """The task, session and run that are chosen."""
+        return {
+            name: label for name, label in self.choice.items() if ENTITIES.get(name, name) in PARTS
+        }
+
+    @cached_property
+    def _runs(self) -> dict[Label, list[BidsRun]]:
+        """The recordings of each subject whose task shows images, their events checked for the column."""
+        found = {subject: self.run_of(subject) for subject in self.folders}
+        chosen = (choose(runs, self.choice) or runs for runs in found.values())
+        for run in (run for runs in chosen for run in runs):
+            mend = "write it, as in the other recordings of the task; n/a for events without image"
+            events = read_events(run.events)
+            events.require([image_column(events)], mend)
+        return found
+
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every recording and image that is looked for; see :mod:`.bids_check`."""
+        from .check import own_rows
+
+        return own_rows(self, subjects, read)
+
+
+def _columns(run: BidsRun) -> list[str]:
+    try:
+        header = read_text(run.events).partition("\n")[0]
+    except DataError:  # of a task that may have nothing to do with images; else it is read again
+        return []
+    return [name.strip() for name in header.split("\t")]

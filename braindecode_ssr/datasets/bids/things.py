@@ -1,0 +1,508 @@
+"""THINGS-EEG2 as BIDS: the original recordings, one file per run, as NEMAR nm000232 has them.
+
+A session has five training runs and one test run (``task-train_run-01`` to ``05``, ``task-test``). The
+training runs are joined end to end, as the published ``raw_eeg_training.npy`` are, so that both roads give
+the same trials. Which image is shown is in the column ``tot_img_number`` of the events; the trigger codes
+in ``value`` do not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import DataError, MissingDataError
+from ...labels import Label, as_number, folder_name, natural
+from ...preprocessing.channels import ChannelSet
+from ..base import IMAGE_COLUMNS, Recording, check_images, images_by_number
+from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
+from .events import BidsEvents, check_once, onset_samples, read_events
+from .files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
+from .marks import subject_marks
+from .recordings import Reader, RecordedSession, Shown
+from .study import BidsDataset
+
+FOLDERS = ("", "nm000232", "bids", "BIDS")
+"""Where the BIDS folder may be, below that of the dataset."""
+PUBLISHED_RUNS = 5
+DROPPED = ("target", "rest_marker")
+"""Values of ``trial_type`` that are no image of the list."""
+
+
+@dataclass(frozen=True)
+class BidsSession:
+    """The recordings of a session.
+
+    Parameters
+    ----------
+    session : int
+        Counted from 1.
+    train, test : tuple of BidsRun
+        In order of run.
+    """
+
+    session: int
+    train: tuple[BidsRun, ...]
+    test: tuple[BidsRun, ...]
+
+    @property
+    def runs(self) -> tuple[BidsRun, ...]:
+        """All of them."""
+        return self.train + self.test
+
+
+def things_bids_subjects(root: Path) -> dict[int, Path]:
+    """The folders of subjects with recordings of the two tasks in BIDS, by number."""
+    found: dict[int, Path] = {}
+    for name in FOLDERS:
+        for label, folder in bids_subjects(root / name).items():
+            if label.isdecimal() and any(
+                run.task in ("train", "test") for run in bids_runs(folder)
+            ):
+                found.setdefault(int(label), folder)
+    return found
+
+
+def things_bids_sessions(
+    root: Path, subject: int, n_training_images: int, bids: Mapping[str, str] | None = None
+) -> list[BidsSession]:
+    """The recordings of a subject, session by session.
+
+    Of the published image set all four sessions with five training runs; of a reduced one any number of
+    sessions from the first on without a gap, all with as many training runs.
+
+    Raises
+    ------
+    MissingDataError
+        If a recording is not here; names every one.
+    """
+    folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
+    runs = bids_runs(folder) if folder.is_dir() else []
+    runs = [run for run in runs if run.task in ("train", "test")]
+    runs = one_version(runs, bids or {}, folder.name) if runs else []
+    published = n_training_images >= PUBLISHED_TRAINING_IMAGES
+    there = {_number(run.session) for run in runs}
+    sessions = [
+        BidsSession(
+            number,
+            tuple(run for run in runs if (_number(run.session), run.task) == (number, "train")),
+            tuple(run for run in runs if (_number(run.session), run.task) == (number, "test")),
+        )
+        for number in range(1, max([*there, PUBLISHED_SESSIONS if published else 1]) + 1)
+    ]
+    usual = PUBLISHED_RUNS if published else max(len(session.train) for session in sessions)
+    missing = [name for session in sessions for name in _missing(session, usual, folder.name)]
+    if missing:
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise MissingDataError(
+            f"{len(sessions)} sessions of {max(usual, 1)} training runs and a test run, with events, in "
+            f"{folder}",
+            f"nothing of {', '.join(missing[:6])}{more}",
+            f"bring the missing files of NEMAR nm000232; {HOW}",
+        )
+    return sessions
+
+
+def things_bids_recordings(
+    root: Path,
+    subject: int,
+    images: pd.DataFrame,
+    bids: Mapping[str, str] | None = None,
+    bad_channels: str = "keep",
+) -> Iterator[Recording]:
+    """The recordings of a subject: by session, training part before test part.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the dataset.
+    images : DataFrame
+        Its image table.
+    bids : dict of str to str, optional
+        Which version of a recording to use, as ``data.bids`` of a run.
+    bad_channels : {"error", "interpolate", "drop", "keep"}
+        What is done with channels that are marked bad.
+
+    Raises
+    ------
+    MissingDataError
+        If a recording or its events are not here.
+    DataError
+        If one is broken, its channels or events are not those of the set.
+    """
+    n_training = int((images["split"] == "train").sum())
+    sessions = things_bids_sessions(root, subject, n_training, bids)
+    for part in recorded_parts(sessions, subject, images, bad_channels):
+        yield from part.recordings()
+
+
+def recorded_parts(
+    sessions: Sequence[BidsSession], subject: int, images: pd.DataFrame, bad_channels: str = "keep"
+) -> list[RecordedSession]:
+    """The training part and the test part of each session, not opened.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be opened, or is there twice.
+    """
+    everything = [run for session in sessions for run in session.runs]
+    check_copies(everything)
+    events = {run.path: read_events(run.events) for run in everything}
+    marks = subject_marks(everything, list(events.values()), bad_channels)
+    like: list[ChannelSet] = []
+    return [
+        RecordedSession(
+            runs,
+            [events[run.path] for run in runs],
+            image_reader(split, images),
+            bids_root(runs[0]),
+            subject,
+            session.session,
+            like,
+            marks,
+        )
+        for session in sessions
+        for split, runs in (("train", session.train), ("test", session.test))
+    ]
+
+
+def image_reader(split: str, images: pd.DataFrame) -> Reader:
+    """What is shown in a run of a split; see :func:`things_bids_images`."""
+
+    def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
+        return {split: things_bids_images(events, sfreq, images_by_number(images, split))}
+
+    return read
+
+
+def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -> Shown:
+    """Onsets and numbers of the images of a run; targets are left out.
+
+    Parameters
+    ----------
+    events : BidsEvents
+        With ``trial_type`` and ``tot_img_number``, and perhaps ``category_name``.
+    sfreq : float
+        Of the recording.
+    listed : DataFrame
+        The images of the split, by number.
+
+    Raises
+    ------
+    DataError
+        If a number is not one of the list, or is there the image of another concept, if a
+        ``trial_type`` is unknown, or there is no image.
+    """
+    need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
+    events.require(["onset", "trial_type", "tot_img_number"], need)
+    kinds = events.table["trial_type"]
+    unknown = np.flatnonzero(~kinds.isin(["image", *DROPPED]).to_numpy())
+    if len(unknown):
+        found = f"{kinds.iloc[unknown[0]]!r} in {events.place(unknown[0], 'trial_type')}"
+        raise DataError(f"image, {' or '.join(DROPPED)} as trial_type", found, need)
+    shown = events.keep((kinds == "image").to_numpy())
+    if not len(shown):
+        raise DataError(f"images in {events.path}", f"{len(events)} other events", need)
+    what = f"image numbers 1 to {len(listed)}, as in the image list"
+    numbers = shown.numbers("tot_img_number", what)
+    wrong = np.flatnonzero(~np.isin(numbers, listed.index.to_numpy()))
+    if len(wrong):
+        found = f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')}"
+        raise DataError(what, found, "bring the image_metadata.npy that belongs to the recordings")
+    _check_concepts(shown, numbers.astype(np.int64), listed)
+    samples = onset_samples(shown, sfreq)
+    check_once(shown, samples, numbers.astype(np.int64), sfreq)
+    lines = shown.table.index.to_numpy() + 2
+    return Shown(samples, numbers.astype(np.int64), lines)
+
+
+def bids_root(run: BidsRun) -> Path:
+    """The BIDS folder that a recording is in."""
+    return run.path.parents[3 if run.session else 2]
+
+
+def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFrame) -> None:
+    """Numbers that are off by one are found where the events name the concept too."""
+    named = events.has("category_name")
+    if not named.any():
+        return
+    said = events.table["category_name"].str.replace(r"^\d+_", "", regex=True).to_numpy()
+    meant = listed["concept"].loc[numbers].to_numpy()
+    wrong = np.flatnonzero(named & (said != meant))
+    if len(wrong):
+        row = wrong[0]
+        raise DataError(
+            f"image {numbers[row]} of the concept {meant[row]}, as in the image list",
+            f"{said[row]} in {events.place(row, 'category_name')}",
+            "the numbers and the image list do not belong together (off by one?): bring those of one release",
+        )
+
+
+def _missing(session: BidsSession, usual: int, subject: str) -> list[str]:
+    """Names of the recordings of a session that are not here."""
+    base = f"{subject}_ses-{session.session:02d}"
+    there = {_number(run.run) for run in session.train}
+    absent = sorted(set(range(1, max(usual, 1) + 1)) - there) if there != {0} or usual > 1 else []
+    names = [f"{base}_task-train_run-{run:02d}" for run in absent]
+    names += [] if session.test else [f"{base}_task-test"]
+    return names + [run.events.name for run in session.runs if not run.events.is_file()]
+
+
+def _number(label: str) -> int:
+    number = as_number(label)
+    return number if isinstance(number, int) else 0
+
+
+PUBLISHED_SUBJECTS = tuple(range(1, 51))
+CLOCK = 1000.0
+"""Ticks a second of ``onset`` where it is not in seconds: samples of the recording."""
+FOLDERS_THINGS_EEG1 = ("", "ds003825")
+
+
+class ThingsEEG1(BidsDataset):
+    """THINGS-EEG1 of Grootswagers, Zhou, Robinson, Hebart and Carlson (2022), Scientific Data 9, 3.
+
+    OpenNeuro ds003825: 63 channels at 1000 Hz (127 of subjects 49 and 50), online reference Cz; images for
+    50 ms every 100 ms, each once, then 200 validation images 12 times. Zero-shot: the validation images
+    are the test split, and every other image of their concepts leaves training; concepts are told by name.
+    Images during which the fixation cross turned red (``istarget``) are kept: they were seen like others.
+
+    Subjects 1, 6, 18 and 23, which the authors suggest to exclude, train nobody else, but may be asked for;
+    subject 1 has no validation part and cannot be tested.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder of ds003825, or the folder above it, where it is called ``ds003825``.
+    """
+
+    name = "things-eeg1"
+    advised_against = (1, 6, 18, 23)
+    """Subjects that the authors' participants.tsv suggests to leave out."""
+    settings = {"trials": {"tmin": -0.1}}
+    channel_defaults = {"intra": "occipital-17", "inter": "occipital-17"}
+    image_folders = ("stimuli", "object_images", "images", "../object_images")
+
+    def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
+        super().__init__(root, bids)
+        inside = [
+            self.root / name
+            for name in FOLDERS_THINGS_EEG1
+            if any((self.root / name).glob("sub-*"))
+        ]
+        self.root = next(iter(inside), self.root)
+
+    @property
+    def subjects(self) -> tuple[Label, ...]:
+        """The fifty published subjects, and any other that has a folder here."""
+        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.folders}, key=natural))
+
+    @property
+    def present_subjects(self) -> tuple[Label, ...]:
+        """The subjects whose recordings are here, but for the excluded ones."""
+        return tuple(subject for subject in self.folders if subject not in self.advised_against)
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image, by name within a split, from the events of the first subject here.
+
+        Raises
+        ------
+        MissingDataError
+            If no subject is here.
+        DataError
+            If the events do not say what is shown.
+        """
+        subject = next(iter(self.present_subjects), None)
+        if subject is None:
+            raise MissingDataError(
+                f"recordings such as {self.root / 'sub-02/eeg/sub-02_task-rsvp_eeg.vhdr'}",
+                "none of a subject that is not excluded",
+                "bring one of OpenNeuro ds003825; see `ssr-bd data where things-eeg1`",
+            )
+        events = [read_events(run.events) for run in self.runs(subject)]
+        return eeg1_image_table(pd.concat([shown_images(part) for part in events]), self.root)
+
+    def shows_images(self, run: BidsRun) -> bool:
+        """Whether a recording is of the one task."""
+        return run.task in ("rsvp", "")
+
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject, each once."""
+        runs, folder = self.run_of(subject), folder_name(subject)
+        runs = one_version(runs, self.choice, folder) if runs else []
+        name = f"{folder}/eeg/{folder}_task-rsvp"
+        missing = [] if runs else [self.root / f"{name}_eeg.vhdr"]
+        missing += [run.events for run in runs if not run.events.is_file()]
+        if missing:
+            raise MissingDataError(
+                f"the recording of subject {subject}, {missing[0]}",
+                "no such file",
+                f"bring it from OpenNeuro ds003825; see `ssr-bd data where {self.name}`",
+            )
+        return runs
+
+    def reader(self) -> Reader:
+        """What reads the events of a recording."""
+        numbers = {
+            split: rows.set_index("image_id")["number"]
+            for split, rows in self.images.groupby("split")
+        }
+        tested = frozenset(self.images.loc[self.images["split"] == "test", "concept"])
+
+        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
+            return eeg1_shown(events, sfreq, numbers, tested)
+
+        return read
+
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every recording that is looked for; see :mod:`.bids_check`."""
+        from .check import eeg1_rows
+
+        return eeg1_rows(self, subjects, read)
+
+
+def shown_images(events: BidsEvents) -> pd.DataFrame:
+    r"""The image, concept and file of each event, and whether it is of the validation part.
+
+    Parameters
+    ----------
+    events : BidsEvents
+        With ``stim``, such as ``stimuli\\carousel\\carousel_11s.jpg``, and ``isteststim``.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, concept, file, is_test``; one row per event. (``object`` is ``-1`` for validation
+        images, so the concept is the folder of the image.)
+
+    Raises
+    ------
+    DataError
+        If there is no validation part, as of subject 1, or a cell is not as described.
+    """
+    if "isteststim" not in events.table and "stim" in events.table:
+        raise DataError(
+            f"the column 'isteststim' in {events.path}",
+            f"{len(events.table.columns)} columns without it: a recording without validation part",
+            "leave the subject out (so it is with subject 1), or use the events of another one",
+        )
+    events.require(["onset", "stim", "isteststim"], "use the events.tsv of OpenNeuro ds003825")
+    flags = events.table["isteststim"]
+    odd = np.flatnonzero(~flags.isin(["0", "1"]).to_numpy())
+    if len(odd):
+        found = f"{flags.iloc[odd[0]]!r} in {events.place(odd[0], 'isteststim')}"
+        raise DataError("0 or 1", found, "use the events.tsv of OpenNeuro ds003825")
+    paths = events.table["stim"].str.replace("\\", "/", regex=False)
+    parts = paths.str.extract(r"(?:^|/)(?P<concept>[^/]+)/(?P<file>[^/]+)$")
+    bad = np.flatnonzero(parts.isna().any(axis=1).to_numpy())
+    if len(bad):
+        found = f"{events.table['stim'].iloc[bad[0]]!r} in {events.place(bad[0], 'stim')}"
+        raise DataError("an image as folder/concept/file", found, "use the published events.tsv")
+    stems = parts["file"].str.replace(r"\.[A-Za-z]+$", "", regex=True)
+    return pd.DataFrame(
+        {
+            "image_id": parts["concept"] + "/" + stems,
+            "concept": parts["concept"],
+            "file": parts["concept"] + "/" + parts["file"],
+            "is_test": (flags == "1").to_numpy(),
+        }
+    )
+
+
+def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """The image table: validation images are test; their concepts leave training.
+
+    Parameters
+    ----------
+    shown : DataFrame
+        From :func:`shown_images`.
+
+    Raises
+    ------
+    DataError
+        If a split is empty.
+    """
+    tests = shown[shown["is_test"]]
+    train = shown[~shown["is_test"] & ~shown["concept"].isin(set(tests["concept"]))]
+    tables = []
+    for split, rows in (("train", train), ("test", tests)):
+        if not len(rows):
+            found = f"no {split} image"
+            raise DataError(
+                f"training and validation images in {source}", found, "get the whole file"
+            )
+        rows = rows.drop_duplicates("image_id").sort_values("image_id")
+        tables.append(rows.assign(split=split, number=range(1, len(rows) + 1)))
+    return check_images(pd.concat(tables, ignore_index=True)[IMAGE_COLUMNS], str(source))
+
+
+def eeg1_shown(
+    events: BidsEvents, sfreq: float, numbers: dict[str, pd.Series], tested: frozenset[str]
+) -> dict[str, Shown]:
+    """Onsets and image numbers of each split; training images of tested concepts are left out.
+
+    Parameters
+    ----------
+    numbers : dict of Series
+        For each split the number of each image.
+    tested : frozenset of str
+        The concepts of the test split.
+
+    Raises
+    ------
+    DataError
+        If an image is not in the table.
+    """
+    rows, samples = shown_images(events), eeg1_samples(events, sfreq)
+    check_once(events, samples, rows["image_id"], sfreq)
+    is_test = rows["is_test"].to_numpy()
+    left = ~is_test & rows["concept"].isin(tested).to_numpy()
+    found = {}
+    for split, chosen in (("train", ~is_test & ~left), ("test", is_test)):
+        places = np.flatnonzero(chosen)
+        ids = rows["image_id"].iloc[places]
+        unknown = np.flatnonzero(~ids.isin(numbers[split].index).to_numpy())
+        if len(unknown):
+            place = events.place(places[unknown[0]], "stim")
+            raise DataError(
+                f"the {len(numbers[split])} {split} images that the other subjects saw",
+                f"{ids.iloc[unknown[0]]!r} in {place}",
+                "use the events.tsv of the same release for all subjects",
+            )
+        lines = events.table.index.to_numpy()[places] + 2
+        found[split] = Shown(samples[places], numbers[split].loc[ids].to_numpy(np.int64), lines)
+    return found
+
+
+def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
+    """Onsets in samples; int64, shape (n_events,).
+
+    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds with a column ``sample`` beside it. The
+    pace of the images, one every 100 ms, tells which.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
+    onsets = events.numbers("onset", "onsets")
+    pace = float(np.median(np.diff(onsets))) if len(onsets) > 1 else 0.0
+    if 0.05 < pace < 0.5:
+        return onset_samples(events, sfreq)
+    if 50 < pace < 500:
+        return np.rint(onsets * sfreq / CLOCK).astype(np.int64)
+    raise DataError(
+        f"an image every 0.1 s, or every 100 samples, in the column 'onset' of {events.path}",
+        f"one every {pace:g}",
+        "use the events.tsv of OpenNeuro ds003825",
+    )

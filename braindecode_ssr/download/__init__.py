@@ -1,1 +1,0 @@
-"""Files from the network: whole and verified, or not there at all."""

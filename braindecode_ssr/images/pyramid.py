@@ -1,0 +1,157 @@
+"""A pyramid of oriented-filter energies, luminance and color: features without any weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import UsageError
+from .encoders import ImageEncoder
+
+LEVELS = 4
+ORIENTATIONS = 6
+TAPS = 9
+WAVELENGTH = 4.0
+ENERGY_GRID = 4
+COLOUR_GRID = 8
+FLOOR = 0.01
+AT_ONCE = 8
+
+ENERGY_MEAN = (-3.04, -3.11, -3.19, -3.31)
+"""Mean log energy of each level in images of grey 1/f noise, standard deviation 50 of 255."""
+ENERGY_SD = (1.0, 1.0, 1.0, 1.0)
+COLOUR_MEAN = (0.5, 0.0, 0.0)
+COLOUR_SD = (0.2, 0.1, 0.1)
+
+
+class Pyramid(ImageEncoder):
+    """Multi-scale oriented-filter energies, luminance and two colour-opponent channels.
+
+    The image (224 pixels) is halved, and then seen through Gabor filters in quadrature: 6 orientations, a
+    wavelength of 4 pixels, at 4 sizes of the image each half the one before (28, 14, 7 and 3.5 cycles per
+    image). The log energy of each is averaged over a grid of 4 x 4; luminance, red-green and
+    blue-yellow over a grid of 8 x 8. Every channel is centred and scaled by fixed numbers (energies centred
+    on those of 1/f noise), so that nothing is fitted to the images that are encoded.
+
+    Parameters
+    ----------
+    argument : str
+        Nothing; the pyramid has no variants.
+    device : str
+        Where to compute.
+
+    Raises
+    ------
+    UsageError
+        If an argument is given.
+
+    Examples
+    --------
+    >>> Pyramid().dim
+    576
+    """
+
+    name = "pyramid"
+    size = 224
+    dim = LEVELS * ORIENTATIONS * ENERGY_GRID**2 + 3 * COLOUR_GRID**2
+
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:
+        if argument:
+            raise UsageError(
+                "the encoder `pyramid` alone", f"'pyramid:{argument}'", "write pyramid"
+            )
+        self.device = torch.device(device)
+        self.filters = gabor_filters().to(self.device)
+
+    def description(self) -> dict[str, Any]:
+        """All the numbers of the pyramid."""
+        return {
+            "encoder": self.name,
+            "version": 1,
+            "size": self.size,
+            "levels": LEVELS,
+            "orientations": ORIENTATIONS,
+            "taps": TAPS,
+            "wavelength": WAVELENGTH,
+            "grids": [ENERGY_GRID, COLOUR_GRID],
+            "floor": FLOOR,
+            "energy": [ENERGY_MEAN, ENERGY_SD],
+            "colour": [COLOUR_MEAN, COLOUR_SD],
+        }
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Standardised energies and colours, float32 ``(n, 576)``: levels first, colours last."""
+        if not len(images):
+            return torch.empty(0, self.dim)
+        return torch.cat([self._encode(some) for some in images.split(AT_ONCE)]).cpu()
+
+    def _encode(self, images: Tensor) -> Tensor:
+        colours = opponent_colours(F.avg_pool2d(images.to(self.device).float(), 2) / 255)
+        energies = standardised(grid_energies(colours[:, :1], self.filters), ENERGY_MEAN, ENERGY_SD)
+        patches = F.adaptive_avg_pool2d(colours, COLOUR_GRID)
+        colour = standardised(patches.flatten(2), COLOUR_MEAN, COLOUR_SD)
+        return torch.cat([energies.flatten(1), colour.flatten(1)], 1)
+
+
+def opponent_colours(images: Tensor) -> Tensor:
+    """Luminance, red-green and blue-yellow of RGB images in 0..1, shape ``(n, 3, h, w)`` both.
+
+    Luminance is 0..1, the other two -0.5..0.5 and 0 for greys.
+    """
+    red, green, blue = images.unbind(1)
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([luminance, (red - green) / 2, (blue - (red + green) / 2) / 2], 1)
+
+
+def gabor_filters() -> Tensor:
+    """Even and odd Gabor filters without response to an even grey, each of unit norm.
+
+    Returns
+    -------
+    Tensor of float32, shape (2 * ORIENTATIONS, 1, TAPS, TAPS)
+        First the even ones, orientation by orientation, then the odd ones.
+    """
+    axis = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angles = torch.arange(ORIENTATIONS, dtype=torch.float64)[:, None, None] * math.pi / ORIENTATIONS
+    phase = 2 * math.pi / WAVELENGTH * (x * angles.cos() + y * angles.sin())
+    window = torch.exp(-(x.square() + y.square()) / (2 * (TAPS / 4.5) ** 2))
+    even = window * (phase.cos() - (window * phase.cos()).sum((1, 2), True) / window.sum())
+    filters = torch.cat([even, window * phase.sin()])
+    return (filters / filters.square().sum((1, 2), True).sqrt())[:, None].float()
+
+
+def grid_energies(luminance: Tensor, filters: Tensor) -> Tensor:
+    """Log of the mean filter energy in each cell of the grid.
+
+    Parameters
+    ----------
+    luminance : Tensor, shape (n, 1, h, w)
+        In 0..1.
+    filters : Tensor, shape (2 * orientations, 1, taps, taps)
+        Quadrature pairs, see :func:`gabor_filters`.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, levels, orientations * grid * grid)
+    """
+    levels = []
+    for level in range(LEVELS):
+        image = F.avg_pool2d(luminance, 2**level) if level else luminance
+        padded = F.pad(image, [TAPS // 2] * 4, mode="reflect")
+        even, odd = F.conv2d(padded, filters).square().chunk(2, 1)
+        cells = F.adaptive_avg_pool2d(even + odd, ENERGY_GRID)
+        levels.append((cells + FLOOR).log().flatten(1))
+    return torch.stack(levels, 1)
+
+
+def standardised(values: Tensor, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
+    """Values ``(n, channels, m)`` less the mean of their channel, over its standard deviation."""
+    shape = (1, -1, 1)
+    centre = torch.tensor(mean, device=values.device).reshape(shape)
+    return (values - centre) / torch.tensor(sd, device=values.device).reshape(shape)

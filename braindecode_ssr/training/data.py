@@ -1,0 +1,391 @@
+"""Trials and image features side by side, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from ..config import Channels, RunSpec
+from ..datasets.base import ImageDataset, check_contents, check_disjoint, eeg_info, leave_out
+from ..errors import UsageError
+from ..images.features import ImageFeatures
+from ..images.store import equal_rows
+from ..labels import natural
+from ..preprocessing.channels import ChannelSet, match_channels, standard_names
+from ..preprocessing.repetitions import choose_channels, smooth_chosen
+from ..resolve import training_subjects
+from ..trials.averages import TrialRows, averages_on_disk
+from ..trials.prepare import prepare
+from ..trials.store import TrialStore
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet(Dataset):
+    """Trials and the features of the images they belong to.
+
+    Parameters
+    ----------
+    x : Tensor or TrialRows, shape (n, c, t)
+        Trials, usually averaged over repetitions; in memory or on disk.
+    image : Tensor of int, shape (n,)
+        Row of each trial's image in the features.
+    original, view : Tensor, shape (i, d)
+        Features of the original images, and pooled features of their views.
+    table : DataFrame, n rows
+        ``subject``, ``image_id``, ``concept`` of each trial.
+    subject : Tensor of int, shape (n,), optional
+        Who saw each trial: place among the sorted subjects of the whole set, counted from 0; default: of
+        ``table``.
+    """
+
+    x: Tensor | TrialRows
+    image: Tensor
+    original: Tensor
+    view: Tensor
+    table: pd.DataFrame
+    subject: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.subject is None:
+            labels = sorted(self.table["subject"].unique().tolist(), key=natural)
+            place = self.table["subject"].map({label: n for n, label in enumerate(labels)})
+            subject = torch.tensor(place.tolist()).to(self.image.device)
+            object.__setattr__(self, "subject", subject)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Batch:
+        return _taken(self.x, index), self.targets(index)
+
+    def targets(self, index: int | Tensor) -> dict[str, Tensor]:
+        """The image features of one row or of many, and who saw them."""
+        image = self.image[index]
+        features = {"original": _taken(self.original, image), "view": _taken(self.view, image)}
+        return {**features, "image": image, "subject": self.subject[index]}
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of trials and features, all in memory."""
+        return sum(part.nbytes for part in (self.x, self.original, self.view))
+
+    def gather(self, index: Tensor) -> Batch:
+        """The trials and image features of many rows at once."""
+        return self.__getitem__(index)
+
+    def to(self, device: str | torch.device) -> TrainingSet:
+        """The same set with its tensors on a device."""
+        tensors = [part.to(device) for part in (self.x, self.image, self.original, self.view)]
+        return TrainingSet(*tensors, self.table, self.subject.to(device))
+
+    def rows(self, index: np.ndarray) -> TrainingSet:
+        """The set of some of its trials; features are shared."""
+        chosen = torch.as_tensor(index, device=self.image.device)
+        x = self.x.rows(index) if isinstance(self.x, TrialRows) else self.x[chosen]
+        table = self.table.iloc[index].reset_index(drop=True)
+        features = (self.image[chosen], self.original, self.view)
+        return TrainingSet(x, *features, table, self.subject[chosen])
+
+
+def _taken(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
+    """``rows[index]``; of tensors in memory in half the time."""
+    many = isinstance(rows, Tensor) and isinstance(index, Tensor) and index.ndim
+    return rows.index_select(0, index) if many else rows[index]
+
+
+def _whole(rows: Tensor) -> Tensor:
+    return rows
+
+
+class Batches:
+    """Batches of a training set in an order that follows from seed and epoch.
+
+    The last batch is left out if it is short. Trials on disk are read while the batch before is used.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    batch_size : int
+    seed : int
+    epoch : int
+        Number of epochs already done.
+    share : callable
+        Which of the rows of a batch are wanted here, such as :meth:`World.share
+        <braindecode_ssr.training.distributed.World.share>`; only those are read.
+    """
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        share: Callable[[Tensor], Tensor] = _whole,
+    ) -> None:
+        if batch_size > len(data):
+            raise UsageError(
+                f"a batch of at most {len(data)} trials, the size of the training set",
+                f"a batch of {batch_size}",
+                "give a smaller --batch-size",
+            )
+        self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, epoch
+        self.share = share
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.image.device)
+        self.epoch += 1
+        rows = [self.share(batch) for batch in order.split(self.batch_size)[: len(self)]]
+        if not isinstance(self.data.x, TrialRows):
+            yield from map(self.data.gather, rows)
+            return
+        for trials, index in zip(ahead(map(self.data.x.__getitem__, rows)), rows, strict=True):
+            yield trials, self.data.targets(index)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in another thread while the one before is used.
+
+    What makes them must not use PyTorch's operations: a second thread that does gets a team of OpenMP
+    threads of its own, with which the one that trains then fights for the cores (a fifth of its speed).
+    """
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def hold_out_concepts(
+    data: TrainingSet, n_concepts: int, seed: int
+) -> tuple[TrainingSet, TrainingSet]:
+    """Split off the trials of some training concepts, drawn by a seed."""
+    concepts = np.sort(data.table["concept"].unique())
+    held = np.random.default_rng(seed).choice(concepts, n_concepts, replace=False)
+    inside = data.table["concept"].isin(held).to_numpy()
+    return data.rows(np.flatnonzero(~inside)), data.rows(np.flatnonzero(inside))
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of everything random in one epoch of a run."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+SMOOTHING_WIDTH = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What a model must know of its input.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples of a trial.
+    sfreq : float
+        Sampling rate in Hz.
+    chs_info : list of dict
+        MNE's description of each channel, in order, under the name that the 10-05 system has for it.
+    channels : ChannelSet, optional
+        The same channels by their own names, and what other trials must have in common with them.
+    """
+
+    n_times: int
+    sfreq: float
+    chs_info: list[dict]
+    channels: ChannelSet | None = None
+
+    @classmethod
+    def of(cls, store: TrialStore, channels: Channels, reference: str = "") -> Signals:
+        """The signals of a store when some channels are picked."""
+        picks = store.pick(channels)
+        names = tuple(store.ch_names[index] for index in picks)
+        chs_info = [store.info["chs"][index] for index in picks]
+        if store.info.get_channel_types(picks, unique=True) == ["eeg"]:
+            placed = eeg_info(names, store.sfreq)["chs"]
+            chs_info = [
+                {
+                    **ch,
+                    "ch_name": name,
+                    "loc": ch["loc"] if np.isfinite(ch["loc"][:3]).all() else p["loc"],
+                }
+                for ch, p, name in zip(chs_info, placed, standard_names(names), strict=True)
+            ]
+        whole = channel_set(store, reference)
+        chosen = ChannelSet(whole.owner, names, whole.facts)
+        return cls(store.trials.shape[2], store.sfreq, chs_info, chosen)
+
+
+def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
+    """The channels of a store, and what must be equal in whatever its trials are joined with."""
+    sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
+    first = store.manifest.get("first_time")
+    facts = {
+        "channel type": ", ".join(store.info.get_channel_types(unique=True)),
+        "unit": store.units,
+        "sampling rate": f"{store.sfreq:g} Hz",
+        "number of samples": str(store.trials.shape[2]),
+        "time of the first sample": "" if first is None else f"{first:g} s",
+        "reference": reference,
+    }
+    owner = f"subject {store.table['subject'].iloc[0]} ({[*sources, store.path][0]})"
+    return ChannelSet(owner, tuple(store.ch_names), facts)
+
+
+def match_subjects(
+    spec: RunSpec,
+    dataset: ImageDataset,
+    subjects: Iterable[int],
+    *,
+    trained: ChannelSet | None = None,
+    progress: bool = False,
+) -> list[tuple[TrialStore, Signals]]:
+    """The prepared trials of subjects, and the channels that are taken of each: the same, in one order.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved.
+    dataset : ImageDataset
+    subjects : iterable of int
+        The first gives the order where the spec does not.
+    trained : ChannelSet, optional
+        The channels that a model was trained on, which are then taken instead of those of the spec.
+
+    Raises
+    ------
+    DataError
+        If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
+        samples or type of channels; names both sides. Further subjects are not prepared then.
+    """
+    channels = spec.data.channels if trained is None else tuple(trained.ch_names)
+    sets = [] if trained is None else [trained]
+    stores, references = [], []
+    for subject in subjects:
+        stores.append(prepare(dataset, subject, spec.trials, progress=progress))
+        references.append(dataset.reference(subject))
+        sets.append(channel_set(stores[-1], references[-1]))
+        _, picks = match_channels(sets, channels)
+    matched = []
+    for store, reference, places in zip(stores, references, picks[-len(stores) :], strict=True):
+        names = tuple(store.ch_names[index] for index in places)
+        matched.append((store, Signals.of(store, names, reference)))
+    return matched
+
+
+def training_data(
+    spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, *, progress: bool = False
+) -> tuple[TrainingSet, Signals]:
+    """The training set of a resolved spec.
+
+    Trials are averaged over all repetitions of an image by the same subject. Where they take more than
+    ``spec.train.memory``, they stay on disk.
+
+    Raises
+    ------
+    DataError
+        If the subjects, the tested one included, do not have the same channels; see :func:`match_subjects`.
+    LeakageError
+        If an image or concept of the zero-shot half of the data is among them.
+    """
+    training = training_subjects(spec, dataset)
+    everybody = dict.fromkeys([*training, spec.data.subject])
+    matched = match_subjects(spec, dataset, everybody, progress=progress)[: len(training)]
+    table = pd.concat([_table(store) for store, _ in matched], ignore_index=True)
+    _check_zero_shot(table, dataset)
+    x = _trials(matched, len(table), spec, progress)
+    ids, image = np.unique(table["image_id"], return_inverse=True)
+    original = torch.from_numpy(features.original(ids))
+    view = torch.from_numpy(features.view(ids)) if features.views else original
+    data = TrainingSet(x, torch.from_numpy(image), original, view, table)
+    data = leave_out(data, spec.data, dataset)
+    _check_contents(data.table["image_id"], dataset, features)
+    return data, matched[0][1]
+
+
+def trials_record(
+    spec: RunSpec, dataset: ImageDataset, say: Callable[[str], object]
+) -> dict[str, Any]:
+    """How many trials of each subject there are, and what was left out because it was marked bad.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved, its trials prepared.
+    dataset : ImageDataset
+    say : callable
+        Is told in a line of each subject of whom something was left out.
+
+    Returns
+    -------
+    dict
+        By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
+    """
+    record = {}
+    for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}):
+        store = prepare(dataset, subject, spec.trials, say=say)
+        left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
+        record[str(subject)] = {"n_trials": len(store), **left_out}
+    return record
+
+
+def _table(store: TrialStore) -> pd.DataFrame:
+    subject = store.table["subject"].iloc[0]
+    return store.averaged_images("train").assign(subject=subject)
+
+
+def _trials(
+    matched: list[tuple[TrialStore, Signals]], n_trials: int, spec: RunSpec, progress: bool
+) -> Tensor | TrialRows:
+    """Averaged trials of all stores one after the other, smoothed; on disk if they are many."""
+    shape = (n_trials, len(matched[0][1].chs_info), matched[0][1].n_times)
+    stores = [(store, tuple(signals.channels.ch_names)) for store, signals in matched]
+    probability, seed = spec.train.smoothing, spec.train.seed
+    chosen = choose_channels(*shape[:2], probability, seed) if probability else None
+    with tqdm(desc="averages", unit="image", total=n_trials, disable=not progress) as bar:
+        if 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory:
+            files = [averages_on_disk(store, names, bar.update) for store, names in stores]
+            return TrialRows(files, chosen, SMOOTHING_WIDTH)
+        x, first = np.empty(shape, np.float32), 0
+        for store, names in stores:
+            for block in store.average_blocks("train", channels=names):
+                x[first : first + len(block)] = block
+                first += len(block)
+                bar.update(len(block))
+    if chosen is not None:
+        smooth_chosen(x, chosen, SMOOTHING_WIDTH)
+    return torch.from_numpy(x)
+
+
+def _check_zero_shot(table: pd.DataFrame, dataset: ImageDataset) -> None:
+    unseen = dataset.images[dataset.images["split"] != "train"]
+    check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
+    check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
+
+
+def _check_contents(trained: pd.Series, dataset: ImageDataset, features: ImageFeatures) -> None:
+    """Raise if a training image is the same file as one of the other images, or has its features."""
+    known = sorted(set(trained))
+    unseen = dataset.images.loc[dataset.images["split"] != "train", "image_id"].tolist()
+    hashes = dataset.image_hashes()
+    other = {hashes[image_id]: image_id for image_id in unseen if image_id in hashes}
+    twins = [(one, other[hashes[one]]) for one in known if hashes.get(one) in other]
+    check_contents(twins, "the same image file", str(dataset.root))
+    pairs = equal_rows(features.original(known), features.original(unseen))
+    twins = [(known[row], unseen[column]) for row, column in pairs]
+    check_contents(twins, f"equal features of {features.encoder}", str(features.store.path))

@@ -1,0 +1,290 @@
+"""Averaged trials of a subject on disk: made once, kept in the trial store, read a few at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import Channels
+from ..errors import DataError
+from ..files import atomic_folder, check_free, derived_folder, lock, sha256
+from ..preprocessing.repetitions import smooth_chosen
+from .store import MANIFEST, TRIALS, TrialStore
+
+FOLDER = "averages"
+MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
+
+
+@dataclass(frozen=True, eq=False)
+class TrialFile:
+    """Trials in an npy file of float32, read without mapping it: what is read is all that takes memory.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        ``(n_trials, chans, times)``.
+    offset : int
+        Byte at which the first trial begins.
+    places : ndarray of int, shape (n_trials,)
+        Where in the file each trial stands.
+    state : tuple of int
+        Size and time of the last change of the file when it was opened.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    offset: int
+    places: np.ndarray
+    state: tuple[int, int]
+
+    @classmethod
+    def open(cls, path: Path, places: np.ndarray | None = None) -> TrialFile:
+        """The trials of a file, or those at some places of it.
+
+        Raises
+        ------
+        DataError
+            If there is no such file, or it is cut off.
+        """
+        try:
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, _ = np.lib.format.read_array_header_1_0(file)
+                offset, state = file.tell(), _state(os.fstat(file.fileno()))
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, str(error)) from error
+        if state[0] != offset + 4 * int(np.prod(shape, dtype=np.int64)):
+            raise _unreadable(path, f"{state[0]} bytes")
+        places = np.arange(shape[0]) if places is None else places
+        return cls(path, (len(places), *shape[1:]), offset, places, state)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, index: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
+        """Read trials ``index`` into ``out[at]``, in the order in which they stand in the file.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (n,)
+        out : ndarray of float32, shape (m, chans, times)
+            Contiguous.
+        at : ndarray of int, shape (n,)
+
+        Raises
+        ------
+        DataError
+            If the file is gone, or is not what it was when it was opened.
+        """
+        size = 4 * self.shape[1] * self.shape[2]
+        order = np.argsort(self.places[index], kind="stable")
+        starts = (self.offset + self.places[index][order] * size).tolist()
+        buffer = memoryview(out).cast("B")
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                self._check(_state(os.fstat(file.fileno())) == self.state)
+                _announce(file, starts, size)
+                for start, place in zip(starts, at[order].tolist(), strict=True):
+                    file.seek(start)
+                    self._check(file.readinto(buffer[place * size : (place + 1) * size]) == size)
+        except OSError as error:
+            raise self._changed(error.strerror or str(error)) from error
+
+    def _check(self, same: bool) -> None:
+        if not same:
+            raise self._changed("others: the file was changed")
+
+    def _changed(self, found: str) -> DataError:
+        return DataError(
+            f"the trials in {self.path} as they were at the start",
+            found,
+            "leave the data alone during training; the same command continues the run",
+        )
+
+
+def averages_on_disk(
+    store: TrialStore, channels: Channels, tick: Callable[[int], object] | None = None
+) -> TrialFile:
+    """What ``store.average("train", channels=channels)`` gives, on disk.
+
+    Made once, and kept in the folder of the store under a name that changes with the store and the
+    channels; those of a store that was there before are removed. A store that holds each image once, and
+    all channels that are asked for in their order, is its own average: nothing is written.
+
+    Parameters
+    ----------
+    store : TrialStore
+    channels : "all", name of a channel set, or tuple of str
+    tick : callable, optional
+        Called with the number of images averaged since its last call.
+
+    Raises
+    ------
+    DataError
+        If there is no room for the averages, the folder may not be written, or the store is gone.
+    """
+    images = store.averaged_images("train")
+    if (images["n_repetitions"] == 1).all() and store.pick(channels) == _all(store):
+        rows = store.rows("train")
+        return TrialFile.open(
+            store.path / TRIALS, rows[np.argsort(store.table["number"].to_numpy()[rows])]
+        )
+    of_store, of_channels = _fingerprint(store), _digest(str(store.pick(channels)).encode())
+    folder = derived_folder(store.path / FOLDER) / f"{of_store}_{of_channels}"
+    with lock(folder):
+        with suppress(DataError):
+            return TrialFile.open(folder / TRIALS)
+        _forget_others(folder.parent, of_store)
+        _write(folder, store, channels, len(images), tick)
+    return TrialFile.open(folder / TRIALS)
+
+
+def _write(
+    folder: Path,
+    store: TrialStore,
+    channels: Channels,
+    n_images: int,
+    tick: Callable[[int], object] | None,
+) -> None:
+    shape = (n_images, len(store.pick(channels)), store.trials.shape[2])
+    check_free(folder, 4 * int(np.prod(shape)), "averaging trials on disk", MEMORY)
+    with atomic_folder(folder) as part, open(part / TRIALS, "wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in store.average_blocks("train", channels=channels):
+            file.write(block.astype("<f4", copy=False).data)
+            if tick is not None:
+                tick(len(block))
+
+
+def _forget_others(folder: Path, of_store: str) -> None:
+    """Remove averages of what the store held before."""
+    for other in folder.glob("*_*"):
+        if not other.name.startswith((of_store, ".")):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _fingerprint(store: TrialStore) -> str:
+    """Changes when the store is made anew or its trials are touched."""
+    try:
+        manifest = (store.path / MANIFEST).read_bytes()
+        state = _state(os.stat(store.path / TRIALS))
+    except OSError as error:
+        raise _unreadable(store.path, error.strerror or str(error)) from error
+    return _digest(manifest + repr(state).encode())
+
+
+def _state(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _unreadable(path: Path, found: str) -> DataError:
+    return DataError(f"whole trials in {path}", found, "make them again with: ssr-bd data prepare")
+
+
+def _announce(file: BinaryIO, starts: list[int], size: int) -> None:
+    """Tell the system what will be read, so that it reads several trials at once."""
+    if hasattr(os, "posix_fadvise"):
+        for start in starts:
+            os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_WILLNEED)
+
+
+def _all(store: TrialStore) -> list[int]:
+    return list(range(len(store.ch_names)))
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data)[:16]
+
+
+CHUNK = 2048
+"""Trials on their way to another device at once."""
+
+
+class TrialRows:
+    """Trials in files one after the other; ``rows[index]`` is a tensor of those that are asked for.
+
+    Parameters
+    ----------
+    files : iterable of TrialFile
+        Of trials of the same shape.
+    smoothed : ndarray of bool, shape (n, c), optional
+        Channels that are smoothed when they are read.
+    width : int
+        Samples of the moving average that smooths.
+    index : ndarray of int, optional
+        Which of the trials of all files these are; default: all. ``smoothed`` belongs to these.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n, c, t)``.
+    device : torch.device
+        Where tensors that are read lie: the CPU.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        files: Iterable[TrialFile],
+        smoothed: np.ndarray | None = None,
+        width: int = 1,
+        index: np.ndarray | None = None,
+    ) -> None:
+        self.files = list(files)
+        self.smoothed, self.width = smoothed, width
+        self._starts = np.cumsum([0, *map(len, self.files)])
+        self._index = np.arange(self._starts[-1]) if index is None else index
+        self.shape = (len(self._index), *self.files[0].shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all trials, were they in memory."""
+        return 4 * int(np.prod(self.shape, dtype=np.int64))
+
+    def __getitem__(self, index: int | slice | Tensor | np.ndarray) -> Tensor:
+        """Read trials.
+
+        Raises
+        ------
+        DataError
+            If a file has changed since it was opened.
+        """
+        if isinstance(index, int):
+            return self[np.array([index])][0]
+        chosen = np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index]
+        trials = np.empty((len(chosen), *self.shape[1:]), np.float32)
+        rows = self._index[chosen]
+        which = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(which).tolist():
+            at = np.flatnonzero(which == number)
+            self.files[number].read(rows[at] - self._starts[number], trials, at)
+        if self.smoothed is not None:
+            smooth_chosen(trials, self.smoothed[chosen], self.width)
+        return torch.from_numpy(trials)
+
+    def rows(self, index: np.ndarray) -> TrialRows:
+        """Some of the trials; nothing is read."""
+        smoothed = None if self.smoothed is None else self.smoothed[index]
+        return TrialRows(self.files, smoothed, self.width, self._index[index])
+
+    def to(self, device: str | torch.device) -> Tensor:
+        """All trials as a tensor on a device; few at a time go through the memory of the CPU."""
+        trials = torch.empty(self.shape, device=device)
+        for first in range(0, len(self), CHUNK):
+            trials[first : first + CHUNK] = self[first : first + CHUNK].to(device)
+        return trials

@@ -1,0 +1,244 @@
+"""Trials of a store as braindecode windows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import mne
+import numpy as np
+import pandas as pd
+from braindecode.datasets import BaseConcatDataset, WindowsDataset
+
+from ..datasets.base import TRIAL_COLUMNS, TrialBatch
+from ..errors import DataError
+from ..preprocessing.channels import ChannelSet, match_channels
+from ..preprocessing.repetitions import running_count
+
+if TYPE_CHECKING:
+    from .store import TrialStore
+
+
+CHUNK = 1024
+"""Windows that are read at once."""
+
+
+class StoreEpochs(mne.BaseEpochs):
+    """MNE epochs that stay in a mapped array until they are asked for.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+        The array of a store.
+    rows : ndarray of int, shape (n_epochs,)
+        Which trials are the epochs.
+    info : mne.Info
+        Channels and sampling rate.
+    metadata : DataFrame
+        One row per epoch.
+    """
+
+    def __init__(
+        self, trials: np.ndarray, rows: np.ndarray, info: mne.Info, metadata: pd.DataFrame
+    ) -> None:
+        events = np.column_stack([np.arange(len(rows)), np.zeros_like(rows), np.ones_like(rows)])
+        super().__init__(
+            info,
+            None,
+            events,
+            event_id={"stim": 1},
+            tmin=0.0,
+            tmax=(trials.shape[2] - 1) / info["sfreq"],
+            baseline=None,
+            metadata=metadata,
+            proj=False,
+            verbose="error",
+        )
+        self._do_baseline = False
+        self._bad_dropped = True
+        self._raw = StoredTrials(trials, rows)  # where MNE keeps, and never copies, the source
+
+    def _get_epoch_from_raw(self, idx: int, verbose: object = None) -> np.ndarray:
+        return self._raw[self.events[idx, 0]].astype(np.float64)
+
+
+class StoredTrials:
+    """Some trials of a mapped array; pickled by the path of the file, not by its content.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+    rows : ndarray of int, shape (n,)
+    """
+
+    def __init__(self, trials: np.ndarray, rows: np.ndarray) -> None:
+        self.trials, self.rows = trials, rows
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(self.trials[self.rows[index]])
+
+    def __reduce__(self) -> tuple:
+        if isinstance(self.trials, np.memmap) and self.trials.filename:
+            return _reopened, (str(self.trials.filename), self.rows)
+        return StoredTrials, (self.trials, self.rows)
+
+
+def _reopened(filename: str, rows: np.ndarray) -> StoredTrials:
+    return StoredTrials(np.load(filename, mmap_mode="r"), rows)
+
+
+class StoreWindows(WindowsDataset):
+    """Windows that are trials of a store: nothing is copied before it is asked for.
+
+    Parameters
+    ----------
+    trials : ndarray of float32, shape (n_trials, chans, times)
+        The array of the store, shared by all its datasets.
+    rows : ndarray of int, shape (n_windows,)
+        Which trials are the windows.
+    metadata : DataFrame
+        One row per window: the table of the store, the target and braindecode's window columns.
+    info : mne.Info
+        Channels and sampling rate.
+    description : dict
+        What all windows have in common.
+    units : str
+        Unit of the trials.
+    """
+
+    def __init__(
+        self,
+        trials: np.ndarray,
+        rows: np.ndarray,
+        metadata: pd.DataFrame,
+        info: mne.Info,
+        description: dict[str, object],
+        units: str,
+    ) -> None:
+        super().__init__(StoreEpochs(trials, rows, info, metadata), description)
+        self.stored, self.units = StoredTrials(trials, rows), units
+        self.window_kwargs: list = []
+
+    def __getitem__(self, index: int) -> tuple:
+        untouched = not self.windows.preload and len(self.windows.events) == len(self.stored.rows)
+        if not untouched or self.return_ch_pos:
+            self._fast_disk = False
+            return super().__getitem__(index)
+        x = np.array(self.stored[index])
+        if self.transform is not None:
+            x = self.transform(x)
+        return x, self.y[index], self.crop_inds[index].tolist()
+
+
+def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset:
+    """The trials of a store, one dataset per session and split, in the order of the store.
+
+    Raises
+    ------
+    DataError
+        If an image of the store is not in the image table.
+    """
+    metadata = _metadata(store, images)
+    parts = store.table.groupby(["subject", "session", "split"], sort=False).indices
+    return BaseConcatDataset(
+        [
+            StoreWindows(
+                store.trials,
+                rows,
+                metadata.iloc[rows].reset_index(drop=True),
+                store.info,
+                dict(zip(("subject", "session", "split"), part, strict=True)),
+                store.units,
+            )
+            for part, rows in parts.items()
+        ]
+    )
+
+
+def read_braindecode(
+    concat: BaseConcatDataset, units: str
+) -> tuple[Iterator[TrialBatch], mne.Info, dict[str, str]]:
+    """The trial batches, info and manifest of braindecode windows."""
+    table = _table(concat)
+    sets = [_channel_set(dataset, place, units) for place, dataset in enumerate(concat.datasets)]
+    _, picks = match_channels(sets, "all")
+    manifest = {"dataset": "braindecode", "units": sets[0].facts["unit"]}
+    return _batches(concat, table, picks), _info(concat.datasets[0]), manifest
+
+
+def _metadata(store: TrialStore, images: pd.DataFrame) -> pd.DataFrame:
+    place = pd.Series(np.arange(len(images)), index=images["image_id"])
+    unknown = ~store.table["image_id"].isin(place.index)
+    if unknown.any():
+        raise DataError(
+            "every image of the store in the image table",
+            f"{store.table['image_id'][unknown].iloc[0]!r} is not",
+            "give the image table of the same dataset",
+        )
+    return store.table.assign(
+        i_window_in_trial=0,
+        i_start_in_trial=0,
+        i_stop_in_trial=store.trials.shape[2],
+        target=place.loc[store.table["image_id"]].to_numpy(),
+    )
+
+
+def _table(concat: BaseConcatDataset) -> pd.DataFrame:
+    table = pd.concat(
+        [
+            dataset.metadata.assign(
+                **({} if dataset.description is None else dataset.description.to_dict())
+            )
+            for dataset in concat.datasets
+        ],
+        ignore_index=True,
+    )
+    missing = [name for name in TRIAL_COLUMNS[:-1] if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"windows whose metadata or descriptions hold {', '.join(TRIAL_COLUMNS[:-1])}",
+            f"no {', '.join(missing)}",
+            "give the events these extras, or the datasets these descriptions",
+        )
+    if "repetition" not in table.columns:
+        shown = table.groupby(["subject", "image_id"], sort=False).ngroup().to_numpy()
+        table["repetition"] = running_count(shown) + 1
+    return table[TRIAL_COLUMNS]
+
+
+def _info(dataset: WindowsDataset) -> mne.Info:
+    return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info
+
+
+def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
+    """The channels of one of the datasets of a concat."""
+    info = _info(dataset)
+    facts = {
+        "unit": getattr(dataset, "units", units),
+        "sampling rate": f"{info['sfreq']:g} Hz",
+        "channel types": ", ".join(info.get_channel_types(unique=True)),
+        "custom reference": str(int(info["custom_ref_applied"])),
+    }
+    said = {} if dataset.description is None else dataset.description.to_dict()
+    named = ", ".join(
+        f"{key} {said[key]}" for key in ("subject", "session", "split") if key in said
+    )
+    return ChannelSet(f"dataset {place} of the concat ({named})", tuple(info["ch_names"]), facts)
+
+
+def _batches(
+    concat: BaseConcatDataset, table: pd.DataFrame, picks: list[list[int]]
+) -> Iterator[TrialBatch]:
+    first = 0
+    for place, (dataset, places) in enumerate(zip(concat.datasets, picks, strict=True)):
+        for start in range(0, len(dataset), CHUNK):
+            stop = min(start + CHUNK, len(dataset))
+            windows = [np.asarray(dataset[index][0]) for index in range(start, stop)]
+            if len({window.shape for window in windows}) != 1:
+                raise DataError(
+                    "windows of one size", "several sizes", "cut windows with a fixed window size"
+                )
+            rows = table.iloc[first + start : first + stop]
+            trials = np.stack(windows)[:, places]
+            yield TrialBatch(trials, rows, source=f"dataset {place} of the concat")
+        first += len(dataset)

@@ -1,0 +1,211 @@
+"""``ssr-bd list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from braindecode_ssr.registry import Registry
+from braindecode_ssr.resolve import data_root
+
+from .options import common
+from .output import print_json, print_table
+
+if TYPE_CHECKING:
+    from braindecode_ssr.methods.base import Method
+
+
+KINDS = ["datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"]
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@common
+def list_parts(kind: str, as_json: bool) -> None:
+    """List datasets, methods, backbones, image heads, losses, encoders or views."""
+    pass
+
+    rows = catalogue(kind)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table([_flat(row) for row in rows])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """What fits in a column; what is not known is empty."""
+    known = {key: "" if value is None else value for key, value in row.items()}
+    return {key: value for key, value in known.items() if isinstance(value, str | int)}
+
+
+@click.command("doctor")
+@common
+def doctor(as_json: bool) -> None:
+    """Show versions, devices, folders and what is missing; exit code 1 if something is."""
+    pass
+
+    rows = examine()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows)
+    if any(row["state"] == "missing" for row in rows):
+        raise SystemExit(1)
+
+
+NEEDED = ("torch", "torchvision", "braindecode", "moabb", "mne", "skorch", "open_clip_torch")
+ROOM_GB = 5
+
+
+def examine() -> list[dict[str, str]]:
+    """Rows of ``what``, ``found`` and ``state`` (``"ok"``, ``"missing"`` or ``"note"``)."""
+    return [*_packages(), *_audio(), *_devices(), *_folders()]
+
+
+def _packages() -> list[dict[str, str]]:
+    rows = []
+    for name in NEEDED:
+        try:
+            rows.append(_row(name, version(name), "ok"))
+        except PackageNotFoundError:
+            rows.append(_row(name, f"not installed: pip install {name}", "missing"))
+    return rows
+
+
+def _audio() -> list[dict[str, str]]:
+    """Whether torchaudio loads: braindecode imports it, and it refuses a torch of another CUDA version."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        mend = "install torch and torchaudio of one CUDA version, as `pip install .` does"
+        return [_row("torchaudio", f"does not load ({why}): {mend}", "missing")]
+    return [_row("torchaudio", version("torchaudio"), "ok")]
+
+
+def _devices() -> list[dict[str, str]]:
+    import torch
+
+    rows = [_row("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}", "ok")]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = f"{properties.total_memory / 2**30:.0f} GiB"
+        rows.append(_row(f"cuda:{index}", f"{properties.name}, {memory}", "ok"))
+    if not torch.cuda.is_available():
+        rows.append(_row("cuda", "none: training runs on the CPU", "note"))
+    return rows
+
+
+def _folders() -> list[dict[str, str]]:
+    base = data_root("things-eeg").parent
+    there = base if base.exists() else next(p for p in base.absolute().parents if p.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    source = "$SSR_DATA" if os.environ.get("SSR_DATA") else "MNE's data folder"
+    rows = [
+        _row("data", f"{base} ({source}), {free:.0f} GiB free", "ok" if free > ROOM_GB else "note"),
+        _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
+        _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
+    ]
+    for name in ("things-eeg", "things-sim"):
+        found = Path(base / name).exists()
+        rows.append(_row(name, "there" if found else f"not at {base / name}", "note"))
+    return rows
+
+
+def _row(what: str, found: str, state: str) -> dict[str, str]:
+    return {"what": what, "found": found, "state": state}
+
+
+PROTOCOLS = ("intra", "inter")
+TOLD_AS_IT_IS = {
+    "parameters",
+    "seeds",
+    "needs",
+    "published",
+    "published_subjects",
+    "as_published",
+    "traps",
+    "known_to_differ",
+}
+
+
+def catalogue(kind: str) -> list[dict[str, Any]]:
+    """The registered parts of a kind, one row each, ``name`` first.
+
+    Parameters
+    ----------
+    kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"}
+    """
+    if kind == "methods":
+        return _methods()
+    if kind == "backbones":
+        return _backbones()
+    registry = _registry(kind)
+    return [{"name": name, "description": _first_line(registry[name])} for name in registry]
+
+
+def _registry(kind: str) -> Registry:
+    from braindecode_ssr.datasets import DATASETS
+    from braindecode_ssr.images.encoders import ENCODERS
+    from braindecode_ssr.images.views import VIEWS
+    from braindecode_ssr.losses import LOSSES
+    from braindecode_ssr.models import IMAGE_HEADS
+
+    registries = {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS, "losses": LOSSES}
+    return {**registries, "image-heads": IMAGE_HEADS}[kind]
+
+
+def _methods() -> list[dict[str, Any]]:
+    from braindecode_ssr.methods import METHODS
+
+    return [_method_row(METHODS[name]) for name in METHODS]
+
+
+def _method_row(method: Method) -> dict[str, Any]:
+    """What a method is, as it runs on THINGS-EEG, and what was published."""
+    recipes = {protocol: method.settings_for("things-eeg", protocol) for protocol in PROTOCOLS}
+    solver = recipes["intra"].get("train", {}).get("solver")
+    published = method.model_dump(mode="json", include=TOLD_AS_IT_IS)
+    return {
+        "name": method.name,
+        "title": method.title,
+        "year": method.year,
+        "venue": method.venue,
+        "backbone": _by_protocol(recipes, "model", "backbone"),
+        "loss": solver or _by_protocol(recipes, "loss", "name"),
+        "encoder": method.encoder or "of the dataset",
+        "views": "+".join(method.views) or "originals only",
+        "seeds": published.pop("seeds"),
+        "flags": ";".join(method.as_published.flags),
+        "citation": method.source,
+        "protocol": published.pop("as_published"),
+        **published,
+    }
+
+
+def _by_protocol(recipes: dict[str, dict[str, Any]], part: str, key: str) -> str:
+    """``"EEGProject"``, or ``"EEGProject, inter TSConv"`` where the protocols differ."""
+    intra, inter = (recipe.get(part, {}).get(key, "auto") for recipe in recipes.values())
+    return intra if intra == inter else f"{intra}, inter {inter}"
+
+
+def _backbones() -> list[dict[str, Any]]:
+    """The measured table, and below it what other packages have brought."""
+    from braindecode_ssr.models import BACKBONES
+    from braindecode_ssr.models.names import COLUMNS, backbone_rows
+
+    rows = [dict(row) for row in backbone_rows()]
+    known = {row["name"] for row in rows}
+    unmeasured = dict.fromkeys(COLUMNS) | {"origin": "another package", "reason": "not measured"}
+    return rows + [{**unmeasured, "name": name} for name in BACKBONES if name not in known]
+
+
+def _first_line(part: Any) -> str:
+    text = (part.__doc__ or "").strip()
+    return text.splitlines()[0] if text else ""
