@@ -4,6 +4,8 @@
 """
 
 import os
+import sys
+from pathlib import Path
 
 os.environ["DOCSTRING_INHERITANCE_ENABLE"] = "1"  # before braindecode: models inherit parameters
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -58,8 +60,17 @@ def _skip(app, what, name, obj, skip, options):
     return skip or (name.startswith("set_") and name.endswith("_request"))
 
 
+def _draw(app):
+    """Draw the picture of `layout.rst` from the imports of the package."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from layout import draw
+
+    draw()
+
+
 def setup(app):
-    """Connect the hook above."""
+    """Connect the hooks above."""
+    app.connect("builder-inited", _draw)
     app.connect("autodoc-skip-member", _skip)
 
 
