@@ -6,37 +6,30 @@ braindecode. The public names are loaded when they are asked for.
 
 from __future__ import annotations
 
-from typing import Any
+import lazy_loader
 
 from ._registration import register
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "SSR": "models.ssr",
-    "SSRLoss": "losses.ssr",
-    "EEGRetriever": "training.retriever",
-    "ThingsEEG": "datasets.things_eeg.dataset",
-    "ThingsSim": "datasets.things_sim",
-    "TrialStore": "trials.store",
-    "FeatureStore": "images.store",
-    "train": "pipeline",
-    "evaluate": "pipeline",
-}
-
-__all__ = [*_LAZY, "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__, _, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "models.ssr": ["SSR"],
+        "losses.ssr": ["SSRLoss"],
+        "training.retriever": ["EEGRetriever"],
+        "datasets.things_eeg.dataset": ["ThingsEEG"],
+        "datasets.things_sim": ["ThingsSim"],
+        "trials.store": ["TrialStore"],
+        "images.store": ["FeatureStore"],
+        "pipeline": ["train", "evaluate"],
+    },
+)
+__all__ += ["__version__"]
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return __all__
 
 
 register()

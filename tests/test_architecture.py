@@ -25,7 +25,7 @@ MAY_REQUIRE = {
     "config": "pydantic",
     "hyperbolic": "torch",
     "methods": "pydantic",
-    "losses": "torch numpy einops",
+    "losses": "torch numpy einops lazy_loader",
     "retrieval": "torch numpy pandas scipy pydantic",
 }
 

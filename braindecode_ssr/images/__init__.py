@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "FeatureStore": "store",
-    "extract": "extract",
-    "import_split": "imports",
-    "import_listed": "imports",
-    "build_encoder": "encoders",
-    "build_view": "views",
-    "ENCODERS": "encoders",
-    "VIEWS": "views",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "store": ["FeatureStore"],
+        "extract": ["extract"],
+        "imports": ["import_split", "import_listed"],
+        "encoders": ["build_encoder", "ENCODERS"],
+        "views": ["build_view", "VIEWS"],
+    },
+)

@@ -9,7 +9,7 @@ by its named parts. A loss is told what else its ``forward`` names: ``image``, t
 
 from __future__ import annotations
 
-from typing import Any
+import lazy_loader
 
 from ..registry import Registry
 
@@ -35,46 +35,31 @@ LOSSES = Registry(
 HYPERBOLIC = ("hyperbolic",)
 """Losses that compare points of hyperbolic space; the others compare vectors."""
 
-_LAZY = {
-    "SSRLoss": "ssr",
-    "Contrast": "contrast",
-    "NeuroBridge": "contrast",
-    "TripleContrast": "contrast",
-    "SingleAnchor": "contrast",
-    "MaskedReconstruction": "ssr",
-    "MultiPositive": "contrast",
-    "SoftLabel": "soft_label",
-    "ContrastMSE": "contrast",
-    "UncertainBlur": "uncertain_blur",
-    "SemanticSwap": "semantic_swap",
-    "MMDContrast": "mmd_contrast",
-    "HyperbolicContrast": "hyperbolic",
-    "BraVLLoss": "bravl",
-    "CLUB": "semantic_swap",
-    "Similarity": "base",
-    "symmetric_info_nce": "contrast",
-    "duplicate_info_nce": "base",
-    "single_anchor_contrast": "contrast",
-    "soft_info_nce": "soft_label",
-    "soft_labels": "soft_label",
-    "club_upper_bound": "semantic_swap",
-    "squared_mmd": "mmd_contrast",
-    "hyperbolic_info_nce": "hyperbolic",
-    "product_of_experts": "bravl",
-    "subset_products": "bravl",
-    "cubo": "bravl",
-}
-
-__all__ = ["HYPERBOLIC", "LOSSES", *_LAZY]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__, _, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ssr": ["SSRLoss", "MaskedReconstruction"],
+        "contrast": [
+            "Contrast",
+            "NeuroBridge",
+            "TripleContrast",
+            "SingleAnchor",
+            "MultiPositive",
+            "ContrastMSE",
+            "symmetric_info_nce",
+            "single_anchor_contrast",
+        ],
+        "soft_label": ["SoftLabel", "soft_info_nce", "soft_labels"],
+        "uncertain_blur": ["UncertainBlur"],
+        "semantic_swap": ["SemanticSwap", "CLUB", "club_upper_bound"],
+        "mmd_contrast": ["MMDContrast", "squared_mmd"],
+        "hyperbolic": ["HyperbolicContrast", "hyperbolic_info_nce"],
+        "bravl": ["BraVLLoss", "product_of_experts", "subset_products", "cubo"],
+        "base": ["Similarity", "duplicate_info_nce"],
+    },
+)
+__all__ += ["HYPERBOLIC", "LOSSES"]
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

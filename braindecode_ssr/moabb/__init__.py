@@ -6,40 +6,24 @@ Nothing is imported before a name is asked for: MOABB takes seconds.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
-_LAZY = {
-    "Gifford2022": "datasets",
-    "Hebart2023": "datasets",
-    "SimulatedThings": "datasets",
-    "ImageRetrieval": "paradigm",
-    "FeatureRegression": "paradigm",
-    "LeaveConceptsOut": "splits",
-    "PublishedSplit": "splits",
-    "LeaveSubjectOutZeroShot": "splits",
-    "of_test_runs": "splits",
-}
+import lazy_loader
 
-__all__ = [*_LAZY]
+__getattr__, _, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "datasets": ["Gifford2022", "Hebart2023", "SimulatedThings"],
+        "paradigm": ["ImageRetrieval", "FeatureRegression"],
+        "splits": ["LeaveConceptsOut", "PublishedSplit", "LeaveSubjectOutZeroShot", "of_test_runs"],
+    },
+)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__all__ += ["register"]
+DATASETS = ("Gifford2022", "Hebart2023", "SimulatedThings")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
-
-
-DATASETS = {
-    "Gifford2022": "gifford2022",
-    "Hebart2023": "hebart2023",
-    "SimulatedThings": "simulated_things",
-}
+    return __all__
 
 
 def register() -> None:
@@ -54,7 +38,7 @@ def register() -> None:
     import moabb.datasets
     from moabb.datasets import metadata, utils
 
-    for name, module in DATASETS.items():
-        setattr(moabb.datasets, name, getattr(import_module(f".{module}", __package__), name))
+    for name in DATASETS:
+        setattr(moabb.datasets, name, getattr(import_module(".datasets", __package__), name))
     utils._init_dataset()
     metadata.DATASET_METADATA_CATALOG._catalog = None  # made again when it is asked for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import lazy_loader
 
 from ..registry import Registry
 
@@ -35,40 +35,33 @@ IMAGE_HEADS = Registry(
     },
 )
 
-_LAZY = {
-    "SSR": "ssr",
-    "EEGProject": "eeg_project",
-    "TSConv": "nice",
-    "NICESA": "nice",
-    "NICEGA": "nice",
-    "ATM": "atm",
-    "NeuralMCRL": "neural_mcrl",
-    "VESDN": "ve_sdn",
-    "CognitionCapturer": "cognition_capturer",
-    "BrainMLP": "eeg_project",
-    "VED": "ved",
-    "BraVL": "bravl",
-    "ImageHead": "image_heads",
-    "FusionHead": "image_heads",
-    "LayerMixerHead": "image_heads",
-    "BlurMixerHead": "image_heads",
-    "GeodesicHead": "image_heads",
-    "ExpertsHead": "image_heads",
-    "build_image_head": "image_heads",
-    "build_backbone": "backbone",
-    "list_backbones": "names",
-}
-
-__all__ = ["BACKBONES", "IMAGE_HEADS", *_LAZY]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__, _, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ssr": ["SSR"],
+        "eeg_project": ["EEGProject", "BrainMLP"],
+        "nice": ["TSConv", "NICESA", "NICEGA"],
+        "atm": ["ATM"],
+        "neural_mcrl": ["NeuralMCRL"],
+        "ve_sdn": ["VESDN"],
+        "cognition_capturer": ["CognitionCapturer"],
+        "ved": ["VED"],
+        "bravl": ["BraVL"],
+        "image_heads": [
+            "ImageHead",
+            "FusionHead",
+            "LayerMixerHead",
+            "BlurMixerHead",
+            "GeodesicHead",
+            "ExpertsHead",
+            "build_image_head",
+        ],
+        "backbone": ["build_backbone"],
+        "names": ["list_backbones"],
+    },
+)
+__all__ += ["BACKBONES", "IMAGE_HEADS"]
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -1,31 +1,23 @@
-"""From recordings to trials: pure functions on arrays, one step of the lineage in each file."""
+"""From recordings to trials: pure functions on arrays, from cutting epochs to averaging repetitions."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "average_by": "repetitions",
-    "channel_indices": "channels",
-    "channel_scale": "zscore",
-    "choose": "repetitions",
-    "cut": "windows",
-    "fit_normalisation": "normalisation",
-    "noise_covariance": "mvnn",
-    "published_order": "repetitions",
-    "published_subset": "repetitions",
-    "shrunk_covariances": "mvnn",
-    "smooth": "smoothing",
-    "standardise": "zscore",
-    "whiten": "mvnn",
-    "whitening_matrix": "mvnn",
-    "window_operator": "windows",
-}
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "channels": ["channel_indices"],
+        "epochs": ["cut", "window_operator"],
+        "repetitions": ["average_by", "choose", "published_order", "published_subset", "smooth"],
+        "whitening": [
+            "channel_scale",
+            "fit_normalisation",
+            "noise_covariance",
+            "shrunk_covariances",
+            "standardise",
+            "whiten",
+            "whitening_matrix",
+        ],
+    },
+)
