@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from braindecode_ssr.preprocessing.repetitions import average_by, moving_average, smooth
-from braindecode_ssr.preprocessing.whitening import channel_scale, standardise
+from braindecode_ssr.preprocessing.whitening import channel_scale, standardize
 
 WIDTH, REPETITIONS = 5, 4
 
@@ -40,7 +40,7 @@ def main() -> None:
         ("moving average", lambda x, _: moving_average(x, WIDTH), average_in_a_loop),
         ("smoothing 0.3", lambda x, _: smooth(x, 0.3, WIDTH), smooth_in_a_loop),
         ("mean over repetitions", lambda x, n: average_by(x, n)[0], repetitions_in_a_loop),
-        ("z-score", lambda x, _: standardise(x, *channel_scale(x)), zscore_in_a_loop),
+        ("z-score", lambda x, _: standardize(x, *channel_scale(x)), zscore_in_a_loop),
     ):
         result = measure(ours, loop, trials, images, options.part)
         load = round(os.getloadavg()[0], 1)

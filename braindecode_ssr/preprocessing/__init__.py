@@ -12,10 +12,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "repetitions": ["average_by", "choose", "published_order", "published_subset", "smooth"],
         "whitening": [
             "channel_scale",
-            "fit_normalisation",
+            "fit_whitening",
             "noise_covariance",
             "shrunk_covariances",
-            "standardise",
+            "standardize",
             "whiten",
             "whitening_matrix",
         ],

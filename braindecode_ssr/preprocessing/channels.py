@@ -1,4 +1,4 @@
-"""Channels by name: the sets that published methods use, and how recordings are matched."""
+"""Channels by name: the sets that published methods use, and how recordings are joined."""
 
 from __future__ import annotations
 
@@ -29,42 +29,41 @@ OCCIPITAL_17 = tuple("P7 P5 P3 P1 Pz P2 P4 P6 P8 PO7 PO3 POz PO4 PO8 O1 Oz O2".s
 """Occipital and parietal channels, in the order of UBP and NeuroBridge."""
 
 CHANNEL_SETS = {"occipital-17": OCCIPITAL_17, "things-eeg-63": THINGS_EEG_63}
-"""The sets that can be asked for by name."""
 
 MEG_REGIONS = {"occipital": "O", "parietal": "P", "temporal": "T", "central": "C", "frontal": "F"}
 """Regions of a CTF helmet: the third letter of names such as ``MLO11-1609`` (left, occipital)."""
 
 MEG_SETS = (*(f"meg-{region}" for region in MEG_REGIONS), "meg-occipital-parietal")
-"""Sensor regions that are listed; any other joining of regions by hyphens is understood too."""
+"""Sensor regions that are listed; any other combination of regions with hyphens works too."""
 
 WHOLE_SETS = ("all", "common", "mag", "grad")
-"""All channels, those that everybody has, or those of one type of MEG sensor."""
+"""All channels, those that all recordings have, or those of one type of MEG sensor."""
 
 SET_NAMES = (*WHOLE_SETS, *CHANNEL_SETS, *MEG_SETS)
 """Names of sets of channels, as they are listed."""
 
 REFERENCES = frozenset("a1 a2 m1 m2 a1a2 a1a22 m1m2 m1m22 le avg ave average car".split())
-"""References that a name may end with, as ``Oz-A1`` does; ``-Ref`` says that there is one, not which."""
+"""References at the end of a name, as in ``Oz-A1``; ``-Ref`` says that there is one, not which."""
 
 OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
-"""Names of the 10-20 system for places that the 10-10 system calls otherwise."""
+"""Electrodes of the 10-20 system that the 10-10 system renamed."""
 
 MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
 class ChannelSet:
-    """The channels of one of several things that are to be joined.
+    """The channels of one of several recordings, subjects or datasets to be joined.
 
     Parameters
     ----------
     owner : str
-        Whose they are, for errors: the subject and a path.
+        Subject and path, for error messages.
     ch_names : sequence of str
         In the order of the array.
     facts : dict of str to str
-        What must be equal before trials may be joined, such as ``{"unit": "V", "reference": "Cz"}``; an
-        empty value means that it is not known.
+        What must be equal before trials are joined, such as ``{"unit": "V", "reference": "Cz"}``; empty if
+        unknown.
     """
 
     owner: str
@@ -75,18 +74,9 @@ class ChannelSet:
 def plain_names(ch_names: Sequence[str]) -> list[str]:
     """Channel names without what differs between amplifiers and file formats.
 
-    Left out are case, spaces, dots and underscores, ``EEG`` in front, the reference at the end (``-Ref``,
+    Dropped are case, spaces, dots and underscores, a leading ``EEG``, the reference at the end (``-Ref``,
     ``-A1``, or whatever all names end with) and the serial number of CTF sensors; ``T3`` to ``T6`` become
-    ``T7``, ``T8``, ``P7`` and ``P8``.
-
-    Parameters
-    ----------
-    ch_names : sequence of str
-
-    Returns
-    -------
-    list of str
-        In lower case, for comparison only.
+    ``T7``, ``T8``, ``P7`` and ``P8``. In lower case, for comparison only.
 
     Examples
     --------
@@ -97,31 +87,20 @@ def plain_names(ch_names: Sequence[str]) -> list[str]:
 
 
 def standard_names(ch_names: Sequence[str]) -> list[str]:
-    """The names with the spelling of the 10-05 system where they stand for one of its electrodes.
-
-    Two channels that stand for one electrode keep their own names.
-    """
-    plain = plain_names(ch_names)
-    return [
-        _spelled(p) if _ELECTRODE.fullmatch(p) and plain.count(p) == 1 else name
-        for name, p in zip(ch_names, plain, strict=True)
-    ]
+    """Names as the 10-05 system spells them; two channels that mean one electrode keep their names."""
+    plain, names = plain_names(ch_names), list(ch_names)
+    for index, name in enumerate(plain):
+        if (electrode := _ELECTRODE.fullmatch(name)) and plain.count(name) == 1:
+            region, place = electrode.groups()
+            names[index] = region.upper().replace("FP", "Fp") + place
+    return names
 
 
 def in_standard_order(ch_names: Sequence[str], order: Sequence[str] = ()) -> list[int]:
-    """Places of channels in an order that does not depend on the order they are given in.
+    """The permutation that puts channels into an order that does not depend on the order they come in.
 
-    Parameters
-    ----------
-    ch_names : sequence of str
-    order : sequence of str
-        Channels that come first, as far as they are there; all others follow by name. Default: the order of
-        the raw files of THINGS-EEG2 for exactly its 63 channels, else :data:`THINGS_EEG_63`.
-
-    Returns
-    -------
-    list of int
-        A permutation.
+    Channels in ``order`` come first, all others follow by name. Default: the order of the raw files of
+    THINGS-EEG2 for exactly its 63 channels, else :data:`THINGS_EEG_63`.
     """
     plain = plain_names(ch_names)
     order = order or (THINGS_EEG_63_RAW if set(plain) == _PLAIN_63 else THINGS_EEG_63)
@@ -145,23 +124,23 @@ def match_channels(
     sets : sequence of ChannelSet
         The first one gives the order where ``channels`` does not.
     channels : str or sequence of str
-        As for :func:`channel_indices`; ``"all"`` and regions of MEG sensors ask for the same channels of
-        all, ``"common"`` takes those that all have.
+        As for :func:`channel_indices`; ``"all"`` and MEG regions require the same channels everywhere,
+        ``"common"`` takes the intersection.
 
     Returns
     -------
     names : tuple of str
         As the first of ``sets`` has them.
     picks : list of list of int
-        For each of ``sets``, where these channels are.
+        The indices of these channels in each of ``sets``.
 
     Raises
     ------
     UsageError
         As :func:`channel_indices`.
     DataError
-        If the sets do not have the channels, two channels of one have the same plain name, or they differ
-        in a fact or a reference; names both sides.
+        If a set lacks channels, has two channels with the same plain name, or differs from the first in a
+        fact or a reference; both sides are named.
     """
     first = sets[0]
     for other in sets[1:]:
@@ -184,32 +163,30 @@ def match_channels(
 
 
 def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> list[int]:
-    """Where the asked channels are, in the asked order.
+    """The indices of channels, in the requested order.
 
-    A name stands for the channel that is called exactly so, else for the only one with the same plain name,
-    see :func:`plain_names`.
+    A name means the channel with exactly this name, else the only one with the same plain name (see
+    :func:`plain_names`).
 
     Parameters
     ----------
     ch_names : sequence of str
-        The channels there are, in order.
+        The channels of the recording.
     channels : str or sequence of str
-        ``"all"`` (``"common"``, ``"mag"`` and ``"grad"`` choose among several recordings, and are all
-        channels of one), ``"occipital-17"``, ``"things-eeg-63"``, sensors of MEG regions such as
-        ``"meg-occipital"`` or ``"meg-occipital-parietal"`` (in the order of the recording), or channel
-        names.
+        ``"all"`` (within one recording, ``"common"``, ``"mag"`` and ``"grad"`` mean the same),
+        ``"occipital-17"``, ``"things-eeg-63"``, MEG regions such as ``"meg-occipital-parietal"`` (in the
+        order of the recording), or channel names.
 
     Returns
     -------
     list of int
-        Index into ``ch_names`` of each asked channel.
 
     Raises
     ------
     UsageError
-        If no channel set has that name, or no channel or one channel twice is asked for.
+        If there is no set of that name, or no channel or one channel twice is requested.
     DataError
-        If a channel is not among ``ch_names``, or several could be meant; names every missing one.
+        If channels are missing, or a name is ambiguous.
     """
     if isinstance(channels, str):
         if channels in WHOLE_SETS:
@@ -219,7 +196,14 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
             return _region_indices(ch_names, channels)
         channels = CHANNEL_SETS[channels]
     channels = tuple(channels)
-    _check_asked(channels)
+    repeated = sorted({name for name in channels if channels.count(name) > 1})
+    if repeated or not channels:
+        raise UsageError(
+            f"the channel {', '.join(repeated)} is listed twice"
+            if repeated
+            else "no channel is requested",
+            "name every channel once, or give 'all' or the name of a set",
+        )
     plain, places = plain_names(ch_names), {name: i for i, name in enumerate(ch_names)}
     found: list[int] = []
     missing = []
@@ -254,7 +238,7 @@ def check_set_name(name: str) -> None:
 
 
 def _parts(ch_names: Sequence[str]) -> list[tuple[str, str]]:
-    """Of each channel the name, folded, and its reference where the name says one."""
+    """The plain name of each channel, and the reference that its name gives."""
     texts = [_DASHES.sub("-", unicodedata.normalize("NFKC", name)).casefold() for name in ch_names]
     texts = [re.sub(r"^eeg[-:]?(?=.)", "", re.sub(r"[\s._]+", "", text)) for text in texts]
     ends = {_tail(text) for text in texts}
@@ -272,12 +256,6 @@ def _parts(ch_names: Sequence[str]) -> list[tuple[str, str]]:
     return parts
 
 
-def _spelled(plain: str) -> str:
-    """``fp1`` as ``Fp1``, ``poz`` as ``POz``, ``ppo9h`` as ``PPO9h``."""
-    region, place = _ELECTRODE.fullmatch(plain).groups()
-    return region.upper().replace("FP", "Fp") + place
-
-
 _ELECTRODE = re.compile(
     r"(n|fp|afp|af|aff|f|fft|ffc|ft|fc|ftt|fcc|t|c|ttp|ccp|tp|cp|tpp|cpp|p|ppo|po|poo|o|oi|i)(z|\d{1,2}h?)"
 )
@@ -286,12 +264,12 @@ _PLAIN_63 = {name.casefold() for name in THINGS_EEG_63_RAW}
 
 
 def _tail(text: str) -> str:
-    """What stands behind the last hyphen, letters and digits only: ``(A1+A2)/2`` is ``a1a22``."""
+    """What follows the last hyphen, letters and digits only: ``(A1+A2)/2`` is ``a1a22``."""
     return re.sub(r"[^a-z0-9]", "", text.rpartition("-")[2]) if "-" in text else ""
 
 
 def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
-    """The names of the first set that a whole set or a region asks of all."""
+    """The channels, as the first set names them, that ``"all"``, ``"common"`` or a region means."""
     first, *others = sets
     inside = [_inside(one, channels) for one in sets]
     if channels == "common":
@@ -319,7 +297,7 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
 
 
 def _inside(one: ChannelSet, channels: str) -> dict[str, str]:
-    """Names of a set or region by plain name, in order."""
+    """The channels of one set that belong to a whole set or a region: plain name to name."""
     try:
         picks = channel_indices(one.ch_names, channels)
     except DataError as error:
@@ -348,7 +326,7 @@ def _check_unambiguous(one: ChannelSet) -> None:
 
 
 def check_facts(first: ChannelSet, other: ChannelSet) -> None:
-    """Raise DataError if two sets differ in a fact that is known of both; names both sides."""
+    """Raise DataError, naming both sides, if two sets differ in a fact that is known of both."""
     for what, value in first.facts.items():
         found = other.facts.get(what, "")
         if value and found and _plain_text(value) != _plain_text(found):
@@ -384,7 +362,7 @@ def _check_references(
 
 
 def _regions(name: str) -> str:
-    """The letters of ``"meg-occipital-parietal"``, ``"OP"``; empty if it is no such name."""
+    """``"OP"`` for ``"meg-occipital-parietal"``; empty if the name is not of this kind."""
     prefix, *regions = name.split("-")
     known = prefix == "meg" and regions and set(regions) <= set(MEG_REGIONS)
     return "".join(MEG_REGIONS[region] for region in regions) if known else ""
@@ -405,17 +383,6 @@ def _region_indices(ch_names: Sequence[str], name: str) -> list[int]:
 def _listed(ch_names: Sequence[str]) -> str:
     more = f" and {len(ch_names) - MAX_LISTED} more" if len(ch_names) > MAX_LISTED else ""
     return ", ".join(ch_names[: MAX_LISTED if more else None]) + more
-
-
-def _check_asked(channels: tuple[str, ...]) -> None:
-    twice = sorted({name for name in channels if channels.count(name) > 1})
-    if twice or not channels:
-        raise UsageError(
-            f"the channel {', '.join(twice)} is asked for twice"
-            if twice
-            else "no channel is asked for",
-            "name every channel once, or give 'all' or the name of a set",
-        )
 
 
 def _missing_channels(missing: list[str], ch_names: Sequence[str]) -> DataError:

@@ -1,4 +1,4 @@
-"""Repetitions of an image: the published subset, seeded choices, means."""
+"""Repetitions of an image: the published subset, seeded choices, means; and smoothing as an augmentation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PUBLISHED_REPETITIONS = {"train": 2, "test": 20}
 """Trials per image and session that the public scripts keep."""
 
 AT_ONCE, AGAIN = 0.005, 0.05
-"""Seconds within which two images cannot both begin, and within which one image cannot begin again."""
+"""Seconds within which two events are one event, and two events with the same image are one event."""
 
 
 def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
     """Which trials of a session the public scripts keep.
 
-    The scripts (Gifford et al. 2022; the same in NICE, ATM, UBP and NeuroBridge) shuffle the trials of
-    each image anew with the same seed and keep the first ones, so that the choice depends on the number
-    of trials of the image alone.
+    The scripts (Gifford et al. 2022; the same in NICE, ATM, UBP and NeuroBridge) shuffle the trials of each
+    image anew with the same seed and keep the first ones, so that the choice depends only on the number of
+    trials of the image.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SE
     Returns
     -------
     ndarray of int, shape (n_images * max_rep,)
-        Indices of the kept trials: images in ascending order, the trials of an image in the order of
-        the scripts.
+        Indices of the kept trials: images in ascending order, the trials of an image in the order of the
+        scripts.
 
     Raises
     ------
@@ -44,34 +44,24 @@ def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SE
     """
     numbers = np.asarray(numbers)
     images, counts = np.unique(numbers, return_counts=True)
-    _check_enough(images, counts, max_rep, DataError, "use --set trials.repetitions=all")
+    if (message := _too_few(images, counts, max_rep)) is not None:
+        raise DataError(message, "use --set trials.repetitions=all")
     order = np.argsort(numbers, kind="stable")
     firsts = np.cumsum(counts) - counts
-    picks = {count: _shuffled(count, seed)[:max_rep] for count in np.unique(counts).tolist()}
+    picks = {count: published_order(count, seed)[:max_rep] for count in np.unique(counts).tolist()}
     places = np.array([picks[count] for count in counts.tolist()], dtype=int).reshape(-1, max_rep)
     return order[(firsts[:, None] + places).ravel()]
 
 
 def published_order(n_repetitions: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
-    """In which order the public scripts put the merged repetitions of all sessions.
-
-    Parameters
-    ----------
-    n_repetitions : int
-        Repetitions per image after the sessions are joined.
-    seed : int
-
-    Returns
-    -------
-    ndarray of int, shape (n_repetitions,)
-    """
-    return _shuffled(n_repetitions, seed)
+    """The order in which the public scripts put the repetitions of an image, joined over sessions."""
+    order = np.arange(n_repetitions)
+    np.random.RandomState(seed).shuffle(order)
+    return order
 
 
 def choose(numbers: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
-    """A random subset of the trials of each image.
-
-    The subset for fewer repetitions is part of the subset for more.
+    """A random subset of the trials of each image; a smaller subset is part of a larger one.
 
     Parameters
     ----------
@@ -93,26 +83,23 @@ def choose(numbers: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
     """
     numbers = np.asarray(numbers)
     images, counts = np.unique(numbers, return_counts=True)
-    _check_enough(images, counts, repetitions, UsageError, "choose fewer repetitions")
+    if (message := _too_few(images, counts, repetitions)) is not None:
+        raise UsageError(message, "choose fewer repetitions")
     order = np.lexsort((np.random.default_rng(seed).random(len(numbers)), numbers))
     return np.sort(order[running_count(numbers[order]) < repetitions])
 
 
+def _too_few(images: np.ndarray, counts: np.ndarray, wanted: int) -> str | None:
+    if wanted < 1:
+        raise UsageError(f"{wanted} repetitions cannot be taken", "choose a positive number")
+    few = np.flatnonzero(counts < wanted)
+    if not len(few):
+        return None
+    return f"image number {images[few[0]]} has {counts[few[0]]} trials, fewer than {wanted}"
+
+
 def average_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean trial of each group.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, ...)
-    groups : ndarray, shape (n_trials,)
-
-    Returns
-    -------
-    means : ndarray, shape (n_groups, ...)
-        Of the type of ``trials``.
-    groups : ndarray, shape (n_groups,)
-        The groups, ascending.
-    """
+    """The mean trial of each group, in the dtype of ``trials``, and the groups in ascending order."""
     names, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     sums = np.zeros((len(names), *trials.shape[1:]), trials.dtype)
     add_by(sums, trials, group)
@@ -120,15 +107,7 @@ def average_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def add_by(sums: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
-    """Add each trial to the sum of its group, in place.
-
-    Parameters
-    ----------
-    sums : ndarray, shape (n_groups, ...)
-    trials : ndarray, shape (n_trials, ...)
-    group : ndarray of int, shape (n_trials,)
-        Row of ``sums`` for each trial.
-    """
+    """Add each trial to row ``group`` of ``sums``, in place; both have shape ``(n, ...)``."""
     order = np.argsort(group, kind="stable")
     groups, firsts = np.unique(group[order], return_index=True)
     if len(groups) == len(group):
@@ -153,32 +132,8 @@ def running_count(numbers: np.ndarray) -> np.ndarray:
     return before
 
 
-def _shuffled(count: int, seed: int) -> np.ndarray:
-    order = np.arange(count)
-    np.random.RandomState(seed).shuffle(order)
-    return order
-
-
-def _check_enough(
-    images: np.ndarray,
-    counts: np.ndarray,
-    wanted: int,
-    error: type[DataError] | type[UsageError],
-    mend: str,
-) -> None:
-    if wanted < 1:
-        raise UsageError("one repetition or more", str(wanted), "choose a positive number")
-    few = np.flatnonzero(counts < wanted)
-    if len(few):
-        raise error(
-            f"{wanted} trials of every image",
-            f"{counts[few[0]]} of image number {images[few[0]]}",
-            mend,
-        )
-
-
 def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[int, int] | None:
-    """Two events that cannot both be: at one time, or one image that comes again at once.
+    """The first two events that must be one: a trigger read twice, or a trigger and a photodiode.
 
     Parameters
     ----------
@@ -192,8 +147,7 @@ def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[i
     Returns
     -------
     tuple of int or None
-        The places of the first two such events: within a sample or 5 ms of each other, or of one image within
-        50 ms (a trigger read twice, or a trigger and a photodiode).
+        Indices of two events within a sample or 5 ms of each other, or with the same image within 50 ms.
     """
     order = np.argsort(samples, kind="stable")
     gaps = np.diff(np.asarray(samples)[order])
@@ -206,7 +160,7 @@ def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[i
 
 
 CHUNK = 512
-"""Rows (channels of trials) that are smoothed at once: as many as stay in a processor's cache."""
+"""Rows (channels of trials) smoothed at once: as many as stay in a processor's cache."""
 
 
 def smooth(
@@ -214,14 +168,14 @@ def smooth(
 ) -> np.ndarray:
     """A copy in which each channel of each trial is smoothed with the given probability.
 
-    NeuroBridge (arXiv 2511.06836) applies this once to the averaged training trials. At the edges the
-    mean is taken over the samples that are there.
+    NeuroBridge (arXiv 2511.06836) applies this once to the averaged training trials. At the edges the mean
+    is taken over the samples that are there.
 
     Parameters
     ----------
     trials : ndarray, shape (n_trials, chans, times)
     probability : float
-        Of a channel of a trial being smoothed.
+        Of smoothing a channel of a trial.
     width : int
         Samples of the moving average; odd.
     seed : int
@@ -229,12 +183,12 @@ def smooth(
     Returns
     -------
     ndarray, shape (n_trials, chans, times)
-        Of the type and unit of ``trials``.
+        In the dtype and unit of ``trials``.
 
     Raises
     ------
     UsageError
-        If the probability is not within 0 to 1, or the width is not odd and positive.
+        If the probability is not between 0 and 1, or the width is not odd and positive.
     """
     smoothed = np.array(trials, order="C")
     smooth_chosen(smoothed, choose_channels(*trials.shape[:2], probability, seed), width)
@@ -242,40 +196,18 @@ def smooth(
 
 
 def choose_channels(n_trials: int, n_chans: int, probability: float, seed: int) -> np.ndarray:
-    """Which channels of which trials :func:`smooth` smooths.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_trials, n_chans)
-
-    Raises
-    ------
-    UsageError
-        If the probability is not within 0 to 1.
-    """
+    """Which channels of which trials :func:`smooth` smooths: bool, shape (n_trials, n_chans)."""
     if not 0 <= probability <= 1:
-        raise UsageError("a probability of 0 to 1", f"{probability:g}", "choose for example 0.3")
+        raise UsageError(
+            f"the probability {probability:g} is not between 0 and 1", "choose for example 0.3"
+        )
     return np.random.default_rng(seed).random((n_trials, n_chans)) < probability
 
 
 def smooth_chosen(trials: np.ndarray, chosen: np.ndarray, width: int) -> None:
-    """Smooth some channels of some trials, in place.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, chans, times)
-        Contiguous.
-    chosen : ndarray of bool, shape (n_trials, chans)
-    width : int
-        Samples of the moving average; odd.
-
-    Raises
-    ------
-    UsageError
-        If the width is not odd and positive.
-    """
+    """Smooth the chosen channels (bool, shape (n_trials, chans)) of contiguous trials, in place."""
     if width < 1 or width % 2 == 0:
-        raise UsageError("an odd width of 1 or more samples", str(width), "choose for example 5")
+        raise UsageError(f"the width {width} is not odd and positive", "choose for example 5")
     rows, places = trials.reshape(-1, trials.shape[-1]), np.flatnonzero(chosen)
     for first in range(0, len(places), CHUNK):
         part = places[first : first + CHUNK]
@@ -283,18 +215,7 @@ def smooth_chosen(trials: np.ndarray, chosen: np.ndarray, width: int) -> None:
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    """The centred moving average over the last axis; fewer samples at the edges.
-
-    Parameters
-    ----------
-    values : ndarray, shape (..., times)
-    width : int
-        Odd.
-
-    Returns
-    -------
-    ndarray, shape (..., times)
-    """
+    """The centered moving average over the last axis, of odd width; over fewer samples at the edges."""
     n_times, half = values.shape[-1], min(width // 2, values.shape[-1] - 1)
     places = np.arange(n_times)
     there = np.minimum(places, half) + np.minimum(places[::-1], half) + 1

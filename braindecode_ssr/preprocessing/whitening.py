@@ -1,14 +1,16 @@
-"""Multivariate noise normalisation: trials whitened by the noise covariance of a session.
+"""Whitening: multivariate noise normalization, or z-scores, fitted on the training trials of a session.
 
-Guggenmos, Sterzer & Cichy, "Multivariate pattern analysis for MEG: a comparison of dissimilarity
-measures", NeuroImage 173 (2018), with the shrinkage of Ledoit & Wolf, "A well-conditioned estimator for
-large-dimensional covariance matrices" (2004).
+Guggenmos, Sterzer & Cichy, "Multivariate pattern analysis for MEG: a comparison of dissimilarity measures",
+NeuroImage 173 (2018), with the shrinkage of Ledoit & Wolf, "A well-conditioned estimator for
+large-dimensional covariance matrices" (2004). Trials are read and written in chunks, so that anything with
+a shape that takes slices will do, and memory stays flat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +18,80 @@ from ..errors import DataError
 from ..files import in_chunks
 
 CHUNK = 128
-"""Trials that are handled at once."""
+"""Trials in memory at a time."""
+
+Whitening = Callable[[Any], Any]
+"""Whitens trials ``(n_trials, chans, times)`` in place and returns them."""
+
+
+def fit_whitening(
+    kind: str, trials: Any, conditions: np.ndarray, source: str = "the training trials"
+) -> Whitening:
+    """Fit the whitening of a session on its training trials.
+
+    Parameters
+    ----------
+    kind : {"mvnn", "zscore", "none"}
+        As ``TrialSpec.whitening``.
+    trials : array-like, shape (n_trials, chans, times)
+        Single training trials; not changed.
+    conditions : ndarray, shape (n_trials,)
+        The image of each trial.
+    source : str
+        Where the trials come from, for error messages.
+
+    Returns
+    -------
+    callable
+        Whitens trials with the same channels in place.
+
+    Raises
+    ------
+    DataError
+        If there are no trials, a channel is constant or NaN, or (mvnn) channels are linearly dependent.
+    """
+    if kind == "none":
+        return lambda trials: trials
+    if not len(trials):
+        raise DataError(
+            f"there are no training trials to fit {kind} on", "add the training part of the session"
+        )
+    if kind == "mvnn":
+        matrix = whitening_matrix(noise_covariance(trials, conditions), source)
+        return partial(whiten, matrix=matrix, in_place=True)
+    mean, deviation = channel_scale(trials, source)
+    return partial(standardize, mean=mean, deviation=deviation, in_place=True)
+
+
+def noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
+    """The mean shrunk covariance, over the repetitions of an image and then over images.
+
+    Parameters
+    ----------
+    trials : array-like, shape (n_trials, chans, times)
+        Single trials; averages would need another shrinkage.
+    conditions : ndarray, shape (n_trials,)
+        The image of each trial.
+
+    Returns
+    -------
+    ndarray of float64, shape (chans, chans)
+        In the squared unit of ``trials``.
+    """
+    _, group, counts = np.unique(conditions, return_inverse=True, return_counts=True)
+    weights = 1 / (len(counts) * counts[group])
+
+    def weighted(part: slice) -> np.ndarray:
+        return np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
+
+    return sum(in_chunks(weighted, len(trials), CHUNK), np.zeros((trials.shape[1],) * 2))
 
 
 def shrunk_covariances(trials: np.ndarray) -> np.ndarray:
-    """The shrunk covariance of the channels within each trial.
+    """The Ledoit-Wolf covariance of the channels within each trial, over its time points.
 
-    Channels are standardised, the Ledoit-Wolf estimate is taken over the times, and the result is
-    scaled back: what ``sklearn.discriminant_analysis._cov(trial.T, shrinkage="auto")`` gives for each
-    trial, for all trials at once, in float64.
+    What ``sklearn.discriminant_analysis._cov(trial.T, shrinkage="auto")`` gives for one trial (channels are
+    standardized first and scaled back afterwards), for all trials at once in float64.
 
     Parameters
     ----------
@@ -55,86 +122,33 @@ def shrunk_covariances(trials: np.ndarray) -> np.ndarray:
     return covariances * scale[:, :, None] * scale[:, None, :]
 
 
-def noise_covariance(trials: np.ndarray, conditions: np.ndarray) -> np.ndarray:
-    """The mean shrunk covariance: over the repetitions of a condition, then over conditions.
-
-    Memory stays flat: trials are handled in chunks and only the sum is kept.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, chans, times)
-        Single trials; an average of repetitions has another shrinkage.
-    conditions : ndarray, shape (n_trials,)
-        Which image each trial shows.
-
-    Returns
-    -------
-    ndarray of float64, shape (chans, chans)
-        In the squared unit of ``trials``.
-
-    Raises
-    ------
-    DataError
-        If there is no trial.
-    """
-    if not len(trials):
-        raise DataError("training trials to fit the whitening on", "none", "get the training part")
-    _, group, counts = np.unique(conditions, return_inverse=True, return_counts=True)
-    weights = 1 / (len(counts) * counts[group])
-
-    def weighted(part: slice) -> np.ndarray:
-        return np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
-
-    return sum(in_chunks(weighted, len(trials), CHUNK), np.zeros((trials.shape[1],) * 2))
-
-
 def whitening_matrix(covariance: np.ndarray, source: str = "the training trials") -> np.ndarray:
-    """The inverse square root of a covariance.
-
-    Parameters
-    ----------
-    covariance : ndarray, shape (chans, chans)
-    source : str
-        Where the covariance was taken, for messages.
-
-    Returns
-    -------
-    ndarray of float64, shape (chans, chans)
-        Symmetric.
+    """The symmetric inverse square root of a covariance, shape (chans, chans), in float64.
 
     Raises
     ------
     DataError
-        If it holds NaN, or if channels are copies or sums of one another.
+        If the covariance holds NaN, or channels are copies or sums of one another.
     """
-    found = "NaN or infinite values"
+    found = "it holds NaN or infinite values"
     if np.isfinite(covariance).all():
         values, vectors = np.linalg.eigh(covariance)
         if values[0] > 1e-13 * values[-1]:
             return vectors / np.sqrt(values) @ vectors.T
-        found = f"a smallest eigenvalue of {values[0] / values[-1]:.1e} times the largest"
+        found = f"its smallest eigenvalue is {values[0] / values[-1]:.1e} times the largest"
     raise DataError(
-        f"a noise covariance of full rank in {source}",
-        found,
-        "leave out channels that are broken, or copies or sums of others",
+        f"the noise covariance of {source} does not have full rank: {found}",
+        "leave out channels that are broken, or copies or sums of others, with --set data.channels=[...]",
     )
 
 
-def whiten(trials: np.ndarray, matrix: np.ndarray, *, in_place: bool = False) -> np.ndarray:
-    """Trials with their channels mixed by the whitening matrix.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, chans, times)
-    matrix : ndarray, shape (chans, chans)
-        From :func:`whitening_matrix`.
-    in_place : bool
-        Whether the result may overwrite ``trials``; the sums are taken in float64 either way.
+def whiten(trials: Any, matrix: np.ndarray, *, in_place: bool = False) -> Any:
+    """Mix the channels of trials with the whitening matrix; sums are taken in float64.
 
     Returns
     -------
-    ndarray, shape (n_trials, chans, times)
-        Without unit, of the type of ``trials``.
+    array-like, shape (n_trials, chans, times)
+        Unitless, in the dtype of ``trials``; ``trials`` itself with ``in_place``.
     """
     whitened = trials if in_place else np.empty_like(trials)
     matrix = np.asarray(matrix, np.float64)
@@ -143,27 +157,17 @@ def whiten(trials: np.ndarray, matrix: np.ndarray, *, in_place: bool = False) ->
         whitened[part] = matrix @ trials[part].astype(np.float64)
 
     for _ in in_chunks(fill, len(trials), CHUNK):
-        continue
+        pass
     return whitened
 
 
-"""Trials that are handled at once."""
-
-
 def channel_scale(
-    trials: np.ndarray, source: str = "the training trials"
+    trials: Any, source: str = "the training trials"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, over trials and times.
+    """Mean and standard deviation of each channel, over trials and time points.
 
-    Memory stays flat: trials are handled in chunks, in float64, and the moments of chunks are joined as in
-    Chan, Golub & LeVeque (1983), so that a large mean costs no digits.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, chans, times)
-        Or anything that has this shape and gives arrays of it for slices.
-    source : str
-        Where they come from, for messages.
+    Moments of chunks are joined in float64 as in Chan, Golub & LeVeque (1983), so that a large mean costs
+    no digits.
 
     Returns
     -------
@@ -173,12 +177,21 @@ def channel_scale(
     Raises
     ------
     DataError
-        If there is no trial, or a channel is constant or holds NaN.
+        If a channel is constant or holds NaN.
     """
-    if not len(trials):
-        raise DataError("training trials to fit the z-score on", "none", "get the training part")
     count, mean, squares = 0, np.zeros(trials.shape[1]), np.zeros(trials.shape[1])
-    for n, part_mean, part_squares in in_chunks(partial(_moments, trials), len(trials), CHUNK):
+
+    def moments(part: slice) -> tuple[int, np.ndarray, np.ndarray]:
+        values = np.asarray(trials[part], np.float64)
+        middle = values.mean(axis=(0, 2))
+        centered = values - middle[:, None]
+        return (
+            values.shape[0] * values.shape[2],
+            middle,
+            np.einsum("nct,nct->c", centered, centered),
+        )
+
+    for n, part_mean, part_squares in in_chunks(moments, len(trials), CHUNK):
         shift, count = part_mean - mean, count + n
         mean = mean + shift * n / count
         squares = squares + part_squares + shift**2 * n * (count - n) / count
@@ -188,85 +201,27 @@ def channel_scale(
     broken = np.flatnonzero(~(np.isfinite(deviation) & (deviation > least)))
     if len(broken):
         raise DataError(
-            f"a signal on every channel of {source}",
-            f"NaN or a constant value on channel number {broken[0] + 1}",
-            "leave out channels that are broken",
+            f"channel number {broken[0] + 1} of {source} is constant or holds NaN",
+            "leave out broken channels with --set data.channels=[...]",
         )
     return mean, deviation
 
 
-def standardise(
-    trials: np.ndarray, mean: np.ndarray, deviation: np.ndarray, *, in_place: bool = False
-) -> np.ndarray:
-    """Trials less the mean, over the standard deviation, channel by channel.
-
-    Parameters
-    ----------
-    trials : ndarray, shape (n_trials, chans, times)
-    mean, deviation : ndarray, shape (chans,)
-        From :func:`channel_scale`.
-    in_place : bool
-        Whether the result may overwrite ``trials``.
+def standardize(
+    trials: Any, mean: np.ndarray, deviation: np.ndarray, *, in_place: bool = False
+) -> Any:
+    """Subtract the mean of each channel and divide by its standard deviation.
 
     Returns
     -------
-    ndarray, shape (n_trials, chans, times)
-        Without unit, of the type of ``trials``.
+    array-like, shape (n_trials, chans, times)
+        Unitless, in the dtype of ``trials``; ``trials`` itself with ``in_place``.
     """
     scaled = trials if in_place else np.empty_like(trials)
-    mean, deviation = mean[:, None], deviation[:, None]
 
     def fill(part: slice) -> None:
-        scaled[part] = (trials[part] - mean) / deviation
+        scaled[part] = (trials[part] - mean[:, None]) / deviation[:, None]
 
     for _ in in_chunks(fill, len(trials), CHUNK):
-        continue
+        pass
     return scaled
-
-
-def _moments(trials: np.ndarray, part: slice) -> tuple[int, np.ndarray, np.ndarray]:
-    """Values of each channel in a chunk, their mean, and their summed squares around it."""
-    values = np.asarray(trials[part], np.float64)
-    mean = values.mean(axis=(0, 2))
-    squares = np.einsum("nct,nct->c", centred := values - mean[:, None], centred)
-    return values.shape[0] * values.shape[2], mean, squares
-
-
-Normalisation = Callable[[np.ndarray], np.ndarray]
-"""Takes trials ``(n_trials, chans, times)``, normalises them in place and hands them back."""
-
-
-def fit_normalisation(
-    kind: str, trials: np.ndarray, conditions: np.ndarray, source: str = "the training trials"
-) -> Normalisation:
-    """What turns trials of a session into normalised ones.
-
-    Parameters
-    ----------
-    kind : {"mvnn", "zscore", "none"}
-        As ``TrialSpec.whitening``.
-    trials : ndarray, shape (n_trials, chans, times)
-        Training trials of the session, or anything that gives arrays of them for slices; left as they
-        are.
-    conditions : ndarray, shape (n_trials,)
-        Which image each trial shows.
-    source : str
-        Where they come from, for messages.
-
-    Returns
-    -------
-    callable
-        Normalises trials of the same channels in place.
-
-    Raises
-    ------
-    DataError
-        If there is no trial, or channels are constant, NaN or (mvnn) sums of one another.
-    """
-    if kind == "mvnn":
-        matrix = whitening_matrix(noise_covariance(trials, conditions), source)
-        return partial(whiten, matrix=matrix, in_place=True)
-    if kind == "zscore":
-        mean, deviation = channel_scale(trials, source)
-        return partial(standardise, mean=mean, deviation=deviation, in_place=True)
-    return lambda trials: trials

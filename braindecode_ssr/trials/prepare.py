@@ -33,7 +33,7 @@ from ..files import atomic_folder, lock, sha256, sweep
 from ..labels import Label, as_read, folder_name
 from ..preprocessing.epochs import window_operator, windows
 from ..preprocessing.repetitions import running_count
-from ..preprocessing.whitening import Normalisation, fit_normalisation
+from ..preprocessing.whitening import Normalisation, fit_whitening
 from .store import FORMAT, TrialStore
 from .writer import Changed, TrialFile, UnfinishedStore, remove_outdated
 
@@ -190,7 +190,7 @@ def _trial_table(
 
 
 def _fit(batch: TrialBatch, kind: str) -> Normalisation:
-    return fit_normalisation(kind, batch.trials, batch.table["number"].to_numpy(), batch.source)
+    return fit_whitening(kind, batch.trials, batch.table["number"].to_numpy(), batch.source)
 
 
 class TrialBar:

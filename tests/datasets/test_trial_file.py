@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from braindecode_ssr import files
-from braindecode_ssr.preprocessing.whitening import fit_normalisation
+from braindecode_ssr.preprocessing.whitening import fit_whitening
 from braindecode_ssr.trials.writer import TrialFile
 
 
@@ -43,6 +43,6 @@ def test_normalised_on_disk_as_in_memory_to_the_bit(file, trials, kind, threads,
     monkeypatch.setattr(files, "_threads", lambda: threads)
     file[:] = trials
     numbers = np.arange(300) % 50
-    fit_normalisation(kind, file, numbers)(file)
-    fit_normalisation(kind, trials, numbers)(trials)
+    fit_whitening(kind, file, numbers)(file)
+    fit_whitening(kind, trials, numbers)(trials)
     assert np.array_equal(file[:], trials)

@@ -6,9 +6,9 @@ import pytest
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.preprocessing.whitening import (
     channel_scale,
-    fit_normalisation,
+    fit_whitening,
     noise_covariance,
-    standardise,
+    standardize,
     whiten,
     whitening_matrix,
 )
@@ -30,24 +30,24 @@ def test():
 def test_mvnn_whitens_with_the_noise_of_the_training_trials(train, test):
     matrix = whitening_matrix(noise_covariance(train, CONDITIONS))
     expected = whiten(test, matrix)
-    np.testing.assert_allclose(fit_normalisation("mvnn", train, CONDITIONS)(test), expected)
+    np.testing.assert_allclose(fit_whitening("mvnn", train, CONDITIONS)(test), expected)
 
 
 def test_zscore_scales_with_the_training_trials(train, test):
-    expected = standardise(test, *channel_scale(train))
-    np.testing.assert_allclose(fit_normalisation("zscore", train, CONDITIONS)(test), expected)
+    expected = standardize(test, *channel_scale(train))
+    np.testing.assert_allclose(fit_whitening("zscore", train, CONDITIONS)(test), expected)
 
 
 def test_none_leaves_trials_as_they_are(train, test):
     before = test.copy()
-    assert fit_normalisation("none", train, CONDITIONS)(test) is test
+    assert fit_whitening("none", train, CONDITIONS)(test) is test
     np.testing.assert_array_equal(test, before)
 
 
 @pytest.mark.parametrize("kind", ["mvnn", "zscore"])
 def test_fitting_leaves_the_trials_alone_and_applying_works_in_place(kind, train, test):
     before = train.copy()
-    normalise = fit_normalisation(kind, train, CONDITIONS)
+    normalise = fit_whitening(kind, train, CONDITIONS)
     np.testing.assert_array_equal(train, before)
     assert normalise(test) is test
 
@@ -55,4 +55,4 @@ def test_fitting_leaves_the_trials_alone_and_applying_works_in_place(kind, train
 def test_a_channel_without_signal_is_refused(train):
     train[:, 2] = 1.0
     with pytest.raises(DataError, match="session 4.*channel number 3"):
-        fit_normalisation("zscore", train, CONDITIONS, "session 4")
+        fit_whitening("zscore", train, CONDITIONS, "session 4")

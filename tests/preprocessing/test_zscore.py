@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.whitening import CHUNK, channel_scale, standardise
+from braindecode_ssr.preprocessing.whitening import CHUNK, channel_scale, standardize
 
 
 def trials(n=5, chans=3, times=20, seed=0, offset=0.0):
@@ -32,7 +32,7 @@ def test_a_large_mean_costs_no_digits():
 
 def test_training_trials_become_mean_0_and_deviation_1():
     data = trials(300).astype(np.float32)
-    scaled = standardise(data, *channel_scale(data))
+    scaled = standardize(data, *channel_scale(data))
     assert scaled.dtype == np.float32 and scaled is not data
     np.testing.assert_allclose(scaled.mean(axis=(0, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(axis=(0, 2)), 1, rtol=1e-5)
@@ -42,13 +42,13 @@ def test_test_trials_are_scaled_as_the_training_trials_were():
     train, test = trials(200), trials(4, seed=1, offset=7.0)
     mean, deviation = channel_scale(train)
     expected = (test - mean[:, None]) / deviation[:, None]
-    np.testing.assert_allclose(standardise(test, mean, deviation), expected)
+    np.testing.assert_allclose(standardize(test, mean, deviation), expected)
 
 
 def test_in_place():
     data = trials(CHUNK + 3)
-    expected = standardise(data, *channel_scale(data))
-    assert standardise(data, *channel_scale(data), in_place=True) is data
+    expected = standardize(data, *channel_scale(data))
+    assert standardize(data, *channel_scale(data), in_place=True) is data
     np.testing.assert_array_equal(data, expected)
 
 

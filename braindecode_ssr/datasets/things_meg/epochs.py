@@ -22,7 +22,7 @@ from ...errors import DataError, MissingDataError
 from ...files import files_sha256, sha256
 from ...preprocessing.channels import in_standard_order
 from ...preprocessing.repetitions import running_count
-from ...preprocessing.whitening import fit_normalisation
+from ...preprocessing.whitening import fit_whitening
 from ..base import (
     IMAGE_COLUMNS,
     TRIAL_COLUMNS,
@@ -459,7 +459,7 @@ class MEGTrials:
                 "get the whole session, or --set trials.whitening=none",
             )
         numbers = train["number"].to_numpy()
-        return fit_normalisation(self.spec.whitening, self._trials(train), numbers, source)
+        return fit_whitening(self.spec.whitening, self._trials(train), numbers, source)
 
     def _sensors(self, *, published: bool) -> np.ndarray:
         """Places of the sensors, in an order that does not depend on the file."""
