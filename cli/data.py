@@ -145,7 +145,7 @@ def data_prepare(
     """
     from braindecode_ssr.labels import natural
     from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
-    from braindecode_ssr.trials.prepare import prepare_many
+    from braindecode_ssr.trials.prepare_many import prepare_many
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)

@@ -26,7 +26,7 @@ from ..registry import unknown_name
 from ..resolve import open_dataset, resolve, run_spec, training_subjects
 from ..retrieval.evaluations import Protocol, protocol_of
 from ..runs import EvaluationFolder, Run, run_name, same_data
-from ..trials.prepare import prepare_many
+from ..trials.prepare_many import prepare_many
 
 PROTOCOLS = ("intra", "inter")
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import unwritable
-from ..trials.prepare import ignoring_interrupts, say_beside
+from ..trials.prepare import say_beside
+from ..trials.prepare_many import ignoring_interrupts
 from .plan import Outcome, Plan, Task, do, evaluated, one_line, prepare_plan
 from .tables import TimeLeft, duration, tables, write_tables
 

@@ -1,4 +1,4 @@
-"""The files of a trial store: how they are written, read and checked."""
+"""Prepared trials on disk: a memory-mapped array, a table, MNE's info and a manifest."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
 
+__all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
 
 FORMAT = 1
+DTYPE = np.dtype("<f4")
 TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
 CHUNK = 256
-"""Trials that are checked and written at once."""
-
+"""Trials that are read, checked or written at once."""
+BLOCK = 2**30
+"""Bytes of means that :meth:`TrialStore.average_blocks` holds at once."""
 AGAIN = "remove the folder and make it again with: ssr-bd data prepare"
 
 
@@ -45,156 +48,6 @@ class Manifest(BaseModel):
     sha256: dict[Literal["trials.csv", "info.fif"], str]
     shape: list[int] = Field(min_length=3, max_length=3)
     sources: list[dict[str, Any]] = []
-
-
-_TYPES = {"split": str, "image_id": str, "concept": str}
-_LABELS = {"subject": as_read, "session": as_read}
-
-
-def write(
-    path: Path, batches: Iterable[TrialBatch], info: mne.Info, manifest: dict[str, Any]
-) -> None:
-    """Write the files of a store, whole or not at all.
-
-    Raises
-    ------
-    DataError
-        See :meth:`TrialStore.write`.
-    """
-    with atomic_folder(path, option="--cache-dir") as folder:
-        with open(folder / TRIALS, "wb") as file:
-            shape, tables, sources = _write_trials(file, batches, list(info["ch_names"]))
-        table = pd.concat(tables, ignore_index=True)
-        write_table(folder, shape, table, info, manifest, sources)
-
-
-def write_table(
-    folder: Path,
-    shape: tuple[int, ...],
-    table: pd.DataFrame,
-    info: mne.Info,
-    manifest: dict[str, Any],
-    sources: list[dict[str, Any]],
-) -> None:
-    """Write what says what the trials in a folder are: table, channels and manifest."""
-    import mne
-
-    table.to_csv(folder / TABLE, index=False)
-    mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
-    manifest = {
-        "units": WHITENED,
-        **manifest,
-        "format": FORMAT,
-        "shape": list(shape),
-        "sfreq": float(info["sfreq"]),
-        "ch_names": list(info["ch_names"]),
-        "trials_bytes": (folder / TRIALS).stat().st_size,
-        "sha256": {name: file_sha256(folder / name) for name in (TABLE, INFO)},
-        "sources": sources,
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-
-
-def read(path: Path) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
-    """The mapped array, the table and the manifest of a store.
-
-    Raises
-    ------
-    DataError
-        If a file is missing, cut off or altered.
-    """
-    try:
-        manifest = load_json(path / MANIFEST, Manifest, AGAIN)
-        if manifest["format"] != FORMAT:
-            raise _broken(path, f"format {manifest['format']}")
-        if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
-            raise _broken(path, f"{TRIALS} of another size")
-        for name, digest in manifest["sha256"].items():
-            if file_sha256(path / name) != digest:
-                raise _broken(path, f"{name} altered")
-        trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
-        table = pd.read_csv(path / TABLE, dtype=_TYPES, converters=_LABELS, keep_default_na=False)
-        if trials.shape != (len(table), len(manifest["ch_names"]), *trials.shape[2:3]):
-            raise _broken(path, f"{trials.shape} trials, {len(table)} rows")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _broken(path, str(error)) from error
-    return trials, table, manifest
-
-
-def _broken(path: Path, found: str) -> DataError:
-    return DataError(f"the prepared trials in {path} are damaged ({found})", AGAIN)
-
-
-def _write_trials(
-    file: BinaryIO, batches: Iterable[TrialBatch], ch_names: list[str]
-) -> tuple[tuple[int, ...], list[pd.DataFrame], list[dict[str, Any]]]:
-    """Trials one after the other behind a header that is filled in at the end."""
-    tables, sources, n_trials, size = [], [], 0, None
-    for batch in batches:
-        size = size or batch.trials.shape[1:]
-        check_batch(batch, ch_names, size)
-        if not tables:
-            write_header(file, (0, *size))
-        _append(file, batch, ch_names)
-        n_trials += len(batch.table)
-        tables.append(batch.table[TRIAL_COLUMNS])
-        sources.append(
-            {
-                "source": batch.source,
-                "fingerprint": batch.fingerprint,
-                "n_trials": len(batch.table),
-            }
-        )
-        del batch
-    if size is None:
-        raise DataError("trials to store", "none", "get the recordings of the subject")
-    write_header(file, (n_trials, *size))
-    return (n_trials, *size), tables, sources
-
-
-def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """A header of the npy format, of the same length whatever the number of trials: that length."""
-    file.seek(0)
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    length = file.tell()
-    file.seek(0, 2)
-    return length
-
-
-def _append(file: BinaryIO, batch: TrialBatch, ch_names: list[str]) -> None:
-    check_trials(batch.trials, ch_names, batch.source)
-    for first in range(0, len(batch.trials), CHUNK):
-        part = np.ascontiguousarray(batch.trials[first : first + CHUNK], np.dtype("<f4"))
-        file.write(part.data)
-
-
-def check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
-    """Raise DataError for trials of another shape or other channels than those before, or no table."""
-    missing = [column for column in TRIAL_COLUMNS if column not in batch.table.columns]
-    shape = (len(batch.table), len(ch_names), size[-1])
-    problem = ""
-    if missing:
-        problem = f"no column {', '.join(missing)}"
-    elif batch.trials.shape != shape or not len(batch.table):
-        problem = f"an array of shape {batch.trials.shape}"
-    elif batch.info is not None and list(batch.info["ch_names"]) != ch_names:
-        problem = f"channels {', '.join(batch.info['ch_names'])}"
-    if problem:
-        raise DataError(
-            f"trials of shape {shape}, channels {', '.join(ch_names)}, and a table with the columns "
-            f"{', '.join(TRIAL_COLUMNS)}",
-            f"{problem} in {batch.source or 'a batch'}",
-            "use recordings of one kind for a subject",
-        )
-
-
-__all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
-
-"""Trials that are read from disk at once."""
-
-BLOCK = 2**30
-"""Bytes of means that :meth:`TrialStore.average_blocks` holds at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,20 +67,20 @@ class AveragedTrials:
 
 
 class TrialStore:
-    """A folder of trials: memory-mapped array, table, MNE info, manifest.
+    """A folder of trials of one subject; the array stays on disk.
 
     Parameters
     ----------
     path : Path
         The folder.
     trials : ndarray of float32, shape (n_trials, chans, times)
-        All trials, mapped from disk.
+        All trials, memory-mapped.
     table : DataFrame
-        One row per trial, columns ``TRIAL_COLUMNS``; ``repetition`` counts the showings of an image to
-        the subject from 1, in order of presentation.
+        One row per trial, columns ``TRIAL_COLUMNS``; ``repetition`` counts from 1 how often the subject has
+        seen the image, in order of presentation.
     manifest : dict
-        Format, units, sizes, channel names, sampling rate, hash of the table, sources, and what the
-        writer added: the spec, the name of the dataset.
+        Format, units, sizes, channel names, sampling rate, hashes, sources, and what the writer added: the
+        spec and the name of the dataset.
     """
 
     def __init__(
@@ -237,7 +90,7 @@ class TrialStore:
 
     @classmethod
     def open(cls, path: str | Path) -> TrialStore:
-        """Open a store; the array stays on disk.
+        """Open a store.
 
         Raises
         ------
@@ -249,9 +102,30 @@ class TrialStore:
         path = Path(path)
         if not (path / MANIFEST).is_file():
             raise MissingDataError(
-                f"prepared trials in {path}", "none", "make them with: ssr-bd data prepare"
+                f"there are no prepared trials in {path}", "make them with: ssr-bd data prepare"
             )
-        return cls(path, *read(path))
+
+        def damaged(found: str) -> DataError:
+            return DataError(f"the prepared trials in {path} are damaged ({found})", AGAIN)
+
+        types = {"split": str, "image_id": str, "concept": str}
+        labels = {"subject": as_read, "session": as_read}
+        try:
+            manifest = load_json(path / MANIFEST, Manifest, AGAIN)
+            if manifest["format"] != FORMAT:
+                raise damaged(f"format {manifest['format']}")
+            if (path / TRIALS).stat().st_size != manifest["trials_bytes"]:
+                raise damaged(f"{TRIALS} has another size")
+            for name, digest in manifest["sha256"].items():
+                if file_sha256(path / name) != digest:
+                    raise damaged(f"{name} was altered")
+            trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
+            table = pd.read_csv(path / TABLE, dtype=types, converters=labels, keep_default_na=False)
+            if trials.shape != (len(table), len(manifest["ch_names"]), *trials.shape[2:3]):
+                raise damaged(f"{trials.shape} trials, {len(table)} rows")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(str(error)) from error
+        return cls(path, trials, table, manifest)
 
     @classmethod
     def write(
@@ -261,26 +135,30 @@ class TrialStore:
         info: mne.Info,
         manifest: dict[str, Any] | None = None,
     ) -> TrialStore:
-        """Write a store, whole or not at all, and open it.
+        """Write a store, completely or not at all, and open it.
 
         Parameters
         ----------
         path : path-like
-            The folder; a store that is there is replaced when the new one is complete.
+            The folder; an existing store is replaced when the new one is complete.
         batches : iterable of TrialBatch
-            The trials, in order; held in memory one batch at a time.
+            The trials, in order; one batch is in memory at a time.
         info : mne.Info
             Channels and sampling rate of the trials.
         manifest : dict, optional
-            Whatever shall be known of them; ``units`` is ``"V"`` or ``"unitless (whitened)"``.
+            What else to record; ``units`` is ``"V"`` or ``"unitless (whitened)"``.
 
         Raises
         ------
         DataError
-            If a batch does not fit the info or the table, holds NaN or a constant channel, or if the
-            disk is full or may not be written.
+            If a batch does not fit the info or the table, holds NaN or a constant channel, or the folder
+            cannot be written.
         """
-        write(Path(path), batches, info, dict(manifest or {}))
+        with atomic_folder(Path(path), option="--cache-dir") as folder:
+            with open(folder / TRIALS, "wb") as file:
+                shape, tables, sources = _write_trials(file, batches, list(info["ch_names"]))
+            table = pd.concat(tables, ignore_index=True)
+            write_table(folder, shape, table, info, manifest or {}, sources)
         return cls.open(path)
 
     @property
@@ -300,27 +178,30 @@ class TrialStore:
 
     @property
     def left_out(self) -> str:
-        """What was dropped or interpolated because it was marked bad, in a line; empty if nothing was."""
+        """One line on what was dropped or interpolated because it was marked bad; empty if nothing was."""
         dropped, parts = self.manifest.get("dropped", {}), []
         if dropped:
             n_trials = len(self) + sum(dropped.values())
             reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
             parts.append(f"{sum(dropped.values())} of {n_trials} trials left out: {reasons}")
         for what, names in self.manifest.get("channels", {}).items():
-            said = ", ".join(f"{name} ({_files(files)})" for name, files in names.items())
-            parts.append(f"channels {what}: {said}")
+            said = []
+            for name, files in names.items():
+                several = f"{len(files)} recordings, the first " if len(files) > 1 else ""
+                said.append(f"{name} ({several}{files[0]})")
+            parts.append(f"channels {what}: {', '.join(said)}")
         return "; ".join(parts)
 
     @cached_property
     def info(self) -> mne.Info:
-        """MNE's description of the channels."""
+        """Channels and sampling rate as MNE has them."""
         import mne
 
         return mne.io.read_info(self.path / INFO, verbose="error")
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The images that were shown: ``split, number, image_id, concept``, train before test."""
+        """The images that were shown: ``split, number, image_id, concept``, training images first."""
         columns = ["split", "number", "image_id", "concept"]
         images = self.table[columns].drop_duplicates()
         order = np.lexsort((images["number"], images["split"] != "train"))
@@ -340,26 +221,16 @@ class TrialStore:
         )
 
     def pick(self, channels: Channels) -> list[int]:
-        """Places of channels in the array, by name, in the asked order.
-
-        See :func:`braindecode_ssr.preprocessing.channels.channel_indices`.
-        """
+        """Indices of channels, see :func:`braindecode_ssr.preprocessing.channels.channel_indices`."""
         return channel_indices(self.ch_names, channels)
 
     def rows(self, split: str) -> np.ndarray:
-        """Rows of a split, in the order of the store.
-
-        Raises
-        ------
-        DataError
-            If there are none.
-        """
+        """Rows of a split, in the order of the store; DataError if there are none."""
         rows = np.flatnonzero(self.table["split"].to_numpy() == split)
         if not len(rows):
             there = ", ".join(sorted(self.table["split"].unique())) or "none"
             raise DataError(
-                f"trials of the split {split!r} in {self.path}",
-                f"only {there}",
+                f"there are no trials of the split {split!r} in {self.path}, only {there}",
                 "prepare the recordings of that split too",
             )
         return rows
@@ -374,7 +245,7 @@ class TrialStore:
     ) -> AveragedTrials:
         """The mean trial of each image of a split.
 
-        Reads the array once from front to back; holds the means and one chunk.
+        Reads the array once from front to back; only the means and one chunk are in memory.
 
         Parameters
         ----------
@@ -402,9 +273,7 @@ class TrialStore:
         return self._image_table(self.rows(split))
 
     def average_blocks(self, split: str, *, channels: Channels = "all") -> Iterator[np.ndarray]:
-        """What :meth:`average` gives, in pieces that follow one another.
-
-        The array is read once from front to back for each gigabyte of means; one is held.
+        """What :meth:`average` gives, in consecutive pieces of a gigabyte at most.
 
         Yields
         ------
@@ -417,10 +286,10 @@ class TrialStore:
             yield self._means(rows[(first <= image) & (image < first + size)], picks)
 
     def published_array(self, split: str) -> np.ndarray:
-        """The trials in the array that the public scripts write, of a ``"published"`` store.
+        """The array that the public scripts write, of a store with ``repetitions="published"``.
 
-        Sessions one after the other, the kept trials of an image in the scripts' order, then the
-        repetitions shuffled once, with the same seed.
+        Sessions one after the other, the kept trials of an image in the order of the scripts, and then the
+        repetitions shuffled once with the same seed.
 
         Returns
         -------
@@ -437,22 +306,21 @@ class TrialStore:
         counts = np.unique(running_count(numbers), return_counts=True)[1]
         if len(set(counts.tolist())) != 1:
             raise DataError(
-                "as many trials of every image",
-                f"{len(counts)} of some images and fewer of others",
+                f"some images have {len(counts)} trials and others fewer",
                 "prepare the trials with --set trials.repetitions=published",
             )
         order = np.argsort(numbers, kind="stable").reshape(-1, len(counts))
         return self.trials[rows[order[:, published_order(len(counts))]]]
 
     def to_braindecode(self, images: pd.DataFrame | None = None) -> BaseConcatDataset:
-        """The trials as braindecode windows over the one array.
+        """The trials as braindecode windows over the same array.
 
         One dataset per session and split, so that ``split("split")`` and ``split("session")`` work.
 
         Parameters
         ----------
         images : DataFrame, optional
-            The image table whose rows are the targets ``y``; None: :attr:`images` of this store.
+            The image table whose rows are the targets ``y``; default: :attr:`images` of this store.
         """
         from .windows import to_braindecode
 
@@ -462,17 +330,16 @@ class TrialStore:
     def from_braindecode(
         cls, concat: BaseConcatDataset, path: str | Path, *, units: str = "V"
     ) -> TrialStore:
-        """A store of any braindecode windows whose metadata say which image is shown.
+        """A store of braindecode windows whose metadata say which image is shown.
 
         Parameters
         ----------
         concat : BaseConcatDataset
-            Windows; metadata or descriptions hold ``TRIAL_COLUMNS`` (``repetition`` is counted if it is
-            not there).
+            Windows; metadata or descriptions hold ``TRIAL_COLUMNS`` (``repetition`` is counted if missing).
         path : path-like
             The folder to write.
         units : {"V", "unitless (whitened)"}
-            Of the windows; those that come from a store know their own.
+            Of the windows, where they do not say so themselves, as those of a store do.
 
         Raises
         ------
@@ -484,7 +351,7 @@ class TrialStore:
         return cls.write(Path(path), *read_braindecode(concat, units))
 
     def _read(self, rows: np.ndarray, picks: list[int]) -> np.ndarray:
-        """Trials of ascending rows; one slice where rows follow one another."""
+        """Trials of ascending rows; a single slice if the rows are consecutive."""
         together = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
         block = self.trials[rows[0] : rows[-1] + 1] if together else self.trials[rows]
         return block if picks == list(range(self.trials.shape[1])) else block[:, picks]
@@ -509,5 +376,83 @@ class TrialStore:
         return images.assign(n_repetitions=counts).reset_index(drop=True)
 
 
-def _files(files: list[str]) -> str:
-    return files[0] if len(files) == 1 else f"{len(files)} recordings, the first {files[0]}"
+def write_table(
+    folder: Path,
+    shape: tuple[int, ...],
+    table: pd.DataFrame,
+    info: mne.Info,
+    manifest: dict[str, Any],
+    sources: list[dict[str, Any]],
+) -> None:
+    """Write what describes the trials in a folder: table, channels and manifest."""
+    import mne
+
+    table.to_csv(folder / TABLE, index=False)
+    mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
+    manifest = {
+        "units": WHITENED,
+        **manifest,
+        "format": FORMAT,
+        "shape": list(shape),
+        "sfreq": float(info["sfreq"]),
+        "ch_names": list(info["ch_names"]),
+        "trials_bytes": (folder / TRIALS).stat().st_size,
+        "sha256": {name: file_sha256(folder / name) for name in (TABLE, INFO)},
+        "sources": sources,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _write_trials(
+    file: BinaryIO, batches: Iterable[TrialBatch], ch_names: list[str]
+) -> tuple[tuple[int, ...], list[pd.DataFrame], list[dict[str, Any]]]:
+    """Write trials behind a header that gets its final shape at the end."""
+    tables, sources, n_trials = [], [], 0
+    size: tuple[int, ...] | None = None
+    for batch in batches:
+        if size is None:
+            size = batch.trials.shape[1:]
+            write_header(file, (0, *size))
+        check_batch(batch, ch_names, size)
+        check_trials(batch.trials, ch_names, batch.source)
+        for first in range(0, len(batch.trials), CHUNK):
+            file.write(np.ascontiguousarray(batch.trials[first : first + CHUNK], DTYPE).data)
+        n = len(batch.table)
+        n_trials += n
+        tables.append(batch.table[TRIAL_COLUMNS])
+        sources.append({"source": batch.source, "fingerprint": batch.fingerprint, "n_trials": n})
+        del batch
+    if size is None:
+        raise DataError("there are no trials to store", "get the recordings of the subject")
+    write_header(file, (n_trials, *size))
+    return (n_trials, *size), tables, sources
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the header of an npy file, whose length does not depend on the number of trials; returns it."""
+    file.seek(0)
+    header = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    length = file.tell()
+    file.seek(0, 2)
+    return length
+
+
+def check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
+    """Raise DataError if a batch has another shape or other channels than the first, or lacks columns."""
+    missing = [column for column in TRIAL_COLUMNS if column not in batch.table.columns]
+    shape = (len(batch.table), len(ch_names), size[-1])
+    problem = ""
+    if missing:
+        problem = f"their table lacks the column {', '.join(missing)}"
+    elif batch.trials.shape != shape or not len(batch.table):
+        problem = f"they have the shape {batch.trials.shape}, not {shape}"
+    elif batch.info is not None and list(batch.info["ch_names"]) != ch_names:
+        problem = (
+            f"they have the channels {', '.join(batch.info['ch_names'])}, not {', '.join(ch_names)}"
+        )
+    if problem:
+        raise DataError(
+            f"the trials of {batch.source or 'a batch'} do not fit: {problem}",
+            "use recordings of one kind for a subject",
+        )

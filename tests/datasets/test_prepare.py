@@ -225,8 +225,11 @@ def with_value(value):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (lambda: broken(numbers=np.array([1, 2, 99, 1])), "unknown event code 99 in toy file 1 tr"),
-        (lambda: broken(numbers=np.array([0, 2, 9, 1])), r"code 0 in toy file 1 train \(session 1"),
+        (
+            lambda: broken(numbers=np.array([1, 2, 99, 1])),
+            "toy file 1 train .*unknown event code 99",
+        ),
+        (lambda: broken(numbers=np.array([0, 2, 9, 1])), r"toy file 1 train \(session 1.*code 0"),
         (lambda: with_value(np.nan), r"toy file 3 train \(session 3.*NaN.* on channel P2"),
         (lambda: with_value(0.1), r"toy file 3 train \(session 3.*constant.* on channel P2"),
         (lambda: [toy_recording([1, 2], split="test", session=2)], "training part of session 2"),
@@ -240,7 +243,7 @@ def with_value(value):
         ),
         (
             lambda: [*broken(), *broken(session=2, ch_names=tuple("ABCDEFGH"))],
-            "found channels A, B",
+            "the channels A, B",
         ),
         (lambda: [], "recordings of subject 1 of toy"),
         (lambda: [replace(broken()[0], numbers=NOTHING, samples=NOTHING)], "no event"),
@@ -257,7 +260,7 @@ def test_bad_recordings_are_refused_in_one_line_and_leave_nothing(tmp_path, part
 
 def test_slow_recordings_and_unknown_subjects(tmp_path):
     dataset = ToyDataset(tmp_path, broken(sfreq=200.0))
-    with pytest.raises(UsageError, match="250 Hz or faster"):
+    with pytest.raises(UsageError, match="250 Hz"):
         prepare(dataset, 1, TrialSpec())
     with pytest.raises(UsageError, match="no subject 3 in toy"):
         prepare(dataset, 3, TrialSpec())

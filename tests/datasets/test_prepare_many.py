@@ -9,8 +9,9 @@ from toy_people import People
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.trials import prepare as module
-from braindecode_ssr.trials.prepare import prepare, prepare_many, trials_path
+from braindecode_ssr.trials import prepare_many as module
+from braindecode_ssr.trials.prepare import prepare, trials_path
+from braindecode_ssr.trials.prepare_many import prepare_many
 from braindecode_ssr.trials.store import TrialStore
 
 SPEC = TrialSpec()
@@ -31,17 +32,17 @@ def test_one_that_fails_does_not_keep_the_others_from_it(tmp_path, jobs, capsys)
         assert alone.table["subject"].unique().tolist() == [subject]
     captured = capsys.readouterr()
     assert captured.out == "" and "trials of subject 3: 100%" in captured.err
-    assert ("2 subjects at a time" in said[0]) == (jobs == 2)
+    assert ("2 subjects in parallel" in said[0]) == (jobs == 2)
 
 
 def test_a_process_that_is_killed_is_named_and_its_sessions_are_kept(tmp_path):
     dataset = People(tmp_path, {1: "killed"})
     done = {ended.subject: ended for ended in prepare_many(dataset, [1, 2], SPEC, jobs=2)}
     assert done[2].error is None
-    assert "ended with code -9" in str(done[1].error) and "fewer --jobs" in str(done[1].error)
+    assert "exit code -9" in str(done[1].error) and "fewer --jobs" in str(done[1].error)
     said = []
     assert len(prepare(People(tmp_path, {}), 1, SPEC, say=said.append)) == 6
-    assert said == ["subject 1: going on after session 1, made before"]
+    assert said == ["subject 1: resuming after session 1"]
     assert not [name for name in os.listdir(dataset.derived / "trials") if name.startswith(".")]
 
 
@@ -73,10 +74,10 @@ def test_a_process_that_nobody_listens_to_stops_and_keeps_what_is_finished(tmp_p
 
 def test_the_memory_for_each_is_said(monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 10_000_000_000)
-    assert module._memory_line(4) == "4 subjects at a time, 2.5 GB of free memory for each"
+    assert module._memory_line(4) == "4 subjects in parallel, 2.5 GB of free memory for each"
     assert "use fewer --jobs" in module._memory_line(20)
     monkeypatch.setattr(module, "free_memory", lambda: None)
-    assert module._memory_line(4) == "4 subjects at a time"
+    assert module._memory_line(4) == "4 subjects in parallel"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="Linux says what is free")

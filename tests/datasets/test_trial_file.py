@@ -3,7 +3,7 @@ import pytest
 
 from braindecode_ssr import files
 from braindecode_ssr.preprocessing.whitening import fit_whitening
-from braindecode_ssr.trials.writer import TrialFile
+from braindecode_ssr.trials.writer import WritableTrials
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def trials():
 @pytest.fixture
 def file(tmp_path, trials):
     (tmp_path / "file").write_bytes(b"head")
-    file = TrialFile(tmp_path / "file", 4, trials.shape)
+    file = WritableTrials(tmp_path / "file", 4, trials.shape)
     yield file
     file.close()
 

@@ -14,9 +14,9 @@ from toy_recordings import ToyDataset, toy_recording
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import JOURNAL
-from braindecode_ssr.trials import prepare as recorded
 from braindecode_ssr.trials.prepare import prepare, trials_path
 from braindecode_ssr.trials.store import TrialStore
+from braindecode_ssr.trials.writer import ResumableStore
 
 CHILD = f"""
 import sys, time
@@ -76,14 +76,14 @@ def interrupted(folder, place, key="key", spec=SPEC):
 @pytest.fixture
 def cut(monkeypatch):
     """The sessions whose trials are cut, one entry for each recording."""
-    done, part = [], recorded._part
+    done, allocate = [], ResumableStore.allocate
 
-    def counted(recording, *others):
-        batch, there = part(recording, *others)
-        done.extend([] if there else [recording.session])
-        return batch, there
+    def counted(store, part, *others):
+        trials, there = allocate(store, part, *others)
+        done.extend([] if there else [part["session"]])
+        return trials, there
 
-    monkeypatch.setattr(recorded, "_part", counted)
+    monkeypatch.setattr(ResumableStore, "allocate", counted)
     return done
 
 
@@ -123,9 +123,7 @@ def test_stopped_and_gone_on_with(tmp_path, expected, cut, how, place, again):
     assert cut == again
     assert_same_store(store, expected)
     finished = ", ".join(str(session) for session in (1, 2, 3) if session not in again)
-    assert said == (
-        [f"subject 1: going on after session {finished}, made before"] if finished else []
-    )
+    assert said == ([f"subject 1: resuming after session {finished}"] if finished else [])
 
 
 def test_stopped_twice(tmp_path, expected, cut):

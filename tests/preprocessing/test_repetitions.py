@@ -40,7 +40,7 @@ def test_published_order_equals_sklearn(n):
 
 
 def test_too_few_trials_for_the_published_subset():
-    with pytest.raises(DataError, match="found 1 of image number 7; use --set trials.repetitions"):
+    with pytest.raises(DataError, match="image number 7 has 1.*--set trials.repetitions"):
         published_subset(np.array([3, 7, 3]), 2)
 
 
@@ -66,9 +66,9 @@ def test_every_trial_is_chosen_equally_often():
 
 
 def test_more_repetitions_than_there_are():
-    with pytest.raises(UsageError, match="expected 3 trials of every image; found 2 of image"):
+    with pytest.raises(UsageError, match="has 2 trials, fewer than 3"):
         choose(np.array([1, 1, 1, 2, 2]), 3)
-    with pytest.raises(UsageError, match="one repetition or more"):
+    with pytest.raises(UsageError, match="positive"):
         choose(np.array([1, 1]), 0)
 
 

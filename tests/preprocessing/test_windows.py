@@ -141,7 +141,7 @@ def test_a_window_beyond_the_recording_is_refused(sample):
     data = np.random.default_rng(0).standard_normal((2, 3000))
     with pytest.raises(DataError, match=f"onset at sample {sample}"):
         windows(data, np.array([1000, sample]), 1000.0, TrialSpec())
-    with pytest.raises(DataError, match=f"1 outside, the first for the onset at sample {sample}"):
+    with pytest.raises(DataError, match=f"1 of 2 epochs .*onset at sample {sample}"):
         cut(data, np.array([1000, sample]), -200, 1201)
     fits = np.array([200, 3000 - 1001])
     assert windows(data, fits, 1000.0, TrialSpec()).shape == (2, 2, 250)
@@ -150,12 +150,12 @@ def test_a_window_beyond_the_recording_is_refused(sample):
 @pytest.mark.parametrize(
     ("sfreq", "changes", "message"),
     [
-        (200.0, {}, "sampled at 250 Hz or faster; found 200 Hz"),
-        (1000.0, {"stop": 1.5}, "start < stop"),
-        (1000.0, {"start": -0.5}, "start < stop"),
-        (1000.0, {"start": 0.5, "stop": 0.5}, "start < stop"),
-        (1000.0, {"tmax": -0.3}, "tmin before tmax"),
-        (1000.0, {"tmin": 0.1, "start": 0.1}, "around the onset"),
+        (200.0, {}, "200 Hz.*250 Hz"),
+        (1000.0, {"stop": 1.5}, "not inside the epoch"),
+        (1000.0, {"start": -0.5}, "not inside the epoch"),
+        (1000.0, {"start": 0.5, "stop": 0.5}, "not inside the epoch"),
+        (1000.0, {"tmax": -0.3}, "not before tmax"),
+        (1000.0, {"tmin": 0.1, "start": 0.1}, "no baseline"),
     ],
 )
 def test_specs_that_cannot_be_met(sfreq, changes, message):

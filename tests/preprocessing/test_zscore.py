@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.whitening import CHUNK, channel_scale, standardize
+from braindecode_ssr.preprocessing.whitening import CHUNK, channel_scale, fit_whitening, standardize
 
 
 def trials(n=5, chans=3, times=20, seed=0, offset=0.0):
@@ -82,5 +82,5 @@ def test_a_broken_channel_is_named(value):
 
 
 def test_no_trials():
-    with pytest.raises(DataError, match="training trials to fit the z-score on"):
-        channel_scale(trials(0))
+    with pytest.raises(DataError, match="no training trials"):
+        fit_whitening("zscore", trials(0), np.empty(0, int))
