@@ -18,7 +18,13 @@ from .errors import MissingDataError, UsageError
 from .images.features import ImageFeatures
 from .methods import METHODS
 from .preprocessing.channels import ChannelSet
-from .retrieval.evaluations import Protocol, checked_leaks, evaluation_name, leaks_of, protocol_of
+from .retrieval.evaluations import (
+    NamedEvaluation,
+    check_flags,
+    evaluation_name,
+    flags_of,
+    named_evaluation,
+)
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -36,10 +42,10 @@ class Evaluation:
     Parameters
     ----------
     name : str
-        As :func:`~braindecode_ssr.retrieval.evaluations.protocol_of` understands it.
+        As :func:`~braindecode_ssr.retrieval.evaluations.named_evaluation` understands it.
     spec : EvaluationSpec
     flags : tuple of str
-        Words of ``LEAKS``.
+        Words of ``FLAGS``.
     """
 
     name: str
@@ -47,14 +53,16 @@ class Evaluation:
     flags: tuple[str, ...]
 
 
-def evaluation_of(run: RunSpec, asked: str | Protocol | EvaluationSpec | None = None) -> Evaluation:
+def evaluation_of(
+    run: RunSpec, asked: str | NamedEvaluation | EvaluationSpec | None = None
+) -> Evaluation:
     """The evaluation of a run that is asked for, in any form.
 
     Parameters
     ----------
     run : RunSpec
         The resolved spec of the run.
-    asked : str, Protocol or EvaluationSpec, optional
+    asked : str, NamedEvaluation or EvaluationSpec, optional
         A name such as ``"as-published"`` or ``"gallery=views"``; None: as the run was tested.
 
     Raises
@@ -64,11 +72,11 @@ def evaluation_of(run: RunSpec, asked: str | Protocol | EvaluationSpec | None = 
     """
     if asked is None or isinstance(asked, EvaluationSpec):
         spec = asked or run.evaluation
-        return Evaluation(evaluation_name(spec, run.train.selection), spec, leaks_of(spec))
-    protocol = protocol_of(asked, METHODS[run.method]) if isinstance(asked, str) else asked
+        return Evaluation(evaluation_name(spec, run.train.selection), spec, flags_of(spec))
+    protocol = named_evaluation(asked, METHODS[run.method]) if isinstance(asked, str) else asked
     _check_training(run, protocol)
     spec = protocol.spec
-    return Evaluation(protocol.name, spec, checked_leaks((*protocol.flags, *leaks_of(spec))))
+    return Evaluation(protocol.name, spec, check_flags((*protocol.flags, *flags_of(spec))))
 
 
 def changed(run: RunSpec, evaluation: Evaluation, changes: dict[str, Any]) -> Evaluation:
@@ -76,9 +84,9 @@ def changed(run: RunSpec, evaluation: Evaluation, changes: dict[str, Any]) -> Ev
     if not changes:
         return evaluation
     spec = build({"evaluation": {**evaluation.spec.model_dump(), **changes}}).evaluation
-    flags = checked_leaks((*evaluation.flags, *leaks_of(spec)))
+    flags = check_flags((*evaluation.flags, *flags_of(spec)))
     if evaluation.name == evaluation_name(evaluation.spec, run.train.selection):
-        return Evaluation(evaluation_name(spec, run.train.selection), spec, leaks_of(spec))
+        return Evaluation(evaluation_name(spec, run.train.selection), spec, flags_of(spec))
     axes = (f"{field.replace('_', '-')}={value}" for field, value in changes.items())
     return Evaluation("+".join([evaluation.name, *axes]), spec, flags)
 
@@ -146,7 +154,7 @@ def labelled(done: Iterable[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
     return pd.concat(tables, ignore_index=True)
 
 
-def _check_training(run: RunSpec, protocol: Protocol) -> None:
+def _check_training(run: RunSpec, protocol: NamedEvaluation) -> None:
     """Raise UsageError if a protocol needs a run with other settings.
 
     How epochs are kept and chosen is left to

@@ -21,7 +21,7 @@ from .models.names import Trust, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
-from .retrieval.evaluations import Protocol, checked_leaks
+from .retrieval.evaluations import NamedEvaluation, check_flags
 from .runs import Run, git_commit, new_run, replace_run, run_of, same_data, trained_anew, versions
 from .training.build import build_loss, build_model, features_of, start_weights
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .training.ridge import Ridge
 
 
-Asked = str | Protocol | EvaluationSpec | Evaluation | None
+Asked = str | NamedEvaluation | EvaluationSpec | Evaluation | None
 
 
 def _silent(text: str) -> None:
@@ -281,7 +281,7 @@ def evaluate(
     ----------
     path : path-like
         A run folder.
-    evaluation : str, Protocol, EvaluationSpec or Evaluation, optional
+    evaluation : str, NamedEvaluation, EvaluationSpec or Evaluation, optional
         How, such as ``"as-published"`` or ``"gallery=views+repetitions=10"``, see
         :mod:`braindecode_ssr.retrieval.evaluations`; default: as the run was tested.
     **options
@@ -306,7 +306,7 @@ def evaluate_each(
     trust: Trust = False,
     progress: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """Test a finished run again in several ways: a curve, or protocols side by side.
+    """Test a finished run again in several ways: a curve, or evaluations side by side.
 
     Parameters
     ----------
@@ -460,7 +460,7 @@ def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
     """What the files and the weights that a run began with make a reader of its numbers need to know."""
     people = {*training_subjects(spec, dataset), spec.data.subject}
     flags = {flag for subject in people for flag in dataset.flags(subject, spec.trials)}
-    return checked_leaks(flags | ({"pretrained-elsewhere"} if spec.model.pretrained else set()))
+    return check_flags(flags | ({"pretrained-elsewhere"} if spec.model.pretrained else set()))
 
 
 def _labels(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
@@ -478,7 +478,7 @@ def _labels(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> di
         "views": list(spec.images.views),
         "space": spec.model.space,
         "evaluation": evaluation.name,
-        "flags": list(checked_leaks((*evaluation.flags, *flags))),
+        "flags": list(check_flags((*evaluation.flags, *flags))),
         "gallery": spec.evaluation.gallery,
         "n_way": spec.evaluation.n_way,
         "correction": spec.evaluation.correction,

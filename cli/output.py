@@ -72,11 +72,11 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
 
 def print_flags(summaries: list[dict[str, Any]]) -> None:
     """What a reader of flagged numbers must know, one line for each word."""
-    from braindecode_ssr.retrieval.evaluations import LEAKS
+    from braindecode_ssr.retrieval.evaluations import FLAGS
 
     words = {word for summary in summaries for word in summary["flags"]}
-    for word in (known for known in LEAKS if known in words):
-        click.echo(f"  ! {word}: {LEAKS[word]}")
+    for word in (known for known in FLAGS if known in words):
+        click.echo(f"  ! {word}: {FLAGS[word]}")
 
 
 def print_aligned(summary: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from braindecode_ssr.evaluation import (
     labelled,
 )
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.evaluations import LEAKS, leaks_of, protocol_of
+from braindecode_ssr.retrieval.evaluations import FLAGS, flags_of, named_evaluation
 from braindecode_ssr.runs import Run
 
 RUN = build({"method": "contrast"})
@@ -33,15 +33,15 @@ def test_a_name_starts_from_the_defaults_and_not_from_the_run():
 
 def test_a_name_a_protocol_and_a_spec_say_the_same():
     name = "gallery=views+n-way=8"
-    for asked in (name, protocol_of(name), protocol_of(name).spec):
+    for asked in (name, named_evaluation(name), named_evaluation(name).spec):
         found = evaluation_of(RUN, asked)
         assert found.name == name and found.flags == ("altered-gallery", "fewer-candidates")
 
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_published_protocol_is_understood_and_carries_the_flags_of_what_it_does(method):
-    protocol = protocol_of("as-published", METHODS[method])
-    assert set(leaks_of(protocol.spec)) <= set(protocol.flags) <= set(LEAKS)
+    protocol = named_evaluation("as-published", METHODS[method])
+    assert set(flags_of(protocol.spec)) <= set(protocol.flags) <= set(FLAGS)
     if protocol.spec.selection == "oracle":
         assert protocol.settings["train"]["keep"] == "every"
 

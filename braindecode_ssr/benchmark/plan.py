@@ -24,7 +24,7 @@ from ..methods import METHODS
 from ..models.names import Trust, trusted, trusting
 from ..registry import unknown_name
 from ..resolve import open_dataset, resolve, run_spec, training_subjects
-from ..retrieval.evaluations import Protocol, protocol_of
+from ..retrieval.evaluations import NamedEvaluation, named_evaluation
 from ..runs import EvaluationFolder, Run, run_name, same_data
 from ..trials.prepare_many import prepare_many
 
@@ -393,7 +393,7 @@ def asked_plan(
     }
     for name in grid["methods"]:
         for evaluation in grid["evaluations"]:
-            protocol_of(evaluation, METHODS[name])
+            named_evaluation(evaluation, METHODS[name])
     data = run_spec(settings).data
     dataset = open_dataset(data, data_dir)
     settings = merge(settings, {"data": {"dataset": data.dataset}})
@@ -447,12 +447,12 @@ def check_version(planned: Planned, dataset: ImageDataset) -> None:
         )
 
 
-def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Protocol]]:
+def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, NamedEvaluation]]:
     """Resolved spec and way to obtain a number, for each row of the tables."""
     resolved: dict[str, RunSpec] = {}
     for settings in grid.cells():
         for name in grid.evaluations:
-            way = protocol_of(name, METHODS[settings["method"]])
+            way = named_evaluation(name, METHODS[settings["method"]])
             spec = run_spec(settings, way.settings)
             if spec.digest not in resolved:
                 resolved[spec.digest], _ = resolve(spec, dataset)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SSRError
 from ..files import atomic_write
 from ..methods import METHODS
-from ..retrieval.evaluations import checked_leaks
+from ..retrieval.evaluations import check_flags
 from ..runs import Run
 from .plan import FAILING, LACKING, Column, Outcome, Plan, Planned, one_line
 
@@ -72,7 +72,7 @@ def tables(
             if ranks is not None:
                 queries.append(ranks.assign(**labels, run=name))
             version = plan.dataset.source_key(planned.spec.data.subject, planned.spec.trials)
-            flags = checked_leaks((*column.flags, *numbers.pop("flags", ())))
+            flags = check_flags((*column.flags, *numbers.pop("flags", ())))
             where = {"flags": ";".join(flags), "run": name, "fingerprint": version}
             rows.append({**numbers, **labels, **where})
     both = pd.concat(queries, ignore_index=True) if queries else pd.DataFrame()

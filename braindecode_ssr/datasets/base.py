@@ -208,7 +208,7 @@ class ImageDataset(ABC):
         return ""
 
     def flags(self, subject: Label, spec: TrialSpec) -> tuple[str, ...]:
-        """What a reader must know of numbers from these files, in words of ``retrieval.leaks.LEAKS``."""
+        """What a reader must know of numbers from these files: words of ``retrieval.evaluations.FLAGS``."""
         return ()
 
     def image(self, image_id: str) -> Image:

@@ -30,7 +30,7 @@ IMAGE_AND_TEXT = {
 
 
 class AsPublished(Spec):
-    """The protocol under which a method was published, where that is not the default one.
+    """How the authors of a method evaluated it, where that is not the default evaluation.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class AsPublished(Spec):
     evaluation : dict
         Fields of :class:`~braindecode_ssr.config.EvaluationSpec`.
     flags : tuple of str
-        What a reader of the number must know, in the words of ``LEAKS`` of
+        What a reader of the number must know, in the words of ``FLAGS`` of
         :mod:`braindecode_ssr.retrieval.evaluations`: ``"test-selection"``, ``"altered-gallery"``,
         ``"class-templates"``, ``"transductive"``.
     """
@@ -84,7 +84,7 @@ class Method(Spec):
     published_subjects : dict
         The same of each subject: dataset, protocol, ``"top1"`` or ``"top5"``, in the order of subjects.
     as_published : AsPublished
-        The protocol of those numbers.
+        How those numbers were evaluated.
     traps : tuple of str
         What the public code does and this does not copy.
     needs : tuple of str

@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import DataError, MissingDataError, UsageError
 from ..labels import as_read
 from ..registry import unknown_name
-from ..retrieval.evaluations import evaluation_name, leaks_of
+from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import (
     COLUMN,
     DRAWS,
@@ -275,7 +275,7 @@ def _of_run(run: Run, place: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"{place.path / 'queries.csv'} has {len(queries)} of {summary['n_queries']} rows", AGAIN
         )
     check_ranks(queries, n_gallery, place.path / "queries.csv")
-    flags = summary.get("flags", leaks_of(spec.evaluation))
+    flags = summary.get("flags", flags_of(spec.evaluation))
     row: dict[str, Any] = {
         **{name: value for name, value in summary.items() if isinstance(value, int | float | str)},
         **labels,
@@ -288,8 +288,8 @@ def _of_run(run: Run, place: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     return queries.assign(**labels), pd.DataFrame([row])
 
 
-OWN_PROTOCOLS = "as-published"
-"""The evaluation in which each method has a protocol of its own: nothing to test there."""
+AS_PUBLISHED = "as-published"
+"""The evaluation that each method does in its own way: its methods are not tested against each other."""
 
 
 def report(
@@ -359,10 +359,10 @@ def section_title(key: tuple[str, ...]) -> str:
 
 
 def _tests(queries: pd.DataFrame, rows: pd.DataFrame, against: str | None) -> pd.DataFrame:
-    """Tests between methods that were tested alike; none where each has its own protocol."""
+    """Tests between methods that were tested alike; none where each is evaluated in its own way."""
     alike = rows["flags"].nunique() == 1 and rows["gallery"].nunique() == 1
     labels = labels_of_methods(rows[rows["top1"].notna()])
-    if len(labels) < 2 or not alike or rows["evaluation"].iloc[0] == OWN_PROTOCOLS:
+    if len(labels) < 2 or not alike or rows["evaluation"].iloc[0] == AS_PUBLISHED:
         return pd.DataFrame()
     if against is not None and against not in set(labels):
         return pd.DataFrame()

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..labels import Label, short_name
 from ..methods import METHODS
 from ..methods.base import Method
-from ..retrieval.evaluations import LEAKS, protocol_of
+from ..retrieval.evaluations import FLAGS, named_evaluation
 from ..retrieval.statistics import Interval, labels_of_methods, noise_floor, subject_means
 from .render import MARK, Table, fill, percent
 
@@ -56,8 +56,8 @@ def published_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def published_flags(method: Method) -> tuple[str, ...]:
-    """What a reader of a method's published numbers must know, in words of ``LEAKS``."""
-    return protocol_of("as-published", method).flags
+    """What a reader of a method's published numbers must know, in words of ``FLAGS``."""
+    return named_evaluation("as-published", method).flags
 
 
 def published_for(subjects: Iterable[Label], values: tuple[float, ...]) -> bool:
@@ -81,7 +81,7 @@ def gallery_of(row: dict[str, Any]) -> str:
     if isinstance(told, str) and told:
         return told
     try:
-        return protocol_of(row["evaluation"], method_of(row["method"])).spec.gallery
+        return named_evaluation(row["evaluation"], method_of(row["method"])).spec.gallery
     except UsageError:
         return "not told"
 
@@ -100,10 +100,10 @@ def with_published(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def meaning(flags: Iterable[str]) -> str:
-    """What all words of some ``flags`` cells say, each once, in the order of ``LEAKS``."""
+    """What all words of some ``flags`` cells say, each once, in the order of ``FLAGS``."""
     words = {word for cell in flags for word in cell.split(";") if word}
-    ordered = [*(word for word in LEAKS if word in words), *sorted(words - set(LEAKS))]
-    return "; ".join(f"{word}: {LEAKS.get(word, 'not known to this version')}" for word in ordered)
+    ordered = [*(word for word in FLAGS if word in words), *sorted(words - set(FLAGS))]
+    return "; ".join(f"{word}: {FLAGS.get(word, 'not known to this version')}" for word in ordered)
 
 
 def accuracy_table(rows: pd.DataFrame, queries: pd.DataFrame, caption: str) -> Table:

@@ -12,7 +12,7 @@ from ..config import EvaluationSpec, Spec, build, merge
 from ..errors import UsageError
 from ..registry import unknown_name
 
-LEAKS = {
+FLAGS = {
     "test-selection": "the epoch, layer or setting was chosen on the test itself",
     "test-images": "test images, though not the tested trials, had a part in training or in a choice",
     "altered-gallery": "the candidates are altered copies of the test images, not the images that were seen",
@@ -26,8 +26,8 @@ LEAKS = {
 """Word to what a reader must know. A row of a table with any of them is no peer of one without."""
 
 
-def leaks_of(evaluation: EvaluationSpec) -> tuple[str, ...]:
-    """The words that an evaluation deserves, whatever its name says, in the order of ``LEAKS``.
+def flags_of(evaluation: EvaluationSpec) -> tuple[str, ...]:
+    """The words that an evaluation deserves, whatever its name says, in the order of ``FLAGS``.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ def leaks_of(evaluation: EvaluationSpec) -> tuple[str, ...]:
         "transductive": evaluation.correction != "none",
         "fewer-candidates": evaluation.n_way is not None,
     }
-    return tuple(word for word in LEAKS if true.get(word))
+    return tuple(word for word in FLAGS if true.get(word))
 
 
-def checked_leaks(words: Iterable[str]) -> tuple[str, ...]:
-    """The words once each, in the order of ``LEAKS``.
+def check_flags(words: Iterable[str]) -> tuple[str, ...]:
+    """The words once each, in the order of ``FLAGS``.
 
     Raises
     ------
@@ -53,19 +53,19 @@ def checked_leaks(words: Iterable[str]) -> tuple[str, ...]:
         If one is not among them.
     """
     words = set(words)
-    unknown = sorted(words - set(LEAKS))
+    unknown = sorted(words - set(FLAGS))
     if unknown:
-        raise unknown_name("flag of a protocol", unknown[0], list(LEAKS))
-    return tuple(word for word in LEAKS if word in words)
+        raise unknown_name("flag of a protocol", unknown[0], list(FLAGS))
+    return tuple(word for word in FLAGS if word in words)
 
 
-__all__ = ["AXES", "LEAKS", "PROTOCOLS", "Protocol", "evaluation_name", "protocol_of"]
+__all__ = ["AXES", "FLAGS", "EVALUATIONS", "NamedEvaluation", "evaluation_name", "named_evaluation"]
 
 DEFAULT, AS_PUBLISHED = "default", "as-published"
 VALIDATION_CONCEPTS = 20  # 200 images of THINGS-EEG: as many as are tested
 
 
-class Protocol(Spec):
+class NamedEvaluation(Spec):
     """A named way to obtain a number.
 
     Parameters
@@ -77,7 +77,7 @@ class Protocol(Spec):
         Fields of :class:`~braindecode_ssr.config.EvaluationSpec`, over its defaults: the same run is scored
         again.
     flags : tuple of str
-        Words of ``LEAKS``.
+        Words of ``FLAGS``.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Protocol(Spec):
         return build({"evaluation": self.evaluation}).evaluation
 
 
-def protocol_of(name: str, method: Any = None) -> Protocol:
+def named_evaluation(name: str, method: Any = None) -> NamedEvaluation:
     """The protocol of a name.
 
     Flags follow from what is done, so that none can be left out; a published protocol adds its own. One that
@@ -112,11 +112,11 @@ def protocol_of(name: str, method: Any = None) -> Protocol:
     name = name.strip()
     if name == AS_PUBLISHED:
         return _published(method)
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
+    if name in EVALUATIONS:
+        return EVALUATIONS[name]
     if "=" not in name:
-        raise unknown_name("evaluation", name, [*PROTOCOLS, AS_PUBLISHED, *_examples()])
-    settings, evaluation = PROTOCOLS[DEFAULT].settings, PROTOCOLS[DEFAULT].evaluation
+        raise unknown_name("evaluation", name, [*EVALUATIONS, AS_PUBLISHED, *_examples()])
+    settings, evaluation = EVALUATIONS[DEFAULT].settings, EVALUATIONS[DEFAULT].evaluation
     for part in name.split("+"):
         axis, _, value = part.partition("=")
         if axis not in AXES:
@@ -127,7 +127,7 @@ def protocol_of(name: str, method: Any = None) -> Protocol:
 
 
 def evaluation_name(evaluation: EvaluationSpec, trained: str = "last") -> str:
-    """The name of an evaluation, as ``protocol_of`` understands it: ``"default"`` or its axes.
+    """The name of an evaluation, as ``named_evaluation`` understands it: ``"default"`` or its axes.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def evaluation_name(evaluation: EvaluationSpec, trained: str = "last") -> str:
     return "+".join(axes) or DEFAULT
 
 
-def _published(method: Any) -> Protocol:
+def _published(method: Any) -> NamedEvaluation:
     if method is None:
         raise UsageError(
             "the method whose published protocol is meant",
@@ -159,13 +159,13 @@ def _published(method: Any) -> Protocol:
 
 def _complete(
     name: str, settings: dict[str, Any], evaluation: dict[str, Any], flags: tuple[str, ...] = ()
-) -> Protocol:
+) -> NamedEvaluation:
     """A protocol with the flags it deserves, and with the training that it needs."""
     spec = build({**settings, "evaluation": evaluation}).evaluation
     if spec.selection == "oracle":
         settings = merge(settings, {"train": {"keep": "every"}})
-    flags = checked_leaks((*flags, *leaks_of(spec)))
-    return Protocol(name=name, settings=settings, evaluation=evaluation, flags=flags)
+    flags = check_flags((*flags, *flags_of(spec)))
+    return NamedEvaluation(name=name, settings=settings, evaluation=evaluation, flags=flags)
 
 
 def _number(field: str) -> Callable[[str], tuple[dict, dict]]:
@@ -222,7 +222,7 @@ AXES: dict[str, Callable[[str], tuple[dict, dict]]] = {
 }
 """Axis to what its value changes: settings of the training, fields of the evaluation."""
 
-PROTOCOLS = {DEFAULT: Protocol(name=DEFAULT, evaluation={"selection": "last"})}
+EVALUATIONS = {DEFAULT: NamedEvaluation(name=DEFAULT, evaluation={"selection": "last"})}
 """Those that are the same for every method."""
 
 

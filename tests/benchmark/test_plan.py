@@ -6,7 +6,7 @@ from braindecode_ssr.benchmark.plan import Outcome, asked_plan
 from braindecode_ssr.benchmark.tables import TimeLeft, cost_line, duration, grid_preview
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.evaluations import protocol_of
+from braindecode_ssr.retrieval.evaluations import named_evaluation
 
 TINY = {"data": {"preset": "tiny"}, "train": {"epochs": 4}}
 
@@ -48,7 +48,7 @@ def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(p
         trained = {p.spec.data.subject} if p.spec.data.protocol == "intra" else set(range(1, 11))
         assert set(p.subjects) == trained
         for column in p.columns:
-            assert column.flags == protocol_of(column.name, METHODS[p.spec.method]).flags
+            assert column.flags == named_evaluation(column.name, METHODS[p.spec.method]).flags
 
 
 def test_evaluations_share_a_run_unless_they_train_otherwise(planned):

@@ -6,7 +6,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
 from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.evaluations import LEAKS, protocol_of
+from braindecode_ssr.retrieval.evaluations import FLAGS, named_evaluation
 
 ALL = list(METHODS)
 N_SUBJECTS = {"things-eeg": 10, "things-meg": 4}
@@ -75,9 +75,9 @@ def test_it_says_where_it_comes_from(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_published_protocol_is_one_and_tells_its_leaks(name):
     published = METHODS[name].as_published
-    assert set(published.flags) <= set(LEAKS)
+    assert set(published.flags) <= set(FLAGS)
     build({**published.settings, "evaluation": published.evaluation})
-    assert set(published.flags) == set(protocol_of("as-published", METHODS[name]).flags)
+    assert set(published.flags) == set(named_evaluation("as-published", METHODS[name]).flags)
 
 
 def test_methods_known_to_leak_say_so():
@@ -110,7 +110,7 @@ def test_no_recipe_looks_at_the_test(name):
 @pytest.mark.parametrize("name", ["atm", "neural-mcrl", "cogcapturer"])
 def test_methods_with_words_rank_images(name):
     """Sentences are for training: as published, too, candidates are the original images."""
-    assert protocol_of("as-published", METHODS[name]).spec.gallery == "original"
+    assert named_evaluation("as-published", METHODS[name]).spec.gallery == "original"
     assert "altered-gallery" not in METHODS[name].as_published.flags
 
 

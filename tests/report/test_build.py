@@ -6,7 +6,7 @@ from braindecode_ssr.errors import UsageError
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.report import Results, report_of
 from braindecode_ssr.report.render import MARK, percent
-from braindecode_ssr.retrieval.evaluations import LEAKS
+from braindecode_ssr.retrieval.evaluations import FLAGS
 from braindecode_ssr.retrieval.statistics import interval, paired_tests
 
 
@@ -62,10 +62,10 @@ def test_a_leaky_row_is_marked_and_explained_and_others_are_not(made):
     assert all(MARK not in cell for cell in default.rows[0][:5])
     assert MARK in views.rows[0][0] and MARK in views.rows[0][2]
     [note] = [note for note in views.notes if note.startswith(MARK)]
-    assert f"altered-gallery: {LEAKS['altered-gallery']}" in note
+    assert f"altered-gallery: {FLAGS['altered-gallery']}" in note
     assert MARK in tables_of(made.sections[2])["top1"].rows[0][0]
     leaky = made.summary.set_index("evaluation").loc["gallery=views"]
-    assert leaky["flags"] == "altered-gallery" and LEAKS["altered-gallery"] in leaky["flags_mean"]
+    assert leaky["flags"] == "altered-gallery" and FLAGS["altered-gallery"] in leaky["flags_mean"]
 
 
 def test_published_numbers_stand_beside_ours_with_protocol_and_source(made):

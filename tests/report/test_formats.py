@@ -20,7 +20,7 @@ from braindecode_ssr.report.render import (
     check_places,
     write_report,
 )
-from braindecode_ssr.retrieval.evaluations import LEAKS
+from braindecode_ssr.retrieval.evaluations import FLAGS
 
 NASTY = r"a&b_c%d$e#f{g}h~i^j\k<l>|m*n`o[p]" + MARK
 
@@ -127,7 +127,7 @@ def test_latex_compiles(made, nasty, tmp_path):
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_leaky_row_is_marked_in_every_format_with_what_it_means(made, form):
     text = as_text(made, form)
-    assert LEAKS["altered-gallery"] in " ".join(text.replace("\\-", "-").split())
+    assert FLAGS["altered-gallery"] in " ".join(text.replace("\\-", "-").split())
     if form == "csv":
         table = pd.read_csv(io.StringIO(text)).set_index("evaluation")
         assert table.loc["gallery=views", "flags"] == "altered-gallery"

@@ -5,7 +5,7 @@ import pytest
 from braindecode_ssr.config import EvaluationSpec, build, merge
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.methods.base import AsPublished
-from braindecode_ssr.retrieval.evaluations import PROTOCOLS, evaluation_name, protocol_of
+from braindecode_ssr.retrieval.evaluations import EVALUATIONS, evaluation_name, named_evaluation
 
 
 def published(**fields):
@@ -34,7 +34,7 @@ def published(**fields):
 def test_an_evaluation_by_name_needs_no_other_training_and_carries_its_flags(
     name, evaluation, flags
 ):
-    protocol = protocol_of(name)
+    protocol = named_evaluation(name)
     assert protocol.name == name and protocol.settings == {} and protocol.flags == flags
     assert protocol.spec == EvaluationSpec(**{"selection": "last", **evaluation})
 
@@ -58,30 +58,30 @@ def test_an_evaluation_by_name_needs_no_other_training_and_carries_its_flags(
     ],
 )
 def test_what_needs_a_training_of_its_own_says_so(name, settings):
-    protocol = protocol_of(name)
+    protocol = named_evaluation(name)
     assert protocol.settings == settings
     build(merge({}, protocol.settings))
 
 
 @pytest.mark.parametrize("name", ["default", "repetitions=1", "n-way=2+correction=csls"])
 def test_the_name_of_an_evaluation_leads_back_to_it(name):
-    assert evaluation_name(protocol_of(name).spec) == name
+    assert evaluation_name(named_evaluation(name).spec) == name
 
 
 def test_an_evaluation_that_takes_what_was_trained_is_named_by_what_that_was():
     assert evaluation_name(EvaluationSpec()) == "default"
     assert evaluation_name(EvaluationSpec(), "validation") == "selection=validation"
-    assert protocol_of("selection=validation").spec.selection == "validation"
+    assert named_evaluation("selection=validation").spec.selection == "validation"
 
 
 def test_as_published_adds_its_own_flags_and_cannot_leave_one_out():
     method = published(
         evaluation={"gallery": "views", "selection": "oracle"}, flags=["test-images"]
     )
-    protocol = protocol_of("as-published", method)
+    protocol = named_evaluation("as-published", method)
     assert protocol.flags == ("test-selection", "test-images", "altered-gallery")
     assert protocol.settings == {"train": {"keep": "every"}}
-    assert protocol_of("as-published", published()).flags == ()
+    assert named_evaluation("as-published", published()).flags == ()
 
 
 @pytest.mark.parametrize(
@@ -106,18 +106,18 @@ def test_as_published_adds_its_own_flags_and_cannot_leave_one_out():
 )
 def test_a_name_that_is_not_understood(name, expected):
     with pytest.raises(UsageError) as caught:
-        protocol_of(name)
+        named_evaluation(name)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_published_protocol_with_an_unknown_flag_or_setting_is_refused():
     with pytest.raises(UsageError, match="did you mean 'transductive'"):
-        protocol_of("as-published", published(flags=["transductiv"]))
+        named_evaluation("as-published", published(flags=["transductiv"]))
     with pytest.raises(UsageError, match=r"did you mean 'train\.keep'"):
-        protocol_of("as-published", published(settings={"train": {"kep": "every"}}))
+        named_evaluation("as-published", published(settings={"train": {"kep": "every"}}))
 
 
 def test_the_default_is_the_open_one():
-    assert list(PROTOCOLS) == ["default"]
-    assert PROTOCOLS["default"].spec == EvaluationSpec(selection="last")
-    assert PROTOCOLS["default"].flags == () and PROTOCOLS["default"].settings == {}
+    assert list(EVALUATIONS) == ["default"]
+    assert EVALUATIONS["default"].spec == EvaluationSpec(selection="last")
+    assert EVALUATIONS["default"].flags == () and EVALUATIONS["default"].settings == {}

@@ -4,7 +4,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.evaluations import LEAKS, checked_leaks, leaks_of
+from braindecode_ssr.retrieval.evaluations import FLAGS, check_flags, flags_of
 
 CHOICES = {
     "gallery": ["original", "views", "concept"],
@@ -23,17 +23,17 @@ def test_exactly_the_open_choices_go_without_a_flag():
             and chosen["correction"] == "none"
             and chosen["selection"] != "oracle"
         )
-        flags = leaks_of(EvaluationSpec(**chosen))
+        flags = flags_of(EvaluationSpec(**chosen))
         assert (flags == ()) is is_open
-        assert set(flags) <= set(LEAKS)
+        assert set(flags) <= set(FLAGS)
 
 
 def test_fewer_repetitions_are_harder_and_no_leak():
-    assert leaks_of(EvaluationSpec(repetitions=1)) == ()
+    assert flags_of(EvaluationSpec(repetitions=1)) == ()
 
 
 def test_words_come_once_and_in_order():
     words = ["transductive", "test-selection", "transductive"]
-    assert checked_leaks(words) == ("test-selection", "transductive")
+    assert check_flags(words) == ("test-selection", "transductive")
     with pytest.raises(UsageError, match="did you mean 'altered-gallery'"):
-        checked_leaks(["altered gallery"])
+        check_flags(["altered gallery"])
