@@ -1,4 +1,4 @@
-"""Averaged trials of a subject on disk: made once, kept in the trial store, read a few at a time."""
+"""Averaged trials on disk, made once and read a few at a time, for data that does not fit in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,12 +20,14 @@ from ..preprocessing.repetitions import smooth_chosen
 from .store import MANIFEST, TRIALS, TrialStore
 
 FOLDER = "averages"
+CHUNK = 2048
+"""Trials that are copied to another device at once."""
 MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
 
 
 @dataclass(frozen=True, eq=False)
 class TrialFile:
-    """Trials in an npy file of float32, read without mapping it: what is read is all that takes memory.
+    """Trials in an npy file of float32, read without mapping it, so that only what is read takes memory.
 
     Parameters
     ----------
@@ -36,9 +37,9 @@ class TrialFile:
     offset : int
         Byte at which the first trial begins.
     places : ndarray of int, shape (n_trials,)
-        Where in the file each trial stands.
+        The row of the file that each trial is.
     state : tuple of int
-        Size and time of the last change of the file when it was opened.
+        Size and modification time of the file when it was opened.
     """
 
     path: Path
@@ -49,13 +50,7 @@ class TrialFile:
 
     @classmethod
     def open(cls, path: Path, places: np.ndarray | None = None) -> TrialFile:
-        """The trials of a file, or those at some places of it.
-
-        Raises
-        ------
-        DataError
-            If there is no such file, or it is cut off.
-        """
+        """The trials of a file, or some of its rows; DataError if there is no such file, or it is cut off."""
         try:
             with open(path, "rb") as file:
                 np.lib.format.read_magic(file)
@@ -66,50 +61,37 @@ class TrialFile:
         if state[0] != offset + 4 * int(np.prod(shape, dtype=np.int64)):
             raise _unreadable(path, f"{state[0]} bytes")
         places = np.arange(shape[0]) if places is None else places
-        return cls(path, (len(places), *shape[1:]), offset, places, state)
+        return cls(path, (len(places), shape[1], shape[2]), offset, places, state)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def read(self, index: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
-        """Read trials ``index`` into ``out[at]``, in the order in which they stand in the file.
+        """Read trials ``index`` into ``out[at]``, in the order of the file.
 
-        Parameters
-        ----------
-        index : ndarray of int, shape (n,)
-        out : ndarray of float32, shape (m, chans, times)
-            Contiguous.
-        at : ndarray of int, shape (n,)
-
-        Raises
-        ------
-        DataError
-            If the file is gone, or is not what it was when it was opened.
+        ``index`` and ``at`` are ints of shape (n,), ``out`` is contiguous float32 of shape (m, chans,
+        times). Raises DataError if the file is gone or has changed since it was opened.
         """
         size = 4 * self.shape[1] * self.shape[2]
         order = np.argsort(self.places[index], kind="stable")
         starts = (self.offset + self.places[index][order] * size).tolist()
-        buffer = memoryview(out).cast("B")
+        buffer = memoryview(out.data).cast("B")
         try:
             with open(self.path, "rb", buffering=0) as file:
-                self._check(_state(os.fstat(file.fileno())) == self.state)
-                _announce(file, starts, size)
+                if _state(os.fstat(file.fileno())) != self.state:
+                    raise OSError("the file was modified")
+                if hasattr(os, "posix_fadvise"):  # let the system read several trials at once
+                    for start in starts:
+                        os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_WILLNEED)
                 for start, place in zip(starts, at[order].tolist(), strict=True):
                     file.seek(start)
-                    self._check(file.readinto(buffer[place * size : (place + 1) * size]) == size)
+                    if file.readinto(buffer[place * size : (place + 1) * size]) != size:
+                        raise OSError("the file was cut off")
         except OSError as error:
-            raise self._changed(error.strerror or str(error)) from error
-
-    def _check(self, same: bool) -> None:
-        if not same:
-            raise self._changed("others: the file was changed")
-
-    def _changed(self, found: str) -> DataError:
-        return DataError(
-            f"the trials in {self.path} as they were at the start",
-            found,
-            "leave the data alone during training; the same command continues the run",
-        )
+            raise DataError(
+                f"the trials in {self.path} changed during training: {error.strerror or error}",
+                "leave the data alone during training; the same command resumes the run",
+            ) from error
 
 
 def averages_on_disk(
@@ -117,9 +99,9 @@ def averages_on_disk(
 ) -> TrialFile:
     """What ``store.average("train", channels=channels)`` gives, on disk.
 
-    Made once, and kept in the folder of the store under a name that changes with the store and the
-    channels; those of a store that was there before are removed. A store that holds each image once, and
-    all channels that are asked for in their order, is its own average: nothing is written.
+    Made once and kept in the folder of the store, under a name that changes with the store and the
+    channels; those of an earlier store are removed. A store that holds each image once, with exactly the
+    requested channels, is its own average, and nothing is written.
 
     Parameters
     ----------
@@ -131,20 +113,24 @@ def averages_on_disk(
     Raises
     ------
     DataError
-        If there is no room for the averages, the folder may not be written, or the store is gone.
+        If there is no disk space for the averages, the folder cannot be written, or the store is gone.
     """
     images = store.averaged_images("train")
-    if (images["n_repetitions"] == 1).all() and store.pick(channels) == _all(store):
+    if (images["n_repetitions"] == 1).all() and store.pick(channels) == list(
+        range(len(store.ch_names))
+    ):
         rows = store.rows("train")
         return TrialFile.open(
             store.path / TRIALS, rows[np.argsort(store.table["number"].to_numpy()[rows])]
         )
-    of_store, of_channels = _fingerprint(store), _digest(str(store.pick(channels)).encode())
+    of_store, of_channels = _fingerprint(store), sha256(str(store.pick(channels)).encode())[:16]
     folder = derived_folder(store.path / FOLDER) / f"{of_store}_{of_channels}"
     with lock(folder):
         with suppress(DataError):
             return TrialFile.open(folder / TRIALS)
-        _forget_others(folder.parent, of_store)
+        for other in folder.parent.glob("*_*"):  # averages of an earlier store
+            if not other.name.startswith((of_store, ".")):
+                shutil.rmtree(other, ignore_errors=True)
         _write(folder, store, channels, len(images), tick)
     return TrialFile.open(folder / TRIALS)
 
@@ -167,21 +153,13 @@ def _write(
                 tick(len(block))
 
 
-def _forget_others(folder: Path, of_store: str) -> None:
-    """Remove averages of what the store held before."""
-    for other in folder.glob("*_*"):
-        if not other.name.startswith((of_store, ".")):
-            shutil.rmtree(other, ignore_errors=True)
-
-
 def _fingerprint(store: TrialStore) -> str:
-    """Changes when the store is made anew or its trials are touched."""
     try:
         manifest = (store.path / MANIFEST).read_bytes()
         state = _state(os.stat(store.path / TRIALS))
     except OSError as error:
         raise _unreadable(store.path, error.strerror or str(error)) from error
-    return _digest(manifest + repr(state).encode())
+    return sha256(manifest + repr(state).encode())[:16]
 
 
 def _state(stat: os.stat_result) -> tuple[int, int]:
@@ -189,48 +167,31 @@ def _state(stat: os.stat_result) -> tuple[int, int]:
 
 
 def _unreadable(path: Path, found: str) -> DataError:
-    return DataError(f"whole trials in {path}", found, "make them again with: ssr-bd data prepare")
-
-
-def _announce(file: BinaryIO, starts: list[int], size: int) -> None:
-    """Tell the system what will be read, so that it reads several trials at once."""
-    if hasattr(os, "posix_fadvise"):
-        for start in starts:
-            os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_WILLNEED)
-
-
-def _all(store: TrialStore) -> list[int]:
-    return list(range(len(store.ch_names)))
-
-
-def _digest(data: bytes) -> str:
-    return sha256(data)[:16]
-
-
-CHUNK = 2048
-"""Trials on their way to another device at once."""
+    return DataError(
+        f"the trials in {path} cannot be read: {found}", "make them again with: ssr-bd data prepare"
+    )
 
 
 class TrialRows:
-    """Trials in files one after the other; ``rows[index]`` is a tensor of those that are asked for.
+    """Trials in one file after the other; ``rows[index]`` reads those and gives a tensor.
 
     Parameters
     ----------
     files : iterable of TrialFile
-        Of trials of the same shape.
+        With trials of the same shape.
     smoothed : ndarray of bool, shape (n, c), optional
-        Channels that are smoothed when they are read.
+        Channels to smooth on reading.
     width : int
-        Samples of the moving average that smooths.
+        Samples of the moving average.
     index : ndarray of int, optional
-        Which of the trials of all files these are; default: all. ``smoothed`` belongs to these.
+        Which trials of all files these are; default: all. ``smoothed`` refers to them.
 
     Attributes
     ----------
     shape : tuple of int
         ``(n, c, t)``.
     device : torch.device
-        Where tensors that are read lie: the CPU.
+        Of the tensors: the CPU.
     """
 
     device = torch.device("cpu")
@@ -253,17 +214,11 @@ class TrialRows:
 
     @property
     def nbytes(self) -> int:
-        """Size of all trials, were they in memory."""
+        """Size of all trials in memory."""
         return 4 * int(np.prod(self.shape, dtype=np.int64))
 
     def __getitem__(self, index: int | slice | Tensor | np.ndarray) -> Tensor:
-        """Read trials.
-
-        Raises
-        ------
-        DataError
-            If a file has changed since it was opened.
-        """
+        """Read trials; DataError if a file has changed since it was opened."""
         if isinstance(index, int):
             return self[np.array([index])][0]
         chosen = np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index]
@@ -278,12 +233,12 @@ class TrialRows:
         return torch.from_numpy(trials)
 
     def rows(self, index: np.ndarray) -> TrialRows:
-        """Some of the trials; nothing is read."""
+        """Some of the trials, without reading them."""
         smoothed = None if self.smoothed is None else self.smoothed[index]
         return TrialRows(self.files, smoothed, self.width, self._index[index])
 
     def to(self, device: str | torch.device) -> Tensor:
-        """All trials as a tensor on a device; few at a time go through the memory of the CPU."""
+        """All trials as a tensor on a device, copied there in chunks."""
         trials = torch.empty(self.shape, device=device)
         for first in range(0, len(self), CHUNK):
             trials[first : first + CHUNK] = self[first : first + CHUNK].to(device)

@@ -29,7 +29,7 @@ from ..files import atomic_folder, lock, sha256
 from ..labels import Label, as_read, folder_name
 from ..preprocessing.epochs import n_times, windows
 from ..preprocessing.repetitions import running_count
-from ..preprocessing.whitening import fit_whitening
+from ..preprocessing.whitening import Whitening, fit_whitening
 from .store import FORMAT, TrialStore
 from .writer import Changed, ResumableStore, remove_outdated
 
@@ -195,8 +195,10 @@ def recorded_batches(
     Changed
         If a recording is not the one that is finished in the store.
     """
-    images, shown = dataset.images, {}
-    whiten, fitted, skipped = None, None, None
+    images = dataset.images
+    shown: dict[str, pd.Series] = {}
+    whiten: Whitening | None = None
+    fitted, skipped = None, None
     for recording in dataset.as_asked(spec).recordings(subject):
         session, split = recording.session, recording.split
         kept, dropped = chosen_trials(recording, spec)
@@ -225,7 +227,7 @@ def recorded_batches(
             if split == "train":
                 numbers = table["number"].to_numpy()
                 whiten, fitted = fit_whitening(spec.whitening, trials, numbers, source), session
-            if fitted != session:
+            if whiten is None or fitted != session:
                 raise Changed if session == skipped else no_training_part(session, source)
             whiten(trials)
         if store is not None and (split == "test" or spec.whitening == "none"):

@@ -177,7 +177,8 @@ class _Pool:
             while waiting or self._running:
                 while waiting and len(self._running) < self._jobs:
                     self._start(waiting.pop())
-                for pipe in connection.wait(list(self._running)):
+                ready: list[Any] = connection.wait(list(self._running))
+                for pipe in ready:
                     try:
                         self._receive(pipe, *pipe.recv())
                     except EOFError:

@@ -24,7 +24,7 @@ CHUNK = 1024
 
 
 class StoreEpochs(mne.BaseEpochs):
-    """MNE epochs that stay in a mapped array until they are asked for.
+    """MNE epochs that stay in a memory-mapped array until they are accessed.
 
     Parameters
     ----------
@@ -56,20 +56,14 @@ class StoreEpochs(mne.BaseEpochs):
         )
         self._do_baseline = False
         self._bad_dropped = True
-        self._raw = StoredTrials(trials, rows)  # where MNE keeps, and never copies, the source
+        self._raw = StoredTrials(trials, rows)  # MNE keeps its source here and never copies it
 
     def _get_epoch_from_raw(self, idx: int, verbose: object = None) -> np.ndarray:
         return self._raw[self.events[idx, 0]].astype(np.float64)
 
 
 class StoredTrials:
-    """Some trials of a mapped array; pickled by the path of the file, not by its content.
-
-    Parameters
-    ----------
-    trials : ndarray of float32, shape (n_trials, chans, times)
-    rows : ndarray of int, shape (n,)
-    """
+    """Some rows of a memory-mapped array of trials; pickled as the path of the file, not its content."""
 
     def __init__(self, trials: np.ndarray, rows: np.ndarray) -> None:
         self.trials, self.rows = trials, rows
@@ -79,29 +73,29 @@ class StoredTrials:
 
     def __reduce__(self) -> tuple:
         if isinstance(self.trials, np.memmap) and self.trials.filename:
-            return _reopened, (str(self.trials.filename), self.rows)
+            return _open_trials, (str(self.trials.filename), self.rows)
         return StoredTrials, (self.trials, self.rows)
 
 
-def _reopened(filename: str, rows: np.ndarray) -> StoredTrials:
+def _open_trials(filename: str, rows: np.ndarray) -> StoredTrials:
     return StoredTrials(np.load(filename, mmap_mode="r"), rows)
 
 
 class StoreWindows(WindowsDataset):
-    """Windows that are trials of a store: nothing is copied before it is asked for.
+    """Windows that are trials of a store; nothing is copied before it is accessed.
 
     Parameters
     ----------
     trials : ndarray of float32, shape (n_trials, chans, times)
         The array of the store, shared by all its datasets.
     rows : ndarray of int, shape (n_windows,)
-        Which trials are the windows.
+        The trials that are the windows.
     metadata : DataFrame
         One row per window: the table of the store, the target and braindecode's window columns.
     info : mne.Info
         Channels and sampling rate.
     description : dict
-        What all windows have in common.
+        What all windows share.
     units : str
         Unit of the trials.
     """
@@ -171,9 +165,8 @@ def _metadata(store: TrialStore, images: pd.DataFrame) -> pd.DataFrame:
     unknown = ~store.table["image_id"].isin(place.index)
     if unknown.any():
         raise DataError(
-            "every image of the store in the image table",
-            f"{store.table['image_id'][unknown].iloc[0]!r} is not",
-            "give the image table of the same dataset",
+            f"the image {store.table['image_id'][unknown].iloc[0]!r} of the store is not in the image table",
+            "use the image table of the same dataset",
         )
     return store.table.assign(
         i_window_in_trial=0,
@@ -196,9 +189,9 @@ def _table(concat: BaseConcatDataset) -> pd.DataFrame:
     missing = [name for name in TRIAL_COLUMNS[:-1] if name not in table.columns]
     if missing:
         raise DataError(
-            f"windows whose metadata or descriptions hold {', '.join(TRIAL_COLUMNS[:-1])}",
-            f"no {', '.join(missing)}",
-            "give the events these extras, or the datasets these descriptions",
+            f"the windows lack {', '.join(missing)}; metadata or descriptions must hold "
+            f"{', '.join(TRIAL_COLUMNS[:-1])}",
+            "add them to the annotations as extras, or to the descriptions of the datasets",
         )
     if "repetition" not in table.columns:
         shown = table.groupby(["subject", "image_id"], sort=False).ngroup().to_numpy()
@@ -211,7 +204,6 @@ def _info(dataset: WindowsDataset) -> mne.Info:
 
 
 def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
-    """The channels of one of the datasets of a concat."""
     info = _info(dataset)
     facts = {
         "unit": getattr(dataset, "units", units),
@@ -236,7 +228,7 @@ def _batches(
             windows = [np.asarray(dataset[index][0]) for index in range(start, stop)]
             if len({window.shape for window in windows}) != 1:
                 raise DataError(
-                    "windows of one size", "several sizes", "cut windows with a fixed window size"
+                    "the windows differ in size", "cut windows with a fixed window size"
                 )
             rows = table.iloc[first + start : first + stop]
             trials = np.stack(windows)[:, places]

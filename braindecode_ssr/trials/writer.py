@@ -57,7 +57,7 @@ class WritableTrials:
     def __getitem__(self, part: slice) -> np.ndarray:
         first, stop, _ = part.indices(len(self))
         trials = np.empty((max(0, stop - first), *self.shape[1:]), DTYPE)
-        left = memoryview(trials).cast("B") if trials.size else memoryview(b"")
+        left = memoryview(trials.data).cast("B") if trials.size else memoryview(b"")
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
             while left:
@@ -72,7 +72,7 @@ class WritableTrials:
         trials = np.ascontiguousarray(
             np.broadcast_to(trials, (stop - first, *self.shape[1:])), DTYPE
         )
-        left = memoryview(trials).cast("B") if trials.size else memoryview(b"")
+        left = memoryview(trials.data).cast("B") if trials.size else memoryview(b"")
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
             while left:
@@ -153,7 +153,8 @@ class ResumableStore:
             with (self.folder / TRIALS).open("r+b") as file:
                 start = write_header(file, (0, *size))
         self._trials = WritableTrials(self.folder / TRIALS, start, shape)
-        batch = TrialBatch(self._trials, table, info, part["source"])
+        trials: Any = self._trials
+        batch = TrialBatch(trials, table, info, part["source"])
         check_batch(batch, list(self.info["ch_names"]), size)
         self._parts.append(part)
         self._tables.append(table[TRIAL_COLUMNS])

@@ -114,5 +114,5 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(store, monkeypatch):
 
 def test_a_store_that_is_gone_is_one_line(store):
     shutil.rmtree(store.path)
-    with pytest.raises(DataError, match="whole trials in .*data prepare"):
+    with pytest.raises(DataError, match="cannot be read.*data prepare"):
         averages_on_disk(store, ("Oz",))
