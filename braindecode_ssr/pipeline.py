@@ -249,10 +249,10 @@ def _fitted(
         from .training.ridge import fit_ridge
 
         return model, fit_ridge(data, model, spec.train)
-    from .training.distributed import pick_precision
     from .training.retriever import fit
 
-    precision = pick_precision(spec.train.precision, options["device"])
+    half = "bfloat16" if options["device"].startswith("cuda") else "float32"
+    precision = half if spec.train.precision == "auto" else spec.train.precision
     kept = run.epochs if spec.train.keep == "every" else None
     folders = {"folder": run.checkpoint, "kept": kept}
     net = fit(data, model, loss, spec.train, precision=precision, **folders, **options)

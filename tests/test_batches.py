@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.training.data import Batches, TrainingSet, ahead, epoch_seed, hold_out_concepts
+from braindecode_ssr.training.data import Batches, TrainingSet, prefetch, epoch_seed, hold_out_concepts
 from braindecode_ssr.training.distributed import World
 from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
@@ -108,7 +108,7 @@ def test_the_next_item_is_made_while_one_is_used():
             event.set()
             yield number
 
-    for number in ahead(items()):
+    for number in prefetch(items()):
         assert number == 3 or made[number + 1].wait(30)
         assert number > 1 or not made[number + 2].is_set()
 
@@ -118,7 +118,7 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_used():
         yield 1
         raise OSError("gone")
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert next(coming) == 1
     with pytest.raises(OSError, match="gone"):
         next(coming)
@@ -128,7 +128,7 @@ def test_an_epoch_that_is_left_early_leaves_no_thread():
     import threading
 
     before = threading.active_count()
-    coming = ahead(iter(range(1, 9)))
+    coming = prefetch(iter(range(1, 9)))
     assert next(coming) == 1
     coming.close()
     assert threading.active_count() == before

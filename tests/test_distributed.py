@@ -18,9 +18,9 @@ from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.training.distributed import (
-    SynchronisedBatchNorm,
+    SynchronizedBatchNorm,
     World,
-    synchronise_batch_norm,
+    synchronize_batch_norm,
 )
 from braindecode_ssr.training.retriever import fit, sizes_for
 
@@ -145,7 +145,7 @@ def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path)
     processes[1].kill()
     codes, errors = ended(processes)
     assert codes[1] == -signal.SIGKILL and codes[0] != 0
-    assert "one that is lost" in errors[0] and "the same command" in errors[0]
+    assert "was lost" in errors[0] and "the same command" in errors[0]
     assert not (tmp_path / "end.pt").exists()
     codes, errors = ended(start(tmp_path, 2, **options))
     assert codes == [0, 0], errors
@@ -166,7 +166,7 @@ def wait_for(condition, processes):
 def test_a_batch_that_cannot_be_split_is_refused():
     World(0, 2).check_batch(32)
     with pytest.raises(
-        UsageError, match="3 processes can split evenly.*batch of 32.*multiple of 3"
+        UsageError, match="3 processes cannot split a batch of 32.*multiple of 3"
     ):
         World(0, 3).check_batch(32)
 
@@ -184,7 +184,7 @@ def test_synchronised_batch_norm_keeps_parameters_and_statistics():
     model(torch.randn(7, 3, 20))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x, expected = (x := torch.randn(4, 3, 20)), model.eval()(x)
-    again = synchronise_batch_norm(model, World(0, 2))
-    assert isinstance(again[1], SynchronisedBatchNorm)
+    again = synchronize_batch_norm(model, World(0, 2))
+    assert isinstance(again[1], SynchronizedBatchNorm)
     assert again.state_dict().keys() == before.keys()
     torch.testing.assert_close(again(x), expected)

@@ -4,7 +4,7 @@ from test_training import make_parts, run
 
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.runs import load_weights
-from braindecode_ssr.training.callbacks import KeptEpochs, kept_epochs
+from braindecode_ssr.training.callbacks import kept_epochs
 
 
 def flat(model):
@@ -49,8 +49,3 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         run(tmp_path / "run", epochs=1, kept=tmp_path / "file" / "epochs")
-
-
-def test_only_the_first_process_writes(tmp_path):
-    KeptEpochs(tmp_path / "epochs", writes=False).on_epoch_end(None)
-    assert not (tmp_path / "epochs").exists() and kept_epochs(tmp_path / "epochs") == {}

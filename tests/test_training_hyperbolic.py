@@ -49,7 +49,7 @@ def test_validation_and_score_rank_by_distance(net, tmp_path):
     data = make_data(seed=0)
     far, turned = both_ways(net, data)
     assert (far != turned).any()
-    assert ValidationRetrieval(data, tmp_path).ranks(net).tolist() == far.tolist()
+    assert ValidationRetrieval(data, tmp_path).ranks(net.module_).tolist() == far.tolist()
     x, features = data.x.numpy(), data.original.numpy()
     order = np.unique(features, axis=0, return_inverse=True)[1].reshape(-1)
     assert sorted(order) == list(range(len(x)))
@@ -58,9 +58,9 @@ def test_validation_and_score_rank_by_distance(net, tmp_path):
 
 def test_a_loss_of_the_other_space_is_refused(tmp_path):
     train = TrainSpec(epochs=1, batch_size=32)
-    with pytest.raises(UsageError, match="the space of the model, hyperbolic.*Contrast, in euclid"):
+    with pytest.raises(UsageError, match="Contrast compares.*in euclidean space.*hyperbolic"):
         fit(make_data(), SSR(**SHAPE, space="hyperbolic"), Contrast(), train, tmp_path)
-    with pytest.raises(UsageError, match="the space of the model, euclidean.*Hyperbolic.*in hyper"):
+    with pytest.raises(UsageError, match="Hyperbolic.*in hyperbolic space.*euclidean"):
         retriever(criterion=HyperbolicContrast).fit(*(part.numpy() for part in arrays()))
 
 

@@ -1,11 +1,11 @@
-"""Trials and image features side by side, and the batches that training draws from them."""
+"""The training set: trials paired with image features, and the batches drawn from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from ..datasets.base import ImageDataset, check_contents, check_disjoint, eeg_in
 from ..errors import UsageError
 from ..images.features import ImageFeatures
 from ..images.store import equal_rows
-from ..labels import natural
+from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.repetitions import choose_channels, smooth_chosen
 from ..resolve import training_subjects
@@ -46,8 +46,7 @@ class TrainingSet(Dataset):
     table : DataFrame, n rows
         ``subject``, ``image_id``, ``concept`` of each trial.
     subject : Tensor of int, shape (n,), optional
-        Who saw each trial: place among the sorted subjects of the whole set, counted from 0; default: of
-        ``table``.
+        Subject of each trial: index into the sorted subjects of the whole set; default: from ``table``.
     """
 
     x: Tensor | TrialRows
@@ -55,35 +54,35 @@ class TrainingSet(Dataset):
     original: Tensor
     view: Tensor
     table: pd.DataFrame
-    subject: Tensor | None = None
+    subject: Tensor = cast("Tensor", None)
 
     def __post_init__(self) -> None:
         if self.subject is None:
             labels = sorted(self.table["subject"].unique().tolist(), key=natural)
-            place = self.table["subject"].map({label: n for n, label in enumerate(labels)})
-            subject = torch.tensor(place.tolist()).to(self.image.device)
+            index = self.table["subject"].map({label: n for n, label in enumerate(labels)})
+            subject = torch.tensor(index.tolist()).to(self.image.device)
             object.__setattr__(self, "subject", subject)
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: int) -> Batch:
-        return _taken(self.x, index), self.targets(index)
+    def __getitem__(self, index: int | Tensor) -> Batch:
+        return self.gather(index)
+
+    def gather(self, index: int | Tensor) -> Batch:
+        """The trials and targets of one row or of many."""
+        return _take(self.x, index), self.targets(index)
 
     def targets(self, index: int | Tensor) -> dict[str, Tensor]:
-        """The image features of one row or of many, and who saw them."""
+        """The image features of one row or of many, the image, and the subject."""
         image = self.image[index]
-        features = {"original": _taken(self.original, image), "view": _taken(self.view, image)}
+        features = {"original": _take(self.original, image), "view": _take(self.view, image)}
         return {**features, "image": image, "subject": self.subject[index]}
 
     @property
     def n_bytes(self) -> int:
         """Size of trials and features, all in memory."""
         return sum(part.nbytes for part in (self.x, self.original, self.view))
-
-    def gather(self, index: Tensor) -> Batch:
-        """The trials and image features of many rows at once."""
-        return self.__getitem__(index)
 
     def to(self, device: str | torch.device) -> TrainingSet:
         """The same set with its tensors on a device."""
@@ -99,20 +98,16 @@ class TrainingSet(Dataset):
         return TrainingSet(x, *features, table, self.subject[chosen])
 
 
-def _taken(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
-    """``rows[index]``; of tensors in memory in half the time."""
+def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
+    """``rows[index]``, which ``index_select`` does in half the time where it can."""
     many = isinstance(rows, Tensor) and isinstance(index, Tensor) and index.ndim
     return rows.index_select(0, index) if many else rows[index]
-
-
-def _whole(rows: Tensor) -> Tensor:
-    return rows
 
 
 class Batches:
     """Batches of a training set in an order that follows from seed and epoch.
 
-    The last batch is left out if it is short. Trials on disk are read while the batch before is used.
+    A last batch that would be short is left out. Trials on disk are read while the batch before is used.
 
     Parameters
     ----------
@@ -121,8 +116,8 @@ class Batches:
     seed : int
     epoch : int
         Number of epochs already done.
-    share : callable
-        Which of the rows of a batch are wanted here, such as :meth:`World.share
+    share : callable, optional
+        Selects the rows of a batch that are wanted here, such as :meth:`World.share
         <braindecode_ssr.training.distributed.World.share>`; only those are read.
     """
 
@@ -132,13 +127,12 @@ class Batches:
         batch_size: int,
         seed: int,
         epoch: int = 0,
-        share: Callable[[Tensor], Tensor] = _whole,
+        share: Callable[[Tensor], Tensor] = lambda rows: rows,
     ) -> None:
         if batch_size > len(data):
             raise UsageError(
-                f"a batch of at most {len(data)} trials, the size of the training set",
-                f"a batch of {batch_size}",
-                "give a smaller --batch-size",
+                f"a batch of {batch_size} is larger than the training set of {len(data)} trials",
+                f"use a --batch-size of at most {len(data)} trials",
             )
         self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, epoch
         self.share = share
@@ -154,15 +148,15 @@ class Batches:
         if not isinstance(self.data.x, TrialRows):
             yield from map(self.data.gather, rows)
             return
-        for trials, index in zip(ahead(map(self.data.x.__getitem__, rows)), rows, strict=True):
+        for trials, index in zip(prefetch(map(self.data.x.__getitem__, rows)), rows, strict=True):
             yield trials, self.data.targets(index)
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """The same items, each made in another thread while the one before is used.
 
-    What makes them must not use PyTorch's operations: a second thread that does gets a team of OpenMP
-    threads of its own, with which the one that trains then fights for the cores (a fifth of its speed).
+    What makes them must not use PyTorch operations: a second thread that does gets a team of OpenMP
+    threads of its own, which then competes with the training thread for the cores (a fifth of its speed).
     """
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)
@@ -174,10 +168,10 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 def hold_out_concepts(
     data: TrainingSet, n_concepts: int, seed: int
 ) -> tuple[TrainingSet, TrainingSet]:
-    """Split off the trials of some training concepts, drawn by a seed."""
+    """Split off the trials of some randomly drawn training concepts: the others, and those."""
     concepts = np.sort(data.table["concept"].unique())
-    held = np.random.default_rng(seed).choice(concepts, n_concepts, replace=False)
-    inside = data.table["concept"].isin(held).to_numpy()
+    held_out = np.random.default_rng(seed).choice(concepts, n_concepts, replace=False)
+    inside = data.table["concept"].isin(held_out).to_numpy()
     return data.rows(np.flatnonzero(~inside)), data.rows(np.flatnonzero(inside))
 
 
@@ -191,7 +185,7 @@ SMOOTHING_WIDTH = 5
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What a model must know of its input.
+    """What a model must know about its input.
 
     Parameters
     ----------
@@ -200,7 +194,7 @@ class Signals:
     sfreq : float
         Sampling rate in Hz.
     chs_info : list of dict
-        MNE's description of each channel, in order, under the name that the 10-05 system has for it.
+        MNE's description of each channel, in order, under its name in the 10-05 system.
     channels : ChannelSet, optional
         The same channels by their own names, and what other trials must have in common with them.
     """
@@ -217,22 +211,24 @@ class Signals:
         names = tuple(store.ch_names[index] for index in picks)
         chs_info = [store.info["chs"][index] for index in picks]
         if store.info.get_channel_types(picks, unique=True) == ["eeg"]:
-            placed = eeg_info(names, store.sfreq)["chs"]
+            montage = eeg_info(names, store.sfreq)["chs"]
             chs_info = [
-                {
-                    **ch,
-                    "ch_name": name,
-                    "loc": ch["loc"] if np.isfinite(ch["loc"][:3]).all() else p["loc"],
-                }
-                for ch, p, name in zip(chs_info, placed, standard_names(names), strict=True)
+                {**own, "ch_name": name, "loc": (own if _has_position(own) else standard)["loc"]}
+                for own, standard, name in zip(
+                    chs_info, montage, standard_names(names), strict=True
+                )
             ]
         whole = channel_set(store, reference)
         chosen = ChannelSet(whole.owner, names, whole.facts)
         return cls(store.trials.shape[2], store.sfreq, chs_info, chosen)
 
 
+def _has_position(channel: dict[str, Any]) -> bool:
+    return bool(np.isfinite(channel["loc"][:3]).all())
+
+
 def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
-    """The channels of a store, and what must be equal in whatever its trials are joined with."""
+    """The channels of a store, and what must be equal in trials that are joined with its own."""
     sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
     first = store.manifest.get("first_time")
     facts = {
@@ -250,22 +246,22 @@ def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
 def match_subjects(
     spec: RunSpec,
     dataset: ImageDataset,
-    subjects: Iterable[int],
+    subjects: Iterable[Label],
     *,
     trained: ChannelSet | None = None,
     progress: bool = False,
 ) -> list[tuple[TrialStore, Signals]]:
-    """The prepared trials of subjects, and the channels that are taken of each: the same, in one order.
+    """The prepared trials of subjects, and the channels to use: the same for all, in one order.
 
     Parameters
     ----------
     spec : RunSpec
         Resolved.
     dataset : ImageDataset
-    subjects : iterable of int
-        The first gives the order where the spec does not.
+    subjects : iterable of int or str
+        The first determines the order of channels where the spec does not.
     trained : ChannelSet, optional
-        The channels that a model was trained on, which are then taken instead of those of the spec.
+        The channels that a model was trained on, which are then used instead of those of the spec.
 
     Raises
     ------
@@ -275,15 +271,18 @@ def match_subjects(
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
-    stores, references = [], []
+    prepared: list[tuple[TrialStore, str]] = []
     for subject in subjects:
-        stores.append(prepare(dataset, subject, spec.trials, progress=progress))
-        references.append(dataset.reference(subject))
-        sets.append(channel_set(stores[-1], references[-1]))
+        store, reference = (
+            prepare(dataset, subject, spec.trials, progress=progress),
+            dataset.reference(subject),
+        )
+        prepared.append((store, reference))
+        sets.append(channel_set(store, reference))
         _, picks = match_channels(sets, channels)
     matched = []
-    for store, reference, places in zip(stores, references, picks[-len(stores) :], strict=True):
-        names = tuple(store.ch_names[index] for index in places)
+    for (store, reference), indices in zip(prepared, picks[-len(prepared) :], strict=True):
+        names = tuple(store.ch_names[index] for index in indices)
         matched.append((store, Signals.of(store, names, reference)))
     return matched
 
@@ -291,9 +290,9 @@ def match_subjects(
 def training_data(
     spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, *, progress: bool = False
 ) -> tuple[TrainingSet, Signals]:
-    """The training set of a resolved spec.
+    """The training set of a resolved spec, and what a model must know about its trials.
 
-    Trials are averaged over all repetitions of an image by the same subject. Where they take more than
+    Trials are averaged over all repetitions of an image by the same subject. If they take more than
     ``spec.train.memory``, they stay on disk.
 
     Raises
@@ -304,11 +303,17 @@ def training_data(
         If an image or concept of the zero-shot half of the data is among them.
     """
     training = training_subjects(spec, dataset)
-    everybody = dict.fromkeys([*training, spec.data.subject])
-    matched = match_subjects(spec, dataset, everybody, progress=progress)[: len(training)]
-    table = pd.concat([_table(store) for store, _ in matched], ignore_index=True)
-    _check_zero_shot(table, dataset)
-    x = _trials(matched, len(table), spec, progress)
+    subjects = dict.fromkeys([*training, spec.data.subject])
+    matched = match_subjects(spec, dataset, subjects, progress=progress)[: len(training)]
+    tables = [
+        store.averaged_images("train").assign(subject=store.table["subject"].iloc[0])
+        for store, _ in matched
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    unseen = dataset.images[dataset.images["split"] != "train"]
+    check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
+    check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
+    x = _averaged(matched, len(table), spec, progress)
     ids, image = np.unique(table["image_id"], return_inverse=True)
     original = torch.from_numpy(features.original(ids))
     view = torch.from_numpy(features.view(ids)) if features.views else original
@@ -321,7 +326,7 @@ def training_data(
 def trials_record(
     spec: RunSpec, dataset: ImageDataset, say: Callable[[str], object]
 ) -> dict[str, Any]:
-    """How many trials of each subject there are, and what was left out because it was marked bad.
+    """How many trials each subject has, and what was left out because it was marked bad.
 
     Parameters
     ----------
@@ -329,7 +334,7 @@ def trials_record(
         Resolved, its trials prepared.
     dataset : ImageDataset
     say : callable
-        Is told in a line of each subject of whom something was left out.
+        Gets a line about each subject of which something was left out.
 
     Returns
     -------
@@ -337,19 +342,14 @@ def trials_record(
         By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
     """
     record = {}
-    for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}):
+    for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}, key=natural):
         store = prepare(dataset, subject, spec.trials, say=say)
         left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
         record[str(subject)] = {"n_trials": len(store), **left_out}
     return record
 
 
-def _table(store: TrialStore) -> pd.DataFrame:
-    subject = store.table["subject"].iloc[0]
-    return store.averaged_images("train").assign(subject=subject)
-
-
-def _trials(
+def _averaged(
     matched: list[tuple[TrialStore, Signals]], n_trials: int, spec: RunSpec, progress: bool
 ) -> Tensor | TrialRows:
     """Averaged trials of all stores one after the other, smoothed; on disk if they are many."""
@@ -370,12 +370,6 @@ def _trials(
     if chosen is not None:
         smooth_chosen(x, chosen, SMOOTHING_WIDTH)
     return torch.from_numpy(x)
-
-
-def _check_zero_shot(table: pd.DataFrame, dataset: ImageDataset) -> None:
-    unseen = dataset.images[dataset.images["split"] != "train"]
-    check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
-    check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
 
 
 def _check_contents(trained: pd.Series, dataset: ImageDataset, features: ImageFeatures) -> None:

@@ -1,7 +1,7 @@
-"""The net that trains: skorch's loop, fed from arrays, with named parts of the loss.
+"""The net that trains: skorch's loop over a training set, with named parts of the loss.
 
-Everything random in an epoch (order of batches, drop-out, masks) follows from the seed and the number of the
-epoch, so that a run that was cut off goes on to the same weights as one that was not.
+Everything random in an epoch (order of batches, dropout, masks) follows from the seed and the number of the
+epoch, so that an interrupted run resumes to the same weights as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import inspect
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from braindecode import EEGRegressor
-from skorch.callbacks import Callback, GradientNormClipping
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainSpec
 from ..errors import TrainingError, UsageError
@@ -26,27 +28,27 @@ from ..models.feature_point import rate_groups
 from ..models.ssr import SSR
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
 from .callbacks import (
+    Checkpoints,
     EpochBar,
-    EpochFolders,
-    KeptEpochs,
-    LearningRate,
+    KeepEpochs,
     ValidationRetrieval,
     WeightAverage,
     first_missing,
+    learning_rate_factor,
 )
 from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts
-from .distributed import World, synchronise_batch_norm
+from .distributed import World, synchronize_batch_norm
 
 ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
-MAY_CHANGE = {"epochs", "device", "memory"}  # when a run is gone on with
-N_OUTPUTS = 512  # width of the shared space where none is asked for
+MAY_CHANGE = {"epochs", "device", "memory"}  # between a run and its continuation
+N_OUTPUTS = 512  # default width of the shared space
 SIZES = ("n_outputs", "n_chans", "n_times", "n_features", "feature_widths", "backbone_width")
-"""Of a model: what a loss that takes them by name is told."""
+"""Attributes of a model that a loss gets if its constructor takes them by name."""
 
 
 class EEGRetriever(EEGRegressor):
-    """A braindecode regressor whose outputs are embeddings of the shared space.
+    """A braindecode regressor whose outputs are embeddings in the shared space.
 
     ``fit(X, y)`` takes trials and the features of their images, ``predict`` gives brain embeddings, and
     ``score(X, y)`` is the share of trials whose own image comes first in the gallery of all images of ``y``.
@@ -58,11 +60,11 @@ class EEGRetriever(EEGRegressor):
     module : nn.Module, class or str
         A model with an ``image_head``, such as :class:`braindecode_ssr.models.SSR`.
     criterion : nn.Module or class
-        A loss of :mod:`braindecode_ssr.losses`; told the sizes of ``SIZES`` that it takes and was not given.
+        A loss of :mod:`braindecode_ssr.losses`; gets the ``SIZES`` that it takes and was not given.
     precision : {"float32", "bfloat16"}
         Of the forward pass; the loss is always float32.
     seed : int
-        Of the order of batches, drop-out and masks.
+        Of the order of batches, dropout and masks.
     world : World
         The processes that train together; see :mod:`braindecode_ssr.training.distributed`.
     **kwargs
@@ -92,30 +94,30 @@ class EEGRetriever(EEGRegressor):
         self.world = world
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> EEGRetriever:
-        """Train; see the class for ``X`` and ``y``.
-
-        Returns
-        -------
-        EEGRetriever
-            Itself, as scikit-learn wants it (braindecode's own ``fit`` gives nothing back).
-        """
+        """Train; see the class for ``X`` and ``y``. Returns itself, unlike braindecode's ``fit``."""
         super().fit(X, y, **fit_params)
         return self
 
     def check_data(self, X: Any, y: Any) -> None:
-        """A TrainingSet holds its own targets; everything else is checked as skorch does."""
+        """Check arrays as skorch does; a TrainingSet holds its own targets."""
         if not isinstance(X, TrainingSet):
             super().check_data(X, y)
 
     def initialize_criterion(self) -> EEGRetriever:
-        """Build the loss, of the model's sizes unless it is told otherwise."""
+        """Build the loss, with the sizes of the model unless others are given."""
         if _is_class(self.criterion):
             sizes = sizes_for(self.criterion, self.module_)
             given = self.get_params_for("criterion")
             self.set_params(**{f"criterion__{k}": v for k, v in sizes.items() if k not in given})
         super().initialize_criterion()
-        _check_space(self.module_, self.criterion_)
-        self.asked_for_ = set(inspect.signature(self.criterion_.forward).parameters)
+        model, loss = space_of(self.module_), space_of(self.criterion_)
+        if loss != model:
+            raise UsageError(
+                f"{type(self.criterion_).__name__} compares embeddings in {loss} space, the model in "
+                f"{model} space",
+                "give the model the space of its loss, or choose another loss",
+            )
+        self.inputs_ = set(inspect.signature(self.criterion_.forward).parameters)
         return self
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
@@ -126,7 +128,7 @@ class EEGRetriever(EEGRegressor):
         return super().get_iterator(dataset, training=training, drop_index=drop_index)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Seed drop-out and masks of the epoch."""
+        """Seed dropout and masks of the epoch."""
         super().on_epoch_begin(net, **kwargs)
         torch.manual_seed(epoch_seed(self.seed, len(self.history) - 1))
         self.parts_: list[dict[str, Tensor]] = []
@@ -138,15 +140,15 @@ class EEGRetriever(EEGRegressor):
             self.history.record(name, mean.item())
         super().on_epoch_end(net, **kwargs)
 
-    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+    def infer(self, x: Any, **fit_params: Any) -> Any:
         """Brain embeddings, computed in ``precision`` and returned in at least float32.
 
-        Where the loss asks for ``hidden``, a pair of them and of what enters the brain projector.
+        If the loss takes ``hidden``, a pair of them and of the input of the brain projector.
         """
         device = torch.device(self.device).type
-        enabled = self.precision == "bfloat16"
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
-            if "hidden" not in self.asked_for_:
+        half = self.precision == "bfloat16"
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+            if "hidden" not in self.inputs_:
                 return full_precision(super().infer(x, **fit_params))
             hidden = super().infer(x, return_features=True, **fit_params)["features"]
             return full_precision(self.module_.final_layer(hidden)), full_precision(hidden)
@@ -159,41 +161,49 @@ class EEGRetriever(EEGRegressor):
         training: bool = False,
     ) -> Tensor:
         """The total of the loss between brain, original and view embeddings."""
-        y_pred, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
-        features = {name: part.to(y_pred.device) for name, part in _named(y_true).items()}
-        head, gather = self.module_.image_head, self.world.gather if training else _as_it_is
-        original, view = (gather(head(features[name])) for name in ("original", "view"))
-        known = {"trial": X, "hidden": hidden, "features": features["original"]}
-        known["image"] = features.get("image")
-        if "posteriors" in self.asked_for_ and hasattr(head, "posteriors"):
-            known["posteriors"] = head.posteriors(features["original"])
-        asked = {k: v for k, v in known.items() if k in self.asked_for_ and v is not None}
-        told = {name: gather(rows.to(y_pred.device)) for name, rows in asked.items()}
-        if "epoch" in self.asked_for_:
-            told["epoch"] = max(len(self.history) - 1, 0)
-        parts = self.criterion_(gather(y_pred), original, view, **told)
+        brain, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
+        targets = {name: rows.to(brain.device) for name, rows in _by_name(y_true).items()}
+        head = self.module_.image_head
+        extra = {"trial": X, "hidden": hidden, "features": targets["original"]}
+        extra["image"] = targets.get("image")
+        if "posteriors" in self.inputs_ and hasattr(head, "posteriors"):
+            extra["posteriors"] = head.posteriors(targets["original"])
+        rows = {
+            "brain": brain,
+            "original": head(targets["original"]),
+            "view": head(targets["view"]),
+        }
+        rows |= {
+            k: v.to(brain.device) for k, v in extra.items() if k in self.inputs_ and v is not None
+        }
         if training:
-            self.parts_.append(
-                {name: part.detach() for name, part in parts.items() if name != "loss"}
-            )
-        return parts["loss"]
+            rows = {name: self.world.gather(part) for name, part in rows.items()}
+        embeddings = [rows.pop(name) for name in ("brain", "original", "view")]
+        epoch = {"epoch": max(len(self.history) - 1, 0)} if "epoch" in self.inputs_ else {}
+        parts = self.criterion_(*embeddings, **rows, **epoch)
+        total = parts["loss"]
+        if training:
+            named = {name: part.detach() for name, part in parts.items() if name != "loss"}
+            self.parts_.append(named)
+        return total
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Gradients of one batch, of which each process works on its share.
+        """Compute the gradients of one batch; each process works on its share.
 
         Raises
         ------
         TrainingError
             If the loss is NaN or infinite; the weights are then still those of the step before.
         """
-        batch = _share(batch, self.world)
-        if has_own_parts(self.module_) and isinstance(batch[1], dict):
-            fit_params["subject_index"] = batch[1]["subject"].to(self.device)
+        x, y = batch
+        if not isinstance(y, dict):  # batches of a TrainingSet hold only the rows of this process
+            batch = self.world.share(x), self.world.share(y)
+        elif has_own_parts(self.module_):
+            fit_params["subject_index"] = y["subject"].to(self.device)
         step = super().train_step_single(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             raise TrainingError(
-                "a finite loss",
-                f"{step['loss'].item()} in epoch {len(self.history)}, step {len(self.parts_)}",
+                f"the loss is {step['loss'].item()} in epoch {len(self.history)}, step {len(self.parts_)}",
                 "lower --set train.lr, or check trials and features with `ssr-bd data check`",
             )
         self.world.add_gradients(self.module_, self.criterion_)
@@ -212,25 +222,24 @@ class EEGRetriever(EEGRegressor):
         Returns
         -------
         float
-            In 0..1.
+            Between 0 and 1.
         """
         original = np.asarray(y)
         original = original[:, 0] if original.ndim == 3 else original
         images, own = np.unique(original, axis=0, return_inverse=True)
         gallery = embed_images(self.module_, images)
-        near = similarity(self.predict(X), gallery, space_of(self.module_))
-        ranks = rank_of_target(near, own.reshape(-1))
+        similarities = similarity(self.predict(X), gallery, space_of(self.module_))
+        ranks = rank_of_target(similarities, own.reshape(-1))
         return float((ranks == 1).mean())
 
     def _set_signal_args(self, X: Any, y: Any, classes: Any) -> None:
-        """Infer what the model needs of the trials, and the width of the features; not ``n_outputs``."""
+        """Infer what the model needs from the trials, and the width of the features."""
         if _is_class(self.module) or isinstance(self.module, str):
             given = self.get_params_for("module")
             wanted = {"n_outputs": N_OUTPUTS}
             if hasattr(y, "shape"):
                 wanted["n_features"] = y.shape[-1]
-            missing = {f"module__{k}": v for k, v in wanted.items() if k not in given}
-            self.set_params(**missing)
+            self.set_params(**{f"module__{k}": v for k, v in wanted.items() if k not in given})
         super()._set_signal_args(X, y, classes)
 
 
@@ -253,66 +262,83 @@ def fit(
     progress: bool = False,
     world: World = ALONE,
     kept: Path | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> EEGRetriever:
     """Train a model, with a checkpoint after each epoch.
 
     Parameters
     ----------
     data : TrainingSet
-        All training trials; validation concepts are taken from them when the spec asks for some.
+        All training trials; the validation concepts are taken from them.
     model, loss : nn.Module
-        Trained together; the loss is thrown away afterwards.
+        Trained together; the loss is discarded afterwards.
     spec : TrainSpec
-        With ``batch_size`` filled in; the batch of all processes together.
+        With ``batch_size`` filled in: the batch of all processes together.
     folder : Path
-        For checkpoints. What is there is used with ``resume`` and removed without.
+        For checkpoints. Those that are there are used with ``resume`` and removed without.
     world : World
         The processes that train together. The first writes the checkpoints.
     kept : Path, optional
         Gets the weights of every epoch.
     say : callable, optional
-        Is told which checkpoints are damaged, and which epoch is continued from.
+        Gets a line about damaged checkpoints, and about the epoch that is resumed from.
 
     Returns
     -------
     EEGRetriever
-        Holding the weights of the last epoch, or of the best one on validation concepts, or their average.
+        With the weights of the last epoch, or of the best one on validation concepts, or their average.
     """
-    world.check_batch(spec.batch_size)
+    world.check_batch(spec.batch_size or 1)
     average = WeightAverage(spec.ema) if spec.ema else None
-    train, callbacks = data, [("average", average)] if average else []
-    validation = None
+    train, validation = data, None
     if spec.validation_concepts:
-        train, held = hold_out_concepts(data, spec.validation_concepts, spec.seed)
-        validation = ValidationRetrieval(held, folder, average, writes=world.first)
-        callbacks.append(("validation", validation))
-    same = spec.model_dump(mode="json", exclude=MAY_CHANGE)
-    checkpoints = EpochFolders(folder, average, same, writes=world.first)
-    if kept is not None:
-        callbacks.append(("kept", KeptEpochs(kept, average, writes=world.first)))
-    callbacks += [("checkpoints", checkpoints), *_optional(spec, len(train))]
+        train, held_out = hold_out_concepts(data, spec.validation_concepts, spec.seed)
+        validation = ValidationRetrieval(held_out, folder, average)
+    settings = spec.model_dump(mode="json", exclude=MAY_CHANGE)
+    checkpoints = Checkpoints(folder, average, settings)
+    if world.first:
+        for old in (folder, kept) if not resume else ():
+            if old is not None:
+                shutil.rmtree(old, ignore_errors=True)
+        _repair(checkpoints, kept, validation, say)
+    world.wait()
+    done = checkpoints.done()
+
+    callbacks: list[tuple[str, Callback | None]] = [("average", average)]
+    if world.first:  # the only one that writes
+        callbacks += [("validation", validation)]
+        callbacks += [("kept", KeepEpochs(kept, average) if kept is not None else None)]
+        callbacks += [("checkpoints", checkpoints)]
+    if spec.clip:
+        callbacks.append(("clip", GradientNormClipping(spec.clip)))
+    if spec.warmup or spec.schedule != "constant":
+        callbacks.append(("rate", _schedule(spec, len(train), done)))
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
-    engine = {"device": device, "precision": precision, "world": world}
-    net = _net(model, loss, spec, callbacks=callbacks, **engine)
-    if world.first and not resume:
-        for earlier in filter(None, (folder, kept)):
-            shutil.rmtree(earlier, ignore_errors=True)
-    if world.first and checkpoints.epochs():
-        last = first_missing(kept) - 1 if kept is not None else None
-        if validation is not None and not validation.is_whole():
-            last = 0
-        damaged = checkpoints.repair(last)
-        if damaged and say is not None:
-            names, epochs = ", ".join(damaged), checkpoints.epochs()
-            again = f"continuing from {epochs[-1].name}" if epochs else "training again"
-            say(f"checkpoint {names} in {folder} is damaged or needs a file that is: {again}")
-    world.wait()
-    done = checkpoints.load(net)
-    if done and say is not None:
-        say(f"continuing from epoch {done}")
+    net = EEGRetriever(
+        synchronize_batch_norm(model, world, device),
+        criterion=loss,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=spec.weight_decay,
+        optimizer__betas=spec.betas,
+        optimizer__fused=torch.device(device).type in FUSED,
+        optimizer__param_groups=rate_groups(model, spec.lr_of),
+        lr=spec.lr,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        device=device,
+        precision=precision,
+        world=world,
+        callbacks=[(name, callback) for name, callback in callbacks if callback is not None],
+        verbose=0,
+    ).initialize()
+    if spec.compile != "none":
+        net.module_.compile(mode=spec.compile)
+    checkpoints.load(net)
+    if done:
+        say(f"resuming from epoch {done}")
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
+
     net.notify("on_train_begin", X=train, y=None)
     net.fit_loop(_on_device(train, device), epochs=spec.epochs - done)
     net.notify("on_train_end", X=train, y=None)
@@ -320,47 +346,44 @@ def fit(
     if validation is not None and spec.selection == "validation":
         net.load_params(f_params=str(validation.best_weights))
     elif average is not None:
-        average.install(net.module_)
+        net.module_.load_state_dict(average.model.state_dict())
     return net
 
 
-def _net(
-    model: torch.nn.Module, loss: torch.nn.Module, spec: TrainSpec, *, world: World, **engine: Any
-) -> EEGRetriever:
-    """What trains a model as a spec says, with its weights in place."""
-    net = EEGRetriever(
-        synchronise_batch_norm(model, world),
-        criterion=loss,
-        optimizer=torch.optim.AdamW,
-        optimizer__weight_decay=spec.weight_decay,
-        optimizer__betas=spec.betas,
-        optimizer__fused=torch.device(engine["device"]).type in FUSED,
-        optimizer__param_groups=rate_groups(model, spec.lr_of),
-        lr=spec.lr,
-        batch_size=spec.batch_size,
-        seed=spec.seed,
-        world=world,
-        verbose=0,
-        **engine,
-    ).initialize()
-    if spec.compile != "none":
-        net.module_.compile(mode=spec.compile)
-    return net
+def _repair(
+    checkpoints: Checkpoints,
+    kept: Path | None,
+    validation: ValidationRetrieval | None,
+    say: Callable[[str], object],
+) -> None:
+    """Remove the checkpoints that cannot be resumed from, because they or files of before are damaged."""
+    if not checkpoints.epochs():
+        return
+    last = first_missing(kept) - 1 if kept is not None else None
+    if validation is not None and not validation.is_whole():
+        last = 0
+    damaged = checkpoints.repair(last)
+    if damaged:
+        left = checkpoints.epochs()
+        then = f"resuming from {left[-1].name}" if left else "training from the beginning"
+        say(
+            f"checkpoint {', '.join(damaged)} in {checkpoints.folder} is damaged, or needs a file that is: "
+            f"{then}"
+        )
 
 
-def _optional(spec: TrainSpec, n_trials: int) -> list[tuple[str, Callback]]:
-    """What is only there when it is asked for: clipped gradients, a learning rate that changes."""
-    callbacks: list[tuple[str, Callback]] = []
-    if spec.clip:
-        callbacks.append(("clip", GradientNormClipping(spec.clip)))
-    if spec.warmup or spec.schedule != "constant":
-        steps = n_trials // spec.batch_size
-        rate = LearningRate(steps, spec.epochs, spec.warmup, spec.schedule)
-        callbacks.append(("rate", rate))
-    return callbacks
+def _schedule(spec: TrainSpec, n_trials: int, done: int) -> LRScheduler:
+    """The learning rate of each step, warm-up included, from the first step after ``done`` epochs."""
+    steps = n_trials // (spec.batch_size or 1)
+    total, warmup = steps * spec.epochs, round(spec.warmup * steps)
+    factor = partial(learning_rate_factor, total=total, warmup=warmup, schedule=spec.schedule)
+    last = done * steps - 1
+    return LRScheduler(
+        LambdaLR, lr_lambda=factor, last_epoch=last, step_every="batch", event_name=None
+    )
 
 
-def _named(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
+def _by_name(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
     """Image features by name: an array (b, 2, d) holds original and view, (b, d) stands for both."""
     if isinstance(y, dict):
         return y
@@ -368,32 +391,12 @@ def _named(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
     return {"original": original, "view": view}
 
 
-def _share(batch: Batch, world: World) -> Batch:
-    """The rows that are for this process; batches of a TrainingSet hold no others."""
-    x, y = batch
-    return batch if isinstance(y, dict) else (world.share(x), world.share(y))
-
-
-def _as_it_is(rows: Tensor) -> Tensor:
-    return rows
-
-
-def _check_space(model: torch.nn.Module, loss: torch.nn.Module) -> None:
-    """Refuse a loss that compares embeddings in another space than they are ranked in."""
-    if space_of(loss) != space_of(model):
-        raise UsageError(
-            f"a loss that compares embeddings in the space of the model, {space_of(model)}",
-            f"{type(loss).__name__}, in {space_of(loss)} space",
-            "give the model the space of its loss, or choose another loss",
-        )
-
-
 def _is_class(part: Any) -> bool:
     return isinstance(part, type) and issubclass(part, torch.nn.Module)
 
 
 def _on_device(data: TrainingSet, device: str) -> TrainingSet:
-    """The set on the device, where that has room for it twice."""
+    """The set on the GPU, if that has room for it twice."""
     if torch.device(device).type != "cuda":
         return data
     free, _ = torch.cuda.mem_get_info(device)
