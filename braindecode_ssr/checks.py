@@ -20,7 +20,7 @@ from .evaluation import check_selection
 from .files import check_free, unwritable
 from .resolve import check_needs, open_dataset, resolve, training_subjects
 from .runs import Run, run_name
-from .training.build import build_loss, build_model, features_of
+from .training.build import build_loss, build_model, check_loss_params, features_of
 from .trials.prepare import trials_path
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
             if spec.model.subjects == "own":
                 check_takes_subjects(backbone)
         if spec.loss.params:
-            _check_loss(spec)
+            check_loss_params(spec)
 
 
 def check_place(folder: Path) -> None:
@@ -234,19 +234,6 @@ def _built(build: Callable[[], Any], spec: RunSpec) -> Any:
             f"cannot be built: {reason}",
             "lower --set model.n_outputs or the sizes in model.backbone_params",
         ) from error
-
-
-def _check_loss(spec: RunSpec) -> None:
-    """Find every parameter of the loss that is set."""
-    import inspect
-
-    from .losses import LOSSES
-    from .registry import unknown_name
-
-    takes = inspect.signature(LOSSES[spec.loss.name]).parameters
-    for name in spec.loss.params:
-        if name not in takes:
-            raise unknown_name(f"parameter of the loss {spec.loss.name}", name, list(takes))
 
 
 def _try_loss(spec: RunSpec, model: SSR, signals: Signals, n: int = 16) -> None:

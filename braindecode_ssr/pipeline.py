@@ -23,7 +23,7 @@ from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
 from .retrieval.evaluations import NamedEvaluation, check_flags
 from .runs import Run, git_commit, new_run, replace_run, run_of, same_data, trained_anew, versions
-from .training.build import build_loss, build_model, features_of, start_weights
+from .training.build import build_loss, build_model, features_of, initialize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +230,8 @@ def _untrained(
     n_subjects = data.table["subject"].nunique()
     model = build_model(spec, signals, data.original.shape[1], features.widths(), n_subjects)
     if spec.train.solver == "gradient":
-        start_weights(model, spec.model, say)
+        for line in initialize(model, spec.model):
+            say(line)
     else:
         among.check_alone(spec.method)
     return model, build_loss(spec, model)

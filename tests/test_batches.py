@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.training.data import Batches, TrainingSet, prefetch, epoch_seed, hold_out_concepts
+from braindecode_ssr.training.data import (
+    Batches,
+    TrainingSet,
+    epoch_seed,
+    hold_out_concepts,
+    prefetch,
+)
 from braindecode_ssr.training.distributed import World
 from braindecode_ssr.trials.averages import TrialFile, TrialRows
 

@@ -165,9 +165,7 @@ def wait_for(condition, processes):
 
 def test_a_batch_that_cannot_be_split_is_refused():
     World(0, 2).check_batch(32)
-    with pytest.raises(
-        UsageError, match="3 processes cannot split a batch of 32.*multiple of 3"
-    ):
+    with pytest.raises(UsageError, match="3 processes cannot split a batch of 32.*multiple of 3"):
         World(0, 3).check_batch(32)
 
 

@@ -28,7 +28,9 @@ class Trail(WeightAverage):
 
 
 def flat(state, model):
-    return np.concatenate([state[name].detach().numpy().ravel() for name, _ in model.named_parameters()])
+    return np.concatenate(
+        [state[name].detach().numpy().ravel() for name, _ in model.named_parameters()]
+    )
 
 
 def test_the_average_is_that_of_a_plain_loop():
@@ -44,7 +46,8 @@ def test_the_average_is_that_of_a_plain_loop():
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * now
     assert len(trail.trail) == 16
-    np.testing.assert_allclose(flat(dict(trail.model.named_parameters()), model), average, rtol=1e-4, atol=1e-6)
+    ours = flat(dict(trail.model.named_parameters()), model)
+    np.testing.assert_allclose(ours, average, rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_ends_with_the_average_and_trains_as_without(tmp_path):

@@ -197,5 +197,5 @@ def test_trials_on_disk_give_the_same(kind, tmp_path, monkeypatch):
 
 def test_one_process_solves_it():
     World().check_alone("ridge-decoding")
-    with pytest.raises(UsageError, match="one process for ridge-decoding.*2.*without torchrun"):
+    with pytest.raises(UsageError, match="ridge-decoding runs in one process.*2.*without torchrun"):
         World(0, 2).check_alone("ridge-decoding")

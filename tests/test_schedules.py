@@ -14,7 +14,8 @@ from braindecode_ssr.training.retriever import fit
 @given(st.integers(1, 300), st.integers(0, 50), st.sampled_from(["constant", "cosine"]))
 def test_the_rate_rises_to_the_whole_and_then_never_rises(total, warmup, schedule):
     shares = [
-        learning_rate_factor(step, total + warmup, warmup, schedule) for step in range(total + warmup)
+        learning_rate_factor(step, total + warmup, warmup, schedule)
+        for step in range(total + warmup)
     ]
     assert all(0 < share <= 1 for share in shares)
     assert shares[warmup] == 1
@@ -29,7 +30,9 @@ def test_the_cosine_is_torchs():
     optimizer = torch.optim.SGD([weight], lr=1.0)
     reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
     for step in range(20):
-        assert learning_rate_factor(step, 20, 0, "cosine") == pytest.approx(reference.get_last_lr()[0])
+        assert learning_rate_factor(step, 20, 0, "cosine") == pytest.approx(
+            reference.get_last_lr()[0]
+        )
         optimizer.step()
         reference.step()
 

@@ -1,9 +1,9 @@
-"""The parts of a run, built as its resolved spec says: image features, model, loss."""
+"""The parts of a run, built from its resolved spec: image features, model, loss."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..images.features import ImageFeatures, image_features
@@ -45,9 +45,9 @@ def build_model(
     n_features : int
         Width of the image features.
     widths : sequence of int
-        Widths of the vectors that stand side by side in them, where there are several.
+        Widths of the concatenated vectors in them, if there are several.
     n_subjects : int
-        Subjects that are trained on.
+        Subjects to train on.
     """
     if spec.train.solver != "gradient":
         from .ridge import RIDGES
@@ -73,37 +73,42 @@ def build_model(
     )
 
 
-def start_weights(model: SSR, spec: ModelSpec, say: Callable[[str], None] | None = None) -> None:
-    """Load a new model's pretrained weights, and freeze what is not to be trained."""
+def initialize(model: SSR, spec: ModelSpec) -> list[str]:
+    """Load the pretrained weights of a new model and freeze parts of it; returns what to tell the user."""
     from ..models.feature_point import load_pretrained
 
-    tell = say or (lambda text: None)
     adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
     parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
-    tell(
+    lines = [
         f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
         f"{adjusted}{parts}"
-    )
+    ]
     if spec.pretrained:
-        fresh = load_pretrained(model.backbone, spec.pretrained)
-        tell(f"pretrained weights of {spec.pretrained}, except {', '.join(fresh) or 'none'}")
+        new = load_pretrained(model.backbone, spec.pretrained)
+        lines += [f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"]
     model.freeze(*spec.freeze)
+    return lines
 
 
 def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
-    """The loss of a spec; told the width of the shared space and the model's sizes where it takes them.
+    """The loss of a spec, with the width of the shared space and the model's sizes where it takes them.
 
     Raises
     ------
     UsageError
-        If it has no parameter of a name that is set.
+        If a parameter is set that the loss does not have.
     """
     from .retriever import sizes_for
 
+    check_loss_params(spec)
     loss = LOSSES[spec.loss.name]
-    takes = inspect.signature(loss).parameters
-    width = {"n_outputs": spec.model.n_outputs} if "n_outputs" in takes else {}
-    unknown = sorted(set(spec.loss.params) - set(takes))
-    if unknown:
-        raise unknown_name(f"parameter of the loss {spec.loss.name}", unknown[0], list(takes))
+    takes_width = "n_outputs" in inspect.signature(loss).parameters
+    width = {"n_outputs": spec.model.n_outputs} if takes_width else {}
     return loss(**{**width, **sizes_for(loss, model), **spec.loss.params})
+
+
+def check_loss_params(spec: RunSpec) -> None:
+    """Raise UsageError if a parameter is set that the loss does not have."""
+    known = inspect.signature(LOSSES[spec.loss.name]).parameters
+    for name in sorted(set(spec.loss.params) - set(known)):
+        raise unknown_name(f"parameter of the loss {spec.loss.name}", name, list(known))

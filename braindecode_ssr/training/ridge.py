@@ -1,13 +1,15 @@
 """The linear baselines: image features from the brain, and the brain from image features, in closed form.
 
-Both have the face of a trained model, ``model(trials)`` and ``model.image_head(features)``, so that the
-test, the run folder and ``evaluate`` are those of every other method.
+Both have the interface of a trained model, ``model(trials)`` and ``model.image_head(features)``, so that
+test, run folder and ``evaluate`` are those of every other method.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,12 +24,13 @@ from ..retrieval.ranks import cosine, embed_images, embed_trials, rank_of_target
 from .data import TrainingSet, hold_out_concepts
 
 SHARES = tuple(10.0**power for power in range(-3, 6))
-"""Penalties that are tried, each a share of the mean eigenvalue of the inputs' scatter."""
+"""Penalties to try, each a share of the mean eigenvalue of the inputs' scatter matrix."""
 HELD_OUT = 0.1  # of the training concepts, to choose among them
-LARGEST = 30_000  # rows of the matrix to be solved: 7 GB
+LARGEST = 30_000  # rows of the matrix to solve: 7 GB
 BLOCK = 1024  # rows or columns in double precision at once
 
 Rows = tuple[np.ndarray, np.ndarray]
+T = TypeVar("T")
 
 
 class Ridge(nn.Module):
@@ -48,8 +51,8 @@ class Ridge(nn.Module):
         self.weight = _fixed(*self.direction(n_signal, n_features))
 
     @staticmethod
-    def direction(trial: int, feature: int) -> tuple[int, int]:
-        """Of what is given for each trial, or its width, what is mapped, and onto what."""
+    def direction(trial: T, feature: T) -> tuple[T, T]:
+        """Input and output of the map, given the trial and the feature side (arrays, or their widths)."""
         return trial, feature
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,34 +65,34 @@ class Ridge(nn.Module):
 
     @torch.no_grad()
     def fill(self, trial_mean: np.ndarray, feature_mean: np.ndarray, weight: np.ndarray) -> None:
-        """Take over a solution."""
+        """Set the solution."""
         for own, new in zip(self.parameters(), (trial_mean, feature_mean, weight), strict=True):
             own.copy_(torch.from_numpy(new))
 
 
 class RidgeDecoding(Ridge):
-    """Image features from trials; predicted ones are compared with true ones by cosine."""
+    """Image features from trials; predicted and true features are compared by cosine."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predicted features, less their mean, of trials (n, c, t): (n, d)."""
+        """Predicted features of trials (n, c, t), minus their mean: (n, d)."""
         return super().forward(x) @ self.weight
 
 
 class RidgeEncoding(Ridge):
-    """Trials from image features; predicted ones are compared with true ones by correlation."""
+    """Trials from image features; predicted and true trials are compared by correlation."""
 
     @staticmethod
-    def direction(trial: int, feature: int) -> tuple[int, int]:
+    def direction(trial: T, feature: T) -> tuple[T, T]:
         """From features to trials."""
         return feature, trial
 
     def forward(self, x: Tensor) -> Tensor:
-        """Trials (n, c, t), less their mean trial and each its own mean: (n, c t)."""
-        return _centred(super().forward(x))
+        """Trials (n, c, t), minus the mean trial, each minus its own mean: (n, c t)."""
+        return _centered(super().forward(x))
 
     def image_head(self, features: Tensor) -> Tensor:
-        """The same of the trials predicted for features (n, d): (n, c t)."""
-        return _centred(super().image_head(features) @ self.weight)
+        """The same for the trials predicted from features (n, d): (n, c t)."""
+        return _centered(super().image_head(features) @ self.weight)
 
 
 RIDGES: dict[str, type[Ridge]] = {
@@ -99,46 +102,50 @@ RIDGES: dict[str, type[Ridge]] = {
 
 
 class Scatter:
-    r"""What ridge regression needs of its inputs X and outputs Y, whatever the penalty.
+    r"""The part of ridge regression of outputs Y on inputs X that does not depend on the penalty.
 
-    With centred X (n, p) and Y (n, m), :math:`W = (X^\top X + \lambda I)^{-1} X^\top Y`; where there are
-    fewer rows than inputs the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in
-    blocks; only the second form keeps all inputs in memory. The matrix is in memory once: a solution takes
-    one triangle, which is then written again from the other one.
+    With centered X (n, p) and Y (n, m), :math:`W = (X^\top X + \lambda I)^{-1} X^\top Y`; with fewer rows
+    than inputs, the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in blocks; only
+    the second form keeps all inputs in memory. The matrix is in memory once: a solution overwrites one
+    triangle, which is then restored from the other one.
 
     Parameters
     ----------
     blocks : iterable of (ndarray (k, p), ndarray (k, m))
         Inputs and outputs.
     n, p : int
-        How many rows and inputs there are.
+        Number of rows and inputs.
 
     Raises
     ------
     UsageError
-        If both are so many that the matrix would not fit into memory.
+        If both are so large that the matrix would not fit into memory.
     """
 
     def __init__(self, blocks: Iterator[Rows], n: int, p: int) -> None:
         self.few = n < p
-        _check_size(min(n, p))
-        self.means, self._scatter, self._right, self._inputs = (
-            _by_rows(blocks, n) if self.few else _by_inputs(blocks)
-        )
+        if min(n, p) > LARGEST:
+            raise UsageError(
+                f"ridge regression takes at most {LARGEST} trials, or channels times samples, and there are "
+                f"{min(n, p)} of both or more",
+                "use fewer channels with --set data.channels=..., or a lower --set trials.sfreq",
+            )
+        sums = _by_rows(blocks, n) if self.few else _by_inputs(blocks)
+        self.means, self._scatter, self._right, self._inputs = sums
         self._diagonal = self._scatter.diagonal().copy()
         self.mean_eigenvalue = float(self._diagonal.mean())
 
     def weight(self, share: float) -> np.ndarray:
-        """The map for a penalty, given as a share of the mean eigenvalue; shape (p, m)."""
+        """The map (p, m) for a penalty, given as a share of the mean eigenvalue."""
         np.fill_diagonal(self._scatter, self._diagonal + share * self.mean_eigenvalue)
         solution = _solve(self._scatter, self._right)
-        if not self.few:
+        if self._inputs is None:
             return solution
         return np.concatenate([columns.T @ solution for columns in _columns(self._inputs)])
 
 
 def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
-    """Solve a linear map in place, with the penalty under which unseen concepts are told apart best.
+    """Solve for the linear map, in place, with the penalty that retrieves unseen concepts best.
 
     Parameters
     ----------
@@ -146,9 +153,9 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
         All training trials. Some concepts are held out, the map is solved for each penalty on the others,
         and held-out images are retrieved among themselves; then all trials are used.
     model : Ridge
-        To be filled.
+        Gets the solution.
     spec : TrainSpec
-        ``validation_concepts`` are held out, or a tenth where it is 0; drawn by ``seed``.
+        ``validation_concepts`` are held out, or a tenth if it is 0; drawn with ``seed``.
 
     Returns
     -------
@@ -156,26 +163,27 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
         One row per penalty: ``share``, ``penalty``, ``valid_mrr``, ``chosen``, and ``dur``, seconds.
     """
     start = time.perf_counter()
-    n_held = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))
-    train, held = hold_out_concepts(data, n_held, spec.seed)
+    n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))
+    train, held_out = hold_out_concepts(data, n_held_out, spec.seed)
     scatter, rows = _scatter(train, model), []
     for share in SHARES:
-        _fill(model, scatter, share)
-        mrr = retrieval(model, held)
+        _solve_for(model, scatter, share)
+        mrr = retrieval(model, held_out)
         seconds = time.perf_counter() - start - sum(row["dur"] for row in rows)
         penalty = share * scatter.mean_eigenvalue
         rows.append({"share": share, "penalty": penalty, "valid_mrr": mrr, "dur": seconds})
     best = max(rows, key=lambda row: row["valid_mrr"])
-    scatter = None  # the next one may be as large
-    _fill(model, _scatter(data, model), best["share"])
+    del scatter  # the next one may be as large
+    _solve_for(model, _scatter(data, model), best["share"])
     best["dur"] += time.perf_counter() - start - sum(row["dur"] for row in rows)
     return pd.DataFrame(rows).assign(chosen=[row is best for row in rows])
 
 
 def retrieval(model: Ridge, data: TrainingSet) -> float:
-    """Mean reciprocal rank of each trial's own image among the different images of a set."""
+    """Mean reciprocal rank of each trial's own image among the images of a set."""
     images, own = np.unique(data.image.numpy(), return_inverse=True)
-    gallery, ranks = embed_images(model, data.original[torch.from_numpy(images)]), []
+    gallery = embed_images(model, data.original[torch.from_numpy(images)])
+    ranks: list[np.ndarray] = []
     for x, _ in _blocks(data):
         first = sum(map(len, ranks))
         similarity = cosine(embed_trials(model, x), gallery)
@@ -188,63 +196,61 @@ def _scatter(data: TrainingSet, model: Ridge) -> Scatter:
     return Scatter(pairs, len(data), len(model.weight))
 
 
-def _fill(model: Ridge, scatter: Scatter, share: float) -> None:
+def _solve_for(model: Ridge, scatter: Scatter, share: float) -> None:
     model.fill(*model.direction(*scatter.means), scatter.weight(share))
 
 
 def _blocks(data: TrainingSet) -> Iterator[tuple[Tensor, Tensor]]:
-    """Trials and features of their originals, some rows at a time."""
+    """Trials and features of their original images, ``BLOCK`` rows at a time."""
     for rows in torch.arange(len(data)).split(BLOCK):
         x, features = data.gather(rows)
         yield x, features["original"]
 
 
-def _by_inputs(blocks: Iterator[Rows]) -> tuple[Rows, np.ndarray, np.ndarray, None]:
-    """Means, X'X and X'Y of centred rows, from sums; rows are shifted by the first block's means."""
-    n, shift, sums, scatter, right = 0, None, None, None, None
-    for x, y in blocks:
-        if shift is None:
-            shift = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
-            sums = np.zeros_like(shift[0]), np.zeros_like(shift[1])
-            scatter, right = np.zeros((len(sums[0]),) * 2), np.zeros((len(sums[0]), len(sums[1])))
+def _by_inputs(
+    blocks: Iterator[Rows],
+) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Means, X'X and X'Y of centered rows, from sums; rows are shifted by the first block's means."""
+    first, n = next(blocks), 0
+    shift = first[0].mean(0, dtype=np.float64), first[1].mean(0, dtype=np.float64)
+    sums = np.zeros_like(shift[0]), np.zeros_like(shift[1])
+    scatter, right = np.zeros((len(sums[0]),) * 2), np.zeros((len(sums[0]), len(sums[1])))
+    for x, y in chain([first], blocks):
         x, y = x - shift[0], y - shift[1]
         n += len(x)
         sums = sums[0] + x.sum(0), sums[1] + y.sum(0)
         _add_square(scatter, x)
         right += x.T @ y
     root = sums[0] / np.sqrt(n)
-    for first in range(0, len(root), BLOCK):
-        scatter[first : first + BLOCK] -= np.outer(root[first : first + BLOCK], root)
+    for row in range(0, len(root), BLOCK):
+        scatter[row : row + BLOCK] -= np.outer(root[row : row + BLOCK], root)
     _mirror(scatter)
     right -= np.outer(sums[0], sums[1] / n)
     return (shift[0] + sums[0] / n, shift[1] + sums[1] / n), scatter, right, None
 
 
-def _by_rows(blocks: Iterator[Rows], n: int) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray]:
-    """Means, XX', Y and X of centred rows."""
-    x, y = _joined(blocks, n)
+def _by_rows(
+    blocks: Iterator[Rows], n: int
+) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Means, XX', Y and X of centered rows; they are never in memory twice."""
+    block = next(blocks)
+    x, y = (np.empty((n, part.shape[1]), part.dtype) for part in block)
+    first = 0
+    for some_x, some_y in chain([block], blocks):
+        rows = slice(first, first + len(some_x))
+        x[rows], y[rows] = some_x, some_y
+        first += len(some_x)
     means = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
     x -= means[0].astype(x.dtype)
-    scatter = np.zeros((len(x),) * 2)
+    scatter = np.zeros((n, n))
     for columns in _columns(x):
         _add_square(scatter, columns.T)
     _mirror(scatter)
     return means, scatter, y - means[1], x
 
 
-def _joined(blocks: Iterator[Rows], n: int) -> Rows:
-    """All rows, which are never in memory twice."""
-    whole, first = None, 0
-    for block in blocks:
-        whole = whole or tuple(np.empty((n, part.shape[1]), part.dtype) for part in block)
-        for part, rows in zip(whole, block, strict=True):
-            part[first : first + len(rows)] = rows
-        first += len(block[0])
-    return whole
-
-
 def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
-    """Some columns at a time, in double precision."""
+    """``BLOCK`` columns at a time, in double precision."""
     for first in range(0, x.shape[1], BLOCK):
         yield x[:, first : first + BLOCK].astype(np.float64)
 
@@ -252,13 +258,12 @@ def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve with a symmetric positive definite matrix (n, n), of which only the diagonal is lost.
 
-    LAPACK's Cholesky factor replaces one triangle and does not look at the other one, as the documentation
-    of ``dpotrf`` has it.
+    LAPACK's Cholesky factor overwrites one triangle and never reads the other one (``dpotrf``).
     """
-    factor, fault = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-    if fault:
+    factor, row = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if row:
         raise np.linalg.LinAlgError(
-            f"the matrix is not positive definite, in row {fault} of {len(matrix)}"
+            f"the matrix is not positive definite, in row {row} of {len(matrix)}"
         )
     solution, _ = lapack.dpotrs(factor, right, lower=1)
     _mirror(matrix)
@@ -272,7 +277,7 @@ def _add_square(matrix: np.ndarray, x: np.ndarray) -> None:
 
 
 def _mirror(matrix: np.ndarray) -> None:
-    """Write the upper triangle from the lower one, in place."""
+    """Copy the lower triangle into the upper one, in place."""
     for first in range(0, len(matrix), BLOCK):
         rows = slice(first, first + BLOCK)
         matrix[rows, first + BLOCK :] = matrix[first + BLOCK :, rows].T
@@ -281,18 +286,9 @@ def _mirror(matrix: np.ndarray) -> None:
         block[above] = block.T[above]
 
 
-def _check_size(n: int) -> None:
-    if n > LARGEST:
-        raise UsageError(
-            f"at most {LARGEST} trials, or channels times samples, for ridge regression",
-            f"{n} of both or more",
-            "take fewer channels with --set data.channels=..., or a lower --set trials.sfreq",
-        )
-
-
 def _fixed(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.zeros(shape), requires_grad=False)
 
 
-def _centred(rows: Tensor) -> Tensor:
+def _centered(rows: Tensor) -> Tensor:
     return rows - rows.mean(1, keepdim=True)
