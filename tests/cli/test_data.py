@@ -191,7 +191,7 @@ def test_prepare_several_at_a_time_and_one_that_fails(shell, unprepared):
     good, bad = done.json
     assert good["subject"] == 4 and good["channels"] == 63
     assert bad["subject"] == 5 and "a web page" in bad["error"] and str(broken) in bad["error"]
-    assert "Error: subject 5: " in done.error and "2 subjects at a time" in done.err
+    assert "Error: subject 5: " in done.error and "2 subjects in parallel" in done.err
     alone = shell(*args[:3], "--subject", 5, "--data-dir", unprepared, code=1)
     assert "a web page" in alone.error
 
@@ -224,7 +224,7 @@ def test_prepare_is_stopped_by_ctrl_c_and_gone_on_with(unprepared, shell):
         else:
             assert process.returncode == -9
     done = shell(*call[3:], *args, "--json", code=0)
-    assert "going on after session 1" in done.err
+    assert "resuming after session 1" in done.err
     assert done.json[0]["trials"] > 0
     assert [path.name[0] for path in (unprepared / "ssr" / "trials").iterdir()] == ["s"]
 

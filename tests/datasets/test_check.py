@@ -24,7 +24,7 @@ def by_what(reports):
 
 
 def test_where_nothing_is(tmp_path):
-    reports = where(tmp_path / "none")
+    reports = where(ThingsEEG(tmp_path / "none"))
     assert len(reports) == 3 + 10 * 4 * 2
     assert {report.state for report in reports} == {"missing"} and not is_whole(reports)
     raw = by_what(reports)["raw EEG, subject 5, session 2, test"]
@@ -35,12 +35,12 @@ def test_where_nothing_is(tmp_path):
 
 
 def test_where_of_one_subject(tmp_path):
-    assert len(where(tmp_path, subjects=[5])) == 3 + 8
+    assert len(where(ThingsEEG(tmp_path), subjects=[5])) == 3 + 8
 
 
 def test_a_whole_reduced_set(tmp_path):
     write_things(tmp_path, sessions=2)
-    for reports in (where(tmp_path), check(tmp_path)):
+    for reports in (where(ThingsEEG(tmp_path)), check(ThingsEEG(tmp_path))):
         assert len(reports) == 3 + 4 and is_whole(reports)
         assert {report.state for report in reports} == {"found"}
         assert all(report.size > 0 for report in reports)
@@ -51,7 +51,7 @@ def test_a_whole_reduced_set(tmp_path):
 
 def test_an_epoch_beyond_the_end_of_a_raw_file(tmp_path):
     write_things(tmp_path, sessions=1, tail=500)
-    broken = [report for report in check(tmp_path) if report.state == "broken"]
+    broken = [report for report in check(ThingsEEG(tmp_path)) if report.state == "broken"]
     assert len(broken) == 2 and all(str(report.path) in report.detail for report in broken)
     shorter = ThingsEEG(tmp_path).as_asked(TrialSpec(tmax=0.4, stop=0.4))
     assert is_whole(check(shorter))
@@ -59,7 +59,7 @@ def test_an_epoch_beyond_the_end_of_a_raw_file(tmp_path):
 
 def test_images_are_not_needed(tmp_path):
     write_things(tmp_path, sessions=1, images=False)
-    reports = check(tmp_path)
+    reports = check(ThingsEEG(tmp_path))
     assert by_what(reports)["train images"].state == "missing"
     assert "unless features are imported" in by_what(reports)["train images"].detail
     assert is_whole(reports)
@@ -74,7 +74,7 @@ def test_broken_files_do_not_end_the_check(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-1000])
     (folder / "ses-02/raw_eeg_test.npy").unlink()
     (tmp_path / "image_set/test_images/00003_wok/wok_12s.jpg").write_text("<html>")
-    reports = by_what(check(tmp_path))
+    reports = by_what(check(ThingsEEG(tmp_path)))
     raw = "raw EEG, subject 5, session"
     assert reports[f"{raw} 1, train"].state == "broken"
     assert "web page" in reports[f"{raw} 1, train"].detail
@@ -88,13 +88,15 @@ def test_broken_files_do_not_end_the_check(tmp_path):
 def test_where_sees_an_empty_file(tmp_path):
     write_things(tmp_path, sessions=1)
     (tmp_path / "Raw_data/sub-05/ses-01/raw_eeg_test.npy").write_bytes(b"")
-    assert by_what(where(tmp_path))["raw EEG, subject 5, session 1, test"].state == "broken"
+    assert (
+        by_what(where(ThingsEEG(tmp_path)))["raw EEG, subject 5, session 1, test"].state == "broken"
+    )
 
 
 def test_a_hole_between_sessions(tmp_path):
     write_things(tmp_path, sessions=3)
     (tmp_path / "Raw_data/sub-05/ses-02").rename(tmp_path / "elsewhere")
-    states = [report.state for report in where(tmp_path)[3:]]
+    states = [report.state for report in where(ThingsEEG(tmp_path))[3:]]
     assert states == ["found"] * 2 + ["missing"] * 2 + ["found"] * 2
 
 
@@ -102,21 +104,21 @@ def test_released_forms(tmp_path):
     write_metadata(tmp_path)
     write_ubp(tmp_path)
     write_gifford(tmp_path)
-    reports = by_what(check(tmp_path))
+    reports = by_what(check(ThingsEEG(tmp_path)))
     assert reports["form 'ubp', subject 5, train"].detail == (
         "6 images x 4 repetitions, 63 channels, 250 samples at 250 Hz, whitened"
     )
     assert "17 channels, 100 samples at 100 Hz" in reports["form 'gifford', subject 5, test"].detail
     assert not any("raw EEG" in what for what in reports)
     (tmp_path / "Preprocessed_data_250Hz_whiten/sub-05/test.pt").unlink()
-    report = by_what(check(tmp_path))["form 'ubp', subject 5"]
+    report = by_what(check(ThingsEEG(tmp_path)))["form 'ubp', subject 5"]
     assert report.state == "missing" and "test.pt" in report.detail
 
 
 def test_broken_image_list(tmp_path):
     write_things(tmp_path, sessions=1)
     write_metadata(tmp_path, test=[("00001_aardvark", "aardvark_09s.jpg")])
-    reports = check(tmp_path)
+    reports = check(ThingsEEG(tmp_path))
     assert reports[0].state == "broken" and "aardvark" in reports[0].detail
     assert by_what(reports)["raw EEG, subject 5, session 1, train"].state == "found"
 
@@ -124,26 +126,28 @@ def test_broken_image_list(tmp_path):
 def test_archive_that_was_cut_off(tmp_path):
     write_metadata(tmp_path)
     (tmp_path / "image_set/test_images.zip").write_bytes(b"PK")
-    report = by_what(where(tmp_path))["test_images.zip"]
+    report = by_what(where(ThingsEEG(tmp_path)))["test_images.zip"]
     assert report.state == "broken" and "2 bytes instead of 8129948" in report.detail
 
 
 def test_archive_is_named_where_images_are_not_unpacked(tmp_path):
     write_metadata(tmp_path)
     write_images(tmp_path)
-    reports = by_what(check(tmp_path))
+    reports = by_what(check(ThingsEEG(tmp_path)))
     assert reports["train images"].detail == "6 of 6 here"
 
 
 def test_rows_are_json(tmp_path):
-    rows = as_rows(where(tmp_path))
+    rows = as_rows(where(ThingsEEG(tmp_path)))
     assert json.loads(json.dumps(rows)) == rows
     assert list(rows[0]) == ["state", "what", "path", "size", "detail", "source", "needed"]
 
 
 def test_where_answers_without_torch_and_mne(tmp_path):
     code = (
-        f"import sys; from braindecode_ssr.datasets.things_eeg.check import where; where({str(tmp_path)!r}); "
+        "import sys; from braindecode_ssr.datasets.things_eeg.check import where; "
+        "from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG; "
+        f"where(ThingsEEG({str(tmp_path)!r})); "
         "print([m for m in ('torch', 'mne', 'braindecode', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -204,7 +204,7 @@ def test_gotcha_15_what_macos_leaves_in_image_folders(tmp_path):
     dataset = ThingsEEG(tmp_path)
     assert isinstance(dataset.image("aardvark/aardvark_01b"), Image.Image)
     assert len(list(dataset.recordings(5))) == 2
-    train = next(report for report in check(tmp_path) if report.what == "train images")
+    train = next(report for report in check(ThingsEEG(tmp_path)) if report.what == "train images")
     assert (train.state, train.detail) == ("found", f"{len(TRAIN)} of {len(TRAIN)} here")
 
 

@@ -76,15 +76,12 @@ class FileReport:
     needed: bool = True
 
 
-def where(
-    dataset: ThingsEEG | str | Path, subjects: Iterable[int] | None = None
-) -> list[FileReport]:
+def where(dataset: ThingsEEG, subjects: Iterable[int] | None = None) -> list[FileReport]:
     """Every file that is looked for, whether it is there, and where it can be had.
 
     Parameters
     ----------
-    dataset : ThingsEEG or path-like
-        The dataset, or its folder.
+    dataset : ThingsEEG
     subjects : iterable of int, optional
         None: the ten published ones, or in a reduced set those that are here.
 
@@ -93,18 +90,15 @@ def where(
     list of FileReport
         Nothing is read but the image list.
     """
-    return _reports(_opened(dataset), subjects, deep=False)
+    return _reports(dataset, subjects, deep=False)
 
 
-def check(
-    dataset: ThingsEEG | str | Path, subjects: Iterable[int] | None = None
-) -> list[FileReport]:
+def check(dataset: ThingsEEG, subjects: Iterable[int] | None = None) -> list[FileReport]:
     """Read every file and say what is in it; a file that is missing or broken does not end the check.
 
     Parameters
     ----------
-    dataset : ThingsEEG or path-like
-        The dataset, or its folder.
+    dataset : ThingsEEG
     subjects : iterable of int, optional
         None: those that are here.
 
@@ -112,11 +106,7 @@ def check(
     -------
     list of FileReport
     """
-    return _reports(_opened(dataset), subjects, deep=True)
-
-
-def _opened(dataset: ThingsEEG | str | Path) -> ThingsEEG:
-    return dataset if isinstance(dataset, ThingsEEG) else ThingsEEG(dataset)
+    return _reports(dataset, subjects, deep=True)
 
 
 def as_rows(reports: Iterable[FileReport]) -> list[dict[str, Any]]:
