@@ -110,7 +110,7 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
 
     pick_device(spec.train.device)
     if spec.model.pretrained:
-        from .models.feature_point import check_source
+        from .models.weights import check_source
 
         check_source(spec.model.pretrained)
     if spec.train.solver == "gradient":
@@ -185,7 +185,7 @@ def early_model(
     import mne
     import torch
 
-    from .models.feature_point import rate_groups
+    from .models.weights import rate_groups
 
     widths = expected_widths(features)
     n_subjects = len(training_subjects(spec, dataset))
@@ -197,7 +197,7 @@ def early_model(
         warnings.simplefilter("ignore")
         model = _built(build, spec)
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
-            from .models.feature_point import load_pretrained
+            from .models.weights import load_pretrained
 
             load_pretrained(model.backbone, spec.model.pretrained)
         model.freeze(*spec.model.freeze)

@@ -20,7 +20,7 @@ from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS
 from .methods.base import Method
 from .models import IMAGE_HEADS
-from .models.names import as_dotted, backbone_name, is_path
+from .models.names import backbone_name, canonical_path, is_path
 from .preprocessing.channels import check_set_name
 
 LARGEST_BATCH = 1024
@@ -33,7 +33,7 @@ PARTS_WITH_PARAMETERS = (
 
 
 def _head_name(name: str) -> str:
-    return as_dotted(name) if is_path(name) else IMAGE_HEADS.name_of(name)
+    return canonical_path(name) if is_path(name) else IMAGE_HEADS.name_of(name)
 
 
 NAMES = (

@@ -145,7 +145,9 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
     if kind == "methods":
         return _methods()
     if kind == "backbones":
-        return _backbones()
+        from braindecode_ssr.models.names import listed_backbones
+
+        return [dict(row) for row in listed_backbones()]
     registry = _registry(kind)
     return [{"name": name, "description": _first_line(registry[name])} for name in registry]
 
@@ -193,17 +195,6 @@ def _by_protocol(recipes: dict[str, dict[str, Any]], part: str, key: str) -> str
     """``"EEGProject"``, or ``"EEGProject, inter TSConv"`` where the protocols differ."""
     intra, inter = (recipe.get(part, {}).get(key, "auto") for recipe in recipes.values())
     return intra if intra == inter else f"{intra}, inter {inter}"
-
-
-def _backbones() -> list[dict[str, Any]]:
-    """The measured table, and below it what other packages have brought."""
-    from braindecode_ssr.models import BACKBONES
-    from braindecode_ssr.models.names import COLUMNS, backbone_rows
-
-    rows = [dict(row) for row in backbone_rows()]
-    known = {row["name"] for row in rows}
-    unmeasured = dict.fromkeys(COLUMNS) | {"origin": "another package", "reason": "not measured"}
-    return rows + [{**unmeasured, "name": name} for name in BACKBONES if name not in known]
 
 
 def _first_line(part: Any) -> str:

@@ -1,4 +1,4 @@
-"""Brain encoders and the model around them: SSR, our own backbones, braindecode's by name."""
+"""Brain encoders and the model around them: SSR, our own backbones, and braindecode's by name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..registry import Registry
 BACKBONES = Registry(
     "backbone",
     {
-        "EEGProject": "braindecode_ssr.models.eeg_project:EEGProject",
+        "EEGProject": "braindecode_ssr.models.mlp:EEGProject",
         "TSConv": "braindecode_ssr.models.nice:TSConv",
         "NICESA": "braindecode_ssr.models.nice:NICESA",
         "NICEGA": "braindecode_ssr.models.nice:NICEGA",
-        "ATM": "braindecode_ssr.models.atm:ATM",
-        "NeuralMCRL": "braindecode_ssr.models.neural_mcrl:NeuralMCRL",
-        "VESDN": "braindecode_ssr.models.ve_sdn:VESDN",
-        "CognitionCapturer": "braindecode_ssr.models.cognition_capturer:CognitionCapturer",
-        "BrainMLP": "braindecode_ssr.models.eeg_project:BrainMLP",
-        "VED": "braindecode_ssr.models.ved:VED",
-        "BraVL": "braindecode_ssr.models.bravl:BraVL",
+        "ATM": "braindecode_ssr.models.transformers:ATM",
+        "NeuralMCRL": "braindecode_ssr.models.transformers:NeuralMCRL",
+        "VESDN": "braindecode_ssr.models.transformers:VESDN",
+        "CognitionCapturer": "braindecode_ssr.models.transformers:CognitionCapturer",
+        "BrainMLP": "braindecode_ssr.models.mlp:BrainMLP",
+        "VED": "braindecode_ssr.models.mlp:VED",
+        "BraVL": "braindecode_ssr.models.mlp:BraVL",
     },
 )
 
@@ -39,14 +39,9 @@ __getattr__, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "ssr": ["SSR"],
-        "eeg_project": ["EEGProject", "BrainMLP"],
+        "mlp": ["EEGProject", "BrainMLP", "BraVL", "VED"],
         "nice": ["TSConv", "NICESA", "NICEGA"],
-        "atm": ["ATM"],
-        "neural_mcrl": ["NeuralMCRL"],
-        "ve_sdn": ["VESDN"],
-        "cognition_capturer": ["CognitionCapturer"],
-        "ved": ["VED"],
-        "bravl": ["BraVL"],
+        "transformers": ["ATM", "NeuralMCRL", "CognitionCapturer", "VESDN"],
         "image_heads": [
             "ImageHead",
             "FusionHead",

@@ -1,8 +1,8 @@
-"""What brings image features to the shared space: by name, by class, linear unless asked otherwise.
+"""Image heads: maps of image features to the shared space, linear unless chosen otherwise.
 
-An image head is made of the widths of the vectors that stand side by side in a feature and of the width of
-the shared space, ``Head(widths, n_outputs, **params)``, and maps features (..., sum of widths) to
-(..., n_outputs).
+An image head is built from the widths of the vectors that are concatenated in a feature and the width of the
+shared space, ``Head(widths, n_outputs, **params)``, and maps features (..., sum of widths) to (...,
+n_outputs). Features of another width raise a UsageError.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from . import IMAGE_HEADS
 from .modules import ResidualBlock
 from .names import class_at, is_path
 
-# License: BSD-3
-
 
 def build_image_head(
     head: str | type[nn.Module],
@@ -30,13 +28,13 @@ def build_image_head(
     n_outputs: int,
     params: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """An image head by its registered name, by a dotted path ``package.module.Class``, or by its class.
+    """An image head by its registered name, by a path as for backbones, or by its class.
 
     Parameters
     ----------
     head : str or type of nn.Module
     widths : sequence of int
-        Of the vectors that stand side by side in a feature.
+        Of the vectors that are concatenated in a feature.
     n_outputs : int
         Width of the shared space.
     params : dict, optional
@@ -47,25 +45,25 @@ def build_image_head(
     UsageError
         If there is no such head, or it does not take such parameters.
     """
-    made_of = image_head_class(head)
+    cls = image_head_class(head)
     try:
-        return made_of(tuple(widths), n_outputs, **(params or {}))
+        return cls(tuple(widths), n_outputs, **(params or {}))
     except TypeError as error:
         raise UsageError(
-            f"the image head {made_of.__name__} cannot be built: {error}",
-            "correct image_head_params",
+            f"the image head {cls.__name__} cannot be built: {error}", "correct image_head_params"
         ) from error
 
 
 def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
-    """The class behind the name or dotted path of an image head, or the class itself.
+    """The class behind the name or path of an image head, or the class itself.
 
     Raises
     ------
     UsageError
-        If there is no such head, or it is no class of ``torch.nn.Module``.
+        If there is no such head, or it is not a class of ``torch.nn.Module``.
     """
-    found = class_at("an image head", head) if is_path(head) else IMAGE_HEADS.resolve(head)
+    by_path = isinstance(head, str) and is_path(head)
+    found = class_at("an image head", str(head)) if by_path else IMAGE_HEADS.resolve(head)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UsageError(
             f"{head!r} is no image head: not a class of torch.nn.Module",
@@ -74,13 +72,22 @@ def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
     return found
 
 
+def check_width(width: int, wanted: int) -> None:
+    """Raise UsageError for features of another width than an image head was built for."""
+    if width != wanted:
+        raise UsageError(
+            f"the model was built for image features of width {wanted}, and these have width {width}",
+            "set n_features to the width of the features, or use the features of the model's own encoder",
+        )
+
+
 class ImageHead(nn.Linear):
-    """A linear map of image features to the shared space that says which width it wants.
+    """A linear map of image features to the shared space.
 
     Parameters
     ----------
     widths : int or sequence of int
-        Width of the features, or of the vectors that stand side by side in them.
+        Width of the features, or of the vectors that are concatenated in them.
     n_outputs : int
         Width of the shared space.
     """
@@ -88,44 +95,19 @@ class ImageHead(nn.Linear):
     def __init__(self, widths: int | Sequence[int], n_outputs: int) -> None:
         super().__init__(widths if isinstance(widths, int) else sum(widths), n_outputs)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Image embeddings, shape (..., d) to (..., e).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width than the model was built for.
-        """
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., d) to (..., e)."""
         if not torch.jit.is_scripting():
             self._check(features.shape[-1])
-        return nn.functional.linear(features, self.weight, self.bias)
+        return F.linear(features, self.weight, self.bias)
 
     @torch.jit.unused
     def _check(self, width: int) -> None:
         check_width(width, self.in_features)
 
 
-def check_width(width: int, wanted: int) -> None:
-    """Refuse features of another width than an image head was built for.
-
-    Raises
-    ------
-    UsageError
-        If the widths differ.
-    """
-    if width != wanted:
-        raise UsageError(
-            f"image features of width {wanted}, for which the model was built",
-            f"width {width}",
-            "give n_features as wide as the features, or the features of its own encoder",
-        )
-
-
-# License: BSD-3
-
-
 class FusionHead(nn.Module):
-    r"""The image side of Brain-HIVE: a linear map for each vector, their sum, residual layers, a layer norm.
+    r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers, a layer norm.
 
     .. math:: h = \sum_k W_k f_k + b_k, \qquad
               y = \mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)) + b_2)
@@ -136,13 +118,13 @@ class FusionHead(nn.Module):
     Parameters
     ----------
     widths : sequence of int
-        Of the vectors that stand side by side in a feature.
+        Of the vectors that are concatenated in a feature.
     n_outputs : int
         Width of the shared space.
     n_blocks : int
         Number of residual layers.
     drop_prob : float
-        Drop-out probability inside the residual layers.
+        Dropout probability inside the residual layers.
     """
 
     def __init__(
@@ -155,69 +137,30 @@ class FusionHead(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(n_outputs)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
         check_width(features.shape[-1], sum(self.widths))
         vectors = features.split(self.widths, -1)
         mapped = [to(vector) for to, vector in zip(self.maps, vectors, strict=True)]
         return self.norm(self.blocks(torch.stack(mapped).sum(0)))
 
 
-# License: BSD-3
-
-
-def depth_prior(n_layers: int, centre: float | None = None, strength: float = 1.0) -> Tensor:
-    r"""Where the logits of a mixture start: :math:`-\mathrm{strength} \cdot |k - \mathrm{centre}|`.
-
-    Parameters
-    ----------
-    n_layers : int
-    centre : float, optional
-        Place of the layer that weighs most, counted from 0; default: the middle.
-    strength : float
-        By how much a logit falls from one layer to the next; 0 weighs all alike.
-
-    Returns
-    -------
-    Tensor, shape (n_layers,)
-
-    Raises
-    ------
-    UsageError
-        If the centre lies outside the layers or the strength is negative.
-    """
-    centre = (n_layers - 1) / 2 if centre is None else centre
-    if not (0 <= centre <= n_layers - 1 and strength >= 0):
-        raise UsageError(
-            f"a centre of 0 to {n_layers - 1}, the places of {n_layers} layers, and a strength of 0 or more",
-            f"centre {centre}, strength {strength}",
-            "mend image_head_params, or leave them out",
-        )
-    return -strength * (torch.arange(n_layers) - centre).abs().float()
-
-
 class LayerMixerHead(nn.Module):
-    r"""The image side of SAMGA: two linear maps of each layer, and their weighted mean.
+    r"""The image head of SAMGA: two linear maps of each layer, and their weighted mean.
 
     .. math:: y = \sum_k \mathrm{softmax}(\ell)_k \, (W_k (P f_k + p) + b_k)
 
-    The first map :math:`P` is one for all layers if they are of one width, else there is one for each.
-    Nothing lies between the two maps, as published, so that together they are linear.
+    The first map :math:`P` is shared by all layers if they have one width, else each has its own. There is
+    nothing between the two maps, as published, so that together they are linear.
 
     Source: SAMGA (arXiv 2604.17782), where the vectors are layers 20, 24, 28, 32 and 36 of InternViT-6B.
-    There the logits also have a part for each subject, left out at test, and a linear map follows that brain
-    and image share.
+    There the logits also have a part for each subject, omitted at test time, and a linear map follows that
+    brain and image share.
 
     Parameters
     ----------
     widths : sequence of int
-        Of the layers, whose vectors stand side by side in a feature.
+        Of the layers, whose vectors are concatenated in a feature.
     n_outputs : int
         Width of the shared space.
     width : int
@@ -246,13 +189,7 @@ class LayerMixerHead(nn.Module):
         return self.logits.softmax(0)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
+        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
         check_width(features.shape[-1], sum(self.widths))
         layers = features.split(self.widths, -1)
         first = [*self.first] * (len(layers) if len(self.first) == 1 else 1)
@@ -260,11 +197,106 @@ class LayerMixerHead(nn.Module):
         return torch.einsum("k,k...e->...e", self.layer_weights(), torch.stack(mapped))
 
 
-# License: BSD-3
+def depth_prior(n_layers: int, centre: float | None = None, strength: float = 1.0) -> Tensor:
+    r"""Initial logits of layers, shape (n_layers,): :math:`-\mathrm{strength} \cdot |k - \mathrm{centre}|`.
+
+    Parameters
+    ----------
+    n_layers : int
+    centre : float, optional
+        Position of the layer with the largest weight, counted from 0; default: the middle.
+    strength : float
+        By how much a logit falls from one layer to the next; 0 weighs all alike.
+
+    Raises
+    ------
+    UsageError
+        If the center lies outside the layers or the strength is negative.
+    """
+    centre = (n_layers - 1) / 2 if centre is None else centre
+    if not 0 <= centre <= n_layers - 1:
+        raise UsageError(
+            f"centre {centre} is outside the {n_layers} layers",
+            f"set image_head_params.centre to 0 to {n_layers - 1}, or leave it out",
+        )
+    if strength < 0:
+        raise UsageError(
+            f"strength {strength} is negative", "set image_head_params.strength to 0 or more"
+        )
+    return -strength * (torch.arange(n_layers) - centre).abs().float()
 
 
-def mix(vectors: torch.Tensor, defaults: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    r"""Vectors and learned defaults as one, each of its numbers weighted by a softmax of its own.
+class BlurMixerHead(nn.Module):
+    r"""The image head of VED: a learned mixture of blur levels, a bottleneck, a linear map.
+
+    Each number of a feature is a weighted mean of that number at every blur level and in a few default
+    features, which are learned and the same for all images; a number that blur does not help can thus be
+    replaced by a constant. Then :math:`W_2\,\mathrm{drop}(\sigma(W_1 x + b_1)) + b_2`, with ELU.
+
+    Source: VED (Liu et al., AAAI 2026). Not in the text, and as in the public code: four default features
+    that start at 0, scores that start uniformly between 0 and 1, no residual around the bottleneck, whose
+    width is 768 there and 1024 in the supplement. The linear map to ``n_outputs`` is ours: in VED the brain
+    is compared with the bottleneck's output.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Of the vectors that are concatenated in a feature: all the same.
+    n_outputs : int
+        Width of the shared space.
+    n_defaults : int
+        Number of default features; 0 for none.
+    n_hidden : int
+        Width of the bottleneck.
+    drop_prob : float
+        Dropout probability inside it.
+
+    Raises
+    ------
+    UsageError
+        If the widths differ.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        n_outputs: int,
+        n_defaults: int = 4,
+        n_hidden: int = 768,
+        drop_prob: float = 0.85,
+    ) -> None:
+        super().__init__()
+        if len(set(widths)) != 1:
+            raise UsageError(
+                "the blur mixer mixes vectors number by number, and these have widths "
+                f"{', '.join(map(str, widths)) or '(none)'}",
+                "give one encoder with --encoder, or choose another model.image_head",
+            )
+        self.n_vectors, self.width = len(widths), widths[0]
+        self.defaults = nn.Parameter(torch.zeros(n_defaults, self.width))
+        self.scores = nn.Parameter(torch.rand(self.n_vectors + n_defaults, self.width))
+        self.adapter = nn.Sequential(
+            nn.Linear(self.width, n_hidden),
+            nn.ELU(),
+            nn.Dropout(drop_prob),
+            nn.Linear(n_hidden, self.width),
+        )
+        self.to_shared = nn.Linear(self.width, n_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
+        if not torch.jit.is_scripting():
+            self._check(features.shape[-1])
+        vectors = features.unflatten(-1, [self.n_vectors, self.width])
+        return self.to_shared(self.adapter(mix(vectors, self.defaults, self.scores)))
+
+    @torch.jit.unused
+    def _check(self, width: int) -> None:
+        check_width(width, self.n_vectors * self.width)
+
+
+def mix(vectors: Tensor, defaults: Tensor, scores: Tensor) -> Tensor:
+    r"""Mix vectors and learned defaults, each number weighted by a softmax of its own.
 
     .. math:: y_j = \sum_{i \le k} w_{ij} v_{ij} + \sum_{i > k} w_{ij} u_{i-k,j}, \qquad
               w_{ij} = e^{s_{ij}} \big/ \sum_l e^{s_{lj}}
@@ -287,94 +319,8 @@ def mix(vectors: torch.Tensor, defaults: torch.Tensor, scores: torch.Tensor) -> 
     return (vectors * shares[:n_vectors]).sum(-2) + (defaults * shares[n_vectors:]).sum(0)
 
 
-class BlurMixerHead(nn.Module):
-    r"""The image side of VED: a learned mixture of blur levels, a bottleneck, a linear map.
-
-    Each number of a feature is a weighted mean of that number at every blur level and in a few default
-    features, which are learned and the same for all images; a number that blur does not help can so be
-    replaced by a constant. Then :math:`W_2\,\mathrm{drop}(\sigma(W_1 x + b_1)) + b_2`, with ELU.
-
-    Source: VED (Liu et al., AAAI 2026). Not in the text, and as in the public code: four default features
-    that start at 0, scores that start uniformly between 0 and 1, no residual around the bottleneck, whose
-    width is 768 there and 1024 in the supplement. The linear map to ``n_outputs`` is ours: in VED the brain
-    is compared with the bottleneck's output.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        Of the vectors that stand side by side in a feature: all the same.
-    n_outputs : int
-        Width of the shared space.
-    n_defaults : int
-        Number of default features; 0 for none.
-    n_hidden : int
-        Width of the bottleneck.
-    drop_prob : float
-        Drop-out probability inside it.
-
-    Raises
-    ------
-    UsageError
-        If the widths differ.
-    """
-
-    def __init__(
-        self,
-        widths: Sequence[int],
-        n_outputs: int,
-        n_defaults: int = 4,
-        n_hidden: int = 768,
-        drop_prob: float = 0.85,
-    ) -> None:
-        super().__init__()
-        self.n_vectors, self.width = len(widths), _one_width(widths)
-        self.defaults = nn.Parameter(torch.zeros(n_defaults, self.width))
-        self.scores = nn.Parameter(torch.rand(self.n_vectors + n_defaults, self.width))
-        self.adapter = nn.Sequential(
-            nn.Linear(self.width, n_hidden),
-            nn.ELU(),
-            nn.Dropout(drop_prob),
-            nn.Linear(n_hidden, self.width),
-        )
-        self.to_shared = nn.Linear(self.width, n_outputs)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
-        if not torch.jit.is_scripting():
-            self._check(features.shape[-1])
-        vectors = features.unflatten(-1, [self.n_vectors, self.width])
-        return self.to_shared(self.adapter(mix(vectors, self.defaults, self.scores)))
-
-    @torch.jit.unused
-    def _check(self, width: int) -> None:
-        check_width(width, self.n_vectors * self.width)
-
-
-def _one_width(widths: Sequence[int]) -> int:
-    """The width of all vectors."""
-    if len(set(widths)) != 1:
-        raise UsageError(
-            "vectors of one width for a blur mixer, which are mixed number by number",
-            f"widths {', '.join(map(str, widths)) or '(none)'}",
-            "give one encoder with --encoder, or choose another model.image_head",
-        )
-    return widths[0]
-
-
-# License: BSD-3
-
-
-LENGTHS = ("raw", "unit")
-
-
 class GeodesicHead(nn.Module):
-    r"""The image side of HyFI: a semantic and a perceptual vector, mapped, lifted and interpolated.
+    r"""The image head of HyFI: a semantic and a perceptual vector, mapped, lifted and interpolated.
 
     With the semantic vector :math:`s`, the perceptual one :math:`p`, and maps between points and tangent
     vectors at the origin as in :mod:`braindecode_ssr.retrieval.hyperbolic`,
@@ -385,21 +331,22 @@ class GeodesicHead(nn.Module):
     where :math:`\gamma_t` is the point at share t of the geodesic from the first to the second.
 
     Source: HyFI (AAAI 2026, arXiv 2603.22721), where s is the feature of a foveal blur and p that of a strong
-    Gaussian blur; only s is brought to unit length, and only for its map.
+    Gaussian blur; only s is normalized, and only for its map.
 
-    Image points should start within a few units of the origin: further out, the length of a vector says more
-    than its direction, and originals, whose features are not as long as those of blurred copies, get lost.
+    Image points should start within a few units of the origin: further out, the length of a vector matters
+    more than its direction, and originals, whose features are shorter than those of blurred copies, are
+    ranked badly.
 
     Parameters
     ----------
     widths : sequence of int
-        Of the vectors that stand side by side in a feature: first the semantic, then the perceptual one, of
-        one width. A single vector stands for both.
+        Of the vectors that are concatenated in a feature: first the semantic, then the perceptual one, of one
+        width. A single vector is used as both.
     n_outputs : int
         Width of the shared space. Published: 1024, as wide as the features.
     perceptual : {"raw", "unit"}
-        Whether the perceptual vector keeps its length, as published, or is brought to unit length, for
-        encoders whose features are long (those of ``pyramid`` are 28).
+        Whether the perceptual vector keeps its length, as published, or is normalized, for encoders whose
+        features are long (those of ``pyramid`` have length 28).
 
     Raises
     ------
@@ -411,23 +358,23 @@ class GeodesicHead(nn.Module):
         self, widths: Sequence[int], n_outputs: int, perceptual: Literal["raw", "unit"] = "raw"
     ) -> None:
         super().__init__()
-        if perceptual not in LENGTHS:
-            raise unknown_name("length of the perceptual vector", perceptual, list(LENGTHS))
+        if perceptual not in ("raw", "unit"):
+            raise unknown_name("length of the perceptual vector", perceptual, ["raw", "unit"])
+        if len(widths) > 2 or len(set(widths)) != 1:
+            raise UsageError(
+                "the image head geodesic takes one vector, or a semantic and a perceptual one of one width, "
+                f"and there are {len(widths)} of widths {', '.join(map(str, widths))}",
+                'give one encoder, and two views with images.pool="side-by-side"',
+            )
         self.length = perceptual
-        self.widths = _checked(tuple(widths))
+        self.widths = tuple(widths)
         width = self.widths[0]
         self.semantic = nn.Linear(width, n_outputs)
         self.perceptual = nn.Linear(width, n_outputs)
         self.share = nn.Linear(width, 1)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Image embeddings, tangent vectors at the origin; shape (..., sum of widths) to (..., n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, tangent vectors at the origin; shape (..., sum of widths) to (..., n_outputs)."""
         check_width(features.shape[-1], sum(self.widths))
         vectors = features.split(self.widths, -1)
         semantic, perceptual = vectors[0], vectors[-1]
@@ -438,27 +385,14 @@ class GeodesicHead(nn.Module):
         return logmap0(geodesic(start, end, self.share(semantic).sigmoid()))
 
 
-def _checked(widths: tuple[int, ...]) -> tuple[int, ...]:
-    if len(widths) > 2 or len(set(widths)) != 1:
-        raise UsageError(
-            "one vector, or a semantic and a perceptual one of one width, for the image head geodesic",
-            f"{len(widths)} of widths {', '.join(map(str, widths))}",
-            'give one encoder, and two views with images.pool="side-by-side"',
-        )
-    return widths
-
-
-# License: BSD-3
-
-
 class ExpertsHead(nn.Module):
-    r"""The image side of BraVL: a perceptron for each vector tells mean and variance, and these are joined.
+    r"""The image head of BraVL: perceptrons map vectors to Gaussians, which are multiplied.
 
-    An image's embedding is the mean of the product of the Gaussians, of one vector alone its mean:
+    An image's embedding is the mean of the product of the Gaussians; for a single vector its own mean:
 
     .. math:: \mu = \sum_k \mu_k \sigma_k^{-2} \big/ \sum_k \sigma_k^{-2}
 
-    Vectors are brought to a root mean square of 1 first.
+    Vectors are first scaled to a root mean square of 1.
 
     Source: BraVL (Du et al., TPAMI 2023, arXiv 2210.06756), where the vectors are those of CORnet-S and of
     the text encoder of CLIP, each multiplied by a fixed number.
@@ -466,7 +400,7 @@ class ExpertsHead(nn.Module):
     Parameters
     ----------
     widths : sequence of int
-        Of the vectors that stand side by side in a feature.
+        Of the vectors that are concatenated in a feature.
     n_outputs : int
         Width of the shared space.
     hidden : int
@@ -476,29 +410,20 @@ class ExpertsHead(nn.Module):
     def __init__(self, widths: Sequence[int], n_outputs: int, hidden: int = 256) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.encoders = nn.ModuleList(_encoder(width, hidden) for width in self.widths)
+        self.encoders = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+            for width in self.widths
+        )
         self.means = nn.ModuleList(nn.Linear(hidden, n_outputs) for _ in self.widths)
         self.log_variances = nn.ModuleList(nn.Linear(hidden, n_outputs) for _ in self.widths)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
         mean, log_variance = self.posteriors(features).unbind(-2)
         return (torch.softmax(-log_variance, -2) * mean).sum(-2)
 
-    def posteriors(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean and log-variance from each vector, shape (..., sum of widths) to (..., m, 2, n_outputs).
-
-        Raises
-        ------
-        UsageError
-            If the features are of another width.
-        """
+    def posteriors(self, features: Tensor) -> Tensor:
+        """Mean and log-variance from each vector, shape (..., sum of widths) to (..., m, 2, n_outputs)."""
         check_width(features.shape[-1], sum(self.widths))
         found = []
         for k, vector in enumerate(features.split(self.widths, -1)):
@@ -506,7 +431,3 @@ class ExpertsHead(nn.Module):
             inside = self.encoders[k](vector / size)
             found.append(torch.stack([self.means[k](inside), self.log_variances[k](inside)], -2))
         return torch.stack(found, -3)
-
-
-def _encoder(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())

@@ -1,68 +1,218 @@
-"""Names of backbones: ours, those of braindecode, measured ones, dotted paths and what may be imported."""
+"""Names of backbones and image heads, and which of them may import code.
+
+A backbone is named as one of ours, as one of braindecode's, by a dotted path ``package.module.Class``, or as
+a class in a local file, ``my_net.py:MyNet``. Importing a class runs code, so paths and files are refused
+unless they lead into a known package or are trusted, see :func:`trusting`.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..registry import unknown_name
 from . import BACKBONES
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # naming a backbone loads no torch
     from torch import nn
 
+TABLE = Path(__file__).with_name("backbone_table.csv")
+MEASURED_WITH = "1.8.1"
+"""The braindecode whose models are in the table."""
+
+SHAPES = ((17, 250), (63, 250), (271, 201))
+"""Channels and samples of the trials that the table was measured with."""
+
+
+def shape_name(n_chans: int, n_times: int) -> str:
+    """The column of a shape in the table: ``"17x250"``."""
+    return f"{n_chans}x{n_times}"
+
+
+COLUMNS = (
+    *("name", "origin", *(shape_name(*shape) for shape in SHAPES)),
+    *("feature_point", "width", "parameters", "step_ms", "needs", "adjusted", "reason"),
+)
+
+Row = dict[str, str | int | None]
+
+
+@cache
+def backbone_rows() -> tuple[Row, ...]:
+    """The measured backbones: the rows of ``backbone_table.csv``, ours first.
+
+    Returns
+    -------
+    tuple of dict
+        ``name``; ``origin``; ``17x250``, ``63x250``, ``271x201``: ``"yes"`` or ``"no"``; ``feature_point``
+        (``"embedding"`` or ``"head"``), ``width``, ``parameters`` of the encoder and ``step_ms``
+        (milliseconds of one step with 8 trials on one processor core), all at the first shape that works;
+        ``needs``; ``adjusted`` parameters; ``reason`` why a shape does not work.
+    """
+    integers = ("width", "parameters", "step_ms")
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            {**row, **{key: int(float(row[key])) if row[key] else None for key in integers}}
+            for row in csv.DictReader(file)
+        )
+
+
+def listed_backbones() -> list[Row]:
+    """The table, then the backbones that were not measured: of other packages, or new in braindecode."""
+    rows = [dict(row) for row in backbone_rows()]
+    known = {row["name"] for row in rows}
+    origins = {name: "another package" for name in BACKBONES if not BACKBONES.is_own(name)}
+    if version("braindecode") != MEASURED_WITH:  # importing braindecode takes seconds
+        models = _braindecode_models()
+        origins |= dict.fromkeys(
+            (name for name in list_backbones() if name in models), "braindecode"
+        )
+        rows = [row for row in rows if row["origin"] != "braindecode" or row["name"] in models]
+    origins |= {name: "braindecode_ssr" for name in BACKBONES if BACKBONES.is_own(name)}
+    blank: Row = dict.fromkeys(COLUMNS)
+    return rows + [
+        {**blank, "name": name, "origin": origin, "reason": "not measured"}
+        for name, origin in origins.items()
+        if name not in known
+    ]
+
+
+def list_backbones() -> list[str]:
+    """Names that :func:`~braindecode_ssr.models.backbone.build_backbone` takes: ours, then braindecode's."""
+    own = BACKBONES.names()
+    return [*own, *sorted(set(_braindecode_models()) - {*own, "SSR"})]
+
+
+def _braindecode_models() -> dict[str, type[nn.Module]]:
+    """All of braindecode's models by name, including the interpolated ones."""
+    with quiet_import():
+        from braindecode.models.util import interpolated_models_dict, models_dict
+
+    return {**models_dict, **interpolated_models_dict}
+
+
+def backbone_name(name: str) -> str:
+    """The registered form of a backbone's name, so that ``eegnet`` and ``EEGNet`` are one run.
+
+    Our own names and measured ones are known without an import; for others braindecode is imported.
+    ``"auto"`` and ``"linear"`` (of closed-form methods) stay as they are; see :func:`canonical_path` for
+    paths and files.
+
+    Raises
+    ------
+    UsageError
+        If there is no such backbone.
+    """
+    if is_path(name):
+        return canonical_path(name)
+    plain = _plain(name)
+    if plain in ("auto", "linear"):
+        return plain
+    if name in BACKBONES:
+        return BACKBONES.name_of(name)
+    measured = (str(row["name"]) for row in backbone_rows())
+    return next((other for other in measured if _plain(other) == plain), None) or _braindecode_name(
+        name
+    )
+
+
+def _braindecode_name(name: str) -> str:
+    known = {_plain(model): model for model in _braindecode_models() if model != "SSR"}
+    if _plain(name) in known:
+        return known[_plain(name)]
+    raise unknown_name("backbone", name, list_backbones())
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def named_backbone(name: str) -> Any:
+    """The class behind a backbone's name; or the model, where :func:`providing` provides one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such backbone, or its path may not be imported.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if is_path(name):
+        return class_at("a backbone", name)
+    return _braindecode_models()[_braindecode_name(name)]
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Silence MNE's deprecation of montage names while braindecode is imported.
+
+    Some of braindecode's modules ask for ``standard_1020`` and ``standard_1005``, which MNE 1.13 deprecates
+    in a warning and a log record; users of a model can do nothing about it.
+    """
+    logger = logging.getLogger("mne")
+
+    def unrelated(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Montage name")
+
+    logger.addFilter(unrelated)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Montage name", FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(unrelated)
+
+
+# Paths and files: what may be imported ------------------------------------------------------------
+
 KNOWN = ("braindecode", "braindecode_ssr", "torch.nn")
-"""Packages whose modules (``nn.Module``) any configuration may name."""
-
-
-VERSION = "braindecode_version"
-
-
-HUB = {
-    *("model_id", "revision", "cache_dir", "force_download", "local_files_only", "token"),
-    *("map_location", "strict", "filename", VERSION),
-}
-"""What loading from the hub passes on beside the parameters of a model."""
-
+"""Packages whose ``nn.Module`` classes any configuration may name."""
 
 Trust = bool | str | tuple[str, ...]
-"""Whether all paths are trusted; or those that are."""
-
+"""Trust every path, none, or only these."""
 
 _trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=frozenset())
-"""Paths that may be imported whatever they name; None: all of them."""
+"""Paths that may be imported from anywhere; None: all of them."""
+
+_provided: ContextVar[dict[str, Any] | None] = ContextVar("provided", default=None)
+"""Classes and models that were given as objects, by the name under which they are recorded."""
 
 
 @contextmanager
 def trusting(trust: Trust = True) -> Iterator[None]:
-    """Import whatever dotted paths name while this is entered; False changes nothing.
+    """Within this context, import whatever trusted paths and files name.
 
     Parameters
     ----------
     trust : bool, str or tuple of str
-        All paths, or these only: what a user typed is trusted, what a file names is not.
+        True: everything. A path, or several: only these. False: nothing beyond what is trusted already. Trust
+        what a user typed, not what a file names.
 
     Examples
     --------
     >>> from braindecode_ssr.models import SSR
     >>> with trusting():  # doctest: +SKIP
-    ...     model = SSR(backbone="my_package.MyNet", n_chans=17, n_times=250, n_outputs=512)
+    ...     model = SSR(backbone="my_net.py:MyNet", n_chans=17, n_times=250, n_outputs=512)
     """
     before = _trusted.get()
-    names = (trust,) if isinstance(trust, str) else trust or ()
+    names = (trust,) if isinstance(trust, str) else () if isinstance(trust, bool) else trust
     everything = trust is True or before is None
-    token = _trusted.set(None if everything else before | set(map(as_dotted, names)))
+    added = frozenset(canonical_path(name) if is_path(name) else name for name in names)
+    token = _trusted.set(None if everything or before is None else before | added)
     try:
         yield
     finally:
@@ -70,14 +220,65 @@ def trusting(trust: Trust = True) -> Iterator[None]:
 
 
 def trusted() -> Trust:
-    """What is trusted here, to be passed on to another process."""
+    """What is trusted here, in a form that can be passed on to another process."""
     paths = _trusted.get()
     return True if paths is None else tuple(sorted(paths))
 
 
+@contextmanager
+def providing(backbone: str | type[nn.Module] | nn.Module) -> Iterator[str]:
+    """Within this context, let a name stand for a backbone that is given as an object.
+
+    Parameters
+    ----------
+    backbone : str, type of nn.Module, or nn.Module
+        A name is trusted as typed.
+
+    Yields
+    ------
+    str
+        The name under which the backbone is recorded: ``module.Class``, for a model followed by ``@`` and a
+        digest of its layers and weights, because two models of one class are two backbones.
+    """
+    if isinstance(backbone, str):
+        with trusting(backbone):
+            yield backbone_name(backbone)
+        return
+    cls = backbone if isinstance(backbone, type) else type(backbone)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if not isinstance(backbone, type):
+        name += f"@{_digest(backbone)}"
+    token = _provided.set({**(_provided.get() or {}), name: backbone})
+    try:
+        yield name
+    finally:
+        _provided.reset(token)
+
+
+def _digest(model: nn.Module) -> str:
+    import torch
+
+    digest = hashlib.sha256(repr(model).encode())
+    for key, tensor in model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def is_path(name: Any) -> bool:
-    """Whether a text looks like ``package.module.Class`` or ``package.module:Class``."""
+    """Whether a text looks like ``package.module.Class``, ``package.module:Class`` or ``file.py:Class``."""
     return isinstance(name, str) and ("." in name or ":" in name)
+
+
+def canonical_path(path: str) -> str:
+    """The form of a path that is recorded: ``package.module.Class``, or ``/absolute/file.py:Class``."""
+    file, cls = _file_and_class(path)
+    return f"{file}:{cls}" if file else path.replace(":", ".", 1)
+
+
+def _file_and_class(path: str) -> tuple[Path | None, str]:
+    file, _, cls = path.rpartition(":")
+    return (Path(file).expanduser().resolve() if file.endswith(".py") else None), cls
 
 
 def check_path(kind: str, path: str) -> None:
@@ -86,27 +287,30 @@ def check_path(kind: str, path: str) -> None:
     Raises
     ------
     UsageError
-        If it is not a dotted path, or neither trusted nor of a known package or entry point.
+        If it is malformed, or neither trusted nor of a known package or entry point.
     """
-    dotted = as_dotted(path)
-    if not all(part.isidentifier() for part in dotted.split(".")) or "." not in dotted:
+    name = canonical_path(path)
+    file, cls = _file_and_class(name)
+    parts = [cls] if file else name.split(".")
+    if not all(part.isidentifier() for part in parts) or (file is None and len(parts) < 2):
         raise UsageError(
-            f"{path!r} cannot be the dotted path of {kind}",
-            "write it as package.module.Class, or choose a registered name",
+            f"{path[:200]!r} cannot be the path of {kind}",
+            "write package.module.Class or my_file.py:Class, or choose a registered name",
         )
-    if not (_is_trusted(dotted) or _within(dotted, KNOWN) or _points(dotted)):
+    known = file is None and (_within(name, KNOWN) or _entry_points(name))
+    if not (_is_trusted(name) or known):
         raise _untrusted(kind, path)
 
 
-def class_at(kind: str, path: str) -> type:
-    """The class that a dotted path names.
+def class_at(kind: str, path: str) -> Any:
+    """The class that a dotted path, or a file and a class, names.
 
     Parameters
     ----------
     kind : str
         What it is to be, for messages: ``"a backbone"``.
     path : str
-        ``"package.module.Class"`` or ``"package.module:Class"``.
+        ``"package.module.Class"``, ``"package.module:Class"`` or ``"my_file.py:Class"``.
 
     Returns
     -------
@@ -121,264 +325,100 @@ def class_at(kind: str, path: str) -> type:
     """
     from torch import nn
 
+    provided = _provided.get() or {}
+    if path in provided:
+        return provided[path]
     check_path(kind, path)
-    dotted = as_dotted(path)
-    if _is_trusted(dotted) or _within(dotted, KNOWN):
-        found = _imported(kind, dotted)
-    else:
-        found = _provided(dotted)
-    if not isinstance(found, type):
-        if _is_trusted(dotted):
-            raise UsageError(f"{path!r} is no class", f"name the class of {kind}")
+    name = canonical_path(path)
+    if _is_trusted(name):
+        found = _imported(kind, name)
+        if not isinstance(found, type):
+            raise UsageError(f"{path!r} is not a class", f"name the class of {kind}")
+        return found
+    found = _imported(kind, name) if _within(name, KNOWN) else _from_entry_point(name)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise _untrusted(kind, path)
-    if not _is_trusted(dotted):
-        home = _within(found.__module__, KNOWN) or _points(dotted)
-        if not (issubclass(found, nn.Module) and home):
-            raise _untrusted(kind, path)
+    if not (_within(found.__module__, KNOWN) or _entry_points(name)):
+        raise _untrusted(kind, path)
     return found
 
 
 def types_of(cls: type, params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a model with dotted paths replaced by the classes they name.
-
-    Only parameters whose default is a class are looked at; all others stay as they are.
-    """
+    """Parameters of a model, with the classes that dotted paths name where the default is a class."""
     accepted = inspect.signature(cls).parameters
+
+    def wants_class(name: str) -> bool:
+        default = accepted[name].default if name in accepted else None
+        return isinstance(default, type) and default is not inspect.Parameter.empty
+
     return {
         name: class_at(f"{name} of {cls.__name__}", value)
-        if is_path(value)
-        and name in accepted
-        and isinstance(accepted[name].default, type)
-        and accepted[name].default is not inspect.Parameter.empty
+        if is_path(value) and wants_class(name)
         else value
         for name, value in params.items()
     }
-
-
-class Configured:
-    """Mixin for our braindecode models: their configurations name known classes only.
-
-    braindecode's own loading imports whatever a ``config.json`` names.
-    """
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], *, trust: Trust = False) -> Any:
-        """A model of a configuration, as :meth:`get_config` gives it, without weights.
-
-        Parameters
-        ----------
-        config : dict
-        trust : bool or str
-            Import whatever classes it names, not only those of braindecode, ``torch.nn``, this package and
-            installed entry points.
-        """
-        params = {name: value for name, value in config.items() if name != VERSION}
-        with trusting(trust):
-            return cls(**_configured(cls, params))
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, trust: Trust = False, **kwargs: Any) -> Any:
-        """A model with its weights, from a folder or the Hugging Face hub; ``trust`` as in from_config."""
-        with trusting(trust):
-            return super().from_pretrained(*args, **kwargs)
-
-    @classmethod
-    def _from_pretrained(cls, **kwargs: Any) -> Any:
-        params = {name: value for name, value in kwargs.items() if name not in HUB}
-        others = {name: value for name, value in kwargs.items() if name in HUB}
-        return super()._from_pretrained(**others, **_configured(cls, params))
-
-
-def _configured(cls: type, params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with classes in the place of their paths; braindecode finds none left to import."""
-    accepted = inspect.signature(cls).parameters
-    for name, value in params.items():
-        known = name in accepted
-        if not known or (is_path(value) and accepted[name].default is inspect.Parameter.empty):
-            raise UsageError(
-                f"a configuration of {cls.__name__} sets {name} = {str(value)[:80]!r}, which it cannot",
-                f"remove {name} from the configuration",
-            )
-    return types_of(cls, params)
-
-
-def as_dotted(path: str) -> str:
-    """The path with dots alone: ``package.module.Class``."""
-    return path.replace(":", ".", 1)
 
 
 def _within(path: str, packages: tuple[str, ...]) -> bool:
     return any(path.startswith(f"{package}.") for package in packages)
 
 
-def _is_trusted(dotted: str) -> bool:
+def _is_trusted(name: str) -> bool:
     paths = _trusted.get()
-    return paths is None or dotted in paths
+    return paths is None or name in paths
 
 
-def _points(dotted: str) -> list[Any]:
-    """Entry points of ours that may provide a class: they name it, or are of the same package."""
+def _entry_points(dotted: str) -> list[Any]:
+    """Our installed entry points in the package of a dotted path."""
     package, found = dotted.partition(".")[0], entry_points()
     groups = sorted(group for group in found.groups if group.startswith("braindecode_ssr."))
     points = [point for group in groups for point in found.select(group=group)]
     return [point for point in points if point.module.partition(".")[0] == package]
 
 
-def _provided(dotted: str) -> Any:
-    """What an installed entry point gives under this path, or None."""
-    for point in _points(dotted):
+def _from_entry_point(dotted: str) -> Any:
+    for point in _entry_points(dotted):
         found = point.load()
         home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-        if dotted in (as_dotted(point.value), home):
+        if dotted in (canonical_path(point.value), home):
             return found
     return None
 
 
-def _imported(kind: str, dotted: str) -> Any:
-    module, _, name = dotted.rpartition(".")
+def _imported(kind: str, name: str) -> Any:
+    file, cls = _file_and_class(name)
     try:
-        return getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # a module that is trusted may raise anything
+        if file:
+            return getattr(_module_of(file), cls)
+        module, _, cls = name.rpartition(".")
+        return getattr(importlib.import_module(module), cls)
+    except (Exception, SystemExit) as error:  # a trusted module may raise anything
         reason = (str(error).splitlines() or [""])[0]
         raise UsageError(
-            f"{dotted!r} cannot be imported as {kind} ({type(error).__name__}: {reason})",
-            "install the package it is in, mend it, or choose a registered name",
+            f"{name!r} cannot be imported as {kind} ({type(error).__name__}: {reason})",
+            "correct the file or the name, install the package that it needs, or choose a registered name",
         ) from error
+
+
+def _module_of(file: Path) -> ModuleType:
+    """The module of a local file, run once as long as the file stays the same."""
+    source = file.read_bytes()
+    name = f"_local_{file.stem}_{hashlib.sha256(bytes(file) + source).hexdigest()[:16]}"
+    if name not in sys.modules:
+        sys.modules[name] = module = ModuleType(name)
+        module.__file__ = str(file)
+        try:
+            exec(compile(source, str(file), "exec"), module.__dict__)  # noqa: S102, a trusted file
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def _untrusted(kind: str, path: str) -> UsageError:
     return UsageError(
-        f"{path[:200]!r} is named as {kind}, and is no nn.Module of braindecode, torch.nn, "
-        "braindecode_ssr or an installed entry point; it was not called",
+        f"{path[:200]!r} is named as {kind} and is not an nn.Module of braindecode, torch.nn, "
+        "braindecode_ssr or an installed entry point; it was not imported",
         "if you trust whoever wrote that name, which can run any code, add --trust (in Python: trust=True); "
-        "in your own code give the class itself",
+        "in your own code pass the class itself",
     )
-
-
-@contextmanager
-def quiet_import() -> Iterator[None]:
-    """Silence what MNE warns of, and at times logs to stdout, when braindecode is imported.
-
-    Some of braindecode's modules ask for ``standard_1020`` and ``standard_1005`` by names that
-    MNE 1.13 calls deprecated; users of a model can do nothing about it.
-    """
-    logger = logging.getLogger("mne")
-    logger.addFilter(_is_other)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Montage name", FutureWarning)
-            yield
-    finally:
-        logger.removeFilter(_is_other)
-
-
-def _is_other(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Montage name")
-
-
-_MODEL_AROUND_BACKBONES = "SSR"
-
-
-def list_backbones() -> list[str]:
-    """Names that :func:`build_backbone` takes: ours first, then braindecode's."""
-    own = BACKBONES.names()
-    foreign = sorted(set(_braindecode_models()) - set(own) - {_MODEL_AROUND_BACKBONES})
-    return [*own, *foreign]
-
-
-def _braindecode_models() -> dict[str, type[nn.Module]]:
-    """All of braindecode's models by name, the interpolated ones included."""
-    with quiet_import():
-        from braindecode.models.util import interpolated_models_dict, models_dict
-
-    return {**models_dict, **interpolated_models_dict}
-
-
-def named_model(name: str) -> str:
-    """The name of a braindecode model as braindecode writes it.
-
-    Raises
-    ------
-    UsageError
-        If there is no such model.
-    """
-    known = {_plain(model): model for model in _braindecode_models()}
-    if _plain(name) in known and _plain(name) != _plain(_MODEL_AROUND_BACKBONES):
-        return known[_plain(name)]
-    raise unknown_name("backbone", name, list_backbones())
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
-
-
-TABLE = Path(__file__).with_name("backbone_table.csv")
-
-
-SHAPES = ((17, 250), (63, 250), (271, 201))
-
-
-def shape_name(n_chans: int, n_times: int) -> str:
-    """How a shape is called in the table: ``"17x250"``."""
-    return f"{n_chans}x{n_times}"
-
-
-COLUMNS = (
-    "name",
-    "origin",
-    *(shape_name(*shape) for shape in SHAPES),
-    "feature_point",
-    "width",
-    "parameters",
-    "step_ms",
-    "needs",
-    "adjusted",
-    "reason",
-)
-
-
-_WHOLE = ("width", "parameters", "step_ms")
-
-
-@cache
-def backbone_rows() -> tuple[dict[str, str | int | None], ...]:
-    """The rows of ``backbone_table.csv``, ours first.
-
-    Returns
-    -------
-    tuple of dict
-        ``name``; ``origin``; ``17x250``, ``63x250``, ``271x201``: ``"yes"`` or ``"no"``; ``feature_point``
-        (``"embedding"`` or ``"head"``), ``width``, ``parameters`` of the encoder and ``step_ms``
-        (milliseconds of one step with 8 trials on one processor core), all at the first shape that works;
-        ``needs``; ``adjusted`` parameters; ``reason`` why not.
-    """
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return tuple(_typed(row) for row in csv.DictReader(file))
-
-
-def backbone_name(name: str) -> str:
-    """A backbone's name as it is registered, so that ``eegnet`` and ``EEGNet`` are one run.
-
-    Ours and those of the table are known without an import; for others braindecode is asked. ``"auto"``,
-    ``"linear"`` (of closed forms) and dotted paths stay as they are.
-
-    Raises
-    ------
-    UsageError
-        If there is no such backbone.
-    """
-    plain = _plain(name)
-    if is_path(name):
-        return as_dotted(name)
-    if plain in ("auto", "linear"):
-        return plain
-    if name in BACKBONES:
-        return BACKBONES.name_of(name)
-    for row in backbone_rows():
-        if _plain(str(row["name"])) == plain:
-            return str(row["name"])
-    return named_model(name)
-
-
-def _typed(row: dict[str, str]) -> dict[str, str | int | None]:
-    return {**row, **{key: int(float(row[key])) if row[key] else None for key in _WHOLE}}

@@ -6,18 +6,16 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..registry import unknown_name
 from .backbone import build_backbone
-from .feature_point import parameters_of, takes_subjects
+from .feature_point import takes_subjects
 from .image_heads import build_image_head, image_head_class
-from .modules import TangentMap
-from .names import Configured, quiet_import
-
-# License: BSD-3
-
+from .modules import Configured, TangentMap, feature_dict
+from .names import quiet_import
+from .weights import parameters_of
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
@@ -38,22 +36,20 @@ class SSR(
 
     .. rubric:: Architecture Overview
 
-    A brain encoder and a linear map bring a trial into a shared space; a second linear map brings
-    image features there. Which image a person saw is the one whose embedding has the largest
-    cosine with that of the trial, or is nearest in hyperbolic space (``space``). What only
-    training needs (views, contrasts, masked reconstruction) is in
-    :class:`braindecode_ssr.losses.SSRLoss` and is thrown away afterwards.
+    A brain encoder and a linear map take a trial into a shared space; a second linear map takes image
+    features there. The image that a person saw is the one whose embedding has the largest cosine with that of
+    the trial, or is nearest in hyperbolic space (``space``). What only training needs (views, contrastive
+    losses, masked reconstruction) is in :class:`braindecode_ssr.losses.SSRLoss` and is discarded afterwards.
 
     .. rubric:: Macro Components
 
     - ``SSR.backbone`` **Brain encoder**: any braindecode model or one of ours, ``(b, c, t)`` to
       ``(b, width)``.
-    - ``SSR.neck``: activation and drop-out between the two; nothing by default.
-    - ``SSR.image_head`` **Image projector**: image features ``(b, n_features)`` to
-      ``(b, n_outputs)``, linear by default; one for original images and views. Not part of
-      ``forward``.
-    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``; in
-      hyperbolic space times a learned number.
+    - ``SSR.neck``: activation and dropout between the two; nothing by default.
+    - ``SSR.image_head`` **Image projector**: image features ``(b, n_features)`` to ``(b, n_outputs)``, linear
+      by default; one for original images and views. Not part of ``forward``.
+    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``; in hyperbolic
+      space times a learned number.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
 
@@ -61,42 +57,38 @@ class SSR(
 
     .. rubric:: Usage
 
-    ``n_outputs`` is the width of the shared space. Embeddings are not normalised.
+    ``n_outputs`` is the width of the shared space. Embeddings are not normalized.
 
     Parameters
     ----------
     backbone : str, type of nn.Module, or nn.Module, default="EEGProject"
-        The brain encoder. A model with an instance as backbone cannot be saved with its
-        configuration.
+        The brain encoder. A model with an instance as backbone cannot be saved with its configuration.
     backbone_params : dict, optional
         Parameters of the backbone; JSON values, types as dotted paths.
     width : int, default=1024
         Width of the backbone's head, and least width of an embedding that is taken instead.
     feature_point : {"auto", "embedding", "head"}, default="auto"
-        Where the backbone's features are taken: before its last map, after it, or before it if
-        there are at least ``width`` numbers, see
-        :func:`braindecode_ssr.models.backbone.build_backbone`.
+        Where the backbone's features are taken: before its last map, after it, or before it if there are at
+        least ``width`` numbers, see :func:`braindecode_ssr.models.backbone.build_backbone`.
     n_features : int, default=1024
         Width of the image features.
     activation : type[nn.Module], default=nn.Identity
         Applied to the backbone's output; the backbone's own is set in ``backbone_params``.
     drop_prob : float, default=0.0
-        Drop-out probability on the backbone's output; the backbone's own is set in
-        ``backbone_params``.
+        Dropout probability on the backbone's output; the backbone's own is set in ``backbone_params``.
     image_head : str or type of nn.Module, default="linear"
         The image projector, see :func:`braindecode_ssr.models.image_heads.build_image_head`.
     image_head_params : dict, optional
         Parameters of the image projector; JSON values.
     feature_widths : list of int, optional
-        Widths of the vectors that stand side by side in the image features; they sum to
-        ``n_features``. None: the features are one vector.
+        Widths of the vectors that are concatenated in the image features; they sum to ``n_features``. None:
+        the features are one vector.
     n_subjects : int, optional
-        Subjects that are trained on, each through a part of its own in the backbone; None: all
-        go through one part.
+        Training subjects, each with a part of its own in the backbone; None: all share one part.
     space : {"euclidean", "hyperbolic"}, default="euclidean"
-        How embeddings are compared when images are ranked: by their cosine, or as tangent vectors
-        by the distance of their points, see :mod:`braindecode_ssr.retrieval.hyperbolic`. The loss must
-        compare them so, too.
+        How embeddings are compared when images are ranked: by their cosine, or as tangent vectors by the
+        distance of their points, see :mod:`braindecode_ssr.retrieval.hyperbolic`. The loss must use the same
+        space.
     """
 
     _HUB_NOTES_TEMPLATE = """
@@ -110,8 +102,8 @@ class SSR(
         model.save_pretrained("folder")        # or model.push_to_hub("user/name")
         model = {name}.from_pretrained("folder")
 
-    Loading is strict: weights that are missing or left over raise an error, unless
-    ``strict=False`` is given. With another ``n_outputs`` both projectors start anew.
+    Loading is strict: missing or unexpected weights raise an error, unless ``strict=False`` is given. With
+    another ``n_outputs`` both projectors are initialized anew.
     """
 
     def __init__(
@@ -135,22 +127,20 @@ class SSR(
         n_subjects: int | None = None,
         space: Literal["euclidean", "hyperbolic"] = "euclidean",
     ) -> None:
-        super().__init__(
-            n_outputs=n_outputs,
-            n_chans=n_chans,
-            chs_info=chs_info,
-            n_times=n_times,
-            input_window_seconds=input_window_seconds,
-            sfreq=sfreq,
-        )
-        del n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
-        self._can_be_described = not isinstance(backbone, nn.Module)
+        super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
         if space not in SPACES:
             raise unknown_name("space", space, list(SPACES))
+        if feature_widths is not None and sum(feature_widths) != n_features:
+            raise UsageError(
+                f"feature_widths {list(feature_widths)} sum to {sum(feature_widths)}, and n_features is "
+                f"{n_features}",
+                "correct one of the two, or leave feature_widths out",
+            )
         self.space = space
         self.width = width
         self.n_features = n_features
-        self.feature_widths = _checked(feature_widths, n_features)
+        self.feature_widths = tuple(feature_widths or (n_features,))
+        self._has_config = not isinstance(backbone, nn.Module)
         self._make_image_head = partial(
             build_image_head,
             image_head_class(image_head),
@@ -163,8 +153,8 @@ class SSR(
             n_outputs=width,
             n_chans=self.n_chans,
             n_times=self.n_times,
-            sfreq=_or_none(self, "sfreq"),
-            chs_info=_or_none(self, "chs_info"),
+            sfreq=self._known("sfreq"),
+            chs_info=self._known("chs_info"),
             feature_point=feature_point,
             n_subjects=n_subjects,
         )
@@ -179,16 +169,20 @@ class SSR(
         self.image_head = self._make_image_head(self.n_outputs)
         self.final_layer = self._make_final_layer(self.n_outputs)
 
+    def _known(self, name: str) -> Any:
+        """A signal parameter, or None where it is neither given nor can be inferred."""
+        try:
+            return getattr(self, name)
+        except ValueError:
+            return None
+
     def _make_final_layer(self, n_outputs: int) -> nn.Linear:
-        made_of = TangentMap if self.space == "hyperbolic" else nn.Linear
-        return made_of(self.backbone_width, n_outputs)
+        cls = TangentMap if self.space == "hyperbolic" else nn.Linear
+        return cls(self.backbone_width, n_outputs)
 
     def forward(
-        self,
-        x: torch.Tensor,
-        return_features: bool = False,
-        subject_index: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, x: Tensor, return_features: bool = False, subject_index: Tensor | None = None
+    ) -> Tensor:
         """Brain embeddings of trials.
 
         Parameters
@@ -196,13 +190,12 @@ class SSR(
         x : Tensor, shape (b, c, t)
             Trials.
         return_features : bool
-            Return the backbone's output, before the brain projector, as a dictionary with
-            ``"features"`` of shape (b, backbone_width).
+            Return the backbone's output, before the brain projector, as a dictionary with ``"features"`` of
+            shape (b, backbone_width).
         subject_index : Tensor of int, shape (b,), optional
-            Who saw them, counted from 0, for a backbone with parts of its own for each subject.
-            Without it: the mean of the embeddings that the parts of all ``n_subjects`` give,
-            as for somebody who has no part; where no ``n_subjects`` were asked for, everything
-            goes through one part.
+            Who saw them, counted from 0, for a backbone with parts of its own for each subject. Without it:
+            the mean of the embeddings over the parts of all ``n_subjects``, as for a subject who has no part;
+            without ``n_subjects``, everything goes through one part.
 
         Returns
         -------
@@ -211,36 +204,38 @@ class SSR(
         Raises
         ------
         UsageError
-            If subjects are given to a backbone that has no use for them.
+            If subjects are given to a backbone that does not take them.
         """
         if torch.jit.is_scripting() or (subject_index is None and self.n_subjects is None):
             features = self.neck(self.backbone(x))
         elif subject_index is None:
-            features = self._of_nobody(x)
+            features = self._of_unknown_subject(x)
         else:
             features = self.neck(self._of_subjects(x, subject_index))
         if not torch.jit.is_scripting():
             if return_features:
-                return {"features": features, "cls_token": None}
+                return feature_dict(features)
         return self.final_layer(features)
 
-    def _of_subjects(self, x: torch.Tensor, subject_index: torch.Tensor) -> torch.Tensor:
+    def _of_subjects(self, x: Tensor, subject_index: Tensor) -> Tensor:
         if not self.takes_subjects:
             raise UsageError(
-                "a backbone with parts of its own for each subject, such as BrainModule",
-                f"{type(self.backbone).__name__} and a subject_index",
-                "leave subject_index out",
+                f"{type(self.backbone).__name__} has no parts of its own for each subject and takes no "
+                "subject_index",
+                "leave subject_index out, or choose such a backbone, for example BrainModule",
             )
         return self.backbone(x, subject_index=subject_index)
 
-    def _of_nobody(self, x: torch.Tensor) -> torch.Tensor:
-        """Mean of the features over all parts: the projector is linear, so that of the embeddings too."""
+    def _of_unknown_subject(self, x: Tensor) -> Tensor:
+        """Mean of the features over all parts; the projector is linear, so that of the embeddings too."""
         index = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
-        parts = [self.neck(self._of_subjects(x, index + part)) for part in range(self.n_subjects)]
+        parts = [
+            self.neck(self._of_subjects(x, index + part)) for part in range(self.n_subjects or 1)
+        ]
         return torch.stack(parts).mean(0)
 
     def freeze(self, *parts: str) -> SSR:
-        """Keep parts as they are: no gradients, no drop-out, no new statistics of batch norms.
+        """Keep parts as they are: no gradients, no dropout, no updates of batch-norm statistics.
 
         Parameters
         ----------
@@ -259,16 +254,16 @@ class SSR(
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> SSR:
-        """Switch to training, frozen parts excepted."""
+        """Switch to training mode, except for frozen parts."""
         nn.Module.train(self, mode)  # not super(): braindecode's tests bind this to a plain module
+        modules = dict(self.named_modules())
         for part in getattr(self, "frozen", ()):
-            frozen = dict(self.named_modules()).get(part)
-            if frozen is not None:
-                frozen.eval()
+            if part in modules:
+                modules[part].eval()
         return self
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace both projectors by new ones into a space of another width."""
+        """Replace both projectors with new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
         self.image_head = self._make_image_head(n_outputs).to(self.final_layer.weight)
         self.final_layer = self._make_final_layer(n_outputs).to(self.final_layer.weight)
@@ -281,11 +276,11 @@ class SSR(
         UsageError
             If the backbone was given as an instance, which no configuration can describe.
         """
-        if not self._can_be_described:
+        if not self._has_config:
             raise UsageError(
-                "a backbone by name or class in a model that is saved with its configuration",
-                f"an instance of {type(self.backbone).__name__}",
-                "build the model with the name and backbone_params, or save model.state_dict()",
+                f"the backbone was given as an instance of {type(self.backbone).__name__}, which no "
+                "configuration describes",
+                "build the model with the backbone's name and backbone_params, or save model.state_dict()",
             )
         return super().get_config()
 
@@ -296,22 +291,3 @@ class SSR(
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> SSR:
         return super()._from_pretrained(strict=strict, **kwargs)
-
-
-def _checked(widths: list[int] | None, n_features: int) -> tuple[int, ...]:
-    """The widths of the vectors side by side, which must sum to that of the features."""
-    if widths is not None and sum(widths) != n_features:
-        raise UsageError(
-            f"feature_widths that sum to n_features, {n_features}",
-            f"{list(widths)}, which sum to {sum(widths)}",
-            "mend one of the two, or leave feature_widths out",
-        )
-    return tuple(widths or (n_features,))
-
-
-def _or_none(model: EEGModuleMixin, name: str) -> Any:
-    """A signal parameter, or None where it is neither given nor to be inferred."""
-    try:
-        return getattr(model, name)
-    except ValueError:
-        return None

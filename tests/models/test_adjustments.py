@@ -8,10 +8,10 @@ import torch
 import braindecode_ssr.models as models
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models.backbone import (
-    adjusted_params,
     adjustments,
     backbone_class,
     build_backbone,
+    candidates,
 )
 
 TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_text())
@@ -36,8 +36,9 @@ def test_every_entry_is_of_a_model_and_its_parameters(name):
 
 
 def test_signal_parameters_are_filled_in():
-    assert adjusted_params("EEGDINO", {"n_chans": 63}) == [{"n_channel_embeddings": 63}]
-    assert adjusted_params("NoSuchModel", {}) == [] and adjustments("NoSuchModel") == {}
+    signal = {"n_chans": 63, "n_times": 400}
+    assert candidates("EEGDINO", signal) == [({}, 0), ({"n_channel_embeddings": 63}, 0)]
+    assert candidates("NoSuchModel", signal) == [({}, 0)] and adjustments("NoSuchModel") == {}
 
 
 def test_an_adjustment_is_taken_only_where_the_defaults_do_not_fit():
@@ -69,7 +70,7 @@ def test_names_of_channels_are_passed_on_and_wrong_ones_refused():
     assert encoder.module(torch.randn(2, 2, 100)).shape == (2, encoder.width)
     assert encoder.module.arguments == {"ch_names": ["Oz", "POz"]}
     strange = [{"ch_name": name, "kind": "eeg"} for name in ("Oz", "Nowhere")]
-    with pytest.raises(UsageError, match="Labram, which says"), pytest.warns(UserWarning):
+    with pytest.raises(UsageError, match="Labram does not take trials"), pytest.warns(UserWarning):
         build_backbone("Labram", params, chs_info=strange, **shape)
 
 

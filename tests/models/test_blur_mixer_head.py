@@ -89,7 +89,7 @@ def test_any_number_of_axes_before_the_features(shape):
 
 @pytest.mark.parametrize(("widths", "found"), [((4, 4, 2), "widths 4, 4, 2"), ((), r"\(none\)")])
 def test_vectors_of_other_widths_cannot_be_mixed(widths, found):
-    with pytest.raises(UsageError, match=f"vectors of one width.*{found}.*--encoder") as refused:
+    with pytest.raises(UsageError, match=f"{found}.*--encoder") as refused:
         BlurMixerHead(widths, 5)
     assert "\n" not in str(refused.value)
 

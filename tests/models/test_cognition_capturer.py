@@ -4,8 +4,8 @@ import plain_encoders as plain
 import pytest
 import torch
 
-from braindecode_ssr.models import CognitionCapturer, cognition_capturer
-from braindecode_ssr.models.cognition_capturer import AT_ONCE, TimeTransformer, sinusoids
+from braindecode_ssr.models import CognitionCapturer
+from braindecode_ssr.models.transformers import TimeTransformer, sinusoids
 
 
 @pytest.mark.parametrize("width", [4, 5])
@@ -44,13 +44,16 @@ def test_shape_of_the_transformer_as_published():
 
 def test_a_large_batch_is_trained_as_its_parts_are(monkeypatch):
     """Same values and gradients, with drop-out too, as the parts one after the other."""
-    monkeypatch.setattr(cognition_capturer, "LARGE", AT_ONCE)
+    monkeypatch.setattr(TimeTransformer, "large", TimeTransformer.at_once)
     torch.manual_seed(0)
     front = TimeTransformer(n_chans=3, n_times=20, n_subjects=2, n_hidden=8, drop_prob=0.1)
-    x = torch.randn(2 * AT_ONCE + 3, 3, 20, requires_grad=True)
+    x = torch.randn(2 * TimeTransformer.at_once + 3, 3, 20, requires_grad=True)
     subject = torch.arange(len(x)) % 2
     results = []
-    for parts in ([slice(None)], [slice(i, i + AT_ONCE) for i in range(0, len(x), AT_ONCE)]):
+    for parts in (
+        [slice(None)],
+        [slice(i, i + TimeTransformer.at_once) for i in range(0, len(x), TimeTransformer.at_once)],
+    ):
         torch.manual_seed(1)
         output = torch.cat([front(x[part], subject[part]) for part in parts])
         grads = torch.autograd.grad(output.square().sum(), [x, *front.parameters()])

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models import SSR, EEGProject
-from braindecode_ssr.models import backbone as dotted_path
+from braindecode_ssr.models import SSR, EEGProject, names
 from braindecode_ssr.models.backbone import build_backbone
 from braindecode_ssr.models.image_heads import build_image_head
 from braindecode_ssr.models.names import trusting
@@ -169,7 +168,7 @@ def test_a_trusted_name_that_cannot_be_imported_is_one_sentence(hostile, name):
 
 def test_what_an_entry_point_provides_needs_no_trust(hostile, monkeypatch):
     point = EntryPoint("net", "hostile.net:Net", "braindecode_ssr.backbones")
-    monkeypatch.setattr(dotted_path, "entry_points", lambda: EntryPoints([point]))
+    monkeypatch.setattr(names, "entry_points", lambda: EntryPoints([point]))
     shape = {"n_outputs": 4, "n_chans": 3, "n_times": 50}
     assert build_backbone("hostile.net.Net", **shape).width == 150
     with pytest.raises(UsageError, match="trust"):

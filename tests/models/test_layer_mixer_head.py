@@ -45,9 +45,8 @@ def test_it_may_start_elsewhere():
 
 @pytest.mark.parametrize("params", [{"centre": 3}, {"centre": -1}, {"strength": -1}])
 def test_a_start_that_is_none(params):
-    with pytest.raises(
-        UsageError, match="centre of 0 to 2, the places of 3 layers.*image_head_params"
-    ):
+    (name, value), *_ = params.items()
+    with pytest.raises(UsageError, match=f"{name} {value}.*image_head_params"):
         build_image_head("layer-mixer", (8, 8, 8), 4, params)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from braindecode_ssr.models import NeuralMCRL
-from braindecode_ssr.models.neural_mcrl import BandAttention
+from braindecode_ssr.models.transformers import BandAttention
 
 
 def slow_bands(layer, signal):

@@ -75,9 +75,9 @@ def count(model):
     [
         (
             {"spatial_weights": "positive"},
-            "spatial_weights 'absolute' or 'signed'; found 'positive'",
+            "spatial_weights 'positive'.*absolute or signed",
         ),
-        ({"spatial_norm": "layer"}, "spatial_norm 'batch' or 'none'; found 'layer'"),
+        ({"spatial_norm": "layer"}, "spatial_norm 'layer'.*batch or none"),
     ],
 )
 def test_a_choice_that_is_none(choice, said):
