@@ -1,12 +1,12 @@
-"""What all losses share: their inputs checked, their parts summed."""
+"""What all losses share: the base class, the checks of arguments, normalization and scale of dot products."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,86 +17,160 @@ from ..errors import TrainingError, UsageError
 Choice = TypeVar("Choice", bound=str)
 
 
-def check_embeddings(brain: Tensor, original: Tensor, view: Tensor, at_least: int = 2) -> None:
-    """Three batches of one shape (b, e), with enough rows to tell pairs apart.
+class Loss(nn.Module):
+    r"""What training minimizes; the base class of all losses.
 
-    Raises
-    ------
-    UsageError
-        If the shapes differ or are not (b, e).
-    TrainingError
-        If there are fewer than ``at_least`` rows: a contrast with itself is always won.
+    A loss is called with three batches of embeddings, each of shape (b, e) and not normalized: ``brain``, of
+    the trials; ``original``, of the images that were shown; ``view``, of the pooled altered copies of these.
+    It returns a dictionary that begins with the total, ``"loss"``, followed by its parts by name, without
+    their weights. Training records each part in the history.
+
+    ``forward`` may have more parameters. :class:`~braindecode_ssr.training.retriever.EEGRetriever` looks at
+    their names and passes
+
+    ==============  ======================  ==============================================================
+    parameter       shape                   what it is
+    ==============  ======================  ==============================================================
+    ``image``       (b,), int               index of the image of each row; missing when ``fit`` gets arrays
+    ``trial``       (b, c, t)               the trials
+    ``features``    (b, d)                  features of the original images, before the image head
+    ``hidden``      (b, ``backbone_width``) output of the backbone, which enters the last layer
+    ``posteriors``  (b, m, 2, e)            mean and log-variance from each of the m feature vectors of an
+                                            image, if the image head has a method ``posteriors``
+    ``epoch``       int                     number of finished epochs
+    ==============  ======================  ==============================================================
+
+    In the same way the constructor gets those of these sizes that it names: ``n_outputs`` (e), ``n_chans``
+    (c), ``n_times`` (t), ``n_features`` (d), ``feature_widths`` (of the m vectors), ``backbone_width``.
     """
+
+    space: ClassVar[str] = "euclidean"
+    """In which embeddings are compared: ``"hyperbolic"`` for points of hyperbolic space."""
+
+
+class ContrastiveLoss(Loss, ABC):
+    """A loss whose parts depend on the embeddings and on which rows show the same image.
+
+    A subclass defines ``parts``; a part without an entry in ``weights`` has weight 1.
+    """
+
+    weights: Mapping[str, float] = {}
+
+    def forward(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted sum of the parts as ``"loss"``, then each part.
+
+        Parameters
+        ----------
+        brain, original, view : Tensor, shape (b, e)
+        image : Tensor of int, shape (b,), optional
+            Index of the image of each row. Where ``duplicates`` is not ``"negatives"`` it is required.
+
+        Returns
+        -------
+        dict of str to Tensor of shape ()
+
+        Raises
+        ------
+        UsageError
+            If shapes differ, or ``image`` is missing where it is required.
+        TrainingError
+            If there are fewer than two rows.
+        """
+        check_embeddings(brain, original, view)
+        return weighted_total(self.parts(brain, original, view, image), self.weights)
+
+    @abstractmethod
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    ) -> dict[str, Tensor]:
+        """The parts by name, without their weights."""
+
+
+def check_embeddings(brain: Tensor, original: Tensor, view: Tensor, at_least: int = 2) -> None:
+    """Raise unless three batches have one shape (b, e) and enough rows to tell pairs apart."""
     shapes = [tuple(part.shape) for part in (brain, original, view)]
     if brain.ndim != 2 or len(set(shapes)) != 1:
         raise UsageError(
-            "brain, original and view embeddings of one shape (batch, n_outputs)",
-            f"{shapes[0]}, {shapes[1]} and {shapes[2]}",
-            "bring all three into the shared space before the loss",
+            "brain, original and view embeddings do not have the same shape (batch, n_outputs): "
+            f"they have {shapes[0]}, {shapes[1]} and {shapes[2]}",
+            "map all three into the shared space before calling the loss",
         )
     if len(brain) < at_least:
         raise TrainingError(
-            f"a batch of at least {at_least} trials for a loss that compares trials",
-            f"a batch of {len(brain)}",
-            "give a larger batch with --batch-size",
+            f"a loss that compares trials needs a batch of at least {at_least}, not {len(brain)}",
+            "set a larger batch with --batch-size",
         )
 
 
 def weighted_total(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The parts with their weighted sum in front, as ``"loss"``; parts stay unweighted."""
-    total = sum(weights[name] * part for name, part in parts.items())
-    return {"loss": total, **parts}
+    """The parts, preceded by their weighted sum as ``"loss"``."""
+    total = sum(weights.get(name, 1.0) * part for name, part in parts.items())
+    return {"loss": torch.as_tensor(total), **parts}
 
 
 def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """Weights of the parts: finite, not negative, and not all zero.
-
-    Raises
-    ------
-    UsageError
-        If they are not.
-    """
-    wrong = {k: v for k, v in weights.items() if not 0 <= as_number(v) < float("inf")}
-    if wrong or not any(weights.values()):
+    """Weights of parts that are finite, not negative and not all zero."""
+    for name, weight in weights.items():
+        check_number(name, weight, "[0, inf)")
+    if not any(weights.values()):
         raise UsageError(
-            "weights of a loss that are 0 or more, and one of them above 0",
-            str(wrong or dict(weights)),
-            "mend them with --set loss.params.<name>=<weight>",
+            f"the weights {', '.join(weights)} are all 0, which leaves nothing to minimize",
+            "set one with --set loss.params.<name>=<weight>",
         )
     return dict(weights)
 
 
-def as_number(value: Any) -> float:
-    """The value; NaN, which lies within no bounds, if it is no number."""
-    return value if isinstance(value, Real) else float("nan")
+def check_number(name: str, value: Any, interval: str) -> float:
+    """The value, if it is a number in an interval such as ``"(0, 1]"``; NaN is in none."""
+    low, high = map(float, interval[1:-1].split(","))
+    number = float(value) if isinstance(value, Real) else math.nan
+    above = number > low if interval[0] == "(" else number >= low
+    below = number < high if interval[-1] == ")" else number <= high
+    if not (above and below):
+        raise UsageError(
+            f"{name} has to be a number in {interval}, not {value!r}",
+            f"set it with --set loss.params.{name}=<number>, or leave it out",
+        )
+    return number
 
 
 def check_sizes(**sizes: Any) -> None:
-    """Widths and counts: whole, and 1 or more.
-
-    Raises
-    ------
-    UsageError
-        If one is not; names the first such.
-    """
+    """Raise unless widths and counts are integers of 1 or more."""
     for name, size in sizes.items():
-        if not (isinstance(size, Integral) and size >= 1):
-            raise UsageError(f"a whole {name} of 1 or more", repr(size), "give another number")
+        if not (isinstance(size, Integral) and int(size) >= 1):
+            raise UsageError(
+                f"{name} has to be a whole number of 1 or more, not {size!r}",
+                f"set it with --set loss.params.{name}=<number>, or leave it out",
+            )
 
 
 def check_choice(name: str, value: Choice, known: tuple[str, ...]) -> Choice:
-    """A named choice that is one of the known ones.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
+    """The value, if it is one of the known ones."""
     if value not in known:
-        raise UsageError(
-            f"{name} to be one of {', '.join(map(repr, known))}", repr(value), "choose one of them"
-        )
+        choices = ", ".join(map(repr, known))
+        raise UsageError(f"{name} has to be one of {choices}, not {value!r}", "choose one of them")
     return value
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows of shape (b, e) scaled to unit length; rows of zeros stay zeros."""
+    return F.normalize(x, dim=-1)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision converted to float32; anything else unchanged."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def log_gaussian(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""Log-density of a Gaussian with independent elements, shape (..., e) to (...).
+
+    .. math:: -\frac{1}{2} \sum_k \Big( \frac{(x_k - \mu_k)^2}{\sigma_k^2} + \ln \sigma_k^2 + \ln 2\pi \Big)
+    """
+    squared = (x - mean).square() * (-log_variance).exp()
+    return -(squared + log_variance + math.log(2 * math.pi)).sum(-1) / 2
 
 
 Regime = Literal["free", "free-learned", "raw", "raw-learned", "unit", "unit-fixed"]
@@ -106,29 +180,16 @@ SMALLEST, LARGEST = 1.0, 100.0
 FREE_SCALE = math.log1p(math.exp(START))
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a regime stands for.
+class Rule(NamedTuple):
+    """What a regime stands for: both sides of unit length or only the second, and scale = function(s)."""
 
-    Parameters
-    ----------
-    first : {"free", "unit"}
-        Whether the first side keeps its lengths; the second is always brought to unit length.
-    function : callable
-        From the number behind the scale to the scale.
-    inverse : callable
-        From a scale to that number.
-    temperature : {"fixed", "learned"}
-        Whether that number is a parameter.
-    """
-
-    first: Literal["free", "unit"]
-    function: Callable[[Tensor], Tensor]
+    both_unit: bool
+    learned: bool
+    function: Callable[[Any], Any]
     inverse: Callable[[float], float]
-    temperature: Literal["fixed", "learned"]
 
 
-def _same(number: Any) -> Any:
+def _identity(number: Any) -> Any:
     return number
 
 
@@ -137,17 +198,17 @@ def _softplus_inverse(scale: float) -> float:
 
 
 REGIMES: dict[str, Rule] = {
-    "free": Rule("free", F.softplus, _softplus_inverse, "fixed"),
-    "free-learned": Rule("free", F.softplus, _softplus_inverse, "learned"),
-    "raw": Rule("free", _same, _same, "fixed"),
-    "raw-learned": Rule("free", _same, _same, "learned"),
-    "unit": Rule("unit", torch.exp, math.log, "learned"),
-    "unit-fixed": Rule("unit", torch.exp, math.log, "fixed"),
+    "free": Rule(False, False, F.softplus, _softplus_inverse),
+    "free-learned": Rule(False, True, F.softplus, _softplus_inverse),
+    "raw": Rule(False, False, _identity, _identity),
+    "raw-learned": Rule(False, True, _identity, _identity),
+    "unit": Rule(True, True, torch.exp, math.log),
+    "unit-fixed": Rule(True, False, torch.exp, math.log),
 }
 
 
 class Similarity(nn.Module):
-    r"""Two batches made ready for comparison, and the scale of their dot products.
+    r"""Normalization of two batches before they are compared, and the scale of their dot products.
 
     A regime is a pair of choices that belong together. Two kinds are known to work, and they do
     not mix: with both sides of unit length, a scale as small as that of ``"free"`` makes the
@@ -164,28 +225,30 @@ class Similarity(nn.Module):
     ``"unit-fixed"``    unit length     exp(s) = 14.29, fixed                    NICE
     ==================  ==============  =======================================  ==================
 
-    The second side always has unit length. A learned scale is kept within 1 and 100; the
-    published codes bound only ``"unit"``, or nothing.
+    The second side always has unit length. A learned scale is clamped to 1 to 100; the published codes
+    clamp only ``"unit"``, or nothing.
 
     Parameters
     ----------
     regime : str
         One of the table.
     scale : float, optional
-        Where the scale starts, or stays; within 1 and 100. Default: as in the table.
+        Initial (or fixed) scale, 1 to 100. Default: as in the table.
 
     Raises
     ------
     UsageError
-        If the regime is not known, or the scale is not within its bounds.
+        If the regime is unknown or the scale is out of range.
     """
 
     def __init__(self, regime: Regime = "free", scale: float | None = None) -> None:
         super().__init__()
         self.regime = check_choice("regime", regime, tuple(REGIMES))
-        number = START if scale is None else self.rule.inverse(check_scale(scale))
+        number = START
+        if scale is not None:
+            number = self.rule.inverse(check_number("scale", scale, "[1, 100]"))
         self.start = self.rule.function(torch.tensor(number, dtype=torch.float64)).item()
-        if self.rule.temperature == "learned":
+        if self.rule.learned:
             self.raw_scale = nn.Parameter(torch.tensor(number))
 
     @property
@@ -194,157 +257,18 @@ class Similarity(nn.Module):
         return REGIMES[self.regime]
 
     def scale(self) -> Tensor | float:
-        """What dot products are multiplied by.
+        """The factor of dot products.
 
-        A learned scale is put back to its bounds first, as CLIP does after each step, so that it
-        can come back from there; a clamp in the graph would leave it without a gradient.
+        A learned scale is clamped in place before it is used, as CLIP does after each step, so that it can
+        return from the bound; a clamp in the graph would leave it without a gradient there.
         """
-        rule = self.rule
-        if rule.temperature == "fixed":
+        if not self.rule.learned:
             return self.start
         with torch.no_grad():
-            self.raw_scale.clamp_(rule.inverse(SMALLEST), rule.inverse(LARGEST))
-        return rule.function(self.raw_scale.clone())  # the next clamp must not touch the graph
+            self.raw_scale.clamp_(self.rule.inverse(SMALLEST), self.rule.inverse(LARGEST))
+        return self.rule.function(self.raw_scale.clone())  # the next clamp must not touch the graph
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        """The two sides as they are compared, in at least float32, and the scale.
-
-        Parameters
-        ----------
-        x, y : Tensor, shape (n, e) and (m, e)
-
-        Returns
-        -------
-        tuple of Tensor (n, e), Tensor (m, e), Tensor or float
-        """
-        return self.first(x), unit(full_precision(y)), self.scale()
-
-    def first(self, x: Tensor) -> Tensor:
-        """The first side as it is compared: with its lengths, or of unit length."""
+        """Both sides, (n, e) and (m, e), normalized and in at least float32, and the scale."""
         x = full_precision(x)
-        return x if self.rule.first == "free" else unit(x)
-
-
-def check_scale(scale: float) -> float:
-    """A scale within 1 and 100; NaN is not.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
-    if not SMALLEST <= as_number(scale) <= LARGEST:
-        raise UsageError(
-            f"a scale (inverse temperature) of {SMALLEST:g} to {LARGEST:g}",
-            repr(scale),
-            "leave it out to start at the published one",
-        )
-    return float(scale)
-
-
-def unit(x: Tensor) -> Tensor:
-    """Rows of shape (b, e) brought to unit length; rows of zeros stay zeros."""
-    return F.normalize(x, dim=-1)
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """Half precision raised to float32; anything else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-Duplicates = Literal["negatives", "ignored", "positives"]
-DUPLICATES = ("negatives", "ignored", "positives")
-
-
-def check_duplicates(duplicates: Duplicates) -> Duplicates:
-    """The choice, if it is one of ``DUPLICATES``; else a UsageError."""
-    return check_choice("duplicates", duplicates, DUPLICATES)
-
-
-def same_image(image: Tensor | None, rows: int) -> Tensor:
-    """Which rows show the same image.
-
-    Parameters
-    ----------
-    image : Tensor of int, shape (b,)
-        Index of the image of each row.
-    rows : int
-        The size ``b`` of the batch.
-
-    Returns
-    -------
-    Tensor of bool, shape (b, b)
-
-    Raises
-    ------
-    UsageError
-        If the index is not there, or not one number a row.
-    """
-    if image is None or tuple(image.shape) != (rows,):
-        raise UsageError(
-            f"the image index of each of the {rows} rows, as image=",
-            "none" if image is None else f"an index of shape {tuple(image.shape)}",
-            "train on a TrainingSet, or choose duplicates='negatives'",
-        )
-    return image[:, None] == image[None, :]
-
-
-def duplicate_info_nce(
-    x: Tensor,
-    y: Tensor,
-    scale: Tensor | float,
-    same: Tensor,
-    duplicates: Duplicates = "positives",
-) -> Tensor:
-    r"""Symmetric contrast in which a row may have several partners.
-
-    With :math:`S = \mathrm{scale} \cdot x y^\top` and :math:`P_i` the rows that show the image of
-    row i (i among them), from x to y
-
-    .. math:: \text{positives}: \; \frac{1}{b} \sum_i \Big( \log\sum_j e^{S_{ij}}
-                  - \frac{1}{|P_i|} \sum_{p \in P_i} S_{ip} \Big), \qquad
-              \text{ignored}: \; \frac{1}{b} \sum_i \Big( \log\!\!\sum_{j = i \,\vee\, j \notin P_i}
-                  \!\! e^{S_{ij}} - S_{ii} \Big),
-
-    and the mean of this and of the same from y to x. Without duplicates both are
-    :func:`~braindecode_ssr.losses.contrast.symmetric_info_nce`.
-
-    Source: ``"positives"`` is L_out of Khosla et al. (2020), Supervised Contrastive Learning, eq. 2,
-    with images as labels and both modalities as views; ``"ignored"`` takes false negatives out of the
-    sum, as Huynh et al. (2022), Boosting Contrastive Self-Supervised Learning with False Negative
-    Cancellation, section 3.2.
-
-    Parameters
-    ----------
-    x, y : Tensor, shape (b, e)
-        Normalised by the caller, or not.
-    scale : Tensor or float
-        Inverse temperature.
-    same : Tensor of bool, shape (b, b)
-        As of :func:`same_image`.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other.
-
-    Returns
-    -------
-    Tensor, shape ()
-    """
-    return duplicate_cross_entropy(scale * (x @ y.T), same, duplicates)
-
-
-def duplicate_cross_entropy(logits: Tensor, same: Tensor, duplicates: Duplicates) -> Tensor:
-    """:func:`duplicate_info_nce` of logits (b, b)."""
-    if duplicates == "ignored":
-        logits = without_duplicates(logits, same)
-    both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
-    if duplicates == "positives":
-        pull = (logits * same).sum(1) / same.sum(1)
-        back = (logits * same).sum(0) / same.sum(0)
-        return (both - pull.mean() - back.mean()) / 2
-    return both / 2 - logits.diagonal().mean()
-
-
-def without_duplicates(logits: Tensor, same: Tensor) -> Tensor:
-    """Logits (b, b) in which other rows of the same image count for nothing."""
-    itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
-    return logits.masked_fill(same & ~itself, float("-inf"))
+        return unit(x) if self.rule.both_unit else x, unit(full_precision(y)), self.scale()

@@ -1,30 +1,26 @@
-"""Plain contrast: each trial against the images of the batch, each image against the trials."""
+"""Contrastive losses: each trial against the images of the batch, each image against the trials."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..errors import UsageError
 from .base import (
-    Duplicates,
+    ContrastiveLoss,
     Regime,
     Similarity,
     check_choice,
-    check_duplicates,
-    check_embeddings,
     check_weights,
-    duplicate_cross_entropy,
     full_precision,
-    same_image,
     unit,
-    weighted_total,
-    without_duplicates,
 )
 
 Target = Literal["original", "view"]
+Anchor = Literal["trained", "detached"]
+Duplicates = Literal["negatives", "ignored", "positives"]
 
 
 def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -40,7 +36,7 @@ def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Ten
     Parameters
     ----------
     x, y : Tensor, shape (b, e)
-        Row i of one belongs to row i of the other; normalised by the caller, or not.
+        Row i of one belongs to row i of the other. Normalization is left to the caller.
     scale : Tensor or float
         Inverse temperature.
 
@@ -51,29 +47,119 @@ def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Ten
     return symmetric_cross_entropy(scale * (x @ y.T))
 
 
-def symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    """Cross-entropy of picking the diagonal of logits (b, b), by rows and by columns; their mean."""
+def duplicate_info_nce(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    same: Tensor,
+    duplicates: Duplicates = "positives",
+) -> Tensor:
+    r"""Symmetric contrast in which a row may have several partners.
+
+    With :math:`S = \mathrm{scale} \cdot x y^\top` and :math:`P_i` the rows that show the image of
+    row i (i among them), from x to y
+
+    .. math:: \text{positives}: \; \frac{1}{b} \sum_i \Big( \log\sum_j e^{S_{ij}}
+                  - \frac{1}{|P_i|} \sum_{p \in P_i} S_{ip} \Big), \qquad
+              \text{ignored}: \; \frac{1}{b} \sum_i \Big( \log\!\!\sum_{j = i \,\vee\, j \notin P_i}
+                  \!\! e^{S_{ij}} - S_{ii} \Big),
+
+    and the mean of this and of the same from y to x. Without duplicates both are
+    :func:`symmetric_info_nce`.
+
+    Source: ``"positives"`` is L_out of Khosla et al. (2020), Supervised Contrastive Learning, eq. 2,
+    with images as labels and both modalities as views; ``"ignored"`` takes false negatives out of the
+    sum, as Huynh et al. (2022), Boosting Contrastive Self-Supervised Learning with False Negative
+    Cancellation, section 3.2.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (b, e)
+        Normalization is left to the caller.
+    scale : Tensor or float
+        Inverse temperature.
+    same : Tensor of bool, shape (b, b)
+        Which rows show the same image, see :func:`same_image`.
+    duplicates : {"negatives", "ignored", "positives"}
+        How rows of the same image count for each other.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    return symmetric_cross_entropy(scale * (x @ y.T), same, duplicates)
+
+
+def symmetric_cross_entropy(
+    logits: Tensor, same: Tensor | None = None, duplicates: Duplicates = "negatives"
+) -> Tensor:
+    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns."""
+    if same is not None and duplicates == "ignored":
+        logits = without_duplicates(logits, same)
     both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
+    if same is not None and duplicates == "positives":
+        pull = (logits * same).sum(1) / same.sum(1)
+        back = (logits * same).sum(0) / same.sum(0)
+        return (both - pull.mean() - back.mean()) / 2
     return both / 2 - logits.diagonal().mean()
 
 
-class Contrast(nn.Module):
+def without_duplicates(logits: Tensor, same: Tensor) -> Tensor:
+    """Logits (b, b) with minus infinity for other rows of the same image."""
+    itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return logits.masked_fill(same & ~itself, float("-inf"))
+
+
+def same_image(image: Tensor | None, rows: int) -> Tensor:
+    """Which rows show the same image: index of images (b,) to bool (b, b).
+
+    Raises
+    ------
+    UsageError
+        If the index is missing, or not one number per row.
+    """
+    if image is None or tuple(image.shape) != (rows,):
+        found = "is missing" if image is None else f"has shape {tuple(image.shape)}"
+        raise UsageError(
+            f"the loss needs the image index of each of the {rows} rows, but image {found}",
+            "train on a TrainingSet, or choose duplicates='negatives'",
+        )
+    return image[:, None] == image[None, :]
+
+
+def check_duplicates(duplicates: Duplicates) -> Duplicates:
+    """The choice, if it is a known one."""
+    return check_choice("duplicates", duplicates, ("negatives", "ignored", "positives"))
+
+
+def contrast_of_logits(logits: Tensor, duplicates: Duplicates, image: Tensor | None) -> Tensor:
+    """Symmetric contrast of logits (b, b); the image index is only needed if duplicates matter."""
+    same = None if duplicates == "negatives" else same_image(image, len(logits))
+    return symmetric_cross_entropy(logits, same, duplicates)
+
+
+def squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    r"""Squared distance between rows of shape (b, e), :math:`\frac{1}{b}\sum_i |x_i - y_i|^2`.
+
+    Summed over the width, so that a weight means the same for embeddings of any width.
+    """
+    return (x - y).square().sum(1).mean()
+
+
+class Contrast(ContrastiveLoss):
     """Symmetric contrast of brain embeddings with one kind of image embeddings.
 
     Parameters
     ----------
     target : {"original", "view"}
-        Which image embeddings: of the original images or of their pooled views.
+        Which image embeddings: those of the original images or of their pooled views.
     regime : str
-        Normalisation and scale, see :class:`~braindecode_ssr.losses.base.Similarity`.
+        Normalization and scale, see :class:`~braindecode_ssr.losses.base.Similarity`.
     scale : float, optional
-        Where the scale starts, or stays; default: that of the regime.
+        Initial (or fixed) scale; default: that of the regime.
     duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other, see
-        :func:`~braindecode_ssr.losses.base.duplicate_info_nce`.
+        How rows of the same image count for each other, see :func:`duplicate_info_nce`.
     """
-
-    targets: ClassVar[tuple[str, ...]] = ("original", "view")
 
     def __init__(
         self,
@@ -83,156 +169,64 @@ class Contrast(nn.Module):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.target = check_choice("target", target, self.targets)
+        self.target = check_choice("target", target, ("original", "view"))
         self.duplicates = check_duplicates(duplicates)
         self.similarity = Similarity(regime, scale)
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def images(self, original: Tensor, view: Tensor) -> Tensor:
+        """The embeddings that brains are compared with."""
+        return original if self.target == "original" else view
+
+    def contrast(self, brain: Tensor, images: Tensor, image: Tensor | None) -> Tensor:
+        """Symmetric contrast of two sides, normalized and scaled by the regime."""
+        x, y, scale = self.similarity(brain, images)
+        return contrast_of_logits(scale * (x @ y.T), self.duplicates, image)
+
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The contrast as ``"loss"`` and under the name of its pair.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``"loss"`` and ``"brain_original"`` or ``"brain_view"``.
-        """
-        check_embeddings(brain, original, view)
-        images = original if self.target == "original" else view
-        part = pair_contrast(*self.similarity(brain, images), self.duplicates, image)
-        return {"loss": part, f"brain_{self.target}": part}
+        """``brain_original`` or ``brain_view``."""
+        part = self.contrast(brain, self.images(original, view), image)
+        return {f"brain_{self.target}": part}
 
 
-def pair_contrast(
-    x: Tensor,
-    y: Tensor,
-    scale: Tensor | float,
-    duplicates: Duplicates = "negatives",
-    image: Tensor | None = None,
-) -> Tensor:
-    """Symmetric contrast of two sides, duplicates taken as chosen.
+class NeuroBridge(Contrast):
+    """Symmetric contrast of brain embeddings with those of pooled views.
+
+    Source: NeuroBridge (AAAI 2026, arXiv 2511.06836); the original image takes no part.
 
     Parameters
     ----------
-    x, y, scale
-        As for :func:`symmetric_info_nce`.
-    duplicates, image
-        As for :class:`Contrast`.
-
-    Returns
-    -------
-    Tensor, shape ()
-    """
-    return contrast_of_logits(scale * (x @ y.T), duplicates, image)
-
-
-def contrast_of_logits(
-    logits: Tensor, duplicates: Duplicates = "negatives", image: Tensor | None = None
-) -> Tensor:
-    """Symmetric contrast of logits (b, b), duplicates taken as chosen; as :func:`pair_contrast`."""
-    if duplicates == "negatives":
-        return symmetric_cross_entropy(logits)
-    return duplicate_cross_entropy(logits, same_image(image, len(logits)), duplicates)
-
-
-def squared_distance(x: Tensor, y: Tensor) -> Tensor:
-    r"""Squared distance between rows of shape (b, e), :math:`\frac{1}{b}\sum_i |x_i - y_i|^2`.
-
-    Summed over the width, so that the weight means the same for embeddings of any width.
-    """
-    return (x - y).square().sum(1).mean()
-
-
-class ContrastMSE(nn.Module):
-    r"""Symmetric contrast plus the squared distance of partners.
-
-    :math:`L = w_1 \, \mathrm{NCE}(b, o) + w_2 \, \frac{1}{b}\sum_i |b_i - o_i|^2`, both on the vectors as
-    the regime compares them. The image side of the distance is detached: with a projector of its own it could
-    else come near by shrinking.
-
-    Source: the loss of ATM (Li et al., NeurIPS 2024), a contrast and a mean squared error with one weight
-    between them; the weights here are ours, for vectors of unit length.
-
-    Parameters
-    ----------
-    target : {"original", "view"}
-        Which image embeddings.
     regime : str
-        ``"unit"`` unless another is asked for: where brains keep their lengths, the distance pulls them to
-        length 1, at which the small scale of ``"free"`` cannot tell images apart.
-    scale : float, optional
-        Where the scale starts, or stays; default: that of the regime.
-    contrast, distance : float
-        Weights of the parts; a part of weight 0 is left out.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other in the contrast.
+        As published, ``"free"``: brain not normalized, image of unit length, scale 2.727.
+    scale, duplicates
+        As for :class:`Contrast`.
     """
 
     def __init__(
         self,
-        target: Target = "original",
-        regime: Regime = "unit",
+        regime: Regime = "free",
         scale: float | None = None,
-        contrast: float = 1.0,
-        distance: float = 1.0,
         duplicates: Duplicates = "negatives",
     ) -> None:
-        super().__init__()
-        self.target = check_choice("target", target, Contrast.targets)
-        self.duplicates = check_duplicates(duplicates)
-        names = (f"brain_{target}", "distance")
-        self.weights = check_weights(dict(zip(names, (contrast, distance), strict=True)))
-        self.similarity = Similarity(regime, scale)
-
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """The weighted sum as ``"loss"``, then ``brain_original`` (or ``brain_view``) and ``distance``.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
-        x, y, scale = self.similarity(brain, original if self.target == "original" else view)
-        contrast, distance = self.weights
-        parts = {}
-        if self.weights[contrast]:
-            parts[contrast] = pair_contrast(x, y, scale, self.duplicates, image)
-        if self.weights[distance]:
-            parts[distance] = squared_distance(x, y.detach())
-        return weighted_total(parts, self.weights)
+        super().__init__("view", regime, scale, duplicates)
 
 
 class MultiPositive(Contrast):
     """Symmetric contrast that knows which rows show the same image.
 
     An image shown to several subjects, or several times to one, occurs more than once in a batch. Plain
-    contrast then pushes a trial away from the very image it belongs to. With one trial an image, as in
+    contrast then pushes a trial away from the very image it belongs to. With one trial per image, as in
     averaged training data of one subject, this is plain contrast.
 
-    Source: see :func:`~braindecode_ssr.losses.base.duplicate_info_nce`.
+    Source: see :func:`duplicate_info_nce`.
 
     Parameters
     ----------
-    target : {"original", "view"}
-        Which image embeddings.
-    regime, scale
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+    target, regime, scale
+        As for :class:`Contrast`.
     duplicates : {"positives", "ignored", "negatives"}
-        All partners of each other, or neither partner nor negative.
+        Rows of one image are all partners of each other, or neither partners nor negatives.
     """
 
     def __init__(
@@ -245,98 +239,69 @@ class MultiPositive(Contrast):
         super().__init__(target, regime, scale, duplicates)
 
 
-class NeuroBridge(Contrast):
-    """Symmetric contrast of brain embeddings with those of pooled views.
+class ContrastMSE(Contrast):
+    r"""Symmetric contrast plus the squared distance of partners.
 
-    Source: NeuroBridge (AAAI 2026, arXiv 2511.06836); the original image takes no part.
+    :math:`L = w_1 \, \mathrm{NCE}(b, o) + w_2 \, \frac{1}{b}\sum_i |b_i - o_i|^2`, both on the vectors as
+    the regime normalizes them. The image side of the distance is detached: otherwise an image head could
+    reduce the distance by shrinking its output.
+
+    Source: the loss of ATM (Li et al., NeurIPS 2024), a contrast and a mean squared error with one weight
+    between them; the weights here are ours, for vectors of unit length.
 
     Parameters
     ----------
+    target, scale, duplicates
+        As for :class:`Contrast`.
     regime : str
-        As published, ``"free"``: brain free, image of unit length, scale 2.727.
-    scale, duplicates
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+        ``"unit"`` by default: where brains keep their lengths, the distance pulls them to length 1, at which
+        the small scale of ``"free"`` cannot tell images apart.
+    contrast, distance : float
+        Weights of the parts; a part of weight 0 is left out.
     """
 
     def __init__(
         self,
-        regime: Regime = "free",
+        target: Target = "original",
+        regime: Regime = "unit",
         scale: float | None = None,
+        contrast: float = 1.0,
+        distance: float = 1.0,
         duplicates: Duplicates = "negatives",
     ) -> None:
-        super().__init__("view", regime, scale, duplicates)
+        super().__init__(target, regime, scale, duplicates)
+        self.weights = check_weights({f"brain_{target}": contrast, "distance": distance})
+
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    ) -> dict[str, Tensor]:
+        """``brain_original`` or ``brain_view``, and ``distance``."""
+        x, y, scale = self.similarity(brain, self.images(original, view))
+        parts = {}
+        if self.weights[f"brain_{self.target}"]:
+            logits = scale * (x @ y.T)
+            parts[f"brain_{self.target}"] = contrast_of_logits(logits, self.duplicates, image)
+        if self.weights["distance"]:
+            parts["distance"] = squared_distance(x, y.detach())
+        return parts
 
 
-PAIRS = ("brain_view", "brain_original", "view_original")
-Anchor = Literal["trained", "detached"]
-ANCHORS = ("trained", "detached")
-
-
-def triple_contrast(
-    brain: Tensor,
-    original: Tensor,
-    view: Tensor,
-    similarity: Similarity,
-    *,
-    pairs: Collection[str] = PAIRS,
-    anchor: Anchor = "trained",
-    duplicates: Duplicates = "negatives",
-    image: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The symmetric contrast of each pair, by name.
-
-    In the regime ``"free"`` the side that keeps its length is the one that the name of the pair
-    begins with.
-
-    Parameters
-    ----------
-    brain, original, view : Tensor, shape (b, e)
-    similarity : Similarity
-        One for all pairs.
-    pairs : collection of str
-        Which of ``PAIRS`` to compute.
-    anchor : {"trained", "detached"}
-        Whether the contrast of view and original moves the original, the semantic anchor.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other.
-    image : Tensor of int, shape (b,), optional
-        Index of the image of each row; needed unless duplicates are negatives.
-
-    Returns
-    -------
-    dict of str to Tensor of shape ()
-    """
-    anchored = original if anchor == "trained" else original.detach()
-    sides = {
-        "brain_view": (brain, view),
-        "brain_original": (brain, original),
-        "view_original": (view, anchored),
-    }
-    return {
-        name: pair_contrast(*similarity(*sides[name]), duplicates, image)
-        for name in PAIRS
-        if name in pairs
-    }
-
-
-class TripleContrast(nn.Module):
+class TripleContrast(ContrastiveLoss):
     """The three pairwise contrasts of SSR's figure, with the original as semantic anchor.
+
+    In regimes that let the first side keep its lengths, that is the side which the name of the pair begins
+    with.
 
     Source: the figure of SSR (one similarity matrix for each pair); equal weights are our reading.
 
     Parameters
     ----------
-    regime : str
-        Normalisation and scale, see :class:`~braindecode_ssr.losses.base.Similarity`.
+    regime, scale, duplicates
+        As for :class:`Contrast`; one similarity for all pairs.
     brain_view, brain_original, view_original : float
         Weights of the pairs; a pair of weight 0 is left out.
     anchor : {"trained", "detached"}
-        Whether the contrast of view and original moves the original.
-    scale : float, optional
-        Where the scale starts, or stays; default: that of the regime.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other, see
-        :func:`~braindecode_ssr.losses.base.duplicate_info_nce`.
+        Whether the contrast of view and original sends a gradient to the original.
     """
 
     def __init__(
@@ -350,43 +315,33 @@ class TripleContrast(nn.Module):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.anchor = check_choice("anchor", anchor, ANCHORS)
+        self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
         self.duplicates = check_duplicates(duplicates)
         self.weights = check_weights(
-            dict(zip(PAIRS, (brain_view, brain_original, view_original), strict=True))
+            {
+                "brain_view": brain_view,
+                "brain_original": brain_original,
+                "view_original": view_original,
+            }
         )
         self.similarity = Similarity(regime, scale)
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The weighted sum of the pairs as ``"loss"``, then each pair.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
-        parts = triple_contrast(
-            brain,
-            original,
-            view,
-            self.similarity,
-            pairs=[name for name, weight in self.weights.items() if weight],
-            anchor=self.anchor,
-            duplicates=self.duplicates,
-            image=image,
-        )
-        return weighted_total(parts, self.weights)
-
-
-POSITIVES = ("brain_original", "view_original")
+        """``brain_view``, ``brain_original`` and ``view_original``."""
+        anchor = original if self.anchor == "trained" else original.detach()
+        pairs = {
+            "brain_view": (brain, view),
+            "brain_original": (brain, original),
+            "view_original": (view, anchor),
+        }
+        parts = {}
+        for name, pair in pairs.items():
+            if self.weights[name]:
+                x, y, scale = self.similarity(*pair)
+                parts[name] = contrast_of_logits(scale * (x @ y.T), self.duplicates, image)
+        return parts
 
 
 def single_anchor_contrast(
@@ -409,43 +364,45 @@ def single_anchor_contrast(
     Parameters
     ----------
     brain, original, view : Tensor, shape (b, e)
-        Normalised by the caller, or not.
+        Normalization is left to the caller.
     scale : Tensor or float
         Inverse temperature.
     same : Tensor of bool, shape (b, b), optional
-        Rows of the same image, which are then no candidates of each other.
+        Rows of the same image, which are then no candidates for each other.
 
     Returns
     -------
     dict of str to Tensor of shape ()
-        ``brain_original`` and ``view_original``. With both candidates alike for all images, each is
-        log 2b; their mean is log 2 at best, as the positives compete with each other too.
+        ``brain_original`` and ``view_original``. If all embeddings are equal, each is log 2b; their mean
+        is log 2 at best, because the positives compete with each other too.
     """
     to_brain, to_view = scale * (original @ brain.T), scale * (original @ view.T)
     if same is not None:
         to_brain, to_view = (without_duplicates(part, same) for part in (to_brain, to_view))
     total = torch.logsumexp(torch.cat([to_brain, to_view], 1), 1)
-    sides = zip(POSITIVES, (to_brain, to_view), strict=True)
-    return {name: (total - logits.diagonal()).mean() for name, logits in sides}
+    return {
+        "brain_original": (total - to_brain.diagonal()).mean(),
+        "view_original": (total - to_view.diagonal()).mean(),
+    }
 
 
-class SingleAnchor(nn.Module):
+class SingleAnchor(ContrastiveLoss):
     """The original of each image as anchor, its brain response and its view as positives.
 
-    In contrast to the three pairs, brains and views of other images are candidates side by side, so that
-    they should be of one length: the regime is ``"unit"`` unless another is asked for. In regimes that let
-    the first side keep its lengths, that is the brain's.
+    In contrast to the three pairs, brains and views of other images are candidates side by side, so they
+    should have the same length: the default regime is ``"unit"``. In regimes that let the first side keep
+    its lengths, that is the brain.
 
     Parameters
     ----------
     regime, scale
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+        As for :class:`Contrast`.
     brain_original, view_original : float
         Weights of the two positives.
     anchor : {"trained", "detached"}
-        Whether the originals are moved.
+        Whether the originals get a gradient.
     duplicates : {"negatives", "ignored"}
-        Whether candidates of the same image count as others.
+        Whether other rows of the same image are candidates.
     """
 
     def __init__(
@@ -458,35 +415,19 @@ class SingleAnchor(nn.Module):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.anchor = check_choice("anchor", anchor, ANCHORS)
-        self.duplicates = check_duplicates(duplicates)
-        if duplicates == "positives":
-            check_choice("duplicates of a single anchor", duplicates, ("negatives", "ignored"))
+        self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
+        self.duplicates = check_choice("duplicates", duplicates, ("negatives", "ignored"))
         self.weights = check_weights(
-            dict(zip(POSITIVES, (brain_original, view_original), strict=True))
+            {"brain_original": brain_original, "view_original": view_original}
         )
         self.similarity = Similarity(regime, scale)
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The weighted sum of both positives as ``"loss"``, then each.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
+        """``brain_original`` and ``view_original``."""
         same = same_image(image, len(brain)) if self.duplicates == "ignored" else None
-        anchored = original if self.anchor == "trained" else original.detach()
-        brain, anchored, scale = self.similarity(brain, anchored)
-        parts = single_anchor_contrast(brain, anchored, unit(full_precision(view)), scale, same)
-        return weighted_total(
-            {name: part for name, part in parts.items() if self.weights[name]}, self.weights
-        )
+        anchor = original if self.anchor == "trained" else original.detach()
+        brain, anchor, scale = self.similarity(brain, anchor)
+        parts = single_anchor_contrast(brain, anchor, unit(full_precision(view)), scale, same)
+        return {name: part for name, part in parts.items() if self.weights[name]}

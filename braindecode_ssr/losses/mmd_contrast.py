@@ -1,4 +1,4 @@
-"""Two clouds of embeddings first laid over each other, then told apart pair by pair."""
+"""Contrast that starts as a maximum mean discrepancy: align the distributions, then the pairs."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UsageError
 from .base import (
-    Duplicates,
     Regime,
-    Similarity,
-    as_number,
     check_choice,
-    check_duplicates,
     check_embeddings,
+    check_number,
     full_precision,
     unit,
     weighted_total,
 )
-from .contrast import Contrast, Target, pair_contrast
+from .contrast import Contrast, Duplicates, Target
 
 SIGMAS = (0.1, 0.2, 0.5, 1.0, 2.0)
 MMDOf = Literal["embeddings", "directions"]
 
 
 def squared_mmd(x: Tensor, y: Tensor, sigmas: Sequence[float] = SIGMAS) -> Tensor:
-    r"""How different two samples are distributed: unbiased estimate of the squared maximum mean discrepancy.
+    r"""Unbiased estimate of the squared maximum mean discrepancy of two samples.
 
     .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{m (m - 1)} \sum_{i \ne j} k(y_i, y_j)
               - \frac{2}{n m} \sum_{i, j} k(x_i, y_j)
@@ -47,49 +44,44 @@ def squared_mmd(x: Tensor, y: Tensor, sigmas: Sequence[float] = SIGMAS) -> Tenso
     Returns
     -------
     Tensor, shape ()
-        Below 0 where the samples are more alike than two samples of one distribution are on average.
+        Below 0 if the samples are more similar than two samples of one distribution are on average.
     """
-    within = (_off_diagonal_mean(_kernel(z, z, sigmas)) for z in (x, y))
-    return sum(within) - 2 * _kernel(x, y, sigmas).mean()
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+        squares = squares.clamp_min(0)
+        each = [torch.exp(squares / (-2 * sigma**2)) for sigma in sigmas]
+        return sum(each[1:], each[0]) / len(sigmas)
+
+    def within(z: Tensor) -> Tensor:
+        own, n = kernel(z, z), len(z)
+        return (own.sum() - own.diagonal().sum()) / (n * (n - 1))
+
+    return within(x) + within(y) - 2 * kernel(x, y).mean()
 
 
 def share_of_mmd(epoch: int, start: float, end: float, stage: int) -> float:
-    """Weight of the discrepancy in an epoch: in a straight line from start to end, then 0.
-
-    Parameters
-    ----------
-    epoch : int
-        Epochs already done.
-    start, end : float
-        In the first and in the last epoch of the first stage.
-    stage : int
-        Epochs of the first stage.
-
-    Returns
-    -------
-    float
-    """
+    """Weight of the discrepancy: linear from start to end over ``stage`` epochs, then 0."""
     if epoch >= stage:
         return 0.0
     return start + (end - start) * epoch / max(stage - 1, 1)
 
 
-class MMDContrast(nn.Module):
-    r"""Discrepancy of brain and image embeddings as clouds, handing over to their contrast as pairs.
+class MMDContrast(Contrast):
+    r"""Discrepancy between the distributions of brain and image embeddings, replaced by their contrast.
 
     :math:`L = \lambda \, \max(0, \mathrm{MMD}^2(b, o)) + (1 - \lambda) \, \mathrm{NCE}(b, o)`, with
-    :math:`\lambda` from ``start`` to ``end`` over the first ``stage`` epochs and 0 thereafter. Training tells
-    the loss the epoch; told nothing, it is in its first.
+    :math:`\lambda` from ``start`` to ``end`` over the first ``stage`` epochs and 0 thereafter.
 
-    Source: SAMGA (arXiv 2604.17782). Its code takes the discrepancy of embeddings as they come. Where their
-    lengths are far above the widths of the kernels, those see nothing and have no gradient; ``mmd_of =
+    Source: SAMGA (arXiv 2604.17782). Its code takes the discrepancy of embeddings as they are. If their
+    lengths are far above the widths of the kernels, the kernels vanish and have no gradient; ``mmd_of =
     "directions"`` compares vectors of unit length.
 
     Parameters
     ----------
-    target : {"original", "view"}
-        Which image embeddings.
-    regime, scale
+    target, scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+    regime : str
         As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"free"``.
     start, end : float
         Weight of the discrepancy in the first and in the last epoch of the first stage.
@@ -98,9 +90,7 @@ class MMDContrast(nn.Module):
     sigmas : sequence of float
         Widths of the kernels.
     mmd_of : {"embeddings", "directions"}
-        What the kernels see: the embeddings, or those brought to unit length.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other in the contrast.
+        What the kernels compare: the embeddings, or these scaled to unit length.
     """
 
     def __init__(
@@ -115,13 +105,18 @@ class MMDContrast(nn.Module):
         mmd_of: MMDOf = "embeddings",
         duplicates: Duplicates = "negatives",
     ) -> None:
-        super().__init__()
-        self.target = check_choice("target", target, Contrast.targets)
+        super().__init__(target, regime, scale, duplicates)
         self.mmd_of = check_choice("mmd_of", mmd_of, ("embeddings", "directions"))
-        self.duplicates = check_duplicates(duplicates)
-        _check(start, end, stage, sigmas)
-        self.start, self.end, self.stage, self.sigmas = start, end, stage, tuple(sigmas)
-        self.similarity = Similarity(regime, scale)
+        self.start = check_number("start", start, "[0, 1]")
+        self.end = check_number("end", end, "[0, 1]")
+        self.sigmas = tuple(check_number("sigmas", sigma, "(0, inf)") for sigma in sigmas)
+        if not (isinstance(stage, int) and stage >= 0 and self.sigmas):
+            raise UsageError(
+                "stage has to be a whole number of 0 or more, and sigmas one width or more, not "
+                f"{stage!r} and {sigmas!r}",
+                f"20 and {list(SIGMAS)} are the published ones",
+            )
+        self.stage = stage
 
     def forward(
         self,
@@ -133,54 +128,16 @@ class MMDContrast(nn.Module):
     ) -> dict[str, Tensor]:
         """The weighted sum as ``"loss"``, then ``brain_original`` (or ``brain_view``) and ``mmd``.
 
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-        epoch : int
-            Epochs already done.
-
-        Returns
-        -------
-        dict of str to Tensor
-            Once it has no weight, the discrepancy is told but has no gradient.
+        As of :class:`~braindecode_ssr.losses.base.ContrastiveLoss`, with the number of finished epochs. Once
+        the discrepancy has no weight, it is still reported but has no gradient.
         """
         check_embeddings(brain, original, view)
-        images = original if self.target == "original" else view
-        contrast = pair_contrast(*self.similarity(brain, images), self.duplicates, image)
         share = share_of_mmd(epoch, self.start, self.end, self.stage)
+        parts = self.parts(brain, original, view, image)
+        images = full_precision(self.images(original, view))
         with torch.set_grad_enabled(share > 0 and torch.is_grad_enabled()):
-            parts = {f"brain_{self.target}": contrast, "mmd": self._discrepancy(brain, images)}
+            x, y = full_precision(brain), images
+            if self.mmd_of == "directions":
+                x, y = unit(x), unit(y)
+            parts["mmd"] = squared_mmd(x, y, self.sigmas).clamp_min(0)
         return weighted_total(parts, dict(zip(parts, (1 - share, share), strict=True)))
-
-    def _discrepancy(self, brain: Tensor, images: Tensor) -> Tensor:
-        x, y = full_precision(brain), full_precision(images)
-        if self.mmd_of == "directions":
-            x, y = unit(x), unit(y)
-        return squared_mmd(x, y, self.sigmas).clamp_min(0)
-
-
-def _kernel(x: Tensor, y: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Mean of Gaussian kernels of all pairs of rows, shape (n, m)."""
-    squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
-    squares = squares.clamp_min(0)
-    return sum(torch.exp(squares / (-2 * sigma**2)) for sigma in sigmas) / len(sigmas)
-
-
-def _off_diagonal_mean(kernel: Tensor) -> Tensor:
-    n = len(kernel)
-    return (kernel.sum() - kernel.diagonal().sum()) / (n * (n - 1))
-
-
-def _check(start: float, end: float, stage: int, sigmas: Sequence[float]) -> None:
-    """Shares in 0..1, a whole number of epochs, widths above 0; raise UsageError if not."""
-    shares = all(0 <= as_number(share) <= 1 for share in (start, end))
-    whole = isinstance(stage, int) and stage >= 0
-    wide = len(sigmas) > 0 and all(0 < as_number(s) < float("inf") for s in sigmas)
-    if not (shares and whole and wide):
-        raise UsageError(
-            "start and end of 0 to 1, a whole stage of 0 epochs or more, and sigmas above 0",
-            f"start {start!r}, end {end!r}, stage {stage!r}, sigmas {sigmas!r}",
-            "0.9, 0.5, 20 and [0.1, 0.2, 0.5, 1.0, 2.0] are the published ones",
-        )

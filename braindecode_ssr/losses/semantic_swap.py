@@ -1,50 +1,19 @@
-"""CLUB: an upper bound of the mutual information of two vectors, from samples."""
+"""Contrast plus reconstruction with swapped semantics, its domain codes kept free of semantics by CLUB."""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .base import (
-    Duplicates,
-    Regime,
-    Similarity,
-    check_choice,
-    check_duplicates,
-    check_embeddings,
-    check_sizes,
-    check_weights,
-    full_precision,
-    unit,
-    weighted_total,
-)
-from .contrast import Contrast, Target, pair_contrast, squared_distance
-
-
-def gaussian_log_likelihood(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""Log-density of a Gaussian of independent elements.
-
-    .. math:: -\frac{1}{2} \sum_k \Big( \frac{(y_k - \mu_k)^2}{\sigma_k^2} + \ln \sigma_k^2
-              + \ln 2\pi \Big)
-
-    Parameters
-    ----------
-    y, mean, log_variance : Tensor, shape (..., e)
-        They broadcast.
-
-    Returns
-    -------
-    Tensor, shape (...)
-    """
-    squared = (y - mean).square() * (-log_variance).exp()
-    return -(squared + log_variance + math.log(2 * math.pi)).sum(-1) / 2
+from .base import Regime, check_sizes, check_weights, full_precision, log_gaussian, unit
+from .contrast import Contrast, Duplicates, Target, squared_distance
 
 
 def club_upper_bound(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""How much better y is told from its own x than from the x of other rows.
+    r"""How much better y is predicted from its own x than from the x of other rows.
 
     .. math:: \frac{1}{b} \sum_i \Big( \log q(y_i | x_i) - \frac{1}{b} \sum_j \log q(y_j | x_i) \Big)
 
@@ -61,7 +30,7 @@ def club_upper_bound(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape ()
-        Computed from the moments of y: no (b, b, e) array is made.
+        Computed from the moments of y, without an array of shape (b, b, e).
     """
     precision = (-log_variance).exp()
     own = (y - mean).square()
@@ -71,7 +40,7 @@ def club_upper_bound(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 class CLUB(nn.Module):
-    """Tells a vector from another by a Gaussian whose mean and variance two perceptrons give.
+    """Predicts a vector from another as a Gaussian with mean and variance from two perceptrons.
 
     As in VE-SDN's code: three layers each, 2.76 M parameters for vectors of 512 elements.
 
@@ -80,52 +49,34 @@ class CLUB(nn.Module):
     n_inputs : int
         Width of the vector that is given.
     n_outputs : int
-        Width of the vector that is told from it.
+        Width of the vector that is predicted.
     hidden : int
         Width between the layers.
     """
 
     def __init__(self, n_inputs: int, n_outputs: int, hidden: int = 768) -> None:
         super().__init__()
-        self.mean = _perceptron_club(n_inputs, hidden, n_outputs)
-        self.log_variance = nn.Sequential(_perceptron_club(n_inputs, hidden, n_outputs), nn.Tanh())
+        self.mean = _three_layers(n_inputs, hidden, n_outputs)
+        self.log_variance = nn.Sequential(_three_layers(n_inputs, hidden, n_outputs), nn.Tanh())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, of shape (b, n_outputs) each, for x (b, n_inputs)."""
         return self.mean(x), self.log_variance(x)
 
     def surprise(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood per element; what these weights must minimise for the bound to hold.
+        """Negative log-likelihood per element, which these weights have to minimize for the bound to hold.
 
-        Parameters
-        ----------
-        x, y : Tensor, shape (b, n_inputs) and (b, n_outputs)
-            They get no gradient.
-
-        Returns
-        -------
-        Tensor, shape ()
+        Inputs, (b, n_inputs) and (b, n_outputs), get no gradient.
         """
-        found = gaussian_log_likelihood(y.detach(), *self(x.detach()))
-        return -found.mean() / y.shape[1]
+        return -log_gaussian(y.detach(), *self(x.detach())).mean() / y.shape[1]
 
     def bound(self, x: Tensor, y: Tensor) -> Tensor:
-        """Upper bound of the mutual information; its gradient reaches x and y, not these weights.
-
-        Parameters
-        ----------
-        x, y : Tensor, shape (b, n_inputs) and (b, n_outputs)
-
-        Returns
-        -------
-        Tensor, shape ()
-            In nats.
-        """
+        """Upper bound of the mutual information in nats; its gradient reaches x and y, not these weights."""
         fixed = {name: value.detach() for name, value in self.named_parameters()}
         return club_upper_bound(y, *functional_call(self, fixed, (x,)))
 
 
-def _perceptron_club(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
+def _three_layers(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(n_inputs, hidden),
         nn.ReLU(),
@@ -135,28 +86,29 @@ def _perceptron_club(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequentia
     )
 
 
-SIDES = ("brain", "image")
+def _two_layers(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.GELU(), nn.Linear(hidden, n_outputs))
 
 
-class SemanticSwap(nn.Module):
-    r"""Contrast, domain codes free of meaning, and reconstruction with the meaning swapped.
+class SemanticSwap(Contrast):
+    r"""Contrast, domain codes without semantics, and reconstruction with swapped semantics.
 
     :math:`L = w_1 \mathrm{NCE}(b, o) + w_2 (I(d_b; b) + I(d_o; o)) + w_3 (|\hat b - b|^2 +
     |\hat o - o|^2) + \text{surprise}`, with :math:`\hat b = D_b(d_b, o)`, :math:`\hat o = D_o(d_o, b)`, all
     vectors of unit length and the targets of the reconstruction detached. :math:`I` is the CLUB bound; the
-    surprise of its nets moves only them, so that they learn with the same optimiser.
+    surprise of its networks has a gradient for them only, so that the same optimizer trains them.
 
     Source: VE-SDN (Chen et al., arXiv 2408.06788). It takes semantic and domain codes from encoder features;
-    a loss sees embeddings, which are retrieved and thus the semantic codes, and takes the domain codes from
-    them. Its CLUB nets have optimisers of their own and several steps a batch; here they take one.
+    here the embeddings, which retrieval compares, are the semantic codes, and the domain codes are computed
+    from them. Its CLUB networks have optimizers of their own and several steps per batch; here they take one.
 
     Parameters
     ----------
     n_outputs : int
         Width of the embeddings.
-    target : {"original", "view"}
-        Which image embeddings.
-    regime, scale
+    target, scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+    regime : str
         As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"unit"``.
     contrast, information, swap : float
         Weights of the parts; a part of weight 0 is left out, with its parameters.
@@ -164,8 +116,6 @@ class SemanticSwap(nn.Module):
         Width of the domain codes.
     hidden : int
         Width between the layers of the domain and decoder perceptrons.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other in the contrast.
     """
 
     def __init__(
@@ -181,65 +131,37 @@ class SemanticSwap(nn.Module):
         hidden: int = 512,
         duplicates: Duplicates = "negatives",
     ) -> None:
-        super().__init__()
-        self.target = check_choice("target", target, Contrast.targets)
-        self.duplicates = check_duplicates(duplicates)
+        super().__init__(target, regime, scale, duplicates)
         check_sizes(n_outputs=n_outputs, domain=domain, hidden=hidden)
-        names = (f"brain_{target}", "information", "swap")
-        weights = check_weights(dict(zip(names, (contrast, information, swap), strict=True)))
-        self.weights = {**weights, "surprise": 1.0}
-        self.similarity = Similarity(regime, scale)
+        self.weights = check_weights(
+            {f"brain_{target}": contrast, "information": information, "swap": swap}
+        )
         self.domains, self.decoders, self.clubs = (nn.ModuleDict() for _ in range(3))
-        for side in SIDES:
+        for side in ("brain", "image"):
             if information or swap:
-                self.domains[side] = _perceptron_semantic_swap(n_outputs, hidden, domain)
+                self.domains[side] = _two_layers(n_outputs, hidden, domain)
             if swap:
-                self.decoders[side] = _perceptron_semantic_swap(
-                    domain + n_outputs, hidden, n_outputs
-                )
+                self.decoders[side] = _two_layers(domain + n_outputs, hidden, n_outputs)
             if information:
                 self.clubs[side] = CLUB(domain, n_outputs)
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The weighted sum as ``"loss"``, then contrast, ``information``, ``swap``, ``surprise``.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
-        images = original if self.target == "original" else view
-        contrast, parts = next(iter(self.weights)), {}
-        if self.weights[contrast]:
-            compared = self.similarity(brain, images)
-            parts[contrast] = pair_contrast(*compared, self.duplicates, image)
-        if self.domains:
-            both = (unit(full_precision(part)) for part in (brain, images))
-            parts.update(self._swapped(dict(zip(SIDES, both, strict=True))))
-        return weighted_total(parts, self.weights)
-
-    def _swapped(self, semantic: dict[str, Tensor]) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
-        other = dict(zip(SIDES, reversed(semantic.values()), strict=True))
+        """``brain_original`` (or ``brain_view``), ``swap``, ``information`` and ``surprise``."""
+        images, parts = self.images(original, view), dict[str, Any]()
+        if self.weights[f"brain_{self.target}"]:
+            parts[f"brain_{self.target}"] = self.contrast(brain, images, image)
+        semantic = {"brain": unit(full_precision(brain)), "image": unit(full_precision(images))}
         domain = {side: unit(net(semantic[side])) for side, net in self.domains.items()}
         for side, decoder in self.decoders.items():
-            rebuilt = decoder(torch.cat([domain[side], other[side]], 1))
+            other = semantic["image" if side == "brain" else "brain"]
+            rebuilt = decoder(torch.cat([domain[side], other], 1))
             distance = squared_distance(rebuilt, semantic[side].detach())
             parts["swap"] = parts.get("swap", 0.0) + distance
         for side, club in self.clubs.items():
-            pair = (domain[side], semantic[side])
+            assert isinstance(club, CLUB)
+            pair = domain[side], semantic[side]
             parts["information"] = parts.get("information", 0.0) + club.bound(*pair)
             parts["surprise"] = parts.get("surprise", 0.0) + club.surprise(*pair)
         return parts
-
-
-def _perceptron_semantic_swap(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.GELU(), nn.Linear(hidden, n_outputs))

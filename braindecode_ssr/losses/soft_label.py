@@ -1,30 +1,21 @@
-"""Contrast with soft labels: alike images share the label."""
+"""Contrast with soft labels: similar images share the label."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from .base import (
-    Regime,
-    Similarity,
-    check_choice,
-    check_embeddings,
-    check_sizes,
-    full_precision,
-    same_image,
-    unit,
-)
-from .contrast import Contrast, Target
+from .base import Regime, check_choice, check_sizes, full_precision, unit
+from .contrast import Contrast, Target, same_image
 
 Among = Literal["image", "all"]
 
 
 def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) -> Tensor:
-    r"""How much of the label of each row belongs to which row.
+    r"""How the label of each row is distributed over rows.
 
     .. math:: L_{ij} \propto \max(0, \cos(f_i, f_j)) \; [j = i \,\vee\, j \in \text{top}_k(i)]
               \; [i, j \text{ of the same image}], \qquad \sum_j L_{ij} = 1
@@ -35,9 +26,9 @@ def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) ->
     ----------
     features : Tensor, shape (b, d)
     top_k : int
-        How many other rows, the most alike ones, may have a share.
+        How many other rows, the most similar ones, may have a share.
     same : Tensor of bool, shape (b, b), optional
-        Which rows may share a label; all, if left out.
+        Which rows may share a label; default: all.
 
     Returns
     -------
@@ -46,16 +37,16 @@ def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) ->
     """
     with torch.no_grad():
         direction = unit(full_precision(features))
-        alike = (direction @ direction.T).clamp_min(0).fill_diagonal_(1)
-        others = alike.clone().fill_diagonal_(-1)
-        nearest = others.topk(min(top_k, len(alike) - 1), dim=1).indices
-        kept = torch.eye(len(alike), device=alike.device).scatter_(1, nearest, 1.0)
-        shares = alike * kept if same is None else alike * kept * same
+        cosines = (direction @ direction.T).clamp_min(0).fill_diagonal_(1)
+        others = cosines.clone().fill_diagonal_(-1)
+        nearest = others.topk(min(top_k, len(cosines) - 1), dim=1).indices
+        kept = torch.eye(len(cosines), device=cosines.device).scatter_(1, nearest, 1.0)
+        shares = cosines * kept if same is None else cosines * kept * same
         return shares / shares.sum(1, keepdim=True)
 
 
 def soft_info_nce(x: Tensor, y: Tensor, scale: Tensor | float, labels: Tensor) -> Tensor:
-    r"""Cross-entropy between labels that are spread over rows and what is picked, both ways.
+    r"""Cross-entropy with labels that are distributed over rows, from x to y and from y to x.
 
     With :math:`S = \mathrm{scale} \cdot x y^\top`,
 
@@ -77,15 +68,14 @@ def soft_info_nce(x: Tensor, y: Tensor, scale: Tensor | float, labels: Tensor) -
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
-class SoftLabel(nn.Module):
-    """Contrast in which rows whose images are alike share the label.
+class SoftLabel(Contrast):
+    """Contrast in which rows with similar images share the label.
 
-    As published, only rows of the same image do, and their images' features all weigh the same then; where
-    each image has one row, as in averaged training data of one subject, this is plain contrast.
-    ``among="all"`` lets the most alike other images of the batch have a share.
+    As published, only rows of the same image do, and they all get the same share; where each image has one
+    row, as in averaged training data of one subject, this is plain contrast. ``among="all"`` gives a share
+    to the most similar other images of the batch.
 
-    Source: CognitionCapturer (AAAI 2025), with the embeddings of the originals, detached, for the
-    features that decide who is alike.
+    Source: CognitionCapturer (AAAI 2025). Similarity is that of the embeddings of the originals, detached.
 
     Parameters
     ----------
@@ -96,7 +86,8 @@ class SoftLabel(nn.Module):
     top_k : int
         How many other rows may share a label; published: 7.
     among : {"image", "all"}
-        Which rows may.
+        Which rows may share a label: those of the same image, or all. Without an index of images, each row
+        counts as another image.
     """
 
     def __init__(
@@ -107,33 +98,17 @@ class SoftLabel(nn.Module):
         top_k: int = 7,
         among: Among = "image",
     ) -> None:
-        super().__init__()
+        super().__init__(target, regime, scale)
         check_sizes(top_k=top_k)
-        self.target = check_choice("target", target, Contrast.targets)
         self.top_k, self.among = top_k, check_choice("among", among, ("image", "all"))
-        self.similarity = Similarity(regime, scale)
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The contrast as ``"loss"`` and under the name of its pair.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; left out, each row shows another image.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
+        """``brain_original`` or ``brain_view``."""
         if image is None:
             image = torch.arange(len(brain), device=brain.device)
         same = same_image(image, len(brain)) if self.among == "image" else None
         labels = soft_labels(original, self.top_k, same)
-        images = original if self.target == "original" else view
-        x, y, scale = self.similarity(brain, images)
-        part = soft_info_nce(x, y, scale, labels.to(x.dtype))
-        return {"loss": part, f"brain_{self.target}": part}
+        x, y, scale = self.similarity(brain, self.images(original, view))
+        return {f"brain_{self.target}": soft_info_nce(x, y, scale, labels.to(x.dtype))}

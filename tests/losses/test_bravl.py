@@ -88,7 +88,7 @@ def slow(loss, embeddings, told, text, likelihood, beta):
             mean, variance = joint_of(here, members)
             z, share = mean + variance.sqrt() * noise[s, row], 1 / (B * len(choices))
             parts["divergence"] += share * kl_divergence(Normal(mean, variance.sqrt()), prior).sum()
-            for m, (decoder, teller) in enumerate(zip(loss.decoders, loss.tellers, strict=True)):
+            for m, (decoder, teller) in enumerate(zip(loss.decoders, loss.predictors, strict=True)):
                 centre = perceptron(decoder, z)
                 name = "rebuild_image" if m else "rebuild_brain"
                 parts[name] -= share * likelihood(centre, 0.75).log_prob(targets[m][row]).sum()
@@ -162,7 +162,7 @@ def test_every_parameter_learns():
 def test_parts_of_weight_zero_are_gone_with_their_parameters(weights, parts):
     loss, (embeddings, told) = build(**weights), batch(3)
     assert list(loss(*embeddings, **told))[1:] == parts
-    named = any(name.startswith("tellers") for name, _ in loss.named_parameters())
+    named = any(name.startswith("predictors") for name, _ in loss.named_parameters())
     assert named == ("intra" in parts)
 
 
@@ -209,20 +209,20 @@ def test_what_it_must_be_told_is_named():
     loss, (embeddings, told) = build(), batch(6)
     with pytest.raises(UsageError, match="raw image features.*embeddings only.*EEGRetriever"):
         loss(*embeddings, trial=told["trial"])
-    with pytest.raises(UsageError, match="enters the brain projector.*none.*backbone_width"):
+    with pytest.raises(UsageError, match="output of the backbone is missing.*backbone_width"):
         loss(*embeddings, trial=told["trial"], features=told["features"])
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"likelihood": "cauchy"}, "likelihood to be one of 'laplace', 'normal'"),
-        ({"scale": 0.0}, "a scale of 0.001 or more"),
-        ({"scale": float("nan")}, "a scale of 0.001 or more"),
-        ({"warmup": -1}, "a warmup of 0 or more.*loss.params.warmup"),
-        ({"samples": 0}, "whole samples of 1 or more"),
-        ({"rows": 1.5}, "whole rows of 1 or more"),
-        ({"intra": -1}, "weights of a loss that are 0 or more"),
+        ({"likelihood": "cauchy"}, "likelihood .* one of 'laplace', 'normal'"),
+        ({"scale": 0.0}, "scale .* in .1e-3, inf"),
+        ({"scale": float("nan")}, "scale .* in .1e-3, inf"),
+        ({"warmup": -1}, "warmup .* in .0, inf.*loss.params.warmup"),
+        ({"samples": 0}, "samples .* whole number of 1 or more"),
+        ({"rows": 1.5}, "rows .* whole number of 1 or more"),
+        ({"intra": -1}, "intra .* in .0, inf"),
     ],
 )
 def test_bad_parameters(params, message):
@@ -322,7 +322,7 @@ def test_it_counts_what_the_notes_say():
     def count(*parts):
         return sum(p.numel() for part in parts for p in part.parameters())
 
-    assert count(loss.tellers[0]) == 561 * 512 + 512 + 512 * 32 + 32
+    assert count(loss.predictors[0]) == 561 * 512 + 512 + 512 * 32 + 32
     brain = count(encoder.backbone, encoder.final_layer, loss.brain_log_variance)
     assert brain == 561 * 256 + 256 + 256 * 256 + 256 + 2 * (256 * 32 + 32) == 226_112
     assert count(loss.decoders[0]) == 32 * 256 + 256 + 256 * 256 + 256 + 256 * 561 + 561

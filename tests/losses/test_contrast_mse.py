@@ -59,9 +59,9 @@ def test_parts_of_weight_zero_are_left_out():
     batch = random_batch(2, 4, 3)
     assert list(ContrastMSE("view", distance=0.0)(*batch)) == ["loss", "brain_view"]
     assert list(ContrastMSE(contrast=0.0)(*batch)) == ["loss", "distance"]
-    with pytest.raises(UsageError, match="one of them above 0"):
+    with pytest.raises(UsageError, match="all 0"):
         ContrastMSE(contrast=0.0, distance=0.0)
-    with pytest.raises(UsageError, match="0 or more.*distance"):
+    with pytest.raises(UsageError, match="distance .* in .0, inf"):
         ContrastMSE(distance=float("nan"))
-    with pytest.raises(UsageError, match="target to be one of"):
+    with pytest.raises(UsageError, match="target .* one of"):
         ContrastMSE("both")

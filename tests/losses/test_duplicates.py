@@ -130,11 +130,11 @@ def test_each_pair_of_the_triple_knows_duplicates():
 def test_bad_input():
     batch = random_batch(4, 5, 3)
     loss = MultiPositive()
-    with pytest.raises(UsageError, match="image index of each of the 5 rows.*found none; train on"):
+    with pytest.raises(UsageError, match="image index of each of the 5 rows.*missing"):
         loss(*batch)
-    with pytest.raises(UsageError, match=r"an index of shape \(4,\)"):
+    with pytest.raises(UsageError, match=r"image has shape \(4,\)"):
         loss(*batch, torch.arange(4))
-    with pytest.raises(UsageError, match=r"an index of shape \(5, 1\)"):
+    with pytest.raises(UsageError, match=r"image has shape \(5, 1\)"):
         loss(*batch, torch.arange(5)[:, None])
-    with pytest.raises(UsageError, match="duplicates to be one of 'negatives', 'ignored'"):
+    with pytest.raises(UsageError, match="duplicates .* one of 'negatives', 'ignored'"):
         Contrast(duplicates="kept")

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from torch.distributions import Laplace, Normal, kl_divergence
 
+from braindecode_ssr.losses.base import log_gaussian
 from braindecode_ssr.losses.bravl import (
     cubo,
     divergence,
     draw,
-    log_gaussian,
     log_likelihood,
     product_of_experts,
     subset_products,

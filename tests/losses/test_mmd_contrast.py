@@ -139,10 +139,10 @@ def test_half_precision_is_raised():
     [{"start": 1.1}, {"end": -0.1}, {"stage": 2.5}, {"stage": -1}, {"sigmas": []}, {"sigmas": [0]}],
 )
 def test_bad_input(wrong):
-    with pytest.raises(UsageError, match="start and end of 0 to 1.*published ones"):
+    with pytest.raises(UsageError, match="(start|end|stage|sigmas)"):
         MMDContrast(**wrong)
 
 
 def test_bad_choice():
-    with pytest.raises(UsageError, match="mmd_of to be one of 'embeddings', 'directions'"):
+    with pytest.raises(UsageError, match="mmd_of .* one of 'embeddings', 'directions'"):
         MMDContrast(mmd_of="lengths")

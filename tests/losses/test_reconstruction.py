@@ -154,10 +154,10 @@ def test_smallest_batches():
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.1, float("nan")])
 def test_a_mask_ratio_that_makes_no_sense(ratio):
-    with pytest.raises(UsageError, match="mask_ratio above 0"):
+    with pytest.raises(UsageError, match="mask_ratio .* in .0, 1."):
         MaskedReconstruction(8, mask_ratio=ratio)
 
 
 def test_an_unknown_context():
-    with pytest.raises(UsageError, match="context to be one of 'paired', 'detached', 'shuffled'"):
+    with pytest.raises(UsageError, match="context .* one of 'paired', 'detached', 'shuffled'"):
         MaskedReconstruction(8, context="none")

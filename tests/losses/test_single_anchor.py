@@ -93,11 +93,11 @@ def test_a_detached_anchor_is_not_moved():
 
 
 def test_bad_input():
-    with pytest.raises(UsageError, match="duplicates of a single anchor to be one of 'negatives'"):
+    with pytest.raises(UsageError, match="duplicates .* one of 'negatives', 'ignored'"):
         SingleAnchor(duplicates="positives")
     with pytest.raises(UsageError, match="image index of each of the 5 rows"):
         SingleAnchor(duplicates="ignored")(*random_batch(0, 5, 3))
-    with pytest.raises(UsageError, match="one of them above 0"):
+    with pytest.raises(UsageError, match="all 0"):
         SingleAnchor(brain_original=0, view_original=0)
-    with pytest.raises(UsageError, match="anchor to be one of"):
+    with pytest.raises(UsageError, match="anchor .* one of"):
         SingleAnchor(anchor="none")

@@ -100,9 +100,9 @@ def test_gradient_numerically():
 
 def test_bad_input():
     for top_k in (0, -1, 2.5, float("nan")):
-        with pytest.raises(UsageError, match="whole top_k of 1 or more"):
+        with pytest.raises(UsageError, match="top_k .* whole number of 1 or more"):
             SoftLabel(top_k=top_k)
-    with pytest.raises(UsageError, match="among to be one of 'image', 'all'"):
+    with pytest.raises(UsageError, match="among .* one of 'image', 'all'"):
         SoftLabel(among="concept")
-    with pytest.raises(UsageError, match="an index of shape"):
+    with pytest.raises(UsageError, match="image has shape"):
         SoftLabel()(*random_batch(0, 4, 3), torch.arange(3))

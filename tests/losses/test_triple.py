@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.losses import Similarity, TripleContrast, symmetric_info_nce
+from braindecode_ssr.losses import TripleContrast, symmetric_info_nce
 from braindecode_ssr.losses.base import FREE_SCALE
-from braindecode_ssr.losses.contrast import PAIRS, triple_contrast
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def test_three_pairs_from_their_definitions(batch):
         "brain_original": symmetric_info_nce(brain, unit(original), FREE_SCALE),
         "view_original": symmetric_info_nce(view, unit(original), FREE_SCALE),
     }
-    assert list(parts) == ["loss", *PAIRS]
+    assert list(parts) == ["loss", *wanted]
     for name, value in wanted.items():
         torch.testing.assert_close(parts[name], value)
     total = 2 * wanted["brain_view"] + wanted["brain_original"] + wanted["view_original"] / 2
@@ -36,7 +35,7 @@ def test_a_pair_of_weight_zero_is_left_out(batch):
 def test_a_detached_anchor_is_moved_by_brains_only(batch):
     brain, original, view = batch
     for anchor, moved in (("trained", True), ("detached", False)):
-        part = triple_contrast(brain, original, view, Similarity(), anchor=anchor)["view_original"]
+        part = TripleContrast(anchor=anchor)(brain, original, view)["view_original"]
         gradient = torch.autograd.grad(part, batch, retain_graph=True)[0]
         assert bool(gradient[1].abs().sum() > 0) is moved
         assert gradient[2].abs().sum() > 0
@@ -59,9 +58,9 @@ def test_order_of_the_batch_does_not_matter(batch):
     "weights", [{"brain_view": -1.0}, {"brain_view": float("nan")}, {"brain_view": float("inf")}]
 )
 def test_weights_that_make_no_sense(weights):
-    with pytest.raises(UsageError, match="weights of a loss that are 0 or more.*brain_view"):
+    with pytest.raises(UsageError, match="brain_view .* in .0, inf"):
         TripleContrast(**weights)
-    with pytest.raises(UsageError, match="one of them above 0"):
+    with pytest.raises(UsageError, match="all 0"):
         TripleContrast(brain_view=0, brain_original=0, view_original=0)
-    with pytest.raises(UsageError, match="anchor to be one of"):
+    with pytest.raises(UsageError, match="anchor .* one of"):
         TripleContrast(anchor="frozen")
