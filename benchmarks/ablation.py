@@ -209,13 +209,13 @@ class Case:
         return score(net.module_, self.test)[1]
 
     def _ridge(self, seed: int) -> dict[str, float]:
-        from braindecode_ssr.retrieval.metrics import summarise
+        from braindecode_ssr.retrieval.metrics import summarize
         from braindecode_ssr.retrieval.ranks import query_table
 
         predict, centre = fit_ridge(self.data, ridge_penalty(self.data, seed))
         gallery, test = self.test.gallery - centre, self.test
         table = query_table(predict(test.x), gallery, test.table, test.gallery_ids)
-        return summarise(table["rank"].to_numpy())
+        return summarize(table["rank"].to_numpy())
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     from braindecode_ssr.evaluation import load_test_set
     from braindecode_ssr.images.features import image_features
     from braindecode_ssr.resolve import open_dataset, resolve, run_spec
-    from braindecode_ssr.retrieval.metrics import summarise
+    from braindecode_ssr.retrieval.metrics import summarize
     from braindecode_ssr.retrieval.ranks import query_table
     from braindecode_ssr.training.data import training_data
 
@@ -72,13 +72,13 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     alpha = ridge_penalty(data, spec.train.seed)
     predict, centre = fit_ridge(data, alpha)
     table = query_table(predict(test.x), test.gallery - centre, test.table, test.gallery_ids)
-    numbers = summarise(table["rank"].to_numpy())
+    numbers = summarize(table["rank"].to_numpy())
     return {**numbers, "alpha": alpha, "train_seconds": time.perf_counter() - start}
 
 
 def ridge_penalty(data, seed: int) -> float:
     """The penalty under which held-out training concepts are told apart best."""
-    from braindecode_ssr.retrieval.metrics import summarise
+    from braindecode_ssr.retrieval.metrics import summarize
     from braindecode_ssr.retrieval.ranks import query_table
     from braindecode_ssr.training.data import hold_out_concepts
 
@@ -91,7 +91,7 @@ def ridge_penalty(data, seed: int) -> float:
     for alpha in ALPHAS:
         predict, centre = fit_ridge(train, alpha)
         table = query_table(predict(held.x.numpy()), gallery - centre, held.table, ids)
-        scores[alpha] = summarise(table["rank"].to_numpy())["mrr"]
+        scores[alpha] = summarize(table["rank"].to_numpy())["mrr"]
     return max(scores, key=scores.get)
 
 

@@ -1,10 +1,7 @@
-"""What an evaluation of a run is called, how it is done, and what a reader of its number must know."""
+"""The test of a run: its trials and gallery, the weights that are tested, ranks and numbers."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .config import EvaluationSpec, RunSpec, build, merge, parse_setting
+from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
 from .errors import MissingDataError, UsageError
 from .images.features import ImageFeatures
-from .methods import METHODS
 from .preprocessing.channels import ChannelSet
-from .retrieval.evaluations import (
-    NamedEvaluation,
-    check_flags,
-    evaluation_name,
-    flags_of,
-    named_evaluation,
-)
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -32,164 +21,8 @@ if TYPE_CHECKING:
 
     from .training.data import Signals
 
-CHOICE_OF_EPOCH = {"train.keep", "train.selection", "train.validation_concepts"}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An evaluation as tables show it.
-
-    Parameters
-    ----------
-    name : str
-        As :func:`~braindecode_ssr.retrieval.evaluations.named_evaluation` understands it.
-    spec : EvaluationSpec
-    flags : tuple of str
-        Words of ``FLAGS``.
-    """
-
-    name: str
-    spec: EvaluationSpec
-    flags: tuple[str, ...]
-
-
-def evaluation_of(
-    run: RunSpec, asked: str | NamedEvaluation | EvaluationSpec | None = None
-) -> Evaluation:
-    """The evaluation of a run that is asked for, in any form.
-
-    Parameters
-    ----------
-    run : RunSpec
-        The resolved spec of the run.
-    asked : str, NamedEvaluation or EvaluationSpec, optional
-        A name such as ``"as-published"`` or ``"gallery=views"``; None: as the run was tested.
-
-    Raises
-    ------
-    UsageError
-        If a name is not known, or the protocol asks for a training other than this run's.
-    """
-    if asked is None or isinstance(asked, EvaluationSpec):
-        spec = asked or run.evaluation
-        return Evaluation(evaluation_name(spec, run.train.selection), spec, flags_of(spec))
-    protocol = named_evaluation(asked, METHODS[run.method]) if isinstance(asked, str) else asked
-    _check_training(run, protocol)
-    spec = protocol.spec
-    return Evaluation(protocol.name, spec, check_flags((*protocol.flags, *flags_of(spec))))
-
-
-def changed(run: RunSpec, evaluation: Evaluation, changes: dict[str, Any]) -> Evaluation:
-    """An evaluation with some fields of its spec changed, named so."""
-    if not changes:
-        return evaluation
-    spec = build({"evaluation": {**evaluation.spec.model_dump(), **changes}}).evaluation
-    flags = check_flags((*evaluation.flags, *flags_of(spec)))
-    if evaluation.name == evaluation_name(evaluation.spec, run.train.selection):
-        return Evaluation(evaluation_name(spec, run.train.selection), spec, flags_of(spec))
-    axes = (f"{field.replace('_', '-')}={value}" for field, value in changes.items())
-    return Evaluation("+".join([evaluation.name, *axes]), spec, flags)
-
-
-def evaluations_of(
-    run: Run,
-    names: tuple[str, ...] = (),
-    repetitions: tuple[int, ...] = (),
-    changes: dict[str, Any] | None = None,
-) -> list[Evaluation]:
-    """Several evaluations of a run: each name with each number of repetitions.
-
-    Parameters
-    ----------
-    run : Run
-    names : tuple of str
-        None: as the run was tested.
-    repetitions : tuple of int
-        None: as each name has it.
-    changes : dict
-        Fields of the spec that are changed in all of them.
-    """
-    spec, changes = run.spec, changes or {}
-    found = []
-    for name in names or (None,):
-        base = changed(spec, evaluation_of(spec, name), changes)
-        found += [changed(spec, base, {"repetitions": k}) for k in repetitions] or [base]
-    return found
-
-
-def changes_of(sets: tuple[str, ...], **options: Any) -> dict[str, Any]:
-    """Fields of an evaluation out of ``key=value`` texts and options; an option that is None is left out.
-
-    Raises
-    ------
-    UsageError
-        If a text sets something else, which a finished run cannot take.
-    """
-    asked = merge(*map(parse_setting, sets))
-    other = [name for name in asked if name != "evaluation" or not isinstance(asked[name], dict)]
-    if other:
-        raise UsageError(
-            "settings of the evaluation, such as evaluation.n_way=50",
-            f"a setting of {other[0]}",
-            "leave it out, or train a run with it",
-        )
-    given = {name: value for name, value in options.items() if value is not None}
-    return {**asked.get("evaluation", {}), **given}
-
-
-def labelled(done: Iterable[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
-    """The queries of several evaluations in one table that says of each how it was obtained.
-
-    Returns
-    -------
-    DataFrame
-        ``evaluation`` and ``flags`` (joined by ``;``), then the columns of the tables.
-    """
-    import pandas as pd
-
-    tables = []
-    for table, summary in done:
-        labels = {"evaluation": summary["evaluation"], "flags": ";".join(summary["flags"])}
-        tables.append(pd.DataFrame(labels, index=table.index).join(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _check_training(run: RunSpec, protocol: NamedEvaluation) -> None:
-    """Raise UsageError if a protocol needs a run with other settings.
-
-    How epochs are kept and chosen is left to
-    :mod:`braindecode_ssr.training.callbacks`: it knows what a run can give.
-    """
-    have = dict(_leaves(run.model_dump(mode="json")))
-    need = build(merge(run.model_dump(mode="json"), protocol.settings)).model_dump(mode="json")
-    other = {
-        name: value
-        for name, value in _leaves(need)
-        if value != have.get(name) and name not in CHOICE_OF_EPOCH
-    }
-    if other:
-        raise UsageError(
-            f"a run that was trained as the evaluation {protocol.name} asks",
-            "one with " + ", ".join(f"{name} = {have.get(name)}" for name in other),
-            "train another with " + " ".join(map(_setting, *zip(*other.items(), strict=True))),
-        )
-
-
-def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _setting(name: str, value: Any) -> str:
-    """The option that gives a setting its value."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return "--set " + shlex.quote(f"{name}={text}")
-
-
 OPEN = EvaluationSpec()
+KEEP = "--set train.keep=every"
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +40,7 @@ class TestSet:
     gallery_ids : list of str
         Their image ids.
     signals : Signals
-        What a model must know of ``x``.
+        Channels, rate and window of ``x``, for the model.
     """
 
     __test__ = False  # not for pytest
@@ -228,22 +61,22 @@ def load_test_set(
     trained: ChannelSet | None = None,
     progress: bool = False,
 ) -> TestSet:
-    """The test of a resolved spec: all test images are candidates, those without trials too.
+    """The test of a resolved spec: all test images are candidates, also those without trials.
 
     Parameters
     ----------
     trained : ChannelSet, optional
-        The channels that the model was trained on, as ``Signals.channels`` has them; default: those of the
-        spec, as the tested subject has them.
+        The channels that the model was trained on, ``Signals.channels``; default: those of the spec in the
+        recordings of the tested subject.
 
     Raises
     ------
     DataError
-        If the tested subject does not have these channels, or differs in reference, unit or rate.
+        If the tested subject lacks these channels, or differs in reference, unit or sampling rate.
     """
-    subject = [spec.data.subject]
     from .training.data import match_subjects
 
+    subject = [spec.data.subject]
     [(store, signals)] = match_subjects(spec, dataset, subject, trained=trained, progress=progress)
     averaged = store.average(
         "test",
@@ -253,13 +86,8 @@ def load_test_set(
     )
     ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
     gallery = {"original": features.original, "views": features.view, "concept": features.concept}
-    return TestSet(
-        averaged.x,
-        averaged.table.assign(subject=spec.data.subject),
-        gallery[evaluation.gallery](ids),
-        ids,
-        signals,
-    )
+    table = averaged.table.assign(subject=spec.data.subject)
+    return TestSet(averaged.x, table, gallery[evaluation.gallery](ids), ids, signals)
 
 
 def score(
@@ -270,21 +98,21 @@ def score(
     Parameters
     ----------
     model : nn.Module
-        With an ``image_head``. One with a part for each training subject embeds the trials as those of
-        somebody unknown, by the mean over its parts, whoever is tested.
+        With an ``image_head``. If it has a part for each training subject, trials are embedded as those of
+        an unknown subject, by the mean over the parts.
     test : TestSet
     evaluation : EvaluationSpec
-        Its correction and its number of candidates; the rest of it made ``test``.
+        Its correction and number of candidates are used here, the rest of it in :func:`load_test_set`.
 
     Returns
     -------
     queries : DataFrame
-        One row per query, see :func:`braindecode_ssr.retrieval.ranks.query_table`, and, among fewer
-        candidates, :func:`braindecode_ssr.retrieval.metrics.n_way_table`.
+        One row per query, see :func:`braindecode_ssr.retrieval.ranks.query_table` and, for n-way retrieval,
+        :func:`braindecode_ssr.retrieval.metrics.n_way_table`.
     numbers : dict
-        Metrics, chance, and what was ranked; accuracies are fractions.
+        Metrics, chance and counts; accuracies are fractions.
     """
-    from .retrieval.metrics import METRICS, chance, median_rank, n_way_table, per_query, summarise
+    from .retrieval.metrics import METRICS, chance, median_rank, n_way_table, per_query, summarize
     from .retrieval.ranks import embed_images, embed_trials, query_table, space_of
 
     queries = query_table(
@@ -296,7 +124,7 @@ def score(
         space_of(model),
     )
     n_gallery = len(test.gallery_ids)
-    metrics = summarise(queries["rank"].to_numpy())
+    metrics = summarize(queries["rank"].to_numpy())
     if evaluation.n_way is not None:
         ranks, among = queries["rank"].to_numpy(), (n_gallery, evaluation.n_way)
         queries, n_gallery = n_way_table(queries, *among), evaluation.n_way
@@ -313,85 +141,66 @@ def score(
     }
 
 
-KEEP = "--set train.keep=every"
-
-
 def selected(spec: RunSpec) -> str:
-    """The choice that an evaluation comes to: ``"last"``, ``"validation"`` or ``"oracle"``."""
+    """Which epoch an evaluation tests: ``"last"``, ``"validation"`` or ``"oracle"``."""
     asked = spec.evaluation.selection
     return spec.train.selection if asked == "trained" else asked
 
 
 def check_selection(spec: RunSpec) -> None:
-    """Raise UsageError if a run of this spec cannot be tested with the weights its evaluation asks for."""
+    """Raise UsageError if a run of this spec does not keep the weights that its evaluation tests."""
     asked = selected(spec)
-    if _closed_form(spec) or asked == spec.train.selection:
+    if spec.train.solver != "gradient" or asked == spec.train.selection:
         return
     if asked == "validation" and not spec.train.validation_concepts:
         raise UsageError(
-            "a run that scored its epochs on held-out training concepts, for selection = validation",
-            "train.validation_concepts = 0",
+            "selection = validation needs a run that scored its epochs on held-out training concepts",
             f"train it with --set train.validation_concepts=20 {KEEP}",
         )
     if spec.train.keep != "every":
+        kept = "last" if spec.train.selection == "last" else "best validation"
         raise UsageError(
-            f"a run that kept the weights of every epoch, for selection = {asked}",
-            f"one that kept only its {_kept(spec)} epoch",
+            f"selection = {asked} needs the weights of every epoch, but the run keeps only its {kept} epoch",
             f"train it with {KEEP}",
         )
 
 
 def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
-    """The epochs to test, counted from 1, and their weights: one, or for the oracle all.
+    """The epochs to test, counted from 1, and their weights: one, or all for the oracle.
 
-    A closed form has no epochs: it has one solution, whatever is asked for.
+    A closed form has no epochs: its only solution is tested whatever the selection.
 
     Parameters
     ----------
     run : Run
-        With weights and, where epochs were scored, with history.
+        With weights and, if epochs were scored, with a history.
     spec : RunSpec
-        That of the run, with the evaluation that is asked for.
+        That of the run, with the evaluation to be done.
 
     Raises
     ------
     UsageError
-        If the run did not keep them.
+        If the run did not keep the weights.
     MissingDataError
-        If it did, and they are gone.
+        If it did, and files are missing.
     """
-    pass
-
     check_selection(spec)
     asked = selected(spec)
-    if _closed_form(spec):
+    if spec.train.solver != "gradient":
         return [(None, run.weights)]
+    last = spec.train.epochs
+    epoch = last
+    if asked == "validation":  # the first of the best epochs
+        epoch = int(run.history["valid_top1"].to_numpy().argmax()) + 1
     if asked == spec.train.selection:
-        return [(_epoch(run, spec, asked), run.weights)]
+        return [(epoch, run.weights)]
     from .training.callbacks import kept_epochs
 
     kept = kept_epochs(run.epochs)
-    wanted = range(1, spec.train.epochs + 1) if asked == "oracle" else [_epoch(run, spec, asked)]
-    gone = [epoch for epoch in wanted if epoch not in kept]
-    if gone:
+    epochs = range(1, last + 1) if asked == "oracle" else [epoch]
+    missing = [epoch for epoch in epochs if epoch not in kept]
+    if missing:
         raise MissingDataError(
-            f"the weights of every epoch in {run.epochs}",
-            f"none of epoch {gone[0]}",
-            "train the run again",
+            f"{run.epochs} lacks the weights of epoch {missing[0]}", "train the run again"
         )
-    return [(epoch, kept[epoch]) for epoch in wanted]
-
-
-def _epoch(run: Run, spec: RunSpec, asked: str) -> int:
-    """The last epoch, or the first of those that were best on held-out training concepts."""
-    if asked == "last":
-        return spec.train.epochs
-    return int(run.history["valid_top1"].to_numpy().argmax()) + 1
-
-
-def _closed_form(spec: RunSpec) -> bool:
-    return spec.train.solver != "gradient"
-
-
-def _kept(spec: RunSpec) -> str:
-    return {"last": "last", "validation": "best validation"}[spec.train.selection]
+    return [(epoch, kept[epoch]) for epoch in epochs]

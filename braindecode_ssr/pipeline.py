@@ -13,7 +13,7 @@ from .checks import check_run
 from .config import DataSpec, EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError, UsageError
-from .evaluation import Evaluation, check_selection, evaluation_of, selected, weights_to_test
+from .evaluation import check_selection, selected, weights_to_test
 from .files import lock
 from .images.features import ImageFeatures, image_features
 from .methods import METHODS
@@ -21,7 +21,7 @@ from .models.names import Trust, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .registry import unknown_name
 from .resolve import open_dataset, resolve, training_subjects
-from .retrieval.evaluations import NamedEvaluation, check_flags
+from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import Run, git_commit, new_run, replace_run, run_of, same_data, trained_anew, versions
 from .training.build import build_loss, build_model, features_of, initialize
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .training.ridge import Ridge
 
 
-Asked = str | NamedEvaluation | EvaluationSpec | Evaluation | None
+Asked = str | Evaluation | EvaluationSpec | None
 
 
 def _silent(text: str) -> None:
@@ -282,7 +282,7 @@ def evaluate(
     ----------
     path : path-like
         A run folder.
-    evaluation : str, NamedEvaluation, EvaluationSpec or Evaluation, optional
+    evaluation : str, Evaluation or EvaluationSpec, optional
         How, such as ``"as-published"`` or ``"gallery=views+repetitions=10"``, see
         :mod:`braindecode_ssr.retrieval.evaluations`; default: as the run was tested.
     **options
@@ -333,7 +333,7 @@ def evaluate_each(
 
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
-    asked = [e if isinstance(e, Evaluation) else evaluation_of(spec, e) for e in evaluations]
+    asked = [evaluation_of(spec, e) for e in evaluations]
     specs = [spec.model_copy(update={"evaluation": e.spec}) for e in asked]
     for each in specs:
         check_selection(each)

@@ -128,20 +128,20 @@ def evaluate(
     What was not obtained in the open way (an epoch chosen on the test, an altered gallery, a transductive
     correction) is flagged.
     """
-    from braindecode_ssr.evaluation import changes_of, evaluations_of, labelled
     from braindecode_ssr.files import atomic_write
+    from braindecode_ssr.retrieval.evaluations import changes_of, evaluations_of, labeled
     from braindecode_ssr.runs import Run
 
     trusting(trust)
     changes = changes_of(sets, gallery=gallery)
-    asked = evaluations_of(Run(run), names or (), repetitions or (), changes)
+    asked = evaluations_of(Run(run).spec, names or (), repetitions or (), changes)
     from braindecode_ssr.pipeline import evaluate_each
 
     options: dict[str, Any] = {"data_dir": data_dir, "device": device or "auto"}
     done = list(evaluate_each(run, asked, progress=show_bars(), **options))
     summaries = [summary for _, summary in done]
     if queries:
-        atomic_write(queries, labelled(done).to_csv(index=False))
+        atomic_write(queries, labeled(done).to_csv(index=False))
     if as_json and len(done) > 1:
         print_json({"run": str(run), "evaluations": summaries})
     elif as_json:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from braindecode_ssr.retrieval.metrics import chance, summarise
+from braindecode_ssr.retrieval.metrics import chance, summarize
 
 
 def ranks(rng, p, n, n_gallery):
@@ -57,7 +57,7 @@ def run_rows(queries, **more):
     rows = []
     for key, table in queries.groupby([*names, "subject", "seed", "run"], sort=False):
         labels = dict(zip([*names, "subject", "seed", "run"], key, strict=True))
-        numbers = {**summarise(table["rank"].to_numpy()), **chance(len(table))}
+        numbers = {**summarize(table["rank"].to_numpy()), **chance(len(table))}
         rows.append(
             {
                 **labels,

@@ -3,17 +3,18 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.evaluation import (
+from braindecode_ssr.methods import METHODS
+from braindecode_ssr.retrieval.evaluations import (
+    FLAGS,
     Evaluation,
     changed,
     changes_of,
     evaluation_of,
     evaluations_of,
-    labelled,
+    flags_of,
+    labeled,
+    named_evaluation,
 )
-from braindecode_ssr.methods import METHODS
-from braindecode_ssr.retrieval.evaluations import FLAGS, flags_of, named_evaluation
-from braindecode_ssr.runs import Run
 
 RUN = build({"method": "contrast"})
 
@@ -31,7 +32,7 @@ def test_a_name_starts_from_the_defaults_and_not_from_the_run():
     assert evaluation_of(altered, "repetitions=5").spec.gallery == "original"
 
 
-def test_a_name_a_protocol_and_a_spec_say_the_same():
+def test_a_name_an_evaluation_and_a_spec_say_the_same():
     name = "gallery=views+n-way=8"
     for asked in (name, named_evaluation(name), named_evaluation(name).spec):
         found = evaluation_of(RUN, asked)
@@ -39,11 +40,11 @@ def test_a_name_a_protocol_and_a_spec_say_the_same():
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_every_published_protocol_is_understood_and_carries_the_flags_of_what_it_does(method):
-    protocol = named_evaluation("as-published", METHODS[method])
-    assert set(flags_of(protocol.spec)) <= set(protocol.flags) <= set(FLAGS)
-    if protocol.spec.selection == "oracle":
-        assert protocol.settings["train"]["keep"] == "every"
+def test_every_published_evaluation_is_understood_and_carries_the_flags_of_what_it_does(method):
+    evaluation = named_evaluation("as-published", METHODS[method])
+    assert set(flags_of(evaluation.spec)) <= set(evaluation.flags) <= set(FLAGS)
+    if evaluation.spec.selection == "oracle":
+        assert evaluation.settings["train"]["keep"] == "every"
 
 
 def test_a_training_that_is_not_this_runs_is_named():
@@ -78,22 +79,20 @@ def test_changes_show_in_name_and_flags(base, changes, name, flags):
         assert getattr(found.spec, field) == value
 
 
-def test_a_change_takes_no_flag_away_from_a_published_protocol():
+def test_a_change_takes_no_flag_away_from_a_published_evaluation():
     published = Evaluation("as-published", EvaluationSpec(gallery="views"), ("altered-gallery",))
     found = changed(RUN, published, {"correction": "csls"})
     assert found.name == "as-published+correction=csls"
     assert found.flags == ("altered-gallery", "transductive")
 
 
-def test_each_name_with_each_number_of_repetitions(tmp_path):
-    run = Run(tmp_path)
-    run.write_json("run.json", {"spec": RUN.model_dump(mode="json")})
-    found = evaluations_of(run, ("default", "gallery=views"), (1, 5), {"correction": "csls"})
+def test_each_name_with_each_number_of_repetitions():
+    found = evaluations_of(RUN, ("default", "gallery=views"), (1, 5), {"correction": "csls"})
     assert [e.spec.repetitions for e in found] == [1, 5, 1, 5]
     assert [e.spec.gallery for e in found] == ["original"] * 2 + ["views"] * 2
     assert {e.spec.correction for e in found} == {"csls"}
     assert len({e.name for e in found}) == 4
-    assert [e.name for e in evaluations_of(run)] == ["default"]
+    assert [e.name for e in evaluations_of(RUN)] == ["default"]
 
 
 def test_fields_out_of_texts_and_options():
@@ -107,7 +106,7 @@ def test_fields_out_of_texts_and_options():
 
 @pytest.mark.parametrize("text", ["train.lr=1", "method=ssr", "evaluation=3"])
 def test_a_finished_run_takes_no_other_settings(text):
-    with pytest.raises(UsageError, match="settings of the evaluation"):
+    with pytest.raises(UsageError, match="is not one of the settings of the evaluation"):
         changes_of((text,))
 
 
@@ -118,7 +117,7 @@ def test_a_table_says_of_each_row_how_it_was_obtained():
         "evaluation": "n-way=4+correction=csls",
         "flags": ["transductive", "fewer-candidates"],
     }
-    table = labelled([(one, {"evaluation": "default", "flags": []}), (two, summary)])
+    table = labeled([(one, {"evaluation": "default", "flags": []}), (two, summary)])
     assert table.columns.tolist() == ["evaluation", "flags", "rank", "top1"]
     assert table["flags"].tolist() == ["", "", "transductive;fewer-candidates"]
     assert table["rank"].tolist() == [1, 2, 1.5]

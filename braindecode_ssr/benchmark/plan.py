@@ -24,7 +24,7 @@ from ..methods import METHODS
 from ..models.names import Trust, trusted, trusting
 from ..registry import unknown_name
 from ..resolve import open_dataset, resolve, run_spec, training_subjects
-from ..retrieval.evaluations import NamedEvaluation, named_evaluation
+from ..retrieval.evaluations import Evaluation, named_evaluation
 from ..runs import EvaluationFolder, Run, run_name, same_data
 from ..trials.prepare_many import prepare_many
 
@@ -447,7 +447,7 @@ def check_version(planned: Planned, dataset: ImageDataset) -> None:
         )
 
 
-def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, NamedEvaluation]]:
+def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Evaluation]]:
     """Resolved spec and way to obtain a number, for each row of the tables."""
     resolved: dict[str, RunSpec] = {}
     for settings in grid.cells():

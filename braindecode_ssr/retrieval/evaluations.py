@@ -1,108 +1,93 @@
-"""The flags that a number carries when it was not obtained in the default way."""
+"""Ways to test a run, by name, and the flags of numbers that are not comparable with the default."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from ..config import EvaluationSpec, Spec, build, merge
+from ..config import EvaluationSpec, RunSpec, build, merge, parse_setting
 from ..errors import UsageError
+from ..methods import METHODS
 from ..registry import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FLAGS = {
     "test-selection": "the epoch, layer or setting was chosen on the test itself",
-    "test-images": "test images, though not the tested trials, had a part in training or in a choice",
-    "altered-gallery": "the candidates are altered copies of the test images, not the images that were seen",
-    "class-templates": "the candidates are means of other images of a concept, not the images that were seen",
-    "transductive": "all test queries were looked at together: the answer to one depends on the others",
+    "test-images": "test images, though not the tested trials, were used in training or in a choice",
+    "altered-gallery": "the candidates are altered copies of the test images, not the images that were shown",
+    "class-templates": "the candidates are means of other images of a concept, not images that were shown",
+    "transductive": "all test queries were used together: the answer to one depends on the others",
     "oracle-union": "a hit of any of several modalities counts as a hit",
-    "fewer-candidates": "each query is ranked among a part of the test images only",
+    "fewer-candidates": "each query is ranked among only some of the test images",
     "test-in-whitening": "their authors whitened these files with the noise of training and test trials",
     "pretrained-elsewhere": "the backbone was pretrained on recordings that may show the tested concepts",
 }
-"""Word to what a reader must know. A row of a table with any of them is no peer of one without."""
-
-
-def flags_of(evaluation: EvaluationSpec) -> tuple[str, ...]:
-    """The words that an evaluation deserves, whatever its name says, in the order of ``FLAGS``.
-
-    Parameters
-    ----------
-    evaluation : EvaluationSpec
-        Repetitions are no leak: fewer make the test harder.
-    """
-    true = {
-        "test-selection": evaluation.selection == "oracle",
-        "altered-gallery": evaluation.gallery == "views",
-        "class-templates": evaluation.gallery == "concept",
-        "transductive": evaluation.correction != "none",
-        "fewer-candidates": evaluation.n_way is not None,
-    }
-    return tuple(word for word in FLAGS if true.get(word))
-
-
-def check_flags(words: Iterable[str]) -> tuple[str, ...]:
-    """The words once each, in the order of ``FLAGS``.
-
-    Raises
-    ------
-    UsageError
-        If one is not among them.
-    """
-    words = set(words)
-    unknown = sorted(words - set(FLAGS))
-    if unknown:
-        raise unknown_name("flag of a protocol", unknown[0], list(FLAGS))
-    return tuple(word for word in FLAGS if word in words)
-
-
-__all__ = ["AXES", "FLAGS", "EVALUATIONS", "NamedEvaluation", "evaluation_name", "named_evaluation"]
+"""Flag to what a reader must know. A row of a table with any of them is not comparable to one without."""
 
 DEFAULT, AS_PUBLISHED = "default", "as-published"
 VALIDATION_CONCEPTS = 20  # 200 images of THINGS-EEG: as many as are tested
+CHOICE_OF_EPOCH = {"train.keep", "train.selection", "train.validation_concepts"}
 
 
-class NamedEvaluation(Spec):
-    """A named way to obtain a number.
+@dataclass(frozen=True)
+class Evaluation:
+    """A way to test a run.
 
     Parameters
     ----------
     name : str
-    settings : dict
-        Nested settings of the training: another protocol with others needs a run of its own.
-    evaluation : dict
-        Fields of :class:`~braindecode_ssr.config.EvaluationSpec`, over its defaults: the same run is scored
-        again.
+        As :func:`named_evaluation` reads it.
+    spec : EvaluationSpec
     flags : tuple of str
-        Words of ``FLAGS``.
+        Some of ``FLAGS``.
+    settings : dict
+        Nested settings that the training must have had.
     """
 
     name: str
-    settings: dict[str, Any] = Field(default_factory=dict)
-    evaluation: dict[str, Any] = Field(default_factory=dict)
+    spec: EvaluationSpec
     flags: tuple[str, ...] = ()
-
-    @property
-    def spec(self) -> EvaluationSpec:
-        """The evaluation, checked."""
-        return build({"evaluation": self.evaluation}).evaluation
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
-def named_evaluation(name: str, method: Any = None) -> NamedEvaluation:
-    """The protocol of a name.
+def flags_of(spec: EvaluationSpec) -> tuple[str, ...]:
+    """The flags that follow from a spec, in the order of ``FLAGS``; fewer repetitions have none."""
+    true = {
+        "test-selection": spec.selection == "oracle",
+        "altered-gallery": spec.gallery == "views",
+        "class-templates": spec.gallery == "concept",
+        "transductive": spec.correction != "none",
+        "fewer-candidates": spec.n_way is not None,
+    }
+    return tuple(flag for flag in FLAGS if true.get(flag))
 
-    Flags follow from what is done, so that none can be left out; a published protocol adds its own. One that
-    picks an epoch on the test asks for a training that keeps them all.
+
+def check_flags(flags: Iterable[str]) -> tuple[str, ...]:
+    """The flags once each, in the order of ``FLAGS``; a UsageError if one is unknown."""
+    given = set(flags)
+    for flag in sorted(given - set(FLAGS)):
+        raise unknown_name("flag of an evaluation", flag, list(FLAGS))
+    return tuple(flag for flag in FLAGS if flag in given)
+
+
+def named_evaluation(name: str, method: Any = None) -> Evaluation:
+    """The evaluation of a name.
+
+    Flags follow from the spec, so none can be left out; published evaluations add their own. If an epoch is
+    chosen on the test, the training must have kept all epochs.
 
     Parameters
     ----------
     name : str
         ``"default"``, ``"as-published"``, or axes such as ``"repetitions=1"`` joined by ``"+"``.
     method : Method, optional
-        Whose published protocol is meant; only its ``as_published`` is read.
+        For ``"as-published"``.
 
     Raises
     ------
@@ -110,88 +95,182 @@ def named_evaluation(name: str, method: Any = None) -> NamedEvaluation:
         If the name, an axis or a value is not understood.
     """
     name = name.strip()
+    settings: dict[str, Any] = {}
+    fields: dict[str, Any] = {"selection": "last"}
+    flags: tuple[str, ...] = ()
     if name == AS_PUBLISHED:
-        return _published(method)
-    if name in EVALUATIONS:
-        return EVALUATIONS[name]
-    if "=" not in name:
-        raise unknown_name("evaluation", name, [*EVALUATIONS, AS_PUBLISHED, *_examples()])
-    settings, evaluation = EVALUATIONS[DEFAULT].settings, EVALUATIONS[DEFAULT].evaluation
-    for part in name.split("+"):
-        axis, _, value = part.partition("=")
-        if axis not in AXES:
-            raise unknown_name("axis of an evaluation", axis, list(AXES))
-        more, fields = AXES[axis](value)
-        settings, evaluation = merge(settings, more), merge(evaluation, fields)
-    return _complete(name, settings, evaluation)
+        if method is None:
+            raise UsageError(
+                "the evaluation as-published is that of a method, but none was given",
+                "name a method, or choose another evaluation",
+            )
+        published = method.as_published
+        settings, fields, flags = published.settings, published.evaluation, published.flags
+    elif name != DEFAULT:
+        if "=" not in name:
+            examples = [f"{axis}=..." for axis in AXES]
+            raise unknown_name("evaluation", name, [DEFAULT, AS_PUBLISHED, *examples])
+        for part in name.split("+"):
+            axis, _, value = part.partition("=")
+            if axis not in AXES:
+                raise unknown_name("axis of an evaluation", axis, list(AXES))
+            more, changed_fields = AXES[axis](value)
+            settings, fields = merge(settings, more), merge(fields, changed_fields)
+    spec = build({**settings, "evaluation": fields}).evaluation
+    if spec.selection == "oracle":
+        settings = merge(settings, {"train": {"keep": "every"}})
+    return Evaluation(name, spec, check_flags((*flags, *flags_of(spec))), settings)
 
 
-def evaluation_name(evaluation: EvaluationSpec, trained: str = "last") -> str:
-    """The name of an evaluation, as ``named_evaluation`` understands it: ``"default"`` or its axes.
-
-    Parameters
-    ----------
-    evaluation : EvaluationSpec
-    trained : {"last", "validation"}
-        Which epoch the training kept.
-    """
-    if evaluation.selection == "trained":
-        evaluation = evaluation.model_copy(update={"selection": trained})
+def evaluation_name(spec: EvaluationSpec, trained: str = "last") -> str:
+    """The name of a spec, ``"default"`` or its axes, if training kept the ``trained`` epoch."""
+    if spec.selection == "trained":
+        spec = spec.model_copy(update={"selection": trained})
     usual = EvaluationSpec(selection="last")
     axes = [
-        f"{field.replace('_', '-')}={getattr(evaluation, field)}"
-        for field in EvaluationSpec.model_fields
-        if getattr(evaluation, field) != getattr(usual, field)
+        f"{name.replace('_', '-')}={getattr(spec, name)}"
+        for name in EvaluationSpec.model_fields
+        if getattr(spec, name) != getattr(usual, name)
     ]
     return "+".join(axes) or DEFAULT
 
 
-def _published(method: Any) -> NamedEvaluation:
-    if method is None:
+def evaluation_of(
+    run: RunSpec, asked: str | Evaluation | EvaluationSpec | None = None
+) -> Evaluation:
+    """The evaluation of a run, given in any form.
+
+    Parameters
+    ----------
+    run : RunSpec
+        The resolved spec of the run.
+    asked : str, Evaluation or EvaluationSpec, optional
+        A name such as ``"as-published"`` or ``"gallery=views"``; None: as the run was tested.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, or the evaluation needs a training with other settings.
+    """
+    if asked is None or isinstance(asked, EvaluationSpec):
+        spec = asked or run.evaluation
+        return Evaluation(evaluation_name(spec, run.train.selection), spec, flags_of(spec))
+    found = named_evaluation(asked, METHODS[run.method]) if isinstance(asked, str) else asked
+    _check_training(run, found)
+    return replace(found, flags=check_flags((*found.flags, *flags_of(found.spec))))
+
+
+def changed(run: RunSpec, evaluation: Evaluation, changes: dict[str, Any]) -> Evaluation:
+    """An evaluation of a run with some fields of its spec changed; name and flags show that."""
+    if not changes:
+        return evaluation
+    spec = build({"evaluation": {**evaluation.spec.model_dump(), **changes}}).evaluation
+    if evaluation.name == evaluation_name(evaluation.spec, run.train.selection):
+        return evaluation_of(run, spec)
+    axes = (f"{name.replace('_', '-')}={value}" for name, value in changes.items())
+    flags = check_flags((*evaluation.flags, *flags_of(spec)))
+    return replace(evaluation, name="+".join([evaluation.name, *axes]), spec=spec, flags=flags)
+
+
+def evaluations_of(
+    run: RunSpec,
+    names: tuple[str, ...] = (),
+    repetitions: tuple[int, ...] = (),
+    changes: dict[str, Any] | None = None,
+) -> list[Evaluation]:
+    """Each name with each number of repetitions, all with the same changes of the spec.
+
+    Without names, the evaluation is that of the run; without repetitions, they are those of each name.
+    """
+    found = []
+    for name in names or (None,):
+        base = changed(run, evaluation_of(run, name), changes or {})
+        found += [changed(run, base, {"repetitions": k}) for k in repetitions] or [base]
+    return found
+
+
+def changes_of(sets: tuple[str, ...], **options: Any) -> dict[str, Any]:
+    """Fields of an evaluation from ``key=value`` texts and options; an option that is None is left out.
+
+    Raises
+    ------
+    UsageError
+        If a text sets something else, which cannot be changed in a finished run.
+    """
+    asked = merge(*map(parse_setting, sets))
+    other = [name for name in asked if name != "evaluation" or not isinstance(asked[name], dict)]
+    if other:
         raise UsageError(
-            "the method whose published protocol is meant",
-            "none",
-            "name a method, or choose another evaluation",
+            f"{other[0]} is not one of the settings of the evaluation, such as evaluation.n_way=50",
+            "leave it out, or train a run with it",
         )
-    published = method.as_published
-    return _complete(AS_PUBLISHED, published.settings, published.evaluation, published.flags)
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**asked.get("evaluation", {}), **given}
 
 
-def _complete(
-    name: str, settings: dict[str, Any], evaluation: dict[str, Any], flags: tuple[str, ...] = ()
-) -> NamedEvaluation:
-    """A protocol with the flags it deserves, and with the training that it needs."""
-    spec = build({**settings, "evaluation": evaluation}).evaluation
-    if spec.selection == "oracle":
-        settings = merge(settings, {"train": {"keep": "every"}})
-    flags = check_flags((*flags, *flags_of(spec)))
-    return NamedEvaluation(name=name, settings=settings, evaluation=evaluation, flags=flags)
+def labeled(done: Iterable[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+    """The queries of several evaluations as one table, with columns ``evaluation`` and ``flags``."""
+    import pandas as pd
+
+    tables = []
+    for table, summary in done:
+        labels = {"evaluation": summary["evaluation"], "flags": ";".join(summary["flags"])}
+        tables.append(pd.DataFrame(labels, index=table.index).join(table))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _number(field: str) -> Callable[[str], tuple[dict, dict]]:
-    def read(value: str) -> tuple[dict, dict]:
+def _check_training(run: RunSpec, evaluation: Evaluation) -> None:
+    """Raise UsageError if an evaluation needs a run with other settings than how epochs are chosen."""
+    spec = run.model_dump(mode="json")
+    have = dict(_leaves(spec))
+    need = build(merge(spec, evaluation.settings)).model_dump(mode="json")
+    other = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in _leaves(need)
+        if value != have.get(name) and name not in CHOICE_OF_EPOCH
+    }
+    if other:
+        options = " ".join("--set " + shlex.quote(f"{name}={text}") for name, text in other.items())
+        raise UsageError(
+            f"the evaluation {evaluation.name} needs a run with other settings than "
+            + ", ".join(f"{name} = {have.get(name)}" for name in other),
+            f"train another with {options}",
+        )
+
+
+def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+Change = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _number(name: str) -> Callable[[str], Change]:
+    def read(value: str) -> Change:
         if not value.isdigit():
-            axis = field.replace("_", "-")
-            raise UsageError(
-                f"{axis}=N with a whole number", repr(f"{axis}={value}"), f"write {axis}=2"
-            )
-        return {}, {field: int(value)}
+            axis = name.replace("_", "-")
+            raise UsageError(f"{axis}={value} is not a whole number", f"write for example {axis}=2")
+        return {}, {name: int(value)}
 
     return read
 
 
-def _word(field: str) -> Callable[[str], tuple[dict, dict]]:
-    return lambda value: ({}, {field: value})
+def _word(name: str) -> Callable[[str], Change]:
+    return lambda value: ({}, {name: value})
 
 
-def _selection(value: str) -> tuple[dict, dict]:
+def _selection(value: str) -> Change:
     if value != "validation":
         return {}, {"selection": value}
     held_out = {"selection": value, "validation_concepts": VALIDATION_CONCEPTS}
     return {"train": held_out}, {"selection": value}
 
 
-def _window(value: str) -> tuple[dict, dict]:
+def _window(value: str) -> Change:
     found = re.fullmatch(r"(-?[\d.]+)-(-?[\d.]+)", value)
     try:
         start, stop = map(float, found.groups()) if found else (0.0, 0.0)
@@ -199,19 +278,18 @@ def _window(value: str) -> tuple[dict, dict]:
         start, stop = 0.0, 0.0
     if start >= stop:
         raise UsageError(
-            "window=START-STOP in seconds after onset, START before STOP",
-            repr(f"window={value}"),
+            f"window={value} is not START-STOP in seconds after onset, START before STOP",
             "write for example window=0.1-0.4",
         )
     return {"trials": {"start": start, "stop": stop}}, {}
 
 
-def _channels(value: str) -> tuple[dict, dict]:
+def _channels(value: str) -> Change:
     channels = tuple(value.split("/")) if "/" in value else value
     return {"data": {"channels": channels}}, {}
 
 
-AXES: dict[str, Callable[[str], tuple[dict, dict]]] = {
+AXES: dict[str, Callable[[str], Change]] = {
     "gallery": _word("gallery"),
     "repetitions": _number("repetitions"),
     "n-way": _number("n_way"),
@@ -221,10 +299,3 @@ AXES: dict[str, Callable[[str], tuple[dict, dict]]] = {
     "channels": _channels,
 }
 """Axis to what its value changes: settings of the training, fields of the evaluation."""
-
-EVALUATIONS = {DEFAULT: NamedEvaluation(name=DEFAULT, evaluation={"selection": "last"})}
-"""Those that are the same for every method."""
-
-
-def _examples() -> tuple[str, ...]:
-    return tuple(f"{axis}=..." for axis in AXES)

@@ -45,7 +45,7 @@ def mean_reciprocal_rank(ranks: np.ndarray) -> float:
     return float(np.mean(1.0 / np.asarray(ranks)))
 
 
-def summarise(ranks: np.ndarray) -> dict[str, float]:
+def summarize(ranks: np.ndarray) -> dict[str, float]:
     """All the numbers that a table shows of a run.
 
     Parameters

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..files import atomic_folder, atomic_write, free_bytes, gigabytes
-from ..retrieval.metrics import summarise
+from ..retrieval.metrics import summarize
 from ..retrieval.ranks import embed_images, embed_trials, has_own_parts, query_table, space_of
 from ..runs import is_whole, write_weights
 from .data import TrainingSet
@@ -295,7 +295,7 @@ class ValidationRetrieval(Callback):
         """Record ``valid_top1`` and ``valid_top5``; of equally good epochs the first is kept."""
         model = self.average.model if self.average else net.module_
         before = [row.get("valid_top1", -1.0) for row in net.history[:-1]]
-        scores = summarise(self.ranks(model))
+        scores = summarize(self.ranks(model))
         for name in ("top1", "top5"):
             net.history.record(f"valid_{name}", scores[name])
         if scores["top1"] > max(before, default=-1.0):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import TrainSpec
 from ..errors import UsageError
-from ..retrieval.metrics import summarise
+from ..retrieval.metrics import summarize
 from ..retrieval.ranks import cosine, embed_images, embed_trials, rank_of_target
 from .data import TrainingSet, hold_out_concepts
 
@@ -188,7 +188,7 @@ def retrieval(model: Ridge, data: TrainingSet) -> float:
         first = sum(map(len, ranks))
         similarity = cosine(embed_trials(model, x), gallery)
         ranks.append(rank_of_target(similarity, own[first : first + len(x)]))
-    return summarise(np.concatenate(ranks))["mrr"]
+    return summarize(np.concatenate(ranks))["mrr"]
 
 
 def _scatter(data: TrainingSet, model: Ridge) -> Scatter:

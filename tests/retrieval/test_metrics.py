@@ -8,7 +8,7 @@ from braindecode_ssr.retrieval.metrics import (
     chance,
     mean_reciprocal_rank,
     per_query,
-    summarise,
+    summarize,
     top_k,
 )
 from braindecode_ssr.retrieval.ranks import rank_of_target
@@ -32,7 +32,7 @@ def test_mrr_equals_scikit_learn(scores):
 
 
 def test_summary_of_known_ranks():
-    assert summarise(np.array([1, 2, 5, 12])) == {
+    assert summarize(np.array([1, 2, 5, 12])) == {
         "top1": 0.25,
         "top5": 0.75,
         "mean_rank": 5.0,
@@ -44,7 +44,7 @@ def test_summary_of_known_ranks():
 def test_chance_is_what_random_scores_give():
     rng = np.random.default_rng(1)
     ranks = [rank_of_target(rng.normal(size=(40, 40)), np.arange(40)) for _ in range(200)]
-    found, expected = summarise(np.concatenate(ranks)), chance(40)
+    found, expected = summarize(np.concatenate(ranks)), chance(40)
     assert found["top1"] == pytest.approx(expected["chance_top1"], abs=0.01)
     assert found["top5"] == pytest.approx(expected["chance_top5"], abs=0.015)
 
@@ -57,7 +57,7 @@ def test_chance_with_fewer_than_five_candidates():
 def test_the_mean_of_what_queries_contribute_is_the_metric(metric):
     ranks = np.random.default_rng(0).integers(1, 50, size=100)
     contributions = per_query(pd.DataFrame({"rank": ranks}), metric)
-    assert contributions.mean() == pytest.approx(summarise(ranks)[metric])
+    assert contributions.mean() == pytest.approx(summarize(ranks)[metric])
 
 
 def test_a_contribution_that_is_given_wins_and_one_that_is_empty_does_not():

@@ -5,7 +5,7 @@ import pytest
 from braindecode_ssr.config import EvaluationSpec, build, merge
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.methods.base import AsPublished
-from braindecode_ssr.retrieval.evaluations import EVALUATIONS, evaluation_name, named_evaluation
+from braindecode_ssr.retrieval.evaluations import evaluation_name, named_evaluation
 
 
 def published(**fields):
@@ -34,9 +34,9 @@ def published(**fields):
 def test_an_evaluation_by_name_needs_no_other_training_and_carries_its_flags(
     name, evaluation, flags
 ):
-    protocol = named_evaluation(name)
-    assert protocol.name == name and protocol.settings == {} and protocol.flags == flags
-    assert protocol.spec == EvaluationSpec(**{"selection": "last", **evaluation})
+    found = named_evaluation(name)
+    assert found.name == name and found.settings == {} and found.flags == flags
+    assert found.spec == EvaluationSpec(**{"selection": "last", **evaluation})
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_an_evaluation_by_name_needs_no_other_training_and_carries_its_flags(
     ],
 )
 def test_what_needs_a_training_of_its_own_says_so(name, settings):
-    protocol = named_evaluation(name)
-    assert protocol.settings == settings
-    build(merge({}, protocol.settings))
+    found = named_evaluation(name)
+    assert found.settings == settings
+    build(merge({}, found.settings))
 
 
 @pytest.mark.parametrize("name", ["default", "repetitions=1", "n-way=2+correction=csls"])
@@ -78,9 +78,9 @@ def test_as_published_adds_its_own_flags_and_cannot_leave_one_out():
     method = published(
         evaluation={"gallery": "views", "selection": "oracle"}, flags=["test-images"]
     )
-    protocol = named_evaluation("as-published", method)
-    assert protocol.flags == ("test-selection", "test-images", "altered-gallery")
-    assert protocol.settings == {"train": {"keep": "every"}}
+    found = named_evaluation("as-published", method)
+    assert found.flags == ("test-selection", "test-images", "altered-gallery")
+    assert found.settings == {"train": {"keep": "every"}}
     assert named_evaluation("as-published", published()).flags == ()
 
 
@@ -99,9 +99,9 @@ def test_as_published_adds_its_own_flags_and_cannot_leave_one_out():
         ("window=0.4-0.1", "START before STOP"),
         ("window=1.2.3-4", "START before STOP"),
         ("window=", "START before STOP"),
-        ("as-published", "the method"),
+        ("as-published", "name a method"),
         ("gallery=views+", "axis"),
-        ("", "the name of an evaluation"),
+        ("", "evaluation"),
     ],
 )
 def test_a_name_that_is_not_understood(name, expected):
@@ -110,7 +110,7 @@ def test_a_name_that_is_not_understood(name, expected):
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_published_protocol_with_an_unknown_flag_or_setting_is_refused():
+def test_a_published_evaluation_with_an_unknown_flag_or_setting_is_refused():
     with pytest.raises(UsageError, match="did you mean 'transductive'"):
         named_evaluation("as-published", published(flags=["transductiv"]))
     with pytest.raises(UsageError, match=r"did you mean 'train\.keep'"):
@@ -118,6 +118,6 @@ def test_a_published_protocol_with_an_unknown_flag_or_setting_is_refused():
 
 
 def test_the_default_is_the_open_one():
-    assert list(EVALUATIONS) == ["default"]
-    assert EVALUATIONS["default"].spec == EvaluationSpec(selection="last")
-    assert EVALUATIONS["default"].flags == () and EVALUATIONS["default"].settings == {}
+    default = named_evaluation("default")
+    assert default.spec == EvaluationSpec(selection="last")
+    assert default.flags == () and default.settings == {}
