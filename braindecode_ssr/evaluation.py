@@ -78,6 +78,7 @@ def load_test_set(
 
     subject = [spec.data.subject]
     [(store, signals)] = match_subjects(spec, dataset, subject, trained=trained, progress=progress)
+    assert signals.channels is not None  # match_subjects sets them
     averaged = store.average(
         "test",
         channels=tuple(signals.channels.ch_names),

@@ -14,10 +14,16 @@ from braindecode_ssr.retrieval.hyperbolic import (
     expmap0,
     geodesic,
     logmap0,
-    lorentz_inner,
     pairwise_distance,
-    time_part,
 )
+
+
+def time_part(point, c):
+    return (1 / c + point.square().sum(-1)).sqrt()
+
+
+def lorentz_inner(x, y, c):
+    return (x * y).sum(-1) - time_part(x, c) * time_part(y, c)
 
 
 def tangents(n, seed, length=1.5, width=5, dtype=torch.float64):

@@ -1,13 +1,13 @@
-r"""Hyperbolic space in Lorentz's model: from tangent vectors to points and back, distances, geodesics.
+r"""Hyperbolic space in Lorentz's model: tangent vectors, points, distances, geodesics.
 
 The space of curvature :math:`-c` is the sheet :math:`\langle x, x \rangle = -1/c,\ x_0 > 0` of the Lorentz
-inner product :math:`\langle x, y \rangle = x \cdot y - x_0 y_0`. A point is written by its space part, shape
-(..., e); its time part :math:`x_0 = \sqrt{1/c + |x|^2}` follows. Embeddings are tangent vectors at the origin
+inner product :math:`\langle x, y \rangle = x \cdot y - x_0 y_0`. A point is given by its space part, shape
+(..., e); its time part is :math:`x_0 = \sqrt{1/c + |x|^2}`. Embeddings are tangent vectors at the origin
 (the point whose space part is 0): plain vectors, as long as their point is far from the origin.
 
 The curvature is a constant of the project and no parameter of a run: vectors twice as long in a space of a
 quarter of the curvature are twice as far from each other, :math:`d_c(u, v) = d_1(\sqrt c\, u, \sqrt c\, v) /
-\sqrt c`, so that maps which learn lengths can take its part.
+\sqrt c`, so maps that learn lengths make it redundant.
 
 Sources: Nickel and Kiela (2018), arXiv:1806.03417; Desai et al. (2023), MERU, arXiv:2304.09172, section 3.
 """
@@ -20,19 +20,19 @@ from torch import Tensor
 CURVATURE = 0.07
 """That of HyFI's loss (AAAI 2026, arXiv 2603.22721)."""
 FARTHEST = 40.0
-"""Largest distance from the origin, in units of 1 / sqrt(c): float32 holds no more."""
+"""Largest distance from the origin, in units of 1 / sqrt(c), that float32 can represent."""
 SMALLEST = 1e-15
 
 
 def expmap0(tangent: Tensor, curvature: float = CURVATURE) -> Tensor:
-    r"""The point where the geodesic from the origin along a tangent vector ends.
+    r"""The point at which the geodesic from the origin along a tangent vector ends.
 
     .. math:: x = \frac{\sinh(\sqrt c\,|u|)}{\sqrt c\,|u|}\, u
 
     Parameters
     ----------
     tangent : Tensor, shape (..., e)
-        One longer than ``FARTHEST / sqrt(c)`` is taken as being that long.
+        Lengths above ``FARTHEST / sqrt(c)`` are clamped to it.
     curvature : float
         :math:`c > 0`.
 
@@ -46,31 +46,12 @@ def expmap0(tangent: Tensor, curvature: float = CURVATURE) -> Tensor:
 
 
 def logmap0(point: Tensor, curvature: float = CURVATURE) -> Tensor:
-    r"""The tangent vector at the origin that leads to a point; the inverse of :func:`expmap0`.
+    r"""The tangent vector at the origin that leads to a point (..., e); the inverse of :func:`expmap0`.
 
     .. math:: u = \frac{\operatorname{asinh}(\sqrt c\,|x|)}{\sqrt c\,|x|}\, x
-
-    Parameters
-    ----------
-    point : Tensor, shape (..., e)
-    curvature : float
-
-    Returns
-    -------
-    Tensor, shape (..., e)
     """
     length = _length(point, curvature).clamp_min(SMALLEST)
     return point * (length.asinh() / length)
-
-
-def time_part(point: Tensor, curvature: float = CURVATURE) -> Tensor:
-    """The time part of points (..., e), shape (...)."""
-    return (1 / curvature + point.square().sum(-1)).sqrt()
-
-
-def lorentz_inner(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
-    """Lorentz inner product of points (..., e) with each other, shape (...)."""
-    return (x * y).sum(-1) - time_part(x, curvature) * time_part(y, curvature)
 
 
 def distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
@@ -84,17 +65,16 @@ def distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
     Returns
     -------
     Tensor, shape (...)
-        With gradients that are finite everywhere, also where the points are one: a distance below the
-        rounding of its type goes to 0 like its square.
+        With finite gradients everywhere, also where the points are equal: a distance below the rounding of
+        its type goes to 0 like its square.
     """
-    lengths = (_length(part, curvature)[..., 0] for part in (x, y))
-    return _distance(*lengths, (x * y).sum(-1), curvature)
+    to, of = _length(x, curvature)[..., 0], _length(y, curvature)[..., 0]
+    return _distance(to, of, (x * y).sum(-1), curvature)
 
 
 def pairwise_distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
-    """Distance of each of some points (n, e) from each of others (m, e), shape (n, m)."""
-    to, of = _length(x, curvature), _length(y, curvature)
-    return _distance(to, of.mT, x @ y.mT, curvature)
+    """Distance of all pairs of points, (n, e) and (m, e) to (n, m)."""
+    return _distance(_length(x, curvature), _length(y, curvature).mT, x @ y.mT, curvature)
 
 
 def geodesic(x: Tensor, y: Tensor, share: Tensor, curvature: float = CURVATURE) -> Tensor:
@@ -124,10 +104,10 @@ def _length(rows: Tensor, curvature: float) -> Tensor:
 
 
 def _distance(to: Tensor, of: Tensor, dots: Tensor, curvature: float) -> Tensor:
-    """Distances out of lengths of space parts and their dot products.
+    """Distances from lengths of space parts and their dot products.
 
     With lengths sinh a and sinh b, cosh(d) - 1 is cosh(a - b) - 1, which is 2 sinh((a - b) / 2) squared, plus
-    what the angle adds; acosh of a number near 1 would lose what tells near points apart.
+    the contribution of the angle; acosh of a number near 1 would lose what separates near points.
     """
     apart = (to.asinh() - of.asinh()).div(2).sinh().square()
     half = apart + (to * of - curvature * dots) / 2

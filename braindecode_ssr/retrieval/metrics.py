@@ -1,13 +1,15 @@
-"""From ranks to numbers. Accuracies are fractions in 0..1."""
+"""From ranks, counted from 1, to numbers. Accuracies are fractions of 0 to 1."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
 
-METRICS = {
+METRICS: dict[str, Callable[[pd.Series], pd.Series]] = {
     "top1": lambda rank: (rank <= 1).astype(float),
     "top5": lambda rank: (rank <= 5).astype(float),
     "mrr": lambda rank: 1.0 / rank,
@@ -17,19 +19,10 @@ METRICS = {
 
 
 def per_query(queries: pd.DataFrame, metric: str) -> pd.Series:
-    """What each query contributes to a metric; the mean of it is the metric.
+    """What each query contributes to a metric, which is the mean of it.
 
-    Parameters
-    ----------
-    queries : DataFrame
-        With ``rank``; where it also has a column of the metric's name that is not empty, as under n-way
-        retrieval, that is the contribution.
-    metric : {"top1", "top5", "mrr", "mean_rank"}
-
-    Returns
-    -------
-    Series of float
-        With the index of ``queries``.
+    If ``queries`` has a column of the metric's name, as under n-way retrieval, its values are used where
+    they are not empty, otherwise those of the column ``rank``.
     """
     from_rank = METRICS[metric](queries["rank"])
     return queries[metric].fillna(from_rank) if metric in queries else from_rank
@@ -46,18 +39,7 @@ def mean_reciprocal_rank(ranks: np.ndarray) -> float:
 
 
 def summarize(ranks: np.ndarray) -> dict[str, float]:
-    """All the numbers that a table shows of a run.
-
-    Parameters
-    ----------
-    ranks : ndarray of int, shape (q,)
-        Counted from 1.
-
-    Returns
-    -------
-    dict
-        ``top1``, ``top5``, ``mean_rank``, ``median_rank``, ``mrr``.
-    """
+    """``top1``, ``top5``, ``mean_rank``, ``median_rank`` and ``mrr`` of ranks of shape (q,)."""
     return {
         "top1": top_k(ranks, 1),
         "top5": top_k(ranks, 5),
@@ -68,19 +50,19 @@ def summarize(ranks: np.ndarray) -> dict[str, float]:
 
 
 def chance(n_gallery: int) -> dict[str, float]:
-    """What guessing gives among ``n_gallery`` candidates."""
+    """The accuracy of guessing among ``n_gallery`` candidates."""
     return {"chance_top1": 1 / n_gallery, "chance_top5": min(1.0, 5 / n_gallery)}
 
 
 def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndarray:
-    """How probable each rank is among ``n_way`` candidates, given the rank among all.
+    """Probability of each rank among ``n_way`` candidates, given the rank among all: hypergeometric.
 
     Parameters
     ----------
     ranks : ndarray of int, shape (q,)
-        Among all ``n_gallery`` candidates, counted from 1.
+        Among all ``n_gallery`` candidates.
     n_gallery, n_way : int
-        Candidates there are, and candidates per query, the own image included in both.
+        Number of candidates in total and per query, both with the own image.
 
     Returns
     -------
@@ -90,14 +72,13 @@ def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndar
     Raises
     ------
     UsageError
-        If more candidates are asked for than there are.
+        If ``n_way`` exceeds ``n_gallery``.
     """
     from scipy.stats import hypergeom
 
     if n_way > n_gallery:
         raise UsageError(
-            f"at most {n_gallery} candidates, as many as there are test images",
-            f"n_way = {n_way}",
+            f"n_way = {n_way} exceeds the number of candidates, {n_gallery} test images",
             "lower evaluation.n_way or leave it out",
         )
     above = np.asarray(ranks) - 1
@@ -105,7 +86,7 @@ def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndar
 
 
 def n_way_table(queries: pd.DataFrame, n_gallery: int, n_way: int) -> pd.DataFrame:
-    """A table of queries as it is on average over all choices of candidates.
+    """A table of queries with its mean over all choices of ``n_way`` candidates, computed exactly.
 
     Parameters
     ----------
@@ -115,9 +96,8 @@ def n_way_table(queries: pd.DataFrame, n_gallery: int, n_way: int) -> pd.DataFra
     Returns
     -------
     DataFrame
-        With the expected ``rank``, and with the expected ``top1``, ``top5`` and ``mrr`` of each query; these,
-        and not the rank, are what :func:`~braindecode_ssr.retrieval.metrics.per_query` takes. ``top_1`` to
-        ``top_5`` remain those of the whole gallery.
+        With the expected ``rank``, and the expected ``top1``, ``top5`` and ``mrr`` of each query, which
+        :func:`per_query` uses instead of the rank. ``top_1`` to ``top_5`` remain those of the whole gallery.
     """
     probable = rank_probabilities(queries["rank"].to_numpy(), n_gallery, n_way)
     places = np.arange(1, n_way + 1)

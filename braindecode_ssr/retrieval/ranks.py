@@ -1,4 +1,4 @@
-"""From embeddings to ranks: pure functions on arrays."""
+"""From embeddings to ranks: embedding in batches, similarity, transductive corrections, table of queries."""
 
 from __future__ import annotations
 
@@ -12,40 +12,126 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..registry import unknown_name
+from .hyperbolic import expmap0, pairwise_distance
 
-TIE = 1e-12  # scores nearer than this are equal: rounding must not break a tie in our favour
+Similarities = np.ndarray
+TIE = 1e-12  # scores closer than this are equal: rounding must not break a tie in our favor
 
 
-def cosine(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Cosine similarity of every query with every candidate.
+def embed_trials(
+    model: torch.nn.Module, x: Any, batch_size: int = 512, subject_index: Tensor | None = None
+) -> np.ndarray:
+    """Brain embeddings of trials, shape (n, c, t) to (n, e), without gradients.
 
-    Parameters
-    ----------
-    queries : ndarray, shape (q, e)
-        Brain embeddings.
-    gallery : ndarray, shape (g, e)
-        Image embeddings.
+    With ``subject_index``, trials of known subjects go through their own parts of the model. Without it, a
+    model with such parts returns the mean over all of them: who saw the trials is not used.
+    """
+    if subject_index is None:
+        return _in_batches(model, model, batch_size, x)
+    return _in_batches(
+        model, lambda x, who: model(x, subject_index=who), batch_size, x, subject_index
+    )
 
-    Returns
-    -------
-    ndarray, shape (q, g)
-        In float64, so that equal rows get equal scores.
+
+def embed_images(model: torch.nn.Module, features: Any, batch_size: int = 4096) -> np.ndarray:
+    """Image embeddings of features, shape (n, d) to (n, e), without gradients."""
+    head: Any = model.image_head
+    return _in_batches(model, head, batch_size, features)
+
+
+def has_own_parts(model: torch.nn.Module) -> bool:
+    """Whether each training subject has a part of its own."""
+    known = getattr(model, "n_subjects", None) is not None
+    return known and getattr(model, "takes_subjects", False)
+
+
+def _in_batches(
+    model: torch.nn.Module, function: Callable[..., Tensor], batch_size: int, *rows: Any
+) -> np.ndarray:
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(rows[0]), batch_size):
+            batch = (torch.as_tensor(part[start : start + batch_size]) for part in rows)
+            found.append(function(*(part.to(device) for part in batch)).float().cpu())
+    model.train(training)
+    return torch.cat(found).numpy()
+
+
+def cosine(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
+    """Cosine similarity of every query with every candidate, (q, e) and (g, e) to (q, g).
+
+    In float64, so that equal rows get equal scores.
 
     Raises
     ------
     DataError
         If a row has no direction: zero length, NaN or infinite.
     """
-    return _unit(queries, "query") @ _unit(gallery, "gallery").T
+    units = []
+    for rows, what in ((queries, "query"), (gallery, "gallery")):
+        rows = np.asarray(rows, dtype=np.float64)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        _check_rows(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0), what, "finite, non-zero length")
+        units.append(rows / norms)
+    return units[0] @ units[1].T
 
 
-def rank_of_target(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
+    """Minus the Lorentz distance of every query from every candidate, (q, e) and (g, e) to (q, g).
+
+    Rows are tangent vectors at the origin. In float64; equal candidates get equal scores to the last bit.
+
+    Raises
+    ------
+    DataError
+        If a row is NaN or infinite.
+    """
+    queries, gallery = (np.asarray(rows, dtype=np.float64) for rows in (queries, gallery))
+    _check_rows(np.isfinite(queries).all(axis=1), "query", "finite elements")
+    _check_rows(np.isfinite(gallery).all(axis=1), "gallery", "finite elements")
+    different, place = np.unique(gallery, axis=0, return_inverse=True)
+    of, to = (expmap0(torch.from_numpy(rows)) for rows in (queries, different))
+    return -pairwise_distance(of, to).numpy()[:, place.reshape(-1)]
+
+
+def _check_rows(good: Any, what: str, need: str) -> None:
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        raise DataError(
+            f"{len(bad)} {what} embeddings do not have {need}, the first in row {bad[0]}",
+            "train again with a lower --set train.lr, or check the features",
+        )
+
+
+SPACES: dict[str, Callable[[np.ndarray, np.ndarray], Similarities]] = {
+    "euclidean": cosine,
+    "hyperbolic": minus_distance,
+}
+"""Space to a function of queries (q, e) and gallery (g, e); larger is nearer."""
+
+
+def similarity(queries: np.ndarray, gallery: np.ndarray, space: str = "euclidean") -> Similarities:
+    """How near every query is to every candidate of a space, shape (q, g)."""
+    if space not in SPACES:
+        raise unknown_name("space", space, list(SPACES))
+    return SPACES[space](queries, gallery)
+
+
+def space_of(part: Any) -> str:
+    """The space of a model's embeddings, or of those that a loss compares."""
+    return getattr(part, "space", "euclidean")
+
+
+def rank_of_target(similarity: Similarities, targets: np.ndarray) -> np.ndarray:
     """Rank of each query's own image, counted from 1; ties count against us.
 
     Parameters
     ----------
     similarity : ndarray, shape (q, g)
-        Higher is nearer.
+        Larger is nearer.
     targets : ndarray of int, shape (q,)
         Column of each query's own image.
 
@@ -58,126 +144,31 @@ def rank_of_target(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return (similarity >= own[:, None] - TIE).sum(axis=1)
 
 
-def best(similarity: np.ndarray, k: int) -> np.ndarray:
+def best(similarity: Similarities, k: int) -> np.ndarray:
     """Columns of the ``k`` nearest candidates of each query, nearest first, shape (q, k)."""
     return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
 
 
-def _unit(rows: np.ndarray, what: str) -> np.ndarray:
-    rows = np.asarray(rows, dtype=np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
-    if len(bad):
-        raise DataError(
-            f"{what} embeddings of finite, non-zero length",
-            f"{len(bad)} without, the first in row {bad[0]}",
-            "train again with a lower --set train.lr or check the features",
-        )
-    return rows / norms
+def csls(similarity: Similarities, neighbors: int = 10) -> Similarities:
+    """Similarities (q, g) minus those of hubs: cross-domain similarity local scaling (arXiv:1710.04087).
 
+    Twice the cosine, minus the mean cosine of the query with its nearest candidates, minus the mean cosine
+    of the candidate with its nearest *queries*.
 
-def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Minus the Lorentz distance of the point of every query from that of every candidate.
-
-    Parameters
-    ----------
-    queries : ndarray, shape (q, e)
-        Brain embeddings: tangent vectors at the origin.
-    gallery : ndarray, shape (g, e)
-        Image embeddings, of the same kind.
-
-    Returns
-    -------
-    ndarray, shape (q, g)
-        In float64; equal candidates get equal scores to the last bit.
-
-    Raises
-    ------
-    DataError
-        If a row is NaN or infinite.
+    **Transductive**: the last term needs all test queries at once, so the answer to one depends on the
+    others. A decoder that gets one brain response at a time cannot compute it.
     """
-    import torch
-
-    from .hyperbolic import expmap0, pairwise_distance
-
-    different, place = np.unique(_finite(gallery, "gallery"), axis=0, return_inverse=True)
-    tangents = _finite(queries, "query"), different
-    points = (expmap0(torch.from_numpy(rows)) for rows in tangents)
-    return -pairwise_distance(*points).numpy()[:, place.reshape(-1)]
-
-
-SPACES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "euclidean": cosine,
-    "hyperbolic": minus_distance,
-}
-"""Name of a space to a function of queries (q, e) and gallery (g, e); higher is nearer."""
-
-
-def similarity(queries: np.ndarray, gallery: np.ndarray, space: str = "euclidean") -> np.ndarray:
-    """How near every query is to every candidate, shape (q, g).
-
-    Raises
-    ------
-    UsageError
-        If there is no space of that name.
-    """
-    if space not in SPACES:
-        raise unknown_name("space", space, list(SPACES))
-    return SPACES[space](queries, gallery)
-
-
-def space_of(part: Any) -> str:
-    """The space in which a model's embeddings, or those that a loss takes, are compared."""
-    return getattr(part, "space", "euclidean")
-
-
-def _finite(rows: np.ndarray, what: str) -> np.ndarray:
-    rows = np.asarray(rows, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
-        raise DataError(
-            f"{what} embeddings that are finite",
-            f"{len(bad)} that are not, the first in row {bad[0]}",
-            "train again with a lower --set train.lr or check the features",
-        )
-    return rows
-
-
-NEIGHBOURS = 10
-
-
-def csls(similarity: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Similarities from which those that everybody is near to are marked down.
-
-    Twice the similarity, less the mean similarity of the query to its nearest candidates, less the mean
-    similarity of the candidate to its nearest *queries*.
-
-    **Transductive**: the last term needs all test queries at once, so that the answer to one depends on which
-    others are asked. A decoder that meets one brain response at a time can't compute it.
-
-    Parameters
-    ----------
-    similarity : ndarray, shape (q, g)
-        Cosines.
-    neighbours : int
-        How many are near; all, where there are fewer.
-
-    Returns
-    -------
-    ndarray, shape (q, g)
-    """
-    to_candidates = _mean_of_largest(similarity, neighbours)
-    to_queries = _mean_of_largest(similarity.T, neighbours)
+    to_candidates = _mean_of_largest(similarity, neighbors)
+    to_queries = _mean_of_largest(similarity.T, neighbors)
     return 2 * similarity - to_candidates[:, None] - to_queries[None, :]
 
 
 def _mean_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the largest values of each row; sorted first, so that equal rows give equal means."""
-    return np.sort(rows, axis=1)[:, -count:].mean(axis=1)
+    return np.sort(rows, axis=1)[:, -count:].mean(axis=1)  # sorted: equal rows give equal means
 
 
-def hungarian(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Similarities with the candidate that is assigned to a query above all others.
+def hungarian(similarity: Similarities, targets: np.ndarray) -> Similarities:
+    """Similarities (q, g) with the candidate that is assigned to a query above all others.
 
     **Transductive**: it uses that every test image was shown and belongs to one query, which nobody knows of
     a single brain response, and it answers all queries together: an easy query takes its image away from a
@@ -186,15 +177,10 @@ def hungarian(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     similarity : ndarray, shape (q, g)
-        Higher is nearer. With more queries than candidates, some get none.
+        Larger is nearer. With more queries than candidates, some get none.
     targets : ndarray of int, shape (q,)
         Column of each query's own image; used only to break ties *against* it, as everywhere: of assignments
-        that are equally good the one with the fewest hits is taken.
-
-    Returns
-    -------
-    ndarray, shape (q, g)
-        As given, but the assigned candidate of a query is nearer than any other.
+        that are equally good, the one with the fewest hits is taken.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -206,34 +192,17 @@ def hungarian(similarity: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return assigned
 
 
-TEMPERATURE = 0.05
-ITERATIONS = 1000
-TOLERANCE = 1e-9
-
-
 def sinkhorn(
-    similarity: np.ndarray, temperature: float = TEMPERATURE, iterations: int = ITERATIONS
-) -> np.ndarray:
-    """Logarithm of the plan whose rows sum to 1 and whose columns sum to q / g.
+    similarity: Similarities, temperature: float = 0.05, iterations: int = 1000
+) -> Similarities:
+    """Logarithm of the plan (q, g) whose rows sum to 1 and whose columns sum to q / g.
 
     The plan is ``exp(similarity / temperature)`` with rows and columns scaled in turn (arXiv:1306.0895,
-    algorithm 1), in logarithms, until no sum of a row changes by more than a billionth.
+    algorithm 1), in logarithms, until no sum of a row changes by more than a billionth. The smaller the
+    temperature, the closer it is to the best assignment of one candidate to each query.
 
-    **Transductive**: it uses that every test image is asked for equally often, which nobody knows of a single
+    **Transductive**: it uses that every test image is shown equally often, which nobody knows of a single
     brain response, and the answer to one query depends on all others.
-
-    Parameters
-    ----------
-    similarity : ndarray, shape (q, g)
-        Cosines.
-    temperature : float
-        The smaller, the nearer to the best assignment of one candidate to each query.
-    iterations : int
-        At most.
-
-    Returns
-    -------
-    ndarray, shape (q, g)
     """
     from scipy.special import logsumexp
 
@@ -245,12 +214,12 @@ def sinkhorn(
         plan = plan + share - logsumexp(plan, axis=0, keepdims=True)
         rows = logsumexp(plan, axis=1, keepdims=True)
         plan = plan - rows
-        if np.abs(np.expm1(rows)).max() < TOLERANCE:
+        if np.abs(np.expm1(rows)).max() < 1e-9:
             break
     return plan
 
 
-CORRECTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+CORRECTIONS: dict[str, Callable[[Similarities, np.ndarray], Similarities]] = {
     "none": lambda similarity, targets: similarity,
     "csls": lambda similarity, targets: csls(similarity),
     "hungarian": hungarian,
@@ -259,64 +228,13 @@ CORRECTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """Name to a function of similarities (q, g) and the columns of the own images (q,)."""
 
 
-def correct(similarity: np.ndarray, targets: np.ndarray, correction: str = "none") -> np.ndarray:
-    """Similarities as they are to be ranked, shape (q, g).
-
-    Raises
-    ------
-    UsageError
-        If there is no correction of that name.
-    """
+def correct(
+    similarity: Similarities, targets: np.ndarray, correction: str = "none"
+) -> Similarities:
+    """Similarities (q, g) as they are ranked."""
     if correction not in CORRECTIONS:
         raise unknown_name("correction", correction, list(CORRECTIONS))
     return CORRECTIONS[correction](similarity, targets)
-
-
-def embed_trials(
-    model: torch.nn.Module, x: Any, batch_size: int = 512, subject_index: Tensor | None = None
-) -> np.ndarray:
-    """Brain embeddings of trials, shape (n, c, t) to (n, e), without gradients.
-
-    Trials of known subjects, as in training, go through their own parts of the model. Without
-    ``subject_index`` a model that has such parts gives the mean over all of them: nothing of who saw the
-    trials is used.
-    """
-    if subject_index is None:
-        return _in_batches(model, model, batch_size, x)
-    return _in_batches(
-        model, lambda x, who: model(x, subject_index=who), batch_size, x, subject_index
-    )
-
-
-def embed_images(model: torch.nn.Module, features: Any, batch_size: int = 4096) -> np.ndarray:
-    """Image embeddings of features, shape (n, d) to (n, e), without gradients."""
-    return _in_batches(model, model.image_head, batch_size, features)
-
-
-def has_own_parts(model: torch.nn.Module) -> bool:
-    """Whether each training subject goes through a part of its own."""
-    return getattr(model, "n_subjects", None) is not None and getattr(
-        model, "takes_subjects", False
-    )
-
-
-def _in_batches(
-    model: torch.nn.Module, function: Callable[..., Tensor], batch_size: int, *rows: Any
-) -> np.ndarray:
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        parts = [
-            function(
-                *(torch.as_tensor(part[start : start + batch_size]).to(device) for part in rows)
-            )
-            .float()
-            .cpu()
-            for start in range(0, len(rows[0]), batch_size)
-        ]
-    model.train(training)
-    return torch.cat(parts).numpy()
 
 
 N_BEST = 5
@@ -343,7 +261,7 @@ def query_table(
     images : DataFrame, q rows
         ``subject``, ``image_id`` and ``concept`` of each query.
     gallery_ids : list of str, length g
-        Image id of each candidate; holds the image of every query.
+        Image id of each candidate; contains the image of every query.
     correction : str
         One of ``CORRECTIONS``; all but ``"none"`` are transductive.
     space : str
@@ -359,7 +277,7 @@ def query_table(
     table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
     size = max(1, AT_ONCE // len(gallery)) if correction == "none" else max(1, len(queries))
     if size < len(queries):
-        similarity(queries, gallery[:1], space)  # an error names the row among all queries
+        similarity(queries, gallery[:1], space)  # so that an error names the row among all queries
     ranks, scores, nearest = [], [], []
     for first in range(0, max(1, len(queries)), size):
         own = targets[first : first + size]
@@ -369,7 +287,6 @@ def query_table(
         scores.append(near[np.arange(len(own)), own])
         nearest.append(best(ranked, N_BEST).copy())
     table["rank"], table["score"] = np.concatenate(ranks), np.concatenate(scores)
-    nearest = np.concatenate(nearest)
-    for place in range(nearest.shape[1]):
-        table[f"top_{place + 1}"] = np.asarray(gallery_ids, dtype=object)[nearest[:, place]]
+    for place, column in enumerate(np.concatenate(nearest).T):
+        table[f"top_{place + 1}"] = np.asarray(gallery_ids, dtype=object)[column]
     return table

@@ -1,4 +1,4 @@
-"""What makes numbers comparable: one dataset, preset, protocol and evaluation, one column."""
+"""Statistics of comparable numbers: tests between methods, bootstrap intervals, the summary of runs."""
 
 from __future__ import annotations
 
@@ -14,52 +14,56 @@ import pandas as pd
 from ..errors import DataError, UsageError
 from ..labels import natural
 from ..registry import unknown_name
+from .evaluations import FLAGS
 from .metrics import METRICS, per_query
 
 COLUMN = ("dataset", "preset", "protocol", "evaluation")
 """What all numbers of a column have in common."""
-
 ROW = (*COLUMN, "method", "backbone")
 """What all runs behind one number have in common."""
+SAME = ("selection", "gallery", "n_gallery")
+"""What all runs behind one number have in common besides their labels."""
+SHOWN = ("top1", "top5", "mrr", "mean_rank")
+ALPHA = 0.05
+DIGITS = 9  # differences closer than this are equal: rounding must break no tie
+DRAWS = 10_000
 
 
 def check_one(table: pd.DataFrame, names: Sequence[str], what: str) -> None:
-    """Raise if rows differ where they must not; a name that the table lacks is the same everywhere.
+    """Raise if rows differ in columns that have to be equal, or if there are none.
 
     Parameters
     ----------
     table : DataFrame
     names : sequence of str
-        Columns with one value each.
+        Columns with one value each; those that the table lacks are ignored.
     what : str
-        What the rows are to be, for the message.
+        What the rows should be, for the message.
 
     Raises
     ------
     DataError
-        If there are no rows, or rows of several kinds.
     """
     if not len(table):
-        raise DataError(what, "no rows", "finish a run first, with `ssr-bd train` or `benchmark`")
+        raise DataError(
+            f"there are no rows: {what} are needed",
+            "finish a run first, with `ssr-bd train` or `ssr-bd benchmark`",
+        )
     present = [name for name in names if name in table]
     kinds = table[present].drop_duplicates()
     if present and len(kinds) > 1:
-        first, second = (_told(kinds.iloc[place], kinds) for place in (0, 1))
+        differ = [name for name in present if kinds[name].nunique(dropna=False) > 1]
+        first, second = (
+            " ".join(f"{name} {kinds.iloc[place][name]!r}" for name in differ) for place in (0, 1)
+        )
         raise DataError(
-            what,
-            f"{len(kinds)} kinds, such as {first} and {second}",
-            f"take one of them: they differ in {', '.join(_differing(kinds))}",
+            f"the rows are not {what}: they differ in {', '.join(differ)}, such as {first} and {second}",
+            "select one of them",
         )
 
 
 def labels_of_methods(table: pd.DataFrame) -> pd.Series:
-    """The method of each row, with its backbone where a method has several.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With ``method`` and, perhaps, ``backbone``.
-    """
+    """The method of each row, with its backbone where a method has several."""
     if "backbone" not in table:
         return table["method"]
     several = table.groupby("method")["backbone"].transform("nunique") > 1
@@ -67,35 +71,24 @@ def labels_of_methods(table: pd.DataFrame) -> pd.Series:
     return table["method"].where(~several, named)
 
 
-def _differing(kinds: pd.DataFrame) -> list[str]:
-    return [name for name in kinds if kinds[name].nunique(dropna=False) > 1]
-
-
-def _told(row: pd.Series, kinds: pd.DataFrame) -> str:
-    return " ".join(f"{name} {row[name]!r}" for name in _differing(kinds))
-
-
-ALPHA = 0.05
-DIGITS = 9  # differences nearer than this are equal: rounding must make neither ranks nor ties
-
-
 def signed_rank(differences: np.ndarray) -> tuple[float, float]:
-    """Wilcoxon's signed-rank test, two-sided and exact, with ties too.
+    """Wilcoxon's signed-rank test, two-sided and exact, also with ties.
 
-    Written here because the command line must answer at once and scipy.stats takes longer to import than
-    all the rest, and because scipy approximates where there are ties; it is what tests compare with.
+    ``scipy.stats.wilcoxon(method="exact")`` uses the distribution without ties (scipy 1.17: p = 0.1094 where
+    counting all signs of eight differences gives 0.0938), and its permutation method cannot enumerate the
+    2 ** 50 signs of 50 subjects. Here the distribution of the sum of ranks is built up rank by rank.
 
     Parameters
     ----------
     differences : ndarray, shape (n,)
-        Differences of zero are left out, as Wilcoxon did.
+        Differences of zero are dropped, as Wilcoxon did.
 
     Returns
     -------
     statistic : float
         The smaller of the sums of ranks of positive and of negative differences.
     p : float
-        Probability of a statistic as small, or smaller, if signs were tossed.
+        Probability of a statistic as small, or smaller, with random signs.
     """
     differences = np.round(np.asarray(differences, dtype=float), DIGITS)
     differences = differences[differences != 0]
@@ -104,19 +97,10 @@ def signed_rank(differences: np.ndarray) -> tuple[float, float]:
     doubled = (2 * pd.Series(np.abs(differences)).rank()).round().astype(int).to_numpy()
     positive = int(doubled[differences > 0].sum())
     smaller = min(positive, int(doubled.sum()) - positive)
-    chances = _chances_of_sums(doubled)
+    chances = np.ones(1)  # probability of each (doubled) sum of ranks
+    for rank in doubled:
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
     return smaller / 2, min(1.0, 2 * float(chances[: smaller + 1].sum()))
-
-
-def _chances_of_sums(ranks: np.ndarray) -> np.ndarray:
-    """Probability of each sum of whole ranks when each counts with probability one half."""
-    chances = np.zeros(int(ranks.sum()) + 1)
-    chances[0] = 1.0
-    for rank in ranks:
-        taken = np.zeros_like(chances)
-        taken[rank:] = chances[: len(chances) - rank]
-        chances = (chances + taken) / 2
-    return chances
 
 
 def smallest_p(n_subjects: int) -> float:
@@ -125,17 +109,7 @@ def smallest_p(n_subjects: int) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """P values of a family, adjusted by Holm's step-down rule.
-
-    Parameters
-    ----------
-    p : ndarray, shape (m,)
-        NaN where there was no test; such are no part of the family.
-
-    Returns
-    -------
-    ndarray, shape (m,)
-    """
+    """P values of a family (m,), adjusted by Holm's step-down rule; NaN is not part of the family."""
     p = np.asarray(p, dtype=float)
     adjusted = np.full(p.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(p))
@@ -165,35 +139,35 @@ def paired_tests(
     -------
     DataFrame
         One row per pair: ``metric, first, second, difference`` (mean of first minus second),
-        ``n_subjects, statistic, p, p_holm, smallest_p_holm, remark``. ``smallest_p_holm`` is the least that
-        could come out; where that is above 0.05 the remark says so.
+        ``n_subjects, statistic, p, p_holm, smallest_p_holm, remark``. ``smallest_p_holm`` is the smallest
+        possible value; if that is above 0.05 the remark says so.
 
     Raises
     ------
     DataError
-        If rows are of several columns of a table.
+        If rows differ in dataset, preset, protocol or evaluation.
     """
     check_one(queries, COLUMN, "queries of one dataset, preset, protocol and evaluation")
     means = subject_means(queries, metric)
     if against is not None and against not in means:
         raise unknown_name("method of this table", against, list(means))
-    pairs = (
-        list(combinations(means, 2))
-        if against is None
-        else [(against, other) for other in means if other != against]
-    )
-    table = pd.DataFrame([_test(means, first, second) for first, second in pairs])
-    if not len(table):
-        return pd.DataFrame(columns=["metric", *_EMPTY, "p_holm", "smallest_p_holm", "remark"])
-    table.insert(0, "metric", metric)
+    pairs = list(combinations(means, 2))
+    if against is not None:
+        pairs = [(against, other) for other in means if other != against]
+    names = ("metric", "first", "second", "difference", "n_subjects", "statistic", "p")
+    rows = []
+    for first, second in pairs:
+        differences = (means[first] - means[second]).dropna().to_numpy()
+        mean, statistic, p = np.nan, np.nan, np.nan
+        if len(differences):
+            mean, (statistic, p) = float(differences.mean()), signed_rank(differences)
+        rows.append((metric, first, second, mean, len(differences), statistic, p))
+    table = pd.DataFrame(rows, columns=names)
     table["p_holm"] = holm(table["p"].to_numpy())
     family = int(table["p"].notna().sum())
     table["smallest_p_holm"] = [min(1.0, family * smallest_p(n)) for n in table["n_subjects"]]
     table["remark"] = [_remark(n, family) for n in table["n_subjects"]]
     return table
-
-
-_EMPTY = ("first", "second", "difference", "n_subjects", "statistic", "p")
 
 
 def subject_means(queries: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -212,16 +186,8 @@ def subject_means(queries: pd.DataFrame, metric: str) -> pd.DataFrame:
     return means[list(dict.fromkeys(keyed["method"]))]
 
 
-def _test(means: pd.DataFrame, first: str, second: str) -> dict[str, object]:
-    differences = (means[first] - means[second]).dropna().to_numpy()
-    statistic, p = signed_rank(differences) if len(differences) else (np.nan, np.nan)
-    difference = float(differences.mean()) if len(differences) else np.nan
-    row = (first, second, difference, len(differences), statistic, p)
-    return dict(zip(_EMPTY, row, strict=True))
-
-
 def _remark(n_subjects: int, family: int) -> str:
-    """What a reader must know of the power of a test."""
+    """What a reader must know about the power of a test."""
     if not n_subjects:
         return "no subject has both"
     if smallest_p(n_subjects) > ALPHA:
@@ -231,12 +197,9 @@ def _remark(n_subjects: int, family: int) -> str:
     return ""
 
 
-DRAWS = 10_000
-
-
 @dataclass(frozen=True)
 class Interval:
-    """A mean over subjects and what it may be, by resampling.
+    """A mean over subjects and its bootstrap interval.
 
     Parameters
     ----------
@@ -263,12 +226,8 @@ class Interval:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """What was resampled, of subjects, seeds and queries: that of which there is more than one."""
-        counts = {
-            "subjects": self.n_subjects,
-            "seeds": self.n_seeds,
-            "queries": self.n_queries,
-        }
+        """What was resampled: subjects, seeds and queries, if there is more than one."""
+        counts = {"subjects": self.n_subjects, "seeds": self.n_seeds, "queries": self.n_queries}
         return tuple(name for name, count in counts.items() if count > 1)
 
 
@@ -284,24 +243,22 @@ def interval(
     Parameters
     ----------
     queries : DataFrame
-        One row per query: ``subject``, ``image_id``, ``rank``, perhaps ``seed``; all of one method under one
-        protocol and evaluation.
+        One row per query: ``subject``, ``image_id``, ``rank`` and optionally ``seed``; all of one method
+        under one protocol and evaluation.
     metric : {"top1", "top5", "mrr", "mean_rank"}
     level : float
         Nominal coverage.
     draws : int
-        Resamplings.
+        Number of resamples.
     seed : int
         Of the resampling.
-
-    Returns
-    -------
-    Interval
 
     Raises
     ------
     DataError
-        If the rows are of several columns of a table, or a subject's seeds saw different queries.
+        If rows are of several methods, protocols or evaluations, or queries differ between seeds.
+    UsageError
+        If a metric is unknown, or a level or number of draws makes no sense.
     """
     return intervals(queries, (metric,), level, draws, seed)[metric]
 
@@ -313,57 +270,76 @@ def intervals(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """As :func:`interval`, of several metrics under the same resamplings."""
+    """As :func:`interval`, for several metrics with the same resamples."""
     check_one(queries, ROW, "queries of one method under one protocol and evaluation")
-    _check_choices(metrics, level, draws)
+    for metric in metrics:
+        if metric not in METRICS:
+            raise unknown_name("metric of queries", metric, list(METRICS))
+    if not 0 < level < 1:
+        raise UsageError(f"the level {level} is not between 0 and 1", "write 0.95 for 95 %")
+    if draws < 1:
+        raise UsageError(f"{draws} draws are too few", "use some thousands")
     values = pd.DataFrame({metric: per_query(queries, metric) for metric in metrics})
     blocks = blocks_of(queries, values)
     resampled = bootstrap(blocks, draws, np.random.default_rng(seed))
     ends = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     means = np.mean([block.mean(axis=(0, 1)) for block in blocks], axis=0)
-    counts = (len(blocks), *(min(block.shape[axis] for block in blocks) for axis in (0, 1)))
+    n_seeds, n_queries = (min(block.shape[axis] for block in blocks) for axis in (0, 1))
     return {
-        metric: Interval(float(mean), float(low), float(high), level, *counts)
+        metric: Interval(
+            float(mean), float(low), float(high), level, len(blocks), n_seeds, n_queries
+        )
         for metric, mean, low, high in zip(metrics, means, *ends, strict=True)
     }
 
 
 def blocks_of(queries: pd.DataFrame, values: pd.DataFrame) -> list[np.ndarray]:
-    """What each query contributes, per subject.
+    """The values of queries, one column per metric, as an array (seeds, queries, metrics) for each subject.
 
-    Parameters
-    ----------
-    queries : DataFrame
-        ``subject``, ``image_id``, perhaps ``seed``.
-    values : DataFrame
-        One row per query, one column per metric.
-
-    Returns
-    -------
-    list of ndarray, shape (seeds, queries, metrics)
-        One per subject, in the order of subjects, seeds and image ids: the order of rows does not matter.
+    In the order of subjects, seeds and image ids, whatever the order of rows.
 
     Raises
     ------
     DataError
-        If a query is there twice, or not under every seed of its subject, or has no value.
+        If a query occurs twice, or not with every seed of its subject, or has no value.
     """
     keys = queries[["subject", "image_id"]].assign(seed=queries.get("seed", 0))
     keys = keys[["subject", "seed", "image_id"]].reset_index(drop=True)
     place = {label: n for n, label in enumerate(sorted(set(keys["subject"]), key=natural))}
-    by = {"subject": keys["subject"].map(place)}
-    order = keys.assign(**by).sort_values(list(keys)).index.to_numpy()
+    ranked = keys.assign(subject=keys["subject"].map(place))
+    order = ranked.sort_values(list(keys)).index.to_numpy()
     keys, array = keys.iloc[order], values.to_numpy(dtype=float)[order]
-    _check_keys(keys, array)
-    rows = keys.reset_index(drop=True).groupby("subject", sort=False)
-    return [_block(part, array[part.index]) for _, part in rows]
+    twice = keys.duplicated()
+    if twice.any():
+        subject, seed, image_id = keys[twice].iloc[0]
+        raise DataError(
+            f"{int(twice.sum())} queries occur more than once, the first of subject {subject}, "
+            f"seed {seed}, {image_id!r}",
+            "pass runs that differ in other settings one at a time",
+        )
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{int((~np.isfinite(array)).any(axis=1).sum())} queries have no value",
+            "test the run again with `ssr-bd evaluate`",
+        )
+    blocks = []
+    for subject, part in keys.reset_index(drop=True).groupby("subject", sort=False):
+        n_seeds, images = part["seed"].nunique(), part["image_id"].to_numpy()
+        per_seed = len(images) // n_seeds
+        if len(images) % n_seeds or (images.reshape(n_seeds, -1) != images[:per_seed]).any():
+            raise DataError(
+                f"the {len(images)} queries of subject {subject} differ between {n_seeds} seeds",
+                "leave out the run that was interrupted, or test it again",
+            )
+        blocks.append(array[part.index].reshape(n_seeds, per_seed, -1))
+    return blocks
 
 
 def bootstrap(blocks: list[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
     """Means of resampled subjects, of their resampled seeds, of their resampled queries.
 
-    A subject's queries are the same averaged trials under each of its seeds, so that one draw of queries
-    holds for all seeds of a drawn subject: treating them as independent would make intervals too narrow.
+    A subject's queries are the same averaged trials with each of its seeds, so one resample of queries is
+    used for all seeds of a subject: treating them as independent would make intervals too narrow.
 
     Parameters
     ----------
@@ -376,85 +352,27 @@ def bootstrap(blocks: list[np.ndarray], draws: int, rng: np.random.Generator) ->
     -------
     ndarray, shape (draws, metrics)
     """
+
+    def counts(n: int, times: int) -> np.ndarray:
+        """How often each of n is drawn in n draws with replacement, shape (times, n)."""
+        drawn = rng.integers(0, n, (times, n)) + n * np.arange(times)[:, None]
+        return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
+
     drawn = rng.integers(0, len(blocks), (draws, len(blocks))).ravel()
     means = np.empty((drawn.size, blocks[0].shape[2]))
     for subject, block in enumerate(blocks):
         places = np.flatnonzero(drawn == subject)
         n_seeds, n_queries, _ = block.shape
-        seeds = _counts(n_seeds, len(places), rng) / n_seeds
-        queries = _counts(n_queries, len(places), rng) / n_queries
+        seeds = counts(n_seeds, len(places)) / n_seeds
+        queries = counts(n_queries, len(places)) / n_queries
         means[places] = np.stack(
             [((queries @ values.T) * seeds).sum(axis=1) for values in np.moveaxis(block, 2, 0)], 1
         )
     return means.reshape(draws, len(blocks), -1).mean(axis=1)
 
 
-def _block(keys: pd.DataFrame, values: np.ndarray) -> np.ndarray:
-    """The values of one subject, shape (seeds, queries, metrics)."""
-    n_seeds, images = keys["seed"].nunique(), keys["image_id"].to_numpy()
-    per_seed = len(images) // n_seeds
-    if len(images) % n_seeds or (images.reshape(n_seeds, -1) != images[:per_seed]).any():
-        raise DataError(
-            f"the same queries under every seed of subject {keys['subject'].iloc[0]}",
-            f"{len(images)} rows that differ between {n_seeds} seeds",
-            "leave out the run that was cut short, or test it again",
-        )
-    return values.reshape(n_seeds, per_seed, -1)
-
-
-def _counts(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of ``n`` things is drawn in ``n`` draws with replacement, shape (draws, n)."""
-    drawn = rng.integers(0, n, (draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n)
-
-
-def _check_keys(keys: pd.DataFrame, values: np.ndarray) -> None:
-    twice = keys.duplicated()
-    if twice.any():
-        subject, seed, image_id = keys[twice].iloc[0]
-        raise DataError(
-            "one row per subject, seed and query",
-            f"{int(twice.sum())} more, the first of subject {subject}, seed {seed}, {image_id!r}",
-            "give runs that differ in other settings one at a time",
-        )
-    if not np.isfinite(values).all():
-        raise DataError(
-            "a value for every query",
-            f"{int((~np.isfinite(values)).any(axis=1).sum())} without",
-            "test the run again with `ssr-bd evaluate`",
-        )
-
-
-def _check_choices(metrics: Sequence[str], level: float, draws: int) -> None:
-    for metric in metrics:
-        if metric not in METRICS:
-            raise unknown_name("metric of queries", metric, list(METRICS))
-    if not 0 < level < 1:
-        raise UsageError("a level between 0 and 1", f"{level}", "write 0.95 for 95 %")
-    if draws < 1:
-        raise UsageError("at least one draw", f"{draws}", "take some thousands")
-
-
-__all__ = [
-    "COLUMN",
-    "ROW",
-    "Interval",
-    "holm",
-    "interval",
-    "intervals",
-    "noise_floor",
-    "paired_tests",
-    "signed_rank",
-    "summary_table",
-]
-
-SHOWN = ("top1", "top5", "mrr", "mean_rank")
-SAME = ("flags", "selection", "gallery", "n_gallery")
-"""What all runs behind one number must share besides their labels."""
-
-
 def noise_floor(p: float, n_queries: int, n_subjects: int = 1) -> float:
-    """Standard error that counting hits alone gives an accuracy, were all queries independent.
+    """Standard error of an accuracy from counting hits alone, if all queries were independent.
 
     With 200 queries 0.034 at an accuracy of 0.65, and 0.011 for the mean of ten subjects: differences of
     that size need no other explanation.
@@ -466,18 +384,12 @@ def noise_floor(p: float, n_queries: int, n_subjects: int = 1) -> float:
     n_queries : int
         Per subject.
     n_subjects : int
-
-    Raises
-    ------
-    UsageError
-        If ``p`` is no fraction, or there are no queries.
     """
     if not 0 <= p <= 1:
-        raise UsageError("an accuracy from 0 to 1", f"{p}", "divide percent by 100")
+        raise UsageError(f"the accuracy {p} is not between 0 and 1", "divide percent by 100")
     if n_queries < 1 or n_subjects < 1:
         raise UsageError(
-            "at least one query and one subject",
-            f"{n_queries} and {n_subjects}",
+            f"there are {n_queries} queries and {n_subjects} subjects, but one of each is needed",
             "count those that were tested",
         )
     return math.sqrt(p * (1 - p) / (n_queries * n_subjects))
@@ -497,57 +409,54 @@ def summary_table(
     queries : DataFrame
         One row per query, with the columns ``ROW``, ``subject``, ``seed``, ``image_id``, ``rank``.
     runs : DataFrame, optional
-        One row per run and evaluation: what is known of them besides their ranks.
+        One row per run and evaluation, with what is known of them besides their ranks.
     level, draws, seed
-        As in :func:`~braindecode_ssr.retrieval.statistics.interval`.
+        As in :func:`interval`.
 
     Returns
     -------
     DataFrame
-        ``ROW``; ``flags, selection, gallery, n_gallery, repetitions, repetitions_max``; ``n_subjects,
-        n_seeds, n_queries, n_failed``; ``top1, top1_low, top1_high`` and so ``top5, mrr, mean_rank``;
-        ``median_rank`` (mean over subjects of the mean over seeds); ``noise_top1, noise_top5``; chance and
-        ceiling, means over runs; ``train_seconds``. Accuracies are fractions; what is not known is empty. A
-        row whose runs all failed has no numbers.
+        ``ROW``; ``flags`` (those of any run), ``selection, gallery, n_gallery, repetitions,
+        repetitions_max``; ``n_subjects, n_seeds, n_queries, n_failed``; ``top1, top1_low, top1_high`` and so
+        ``top5, mrr, mean_rank``; ``median_rank`` (mean over subjects of the mean over seeds); ``noise_top1,
+        noise_top5``; chance and ceiling, means over runs; ``train_seconds``. Accuracies are fractions; what
+        is unknown is empty. A row whose runs all failed has no numbers.
 
     Raises
     ------
     DataError
-        If the runs of a row differ in selection, gallery or flags.
+        If the runs of a row differ in selection, gallery or its size.
     """
-    rows = []
     known = runs if runs is not None else queries[list(ROW)].drop_duplicates()
     of_rows = dict(iter(queries.groupby(list(ROW), sort=False)))
-    for key, runs_of_row in known.groupby(list(ROW), sort=False):
-        labels, own = dict(zip(ROW, key, strict=True)), of_rows.get(key)
-        numbers = {"n_subjects": 0} if own is None else _numbers(own, level, draws, seed)
-        rows.append({**labels, **_facts(runs_of_row), **numbers})
-    return pd.DataFrame(rows).reindex(columns=_names())
-
-
-def _names() -> list[str]:
-    """The columns of the summary, in order."""
-    shown = [f"{metric}{end}" for metric in SHOWN for end in ("", "_low", "_high")]
-    return [
-        *ROW,
-        *SAME,
-        *("repetitions", "repetitions_max", "n_subjects", "n_seeds", "n_queries", "n_failed"),
-        *shown,
+    rows = []
+    for key, own in known.groupby(list(ROW), sort=False):
+        row = dict(zip(ROW, key, strict=True)) | _facts(own) | {"n_subjects": 0}
+        if key in of_rows:
+            row |= _numbers(of_rows[key], level, draws, seed)
+        rows.append(row)
+    columns = [
+        *(*ROW, "flags", *SAME, "repetitions", "repetitions_max"),
+        *("n_subjects", "n_seeds", "n_queries", "n_failed"),
+        *(f"{metric}{end}" for metric in SHOWN for end in ("", "_low", "_high")),
         *("median_rank", "noise_top1", "noise_top5", "chance_top1", "chance_top5"),
         *("ceiling_top1", "ceiling_top5", "train_seconds"),
     ]
+    return pd.DataFrame(rows).reindex(columns=columns)
 
 
 def _facts(runs: pd.DataFrame) -> dict[str, Any]:
     """What is known of the runs behind a row."""
     failed = runs["status"].eq("failed") if "status" in runs else pd.Series(False, runs.index)
     done = runs[~failed]
-    facts: dict[str, Any] = {"n_failed": int(failed.sum())}
-    facts["flags"] = runs["flags"].iloc[0] if "flags" in runs else ""
+    facts: dict[str, Any] = {"n_failed": int(failed.sum()), "flags": ""}
+    if "flags" in runs:
+        found = set(";".join((done if len(done) else runs)["flags"].fillna("")).split(";")) - {""}
+        ordered = [flag for flag in FLAGS if flag in found] + sorted(found - set(FLAGS))
+        facts["flags"] = ";".join(ordered)
     if not len(done):
         return facts
-    what = "runs of one selection, gallery and flags behind one number"
-    check_one(done, SAME, what)
+    check_one(done, SAME, "runs of one selection and gallery")
     facts |= {name: done[name].iloc[0] for name in SAME if name in done}
     for name in ("chance_top1", "chance_top5", "ceiling_top1", "ceiling_top5", "train_seconds"):
         facts |= {name: done[name].mean()} if name in done else {}
@@ -558,19 +467,16 @@ def _facts(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _numbers(queries: pd.DataFrame, level: float, draws: int, seed: int) -> dict[str, Any]:
-    """Means and intervals of a row, counts, noise floors."""
+    """Means, intervals, counts and noise floors of a row."""
     found = intervals(queries, SHOWN, level, draws, seed)
-    counts = found["top1"]
-    numbers: dict[str, Any] = {
-        "n_subjects": counts.n_subjects,
-        "n_seeds": counts.n_seeds,
-        "n_queries": counts.n_queries,
-    }
+    first = found["top1"]
+    counts = ("n_subjects", "n_seeds", "n_queries")
+    numbers: dict[str, Any] = {name: getattr(first, name) for name in counts}
     for metric, value in found.items():
         numbers |= {metric: value.mean, f"{metric}_low": value.low, f"{metric}_high": value.high}
     for metric in ("top1", "top5"):
         p = found[metric].mean
-        numbers[f"noise_{metric}"] = noise_floor(p, counts.n_queries, counts.n_subjects)
+        numbers[f"noise_{metric}"] = noise_floor(p, first.n_queries, first.n_subjects)
     of_seeds = queries.groupby(["subject", "seed"])["rank"].median()
     numbers["median_rank"] = of_seeds.groupby("subject").mean().mean()
     return numbers

@@ -68,5 +68,5 @@ def test_guessing_gives_chance():
 
 
 def test_more_candidates_than_there_are():
-    with pytest.raises(UsageError, match="at most 16 candidates"):
+    with pytest.raises(UsageError, match="n_way = 17 .* 16 test images"):
         rank_probabilities(np.array([1]), 16, 17)

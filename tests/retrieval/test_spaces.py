@@ -60,7 +60,7 @@ def test_equal_candidates_are_a_tie_that_counts_against_us():
 def test_an_embedding_that_is_not_finite_is_refused(value):
     bad = np.ones((3, 4))
     bad[1, 2] = value
-    with pytest.raises(DataError, match="query embeddings that are finite.*row 1"):
+    with pytest.raises(DataError, match="1 query embeddings .* finite.*row 1"):
         minus_distance(bad, np.ones((2, 4)))
     with pytest.raises(DataError, match="gallery embeddings that are finite.*row 1"):
         minus_distance(np.ones((2, 4)), bad)

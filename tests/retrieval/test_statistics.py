@@ -83,14 +83,26 @@ def test_failed_runs_are_counted_and_a_row_of_nothing_else_has_no_numbers(querie
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("selection", "oracle"), ("n_gallery", 50), ("flags", "transductive")]
+    ("name", "value"), [("selection", "oracle"), ("gallery", "views"), ("n_gallery", 50)]
 )
 def test_runs_obtained_in_two_ways_are_not_averaged(queries, name, value):
     runs = run_rows(queries)
-    runs[name] = runs[name].astype(object)
+    runs[name] = runs[name].astype(object) if name in runs else "original"
     runs.loc[0, name] = value
     with pytest.raises(DataError, match=f"they differ in {name}"):
         summary_table(queries, runs, draws=10)
+
+
+def test_runs_that_differ_in_flags_only_share_a_row_with_the_flags_of_all(queries):
+    """As an inter-subject run does whose training subjects were whitened by their authors."""
+    runs = run_rows(queries)
+    runs.loc[0, "flags"] = "transductive;test-in-whitening"
+    runs.loc[1, "flags"] = "test-selection;transductive"
+    runs.loc[2, "flags"] = None
+    runs.loc[3, ["flags", "status"]] = "oracle-union", "failed"
+    found = summary_table(queries, runs, draws=10)
+    assert found["flags"].tolist() == ["test-selection;transductive;test-in-whitening", "", ""]
+    assert found["top1"].equals(summary_table(queries, run_rows(queries), draws=10)["top1"])
 
 
 def test_the_range_of_repetitions(queries):
