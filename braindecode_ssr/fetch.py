@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .datasets.download import (
 from .errors import UsageError
 from .files import check_free
 from .labels import Label, find_label
+from .registry import unknown_name
 from .resolve import open_dataset
 
 ASK_ABOVE = 1_000_000_000
@@ -252,4 +253,85 @@ def _row(source: Source, seen: Look, root: Path) -> dict[str, Any]:
         "licence": source.licence,
         "proof": source.proof,
         "sha256": source.sha256,
+    }
+
+
+LAYOUTS = {"raw": "things-eeg", "meg": "things-meg"}
+"""Published layouts that can be written, and the dataset that reads each."""
+
+
+def simulate(
+    name: str,
+    out: str | Path,
+    *,
+    layout: str = "raw",
+    preset: str = "small",
+    subjects: tuple[int, ...] = (),
+    seed: int = 0,
+    progress: bool = False,
+    say: Callable[[str], object] = lambda text: None,
+) -> dict[str, Any]:
+    """Write recordings, images and image features of a simulated dataset.
+
+    Files are laid out as THINGS-EEG2 or THINGS-MEG is published. The features of the simulator's own encoder
+    are stored where ``things-eeg`` or ``things-meg`` stores its features, so that training needs no network.
+
+    Parameters
+    ----------
+    name : str
+        A simulated dataset.
+    out : path-like
+        The folder that becomes a dataset.
+    layout : {"raw", "meg"}
+        The raw recordings of THINGS-EEG2, or the epochs of THINGS-MEG: another experiment with the same
+        concepts.
+    preset, seed
+        As in :class:`braindecode_ssr.config.DataSpec`.
+    subjects : tuple of int
+        The subjects to write; empty for all.
+
+    Returns
+    -------
+    dict
+        ``out``, the ``dataset`` that reads it, ``subjects``, ``recordings`` written, ``images``, ``encoder``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, layout, preset or subject, or the folder holds another dataset.
+    DataError
+        If a file cannot be written.
+    """
+    from .images.features import image_features
+    from .methods import METHODS
+
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, list(LAYOUTS))
+    dataset: Any = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
+    if not hasattr(dataset, "preset"):
+        raise UsageError(f"{name!r} is not a simulated dataset", "use things-sim")
+    chosen = tuple(map(dataset.check_subject, subjects))
+    if layout == "raw":
+        from .simulation.layout import write_raw
+
+        chosen = chosen or dataset.subjects
+        say(f"writing {len(dataset.images)} images and {len(chosen)} subjects to {out}")
+        files = write_raw(dataset, chosen, out)
+    else:
+        from .simulation.meg import write_meg
+
+        say(f"writing images and trials to {out}")
+        files = write_meg(dataset, chosen, Path(out), say)
+    recordings = [f for f in files if f.suffix == ".fif" or f.parent.name.startswith("ses-")]
+    written = DATASETS[LAYOUTS[layout]](out)
+    say(f"encoding the images with {dataset.default_encoder}")
+    features = image_features(written, dataset.default_encoder, METHODS["ssr"].views)
+    features.complete(written, device="cpu", progress=progress)
+    return {
+        "out": str(out),
+        "dataset": written.name,
+        "subjects": list(chosen or written.present_subjects),
+        "recordings": len(recordings),
+        "images": len(written.images),
+        "encoder": dataset.default_encoder,
     }

@@ -1,8 +1,9 @@
-"""The folder of a run: what was asked, what came out, and what is needed to go on."""
+"""The folder of a run: settings, results, and everything needed to resume."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -30,29 +31,27 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
-
-
-AGAIN = "run the `ssr-bd` command that made it again, or leave this folder out"
+REPAIR = "run the `ssr-bd` command that made it again, or leave this folder out"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Recorded(BaseModel):
-    """What ``run.json`` says of the dataset."""
+class RecordedDataset(BaseModel):
+    """What ``run.json`` says about the dataset."""
 
     root: str | None = None
     fingerprint: str | None = None
 
 
 class Record(BaseModel):
-    """What must be in ``run.json``; the spec is checked by itself."""
+    """What ``run.json`` must contain; the spec is validated by itself."""
 
     spec: dict[str, Any]
-    dataset: Recorded | None = None
+    dataset: RecordedDataset | None = None
     features: dict[str, str] | None = None
 
 
 class Summary(BaseModel):
-    """What must be right in ``summary.json``, where it is there."""
+    """What ``summary.json`` may contain."""
 
     top1: Fraction | None = None
     top5: Fraction | None = None
@@ -74,10 +73,10 @@ class Run:
     Parameters
     ----------
     path : Path
-        The folder. ``run.json`` says what was asked and on what; ``history.csv`` has one row per epoch;
+        The folder. ``run.json`` holds settings, data and versions; ``history.csv`` one row per epoch;
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
-        the numbers; ``checkpoint/`` what the same command continues from; ``epochs/`` the weights of every
-        epoch where ``train.keep`` is ``"every"``.
+        the numbers; ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every
+        epoch if ``train.keep`` is ``"every"``.
     """
 
     path: Path
@@ -90,7 +89,7 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """Where training keeps what it needs to go on."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoint"
 
     @property
@@ -100,17 +99,17 @@ class Run:
 
     @property
     def epochs(self) -> Path:
-        """Where the weights of every epoch are, if they were to be kept."""
+        """The folder with the weights of every epoch, if they are kept."""
         return self.path / "epochs"
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end, and everything it wrote can be read."""
+        """Whether the run is complete, and every file it wrote can be read."""
         return (self.path / "summary.json").is_file() and not self.damage
 
     @property
     def damage(self) -> str:
-        """Which files of a run that came to its end cannot be read; empty if all can, or if it did not."""
+        """The files of a complete run that cannot be read; empty if there are none, or it is not complete."""
         summary = self.path / "summary.json"
         if not summary.is_file():
             return ""
@@ -118,18 +117,17 @@ class Run:
         return ", ".join(str(file.relative_to(self.path)) for file in files if not is_whole(file))
 
     def _epoch_files(self) -> list[Path]:
-        """The weights of every epoch, where the run kept them."""
         record, summary = (read_json(self.path / name) for name in ("run.json", "summary.json"))
         try:
             kept = record["spec"]["train"]["keep"] == "every" and "history.csv" in self.parts
-            epochs = range(1, summary["epochs"] + 1) if kept else ()
+            epochs = range(1, summary["epochs"] + 1) if kept else range(0)
         except (KeyError, TypeError):
-            epochs = ()
+            return []
         return [self.epochs / f"epoch-{epoch:04d}.safetensors" for epoch in epochs]
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What was asked and on what: ``run.json``."""
+        """Settings, data and versions: ``run.json``."""
         return self._read_json("run.json", Record)
 
     @cached_property
@@ -164,11 +162,11 @@ class Run:
         return self._read_table("history.csv")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file at once or not at all."""
+        """Write a JSON file, whole or not at all."""
         atomic_write(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a CSV file at once or not at all."""
+        """Write a CSV file, whole or not at all."""
         atomic_write(self.path / name, table.to_csv(index=False))
 
     def _existing(self, name: str) -> Path:
@@ -176,12 +174,12 @@ class Run:
         if not path.is_file():
             raise MissingDataError(
                 f"there is no {name} in {self.path}",
-                "give the folder that `ssr-bd train` printed, or finish the run with the same command",
+                "give the folder that `ssr-bd train` printed, or complete the run with the same command",
             )
         return path
 
     def _read_json(self, name: str, model: type[BaseModel]) -> dict[str, Any]:
-        return load_json(self._existing(name), model, AGAIN)
+        return load_json(self._existing(name), model, REPAIR)
 
     def _read_table(self, name: str, **options: Any) -> pd.DataFrame:
         import pandas as pd
@@ -189,14 +187,14 @@ class Run:
         path = self._existing(name)
         try:
             return pd.read_csv(path, **options)
-        except (ValueError, OSError) as error:  # pandas' own are of the former
-            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]})", AGAIN) from error
+        except (ValueError, OSError) as error:  # pandas' errors are ValueErrors
+            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]})", REPAIR) from error
 
 
 def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
-    """Raise DataError for a rank that no query can have.
+    """Raise DataError for an impossible rank.
 
-    Ranks are whole numbers from 1 to the size of the gallery; expected ones, of n-way tests, come with an
+    Ranks are whole numbers from 1 to the size of the gallery. Expected ranks, of n-way tests, come with an
     expected ``top1`` and need not be whole.
 
     Parameters
@@ -204,9 +202,9 @@ def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
     queries : DataFrame
         With ``rank``.
     n_gallery : number, Series or None
-        Candidates, of all queries or of each; None or NaN where it is not known.
+        Number of candidates, of all queries or of each; None or NaN if unknown.
     path : Path
-        Where they are from.
+        The file they were read from.
     """
     import pandas as pd
 
@@ -220,7 +218,7 @@ def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
         raise DataError(
             f"row {row + 1} of {path} has rank {queries['rank'].iloc[row]}; ranks are whole numbers from "
             f"1{among}",
-            AGAIN,
+            REPAIR,
         )
 
 
@@ -231,12 +229,12 @@ class EvaluationFolder(Run):
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a JSON, CSV or safetensors file can be read from its beginning to its end."""
+    """Whether a JSON, CSV or safetensors file can be read completely."""
     from safetensors import SafetensorError, safe_open
 
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="np"):  # compares the size with that in the header
+            with safe_open(path, framework="np"):  # checks the size against the header
                 return True
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError, SafetensorError):
@@ -247,59 +245,58 @@ def is_whole(path: Path) -> bool:
 
 
 def run_name(spec: RunSpec) -> str:
-    """The name of a run's folder; device and memory are no part of it, everything else of the spec is."""
-    machine = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
-    anywhere = spec.model_copy(update={"train": spec.train.model_copy(update=machine)})
+    """The name of a run's folder, with a digest of the whole spec but for device and memory."""
+    machine_options = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
+    train = spec.train.model_copy(update=machine_options)
     return (
         f"{spec.data.dataset}_{spec.method}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
-        f"_seed-{spec.train.seed}_{anywhere.digest[:8]}"
+        f"_seed-{spec.train.seed}_{spec.model_copy(update={'train': train}).digest[:8]}"
     )
 
 
 def run_of(out: Path, spec: RunSpec) -> Run:
-    """The run of a resolved spec below ``out``, whether it is there or not.
+    """The run of a resolved spec below ``out``, whether it exists or not.
 
-    A run that was trained anew, complete, and not yet put in its place when its process was killed is put
-    there first.
+    A complete ``--overwrite`` run whose process was killed before it replaced the old one does so first.
     """
     run = Run(out / run_name(spec))
-    anew = trained_anew(run)
-    if anew.finished and not run.path.exists():
-        with suppress(OSError):  # another process has done it meanwhile
-            anew.path.rename(run.path)
+    new = trained_anew(run)
+    if new.finished and not run.path.exists():
+        with suppress(OSError):  # another process was faster
+            new.path.rename(run.path)
             shutil.rmtree(_before(run), ignore_errors=True)
     return run
 
 
 def trained_anew(run: Run) -> Run:
-    """Where ``--overwrite`` trains: beside the run, which stays until the new one is complete."""
+    """Where ``--overwrite`` trains: beside the old run, which stays until the new one is complete."""
     return Run(run.path.with_name(f".{run.path.name}.new"))
-
-
-def replace_run(run: Run, anew: Run) -> None:
-    """Put a run that was trained anew, complete, in the place of the one before."""
-    before = _before(run)
-    shutil.rmtree(before, ignore_errors=True)
-    if run.path.exists():
-        run.path.rename(before)
-    anew.path.rename(run.path)
-    sync(run.path.parent)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def _before(run: Run) -> Path:
     return run.path.with_name(f".{run.path.name}.old")
 
 
+def replace_run(run: Run, new: Run) -> None:
+    """Replace a run by a complete one that was trained with ``--overwrite``."""
+    before = _before(run)
+    shutil.rmtree(before, ignore_errors=True)
+    if run.path.exists():
+        run.path.rename(before)
+    new.path.rename(run.path)
+    sync(run.path.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def same_data(
     run: Run, dataset: ImageDataset, spec: RunSpec, features: dict[str, str] | None = None
 ) -> str:
-    """How the data of a run that is there differ from those of now, in a sentence; empty if they do not.
+    """How the data of an existing run differ from those there are now, as a sentence; empty if they do not.
 
     Parameters
     ----------
     run : Run
-        Finished or begun.
+        Finished or interrupted.
     dataset : ImageDataset
     spec : RunSpec
         Resolved.
@@ -308,20 +305,20 @@ def same_data(
     """
     try:
         record = run.record
-        made_of = record["dataset"]["fingerprint"]
-    except (DataError, KeyError, TypeError):  # not there yet, or broken: it will be written again
+        trained_on = record["dataset"]["fingerprint"]
+    except (DataError, KeyError, TypeError):  # missing or damaged: it will be written again
         return ""
     here = dataset.source_key(spec.data.subject, spec.trials)
-    if made_of != here:
-        return f"its data were version {made_of!r}, those in {dataset.root} are version {here!r}"
+    if trained_on != here:
+        return f"its data were version {trained_on!r}, those in {dataset.root} are version {here!r}"
     if features and record.get("features", features) != features:
-        return f"its image features ({spec.images.encoder}) have been replaced by others since"
+        return f"its image features ({spec.images.encoder}) have been replaced since"
     return ""
 
 
 @contextmanager
 def new_run(run: Run) -> Iterator[Run]:
-    """A run with its folder; folders that stay empty are taken away again.
+    """A run with its folder; folders that stay empty are removed at the end.
 
     Raises
     ------
@@ -344,7 +341,7 @@ def new_run(run: Run) -> Iterator[Run]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
+    """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -354,44 +351,59 @@ def versions() -> dict[str, str]:
     return found
 
 
+def machine() -> dict[str, Any]:
+    """What the last digits of numbers depend on: processor, threads, BLAS libraries, torch's kernels."""
+    import torch
+    from threadpoolctl import threadpool_info
+
+    libraries = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "blas": sorted(f"{lib['internal_api']} {lib['version']}" for lib in libraries),
+        "blas_threads": max((lib["num_threads"] for lib in libraries), default=1),
+        "aten": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def git_commit() -> str | None:
-    """The commit of the source tree this package runs from, if it is one; marked when changed since."""
-    here = Path(__file__).parent
-    call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of the source tree this package runs from, if any; marked "-dirty" if it was changed."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
     try:
-        tracked = subprocess.run(
-            ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__],
-            capture_output=True,
-            check=False,
-            timeout=10,
-        )
-        if tracked.returncode:
-            return None
-        return subprocess.run(
-            call, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], check=True, **options)
+        return subprocess.run([*git, *describe], check=True, **options).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def write_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write the weights of a model, at once or not at all.
+    """Write the weights of a model, whole or not at all.
 
     Raises
     ------
     DataError
-        If the disk is full or the place cannot be written; nothing is left there.
+        If the disk is full or the folder cannot be written.
     """
     from safetensors.torch import save
 
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    atomic_write(path, save(tensors))  # save_file's own files are closed to colleagues
+    state = model.state_dict()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    atomic_write(path, save(tensors))  # save_file would make a file that only its owner can read
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
-    """Fill a model with the weights of a file, all of them.
+    """Load all weights of a model from a file.
 
     Raises
     ------
@@ -405,8 +417,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
         model.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(
-            f"the weights of this run's model in {path}",
-            str(error).splitlines()[0],
+            f"{path} does not hold the weights of this run's model: {str(error).splitlines()[0]}",
             "train the run again",
         ) from error
     return model

@@ -204,7 +204,7 @@ def data_simulate(dataset: str, out: Path, layout: str, preset, subjects, seed, 
     `--layout meg`. The features of the images from the dataset's own encoder are put beside them, so
     that training needs no network.
     """
-    from braindecode_ssr.pipeline import simulate
+    from braindecode_ssr.fetch import simulate
 
     choices = {"layout": layout, "preset": preset, "subjects": subjects, "seed": seed}
     written = simulate(dataset, out, **choices, say=say, progress=show_bars())

@@ -92,7 +92,12 @@ def _audio() -> list[dict[str, str]]:
 def _devices() -> list[dict[str, str]]:
     import torch
 
-    rows = [_row("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}", "ok")]
+    from braindecode_ssr.runs import machine
+
+    here = machine()
+    rows = [_row("cpu", f"{here['cores']} cores, torch uses {here['threads']}", "ok")]
+    blas = ", ".join(here["blas"]) or "unknown"
+    rows += [_row("numerics", f"{here['cpu']}, BLAS {blas}, torch kernels {here['aten']}", "ok")]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"

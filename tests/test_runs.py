@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from braindecode_ssr.config import build
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.files import atomic_write
-from braindecode_ssr.runs import Run, git_commit, new_run, run_name, run_of, versions
+from braindecode_ssr.runs import Run, git_commit, machine, new_run, run_name, run_of, versions
 
 SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
 
@@ -88,6 +88,15 @@ def test_a_missing_or_damaged_part_is_named(tmp_path):
 
 def test_versions_name_what_numbers_depend_on():
     assert {"python", "torch", "braindecode", "mne"} <= set(versions())
+
+
+def test_the_machine_names_what_the_last_digits_depend_on(tmp_path):
+    import torch
+
+    here = machine()
+    assert here["threads"] == torch.get_num_threads() and here["blas_threads"] >= 1
+    assert all(here[name] for name in ("cpu", "cores", "blas", "aten"))
+    assert json.loads(json.dumps(here)) == here
 
 
 def test_the_commit_is_that_of_the_source_tree_or_nothing():

@@ -24,7 +24,7 @@ from ..retrieval.statistics import (
     subject_means,
     summary_table,
 )
-from ..runs import AGAIN, Run, check_ranks
+from ..runs import REPAIR, Run, check_ranks
 from .render import Report, Section, Table
 from .tables import TITLES, accuracy_table, pair_table, subject_table, with_published
 
@@ -272,7 +272,8 @@ def _of_run(run: Run, place: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     n_gallery = summary.get("n_gallery") or len(queries)
     if summary.get("n_queries", len(queries)) != len(queries):
         raise DataError(
-            f"{place.path / 'queries.csv'} has {len(queries)} of {summary['n_queries']} rows", AGAIN
+            f"{place.path / 'queries.csv'} has {len(queries)} of {summary['n_queries']} rows",
+            REPAIR,
         )
     check_ranks(queries, n_gallery, place.path / "queries.csv")
     flags = summary.get("flags", flags_of(spec.evaluation))

@@ -202,7 +202,7 @@ class Signals:
     n_times: int
     sfreq: float
     chs_info: list[dict]
-    channels: ChannelSet | None = None
+    channels: ChannelSet = ChannelSet("", (), {})
 
     @classmethod
     def of(cls, store: TrialStore, channels: Channels, reference: str = "") -> Signals:

@@ -116,17 +116,17 @@ def test_overwriting_replaces_a_run_when_the_new_one_is_complete(
     from braindecode_ssr import pipeline
 
     (copied / "note.txt").write_text("of the old run")
-    before, test = content(copied), pipeline._tested
+    before, test = content(copied), pipeline._score
 
     def stopped(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_tested", stopped)
+    monkeypatch.setattr(pipeline, "_score", stopped)
     again(call, tiny_run, "--overwrite", out=copied.parent, code=130)
     assert content(copied) == before
-    monkeypatch.setattr(pipeline, "_tested", test)
+    monkeypatch.setattr(pipeline, "_score", test)
     done = again(call, tiny_run, "--overwrite", out=copied.parent, code=0)
-    assert "continuing from epoch 3" in done.err and "finished already" not in done.err
+    assert "resuming from epoch 3" in done.err and "finished already" not in done.err
     after = content(copied)
     assert Path("note.txt") not in after
     assert after[Path("queries.csv")] == before[Path("queries.csv")]
@@ -138,7 +138,7 @@ def test_an_interrupted_run_is_continued_by_the_same_command(call, tiny_run, cop
     for name in ("summary.json", "queries.csv", "model.safetensors"):
         (copied / name).unlink()
     done = again(call, tiny_run, out=copied.parent, code=0)
-    assert "continuing from epoch 3" in done.err
+    assert "resuming from epoch 3" in done.err
     for name in ("model.safetensors", "queries.csv"):
         assert (copied / name).read_bytes() == (path / name).read_bytes()
 
