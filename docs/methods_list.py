@@ -36,8 +36,8 @@ def _made_of(row: dict) -> Iterator[str]:
 
 
 PUBLISHED = """
-Published numbers, mean top-1 / top-5 in percent of 200, each under its own protocol. ``flags`` says what that
-protocol did that a default run does not; see :doc:`protocol`.
+Published numbers, mean top-1 / top-5 in percent of 200, evaluated as by their authors. ``flags`` says what
+that evaluation does that a default run does not; see :doc:`evaluations`.
 """
 
 

@@ -34,7 +34,7 @@ class Loss(nn.Module):
     ``image``       (b,), int               index of the image of each row; missing when ``fit`` gets arrays
     ``trial``       (b, c, t)               the trials
     ``features``    (b, d)                  features of the original images, before the image head
-    ``hidden``      (b, ``backbone_width``) output of the backbone, which enters the last layer
+    ``hidden``      (b, backbone_width)     output of the backbone, which enters the last layer
     ``posteriors``  (b, m, 2, e)            mean and log-variance from each of the m feature vectors of an
                                             image, if the image head has a method ``posteriors``
     ``epoch``       int                     number of finished epochs

@@ -29,8 +29,7 @@ NEGLIGIBLE = (
 )
 Q_WIDTH, Q_SCALE = 512, 0.75  # of Q: width of the hidden layer, standard deviation
 Likelihood = Literal["laplace", "normal"]
-Gaussians = tuple[Tensor, Tensor]
-"""Mean and log-variance."""
+Gaussians = tuple[Tensor, Tensor]  # mean and log-variance
 
 
 def product_of_experts(mean: Tensor, log_variance: Tensor) -> Gaussians:

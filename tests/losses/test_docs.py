@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_training import make_data
 
+from braindecode_ssr import losses
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.losses import LOSSES, MaskedReconstruction
 from braindecode_ssr.losses.base import REGIMES
@@ -20,14 +21,48 @@ PAGE = (Path(__file__).parents[2] / "docs" / "losses.rst").read_text(encoding="u
 BLOCKS = re.findall(r"\.\. code-block:: python\n\n((?:(?:    .*)?\n)+)", PAGE)
 
 
-@pytest.mark.parametrize("name", [*LOSSES, *REGIMES])
-def test_names_are_in_a_table(name):
+ENTRIES = dict(re.findall(r"^``([a-z-]+)``\n((?:    .*\n)+)", PAGE, re.MULTILINE))
+OWN = [name for name in LOSSES if LOSSES.is_own(name)]
+
+
+def parameters(part):
+    return set(inspect.signature(part).parameters)
+
+
+def test_entries_name_losses_and_their_parameters():
+    """An entry is not demanded: a new loss is documented by its docstring, and ``ssr-bd list losses``."""
+    assert {"ssr", "contrast", "bravl"} <= set(ENTRIES) <= set(OWN)
+    for name, text in ENTRIES.items():
+        named = re.split(r"Parameters?:", " ".join(text.split()))
+        mentioned = set(re.findall(r"``(\w+)``", named[1])) if len(named) > 1 else set()
+        assert mentioned <= parameters(LOSSES[name]), name
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_regimes_are_in_a_table(name):
     assert f"\n``{name}``" in PAGE
 
 
-def test_parameters_are_named():
-    parts = [*(LOSSES[name] for name in LOSSES), MaskedReconstruction, TokenReconstructor]
-    named = {name for part in parts for name in inspect.signature(part).parameters}
+@pytest.mark.parametrize("part", [*OWN, MaskedReconstruction, TokenReconstructor], ids=str)
+def test_docstrings_name_every_parameter(part):
+    part = LOSSES.resolve(part)
+    text = inspect.getdoc(part).split("Parameters\n-----", 1)[1]
+    named = {
+        name
+        for line in re.findall(r"^\w.*$", text, re.MULTILINE)
+        for name in re.findall(r"\w+", line)
+    }
+    assert parameters(part) <= named
+
+
+def test_every_loss_is_importable_from_the_package():
+    for name in OWN:
+        assert getattr(losses, LOSSES[name].__name__) is LOSSES[name]
+        assert LOSSES[name].__name__ in losses.__all__
+
+
+def test_reconstruction_is_explained():
+    named = parameters(MaskedReconstruction) | parameters(TokenReconstructor)
     assert {name for name in named if f"``{name}``" not in PAGE} == set()
 
 

@@ -62,7 +62,7 @@ def test_an_embedding_that_is_not_finite_is_refused(value):
     bad[1, 2] = value
     with pytest.raises(DataError, match="1 query embeddings .* finite.*row 1"):
         minus_distance(bad, np.ones((2, 4)))
-    with pytest.raises(DataError, match="gallery embeddings that are finite.*row 1"):
+    with pytest.raises(DataError, match="1 gallery embeddings .* finite.*row 1"):
         minus_distance(np.ones((2, 4)), bad)
 
 
