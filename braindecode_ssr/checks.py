@@ -1,14 +1,14 @@
-"""What can be known before work starts is checked before work starts.
+"""Everything that can be checked before work starts is checked before work starts.
 
-:func:`check_run` is the one function behind ``train``, ``train --dry-run`` and ``benchmark``: a wrong name,
-parameter, shape, device or folder is told in seconds, and not after trials and features were made.
+:func:`check_run` stands behind ``train``, ``train --dry-run`` and ``benchmark``: a wrong name, parameter,
+shape, device or folder is reported in seconds, not after trials and features were prepared.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,44 +27,43 @@ if TYPE_CHECKING:
     from .config import RunSpec
     from .datasets.base import ImageDataset
     from .images.features import ImageFeatures
-    from .models.ssr import SSR
     from .training.data import Signals
 
 GUESSED_WIDTH = 1024
-"""Of image features that are still to be made."""
-TRAINING = 16
-"""Bytes that training takes for each parameter: itself, its gradient and two means of AdamW."""
+"""Of image features that are not extracted yet."""
+BYTES_PER_PARAMETER = 16
+"""In training: the parameter, its gradient and AdamW's two running means."""
 
 
 def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
-    """Find whatever would stop a resolved run later, as far as it can be known without doing it.
+    """Find whatever would stop a resolved run later, as far as that can be known without running it.
 
     Parameters
     ----------
     spec : RunSpec
-        As :func:`braindecode_ssr.resolve.resolve` gives it.
+        From :func:`braindecode_ssr.resolve.resolve`.
     dataset : ImageDataset
     out : path-like
-        Where the run's folder is to be.
+        The parent of the run folder.
 
     Raises
     ------
     UsageError
-        If a setting cannot be met: backbone, image head or loss with its parameters, trials of this shape,
+        If a setting cannot be used: backbone, image head or loss with its parameters, trials of this shape,
         parts to freeze, device, weights to test.
     MissingDataError
-        If features or pretrained weights are neither here nor can be made.
+        If features or pretrained weights are missing and cannot be made.
     DataError
-        If a folder cannot be written, or its disk has too little room.
+        If a folder cannot be written, or its disk has too little space.
     """
     check_without_data(spec, out)
     check_needs(spec, dataset)
     features = features_of(spec, dataset)
     features.check(dataset)
-    signals = expected_signals(spec, dataset)
-    model = early_model(spec, dataset, features, signals)
+    signals = _expected_signals(spec, dataset)
     n_parameters = 0
-    if model is not None:
+    if spec.train.solver == "gradient" and signals is not None:
+        model = _trial_model(spec, dataset, features, signals)
         n_parameters = sum(parameter.numel() for parameter in model.parameters())
         _check_memory(spec, n_parameters)
         _try_loss(spec, model, signals)
@@ -74,7 +73,7 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
 def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
     """What a run would do, checked as the run itself checks it.
 
-    Where the data are not there yet, what depends on them stays ``"auto"`` and a note says so.
+    If the data are missing, what depends on them stays ``"auto"`` and a note says so.
 
     Raises
     ------
@@ -93,7 +92,7 @@ def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict
         check_run(spec, dataset, out)
         run = Run(Path(out) / run_name(spec))
         if run.finished:
-            notes.append(f"{run.path} is finished already; to train it anew, add --overwrite")
+            notes.append(f"{run.path} is finished already; to train it again, add --overwrite")
     return {
         "run": str(run.path) if run else None,
         "data_dir": str(dataset.root.absolute()),
@@ -103,11 +102,11 @@ def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict
 
 
 def check_without_data(spec: RunSpec, out: str | Path) -> None:
-    """The part of :func:`check_run` that needs no data, for a run whose data are not there yet."""
-    check_place(Path(out))
-    check_selection(spec)
+    """The part of :func:`check_run` that needs no data."""
     from .training.distributed import pick_device
 
+    check_writable(Path(out))
+    check_selection(spec)
     pick_device(spec.train.device)
     if spec.model.pretrained:
         from .models.weights import check_source
@@ -124,29 +123,29 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
             check_loss_params(spec)
 
 
-def check_place(folder: Path) -> None:
-    """Raise DataError if a folder cannot be written or made; nothing is left behind."""
-    place = _existing(folder)
+def check_writable(folder: Path) -> None:
+    """Raise DataError if a folder cannot be written or created; leaves nothing behind."""
     try:
-        with TemporaryFile(dir=place):
+        with TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
         raise unwritable(folder, error, "--out") from error
     except ValueError as error:  # a NUL in the name
         raise UsageError(
-            f"{str(folder)!r} is no name of a folder: {error}", "change --out"
+            f"{str(folder)!r} is not a valid folder name: {error}", "change --out"
         ) from error
 
 
-def expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
-    """Channels, samples and rate of the trials: of those that are made, else out of the headers.
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest existing one above it."""
+    places = (folder, *folder.absolute().parents)
+    return next((place for place in places if os.path.lexists(place)), folder)
 
-    None where a dataset does not tell without reading its recordings.
 
-    Raises
-    ------
-    UsageError, DataError
-        If the recordings lack a channel that is asked for, or cannot be cut as the spec says.
+def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
+    """Channels, samples and rate of the trials: of prepared ones, else from the headers.
+
+    None if the dataset cannot tell without reading its recordings.
     """
     from .preprocessing.channels import channel_indices
     from .training.data import Signals
@@ -154,7 +153,7 @@ def expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
 
     subject = spec.data.subject
     store = None
-    with suppress(DataError):
+    with suppress(DataError):  # not prepared yet
         store = TrialStore.open(trials_path(dataset, subject, spec.trials))
     if store is not None:
         return Signals.of(store, spec.data.channels)
@@ -166,89 +165,70 @@ def expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     return Signals(n_times, float(info["sfreq"]), [info["chs"][index] for index in picked])
 
 
-def early_model(
-    spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, signals: Signals | None
-) -> SSR | None:
-    """The model of a run before there are trials, tried on a batch of zeros.
-
-    Built without memory on the meta device, else on the CPU. None for closed forms, and where the shape of
-    the trials is not known.
+def _trial_model(
+    spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, signals: Signals
+) -> Any:
+    """The model of a run, built before there are trials: without memory on the meta device, or on the CPU.
 
     Raises
     ------
     UsageError
         If the backbone does not take such trials, a part does not take its parameters, or a part that is
-        to be frozen or trained at another rate is not there.
+        to be frozen or trained at another rate does not exist.
     """
-    if spec.train.solver != "gradient" or signals is None:
-        return None
     import mne
     import torch
 
-    from .models.weights import rate_groups
+    from .models.weights import load_pretrained, rate_groups
 
-    widths = expected_widths(features)
+    try:
+        widths = features.widths()
+    except MissingDataError:
+        widths = (GUESSED_WIDTH,) * len(features.encoders) * features.times
     n_subjects = len(training_subjects(spec, dataset))
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
     quiet = mne.use_log_level(
         "error"
-    )  # what a model warns of is said when it is built to be trained
+    )  # the same warnings come when the model is built for training
     with torch.random.fork_rng(devices=[]), quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _built(build, spec)
+        model: Any = None
+        if not spec.model.pretrained:
+            with (
+                suppress(Exception),
+                torch.device("meta"),
+            ):  # if the model is at fault, the CPU tells
+                model = build()
+        if model is None:
+            try:
+                model = build()
+            except SSRError:
+                raise
+            except (RuntimeError, MemoryError) as error:
+                reason = (str(error) or "out of memory").splitlines()[0]
+                raise UsageError(
+                    f"a model with backbone {spec.model.backbone} and n_outputs = {spec.model.n_outputs} "
+                    f"cannot be built: {reason}",
+                    "lower --set model.n_outputs or the sizes in model.backbone_params",
+                ) from error
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
-            from .models.weights import load_pretrained
-
             load_pretrained(model.backbone, spec.model.pretrained)
         model.freeze(*spec.model.freeze)
         rate_groups(model, spec.train.lr_of)
     return model
 
 
-def expected_widths(features: ImageFeatures) -> tuple[int, ...]:
-    """Widths of the vectors side by side in the image features; a guess for those still to be made."""
-    try:
-        return features.widths()
-    except MissingDataError:
-        return (GUESSED_WIDTH,) * len(features.encoders) * features.times
-
-
-def _built(build: Callable[[], Any], spec: RunSpec) -> Any:
-    """A model on the meta device; on the CPU where it cannot be built there, or is to get weights."""
-    import torch
-
-    if not spec.model.pretrained:
-        try:
-            with torch.device("meta"):
-                return build()
-        except Exception:  # what is wrong with the model, if it is the model, shows on the CPU
-            pass
-    try:
-        return build()
-    except SSRError:
-        raise
-    except (RuntimeError, MemoryError) as error:
-        reason = (str(error) or "out of memory").splitlines()[0]
-        raise UsageError(
-            f"a model with backbone {spec.model.backbone} and n_outputs = {spec.model.n_outputs} "
-            f"cannot be built: {reason}",
-            "lower --set model.n_outputs or the sizes in model.backbone_params",
-        ) from error
-
-
-def _try_loss(spec: RunSpec, model: SSR, signals: Signals, n: int = 16) -> None:
-    """Build the loss, and take it once of random embeddings."""
-    import inspect
-
+def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
+    """Build the loss, and compute it once on random embeddings."""
     import torch
 
     try:
         with torch.random.fork_rng(devices=[]):
             loss = build_loss(spec, model)
-            asked = set(inspect.signature(loss.forward).parameters)
-            if "posteriors" in asked:  # they come of the image head, which has no weights yet
+            takes = set(inspect.signature(loss.forward).parameters)
+            if "posteriors" in takes:  # they come from the image head, which has no weights yet
                 return
-            told = {
+            extra = {
                 "trial": torch.randn(n, len(signals.chs_info), signals.n_times),
                 "hidden": torch.randn(n, model.backbone_width),
                 "features": torch.randn(n, model.n_features),
@@ -256,7 +236,7 @@ def _try_loss(spec: RunSpec, model: SSR, signals: Signals, n: int = 16) -> None:
                 "epoch": 0,
             }
             brain, original, view = torch.randn(3, n, spec.model.n_outputs)
-            loss(brain, original, view, **{k: v for k, v in told.items() if k in asked})
+            loss(brain, original, view, **{k: v for k, v in extra.items() if k in takes})
     except SSRError:
         raise
     except Exception as error:
@@ -273,14 +253,15 @@ def _check_memory(spec: RunSpec, n_parameters: int) -> None:
     from .training.distributed import pick_device
 
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
-    if n_parameters * TRAINING > there and pick_device(spec.train.device) == "cpu":
+    needed = n_parameters * BYTES_PER_PARAMETER
+    if needed > memory and pick_device(spec.train.device) == "cpu":
         raise UsageError(
             f"a model with backbone {spec.model.backbone} and n_outputs = {spec.model.n_outputs} has "
-            f"{n_parameters:,} parameters: training takes {n_parameters * TRAINING / 1e9:,.0f} GB of "
-            f"memory, this machine has {there / 1e9:,.0f} GB",
+            f"{n_parameters:,} parameters: training takes {needed / 1e9:,.0f} GB of memory, this machine "
+            f"has {memory / 1e9:,.0f} GB",
             "lower --set model.n_outputs or the sizes in model.backbone_params",
         )
 
@@ -288,40 +269,33 @@ def _check_memory(spec: RunSpec, n_parameters: int) -> None:
 def _check_disk(
     spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, n_parameters: int, out: Path
 ) -> None:
-    """Compare what a run writes, as far as it is known, with the room there is."""
-    made = _bytes_of_trials(spec, dataset) + _bytes_of_features(dataset, features)
-    check_free(dataset.derived, made, "what this run makes of the data", "--data-dir")
-    copies = 7 + (spec.train.epochs if spec.train.keep == "every" else 0)  # two checkpoints, result
-    here = 4 * n_parameters * copies
-    if _existing(out).stat().st_dev == _existing(dataset.derived).stat().st_dev:
-        here += made
-    check_free(out, here, "this run")
-
-
-def _bytes_of_trials(spec: RunSpec, dataset: ImageDataset) -> int:
-    """Size of the trials still to be made; all subjects count as the first of them. 0 if not known."""
-    subjects = dict.fromkeys([*training_subjects(spec, dataset), spec.data.subject])
-    to_make = [s for s in subjects if not trials_path(dataset, s, spec.trials).is_dir()]
-    tell = getattr(dataset, "presentations", None)
-    if not to_make or tell is None:
-        return 0
-    shown, axes = tell(to_make[0], spec.trials), dataset.trial_axes(to_make[0], spec.trials)
-    if shown is None or axes is None:
-        return 0
-    n_trials = sum(len(numbers) for _, numbers in shown)
-    return 4 * len(to_make) * n_trials * len(axes[0]["ch_names"]) * axes[1]
-
-
-def _bytes_of_features(dataset: ImageDataset, features: ImageFeatures) -> int:
+    """Compare what a run writes, as far as it is known, with the free space."""
     missing = sum(
         view not in features.store.views(name)
         for name in features.encoders
         for view in ("original", *features.views)
     )
-    return 4 * missing * len(dataset.images) * GUESSED_WIDTH
+    derived = _bytes_of_trials(spec, dataset) + 4 * missing * len(dataset.images) * GUESSED_WIDTH
+    check_free(dataset.derived, derived, "what this run derives from the data", "--data-dir")
+    copies = 7 + (spec.train.epochs if spec.train.keep == "every" else 0)  # 2 checkpoints, result
+    total = 4 * n_parameters * copies
+    if _nearest(out).stat().st_dev == _nearest(dataset.derived).stat().st_dev:
+        total += derived
+    check_free(out, total, "this run")
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    places = (folder, *folder.absolute().parents)
-    return next((place for place in places if os.path.lexists(place)), folder)
+def _bytes_of_trials(spec: RunSpec, dataset: ImageDataset) -> int:
+    """Size of the trials that must be prepared, if all subjects are like the first; 0 if unknown."""
+    subjects = dict.fromkeys([*training_subjects(spec, dataset), spec.data.subject])
+    missing = [s for s in subjects if not trials_path(dataset, s, spec.trials).is_dir()]
+    presentations = getattr(dataset, "presentations", None)
+    if not missing or presentations is None:
+        return 0
+    shown, axes = (
+        presentations(missing[0], spec.trials),
+        dataset.trial_axes(missing[0], spec.trials),
+    )
+    if shown is None or axes is None:
+        return 0
+    n_trials = sum(len(numbers) for _, numbers in shown)
+    return 4 * len(missing) * n_trials * len(axes[0]["ch_names"]) * axes[1]

@@ -1,4 +1,7 @@
-"""From what a user asked to what a run does: every ``"auto"`` gets its value, and says why."""
+"""From the settings a user gave to a complete run: every ``"auto"`` gets its value, with the reasons.
+
+:func:`run_spec` merges settings with those of the method and the dataset; :func:`resolve` looks at the data.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .config import DataSpec, EvaluationSpec, RunSpec, TrialSpec, build, check_settings, merge
+from .config import DataSpec, RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset, training_images
 from .datasets.base import notes as exclusion_notes
@@ -25,27 +28,10 @@ from .preprocessing.channels import check_set_name
 
 LARGEST_BATCH = 1024
 STEPS_PER_EPOCH = 8
-PARTS_WITH_PARAMETERS = (
-    ("loss", "name", "params"),
-    ("model", "backbone", "backbone_params"),
-    ("model", "image_head", "image_head_params"),
-)
-
-
-def _head_name(name: str) -> str:
-    return canonical_path(name) if is_path(name) else IMAGE_HEADS.name_of(name)
-
-
-NAMES = (
-    ("loss", "name", LOSSES.name_of),
-    ("model", "backbone", backbone_name),
-    ("model", "image_head", _head_name),
-)
-"""Settings that name a part, and what gives the name as it is registered."""
 
 
 def run_spec(*layers: dict[str, Any]) -> RunSpec:
-    """A run spec of nested settings, later ones winning, laid over those of their method and dataset.
+    """A run spec from nested settings, later ones winning, on top of those of their method and dataset.
 
     Parameters
     ----------
@@ -56,7 +42,16 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
     method: Method = METHODS[str(asked.get("method", "ssr"))]
     data = build(merge(method.settings, asked, {"method": method.name})).data
     dataset = DATASETS.name_of(data.dataset)
-    recipe = _kept(method.settings_for(dataset, data.protocol), asked)
+    recipe = dict(method.settings_for(dataset, data.protocol))
+    # another loss, backbone or image head than the method's does not get the method's parameters for it
+    for section, key, params in (
+        ("loss", "name", "params"),
+        ("model", "backbone", "backbone_params"),
+        ("model", "image_head", "image_head_params"),
+    ):
+        own, other = recipe.get(section, {}), asked.get(section, {}).get(key)
+        if other is not None and other != own.get(key):
+            recipe[section] = {name: value for name, value in own.items() if name != params}
     named = {"method": method.name, "data": {"dataset": dataset}}
     return build(merge(DATASETS[dataset].settings, recipe, asked, named))
 
@@ -67,24 +62,22 @@ def canonical(settings: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If there is no part of a name.
+        If a name is unknown.
     """
+
+    def head_name(name: str) -> str:
+        return canonical_path(name) if is_path(name) else IMAGE_HEADS.name_of(name)
+
     named: dict[str, Any] = {}
-    for section, key, name_of in NAMES:
+    for section, key, name_of in (
+        ("loss", "name", LOSSES.name_of),
+        ("model", "backbone", backbone_name),
+        ("model", "image_head", head_name),
+    ):
         part = settings.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             named = merge(named, {section: {key: name_of(part[key])}})
     return merge(settings, named)
-
-
-def _kept(recipe: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without the parameters of a part that another was asked for instead of."""
-    kept = dict(recipe)
-    for part, key, params in PARTS_WITH_PARAMETERS:
-        own, other = kept.get(part, {}), asked.get(part, {}).get(key)
-        if other is not None and other != own.get(key):
-            kept[part] = {name: value for name, value in own.items() if name != params}
-    return kept
 
 
 def data_root(name: str, data_dir: str | Path | None = None) -> Path:
@@ -94,21 +87,33 @@ def data_root(name: str, data_dir: str | Path | None = None) -> Path:
     return Path(os.environ.get("SSR_DATA") or _mne_data()).expanduser() / name
 
 
+def _mne_data() -> str:
+    """MNE's data folder, found as MNE finds it, without importing MNE."""
+    if os.environ.get("MNE_DATA"):
+        return os.environ["MNE_DATA"]
+    home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
+    try:
+        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    return settings.get("MNE_DATA") or str(home / "mne_data")
+
+
 def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
     """The dataset of a spec; reads nothing yet.
 
     Raises
     ------
     DataError
-        If its folder cannot be one, because a file is in its place.
+        If there is a file where its folder should be.
     """
     dataset = DATASETS[data.dataset]
     options = {name: getattr(data, name) for name in dataset.options}
     root = data_root(DATASETS.name_of(data.dataset), data_dir)
-    there = next(path for path in (root, *root.absolute().parents) if path.exists())
-    if not there.is_dir():
+    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not existing.is_dir():
         raise DataError(
-            f"the data folder {root} cannot be one: {there} is a file", "change --data-dir"
+            f"{root} cannot be a data folder: {existing} is a file", "change --data-dir"
         )
     return dataset(root, **options)
 
@@ -128,82 +133,47 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     dataset.check_here()
     subject = dataset.check_subject(spec.data.subject)
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
-    inter = spec.data.protocol == "inter"
-    data = _filled(spec.data, channels=dataset.channel_defaults[spec.data.protocol])
+    data, model = spec.data, spec.model
+    if data.channels == "auto":
+        data = data.model_copy(update={"channels": dataset.channel_defaults[data.protocol]})
+    elif isinstance(data.channels, str):
+        check_set_name(data.channels)
+    if model.backbone == "auto":
+        backbone = "TSConv" if data.protocol == "inter" else "EEGProject"
+        model = model.model_copy(update={"backbone": backbone})
     spec = spec.model_copy(update={"trials": trials_of(spec, dataset)})
-    model = _filled(spec.model, backbone="TSConv" if inter else "EEGProject")
-    images, notes = _resolve_images(spec, dataset)
+    images, image_notes = _resolve_images(spec, dataset)
     train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
     _check_validation(spec, dataset)
     _check_solver(spec)
     _check_space(spec)
-    _check_channels(spec.data.channels)
     parts = {"data": data, "model": model, "images": images, "train": train}
-    notes = [*_who_trains(spec, dataset), *exclusion_notes(spec.data, dataset), *notes]
+    notes = [*_check_subjects(spec, dataset), *exclusion_notes(spec.data, dataset), *image_notes]
     return spec.model_copy(update=parts), notes
 
 
-def evaluation_spec(spec: RunSpec, **changes: Any) -> EvaluationSpec:
-    """How a run was tested, with some choices changed; None leaves a choice as it was."""
-    asked = {name: value for name, value in changes.items() if value is not None}
-    settings = {**spec.evaluation.model_dump(), **asked}
-    return build({"evaluation": settings}).evaluation
-
-
 def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[Label]:
-    """The tested subject for intra; for inter all others whose files are here.
+    """The tested subject for intra; for inter all others whose files are present.
 
     Raises
     ------
     MissingDataError
-        If nobody else is here.
+        If there are no others.
     """
     if spec.data.protocol == "intra":
         return [spec.data.subject]
     others = [subject for subject in dataset.present_subjects if subject != spec.data.subject]
     if not others:
         raise MissingDataError(
-            f"inter-subject retrieval trains on other subjects, and there are no files of any but subject "
-            f"{spec.data.subject} in {dataset.root}",
-            f"put their files there; `ssr-bd data where {dataset.name}` says where they belong",
+            f"inter-subject retrieval trains on other subjects, and {dataset.root} has only files of "
+            f"subject {spec.data.subject}",
+            f"add those of others; `ssr-bd data where {dataset.name}` shows where they belong",
         )
     return others
 
 
-def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
-    """Averaged trials that training sees: one per training image and subject."""
-    return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
-
-
-def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
-    """Find what the method of a resolved spec needs beside pictures, which must have been brought in.
-
-    Raises
-    ------
-    MissingDataError
-        If it is not there; says what brings it.
-    """
-    method, store, encoder = METHODS[spec.method], FeatureStore.of(dataset), spec.images.encoder
-    there = _views_of(encoder, store)
-    missing = [need for need in method.needs if need not in there]
-    if missing:
-        raise MissingDataError(
-            f"{', '.join(missing)} features, which {method.title} needs, are not in {store.path}: "
-            + (
-                f"of {encoder} only {', '.join(there)}" if there else f"there are none of {encoder}"
-            ),
-            store.how_to_fill(parts_of(encoder)[0], missing[0]),
-        )
-
-
-def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
-    """The largest one, or the largest power of two that still makes 8 steps an epoch, never below 2."""
-    wanted = max(2, n_trials // STEPS_PER_EPOCH)
-    return largest if wanted >= largest else 1 << (wanted.bit_length() - 1)
-
-
-def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
-    """Find the files of all who are needed; a note if somebody is left out."""
+def _check_subjects(spec: RunSpec, dataset: ImageDataset) -> list[str]:
+    """Check that the files of all subjects are present; a note if inter-subject training lacks some."""
     training = training_subjects(spec, dataset)
     for subject in dict.fromkeys([*training, spec.data.subject]):
         if not dataset.source_files(subject, spec.trials):
@@ -212,13 +182,51 @@ def _who_trains(spec: RunSpec, dataset: ImageDataset) -> list[str]:
     absent = [subject for subject in dataset.subjects if subject not in known]
     if spec.data.protocol == "intra" or not absent:
         return []
-    return [
-        f"trained on {len(training)} subjects ({_listed(training)}): there are no files of {_listed(absent)}"
-    ]
+    present, missing = (", ".join(map(str, subjects)) for subjects in (training, absent))
+    return [f"trained on {len(training)} subjects ({present}): there are no files of {missing}"]
 
 
-def _listed(subjects: list[Label]) -> str:
-    return ", ".join(map(str, subjects))
+def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
+    """The trial settings of a spec, including a choice of channels that is made before epoching.
+
+    Raises
+    ------
+    UsageError
+        If the dataset does not offer that choice.
+    """
+    asked, trials = spec.data.channels, spec.trials
+    if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
+        trials = trials.model_copy(update={"channels": asked})
+    chosen = {trials.channels, asked if asked in ("mag", "grad") else "all"} - {"all"}
+    for name in sorted(chosen - set(dataset.channel_choices)):
+        setting = "data.channels" if name == asked else "trials.channels"
+        raise UsageError(
+            f"{setting}={name} does not apply to {dataset.name}",
+            "choose other channels with --set data.channels=..., such as all",
+        )
+    return trials
+
+
+def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
+    """Number of averaged training trials: one per training image and subject."""
+    return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
+
+
+def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
+    """The largest batch, or else the largest power of two with at least 8 steps per epoch; never below 2."""
+    wanted = max(2, n_trials // STEPS_PER_EPOCH)
+    return largest if wanted >= largest else 1 << (wanted.bit_length() - 1)
+
+
+def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
+    n_trials = n_training_trials(spec, dataset)
+    if (spec.train.batch_size or 2) > n_trials:
+        raise UsageError(
+            f"a batch of {spec.train.batch_size} is larger than the training set",
+            f"use a --batch-size of at most {n_trials} trials",
+        )
+    published = METHODS[spec.method].batch_size_for(spec.data.dataset, spec.data.protocol)
+    return spec.train.batch_size or default_batch(n_trials, published or LARGEST_BATCH)
 
 
 def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
@@ -238,43 +246,34 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
 def _resolve_encoder(
     asked: str, method: Method, store: FeatureStore, dataset: ImageDataset
 ) -> tuple[str, list[str]]:
-    there = store.encoders()
+    """The method's encoder, else the only one with stored features, else the dataset's default."""
+    stored = store.encoders()
     if asked != "auto":
-        return (asked if asked in there else encoder_name(asked, there)), []
-    if set(parts_of(method.encoder)) <= set(there):
+        return (asked if asked in stored else encoder_name(asked, stored)), []
+    if set(parts_of(method.encoder)) <= set(stored):
         return method.encoder, []
-    chosen, notes = _encoder_of(dataset, there, store)
-    if method.encoder in ("", chosen):
-        return chosen, notes
-    short = method.encoder.replace("open-clip:", "")
-    return chosen, [
-        *notes,
-        f"encoder {chosen} instead of {short}, with which {method.title} was published: its features "
-        f"are not in {store.path}; {_how_to_have(method.encoder, there)}",
-    ]
-
-
-def _how_to_have(encoder: str, there: list[str]) -> str:
-    """How the features of a method's encoder come about: made here, or imported one by one."""
-    foreign = [part for part in parts_of(encoder) if part not in there and not is_encoder(part)]
-    if foreign:
-        return f"import those of {', '.join(foreign)}: ssr-bd features import --encoder {foreign[0]} ..."
-    return f"give --encoder {encoder.replace('open-clip:', '')} to make them"
-
-
-def _encoder_of(
-    dataset: ImageDataset, there: list[str], store: FeatureStore
-) -> tuple[str, list[str]]:
-    """The only encoder whose features are there, else the dataset's default."""
-    default = encoder_name(dataset.default_encoder)
-    if len(there) == 1 and there[0] != default:
-        return there[0], [f"encoder {there[0]}: the only one whose features are in {store.path}"]
-    if there and default not in there:
+    notes, chosen = [], encoder_name(dataset.default_encoder)
+    if len(stored) == 1 and stored[0] != chosen:
+        chosen = stored[0]
+        notes.append(f"encoder {chosen}: the only one whose features are in {store.path}")
+    elif stored and chosen not in stored:
         raise UsageError(
-            f"there are features of several encoders in {store.path}: {', '.join(there)}",
+            f"there are features of several encoders in {store.path}: {', '.join(stored)}",
             "choose one with --encoder NAME",
         )
-    return default, []
+    if method.encoder not in ("", chosen):
+        short = method.encoder.replace("open-clip:", "")
+        parts = [part for part in parts_of(method.encoder) if part not in stored]
+        foreign = [part for part in parts if not is_encoder(part)]
+        how = f"add --encoder {short} to extract them"
+        if foreign:
+            command = f"ssr-bd features import --encoder {foreign[0]} ..."
+            how = f"import those of {', '.join(foreign)}: {command}"
+        notes.append(
+            f"encoder {chosen} instead of {short}, with which {method.title} was published: its features "
+            f"are not in {store.path}; {how}"
+        )
+    return chosen, notes
 
 
 def _resolve_views(
@@ -293,27 +292,28 @@ def _resolve_views(
 
 
 def _views_of(encoder: str, store: FeatureStore) -> list[str]:
-    """The views of which there are features of an encoder, or of all of several side by side."""
+    """The views with stored features of an encoder, or of all of several combined ones."""
     first, *others = (store.views(name) for name in parts_of(encoder))
     return [view for view in first if all(view in there for there in others)]
 
 
-def _filled(part: Any, **values: Any) -> Any:
-    return part.model_copy(
-        update={name: value for name, value in values.items() if getattr(part, name) == "auto"}
-    )
+def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
+    """Check that the features a method needs besides those of images are stored: they must be imported.
 
-
-def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
-    n_trials = n_training_trials(spec, dataset)
-    if (spec.train.batch_size or 2) > n_trials:
-        raise UsageError(
-            f"a batch of {spec.train.batch_size} is larger than the training set",
-            f"give a --batch-size of at most {n_trials} trials",
+    Raises
+    ------
+    MissingDataError
+        If they are not; says which command imports them.
+    """
+    method, store, encoder = METHODS[spec.method], FeatureStore.of(dataset), spec.images.encoder
+    there = _views_of(encoder, store)
+    missing = [need for need in method.needs if need not in there]
+    if missing:
+        raise MissingDataError(
+            f"{', '.join(missing)} features, which {method.title} needs, are not in {store.path}: "
+            f"of {encoder} there are {', '.join(there) or 'none'}",
+            store.how_to_fill(parts_of(encoder)[0], missing[0]),
         )
-    published = METHODS[spec.method].batch_size_for(spec.data.dataset, spec.data.protocol)
-    largest = published or LARGEST_BATCH
-    return spec.train.batch_size or default_batch(n_trials, largest)
 
 
 def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
@@ -327,13 +327,14 @@ def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
         )
     if spec.train.selection == "validation" and not asked:
         raise UsageError(
-            "the best epoch on validation concepts is to be kept, and train.validation_concepts is 0",
+            "train.selection=validation keeps the best epoch on validation concepts, and "
+            "train.validation_concepts is 0",
             "hold some out, for example with --set train.validation_concepts=50",
         )
 
 
 def _check_solver(spec: RunSpec) -> None:
-    """A closed form is linear; nothing but a closed form is."""
+    """A closed form is linear, and only a closed form is."""
     linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
     if closed and not linear:
         raise UsageError(
@@ -354,7 +355,7 @@ def _check_solver(spec: RunSpec) -> None:
 
 
 def _check_space(spec: RunSpec) -> None:
-    """A loss compares embeddings as they are ranked; one of another package is taken at its word."""
+    """A loss must compare embeddings in the space they are ranked in; foreign losses are not checked."""
     space, loss = spec.model.space, LOSSES.name_of(spec.loss.name)
     if spec.train.solver != "gradient" and space != "euclidean":
         raise UsageError(
@@ -369,41 +370,3 @@ def _check_space(spec: RunSpec) -> None:
             "embeddings",
             f"add --set model.space={own}, or choose another --loss",
         )
-
-
-def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
-    """The trials of a spec; channels that are chosen before trials are cut are written there.
-
-    Raises
-    ------
-    UsageError
-        If the dataset has no such choice.
-    """
-    asked, trials = spec.data.channels, spec.trials
-    if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
-        trials = trials.model_copy(update={"channels": asked})
-    chosen = {trials.channels, asked if asked in ("mag", "grad") else "all"} - {"all"}
-    for name in sorted(chosen - set(dataset.channel_choices)):
-        setting = "data.channels" if name == asked else "trials.channels"
-        raise UsageError(
-            f"{setting}={name} does not apply to {dataset.name}",
-            "choose other channels with --set data.channels=..., such as all",
-        )
-    return trials
-
-
-def _check_channels(channels: str | tuple[str, ...]) -> None:
-    if isinstance(channels, str) and channels != "auto":
-        check_set_name(channels)
-
-
-def _mne_data() -> str:
-    """MNE's data folder, found as MNE finds it, without the import."""
-    if os.environ.get("MNE_DATA"):
-        return os.environ["MNE_DATA"]
-    home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
-    try:
-        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = {}
-    return settings.get("MNE_DATA") or str(home / "mne_data")

@@ -6,7 +6,6 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.resolve import (
     data_root,
     default_batch,
-    evaluation_spec,
     open_dataset,
     resolve,
     run_spec,
@@ -107,13 +106,6 @@ def test_a_dataset_gets_its_own_options(tmp_path):
     spec = run_spec(TINY, {"data": {"seed": 4}})
     dataset = open_dataset(spec.data, tmp_path)
     assert dataset.preset.name == "tiny" and dataset.seed == 4
-
-
-def test_an_evaluation_changes_only_what_is_asked():
-    spec = run_spec({"evaluation": {"repetitions": 4}})
-    assert evaluation_spec(spec, gallery="views", repetitions=None).repetitions == 4
-    with pytest.raises(UsageError, match="evaluation.gallery"):
-        evaluation_spec(spec, gallery="altered")
 
 
 @pytest.mark.parametrize(
