@@ -107,7 +107,7 @@ def test_a_loss_that_does_not_ask_is_not_told(tmp_path):
             return {"loss": (brain - original).square().mean()}
 
     net = fit(make_data(), model(), Deaf(), TrainSpec(epochs=1, batch_size=32), tmp_path)
-    assert net.asked_for_ == {"brain", "original", "view"}
+    assert net.inputs_ == {"brain", "original", "view"}
 
 
 def test_a_loss_is_told_how_many_epochs_are_done(tmp_path):
