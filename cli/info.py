@@ -191,7 +191,6 @@ def _method_row(method: Method) -> dict[str, Any]:
         "seeds": published.pop("seeds"),
         "flags": ";".join(method.as_published.flags),
         "citation": method.source,
-        "protocol": published.pop("as_published"),
         **published,
     }
 
