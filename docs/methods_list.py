@@ -1,9 +1,10 @@
-"""The part of the page on methods that comes from their files: ``python docs/methods_list.py``."""
+"""Writes the generated part of the methods page from the method files: ``python docs/methods_list.py``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import TextWrapper
 
 from braindecode_ssr_cli.info import catalogue
 
@@ -19,25 +20,23 @@ def text() -> str:
 
 
 def recipe(rows: list[dict]) -> list[list[str]]:
-    """What each method is made of."""
-    head = ["name", "venue", "backbone", "parameters, EEG", "image encoder", "views", "loss"]
+    """The recipe of each method."""
+    head = ["name", "venue", "backbone", "parameters, EEG", "loss"]
     return [head, *([*map(cell, _made_of(row))] for row in rows)]
 
 
 def _made_of(row: dict) -> Iterator[str]:
-    counts = [f"{count / 1e6:.2f} M" for count in row["parameters"]["things-eeg"].values()]
+    counts = [f"{count / 1e6:.2f} M" for count in row["parameters"].get("things-eeg", {}).values()]
     yield f"``{row['name']}``"
     yield row["venue"]
     yield row["backbone"]
-    yield counts[0] if counts[0] == counts[1] else f"{counts[0]}, inter {counts[1]}"
-    yield row["encoder"].replace("open-clip:", "").replace("+", " + ")
-    yield row["views"].replace("+", ", ")
+    yield ", inter ".join(dict.fromkeys(counts))
     yield row["loss"]
 
 
 PUBLISHED = """
-Published numbers, mean top-1 / top-5 in percent of 200, evaluated as by their authors. ``flags`` says what
-that evaluation does that a default run does not; see :doc:`evaluations`.
+Published numbers, mean top-1 / top-5 in percent among 200 images, each under its own evaluation. ``flags``
+says what that evaluation did that a default run does not; see :doc:`evaluations`.
 """
 
 
@@ -57,23 +56,31 @@ def _numbers(row: dict) -> Iterator[str]:
 
 
 def section(row: dict) -> str:
-    """Citation, what differs, and the traps that are not copied."""
-    lines = [
-        f"{row['title']}",
-        "~" * len(row["title"]),
-        "",
-        f"``--method {row['name']}``. Source: {row['citation']}.",
-    ]
-    lines += ["", "What differs:", "", *(f"- {plain(text)}" for text in row["known_to_differ"])]
+    """Citation, image features, differences, and traps of the public code."""
+    encoder = row["encoder"].replace("open-clip:", "").replace("+", " + ")
+    about = (
+        f"``--method {row['name']}``. Image encoder: {encoder}; views: {row['views'].replace('+', ', ')}. "
+        f"Source: {row['citation']}."
+    )
+    lines = [row["title"], "~" * len(row["title"]), "", fill(about, 118)]
+    if row["known_to_differ"]:
+        lines += ["", "What differs:", "", *map(bullet, row["known_to_differ"])]
     if row["traps"]:
-        lines += ["", "In the public code or text, and not copied unless it says so:", ""]
-        lines += [f"- {plain(text)}" for text in row["traps"]]
+        lines += ["", "In the public code or text, and not copied unless noted:", ""]
+        lines += map(bullet, row["traps"])
     return "\n".join(["", *lines, ""])
 
 
-def plain(text: str) -> str:
-    """Text whose asterisks and underscores mean nothing to Sphinx."""
-    return text.replace("*", r"\*").replace("_", r"\_")
+def fill(text: str, width: int, subsequent_indent: str = "") -> str:
+    """Text in lines, broken at spaces only."""
+    wrapper = TextWrapper(width, subsequent_indent=subsequent_indent)
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.fill(text)
+
+
+def bullet(text: str) -> str:
+    """An item of a list, with asterisks and underscores escaped for Sphinx."""
+    return fill(f"- {text}".replace("*", r"\*").replace("_", r"\_"), 118, subsequent_indent="  ")
 
 
 def cell(text: str) -> str:

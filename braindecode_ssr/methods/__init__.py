@@ -1,26 +1,24 @@
-"""Published recipes, one file each: data, not code."""
+"""Published recipes, one TOML file each: data, not code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..registry import Registry
 
-METHODS = Registry(
-    "method",
-    {
-        "ssr": "braindecode_ssr.methods.ssr:SSR",
-        "neurobridge": "braindecode_ssr.methods.neurobridge:NEUROBRIDGE",
-        "ubp": "braindecode_ssr.methods.ubp:UBP",
-        "hyfi": "braindecode_ssr.methods.hyfi:HYFI",
-        "ve-sdn": "braindecode_ssr.methods.ve_sdn:VE_SDN",
-        "neural-mcrl": "braindecode_ssr.methods.neural_mcrl:NEURAL_MCRL",
-        "cogcapturer": "braindecode_ssr.methods.cogcapturer:COGCAPTURER",
-        "atm": "braindecode_ssr.methods.atm:ATM",
-        "nice": "braindecode_ssr.methods.nice:NICE",
-        "bravl": "braindecode_ssr.methods.bravl:BRAVL",
-        "brain-hive": "braindecode_ssr.methods.brain_hive:BRAIN_HIVE",
-        "ved": "braindecode_ssr.methods.ved:VED",
-        "shallow-alignment": "braindecode_ssr.methods.shallow_alignment:SHALLOW_ALIGNMENT",
-        "samga": "braindecode_ssr.methods.samga:SAMGA",
-        "contrast": "braindecode_ssr.methods.contrast:CONTRAST",
-        "ridge-decoding": "braindecode_ssr.methods.ridge_decoding:RIDGE_DECODING",
-        "ridge-encoding": "braindecode_ssr.methods.ridge_encoding:RIDGE_ENCODING",
-    },
-)
+if TYPE_CHECKING:
+    from .base import Method
+
+_FILES = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
+
+METHODS = Registry("method", {name: f"{__name__}:{name}" for name in _FILES})
+
+
+def __getattr__(name: str) -> Method:
+    """A method by its name, read from its file."""
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .base import read_method
+
+    return read_method(_FILES[name])

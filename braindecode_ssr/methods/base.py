@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from ..config import Spec, merge
 
-BACK_OF_THE_HEAD = {
-    f"{dataset}/inter": {"data": {"channels": "occipital-17"}}
-    for dataset in ("things-eeg", "things-sim")
-}
-"""For ``settings_of``: 17 channels in inter-subject runs too, where the default is all."""
-
-BACKBONE_BY_PROTOCOL = {
-    "intra": {"model": {"backbone": "EEGProject"}},
-    "inter": {"model": {"backbone": "TSConv"}},
-}
-"""For ``settings_of``: NeuroBridge's choice, which is the default of a run, too."""
-
-IMAGE_AND_TEXT = {
-    "regime": "raw-learned",
-    "brain_original": 0.99,
-    "brain_view": 0.01,
-    "view_original": 0.0,
-}
-"""For loss ``triple``: ATM's contrast with images, and a little with sentences, the view ``text``."""
-
 
 class AsPublished(Spec):
-    """How the authors of a method evaluated it, where that is not the default evaluation.
+    """How a method was evaluated in its publication, where that is not the default.
 
     Parameters
     ----------
     settings : dict
-        Nested settings laid over those of the run.
+        Nested settings that override those of the run.
     evaluation : dict
         Fields of :class:`~braindecode_ssr.config.EvaluationSpec`.
     flags : tuple of str
-        What a reader of the number must know, in the words of ``FLAGS`` of
+        What a reader of the number must know, in the words of ``LEAKS`` of
         :mod:`braindecode_ssr.retrieval.evaluations`: ``"test-selection"``, ``"altered-gallery"``,
         ``"class-templates"``, ``"transductive"``.
     """
@@ -52,43 +35,46 @@ class AsPublished(Spec):
 class Method(Spec):
     """A recipe: what differs from the defaults of a run, and where it comes from.
 
+    Only name, title, year and source are required.
+
     Parameters
     ----------
     name, title : str
-        Registered name, and the name in tables.
+        Registered name (of a file in this folder: the file's), and the name in tables.
     year : int
         Of publication.
     venue : str
         Where it was published, as in tables: ``"CVPR'25"``; empty if it was not.
     source : str
-        Citation with a link where there is one.
+        Citation, with a link where there is one.
     views : tuple of str
         Views pooled into the augmented feature; empty if the method uses originals only.
     encoder : str
-        The published image encoder, used where its features are there; else the dataset's default is.
+        The published image encoder, used if its features are available; otherwise the dataset's default.
     batch_size : int, optional
-        The published one; smaller where there are few trials.
+        The published one; a run with few trials uses a smaller one.
     batch_size_of : dict of str to int
-        Another one for a protocol, a dataset or both, keyed as ``settings_of``.
+        Other batch sizes for a protocol, a dataset or both, with keys as in ``settings_of``.
     seeds : int, optional
         Number of seeds behind the published numbers.
     settings : dict
-        Nested settings laid over the defaults of :class:`~braindecode_ssr.config.RunSpec`.
+        Nested settings that override the defaults of :class:`~braindecode_ssr.config.RunSpec`.
     settings_of : dict
         More of them for a protocol (``"inter"``), a dataset (``"things-meg"``) or both
-        (``"things-meg/inter"``); the narrower wins.
+        (``"things-meg/inter"``); the more specific ones win.
     parameters : dict
-        Trained parameters of the model as it is built here, loss left out, per dataset and protocol.
+        Trained parameters of the model as it is built here, without the loss, per dataset and protocol; a
+        test counts those that are given.
     published : dict
         Mean top-1 and top-5 in percent per dataset and protocol, as published.
     published_subjects : dict
-        The same of each subject: dataset, protocol, ``"top1"`` or ``"top5"``, in the order of subjects.
+        The same for each subject: dataset, protocol, ``"top1"`` or ``"top5"``, in the order of subjects.
     as_published : AsPublished
-        How those numbers were evaluated.
+        How those numbers were obtained.
     traps : tuple of str
-        What the public code does and this does not copy.
+        What the public code does and this implementation does not copy.
     needs : tuple of str
-        Features that must be there, such as ``"text"``.
+        Features that must be available, such as ``"text"``.
     known_to_differ : tuple of str
         Where the default run differs from the published one.
     """
@@ -116,16 +102,22 @@ class Method(Spec):
     known_to_differ: tuple[str, ...] = ()
 
     def settings_for(self, dataset: str, protocol: str) -> dict[str, Any]:
-        """The nested settings of this method on a dataset, in a protocol."""
-        narrower = _narrower(dataset, protocol)
-        return merge(self.settings, *(self.settings_of.get(key, {}) for key in narrower))
+        """The nested settings of this method for a dataset and a protocol."""
+        keys = _from_general_to_specific(dataset, protocol)
+        return merge(self.settings, *(self.settings_of.get(key, {}) for key in keys))
 
     def batch_size_for(self, dataset: str, protocol: str) -> int | None:
-        """The published batch on a dataset, in a protocol."""
-        found = (self.batch_size_of.get(key) for key in reversed(_narrower(dataset, protocol)))
+        """The published batch size for a dataset and a protocol."""
+        keys = _from_general_to_specific(dataset, protocol)
+        found = (self.batch_size_of.get(key) for key in reversed(keys))
         return next(filter(None, found), self.batch_size)
 
 
-def _narrower(dataset: str, protocol: str) -> tuple[str, str, str]:
-    """The keys of what belongs to a protocol or dataset only, from wide to narrow."""
+def _from_general_to_specific(dataset: str, protocol: str) -> tuple[str, str, str]:
     return protocol, dataset, f"{dataset}/{protocol}"
+
+
+@cache
+def read_method(file: Path) -> Method:
+    """The method in a TOML file, named like the file."""
+    return Method(name=file.stem, **tomllib.loads(file.read_text(encoding="utf-8")))
