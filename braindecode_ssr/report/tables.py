@@ -213,7 +213,7 @@ def _notes(rows: pd.DataFrame, queries: pd.DataFrame, sources: list[str]) -> lis
         )
     if sources:
         notes.append(
-            "Published: top-1 / top-5 in percent as their authors give them, under their own protocol; "
+            "Published: top-1 / top-5 in percent as their authors give them, evaluated their way; "
             "not ours, and not directly comparable. "
             + " ".join(f"[{number}] {source}." for number, source in enumerate(sources, 1))
         )
