@@ -66,7 +66,7 @@ def test_a_closed_form_has_one_solution(run, asked):
 
 
 @pytest.mark.parametrize(
-    ("layers", "asked", "mend"),
+    ("layers", "asked", "hint"),
     [
         ((), "oracle", "--set train.keep=every"),
         ((BEST,), "last", "--set train.keep=every"),
@@ -74,11 +74,11 @@ def test_a_closed_form_has_one_solution(run, asked):
         ((KEPT,), "validation", "--set train.validation_concepts"),
     ],
 )
-def test_a_run_that_cannot_give_it_says_how_to_train_one_that_can(run, layers, asked, mend):
+def test_a_run_that_cannot_give_it_says_how_to_train_one_that_can(run, layers, asked, hint):
     for check in (check_selection, lambda spec: weights_to_test(run, spec)):
         with pytest.raises(UsageError) as caught:
             check(spec_of(asked, *layers))
-        assert mend in str(caught.value)
+        assert hint in str(caught.value)
 
 
 def test_epochs_that_are_gone(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -162,6 +163,12 @@ def unit(x: Tensor) -> Tensor:
 def full_precision(x: Tensor) -> Tensor:
     """Half precision converted to float32; anything else unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def perceptron(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear maps between widths, with an activation between them."""
+    maps = [nn.Linear(*pair) for pair in pairwise(widths)]
+    return nn.Sequential(*(layer for one in maps[:-1] for layer in (one, activation())), maps[-1])
 
 
 def log_gaussian(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from .base import (
     check_weights,
     full_precision,
     log_gaussian,
+    perceptron,
     weighted_total,
 )
 
@@ -214,19 +215,10 @@ class BraVLLoss(Loss):
         self.warmup = check_number("warmup", warmup, "[0, inf)")
         self.samples, self.rows = samples, rows
         self.decoders = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(n_outputs, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, width),
-            )
-            for width in self.widths
+            perceptron(n_outputs, hidden, hidden, width) for width in self.widths
         )
         self.predictors = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, Q_WIDTH), nn.ReLU(), nn.Linear(Q_WIDTH, n_outputs))
-            for width in self.widths
-            if intra
+            perceptron(width, Q_WIDTH, n_outputs) for width in self.widths if intra
         )
         self.brain_log_variance = nn.Linear(backbone_width, n_outputs) if backbone_width else None
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .base import Regime, check_sizes, check_weights, full_precision, log_gaussian, unit
+from .base import Regime, check_sizes, check_weights, full_precision, log_gaussian, perceptron, unit
 from .contrast import Contrast, Duplicates, Target, squared_distance
 
 
@@ -56,8 +56,9 @@ class CLUB(nn.Module):
 
     def __init__(self, n_inputs: int, n_outputs: int, hidden: int = 768) -> None:
         super().__init__()
-        self.mean = _three_layers(n_inputs, hidden, n_outputs)
-        self.log_variance = nn.Sequential(_three_layers(n_inputs, hidden, n_outputs), nn.Tanh())
+        widths = (n_inputs, hidden, hidden, n_outputs)
+        self.mean = perceptron(*widths)
+        self.log_variance = nn.Sequential(perceptron(*widths), nn.Tanh())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, of shape (b, n_outputs) each, for x (b, n_inputs)."""
@@ -74,20 +75,6 @@ class CLUB(nn.Module):
         """Upper bound of the mutual information in nats; its gradient reaches x and y, not these weights."""
         fixed = {name: value.detach() for name, value in self.named_parameters()}
         return club_upper_bound(y, *functional_call(self, fixed, (x,)))
-
-
-def _three_layers(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(n_inputs, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, n_outputs),
-    )
-
-
-def _two_layers(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_inputs, hidden), nn.GELU(), nn.Linear(hidden, n_outputs))
 
 
 class SemanticSwap(Contrast):
@@ -139,9 +126,10 @@ class SemanticSwap(Contrast):
         self.domains, self.decoders, self.clubs = (nn.ModuleDict() for _ in range(3))
         for side in ("brain", "image"):
             if information or swap:
-                self.domains[side] = _two_layers(n_outputs, hidden, domain)
+                self.domains[side] = perceptron(n_outputs, hidden, domain, activation=nn.GELU)
             if swap:
-                self.decoders[side] = _two_layers(domain + n_outputs, hidden, n_outputs)
+                widths = (domain + n_outputs, hidden, n_outputs)
+                self.decoders[side] = perceptron(*widths, activation=nn.GELU)
             if information:
                 self.clubs[side] = CLUB(domain, n_outputs)
 

@@ -27,14 +27,14 @@ def build(text=True, **params):
 
 
 def batch(seed=0, text=True, rows=B):
-    """The three embeddings, and what the loss is told beside them."""
+    """The three embeddings, and the further inputs of the loss."""
     torch.manual_seed(seed)
     brain, original, view = torch.randn(3, rows, E, dtype=torch.float64)
-    told = {"trial": (2, 3), "features": (sum(WIDTHS),), "hidden": (HIDDEN,)}
-    told = {name: torch.randn(rows, *size, dtype=torch.float64) for name, size in told.items()}
+    inputs = {"trial": (2, 3), "features": (sum(WIDTHS),), "hidden": (HIDDEN,)}
+    inputs = {name: torch.randn(rows, *size, dtype=torch.float64) for name, size in inputs.items()}
     if text:
-        told["posteriors"] = torch.randn(rows, 2, 2, E, dtype=torch.float64)
-    return (brain, original, view), told
+        inputs["posteriors"] = torch.randn(rows, 2, 2, E, dtype=torch.float64)
+    return (brain, original, view), inputs
 
 
 def perceptron(net, x):
@@ -52,21 +52,25 @@ def product(experts):
     return mean, variance
 
 
-def experts_of(loss, embeddings, told, text):
+def experts_of(loss, embeddings, inputs, text):
     """Mean and variance of each expert, for each row."""
     layer = loss.brain_log_variance
-    spread = (told["hidden"] @ layer.weight.T + layer.bias).exp()
+    spread = (inputs["hidden"] @ layer.weight.T + layer.bias).exp()
     images = [(embeddings[1], torch.ones(B, E, dtype=torch.float64))]
     if text:
-        images = [(told["posteriors"][:, k, 0], told["posteriors"][:, k, 1].exp()) for k in (0, 1)]
+        images = [
+            (inputs["posteriors"][:, k, 0], inputs["posteriors"][:, k, 1].exp()) for k in (0, 1)
+        ]
     return [(embeddings[0], spread), *images]
 
 
-def targets_of(told, text):
-    vectors = [told["trial"].reshape(B, 6)]
-    vectors += [told["features"][:, :5], told["features"][:, 5:]] if text else [told["features"]]
-    centred = [vector - sum(vector) / B for vector in vectors]
-    return [vector / math.sqrt((vector**2).sum() / vector.numel()) for vector in centred]
+def targets_of(inputs, text):
+    vectors = [inputs["trial"].reshape(B, 6)]
+    vectors += (
+        [inputs["features"][:, :5], inputs["features"][:, 5:]] if text else [inputs["features"]]
+    )
+    centered = [vector - sum(vector) / B for vector in vectors]
+    return [vector / math.sqrt((vector**2).sum() / vector.numel()) for vector in centered]
 
 
 def joint_of(experts, members):
@@ -75,9 +79,9 @@ def joint_of(experts, members):
     return product([experts[k] for k in members] + (prior if everything else []))
 
 
-def slow(loss, embeddings, told, text, likelihood, beta):
+def slow(loss, embeddings, inputs, text, likelihood, beta):
     """All parts from their definitions, row by row, with the draws that the loss makes."""
-    experts, targets = experts_of(loss, embeddings, told, text), targets_of(told, text)
+    experts, targets = experts_of(loss, embeddings, inputs, text), targets_of(inputs, text)
     k, parts = len(experts), dict.fromkeys(PARTS, 0.0)
     choices = subsets(k)
     noise = torch.randn(len(choices), B, E, dtype=torch.float64)
@@ -88,11 +92,15 @@ def slow(loss, embeddings, told, text, likelihood, beta):
             mean, variance = joint_of(here, members)
             z, share = mean + variance.sqrt() * noise[s, row], 1 / (B * len(choices))
             parts["divergence"] += share * kl_divergence(Normal(mean, variance.sqrt()), prior).sum()
-            for m, (decoder, teller) in enumerate(zip(loss.decoders, loss.predictors, strict=True)):
-                centre = perceptron(decoder, z)
+            for m, (decoder, predict) in enumerate(
+                zip(loss.decoders, loss.predictors, strict=True)
+            ):
+                center = perceptron(decoder, z)
                 name = "rebuild_image" if m else "rebuild_brain"
-                parts[name] -= share * likelihood(centre, 0.75).log_prob(targets[m][row]).sum()
-                parts["intra"] -= share * Normal(perceptron(teller, centre), 0.75).log_prob(z).sum()
+                parts[name] -= share * likelihood(center, 0.75).log_prob(targets[m][row]).sum()
+                parts["intra"] -= (
+                    share * Normal(perceptron(predict, center), 0.75).log_prob(z).sum()
+                )
     parts["inter"] = parts["rebuild_brain"] + parts["rebuild_image"] + beta * parts["divergence"]
     for members in choices[:-1]:
         shift = {m: int(torch.randint(1, B, ())) for m in members}
@@ -119,12 +127,12 @@ def slow(loss, embeddings, told, text, likelihood, beta):
 @pytest.mark.parametrize(("text", "rows"), [(True, 16), (True, 3), (False, 16)])
 @pytest.mark.parametrize(("name", "of"), [("laplace", Laplace), ("normal", Normal)])
 def test_parts_from_their_definitions(text, rows, name, of):
-    loss, (embeddings, told) = build(text, likelihood=name, rows=rows), batch(text=text)
+    loss, (embeddings, inputs) = build(text, likelihood=name, rows=rows), batch(text=text)
     torch.manual_seed(1)
-    parts = loss(*embeddings, **told, epoch=30)
+    parts = loss(*embeddings, **inputs, epoch=30)
     assert list(parts) == ["loss", *PARTS]
     torch.manual_seed(1)
-    wanted = slow(loss, embeddings, told, text, of, beta=0.3)
+    wanted = slow(loss, embeddings, inputs, text, of, beta=0.3)
     for label in PARTS:
         torch.testing.assert_close(parts[label], wanted[label], msg=label)
     total = wanted["rebuild_brain"] + wanted["rebuild_image"] + 0.3 * wanted["divergence"]
@@ -133,20 +141,20 @@ def test_parts_from_their_definitions(text, rows, name, of):
 
 
 def test_gradient_numerically():
-    loss, ((brain, original, view), told) = build(), batch(1)
-    leaves = [x.requires_grad_() for x in (brain, told.pop("hidden"), told.pop("posteriors"))]
+    loss, ((brain, original, view), inputs) = build(), batch(1)
+    leaves = [x.requires_grad_() for x in (brain, inputs.pop("hidden"), inputs.pop("posteriors"))]
 
     def total(brain, hidden, posteriors):
         torch.manual_seed(2)
-        told_too = {**told, "hidden": hidden, "posteriors": posteriors}
-        return loss(brain, original, view, **told_too)["loss"]
+        all_inputs = {**inputs, "hidden": hidden, "posteriors": posteriors}
+        return loss(brain, original, view, **all_inputs)["loss"]
 
     assert torch.autograd.gradcheck(total, leaves)
 
 
 def test_every_parameter_learns():
-    loss, (embeddings, told) = build(), batch(2)
-    loss(*embeddings, **told)["loss"].backward()
+    loss, (embeddings, inputs) = build(), batch(2)
+    loss(*embeddings, **inputs)["loss"].backward()
     for name, parameter in loss.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
 
@@ -160,8 +168,8 @@ def test_every_parameter_learns():
     ],
 )
 def test_parts_of_weight_zero_are_gone_with_their_parameters(weights, parts):
-    loss, (embeddings, told) = build(**weights), batch(3)
-    assert list(loss(*embeddings, **told))[1:] == parts
+    loss, (embeddings, inputs) = build(**weights), batch(3)
+    assert list(loss(*embeddings, **inputs))[1:] == parts
     named = any(name.startswith("predictors") for name, _ in loss.named_parameters())
     assert named == ("intra" in parts)
 
@@ -178,39 +186,39 @@ def test_brain_and_image_meet_where_both_are_rebuilt_from_either():
     loss = build(text=False, inter=0.0, intra=0.0, backbone_width=None, hidden=16)
     z = 3 * torch.randn(64, E, dtype=torch.float64)
     mix = torch.randn(E, 13, dtype=torch.float64)
-    told = {"trial": (z @ mix[:, :6]).reshape(64, 2, 3), "features": z @ mix[:, 6:]}
+    inputs = {"trial": (z @ mix[:, :6]).reshape(64, 2, 3), "features": z @ mix[:, 6:]}
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
-        loss(z, z, z, **told)["loss"].backward()
+        loss(z, z, z, **inputs)["loss"].backward()
         optimizer.step()
     torch.manual_seed(1)
-    together = loss(z, z, z, **told)["loss"]
+    together = loss(z, z, z, **inputs)["loss"]
     torch.manual_seed(1)
-    assert loss(z, z.roll(1, 0), z, **told)["loss"] > together + 5
+    assert loss(z, z.roll(1, 0), z, **inputs)["loss"] > together + 5
 
 
 def test_standard_targets_do_not_depend_on_units():
-    loss, (embeddings, told) = build(), batch(4)
+    loss, (embeddings, inputs) = build(), batch(4)
     torch.manual_seed(0)
-    one = loss(*embeddings, **told)
-    told["trial"], told["features"] = 1e-6 * told["trial"] + 3, 50 * told["features"]
+    one = loss(*embeddings, **inputs)
+    inputs["trial"], inputs["features"] = 1e-6 * inputs["trial"] + 3, 50 * inputs["features"]
     torch.manual_seed(0)
-    torch.testing.assert_close(loss(*embeddings, **told), one, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(loss(*embeddings, **inputs), one, rtol=1e-6, atol=1e-6)
 
 
 def test_equal_trials_are_no_reason_to_fail():
-    loss, (embeddings, told) = build(), batch(5)
-    told["trial"] = torch.ones_like(told["trial"])
-    assert torch.isfinite(loss(*embeddings, **told)["loss"])
+    loss, (embeddings, inputs) = build(), batch(5)
+    inputs["trial"] = torch.ones_like(inputs["trial"])
+    assert torch.isfinite(loss(*embeddings, **inputs)["loss"])
 
 
-def test_what_it_must_be_told_is_named():
-    loss, (embeddings, told) = build(), batch(6)
+def test_missing_inputs_are_named():
+    loss, (embeddings, inputs) = build(), batch(6)
     with pytest.raises(UsageError, match="raw image features.*embeddings only.*EEGRetriever"):
-        loss(*embeddings, trial=told["trial"])
+        loss(*embeddings, trial=inputs["trial"])
     with pytest.raises(UsageError, match="output of the backbone is missing.*backbone_width"):
-        loss(*embeddings, trial=told["trial"], features=told["features"])
+        loss(*embeddings, trial=inputs["trial"], features=inputs["features"])
 
 
 @pytest.mark.parametrize(
@@ -243,10 +251,10 @@ def criterion(**params):
 
 
 class Listening(BraVLLoss):
-    """Remembers what it was told."""
+    """Remembers its inputs."""
 
     def forward(self, brain, original, view, trial, features, hidden, posteriors, epoch):
-        self.told = (brain, trial, features, hidden, posteriors, epoch)
+        self.inputs = (brain, trial, features, hidden, posteriors, epoch)
         return super().forward(
             brain,
             original,
@@ -263,7 +271,7 @@ def test_training_tells_what_it_asks_for(tmp_path):
     data, loss = make_data(), criterion()
     loss.__class__ = Listening
     net = fit(data, model(), loss, TrainSpec(epochs=2, batch_size=96, lr=1e-30), tmp_path)
-    brain, trial, features, hidden, posteriors, epoch = loss.told
+    brain, trial, features, hidden, posteriors, epoch = loss.inputs
     assert epoch == 1
     torch.testing.assert_close(net.module_(trial), brain)
     torch.testing.assert_close(net.module_(trial, return_features=True)["features"], hidden)
@@ -292,7 +300,7 @@ def test_it_learns_and_goes_on_where_it_was(tmp_path):
     assert all(map(torch.equal, whole, run("parts", 4, resume=True)[1]))
 
 
-def test_a_class_is_told_the_sizes_of_the_model():
+def test_a_class_gets_the_sizes_of_the_model():
     data = make_data()
     shape = {"module__n_outputs": 6, "module__backbone": "BraVL", "module__sfreq": 100}
     options = {"batch_size": 32, "max_epochs": 1, "verbose": 0, "criterion__samples": 2}
@@ -304,12 +312,12 @@ def test_a_class_is_told_the_sizes_of_the_model():
 
 
 def test_copies():
-    loss, (embeddings, told) = build(), batch(7)
+    loss, (embeddings, inputs) = build(), batch(7)
     for again in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         torch.manual_seed(0)
-        one = loss(*embeddings, **told)["loss"]
+        one = loss(*embeddings, **inputs)["loss"]
         torch.manual_seed(0)
-        assert torch.equal(again(*embeddings, **told)["loss"], one)
+        assert torch.equal(again(*embeddings, **inputs)["loss"], one)
 
 
 def test_it_counts_what_the_notes_say():

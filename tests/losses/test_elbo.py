@@ -84,10 +84,10 @@ def test_divergence_is_that_of_torch(experts):
 
 @pytest.mark.parametrize(("name", "of"), [("laplace", Laplace), ("normal", Normal)])
 def test_likelihoods_are_those_of_torch(name, of):
-    x, centre = gaussians(3, 4, 5)
-    wanted = of(centre, 0.75).log_prob(x).sum(-1)
-    torch.testing.assert_close(log_likelihood(x, centre, 0.75, name), wanted)
-    torch.testing.assert_close(log_gaussian(x, centre, x), normal(centre, x).log_prob(x).sum(-1))
+    x, center = gaussians(3, 4, 5)
+    wanted = of(center, 0.75).log_prob(x).sum(-1)
+    torch.testing.assert_close(log_likelihood(x, center, 0.75, name), wanted)
+    torch.testing.assert_close(log_gaussian(x, center, x), normal(center, x).log_prob(x).sum(-1))
 
 
 def test_draws_have_mean_and_variance_and_pass_gradients_on():

@@ -113,5 +113,5 @@ def test_a_scale_that_is_none(scale):
 
 
 def test_losses_say_in_which_space_they_compare():
-    told = {name for name in LOSSES if space_of(LOSSES[name]) == "hyperbolic"}
-    assert told == set(HYPERBOLIC)
+    declared = {name for name in LOSSES if space_of(LOSSES[name]) == "hyperbolic"}
+    assert declared == set(HYPERBOLIC)

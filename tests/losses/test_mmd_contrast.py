@@ -96,12 +96,12 @@ def test_loss_of_an_epoch(epoch, share, target):
     torch.testing.assert_close(parts["loss"], wanted)
 
 
-def test_told_nothing_it_is_in_its_first_epoch():
+def test_without_an_epoch_it_is_in_its_first():
     batch, loss = random_batch(2, 5, 4), MMDContrast(start=0.3)
     assert loss(*batch)["loss"] == loss(*batch, epoch=0)["loss"] != loss(*batch, epoch=99)["loss"]
 
 
-def test_in_the_second_stage_the_discrepancy_is_told_and_not_followed():
+def test_in_the_second_stage_the_discrepancy_is_reported_without_gradient():
     batch = random_batch(3, 5, 4)
     batch[1] += 1
     batch.requires_grad_()

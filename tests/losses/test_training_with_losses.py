@@ -79,14 +79,14 @@ def test_every_parameter_of_the_loss_can_be_set_from_outside():
 
 
 class Listening(SSRLoss):
-    """Remembers which images it was told of."""
+    """Remembers which images it got."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.told = []
+        self.seen = []
 
     def forward(self, brain, original, view, image=None):
-        self.told.append(image)
+        self.seen.append(image)
         return super().forward(brain, original, view, image)
 
 
@@ -94,28 +94,28 @@ def model():
     return SSR(n_outputs=16, n_chans=4, n_times=32, sfreq=100, n_features=12, width=24)
 
 
-def test_a_loss_is_told_the_image_of_each_row(tmp_path):
+def test_a_loss_gets_the_image_of_each_row(tmp_path):
     data, loss = make_data(), Listening(16, duplicates="positives")
     fit(data, model(), loss, TrainSpec(epochs=1, batch_size=32), tmp_path)
     wanted = [y["image"] for _, y in Batches(data, 32, seed=0)]
-    assert len(loss.told) == 3 and all(map(torch.equal, loss.told, wanted))
+    assert len(loss.seen) == 3 and all(map(torch.equal, loss.seen, wanted))
 
 
-def test_a_loss_that_does_not_ask_is_not_told(tmp_path):
-    class Deaf(torch.nn.Module):
+def test_a_loss_gets_only_what_its_forward_names(tmp_path):
+    class Plain(torch.nn.Module):
         def forward(self, brain, original, view):
             return {"loss": (brain - original).square().mean()}
 
-    net = fit(make_data(), model(), Deaf(), TrainSpec(epochs=1, batch_size=32), tmp_path)
+    net = fit(make_data(), model(), Plain(), TrainSpec(epochs=1, batch_size=32), tmp_path)
     assert net.inputs_ == {"brain", "original", "view"}
 
 
-def test_a_loss_is_told_how_many_epochs_are_done(tmp_path):
+def test_a_loss_gets_the_number_of_finished_epochs(tmp_path):
     class Counting(torch.nn.Module):
-        told = []
+        seen = []
 
         def forward(self, brain, original, view, epoch):
-            self.told.append(epoch)
+            self.seen.append(epoch)
             return {"loss": (brain - original).square().mean()}
 
     def run(epochs, **options):
@@ -127,13 +127,13 @@ def test_a_loss_is_told_how_many_epochs_are_done(tmp_path):
             tmp_path,
             **options,
         )
-        return Counting.told
+        return Counting.seen
 
     assert run(2) == [0, 0, 0, 1, 1, 1]
     assert run(3, resume=True)[6:] == [2, 2, 2]
 
 
-def test_arrays_do_not_say_which_image():
+def test_arrays_have_no_image_index():
     data = make_data()
     arrays = data.x.numpy(), data.original.numpy()
     shape = {"module__n_outputs": 16, "module__width": 24, "module__sfreq": 100}

@@ -99,7 +99,7 @@ def test_too_few_subjects_is_said():
     assert row["p_holm"] == 0.0625 and row["remark"] == "5 subjects are too few to reach p < 0.05"
 
 
-def test_too_large_a_family_is_said_and_one_reference_mends_it():
+def test_too_large_a_family_is_reported_and_one_reference_helps():
     table = pd.concat(
         [query_rows(i, method=f"m{i}", subjects=range(7), p=0.1 + 0.15 * i) for i in range(5)]
     )

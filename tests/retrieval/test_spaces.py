@@ -83,7 +83,7 @@ def test_a_table_holds_minus_the_distance():
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_corrections_take_distances(correction):
-    """Candidates near the origin are near everything: what a correction is there to mend."""
+    """Candidates near the origin are near everything: what a correction is for."""
     images = rows(30, 0)
     images *= 3 / np.linalg.norm(images, axis=1, keepdims=True)
     images[:3] *= 0.2
