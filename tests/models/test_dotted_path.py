@@ -11,7 +11,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, EEGProject, names
-from braindecode_ssr.models.backbone import build_backbone
+from braindecode_ssr.models.backbone import backbone_class, build_backbone
 from braindecode_ssr.models.image_heads import build_image_head
 from braindecode_ssr.models.names import trusting
 
@@ -68,6 +68,15 @@ ATTACKS = [
         "backbone": "braindecode_ssr.models.ssr.SSR",
         "backbone_params": {"backbone": "hostile.net.Net"},
     },
+    {"backbone": "{file}:Net"},
+    {"backbone": "hostile/net.py:Net"},
+    {"backbone": "./hostile/../hostile/net.py:Net"},
+    {"backbone": "torch.nn/../{file}:Net"},
+    {"backbone": "braindecode.models.py:EEGNet"},
+    {"backbone": "{file}:function"},
+    {"backbone": "{file}:__builtins__.exec"},
+    {"backbone": "EEGNet", "backbone_params": {"activation": "{file}:Net"}},
+    {"image_head": "{file}:Head"},
     {"image_head": "hostile.net.Head"},
     {"image_head": "os.path.join"},
     {"image_head": "builtins.print"},
@@ -84,6 +93,7 @@ def hostile(tmp_path, monkeypatch):
     (folder / "net.py").write_text(PACKAGE)
     (folder / "broken.py").write_text("def (:\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "abort", lambda *args: pytest.fail("os.abort was called"))
     monkeypatch.setattr(os, "system", lambda *args: pytest.fail("os.system was called"))
     monkeypatch.setattr(unittest.mock, "Mock", lambda *args: pytest.fail("Mock was called"))
@@ -99,6 +109,7 @@ def nothing_ran(folder):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)
 def test_what_a_configuration_names_is_neither_imported_nor_called(hostile, attack):
+    attack = json.loads(json.dumps(attack).replace("{file}", str(hostile / "net.py")))
     for build in (lambda: SSR(**SHAPE, **attack), lambda: SSR.from_config({**SHAPE, **attack})):
         with pytest.raises(UsageError):
             build()
@@ -114,6 +125,9 @@ def test_what_a_configuration_names_is_neither_imported_nor_called(hostile, atta
         {"args": "hostile.net.Net", "kwargs": "hostile.net.Net"},
         {"backbone": "hostile.net.Net"},
         {"image_head": "hostile.net.Head"},
+        {"backbone": "hostile/net.py:Net"},
+        {"activation": "hostile/net.py:Net"},
+        {"image_head": "hostile/net.py:Head"},
     ],
     ids=str,
 )
@@ -182,3 +196,99 @@ def test_known_layers_and_models_are_named_as_before():
     model = SSR(**SHAPE, backbone="braindecode.models.EEGNet", backbone_params=params)
     again = SSR.from_config(json.loads(json.dumps(model.get_config())))
     assert again.load_state_dict(model.state_dict())
+
+
+SMALL = {"n_outputs": 4, "n_chans": 3, "n_times": 50}
+
+
+def test_a_trusted_file_is_found_by_its_relative_and_its_absolute_path(hostile):
+    absolute = f"{hostile / 'net.py'}:Net"
+    assert names.backbone_name("hostile/net.py:Net") == absolute == names.backbone_name(absolute)
+    assert names.backbone_name("./hostile/../hostile/net.py:Net") == absolute
+    with trusting("hostile/net.py:Net"):
+        assert names.trusted() == (absolute,)
+        one = build_backbone("hostile/net.py:Net", **SMALL).module
+        assert type(one.model if hasattr(one, "model") else one) is names.named_backbone(absolute)
+        with pytest.raises(UsageError, match="trust"):
+            build_image_head("hostile/net.py:Head", (6,), 4)
+        with pytest.raises(UsageError, match="trust"):
+            build_backbone("hostile.net.Net", **SMALL)
+    with pytest.raises(UsageError, match="trust"):
+        build_backbone(absolute, **SMALL)
+
+
+def test_a_link_is_trusted_as_the_file_that_it_leads_to(hostile, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text("from torch import nn\n\n\nclass Net(nn.Linear):\n    pass\n")
+    (tmp_path / "link.py").symlink_to(other)
+    with trusting("link.py:Net"):
+        (tmp_path / "link.py").unlink()
+        (tmp_path / "link.py").symlink_to(hostile / "net.py")
+        with pytest.raises(UsageError, match="trust"):
+            build_backbone("link.py:Net", **SMALL)
+    assert nothing_ran(hostile)
+
+
+def test_an_edited_file_is_read_again_and_leaves_nothing_beside_it(hostile):
+    file, before = hostile / "net.py", set(hostile.iterdir())
+    with trusting("hostile/net.py:Net"):
+        first = names.named_backbone("hostile/net.py:Net")
+        assert names.named_backbone("hostile/net.py:Net") is first
+        file.write_text(PACKAGE.replace("class Net", "mark = 2\n\n\nclass Net"))
+        again = names.named_backbone("hostile/net.py:Net")
+    assert again is not first and sys.modules[again.__module__].mark == 2
+    assert set(hostile.iterdir()) - before == {hostile / "IMPORTED"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hostile/broken.py:Net", "SyntaxError"),
+        ("hostile/nowhere.py:Net", "FileNotFoundError"),
+        ("hostile/net.py:Nothing", "Nothing"),
+        ("hostile/net.py:function", "is not a class"),
+        ("hostile/net.py", "cannot be the path"),
+        ("hostile/net.py:", "cannot be the path"),
+        ("hostile/net.py:a.b", "cannot be the path"),
+    ],
+)
+def test_a_trusted_file_that_gives_no_class_is_one_sentence(hostile, name, said):
+    with trusting(), pytest.raises(UsageError, match=said) as caught:
+        build_backbone(name, **SMALL)
+    assert "\n" not in str(caught.value)
+
+
+class Own(torch.nn.Module):
+    def __init__(self, n_outputs, n_chans, n_times):
+        super().__init__()
+        self.map = torch.nn.Linear(n_chans * n_times, n_outputs)
+
+    def forward(self, x):
+        return self.map(x.flatten(1))
+
+
+def test_an_object_is_provided_under_a_name_and_only_there():
+    with names.providing(Own) as name:
+        assert name == f"{Own.__module__}.Own"
+        assert type(build_backbone(name, feature_point="head", **SMALL).module) is Own
+    with pytest.raises(UsageError):
+        build_backbone(name, **SMALL)
+
+
+def test_models_of_one_class_have_names_of_their_own_and_stay_as_they_are():
+    one, other = Own(4, 3, 50), Own(4, 3, 50)
+    with names.providing(one) as first, names.providing(other) as second:
+        assert first != second and first.startswith(f"{Own.__module__}.Own@")
+        built = build_backbone(first, **SMALL).module
+        assert built is not one and torch.equal(built.map.weight, one.map.weight)
+        assert backbone_class(first) is Own
+    with names.providing(one) as again:
+        assert again == first
+
+
+def test_a_name_in_python_is_trusted_as_typed(hostile):
+    with names.providing("hostile/net.py:Net") as name:
+        assert name == f"{hostile / 'net.py'}:Net"
+        build_backbone(name, **SMALL)
+    with names.providing("eegnet") as name:
+        assert name == "EEGNet"

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import TSConv
+from braindecode_ssr.models.nice import plain_layers
 
 
 @pytest.mark.parametrize(
@@ -94,31 +95,35 @@ def test_trials_that_are_too_short_and_unknown_starting_weights():
         TSConv(n_outputs=6, n_chans=3, n_times=90, weight_init="xavier")
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("activation", [torch.nn.ELU, torch.nn.SiLU])
-def test_training_equals_the_general_operations(activation):
+def test_the_fast_form_equals_the_published_layers(activation, training):
+    """In double precision: output, gradients, and the running statistics of a step."""
     torch.manual_seed(0)
-    model = TSConv(n_outputs=6, n_chans=5, n_times=90, n_filters=4, activation=activation)
-    model = model.double().apply(without_drop_out)
-    general = copy.deepcopy(model)
+    sizes = {"n_chans": 5, "n_filters": 4, "kernel_length": 9, "pool_length": 21, "pool_stride": 4}
+    model = TSConv(n_outputs=6, n_times=90, **sizes, activation=activation)
+    plain = plain_layers(**sizes, activation=activation)
+    model, plain = model.double().apply(without_drop_out), plain.double().apply(without_drop_out)
+    parts = torch.nn.ModuleList([model.temporal, model.spatial, model.mix])
+    with torch.no_grad():
+        for ours in (*model.spatial.buffers(), *model.temporal.buffers()):
+            ours.add_(torch.rand(ours.shape)) if ours.is_floating_point() else None
+        for ours, theirs in zip(state(parts), state(plain), strict=True):
+            theirs.copy_(ours)
+    model.train(training), plain.train(training)
     x = torch.randn(7, 5, 90, dtype=torch.double)
-
-    def forward(of, x):
-        filters, (spatial, norm, *_) = of.temporal[1], of.spatial
-        y = F.conv2d(x[:, None], filters.weight, filters.bias)
-        y = activation()(of.temporal[3](F.avg_pool2d(y, (1, 51), (1, 5))))
-        y = F.conv2d(y, spatial.weight, spatial.bias)
-        y = F.conv2d(activation()(norm(y)), of.mix[0].weight, of.mix[0].bias)
-        return of.final_layer(y.squeeze(2).mT.flatten(1))
-
-    ours, theirs = model(x), forward(general, x)
+    ours, theirs = model.encode(x), plain(x)
     torch.testing.assert_close(ours, theirs)
     for y in (ours, theirs):
         y.square().sum().backward()
-    pairs = zip(model.named_parameters(), general.parameters(), strict=True)
-    for (name, mine), other in pairs:
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=1e-9, msg=name)
-    for mine, other in zip(model.buffers(), general.buffers(), strict=True):
+    for mine, other in zip(parts.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=1e-9)
+    for mine, other in zip(parts.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+def state(module):
+    return [*module.parameters(), *module.buffers()]
 
 
 def test_a_level_that_all_trials_share_costs_no_digits():
