@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError
 from .evaluation import check_selection, selected, weights_to_test
 from .files import lock
-from .models.names import Trust, trusting
+from .methods import METHODS
+from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .resolve import open_dataset, resolve, training_subjects
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
@@ -49,6 +50,7 @@ def _silent(text: str) -> None:
 def train(
     spec: RunSpec,
     *,
+    backbone: str | type[torch.nn.Module] | torch.nn.Module | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = "runs",
     overwrite: bool = False,
@@ -66,6 +68,9 @@ def train(
     ----------
     spec : RunSpec
         From :func:`braindecode_ssr.resolve.run_spec`.
+    backbone : str, type of nn.Module, or nn.Module, optional
+        Replaces that of the spec: a name, ``"my_net.py:MyNet"``, a class, or a model whose weights are the
+        initial ones. The run records ``module.Class``; pass the object to :func:`evaluate` again.
     data_dir : path-like, optional
         The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
     out : path-like
@@ -96,7 +101,7 @@ def train(
     first = os.environ.get("RANK", "0") == "0"
     if not first:
         progress, say = False, _silent
-    with trusting(trust):
+    with trusting(trust), _with_backbone(spec, backbone) as spec:
         # Which run is this, and is it finished already?
         dataset = open_dataset(spec.data, data_dir)
         spec, notes = resolve(spec, dataset)
@@ -248,10 +253,25 @@ def evaluate(
     return next(evaluate_each(path, [evaluation], **options))
 
 
+@contextmanager
+def _with_backbone(spec: RunSpec, backbone: Any) -> Iterator[RunSpec]:
+    """The spec with another backbone, without the parameters that the method has for its own."""
+    if backbone is None:
+        yield spec
+        return
+    with providing(backbone) as name:
+        recipe = METHODS[spec.method].settings_for(spec.data.dataset, spec.data.protocol)
+        method_params = recipe.get("model", {}).get("backbone_params", {})
+        params = {k: v for k, v in spec.model.backbone_params.items() if k not in method_params}
+        changed = {"backbone": name, "backbone_params": params}
+        yield spec.model_copy(update={"model": spec.model.model_copy(update=changed)})
+
+
 def evaluate_each(
     path: str | Path,
     evaluations: Iterable[Asked],
     *,
+    backbone: str | type[torch.nn.Module] | torch.nn.Module | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
     trust: Trust = False,
@@ -265,6 +285,8 @@ def evaluate_each(
         A run folder.
     evaluations : iterable
         As for :func:`evaluate`; all of them are checked before the first one starts.
+    backbone : type of nn.Module or nn.Module, optional
+        The class or model that the run was trained with, if :func:`train` got it as an object.
     data_dir : path-like, optional
         The folder of the dataset; default: where the run found it.
     device : str
@@ -302,7 +324,8 @@ def evaluate_each(
         options = {"trained": trained, "progress": progress}
         test = load_test_set(each, dataset, features, each.evaluation, **options)
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
-        with trusting(trust):
+        given = nullcontext() if backbone is None else providing(backbone, spec.model.backbone)
+        with trusting(trust), given:
             model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = _score(run, each, model, test)
         labels = _labels(each, evaluation, tuple(run.record.get("flags", ())))

@@ -226,13 +226,17 @@ def trusted() -> Trust:
 
 
 @contextmanager
-def providing(backbone: str | type[nn.Module] | nn.Module) -> Iterator[str]:
+def providing(
+    backbone: str | type[nn.Module] | nn.Module, recorded: str | None = None
+) -> Iterator[str]:
     """Within this context, let a name stand for a backbone that is given as an object.
 
     Parameters
     ----------
     backbone : str, type of nn.Module, or nn.Module
         A name is trusted as typed.
+    recorded : str, optional
+        The name that a class or model stands for; default: its own.
 
     Yields
     ------
@@ -245,8 +249,8 @@ def providing(backbone: str | type[nn.Module] | nn.Module) -> Iterator[str]:
             yield backbone_name(backbone)
         return
     cls = backbone if isinstance(backbone, type) else type(backbone)
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    if not isinstance(backbone, type):
+    name = recorded or f"{cls.__module__}.{cls.__qualname__}"
+    if not (recorded or isinstance(backbone, type)):
         name += f"@{_digest(backbone)}"
     token = _provided.set({**(_provided.get() or {}), name: backbone})
     try:
@@ -295,7 +299,8 @@ def check_path(kind: str, path: str) -> None:
     if not all(part.isidentifier() for part in parts) or (file is None and len(parts) < 2):
         raise UsageError(
             f"{path[:200]!r} cannot be the path of {kind}",
-            "write package.module.Class or my_file.py:Class, or choose a registered name",
+            "write package.module.Class or my_file.py:Class, or choose a registered name; in Python, pass a "
+            "class or model that was trained as an object again",
         )
     known = file is None and (_within(name, KNOWN) or _entry_points(name))
     if not (_is_trusted(name) or known):

@@ -353,8 +353,9 @@ def test_missing_data_names_the_paths_and_the_source(shell, tmp_path):
     assert "https://" in done.error and "data where things-eeg" in done.error
 
 
+@pytest.mark.parametrize("typed", ["typed_net:Net", "typed_net.py:Net"])
 def test_a_class_is_trusted_when_it_is_typed_and_not_when_a_file_names_it(
-    call, tmp_path, monkeypatch
+    call, tmp_path, monkeypatch, typed
 ):
     (tmp_path / "typed_net.py").write_text(
         "from pathlib import Path\n"
@@ -363,12 +364,13 @@ def test_a_class_is_trusted_when_it_is_typed_and_not_when_a_file_names_it(
         "class Net(ShallowFBCSPNet):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     tiny = ("train", "--preset", "tiny", "--epochs", 1, "--out", tmp_path / "runs")
     config = tmp_path / "config.toml"
-    config.write_text("model.backbone = 'typed_net.Net'\n")
-    for named in (("--config", config), ("--set", "model.backbone=typed_net.Net")):
+    config.write_text(f"model.backbone = {typed!r}\n")
+    for named in (("--config", config), ("--set", f"model.backbone={typed}")):
         assert "--trust" in call(*tiny, *named, code=2).error
     assert not (tmp_path / "IMPORTED").exists()
-    run = call(*tiny, "--backbone", "typed_net:Net", "--json", code=0).json["run"]
+    run = call(*tiny, "--backbone", typed, "--json", code=0).json["run"]
     assert "--trust" in call("evaluate", run, code=2).error
     call("evaluate", run, "--trust", code=0)
