@@ -1,8 +1,8 @@
-"""How braindecode comes to know SSR, whichever of the two is imported first.
+"""Register SSR with braindecode, whichever of the two packages is imported first.
 
-``braindecode.models`` takes seconds to import, so nothing here imports it. If it is loaded, SSR
-is registered at once; else a finder at the front of ``sys.meta_path`` waits for it, adds one step
-to its loading, and goes away.
+``braindecode.models`` takes seconds to import, so nothing here imports it. If it is loaded, SSR is
+registered at once; else an import hook at the front of ``sys.meta_path`` does so right after it is loaded,
+and removes itself.
 """
 
 from __future__ import annotations
@@ -15,31 +15,28 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_HOST = "braindecode.models"
+_BRAINDECODE = "braindecode.models"
 _SSR = "braindecode_ssr.models.ssr"
 _REQUIRED = ("n_chans", "n_outputs", "n_times")
 
 
 def register() -> None:
-    """Make ``EEGRegressor("SSR", ...)`` work, now or as soon as braindecode is imported.
-
-    Calling it again changes nothing.
-    """
-    if _HOST in sys.modules:
+    """Make ``EEGRegressor("SSR", ...)`` work, now or as soon as braindecode is imported; idempotent."""
+    if _BRAINDECODE in sys.modules:
         _join()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
-    """Finds braindecode's models and SSR as the other finders do; joins the two once they are run.
+    """Finds braindecode's models and SSR as the other finders do, and registers SSR after they are loaded.
 
-    Both are watched, because SSR imports braindecode: where a program imports SSR first,
-    braindecode is complete before SSR is.
+    It watches both, because SSR imports braindecode: if a program imports SSR first, braindecode is complete
+    before SSR is.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in (_HOST, _SSR):
+        if name not in (_BRAINDECODE, _SSR):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
@@ -50,31 +47,28 @@ class _Finder:
         return None
 
     def _extend(self, loader: Any) -> None:
-        """Give this one loader object a step to take after it has run its module."""
-        run = getattr(loader, "exec_module", None)
+        """Let this one loader register SSR after it has executed its module."""
+        execute: Any = getattr(loader, "exec_module", None)
 
         def exec_module(module: ModuleType) -> None:
-            run(module)
-            if _HOST in sys.modules:
-                self._remove()
+            execute(module)
+            if _BRAINDECODE in sys.modules:
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 _join()
 
         try:
-            if run is not None:
+            if execute is not None:
                 loader.exec_module = exec_module
         except AttributeError as error:
             warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
 
-    def _remove(self) -> None:
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-
 
 def _join() -> None:
-    """Register SSR with the loaded braindecode; a failure is a warning and never an error."""
+    """Register SSR with the loaded braindecode; a failure is a warning, never an error."""
     try:
         ssr = sys.modules.get(_SSR) or importlib.import_module(_SSR)
-        if hasattr(ssr, "SSR"):  # else it is being imported at this moment, and joins at its end
+        if hasattr(ssr, "SSR"):  # else it is being imported right now, and registers at its end
             _add(ssr.SSR)
     except Exception as error:
         warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
@@ -82,10 +76,10 @@ def _join() -> None:
 
 def _add(model: type) -> None:
     """Add the model to braindecode's tables, unless braindecode has one of that name."""
-    util = importlib.import_module(f"{_HOST}.util")
+    util = importlib.import_module(f"{_BRAINDECODE}.util")
     if util.models_dict.setdefault(model.__name__, model) is not model:
         return
-    inspect.signature(model.__init__, eval_str=True)  # what braindecode.models.config will do
+    inspect.signature(model.__init__, eval_str=True)  # as braindecode.models.config will do
     listed = util.models_mandatory_parameters
     if all(name != model.__name__ for name, *_ in listed):
         listed.append((model.__name__, list(_REQUIRED), None))
@@ -93,8 +87,8 @@ def _add(model: type) -> None:
 
 
 def _add_config(model: type) -> None:
-    """Give a ``braindecode.models.config`` that is loaded already what it would have made."""
-    config = sys.modules.get(f"{_HOST}.config")
+    """Update a ``braindecode.models.config`` that is already loaded."""
+    config: Any = sys.modules.get(f"{_BRAINDECODE}.config")
     if config is None or not hasattr(config, "BraindecodeModelConfig"):
         return
     from typing import Annotated, Union

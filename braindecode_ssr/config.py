@@ -1,8 +1,8 @@
-"""What a run is: frozen specs, read from TOML and ``key=value``, written as JSON, with a digest.
+"""The settings of a run: frozen specs, read from TOML and ``key=value``, written as JSON, with a digest.
 
 A spec holds choices, never objects or arrays. ``"auto"`` and ``None`` stand for choices that depend on
-other choices or on the data; :mod:`braindecode_ssr.pipeline` resolves them, and the resolved
-spec is what a run folder records.
+other choices or on the data; :mod:`braindecode_ssr.resolve` fills them in, and a run folder records the
+resolved spec.
 """
 
 from __future__ import annotations
@@ -29,31 +29,38 @@ from pydantic import (
 from .errors import UsageError
 from .registry import nearest, unknown_name
 
-Channels = str | tuple[str, ...]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seconds = Annotated[float, Field(ge=-60, le=60)]
+MAX_DEPTH = 20
 
 
-DEEPEST = 20
-
-
-def _finite(value: Any, depth: int = 0) -> Any:
-    """Parameters of a part, if all numbers in them are finite and they are not nested without end."""
-    if depth > DEEPEST:
-        raise ValueError(f"lists and tables are nested more than {DEEPEST} deep")
+def _check_params(value: Any, depth: int = 0) -> Any:
+    """Parameters of a part, if all numbers in them are finite and the nesting is limited."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"lists and tables are nested more than {MAX_DEPTH} deep")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("numbers must be finite")
-    for inner in value.values() if isinstance(value, dict) else ():
-        _finite(inner, depth + 1)
-    for inner in value if isinstance(value, list | tuple) else ():
-        _finite(inner, depth + 1)
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_params(inner, depth + 1)
     return value
 
 
-Params = Annotated[dict[str, Any], AfterValidator(lambda params: _finite(params))]
+def _subject(value: Any) -> int | str:
+    if isinstance(value, str) and value.removeprefix("sub-"):
+        return value.removeprefix("sub-")
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("a subject is the label of its folder, such as 5 or S01")
 
-ELSEWHERE = {
+
+Channels = str | tuple[str, ...]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Entity = Annotated[str, BeforeValidator(str)]
+Params = Annotated[dict[str, Any], AfterValidator(lambda params: _check_params(params))]
+Seconds = Annotated[float, Field(ge=-60, le=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Subject = Annotated[int | str, PlainValidator(_subject)]
+
+OTHER_NAMES = {
     "learning_rate": "lr",
     "max_epochs": "epochs",
     "n_epochs": "epochs",
@@ -67,27 +74,15 @@ ELSEWHERE = {
     "montage": "channels",
     "picks": "channels",
 }
-"""What settings are called in other libraries."""
-
-
-def _subject(value: Any) -> int | str:
-    if isinstance(value, str) and value.removeprefix("sub-"):
-        return value.removeprefix("sub-")
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError("a subject is the label of its folder, such as 5 or S01")
-
-
-Subject = Annotated[int | str, PlainValidator(_subject)]
-Entity = Annotated[str, BeforeValidator(str)]
+"""What other libraries call our settings."""
 
 
 class Spec(BaseModel):
-    """A frozen set of choices that refuses keys it does not know."""
+    """A frozen set of choices that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[tuple[str, ...]] = ()
-    """Fields younger than the first runs: no part of the digest while they have their defaults."""
+    """Fields that were added later: not part of the digest while they have their defaults."""
 
     @property
     def digest(self) -> str:
@@ -114,23 +109,23 @@ class DataSpec(Spec):
     dataset : str
         Registered name of the dataset.
     subject : int or str
-        The subject that is tested: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``.
+        The tested subject: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``.
     protocol : {"intra", "inter"}
         Train on the tested subject, or on all others.
     channels : str or tuple of str
-        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (which every recording must
-        have), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` of recordings with both
+        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (every recording must have
+        them), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` for recordings with both
         kinds of MEG sensors, regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or
-        ``"auto"``: the dataset's own (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
+        ``"auto"``: the dataset's default (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
     preset : str
         Size of a simulated dataset; ignored by recorded ones.
     seed : int
         Seed of a simulated dataset; ignored by recorded ones.
     together_with : str
-        Another dataset that is trained on or compared with, ``"things-eeg"`` or ``"things-meg"``: the
-        concepts that it tests leave training. Or ``"none"``.
+        Another dataset to train on or compare with, ``"things-eeg"`` or ``"things-meg"``: its test concepts
+        are removed from training. Or ``"none"``.
     bids : dict of str to str
-        Which recordings of a BIDS folder to use where there are several of one run, by entity, datatype or
+        Which recordings of a BIDS folder to use if there are several of one run, by entity, datatype or
         format: ``{"proc": "sss"}``, ``{"format": "edf"}``; ``"none"``: those without the entity.
     """
 
@@ -147,10 +142,10 @@ class DataSpec(Spec):
 
 
 class TrialSpec(Spec):
-    """How trials are made of recordings; times in seconds after image onset.
+    """How trials are made from recordings; times in seconds after image onset.
 
-    The defaults are what the compared methods share: epochs of -0.2 to 1.0 s, baseline before onset,
-    250 Hz, the part from 0 to 1 s, multivariate noise normalisation.
+    The defaults are what the compared methods share: epochs from -0.2 to 1.0 s, baseline before onset,
+    250 Hz, the part from 0 to 1 s, multivariate noise normalization.
 
     Parameters
     ----------
@@ -163,22 +158,22 @@ class TrialSpec(Spec):
     start, stop : float
         Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
     whitening : {"mvnn", "zscore", "none"}
-        Multivariate noise normalisation, or mean 0 and standard deviation 1 of each channel; per session,
+        Multivariate noise normalization, or mean 0 and standard deviation 1 of each channel; per session,
         fitted on training trials only.
     repetitions : {"all", "published"}
         All trials, or the random subset (2 per training image and session, 20 per test image and
         session) of the public scripts.
     release : str
-        Which form of the files to read: ``"auto"``, ``"raw"`` or a released preprocessed form.
+        Which release of the files to read: ``"auto"``, ``"raw"`` or a preprocessed one.
     channels : {"all", "common", "mag", "grad"}
-        Which channels of a subject are prepared: all, those that all recordings of the subject have, or one
+        Which channels of a subject to prepare: all, those that all recordings of the subject have, or one
         type of MEG sensor. ``data.channels`` of the same name sets it.
     bad_segments : {"drop", "keep"}
-        Trials whose epoch, baseline included, reaches into a segment that is marked bad. A trial across a
-        place where the recording was interrupted is dropped in any case.
+        Trials whose epoch, baseline included, overlaps a segment that is marked bad. A trial across an
+        interruption of the recording is always dropped.
     bad_channels : {"error", "interpolate", "drop", "keep"}
-        Channels that are marked bad in a recording: refuse it, interpolate them there as MNE does, leave them
-        out of all recordings of the subject, or use them as they are.
+        Channels that are marked bad in a recording: refuse it, interpolate them there as MNE does, drop them
+        from all recordings of the subject, or use them as they are.
     incomplete : {"error", "drop"}
         Trials whose epoch reaches beyond the start or end of the file that holds them.
     """
@@ -206,14 +201,14 @@ class ImageSpec(Spec):
     Parameters
     ----------
     encoder : str
-        Encoder name, as in ``ssr-bd list encoders``, the name features were imported under, or
-        ``"auto"``: that of the method if its features are there, else the only one of which there are any,
-        else the dataset's default. Several with ``+`` between them: their features side by side.
+        Encoder name, as in ``ssr-bd list encoders``, the name that features were imported under, or
+        ``"auto"``: that of the method if its features are stored, else the only one with stored features,
+        else the dataset's default. Several joined by ``+``: their features are concatenated.
     views : tuple of str or "auto"
         Views pooled into the augmented feature, or the method's own (``"auto"``).
     pool : {"mean", "side-by-side"}
-        How views become one feature: their mean, or all of them one after the other, for an image head that
-        knows what to do with them.
+        How views become one feature: their mean, or all of them concatenated, for an image head made for
+        that.
     """
 
     later: ClassVar[tuple[str, ...]] = ("pool",)
@@ -233,23 +228,23 @@ class ModelSpec(Spec):
     backbone_params : dict
         Its own parameters.
     feature_point : {"auto", "embedding", "head"}
-        Where its features are taken; ``"auto"``: its embedding if that is wide enough, else its head.
+        Where its features are read; ``"auto"``: its embedding if that is wide enough, else its head.
     pretrained : str, optional
-        Weights for the backbone: a folder or a repository on the Hugging Face hub.
+        Weights for the backbone: a folder or a repository on the Hugging Face Hub.
     freeze : tuple of str
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
     n_outputs : int
         Width of the shared space.
     image_head : str
-        What brings image features to the shared space: ``"linear"``, or another registered one.
+        What maps image features into the shared space: ``"linear"``, or another registered one.
     image_head_params : dict
         Its own parameters.
     subjects : {"shared", "own"}
-        All subjects go through one part of the backbone, or each that is trained on through a part of its
-        own; somebody else's embedding is then the mean over all parts.
+        All subjects share the whole backbone, or each training subject has a part of its own; the embedding
+        of another subject is then the mean over all parts.
     space : {"euclidean", "hyperbolic"}
         How embeddings are compared: by their cosine, or, as tangent vectors at the origin of hyperbolic
-        space, by the distance of their points. The loss must compare them so, too.
+        space, by the distance of their points. The loss must use the same space.
     """
 
     later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects", "space")
@@ -274,34 +269,34 @@ class LossSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """How the weights are found.
+    """How the weights are trained.
 
     Parameters
     ----------
     solver : {"gradient", "ridge-decoding", "ridge-encoding"}
-        By gradient steps, or in closed form by a linear map from brain to image features or back, to which
-        backbone, loss, epochs and rates mean nothing.
+        By gradient steps, or in closed form as a linear map from brain to image features or back, which
+        ignores backbone, loss, epochs and rates.
     epochs, batch_size : int
-        ``batch_size`` None: that of the method, else 1024, or an eighth of the training trials where those
-        are few.
+        ``batch_size`` None: that of the method, else 1024, or an eighth of the training trials if there are
+        few.
     lr, weight_decay : float
         Of AdamW.
     betas : tuple of two floats
-        Decay of AdamW's running means of gradients and of their squares.
+        Of AdamW: decay of the running means of gradients and of their squares.
     lr_of : dict of str to float
-        Rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
+        Learning rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
     schedule : {"constant", "cosine"}
-        Learning rate after the warm-up: as it is, or half a cosine down to 0.
+        Learning rate after the warm-up: constant, or half a cosine down to 0.
     warmup : float
-        Epochs over which the learning rate rises in a straight line; at most ``epochs``.
+        Epochs over which the learning rate rises linearly; at most ``epochs``.
     clip : float, optional
         Largest norm of all gradients together.
     ema : float, optional
-        Decay of a running average of the weights, which is then what is tested and kept.
+        Decay of an exponential moving average of the weights, which is then tested and kept.
     compile : {"none", "default", "reduce-overhead", "max-autotune"}
         Mode of ``torch.compile`` for the model.
     seed : int
-        Of weights, batches, masks and drop-out: 0 to 4,294,967,295.
+        Of weights, batches, masks and dropout: 0 to 4,294,967,295.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision : {"auto", "float32", "bfloat16"}
@@ -310,15 +305,15 @@ class TrainSpec(Spec):
         Probability that a channel of a training trial is smoothed once by a moving average of
         5 samples (NeuroBridge's EEG prior).
     memory : float
-        Gigabytes; training trials that take more, averaged, are read from disk batch by batch.
+        Gigabytes; averaged training trials that take more are read from disk batch by batch.
     validation_concepts : int
-        Training concepts held out and scored after each epoch; of a closed form, those that choose the
-        penalty, 0 for a tenth of all.
+        Training concepts held out and scored after each epoch; a closed form chooses its penalty on them,
+        and takes a tenth of all for 0.
     selection : {"last", "validation"}
         Which epoch is kept: the last, or the best on the held-out training concepts.
     keep : {"final", "every"}
-        Whose weights stay in the run folder: of that epoch, or of every epoch too, so that an evaluation can
-        pick another one. Training itself never sees a test trial.
+        Which weights stay in the run folder: those of that epoch, or of every epoch, so that an evaluation
+        can select another one. Training itself never sees a test trial.
     """
 
     later: ClassVar[tuple[str, ...]] = ("solver", "betas", "keep")
@@ -355,13 +350,13 @@ class EvaluationSpec(Spec):
     repetitions : int, optional
         Test trials averaged per image; None: all there are.
     n_way : int, optional
-        Candidates per query: the own image and a random choice of others, of which the exact expectation is
-        taken; None: the whole gallery.
+        Candidates per query: its own image and a random choice of others, over which the exact expectation
+        is taken; None: the whole gallery.
     correction : {"none", "csls", "hungarian", "sinkhorn"}
-        What is done with the similarities of all queries together; all but ``"none"`` are transductive.
+        Correction of the similarities of all queries together; all but ``"none"`` are transductive.
     selection : {"trained", "last", "validation", "oracle"}
-        Whose weights are tested: those that training kept, the last epoch's, those of the epoch that was best
-        on held-out training concepts, or of the epoch that is best on this very test. The others than
+        Which weights are tested: those that training kept, those of the last epoch, of the epoch that was
+        best on held-out training concepts, or of the epoch that is best on this very test. All but
         ``"trained"`` may need a run trained with ``train.keep="every"``.
     """
 
@@ -388,18 +383,12 @@ class RunSpec(Spec):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The nested settings of a TOML file.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read as TOML.
-    """
+    """The nested settings of a TOML file; raises UsageError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
-            f"the TOML file {path} cannot be read: {error}", "correct it, or leave --config out"
+            f"the TOML file {path} cannot be read: {error}", "correct it, or leave out --config"
         ) from error
 
 
@@ -408,16 +397,19 @@ def parse_setting(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not all(part.strip() for part in key.split(".")):
         raise UsageError(
-            f"--set takes key=value, not {text!r}", "write for example --set train.lr=3e-4"
+            f"--set takes key=value, not {text!r}", "write, for example, --set train.lr=3e-4"
         )
-    nested: Any = _toml_value(value.strip())
+    try:
+        nested: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        nested = value.strip()
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings one over the other; later ones win."""
+    """Merge nested settings; later ones win."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -427,13 +419,7 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(settings: dict[str, Any]) -> RunSpec:
-    """A checked run spec of nested settings.
-
-    Raises
-    ------
-    UsageError
-        If a key is not known or a value is not admissible; names the first such key.
-    """
+    """A checked run spec from nested settings; raises UsageError for the first wrong key or value."""
     try:
         spec = RunSpec.model_validate(settings)
     except ValidationError as error:
@@ -443,22 +429,19 @@ def build(settings: dict[str, Any]) -> RunSpec:
         name = next((other for other in unions if not other.endswith(("params", "lr_of"))), name)
         if first["type"] == "extra_forbidden":
             raise _unknown_setting(name) from None
+        words = re.findall(r"'([^']+)'", (first.get("ctx") or {}).get("expected", ""))
+        near = nearest(str(first["input"]), words)
+        meant = f"did you mean {near!r}? " if near else ""
         raise UsageError(
-            f"{name} = {first['input']!r} does not fit: {first['msg']}",
-            f"{_meant(first)}give another value with --set {name}=... or its own option",
+            f"{name} = {first['input']!r} is not valid: {first['msg']}",
+            f"{meant}set another value with --set {name}=... or its own option",
         ) from None
     check_settings(spec)
     return spec
 
 
 def check_settings(spec: RunSpec) -> None:
-    """Refuse values that fit each by itself and make no sense together.
-
-    Raises
-    ------
-    UsageError
-        Names the settings and says which values would do.
-    """
+    """Raise UsageError for values that are valid one by one and make no sense together."""
     if not spec.data.channels:
         raise UsageError(
             "data.channels names no channel",
@@ -476,11 +459,11 @@ def check_settings(spec: RunSpec) -> None:
     if trials.baseline == "prestimulus" and not trials.tmin <= 0 <= trials.tmax:
         raise UsageError(
             f"{epoch}, does not include image onset, so there is no baseline before it",
-            "begin at or before 0 with --set trials.tmin=-0.2, or --set trials.baseline=none",
+            "start at or before 0 with --set trials.tmin=-0.2, or use --set trials.baseline=none",
         )
     if trials.stop - trials.start < sample:
         raise UsageError(
-            f"the part of the epoch that is kept, {kept}, holds no sample at {trials.sfreq:g} Hz",
+            f"the part of the epoch that is kept, {kept}, contains no sample at {trials.sfreq:g} Hz",
             "set --set trials.start=... below --set trials.stop=...",
         )
     if trials.start < trials.tmin - sample or trials.stop > trials.tmax + 2 * sample:
@@ -492,7 +475,7 @@ def check_settings(spec: RunSpec) -> None:
         raise UsageError(
             f"a warm-up of train.warmup = {train.warmup:g} epochs is longer than the whole run, "
             f"train.epochs = {train.epochs}",
-            "lower --set train.warmup, or give more --epochs",
+            "lower --set train.warmup, or raise --epochs",
         )
 
 
@@ -500,13 +483,16 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
     """All dotted names that ``--set`` takes."""
     names: list[str] = []
     for name, field in spec.model_fields.items():
-        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        names += setting_names(field.annotation, f"{prefix}{name}.") if nested else [prefix + name]
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
     return names
 
 
 def _unknown_setting(name: str) -> UsageError:
-    """The error for a setting that does not exist; knows what other libraries call ours."""
+    """The error for an unknown setting, with the one that other libraries call so."""
     known, meant = setting_names(), meant_setting(name)
     error = unknown_name("setting", name, known)
     if meant:
@@ -515,22 +501,8 @@ def _unknown_setting(name: str) -> UsageError:
 
 
 def meant_setting(name: str) -> str | None:
-    """The setting that somebody means by its last part, or by what it is called in other libraries."""
+    """The setting that a user means by its last part, or by its name in other libraries."""
     last = name.split(".")[-1].replace("-", "_").lower()
-    leaf = ELSEWHERE.get(last, last)
+    leaf = OTHER_NAMES.get(last, last)
     found = [setting for setting in setting_names() if setting.split(".")[-1] == leaf]
     return found[0] if len(found) == 1 else None
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return text
-
-
-def _meant(error: Any) -> str:
-    """A did-you-mean where one of a few words was expected."""
-    words = re.findall(r"'([^']+)'", error.get("ctx", {}).get("expected", ""))
-    near = nearest(str(error["input"]), words)
-    return f"did you mean {near!r}? " if near else ""

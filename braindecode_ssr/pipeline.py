@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .evaluation import TestSet
 
 Asked = str | Evaluation | EvaluationSpec | None
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 def _silent(text: str) -> None:
@@ -149,13 +149,15 @@ def train(
             subjects = training_subjects(spec, dataset)
             say(f"trials of subject {', '.join(map(str, subjects))}")
             data, signals = training_data(spec, dataset, features, progress=progress)
-            options = {"trained": signals.channels, "progress": progress}
-            test = load_test_set(spec, dataset, features, spec.evaluation, **options)
+            channels = signals.channels
+            test = load_test_set(
+                spec, dataset, features, spec.evaluation, trained=channels, progress=progress
+            )
 
             # The model and its loss
             seed_everything(spec.train.seed)
             sizes = data.original.shape[1], features.widths(), data.table["subject"].nunique()
-            model = build_model(spec, signals, *sizes)
+            model: Any = build_model(spec, signals, *sizes)
             if spec.train.solver == "gradient":
                 for line in initialize(model, spec.model):
                     say(line)
@@ -171,8 +173,8 @@ def train(
                         "root": str(dataset.root.absolute()),
                         "fingerprint": dataset.source_key(spec.data.subject, spec.trials),
                     },
-                    "channels": list(signals.channels.ch_names),
-                    "signals": dict(signals.channels.facts),
+                    "channels": list(channels.ch_names),
+                    "signals": dict(channels.facts),
                     "flags": list(_data_flags(spec, dataset)),
                     "features": made_by,
                     "device": device,
@@ -198,8 +200,9 @@ def train(
                 if precision == "auto":
                     precision = "bfloat16" if device.startswith("cuda") else "float32"
                 kept = run.epochs if spec.train.keep == "every" else None
-                options = {"device": device, "precision": precision, "world": processes, "say": say}
-                options |= {"resume": True, "kept": kept, "progress": progress}
+                options: dict[str, Any] = {"device": device, "precision": precision}
+                options |= {"world": processes, "resume": True, "kept": kept}
+                options |= {"progress": progress, "say": say}
                 net = fit(data, model, loss, spec.train, run.checkpoint, **options)
                 model = net.module_
                 rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
@@ -321,8 +324,9 @@ def evaluate_each(
     n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(named, specs, strict=True):
-        options = {"trained": trained, "progress": progress}
-        test = load_test_set(each, dataset, features, each.evaluation, **options)
+        test = load_test_set(
+            each, dataset, features, each.evaluation, trained=trained, progress=progress
+        )
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
         given = nullcontext() if backbone is None else providing(backbone, spec.model.backbone)
         with trusting(trust), given:

@@ -1,4 +1,4 @@
-"""Names to objects: one table per kind of part, loaded when asked for."""
+"""Names to objects: one table per kind of part; parts are imported when they are used."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .errors import UsageError
 class Registry:
     """The parts of one kind, by name.
 
-    A part is written down as ``"module:attribute"`` and imported when it is asked for, so that
-    listing names costs nothing. Other packages add parts through the entry-point group
-    ``braindecode_ssr.<kind>s``. Case, hyphens and underscores in names do not matter.
+    A part is written as ``"module:attribute"`` and imported when it is looked up, so that listing names
+    is fast. Other packages add parts through the entry-point group ``braindecode_ssr.<kind>s``. Case,
+    hyphens and underscores in names do not matter.
 
     Parameters
     ----------
     kind : str
-        What the parts are, in the singular, as users read it: ``"loss"``, ``"dataset"``.
+        The kind of part as users read it, in the singular: ``"loss"``, ``"dataset"``.
     parts : dict of str to str
         Name to ``"module:attribute"``.
 
@@ -37,51 +37,34 @@ class Registry:
         self._parts = parts
         self._foreign: dict[str, str] | None = None
 
-    @property
-    def group(self) -> str:
-        """The entry-point group in which other packages announce parts of this kind."""
-        plural = self.kind + ("es" if self.kind.endswith("s") else "s")
-        return f"braindecode_ssr.{plural.replace(' ', '_')}"
-
-    def parts(self) -> dict[str, str]:
-        """Own parts and those of entry points, name to ``"module:attribute"``; own ones win.
-
-        Entry points are read once: a look takes tens of milliseconds.
-        """
+    def _all(self) -> dict[str, str]:
+        """Our own parts, then those of entry points, which are read once; our own win."""
         if self._foreign is None:
-            self._foreign = {point.name: point.value for point in entry_points(group=self.group)}
-        return {**self._foreign, **self._parts}
-
-    def names(self) -> list[str]:
-        """All names, own ones first."""
-        parts = self.parts()
-        return [*self._parts, *sorted(set(parts) - set(self._parts))]
+            plural = (self.kind + ("es" if self.kind.endswith("s") else "s")).replace(" ", "_")
+            points = entry_points(group=f"braindecode_ssr.{plural}")
+            self._foreign = {point.name: point.value for point in points}
+        foreign = {name: self._foreign[name] for name in sorted(self._foreign)}
+        return {**self._parts, **foreign, **self._parts}
 
     def is_own(self, name: str) -> bool:
-        """Whether a registered part is one of this package, not of an entry point."""
+        """Whether a part is registered by this package, not by an entry point."""
         return self.name_of(name) in self._parts
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+        return iter(self._all())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _key(name) in {_key(known) for known in self.names()}
+        return isinstance(name, str) and _key(name) in map(_key, self)
 
     def name_of(self, name: str) -> str:
-        """The name as registered, or an error with the closest names.
-
-        Raises
-        ------
-        UsageError
-            If nothing is registered under that name.
-        """
-        known = {_key(other): other for other in self.names()}
+        """The name as registered; raises UsageError with the closest names if it is unknown."""
+        known = {_key(other): other for other in self}
         if _key(name) in known:
             return known[_key(name)]
         raise unknown_name(self.kind, name, list(known.values()))
 
     def __getitem__(self, name: str) -> Any:
-        module, _, attribute = self.parts()[self.name_of(name)].partition(":")
+        module, _, attribute = self._all()[self.name_of(name)].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def resolve(self, part: Any) -> Any:
@@ -90,18 +73,14 @@ class Registry:
 
 
 def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
-    """The error for a name that is not known, with the nearest names and the whole list."""
+    """The error for an unknown name, with the most similar name and the whole list."""
     near = nearest(name, known)
     hint = f"did you mean {near!r}? " if near else ""
-    return UsageError(
-        f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}",
-        f"{name!r}",
-        f"{hint}choose one of: {', '.join(known)}",
-    )
+    return UsageError(f"unknown {kind}: {name!r}", f"{hint}choose one of: {', '.join(known)}")
 
 
 def nearest(name: str, known: list[str]) -> str | None:
-    """The known name that is most like a name, if one is like it at all."""
+    """The known name most similar to a name, if any is similar at all."""
     near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1, 0.5)
     return next((other for other in known if near and other.lower() == near[0]), None)
 

@@ -38,7 +38,7 @@ GUEST = {
 def packages(tmp_path, monkeypatch):
     """Packages that stand for braindecode and for us; everything is undone afterwards."""
     write(tmp_path, {**HOST, **GUEST})
-    monkeypatch.setattr(registration, "_HOST", "fakehost.models")
+    monkeypatch.setattr(registration, "_BRAINDECODE", "fakehost.models")
     monkeypatch.setattr(registration, "_SSR", "fakeguest.ssr")
     others = [finder for finder in sys.meta_path if not isinstance(finder, registration._Finder)]
     monkeypatch.setattr(sys, "meta_path", others)

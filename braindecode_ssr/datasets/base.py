@@ -203,7 +203,7 @@ class ImageDataset(ABC):
         """The unit of the recordings of a subject."""
         return "V"
 
-    def reference(self, subject: int) -> str:
+    def reference(self, subject: Label) -> str:
         """The reference of the EEG of a subject; empty where it is not known or the same for all."""
         return ""
 

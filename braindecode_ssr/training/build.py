@@ -24,8 +24,8 @@ def features_of(
     spec: RunSpec, dataset: ImageDataset, made_by: dict[str, str] | None = None
 ) -> ImageFeatures:
     """The image features of a resolved spec; ``made_by`` as a run recorded it."""
-    images = spec.images
-    return image_features(dataset, images.encoder, images.views, made_by, images.pool)
+    views = tuple(spec.images.views)  # resolved, so no longer "auto"
+    return image_features(dataset, spec.images.encoder, views, made_by, spec.images.pool)
 
 
 def build_model(

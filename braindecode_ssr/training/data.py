@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -86,8 +86,8 @@ class TrainingSet(Dataset):
 
     def to(self, device: str | torch.device) -> TrainingSet:
         """The same set with its tensors on a device."""
-        tensors = [part.to(device) for part in (self.x, self.image, self.original, self.view)]
-        return TrainingSet(*tensors, self.table, self.subject.to(device))
+        names = ("x", "image", "original", "view", "subject")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def rows(self, index: np.ndarray) -> TrainingSet:
         """The set of some of its trials; features are shared."""
@@ -100,8 +100,9 @@ class TrainingSet(Dataset):
 
 def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
     """``rows[index]``, which ``index_select`` does in half the time where it can."""
-    many = isinstance(rows, Tensor) and isinstance(index, Tensor) and index.ndim
-    return rows.index_select(0, index) if many else rows[index]
+    if isinstance(rows, Tensor) and isinstance(index, Tensor) and index.ndim:
+        return rows.index_select(0, index)
+    return rows[index]
 
 
 class Batches:
@@ -315,8 +316,8 @@ def training_data(
     check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
     x = _averaged(matched, len(table), spec, progress)
     ids, image = np.unique(table["image_id"], return_inverse=True)
-    original = torch.from_numpy(features.original(ids))
-    view = torch.from_numpy(features.view(ids)) if features.views else original
+    original = torch.from_numpy(features.original(ids.tolist()))
+    view = torch.from_numpy(features.view(ids.tolist())) if features.views else original
     data = TrainingSet(x, torch.from_numpy(image), original, view, table)
     data = leave_out(data, spec.data, dataset)
     _check_contents(data.table["image_id"], dataset, features)

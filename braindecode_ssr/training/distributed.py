@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -190,13 +190,13 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         mean = all_reduce(input.sum(axes)) / count
         centered = input - mean.view(shape)
         variance = all_reduce(centered.square().sum(axes)) / count
-        if self.track_running_stats:
-            self.num_batches_tracked += 1
-            share = self.momentum
-            if share is None:
-                share = 1.0 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.detach(), share)
-            self.running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), share)
+        buffers = self.num_batches_tracked, self.running_mean, self.running_var
+        if self.track_running_stats and all(buffer is not None for buffer in buffers):
+            n_batches, running_mean, running_var = cast("tuple[Tensor, Tensor, Tensor]", buffers)
+            n_batches += 1
+            share = 1.0 / float(n_batches) if self.momentum is None else self.momentum
+            running_mean.lerp_(mean.detach(), share)
+            running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), share)
         normal = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)

@@ -165,7 +165,8 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
     start = time.perf_counter()
     n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))
     train, held_out = hold_out_concepts(data, n_held_out, spec.seed)
-    scatter, rows = _scatter(train, model), []
+    scatter = _scatter(train, model)
+    rows: list[dict[str, float]] = []
     for share in SHARES:
         _solve_for(model, scatter, share)
         mrr = retrieval(model, held_out)
