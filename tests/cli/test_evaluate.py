@@ -181,7 +181,7 @@ def test_a_run_of_an_older_version_is_read(call, tiny_run, tmp_path):
         (("--repetitions", "1,1000"), "1000"),
         (("--repetitions", "5-1"), "1-10"),
         (("--repetitions", "few"), "1-10"),
-        (("--evaluation", "n-way=17"), "at most 16 candidates"),
+        (("--evaluation", "n-way=17"), "16 test images"),
         (("--evaluation", "correction=cls"), "did you mean 'csls'?"),
         (("--evaluation", "publised"), "did you mean 'as-published'?"),
         (("--evaluation", "default,"), "names with one comma"),
