@@ -184,7 +184,7 @@ def _trial_model(
     try:
         widths = features.widths()
     except MissingDataError:
-        widths = (GUESSED_WIDTH,) * len(features.encoders) * features.times
+        widths = (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
     n_subjects = len(training_subjects(spec, dataset))
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
     quiet = mne.use_log_level(

@@ -1,21 +1,20 @@
-"""Frozen image encoders, one file each.
+"""Frozen image encoders, by name.
 
-An encoder is asked for by a name of the form ``kind`` or ``kind:argument``: ``"pyramid"``,
-``"open-clip:RN50/openai"``, ``"open-clip:RN50/openai@layer3"``. ``"RN50/openai"`` is short for the second.
-Several names with ``+`` between them, such as ``"RN50/openai+ViT-B-32/laion2b_s34b_b79k"``, stand for their
-features side by side.
+A name is ``kind`` or ``kind:argument``: ``"pyramid"``, ``"open-clip:RN50/openai"``,
+``"open-clip:RN50/openai@layer3"``. ``"RN50/openai"`` is short for the second. Several names joined by ``+``,
+such as ``"RN50/openai+ViT-B-32/laion2b_s34b_b79k"``, stand for their features concatenated.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import MissingDataError, UsageError
+from ..files import sha256
 from ..registry import Registry, unknown_name
 
 if TYPE_CHECKING:
@@ -32,96 +31,124 @@ ENCODERS = Registry(
 )
 
 JOINT = "+"
-FACE = ("name", "dim", "size", "fingerprint", "encode")
 
 READS_TEXT = {"pyramid": False, "open-clip": True}
-"""Whether our own kinds of encoders read sentences; written down, so that asking loads nothing."""
+"""Kinds that are always named as written, and whether they read sentences: known without loading torch."""
 
 
-def build_encoder(encoder: str | Any, device: str = "cpu") -> ImageEncoder:
-    """An encoder by name, or the object itself if it has the face of one.
+def build_encoder(encoder: str | ImageEncoder, device: str = "cpu") -> ImageEncoder:
+    """Build an encoder by name; an encoder object is checked and returned as it is.
 
     Parameters
     ----------
-    encoder : str or object
-        A name, or an object with ``name``, ``dim``, ``size``, ``fingerprint`` and ``encode``.
+    encoder : str or ImageEncoder
+        A name, or any object with ``name``, ``dim``, ``size``, ``fingerprint`` and ``encode``.
     device : str
-        Where a named encoder computes.
+        Device of an encoder that is built by name.
 
     Raises
     ------
     UsageError
-        If there is no such encoder, or the object is not one.
+        If there is no such encoder, or the object lacks an attribute.
     MissingDataError
-        If its weights are out of reach.
+        If its weights are neither stored nor can be downloaded.
     """
     if isinstance(encoder, str):
         kind, _, argument = encoder_name(encoder).partition(":")
         return ENCODERS[kind](argument, device=device)
-    lacking = [part for part in FACE if not hasattr(encoder, part)]
+    needed = ("name", "dim", "size", "fingerprint", "encode")
+    lacking = [part for part in needed if not hasattr(encoder, part)]
     if lacking:
         raise UsageError(
-            f"an image encoder with {', '.join(FACE)}",
-            f"{type(encoder).__name__} without {', '.join(lacking)}",
-            "give a name of `ssr-bd list encoders`, or such an object",
+            f"{type(encoder).__name__} is not an image encoder: it is without {', '.join(lacking)}",
+            f"give a name from `ssr-bd list encoders`, or an object with {', '.join(needed)}",
         )
     return encoder
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The names of the encoders whose features stand side by side: one, or several with ``+`` between."""
+    """The names of the encoders whose features are concatenated: one, or several joined by ``+``."""
     return tuple(name.split(JOINT))
 
 
-def encoder_name(name: str, there: Sequence[str] = ()) -> str:
-    """The full name of an encoder, or of several with ``+`` between them.
+def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
+    """The canonical name of an encoder, or of several joined by ``+``.
 
     Parameters
     ----------
     name : str
-        A name as a user writes it: other case, hyphens and underscores, or short ``"RN50/openai"``.
-    there : sequence of str
-        Names under which features were imported; they are admitted as they are.
+        As a user writes it: in any case, with hyphens or underscores, or short as ``"RN50/openai"``.
+    stored : sequence of str
+        Names under which features were imported; they are valid too.
 
     Raises
     ------
     UsageError
-        If it is neither an encoder nor among those.
+        If it is neither an encoder nor one of those.
     """
-    return JOINT.join(_one_name(part, there) for part in parts_of(name))
-
-
-def _one_name(name: str, there: Sequence[str]) -> str:
-    full = full_name(name)
-    if full in there or full.partition(":")[0] in ENCODERS:
-        return full
-    known = [*ENCODERS.names(), *there]
-    error = unknown_name("encoder", name, known)
-    error.hint += (
-        "; or open-clip:MODEL/WEIGHTS; or import its features: "
-        f"ssr-bd features import --encoder {name} ..."
-    )
-    raise error
+    names = []
+    for part in parts_of(name):
+        names.append(full_name(part))
+        if names[-1] not in stored and not is_encoder(part):
+            error = unknown_name("encoder", part, [*ENCODERS.names(), *stored])
+            error.hint += (
+                "; or open-clip:MODEL/WEIGHTS; or import its features: "
+                f"ssr-bd features import --encoder {part} ..."
+            )
+            raise error
+    return JOINT.join(names)
 
 
 @cache
 def full_name(name: str) -> str:
-    """The full name of an encoder; a name that is no encoder's stays as it is."""
+    """The one name under which the features of an encoder are stored and looked up.
+
+    A name of no encoder stays as it is. An encoder of your own may be called otherwise than it was asked
+    for (``thumbnail`` may build ``thumbnail:8``): its class method ``canonical_name(argument)`` is asked, or
+    it is built once to read its ``name``.
+
+    Raises
+    ------
+    UsageError
+        If the name that an encoder gives itself does not build the same encoder again.
+    """
     kind, colon, argument = name.partition(":")
-    if kind in ENCODERS:
-        return ENCODERS.name_of(kind) + colon + argument
-    if "/" in name and not colon:
-        return f"open-clip:{name}"
-    return name
+    if kind not in ENCODERS:
+        return f"open-clip:{name}" if "/" in name and not colon else name
+    kind = ENCODERS.name_of(kind)
+    written = kind + colon + argument
+    own = _own_name(kind, argument) or written
+    if own != written:
+        again, _, argument = own.partition(":")
+        same_kind = again in ENCODERS and ENCODERS.name_of(again) == kind
+        if not same_kind or _own_name(kind, argument) not in (None, own):
+            raise UsageError(
+                f"the encoder {written!r} has the name {own!r}, which does not build it again",
+                f"let its `name` be {kind!r} or '{kind}:ARGUMENT'",
+            )
+    return own
+
+
+def _own_name(kind: str, argument: str) -> str | None:
+    """The name that an encoder gives itself; None if it is as written, or cannot be known."""
+    if kind in READS_TEXT:
+        return None
+    encoder = ENCODERS[kind]
+    if hasattr(encoder, "canonical_name"):
+        return encoder.canonical_name(argument)
+    try:
+        return encoder(argument, device="cpu").name
+    except MissingDataError:  # the weights are not here, but features may be
+        return None
 
 
 def is_encoder(name: str) -> bool:
-    """Whether a name is that of an encoder, so that its features can be made here."""
+    """Whether a name is that of an encoder, so that its features can be extracted here."""
     return full_name(name).partition(":")[0] in ENCODERS
 
 
 def reads_text(name: str) -> bool:
-    """Whether the encoder of a name reads sentences too; a layer inside an image tower does not."""
+    """Whether the encoder of that name also reads sentences; a layer inside an image tower does not."""
     kind, _, argument = full_name(name).partition(":")
     _, at, layer = argument.rpartition("@")
     if kind not in ENCODERS or (at and "/" not in layer):
@@ -132,13 +159,16 @@ def reads_text(name: str) -> bool:
 class ImageEncoder(ABC):
     """A frozen function of images.
 
-    One that reads sentences too has ``encode_text(sentences)``, which gives float32 ``(n, dim)`` as
-    ``encode`` does, and ``text_description()``: all that these features depend on, beside ``description()``.
+    ``ENCODERS`` builds it as ``Encoder(argument, device=device)`` from a name ``kind:argument``. An encoder
+    that also reads sentences has ``encode_text(sentences)``, float32 ``(n, dim)`` as ``encode``, and
+    ``text_description()``: all that these features depend on besides ``description()``. A class method
+    ``canonical_name(argument)`` gives ``name`` without building the encoder.
 
     Attributes
     ----------
     name : str
-        Full name, under which features are kept.
+        Canonical name, under which features are stored: ``kind`` or ``kind:argument``, which builds this
+        encoder again.
     dim : int
         Length of a feature vector.
     size : int
@@ -161,7 +191,7 @@ class ImageEncoder(ABC):
         Returns
         -------
         Tensor of float32, shape (n, dim)
-            On the CPU, not normalised.
+            On the CPU, not normalized.
         """
 
     @abstractmethod
@@ -169,28 +199,20 @@ class ImageEncoder(ABC):
         """All that the features depend on, in plain JSON types."""
 
     def resize(self, image: Image) -> Image:
-        """An RGB image of any shape at the encoder's size, before views are taken of it."""
+        """Resize an RGB image of any shape to the encoder's size, before views are applied."""
         return shortest_side(image, self.size)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the description: features of equal fingerprint may stand side by side."""
-        text = json.dumps(self.description(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the description: features with equal fingerprints may be combined."""
+        return sha256(json.dumps(self.description(), sort_keys=True))
 
 
 def shortest_side(image: Image, size: int) -> Image:
-    """An image whose shorter side is resized to ``size``, bicubically, and the longer cut about the middle.
+    """Resize the shorter side of an RGB image to ``size`` pixels, bicubically, and crop the longer one.
 
-    This is what CLIP's evaluation transform does; square images, as those of THINGS, are only resized, as
-    UBP and NeuroBridge do it.
-
-    Parameters
-    ----------
-    image : Image
-        RGB image.
-    size : int
-        Height and width of the result, in pixels.
+    The crop is central, as in CLIP's evaluation transform; square images, such as those of THINGS, are only
+    resized, as UBP and NeuroBridge do it.
     """
     from PIL import Image as pillow
 

@@ -1,10 +1,11 @@
-"""Features of a dataset's images: every image decoded once for all views, killed runs carried on."""
+"""Extract features of a dataset's images: each image is decoded once for all views, and runs resume."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,27 +17,17 @@ from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import atomic_write, sha256
-from .encoders import build_encoder, full_name
-from .store import (
-    PLACE,
-    FeatureStore,
-    check_features,
-    check_reads,
-    details_in,
-    fingerprint_in,
-    folder_name,
-    read_sentences,
-)
-from .views import View, build_view, image_seed
+from .encoders import ImageEncoder, build_encoder, full_name, reads_text, shortest_side
+from .store import OPTION, READER, WORDS, FeatureStore, check_features, folder_name
+from .views import View, ViewFunction, build_view, image_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .encoders import ImageEncoder
-
-
 UNFINISHED = ".unfinished"
-DECODERS = 2
+DECODING_THREADS = 2
+Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
+Say = Callable[[str], object]
 
 
 def silent(text: str) -> None:
@@ -46,84 +37,88 @@ def silent(text: str) -> None:
 def extract(
     dataset: ImageDataset,
     encoder: str | ImageEncoder,
-    views: Sequence[str | View],
+    views: Sequence[str | View | ViewFunction],
     store: FeatureStore,
     *,
     batch_size: int = 64,
     device: str = "cpu",
     progress: bool = False,
-    say: Callable[[str], None] = silent,
+    say: Say = silent,
 ) -> None:
-    """Put the features of all images of a dataset into a store, those that are not there yet.
+    """Extract the features of all images of a dataset that are not in a store yet.
 
-    A view of words, such as ``text``, takes the concepts of the images, and needs no image file.
-
-    Batches are written down as they are done. A run that was killed goes on from there, and ends with the
-    same features as one that was not. What the store holds already is not made again; if nothing is
+    Views of words, such as ``text``, encode the concepts of the images and need no image files. Finished
+    batches are saved: a run that was killed resumes there and ends with the same features. If nothing is
     missing, the encoder is not even built.
 
     Parameters
     ----------
     dataset : ImageDataset
-        Whose images.
+        The images.
     encoder : str or ImageEncoder
-        A name, see :func:`~braindecode_ssr.images.encoders.build_encoder`, or the object itself.
-    views : sequence of str or View
-        Which views.
+        A name, or the object itself: see :func:`~braindecode_ssr.images.encoders.build_encoder`.
+    views : sequence of str, View or callable
+        Names, or the functions themselves: see :func:`~braindecode_ssr.images.views.build_view`.
     store : FeatureStore
-        Where the features go.
+        Where the features are stored.
     batch_size : int
-        Images encoded at once; the features do not depend on it, but for rounding.
+        Images per batch; features do not depend on it except for rounding.
     device : str
-        Where a named encoder computes.
+        Device of an encoder that is given by name.
     progress : bool
-        Show a bar on stderr.
+        Show a progress bar on stderr.
     say : callable
-        Called with a line of text where pictures had to be altered on the way to RGB.
+        Called with a line of text about pictures that had to be changed when converted to RGB.
 
     Raises
     ------
     UsageError
-        If an encoder, a view or a parameter is not known, or the encoder does not read sentences where
-        the view makes some.
+        If an encoder, view or parameter is unknown, or a view needs an encoder that reads sentences.
     MissingDataError
-        If an image, or the encoder's weights, are not here.
+        If an image or the weights of the encoder are missing.
     DataError
-        If an image cannot be decoded, a feature is not finite, the store holds features of another
-        encoder under that name, or it cannot be written.
+        If an image cannot be decoded, a feature is not finite, the store has features of another encoder
+        under that name, or it cannot be written.
     """
     if batch_size < 1:
-        raise UsageError("a batch size of 1 or more", str(batch_size), "give another --batch-size")
-    asked = {view.name: view for view in map(build_view, views)}
-    name = full_name(encoder) if isinstance(encoder, str) else encoder.name
+        raise UsageError(f"a batch size of {batch_size} is below 1", "give another --batch-size")
+    wanted = {view.name: view for view in map(build_view, views)}
+    name = full_name(encoder if isinstance(encoder, str) else encoder.name)
     hashes = dataset.image_hashes()
-    blocks = _todo(dataset, name, asked, store, batch_size, hashes)
-    if not blocks:
+
+    def missing_batches() -> list[Batch]:
+        return _missing_batches(dataset, name, wanted, store, batch_size, hashes)
+
+    batches = missing_batches()
+    if not batches:
         return
-    missing = {block.view.name: block.view for block in blocks}.values()
+    missing = {batch.view.name: batch.view for batch in batches}.values()
     for view in missing:
         if view.of_words:
-            check_reads(encoder, view.name)
+            _check_reads(encoder, view.name)
     built = build_encoder(encoder, device)
     for view in missing:
-        store.check_kin(built.name, built.dim, fingerprint_in(built, view))
-    with store.locked(built.name, "extract"):
-        blocks = _todo(dataset, built.name, asked, store, batch_size, hashes)
-        done = Unfinished(store.encoder_folder(built.name) / UNFINISHED, built)
-        remarks: dict[str, set[str]] = {}
-        _encode_missing(dataset, built, blocks, done, progress, remarks)
+        store.check_same_encoder(name, built.dim, view_fingerprint(built, view))
+    with store.locked(name, "extract"):
+        batches = missing_batches()  # another process may have extracted meanwhile
+        done = FinishedBatches(store.encoder_folder(name) / UNFINISHED, built)
+        remarks: Remarks = {}
+        _encode_batches(dataset, built, name, batches, done, progress, remarks)
         for remark, altered in sorted(remarks.items()):
-            first = min(altered)
-            say(f"{len(altered)} of {len(dataset.images)} pictures {remark}, the first {first!r}")
-        for view in asked.values():
-            of_view = [block for block in blocks if block.view == view]
-            _finish(built, view, of_view, done, store, hashes)
-        done.remove()
+            say(
+                f"{len(altered)} of {len(dataset.images)} pictures {remark}, "
+                f"the first {min(altered)!r}"
+            )
+        for view in wanted.values():
+            of_view = [batch for batch in batches if batch.view == view]
+            if of_view:
+                _store_view(built, name, view, of_view, done, store, hashes)
+        shutil.rmtree(done.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
-class Block:
-    """Images that are encoded at once, in one view."""
+class Batch:
+    """Images that are encoded together, in one view."""
 
     number: int
     view: View
@@ -132,176 +127,135 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """The blocks that are done, until all are: a folder of arrays named by what is in them.
+class FinishedBatches:
+    """The features of finished batches, one file each, named by what they depend on."""
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    encoder : ImageEncoder
-        What makes them.
-    """
-
-    path: Path
+    folder: Path
     encoder: ImageEncoder
 
-    def file(self, block: Block) -> Path:
-        """Where the features of a block are kept."""
-        made_by = fingerprint_in(self.encoder, block.view)
-        text = "\n".join([made_by, block.view.name, *block.image_ids, *block.hashes])
-        return self.path / folder_name(block.view.name) / f"{sha256(text)}.npy"
+    def file(self, batch: Batch) -> Path:
+        """Where the features of a batch are."""
+        made_by = view_fingerprint(self.encoder, batch.view)
+        key = sha256("\n".join([made_by, batch.view.name, *batch.image_ids, *batch.hashes]))
+        return self.folder / folder_name(batch.view.name) / f"{key}.npy"
 
-    def has(self, block: Block) -> bool:
-        """Whether a block is done."""
-        return self.file(block).is_file()
-
-    def write(self, block: Block, features: np.ndarray) -> None:
-        """Keep the features of a block, as a whole or not at all."""
-        path = self.file(block)
+    def write(self, batch: Batch, features: np.ndarray) -> None:
+        """Save the features of a batch."""
         content = BytesIO()
         np.save(content, features.astype(np.float32))
-        atomic_write(path, content.getvalue(), PLACE)
+        atomic_write(self.file(batch), content.getvalue(), OPTION)
 
-    def read(self, block: Block) -> np.ndarray:
-        """The features of a block, float32 ``(n, d)``."""
-        return np.load(self.file(block), allow_pickle=False)
+    def read(self, batches: Sequence[Batch]) -> np.ndarray:
+        """The features of batches, float32 ``(n, d)``; if a file is damaged, all are removed."""
+        try:
+            return np.concatenate([np.load(self.file(b), allow_pickle=False) for b in batches])
+        except (OSError, ValueError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise MissingDataError(
+                f"the finished batches in {self.folder} cannot be read "
+                f"({type(error).__name__}: {error}), so they were removed",
+                "run the same command again",
+            ) from error
 
-    def remove(self) -> None:
-        """All of it is in the store now."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
-
-def _todo(
+def _missing_batches(
     dataset: ImageDataset,
     encoder: str,
     views: dict[str, View],
     store: FeatureStore,
     size: int,
     hashes: dict[str, str],
-) -> list[Block]:
-    """Blocks of images without features of their content; the same ones, whatever is there already."""
+) -> list[Batch]:
+    """Batches of images without features of their content; independent of what is stored already."""
     image_ids = sorted(dataset.images["image_id"])
-    blocks = []
+    batches = []
     for view in views.values():
-        there = set(store.image_ids(encoder, view.name))
-        there -= store.outdated(encoder, view.name, hashes)
+        stored = set(store.image_ids(encoder, view.name))
+        stored -= store.outdated(encoder, view.name, hashes)
         for number, start in enumerate(range(0, len(image_ids), size)):
-            missing = [one for one in image_ids[start : start + size] if one not in there]
+            missing = tuple(one for one in image_ids[start : start + size] if one not in stored)
             if missing:
-                of_block = () if view.of_words else tuple(hashes.get(one, "") for one in missing)
-                blocks.append(Block(number, view, tuple(missing), of_block))
-    return sorted(blocks, key=lambda block: block.number)
+                files = () if view.of_words else tuple(hashes.get(one, "") for one in missing)
+                batches.append(Batch(number, view, missing, files))
+    return sorted(batches, key=lambda batch: batch.number)
 
 
-def _encode_missing(
+def _encode_batches(
     dataset: ImageDataset,
     encoder: ImageEncoder,
-    blocks: list[Block],
-    done: Unfinished,
+    name: str,
+    batches: list[Batch],
+    done: FinishedBatches,
     progress: bool,
-    remarks: dict[str, set[str]],
+    remarks: Remarks,
 ) -> None:
+    """Encode the batches that are not finished: sentences first, which need no image."""
     from tqdm import tqdm
 
-    left = [block for block in blocks if not done.has(block)]
-    total, before = (sum(len(block.image_ids) for block in some) for some in (blocks, left))
-    bar = tqdm(
-        total=total,
-        initial=total - before,
-        desc=f"{encoder.name} features",
-        unit="view",
-        disable=not progress,
-    )
-    with bar:
-        for block, features in _encoded(dataset, encoder, left, remarks):
-            check_features(features, block.image_ids, f"{encoder.name}, view {block.view.name}")
-            done.write(block, features)
+    left = [batch for batch in batches if not done.file(batch).is_file()]
+    total, todo = (sum(len(batch.image_ids) for batch in some) for some in (batches, left))
+    concepts = dataset.images.set_index("image_id")["concept"]
+    options = {"desc": f"{name} features", "unit": "view", "disable": not progress}
+    with tqdm(total=total, initial=total - todo, **options) as bar:
+
+        def save(batch: Batch, features: np.ndarray) -> None:
+            check_features(features, batch.image_ids, f"{name}, view {batch.view.name}")
+            done.write(batch, features)
             bar.update(len(features))
 
-
-def _encoded(
-    dataset: ImageDataset,
-    encoder: ImageEncoder,
-    blocks: list[Block],
-    remarks: dict[str, set[str]],
-) -> Iterator[tuple[Block, np.ndarray]]:
-    """Blocks with their features: sentences first, which need no image."""
-    concepts = dataset.images.set_index("image_id")["concept"]
-    for block in blocks:
-        if block.view.of_words:
-            of_block = concepts.loc[list(block.image_ids)].tolist()
-            yield block, read_sentences(encoder, block.view, of_block)
-    seen = [block for block in blocks if not block.view.of_words]
-    for same, pixels in _decoded(dataset, encoder, seen, remarks):
-        for block in same:
-            yield block, _encode(encoder, block, pixels)
+        for batch in left:
+            if batch.view.of_words:
+                of_batch = concepts.loc[list(batch.image_ids)].tolist()
+                save(batch, read_sentences(encoder, batch.view, of_batch))
+        pixel_batches = [batch for batch in left if not batch.view.of_words]
+        for same, pixels in _decoded(dataset, encoder, pixel_batches, remarks):
+            for batch in same:
+                save(batch, _encode(encoder, batch, pixels))
 
 
-def _encode(encoder: ImageEncoder, block: Block, pixels: dict[str, Tensor]) -> np.ndarray:
+def _encode(encoder: ImageEncoder, batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
     import torch
 
-    images = torch.stack([pixels[one] for one in block.image_ids])
+    images = torch.stack([pixels[one] for one in batch.image_ids])
     images = images.to(getattr(encoder, "device", "cpu"))
-    seen = block.view(images, seed=[image_seed(one) for one in block.image_ids])
+    seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
     return np.asarray(encoder.encode(seen).float().cpu())
 
 
 def _decoded(
-    dataset: ImageDataset,
-    encoder: ImageEncoder,
-    blocks: list[Block],
-    remarks: dict[str, set[str]],
-) -> Iterator[tuple[list[Block], dict[str, Tensor]]]:
-    """Blocks of the same images and the pixels of these, the next ones decoded meanwhile."""
-    groups: dict[int, list[Block]] = {}
-    for block in blocks:
-        groups.setdefault(block.number, []).append(block)
-    with ThreadPoolExecutor(DECODERS) as pool:
-        ahead: list[tuple[list[Block], dict[str, Any]]] = []
-        for same in groups.values():
-            wanted = dict.fromkeys(one for block in same for one in block.image_ids)
-            futures = {
-                one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
-            }
-            ahead.append((same, futures))
-            if len(ahead) > 1:
-                yield _arrived(*ahead.pop(0))
-        for same, futures in ahead:
-            yield _arrived(same, futures)
-
-
-def _arrived(same: list[Block], futures: dict[str, Any]) -> tuple[list[Block], dict[str, Tensor]]:
-    return same, {one: future.result() for one, future in futures.items()}
+    dataset: ImageDataset, encoder: ImageEncoder, batches: list[Batch], remarks: Remarks
+) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
+    """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
+    groups: dict[int, list[Batch]] = {}
+    for batch in batches:
+        groups.setdefault(batch.number, []).append(batch)
+    waiting: list[tuple[list[Batch], dict[str, Future[Tensor]]]] = []
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+        for same in [*groups.values(), None]:
+            if same is not None:
+                wanted = dict.fromkeys(one for batch in same for one in batch.image_ids)
+                futures = {
+                    one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
+                }
+                waiting.append((same, futures))
+            if len(waiting) > (same is not None):
+                ready, futures = waiting.pop(0)
+                yield ready, {one: future.result() for one, future in futures.items()}
 
 
 def read_pixels(
-    dataset: ImageDataset,
-    encoder: ImageEncoder,
-    image_id: str,
-    remarks: dict[str, set[str]] | None = None,
+    dataset: ImageDataset, encoder: ImageEncoder, image_id: str, remarks: Remarks | None = None
 ) -> Tensor:
-    """An image at the size of an encoder.
-
-    Parameters
-    ----------
-    remarks : dict, optional
-        Gets the image id under each alteration that turning the picture into RGB took.
-
-    Returns
-    -------
-    Tensor of uint8, shape (3, size, size)
+    """An image at the size of an encoder: a uint8 tensor of shape ``(3, size, size)``.
 
     Raises
     ------
     MissingDataError
-        If it is not here.
+        If the image is missing.
     DataError
         If it cannot be decoded.
     """
     import torch
-
-    from .encoders import shortest_side
 
     try:
         image = dataset.image(image_id)
@@ -322,34 +276,55 @@ def read_pixels(
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _finish(
+def _store_view(
     encoder: ImageEncoder,
+    name: str,
     view: View,
-    blocks: Iterable[Block],
-    done: Unfinished,
+    batches: list[Batch],
+    done: FinishedBatches,
     store: FeatureStore,
     hashes: dict[str, str],
 ) -> None:
-    """Move the blocks of a view into the store."""
-    blocks = list(blocks)
-    if not blocks:
-        return
-    try:
-        features = np.concatenate([done.read(block) for block in blocks])
-    except (OSError, ValueError) as error:
-        done.remove()
-        raise MissingDataError(
-            f"the finished parts of {encoder.name} features in {done.path}",
-            f"{type(error).__name__}: {error}",
-            "they are removed; give the same command again",
-        ) from error
+    details = encoder.description() if hasattr(encoder, "description") else {}
     store.write(
-        encoder.name,
+        name,
         view.name,
-        [one for block in blocks for one in block.image_ids],
-        features,
-        fingerprint_in(encoder, view),
+        [one for batch in batches for one in batch.image_ids],
+        done.read(batches),
+        view_fingerprint(encoder, view),
         f"extracted from the {'concepts' if view.of_words else 'images'}",
-        details_in(encoder, view),
+        {**details, **_text_description(encoder)} if view.of_words else details,
         None if view.of_words else hashes,
     )
+
+
+def view_fingerprint(encoder: ImageEncoder, view: View) -> str:
+    """The fingerprint of an encoder's features in a view; of words, with text tower and tokenizer."""
+    if not view.of_words:
+        return encoder.fingerprint
+    text = json.dumps(_text_description(encoder), sort_keys=True)
+    return encoder.fingerprint + WORDS + sha256(text)
+
+
+def _text_description(encoder: ImageEncoder) -> dict[str, Any]:
+    return getattr(encoder, "text_description", dict)()
+
+
+def read_sentences(encoder: Any, view: View, concepts: Sequence[str]) -> np.ndarray:
+    """Features ``(n, d)`` of the sentences that a view makes of ``n`` concepts; each is read once."""
+    sentences = view.sentences(concepts)
+    rows = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+    features = np.asarray(encoder.encode_text(list(rows)).float().cpu())
+    return features[[rows[sentence] for sentence in sentences]]
+
+
+def _check_reads(encoder: str | ImageEncoder, view: str) -> None:
+    if isinstance(encoder, str):
+        name, reads = encoder, reads_text(encoder)
+    else:
+        name, reads = encoder.name, hasattr(encoder, "encode_text")
+    if not reads:
+        raise UsageError(
+            f"the view {view} needs an encoder that reads sentences, and {name} looks at images only",
+            f"choose the output of a model of open_clip, such as --encoder {READER}",
+        )

@@ -59,7 +59,7 @@ def test_pyramid_has_no_variants() -> None:
 def test_an_object_with_the_face_of_an_encoder_is_one() -> None:
     pyramid = build_encoder("pyramid")
     assert build_encoder(pyramid) is pyramid
-    with pytest.raises(UsageError, match="int without name, dim"):
+    with pytest.raises(UsageError, match="without name, dim"):
         build_encoder(3)
 
 

@@ -10,7 +10,7 @@ from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import reads_text
 from braindecode_ssr.images.extract import extract
 from braindecode_ssr.images.features import ImageFeatures
-from braindecode_ssr.images.store import WORDS, FeatureStore, akin, text_or_original
+from braindecode_ssr.images.store import WORDS, FeatureStore, same_encoder, text_or_original
 from braindecode_ssr.images.views import image_seed
 
 from .conftest import DrawnDataset
@@ -107,11 +107,17 @@ def test_another_text_tower_is_another_encoder(dataset: DrawnDataset, store: Fea
         extract(dataset, other, ["blur"], store)
 
 
-def test_who_is_akin() -> None:
-    assert akin("a", "a" + WORDS + "t") and akin("a" + WORDS + "t", "a")
-    assert akin("a" + WORDS + "t", "a" + WORDS + "t") and akin("imported:x", "imported:y")
-    assert not akin("a" + WORDS + "t", "a" + WORDS + "u")
-    assert not akin("a" + WORDS + "t", "b") and not akin("a", "b") and not akin("a", "imported:a")
+def test_who_is_same_encoder() -> None:
+    assert same_encoder("a", "a" + WORDS + "t") and same_encoder("a" + WORDS + "t", "a")
+    assert same_encoder("a" + WORDS + "t", "a" + WORDS + "t") and same_encoder(
+        "imported:x", "imported:y"
+    )
+    assert not same_encoder("a" + WORDS + "t", "a" + WORDS + "u")
+    assert (
+        not same_encoder("a" + WORDS + "t", "b")
+        and not same_encoder("a", "b")
+        and not same_encoder("a", "imported:a")
+    )
 
 
 @pytest.mark.parametrize("encoder", ["pyramid", "RN50/openai@layer3", Patches()])

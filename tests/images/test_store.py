@@ -191,7 +191,7 @@ def damage_alter(path: Path) -> None:
 def test_damaged_tables_are_refused(store: FeatureStore, damage) -> None:
     filled(store)
     damage(next(store.folder("pyramid", "original").glob("*.safetensors")))
-    with pytest.raises(DataError, match="make them again"):
+    with pytest.raises(DataError, match="fill it again"):
         store.read("pyramid", "original", IDS)
 
 
