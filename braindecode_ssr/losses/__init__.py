@@ -31,7 +31,7 @@ HYPERBOLIC = ("hyperbolic",)
 """Losses that compare points of hyperbolic space; the others compare vectors."""
 
 _public = {
-    "base": ["Loss", "Similarity"],
+    "base": ["ContrastiveLoss", "Loss", "Similarity"],
     "ssr": ["MaskedReconstruction"],
     "contrast": ["duplicate_info_nce", "single_anchor_contrast", "symmetric_info_nce"],
     "soft_label": ["soft_info_nce", "soft_labels"],

@@ -21,6 +21,7 @@ from .base import (
 Target = Literal["original", "view"]
 Anchor = Literal["trained", "detached"]
 Duplicates = Literal["negatives", "ignored", "positives"]
+DUPLICATES = ("negatives", "ignored", "positives")
 
 
 def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -127,11 +128,6 @@ def same_image(image: Tensor | None, rows: int) -> Tensor:
     return image[:, None] == image[None, :]
 
 
-def check_duplicates(duplicates: Duplicates) -> Duplicates:
-    """The choice, if it is a known one."""
-    return check_choice("duplicates", duplicates, ("negatives", "ignored", "positives"))
-
-
 def contrast_of_logits(logits: Tensor, duplicates: Duplicates, image: Tensor | None) -> Tensor:
     """Symmetric contrast of logits (b, b); the image index is only needed if duplicates matter."""
     same = None if duplicates == "negatives" else same_image(image, len(logits))
@@ -170,7 +166,7 @@ class Contrast(ContrastiveLoss):
     ) -> None:
         super().__init__()
         self.target = check_choice("target", target, ("original", "view"))
-        self.duplicates = check_duplicates(duplicates)
+        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
         self.similarity = Similarity(regime, scale)
 
     def images(self, original: Tensor, view: Tensor) -> Tensor:
@@ -316,7 +312,7 @@ class TripleContrast(ContrastiveLoss):
     ) -> None:
         super().__init__()
         self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
-        self.duplicates = check_duplicates(duplicates)
+        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
         self.weights = check_weights(
             {
                 "brain_view": brain_view,

@@ -7,9 +7,9 @@ from torch import Tensor
 from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import ContrastiveLoss, check_choice, check_number, full_precision
 from .contrast import (
+    DUPLICATES,
     Duplicates,
     Target,
-    check_duplicates,
     contrast_of_logits,
     symmetric_cross_entropy,
 )
@@ -74,7 +74,7 @@ class HyperbolicContrast(ContrastiveLoss):
         super().__init__()
         self.target = check_choice("target", target, ("original", "view"))
         self.scale = check_number("scale", scale, "(0, inf)")
-        self.duplicates = check_duplicates(duplicates)
+        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
 
     def parts(
         self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
