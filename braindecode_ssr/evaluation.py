@@ -14,6 +14,7 @@ from .datasets.base import ImageDataset
 from .errors import MissingDataError, UsageError
 from .images.features import ImageFeatures
 from .preprocessing.channels import ChannelSet
+from .retrieval.evaluations import Evaluation, check_flags
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -205,3 +206,41 @@ def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
             f"{run.epochs} lacks the weights of epoch {missing[0]}", "train the run again"
         )
     return [(epoch, kept[epoch]) for epoch in epochs]
+
+
+def score_run(
+    run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Ranks and numbers of a run at the selected epoch; the oracle takes the first of the best epochs."""
+    from .runs import load_weights
+
+    results = []
+    for epoch, weights in weights_to_test(run, spec):
+        queries, numbers = score(load_weights(model, weights), test, spec.evaluation)
+        results.append((queries, {**numbers, "epoch": epoch}))
+    return max(results, key=lambda result: (result[1]["top1"], result[1]["top5"]))
+
+
+def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
+    """What a table says about a run before its numbers."""
+    return {
+        "dataset": spec.data.dataset,
+        "method": spec.method,
+        "backbone": spec.model.backbone,
+        "subjects": spec.model.subjects,
+        "protocol": spec.data.protocol,
+        "subject": spec.data.subject,
+        "seed": spec.train.seed,
+        "channels": spec.data.channels,
+        "encoder": spec.images.encoder,
+        "views": list(spec.images.views),
+        "space": spec.model.space,
+        "evaluation": evaluation.name,
+        "flags": list(check_flags((*evaluation.flags, *flags))),
+        "gallery": spec.evaluation.gallery,
+        "n_way": spec.evaluation.n_way,
+        "correction": spec.evaluation.correction,
+        "selection": selected(spec),
+        "epochs": spec.train.epochs,
+        "batch_size": spec.train.batch_size,
+    }

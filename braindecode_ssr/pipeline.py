@@ -13,7 +13,7 @@ from .checks import check_run
 from .config import EvaluationSpec, RunSpec
 from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError
-from .evaluation import check_selection, selected, weights_to_test
+from .evaluation import check_selection, labels_of, score_run
 from .files import lock
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
@@ -36,8 +36,6 @@ from .training.build import build_loss, build_model, features_of, initialize
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-
-    from .evaluation import TestSet
 
 Asked = str | Evaluation | EvaluationSpec | None
 Say = Callable[[str], None]
@@ -215,17 +213,17 @@ def train(
                 return None
             write_weights(run.weights, model)
             run.write_table("history.csv", history)
-            queries, numbers = _score(run, spec, model, test)
+            queries, numbers = score_run(run, spec, model, test)
             run.write_table("queries.csv", queries)
             summary = {
-                **_labels(spec, evaluation_of(spec), _data_flags(spec, dataset)),
+                **labels_of(spec, evaluation_of(spec), _data_flags(spec, dataset)),
                 **numbers,
                 "n_train": len(data),
                 "train_subjects": data.table["subject"].unique().tolist(),
                 "train_seconds": round(float(history["dur"].sum()), 2),
                 **_ceiling(dataset, spec),
             }
-            run.write_json("summary.json", summary)  # the last file: the run is complete
+            run.write_json("summary.json", summary)  # last: now the run is complete
             if overwrite:
                 replace_run(final, run)
         return Run(final.path)
@@ -331,8 +329,8 @@ def evaluate_each(
         given = nullcontext() if backbone is None else providing(backbone, spec.model.backbone)
         with trusting(trust), given:
             model = build_model(each, test.signals, *sizes).to(device)
-        queries, numbers = _score(run, each, model, test)
-        labels = _labels(each, evaluation, tuple(run.record.get("flags", ())))
+        queries, numbers = score_run(run, each, model, test)
+        labels = labels_of(each, evaluation, tuple(run.record.get("flags", ())))
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
 
 
@@ -351,20 +349,6 @@ def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bo
         )
     say(f"{run.path} is finished already; to train it again, add --overwrite")
     return True
-
-
-def _score(
-    run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Ranks and numbers of the selected epoch; of several (the oracle), the first of the best ones."""
-    from .evaluation import score
-    from .runs import load_weights
-
-    results = []
-    for epoch, weights in weights_to_test(run, spec):
-        queries, numbers = score(load_weights(model, weights), test, spec.evaluation)
-        results.append((queries, {**numbers, "epoch": epoch}))
-    return max(results, key=lambda result: (result[1]["top1"], result[1]["top5"]))
 
 
 def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
@@ -410,28 +394,3 @@ def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
     subjects = {*training_subjects(spec, dataset), spec.data.subject}
     flags = {flag for subject in subjects for flag in dataset.flags(subject, spec.trials)}
     return check_flags(flags | ({"pretrained-elsewhere"} if spec.model.pretrained else set()))
-
-
-def _labels(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
-    """What a table says about a run before its numbers."""
-    return {
-        "dataset": spec.data.dataset,
-        "method": spec.method,
-        "backbone": spec.model.backbone,
-        "subjects": spec.model.subjects,
-        "protocol": spec.data.protocol,
-        "subject": spec.data.subject,
-        "seed": spec.train.seed,
-        "channels": spec.data.channels,
-        "encoder": spec.images.encoder,
-        "views": list(spec.images.views),
-        "space": spec.model.space,
-        "evaluation": evaluation.name,
-        "flags": list(check_flags((*evaluation.flags, *flags))),
-        "gallery": spec.evaluation.gallery,
-        "n_way": spec.evaluation.n_way,
-        "correction": spec.evaluation.correction,
-        "selection": selected(spec),
-        "epochs": spec.train.epochs,
-        "batch_size": spec.train.batch_size,
-    }

@@ -46,6 +46,10 @@ class Registry:
         foreign = {name: self._foreign[name] for name in sorted(self._foreign)}
         return {**self._parts, **foreign, **self._parts}
 
+    def names(self) -> list[str]:
+        """All names, our own first."""
+        return list(self._all())
+
     def is_own(self, name: str) -> bool:
         """Whether a part is registered by this package, not by an entry point."""
         return self.name_of(name) in self._parts

@@ -62,7 +62,7 @@ def test_the_pipeline_hands_its_test_set_to_the_test_alone():
         if isinstance(given, ast.Name) and given.id == "test"
     ]
     names = [n for n in ast.walk(whole) if isinstance(n, ast.Name) and n.id == "test"]
-    assert uses == ["_score"] and len(names) == 2  # it is made, and it is handed over
+    assert uses == ["score_run"] and len(names) == 2  # it is made, and it is handed over
 
 
 def fingerprints(folder):

@@ -116,15 +116,15 @@ def test_overwriting_replaces_a_run_when_the_new_one_is_complete(
     from braindecode_ssr import pipeline
 
     (copied / "note.txt").write_text("of the old run")
-    before, test = content(copied), pipeline._score
+    before, test = content(copied), pipeline.score_run
 
     def stopped(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_score", stopped)
+    monkeypatch.setattr(pipeline, "score_run", stopped)
     again(call, tiny_run, "--overwrite", out=copied.parent, code=130)
     assert content(copied) == before
-    monkeypatch.setattr(pipeline, "_score", test)
+    monkeypatch.setattr(pipeline, "score_run", test)
     done = again(call, tiny_run, "--overwrite", out=copied.parent, code=0)
     assert "resuming from epoch 3" in done.err and "finished already" not in done.err
     after = content(copied)
