@@ -1,4 +1,4 @@
-"""Writes the generated part of the methods page from the method files: ``python docs/methods_list.py``."""
+"""Writes the generated parts of the pages on methods and backbones: ``python docs/methods_list.py``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import TextWrapper
 
+from braindecode_ssr.models.names import SHAPES, backbone_rows, shape_name
 from braindecode_ssr_cli.info import catalogue
 
-PAGE = Path(__file__).with_name("methods_list.inc")
+HERE = Path(__file__).parent
 CELLS = [(data, way) for data in ("things-eeg", "things-meg") for way in ("intra", "inter")]
 
 
@@ -96,5 +97,21 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule, ""])
 
 
+def backbones() -> str:
+    """The measured backbones: a table, and a line for each that needs something or does not work."""
+    rows = backbone_rows()
+    shapes = [shape_name(*shape) for shape in SHAPES]
+    columns = [*shapes, "feature_point", "width", "parameters", "step_ms"]
+    cells = [[f"``{row['name']}``", *(str(row[c] or "") for c in columns)] for row in rows]
+    lines = [table([["name", *columns], *([*map(cell, line)] for line in cells)])]
+    for row in rows:
+        notes = {"needs": row["needs"], "adjusted": row["adjusted"], "does not work": row["reason"]}
+        said = "; ".join(f"{key}: {note}" for key, note in notes.items() if note)
+        if said:
+            lines.append(bullet(f"{row['name']}. {said[0].upper()}{said[1:]}."))
+    return "\n".join([*lines, ""])
+
+
 if __name__ == "__main__":
-    PAGE.write_text(text(), encoding="utf-8")
+    (HERE / "methods_list.inc").write_text(text(), encoding="utf-8")
+    (HERE / "backbones_list.inc").write_text(backbones(), encoding="utf-8")

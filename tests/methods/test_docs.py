@@ -28,6 +28,11 @@ def test_the_list_is_up_to_date():
     assert all(f"\n``{name}``" in listed and METHODS[name].source in joined for name in METHODS)
 
 
+def test_the_table_of_backbones_is_up_to_date():
+    listed = (DOCS / "backbones_list.inc").read_text(encoding="utf-8")
+    assert listed == methods_list().backbones(), "run python docs/methods_list.py"
+
+
 def shown():
     """The methods of the page: one as a file, one in Python."""
     file = dedent(re.search(r"mine\.toml``.*?code-block:: toml\n\n(.*?)\n\n\S", PAGE, re.S)[1])
