@@ -74,11 +74,6 @@ def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict
     """What a run would do, checked as the run itself checks it.
 
     If the data are missing, what depends on them stays ``"auto"`` and a note says so.
-
-    Raises
-    ------
-    UsageError, DataError
-        See :func:`check_run`.
     """
     dataset, run = open_dataset(spec.data, data_dir), None
     if data_dir is not None:
@@ -168,14 +163,7 @@ def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
 def _trial_model(
     spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, signals: Signals
 ) -> Any:
-    """The model of a run, built before there are trials: without memory on the meta device, or on the CPU.
-
-    Raises
-    ------
-    UsageError
-        If the backbone does not take such trials, a part does not take its parameters, or a part that is
-        to be frozen or trained at another rate does not exist.
-    """
+    """The model of a run, built before there are trials: without memory on the meta device, or on the CPU."""
     import mne
     import torch
 

@@ -57,13 +57,7 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
 
 
 def canonical(settings: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings with every part under its registered name: ``eegnet`` and ``EEGNet`` are one run.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown.
-    """
+    """Nested settings with every part under its registered name: ``eegnet`` and ``EEGNet`` are one run."""
 
     def head_name(name: str) -> str:
         return canonical_path(name) if is_path(name) else IMAGE_HEADS.name_of(name)
@@ -100,13 +94,7 @@ def _mne_data() -> str:
 
 
 def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a spec; reads nothing yet.
-
-    Raises
-    ------
-    DataError
-        If there is a file where its folder should be.
-    """
+    """The dataset of a spec; reads nothing yet, but its folder must not be a file."""
     dataset = DATASETS[data.dataset]
     options = {name: getattr(data, name) for name in dataset.options}
     root = data_root(DATASETS.name_of(data.dataset), data_dir)
@@ -153,13 +141,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
 
 
 def training_subjects(spec: RunSpec, dataset: ImageDataset) -> list[Label]:
-    """The tested subject for intra; for inter all others whose files are present.
-
-    Raises
-    ------
-    MissingDataError
-        If there are no others.
-    """
+    """The tested subject for intra; for inter all others whose files are present, at least one."""
     if spec.data.protocol == "intra":
         return [spec.data.subject]
     others = [subject for subject in dataset.present_subjects if subject != spec.data.subject]
@@ -187,13 +169,7 @@ def _check_subjects(spec: RunSpec, dataset: ImageDataset) -> list[str]:
 
 
 def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
-    """The trial settings of a spec, including a choice of channels that is made before epoching.
-
-    Raises
-    ------
-    UsageError
-        If the dataset does not offer that choice.
-    """
+    """The trial settings of a spec, including a choice of channels that is made before epoching."""
     asked, trials = spec.data.channels, spec.trials
     if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
         trials = trials.model_copy(update={"channels": asked})
@@ -298,13 +274,7 @@ def _views_of(encoder: str, store: FeatureStore) -> list[str]:
 
 
 def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
-    """Check that the features a method needs besides those of images are stored: they must be imported.
-
-    Raises
-    ------
-    MissingDataError
-        If they are not; says which command imports them.
-    """
+    """Raise MissingDataError if features that a method needs besides those of images are not imported."""
     method, store, encoder = METHODS[spec.method], FeatureStore.of(dataset), spec.images.encoder
     there = _views_of(encoder, store)
     missing = [need for need in method.needs if need not in there]

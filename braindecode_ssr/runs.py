@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
 REPAIR = "run the `ssr-bd` command that made it again, or leave this folder out"
+FILES = ("run.json", "history.csv", "model.safetensors", "queries.csv")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -80,12 +81,7 @@ class Run:
     """
 
     path: Path
-    parts: ClassVar[tuple[str, ...]] = (
-        "run.json",
-        "history.csv",
-        "model.safetensors",
-        "queries.csv",
-    )
+    parts: ClassVar[tuple[str, ...]] = FILES
 
     @property
     def checkpoint(self) -> Path:
@@ -192,19 +188,10 @@ class Run:
 
 
 def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
-    """Raise DataError for an impossible rank.
+    """Raise DataError for an impossible rank in a table that was read from a file.
 
-    Ranks are whole numbers from 1 to the size of the gallery. Expected ranks, of n-way tests, come with an
-    expected ``top1`` and need not be whole.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        With ``rank``.
-    n_gallery : number, Series or None
-        Number of candidates, of all queries or of each; None or NaN if unknown.
-    path : Path
-        The file they were read from.
+    Ranks are whole numbers from 1 to the size of the gallery, which may be None or a column (NaN: unknown).
+    Expected ranks, of n-way tests, come with an expected ``top1`` and need not be whole.
     """
     import pandas as pd
 
@@ -293,15 +280,7 @@ def same_data(
 ) -> str:
     """How the data of an existing run differ from those there are now, as a sentence; empty if they do not.
 
-    Parameters
-    ----------
-    run : Run
-        Finished or interrupted.
-    dataset : ImageDataset
-    spec : RunSpec
-        Resolved.
-    features : dict of str to str, optional
-        What made the image features, as a run records it; default: not compared.
+    ``features`` says what made the image features, as a run records it; without it they are not compared.
     """
     try:
         record = run.record
@@ -318,13 +297,7 @@ def same_data(
 
 @contextmanager
 def new_run(run: Run) -> Iterator[Run]:
-    """A run with its folder; folders that stay empty are removed at the end.
-
-    Raises
-    ------
-    DataError
-        If the folder cannot be written.
-    """
+    """A run with its folder, which must be writable; folders that stay empty are removed at the end."""
     out = run.path.parent
     try:
         make_folder(run.path)
@@ -388,13 +361,7 @@ def git_commit() -> str | None:
 
 
 def write_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write the weights of a model, whole or not at all.
-
-    Raises
-    ------
-    DataError
-        If the disk is full or the folder cannot be written.
-    """
+    """Write the weights of a model, whole or not at all."""
     from safetensors.torch import save
 
     state = model.state_dict()
@@ -403,13 +370,7 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
-    """Load all weights of a model from a file.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another model.
-    """
+    """Load all weights of a model; DataError if the file is missing, damaged or of another model."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -37,17 +37,8 @@ def build_model(
 ) -> SSR | Ridge:
     """The untrained model of a resolved spec.
 
-    Parameters
-    ----------
-    spec : RunSpec
-    signals : Signals
-        Channels, samples and rate of the trials.
-    n_features : int
-        Width of the image features.
-    widths : sequence of int
-        Widths of the concatenated vectors in them, if there are several.
-    n_subjects : int
-        Subjects to train on.
+    ``n_features`` is the width of the image features, ``widths`` those of the vectors concatenated in them,
+    ``n_subjects`` the number of training subjects.
     """
     if spec.train.solver != "gradient":
         from .ridge import RIDGES
@@ -91,13 +82,7 @@ def initialize(model: SSR, spec: ModelSpec) -> list[str]:
 
 
 def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
-    """The loss of a spec, with the width of the shared space and the model's sizes where it takes them.
-
-    Raises
-    ------
-    UsageError
-        If a parameter is set that the loss does not have.
-    """
+    """The loss of a spec, with the width of the shared space and the model's sizes where it takes them."""
     from .retriever import sizes_for
 
     check_loss_params(spec)

@@ -61,12 +61,8 @@ class WeightAverage(Callback):
     """Exponential moving average (EMA) of a model's weights and running statistics.
 
     After step n the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` of the way to the weights, so
-    that the first, random weights are soon forgotten (Tarvainen and Valpola 2017).
-
-    Parameters
-    ----------
-    decay : float
-        Between 0 and 1; 0.999 looks back over about a thousand steps.
+    that the first, random weights are soon forgotten (Tarvainen and Valpola 2017). A decay of 0.999 looks
+    back over about a thousand steps.
     """
 
     averaged_: AveragedModel
@@ -112,15 +108,7 @@ class WeightAverage(Callback):
 
 
 class KeepEpochs(Callback):
-    """Write the weights of each epoch as it ends.
-
-    Parameters
-    ----------
-    folder : Path
-        Gets ``epoch-0001.safetensors`` and so on.
-    average : WeightAverage, optional
-        Its weights are kept instead of the model's own.
-    """
+    """Write the weights of each epoch, or their average, as ``epoch-0001.safetensors`` and so on."""
 
     def __init__(self, folder: Path, average: WeightAverage | None = None) -> None:
         self.folder, self.average = Path(folder), average
@@ -145,25 +133,14 @@ def first_missing(folder: Path) -> int:
 
 
 class Checkpoints(Callback):
-    """Save everything needed to resume, in a folder that appears complete or not at all.
+    """Save everything needed to resume, in folders ``epoch-0001`` and so on, each complete or not at all.
 
-    Epochs are saved as they end, but never so often that saving takes a noticeable part of the time.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``epoch-0001`` and so on; older epochs are removed.
-    average : WeightAverage, optional
-        Saved with them.
-    spec : dict, optional
-        The training settings; checkpoints of a run with other settings are refused.
+    Epochs are saved as they end, but never so often that saving takes a noticeable part of the time; older
+    ones are removed. ``spec`` holds the training settings: checkpoints of a run with others are refused.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        average: WeightAverage | None = None,
-        spec: dict[str, Any] | None = None,
+        self, folder: Path, average: WeightAverage | None = None, spec: dict[str, Any] | None = None
     ) -> None:
         self.folder, self.average, self.spec = Path(folder), average, spec or {}
         self.saved_at, self.seconds = -float("inf"), 0.0
@@ -179,13 +156,7 @@ class Checkpoints(Callback):
             self.save(net)
 
     def save(self, net: Any) -> None:
-        """Save weights, optimizer and history; then remove the oldest checkpoint.
-
-        Raises
-        ------
-        DataError
-            If the disk is full or the folder cannot be written.
-        """
+        """Save weights, optimizer and history; then remove the oldest checkpoint."""
         start = time.monotonic()
         path = self.folder / f"epoch-{len(net.history):04d}"
         if not path.exists():
@@ -226,13 +197,7 @@ class Checkpoints(Callback):
         return max(map(_number, self.epochs()), default=0)
 
     def load(self, net: Any) -> None:
-        """Give an initialized net the state of the last checkpoint, if there is one.
-
-        Raises
-        ------
-        DataError
-            If the checkpoint is of another run: other settings, or another model.
-        """
+        """Give an initialized net the state of the last checkpoint, if there is one of this run."""
         if not self.epochs():
             return
         last = self.epochs()[-1]
@@ -269,17 +234,7 @@ class Checkpoints(Callback):
 
 
 class ValidationRetrieval(Callback):
-    """Score held-out training concepts after each epoch, and keep the best weights.
-
-    Parameters
-    ----------
-    data : TrainingSet
-        Trials of concepts that training does not see.
-    folder : Path
-        Holds ``best.pt``.
-    average : WeightAverage, optional
-        Its weights are scored and kept instead of the model's own.
-    """
+    """Score held-out training concepts after each epoch, and keep the best weights in ``best.pt``."""
 
     def __init__(
         self, data: TrainingSet, folder: Path, average: WeightAverage | None = None
@@ -314,13 +269,7 @@ class ValidationRetrieval(Callback):
 
 
 class EpochBar(Callback):
-    """A progress bar over epochs, on stderr.
-
-    Parameters
-    ----------
-    epochs : int
-        Of the whole run, resumed ones included.
-    """
+    """A progress bar on stderr over all epochs of a run, those before a resumption included."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs

@@ -106,20 +106,10 @@ def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
 
 
 class Batches:
-    """Batches of a training set in an order that follows from seed and epoch.
+    """Batches of a training set in an order that follows from seed and epoch (counted from 0).
 
     A last batch that would be short is left out. Trials on disk are read while the batch before is used.
-
-    Parameters
-    ----------
-    data : TrainingSet
-    batch_size : int
-    seed : int
-    epoch : int
-        Number of epochs already done.
-    share : callable, optional
-        Selects the rows of a batch that are wanted here, such as :meth:`World.share
-        <braindecode_ssr.training.distributed.World.share>`; only those are read.
+    Of each batch, only the rows that ``share`` selects are read and returned.
     """
 
     def __init__(
@@ -254,15 +244,8 @@ def match_subjects(
 ) -> list[tuple[TrialStore, Signals]]:
     """The prepared trials of subjects, and the channels to use: the same for all, in one order.
 
-    Parameters
-    ----------
-    spec : RunSpec
-        Resolved.
-    dataset : ImageDataset
-    subjects : iterable of int or str
-        The first determines the order of channels where the spec does not.
-    trained : ChannelSet, optional
-        The channels that a model was trained on, which are then used instead of those of the spec.
+    They are the channels of the spec, in the order of the first subject where the spec gives none, or those
+    that a model was ``trained`` on.
 
     Raises
     ------
@@ -274,10 +257,8 @@ def match_subjects(
     sets = [] if trained is None else [trained]
     prepared: list[tuple[TrialStore, str]] = []
     for subject in subjects:
-        store, reference = (
-            prepare(dataset, subject, spec.trials, progress=progress),
-            dataset.reference(subject),
-        )
+        store = prepare(dataset, subject, spec.trials, progress=progress)
+        reference = dataset.reference(subject)
         prepared.append((store, reference))
         sets.append(channel_set(store, reference))
         _, picks = match_channels(sets, channels)
@@ -329,18 +310,7 @@ def trials_record(
 ) -> dict[str, Any]:
     """How many trials each subject has, and what was left out because it was marked bad.
 
-    Parameters
-    ----------
-    spec : RunSpec
-        Resolved, its trials prepared.
-    dataset : ImageDataset
-    say : callable
-        Gets a line about each subject of which something was left out.
-
-    Returns
-    -------
-    dict
-        By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
+    By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
     """
     record = {}
     for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}, key=natural):

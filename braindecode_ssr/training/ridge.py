@@ -34,15 +34,7 @@ T = TypeVar("T")
 
 
 class Ridge(nn.Module):
-    """A linear map between trials and image features, about their training means.
-
-    Parameters
-    ----------
-    n_signal : int
-        Channels times samples of a trial.
-    n_features : int
-        Width of the image features.
-    """
+    """A linear map between trials, of channels times samples, and image features, minus their means."""
 
     def __init__(self, n_signal: int, n_features: int) -> None:
         super().__init__()
@@ -109,17 +101,7 @@ class Scatter:
     the second form keeps all inputs in memory. The matrix is in memory once: a solution overwrites one
     triangle, which is then restored from the other one.
 
-    Parameters
-    ----------
-    blocks : iterable of (ndarray (k, p), ndarray (k, m))
-        Inputs and outputs.
-    n, p : int
-        Number of rows and inputs.
-
-    Raises
-    ------
-    UsageError
-        If both are so large that the matrix would not fit into memory.
+    ``blocks`` are pairs of arrays (k, p) and (k, m); UsageError if n and p are both too large for memory.
     """
 
     def __init__(self, blocks: Iterator[Rows], n: int, p: int) -> None:
@@ -147,15 +129,8 @@ class Scatter:
 def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
     """Solve for the linear map, in place, with the penalty that retrieves unseen concepts best.
 
-    Parameters
-    ----------
-    data : TrainingSet
-        All training trials. Some concepts are held out, the map is solved for each penalty on the others,
-        and held-out images are retrieved among themselves; then all trials are used.
-    model : Ridge
-        Gets the solution.
-    spec : TrainSpec
-        ``validation_concepts`` are held out, or a tenth if it is 0; drawn with ``seed``.
+    Some concepts are held out (``validation_concepts``, or a tenth if it is 0), the map is solved for each
+    penalty on the others, and held-out images are retrieved among themselves; then all trials are used.
 
     Returns
     -------
