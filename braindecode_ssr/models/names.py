@@ -424,6 +424,6 @@ def _untrusted(kind: str, path: str) -> UsageError:
     return UsageError(
         f"{path[:200]!r} is named as {kind} and is not an nn.Module of braindecode, torch.nn, "
         "braindecode_ssr or an installed entry point; it was not imported",
-        "if you trust whoever wrote that name, which can run any code, add --trust (in Python: trust=True); "
+        "if you trust the author of that name, which can run any code, add --trust (in Python: trust=True); "
         "in your own code pass the class itself",
     )

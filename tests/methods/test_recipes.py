@@ -253,7 +253,7 @@ def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
 @pytest.mark.parametrize("name", ALL)
 def test_its_encoder_is_one(name):
     encoder = METHODS[name].encoder
-    assert encoder == "" or encoder_name(encoder, there=IMPORTED) == encoder
+    assert encoder == "" or encoder_name(encoder, stored=IMPORTED) == encoder
 
 
 def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
