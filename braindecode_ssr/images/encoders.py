@@ -90,7 +90,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
     for part in parts_of(name):
         names.append(full_name(part))
         if names[-1] not in stored and not is_encoder(part):
-            error = unknown_name("encoder", part, [*ENCODERS.names(), *stored])
+            error = unknown_name("encoder", part, [*ENCODERS, *stored])
             error.hint += (
                 "; or open-clip:MODEL/WEIGHTS; or import its features: "
                 f"ssr-bd features import --encoder {part} ..."

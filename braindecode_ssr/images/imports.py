@@ -1,10 +1,10 @@
-"""Features made elsewhere: joined by the names of their images, or taken in image-number order."""
+"""Import features from files: joined by the names of their images, or taken in image-number order."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,18 +21,18 @@ from .store import IMPORTED, FeatureStore, check_spread
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import put into the store.
+    """What was imported: under which names, and how much.
 
     Parameters
     ----------
     encoder, view : str
-        Under which names.
+        The names.
     images : int
-        How many images of the dataset.
+        Number of images of the dataset.
     others : int
-        How many other images of its concepts; the concept gallery uses them.
+        Number of other images of its concepts; the concept gallery uses them.
     left_out : int
-        How many names were of no concept of the dataset.
+        Number of images of no concept of the dataset.
     dim : int
         Length of a feature vector.
     """
@@ -52,42 +52,42 @@ def import_split(
     view: str,
     train: str | Path | None = None,
     test: str | Path | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Imported:
-    """Put the features of whole splits into a store.
+    """Import the features of whole splits.
 
     Parameters
     ----------
     dataset : ImageDataset
-        Whose images the rows are.
+        The images.
     store : FeatureStore
-        Where the features go.
+        Where the features are stored.
     encoder, view : str
-        Names to keep them under.
+        Names to store them under.
     train, test : path-like, optional
         A file per split, at least one; see :func:`~braindecode_ssr.datasets.pickles.load_features`.
-        With names:
-        ``(n_images, d)`` in any order. Without: in image-number order, ``(n_images, d)``,
+        With names: ``(n_images, d)`` in any order. Without: in image-number order, ``(n_images, d)``,
         ``(concepts, images, d)`` or, as NeuroBridge writes them, ``(1, concepts, images, d)``.
     say : callable, optional
-        Is told of files without names, whose order cannot be checked.
+        Called with a note about files without names, whose order cannot be checked.
 
     Raises
     ------
     UsageError
         If neither file is given.
     MissingDataError
-        If a file is not there.
+        If a file does not exist.
     DataError
         If names are not those of the split, each once; if an array without names has another number of
-        images than the split, or would fit the other split just as well; if an array holds objects, NaN or
-        zero rows, or does not fit features that are there already. Nothing is imported then.
+        images than the split, or would fit the other split just as well; if an array has objects, NaN or
+        zero rows, or does not fit features that are stored already. Nothing is imported then.
     """
     files = {"train": train, "test": test}
     given = {split: Path(file) for split, file in files.items() if file is not None}
     if not given:
         raise UsageError("there is no file of features", "give --train FILE or --test FILE")
-    ids, rows, command = [], [], _order_command(store)
+    ids: list[str] = []
+    rows, command = [], _order_command(store)
     for split, file in given.items():
         images = dataset.images
         images = images[images["split"] == split].sort_values("number")
@@ -98,8 +98,8 @@ def import_split(
             row_of = {image_id: row for row, image_id in enumerate(found)}
             rows.append(array[[row_of[image_id] for image_id in images["image_id"]]])
         else:
-            rows.append(in_number_order(array, images, split, file))
-            _check_told_apart(dataset.images, split, array.ndim, file)
+            rows.append(_in_number_order(array, images, split, file))
+            _check_split_is_clear(dataset.images, split, array.ndim, file)
             if say is not None:
                 say(
                     f"{file} has no names: its rows are taken as the {split} images in the order of "
@@ -107,10 +107,17 @@ def import_split(
                 )
         check_spread(rows[-1], str(file))
         ids += images["image_id"].tolist()
-    _check_widths(rows, list(given.values()))
+    widths = [array.shape[1] for array in rows]
+    if len(set(widths)) > 1:
+        each = zip(widths, given.values(), strict=True)
+        raise DataError(
+            "the files do not look like features of one encoder: "
+            + " and ".join(f"{width} numbers in {file}" for width, file in each),
+            "give two files of the same encoder and layer",
+        )
     features = np.concatenate(rows)
     source = " and ".join(file.name for file in given.values())
-    store.write(encoder, view, ids, features, fingerprint(encoder, features), source)
+    store.write(encoder, view, ids, features, _fingerprint(encoder, features), source)
     return Imported(encoder, view, len(ids), 0, 0, features.shape[1])
 
 
@@ -121,70 +128,72 @@ def import_listed(
     view: str,
     array: str | Path,
     images: str | Path | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Imported:
-    """Put features of any images into a store, joined by their names.
+    """Import features of any images, joined by their names.
 
     Parameters
     ----------
     dataset : ImageDataset
-        Whose images they are. Other images of its concepts are kept too; images of concepts it
-        does not have are left out.
+        The dataset. Other images of its concepts are stored too; images of other concepts are left out.
     store : FeatureStore
-        Where the features go.
+        Where the features are stored.
     encoder, view : str
-        Names to keep them under.
+        Names to store them under.
     array : path-like
         Features ``(n, d)``; see :func:`~braindecode_ssr.datasets.pickles.load_features`.
     images : path-like, optional
-        Text, one image a line: an image id, or a file name or path such as
-        ``00001_aardvark/aardvark_01b.jpg``; or a ``.csv`` with such a column. Needed if the array
-        has no names.
+        Text with one image per line: an image id, or a file name or path such as
+        ``00001_aardvark/aardvark_01b.jpg``; or a ``.csv`` with such a column. Required if the array has no
+        names.
     say : callable, optional
-        Is told which names were left out.
+        Called with a note about names that were left out.
 
     Raises
     ------
     UsageError
         If there are no names.
     MissingDataError
-        If a file is not there.
+        If a file does not exist.
     DataError
-        If there are more or fewer names than rows, a name fits no image or several, an image comes twice, a
-        split is there in part, or as for :func:`import_split`; nothing is imported then.
+        If there are more or fewer names than rows, a name fits no image or several, an image occurs twice,
+        a split is incomplete, or as for :func:`import_split`; nothing is imported then.
     """
     array = Path(array)
     source = array if images is None else Path(images)
     rows, names = load_features(array)
     rows = rows.reshape(-1, rows.shape[-1])
     if images is not None:
-        names = _agreed(read_names(source), names, rows, array, source)
+        listed = read_names(source)
+        _check_agree(listed, names, rows, array, source)
+        names = listed
     if names is None:
         raise UsageError(
             f"{array} has no names of images",
-            "give --images NAMES.txt with one image a line, in the order of the rows",
+            "give --images NAMES.txt with one image per line, in the order of the rows",
         )
     ids = image_ids_of(names, dataset.images, source)
     command = _order_command(store)
-    kept = [row for row, image_id in enumerate(ids) if image_id]
-    bare = [name for name, one in zip(names, ids, strict=True) if not one and "/" not in stem(name)]
+    bare = [
+        name for name, one in zip(names, ids, strict=True) if not one and "/" not in _stem(name)
+    ]
     if bare:
         raise DataError(
-            f"{source} names {_first(bare)}, which is none of the images of {dataset.name}"
-            if len(bare) == 1
-            else f"{source} names {_first(bare)}, which are none of the images of {dataset.name}",
+            f"{source} names {_first(bare)}, which {'is' if len(bare) == 1 else 'are'} none of the images "
+            f"of {dataset.name}",
             f"write image ids, or file names with their folders; `{command}` prints those of the dataset",
         )
+    kept = [row for row, image_id in enumerate(ids) if image_id]
+    wanted = [image_id for image_id in ids if image_id]
     if not kept:
         raise DataError(
             f"{source} holds names of images of {dataset.name}: none; the first is {names[0]!r}",
             f"name them as {dataset.images['image_id'].iloc[0]!r}; `{command}` prints all",
         )
-    _check_once([names[row] for row in kept], [ids[row] for row in kept], source)
-    wanted = [ids[row] for row in kept]
-    there = set(wanted)
+    _check_once([names[row] for row in kept], wanted, source)
+    stored = set(wanted)
     for split, own in dataset.images.groupby("split")["image_id"]:
-        lacking = [image_id for image_id in own if image_id not in there]
+        lacking = [image_id for image_id in own if image_id not in stored]
         if 0 < len(lacking) < len(own):
             raise DataError(
                 f"{source} lacks {len(lacking)} of the {len(own)} {split} images of {dataset.name}: "
@@ -192,234 +201,47 @@ def import_listed(
                 f"give the features of all images of the split; `{command}` prints them",
             )
     features = np.ascontiguousarray(rows[kept])
-    store.write(encoder, view, wanted, features, fingerprint(encoder, features), array.name)
+    store.write(encoder, view, wanted, features, _fingerprint(encoder, features), array.name)
     unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
     if unknown and say is not None:
         say(
             f"left out: {len(unknown)} images of {source} that are of no concept of {dataset.name}: "
             f"{_first(unknown)}"
         )
-    own = len(set(wanted) & set(dataset.images["image_id"]))
-    return Imported(encoder, view, own, len(wanted) - own, len(unknown), features.shape[1])
+    own_images = len(stored & set(dataset.images["image_id"]))
+    others = len(wanted) - own_images
+    return Imported(encoder, view, own_images, others, len(unknown), features.shape[1])
 
 
-def in_number_order(array: np.ndarray, images: pd.DataFrame, split: str, file: Path) -> np.ndarray:
-    """Rows ``(n, d)`` of an array of a split.
+# -- arrays without names ------------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    array : ndarray
-        In one of the forms of :func:`import_split`.
-    images : DataFrame
-        Image table of the split, in image-number order.
-    split : str
-        Which one, for the message.
-    file : Path
-        Where the array comes from, for the message.
 
-    Raises
-    ------
-    DataError
-        If it is not of these images.
-    """
+def _in_number_order(array: np.ndarray, images: pd.DataFrame, split: str, file: Path) -> np.ndarray:
+    """Rows ``(n, d)`` of an array in one of the forms of :func:`import_split`."""
     n, n_concepts = len(images), images["concept"].nunique()
-    forms = f"({n}, d) or ({n_concepts}, {n // max(n_concepts, 1)}, d)"
     shape = array.shape[1:] if array.ndim == 4 and len(array) == 1 else array.shape
     counted = int(np.prod(shape[:-1])) if len(shape) in (2, 3) else None
-    if counted == n and (len(shape) == 2 or len(array.reshape(shape)) == n_concepts):
-        if len(shape) == 3:
-            _check_rows_are_concepts(images, shape, split, file)
-        return array.reshape(n, shape[-1])
-    raise DataError(
-        f"{file} has the shape {array.shape}"
-        + (f", {counted} images" if counted is not None else "")
-        + f", but the dataset has {n} {split} images: shape {forms}",
-        _likely_cause(counted, n, array),
-    )
-
-
-def _check_rows_are_concepts(
-    images: pd.DataFrame, shape: tuple[int, ...], split: str, file: Path
-) -> None:
-    """Raise if row c of ``(concepts, images, d)`` would hold images of several concepts."""
-    concepts = images["concept"].to_numpy().reshape(shape[:2])
-    mixed = np.flatnonzero((concepts != concepts[:, :1]).any(axis=1))
-    if len(mixed):
-        row = int(mixed[0])
-        shown = ", ".join(dict.fromkeys(concepts[row]))
+    if counted != n or (len(shape) == 3 and shape[0] != n_concepts):
         raise DataError(
-            f"{file} has the shape (concepts, images, d), but the {split} images of the dataset are not "
-            f"grouped by concept in image-number order: row {row + 1} would hold {shown}",
-            "give --array FILE --images NAMES.txt with the name of each image, or an array (n, d) in "
-            "the order of `ssr-bd data images DATASET --csv`",
+            f"{file} has the shape {array.shape}"
+            + (f", {counted} images" if counted is not None else "")
+            + f", but the dataset has {n} {split} images: shape ({n}, d) or "
+            f"({n_concepts}, {n // max(n_concepts, 1)}, d)",
+            _likely_cause(counted, n, array),
         )
-
-
-def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> list[str | None]:
-    """The image ids of names: of the dataset, or ``concept/name`` of its concepts, else None.
-
-    A name is an image id or the path of the image's file, with folders before it or the end of it.
-    Neither the suffix of an image file nor the Unicode form counts. With other folders before it, a bare
-    file name is only taken where it comes once in the list and its folder holds images of several concepts.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Image ids, file names or paths.
-    images : DataFrame
-        The dataset's image table.
-    source : Path
-        Where the names come from, for the message.
-
-    Raises
-    ------
-    DataError
-        If a name fits several images.
-    """
-    exact: dict[str, set[str]] = defaultdict(set)
-    ends: dict[str, set[str]] = defaultdict(set)
-    for image_id, file in zip(images["image_id"], images["file"], strict=True):
-        for path in {stem(image_id), stem(file)}:
-            exact[path].add(image_id)
-            for end in _ends(path):
-                ends[end].add(image_id)
-    concept_of = dict(zip(images["image_id"], images["concept"], strict=True))
-    stems = [stem(name) for name in names]
-    folders, held = {name.rpartition("/")[0] for name in stems}, defaultdict(set)
-    for name in stems:
-        folder, _, bare = name.rpartition("/")
-        held[folder] |= {concept_of[one] for one in ends.get(bare, ())}
-    flat = {
-        folder for folder in folders if not folder or len(folders) == 1 or len(held[folder]) > 1
-    }
-    times = Counter(name.rpartition("/")[2] for name in stems)
-    concepts, ids = set(images["concept"]), []
-    for name in stems:
-        parts = name.split("/")
-        alone = "/".join(parts[:-1]) in flat and times[parts[-1]] == 1
-        inner = next((exact[end] for end in _ends(name)[1:-1] if end in exact), None)
-        last = ends.get(parts[-1]) if alone else None
-        found = exact.get(name) or ends.get(name) or inner or last or set()
-        if len(found) > 1:
+    if len(shape) == 3:
+        concepts = images["concept"].to_numpy().reshape(shape[:2])
+        mixed = np.flatnonzero((concepts != concepts[:, :1]).any(axis=1))
+        if len(mixed):
+            row = int(mixed[0])
             raise DataError(
-                f"{source} names {name!r}, which may be {' or '.join(sorted(found))}",
-                "write its folder too",
+                f"{file} has the shape (concepts, images, d), but the {split} images of the dataset are "
+                f"not grouped by concept in image-number order: row {row + 1} would hold "
+                f"{', '.join(dict.fromkeys(concepts[row]))}",
+                "give --array FILE --images NAMES.txt with the name of each image, or an array (n, d) in "
+                "the order of `ssr-bd data images DATASET --csv`",
             )
-        ids.append(next(iter(found), None) or _other_image(parts, concepts))
-    return ids
-
-
-def stem(path: str) -> str:
-    """A path with forward slashes, in Unicode form C and without the suffix of an image file."""
-    path = unicodedata.normalize("NFC", path).replace("\\", "/")
-    body, dot, suffix = path.rpartition(".")
-    return body if dot + suffix.lower() in SUFFIXES else path
-
-
-def fingerprint(encoder: str, features: np.ndarray) -> str:
-    """``imported:`` and the SHA-256 of the name, shape, type and bytes of an array."""
-    digest = sha256(f"{encoder} {features.shape} {features.dtype}\n".encode())
-    digest.update(np.ascontiguousarray(features))
-    return IMPORTED + digest.hexdigest()
-
-
-def _ends(path: str) -> list[str]:
-    """A path, and what is left of it without the first folder, the first two and so on."""
-    parts = path.split("/")
-    return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def _other_image(parts: list[str], concepts: Collection[str]) -> str | None:
-    """``concept/name`` of a path, if its folder is one of the concepts."""
-    folder = parts[-2] if len(parts) > 1 else ""
-    number, _, rest = folder.partition("_")
-    concept = rest if number.isdigit() and rest else folder
-    return f"{concept}/{parts[-1]}" if concept in concepts else None
-
-
-def _order_command(store: FeatureStore) -> str:
-    return f"ssr-bd data images {store.options.removeprefix('--dataset ')} --csv"
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more
-
-
-def _check_once(names: list[str], ids: Sequence[str | None], source: Path) -> None:
-    """Raise if two names are of one image."""
-    times = Counter(ids)
-    twice = [name for name, image_id in zip(names, ids, strict=True) if times[image_id] > 1]
-    if twice:
-        image_id, count = times.most_common(1)[0]
-        raise DataError(
-            f"{source} names {image_id!r} {count} times; names that come again: {_first(twice)}",
-            "keep one row for each image",
-        )
-
-
-def _check_split(
-    names: list[str], ids: list[str | None], wanted: list[str], split: str, file: Path, command: str
-) -> None:
-    """Raise unless the names are those of the images of a split, each once."""
-    known = set(wanted)
-    unknown = [name for name, image_id in zip(names, ids, strict=True) if image_id not in known]
-    lacking = sorted(known - set(ids))
-    if unknown or lacking:
-        said = (
-            [f"names {len(unknown)} that are no {split} images: {_first(unknown)}"]
-            if unknown
-            else []
-        )
-        said += [f"lacks {len(lacking)} of {len(wanted)}: {_first(lacking)}"] if lacking else []
-        raise DataError(
-            f"the names in {file} are not those of the {split} images: it {', and '.join(said)}",
-            f"`{command}` prints the images; a file with other images too needs --array",
-        )
-    _check_once(names, ids, file)
-
-
-def _check_told_apart(images: pd.DataFrame, split: str, ndim: int, file: Path) -> None:
-    """Raise if an array without names would fit the other split just as well."""
-    counts = images.groupby("split")["image_id"].size()
-    concepts = images.groupby("split")["concept"].nunique()
-    alike = counts.nunique() == 1 and (ndim == 2 or concepts.nunique() == 1)
-    if len(counts) > 1 and alike:
-        raise DataError(
-            f"{file} has no names, and both splits have {counts[split]} images, so that it cannot be seen "
-            "which of them it holds",
-            "give the features with names: --array FILE --images NAMES.txt, or a file that holds the names",
-        )
-
-
-def _agreed(
-    listed: list[str], inside: list[str] | None, rows: np.ndarray, array: Path, source: Path
-) -> list[str]:
-    """The names of a list, if they are as many as the rows and those in the array's own file."""
-    if len(listed) != len(rows):
-        raise DataError(
-            f"{source} has {len(listed)} names, but {array} {len(rows)} rows of features",
-            "write one image a line, in the order of the rows",
-        )
-    for row, (one, other) in enumerate(zip(listed, inside or listed, strict=True), 1):
-        if stem(one) != stem(other):
-            raise DataError(
-                f"row {row} of {array} is {other!r} by the names in the file, but {one!r} by {source}",
-                "leave out --images to use the names in the file, or correct the list",
-            )
-    return listed
-
-
-def _check_widths(rows: list[np.ndarray], files: list[Path]) -> None:
-    widths = [array.shape[1] for array in rows]
-    if len(set(widths)) > 1:
-        raise DataError(
-            "the files do not look like features of one encoder: "
-            + " and ".join(
-                f"{width} numbers in {file}" for width, file in zip(widths, files, strict=True)
-            ),
-            "give two files of the same encoder and layer",
-        )
+    return array.reshape(n, shape[-1])
 
 
 def _likely_cause(counted: int | None, n: int, array: np.ndarray) -> str:
@@ -433,3 +255,159 @@ def _likely_cause(counted: int | None, n: int, array: np.ndarray) -> str:
         "the array seems to belong to another split or image list: `ssr-bd data images DATASET --csv` prints "
         "the images of the dataset; give --array FILE --images NAMES.txt if it holds others"
     )
+
+
+def _check_split_is_clear(images: pd.DataFrame, split: str, ndim: int, file: Path) -> None:
+    """Raise if an array without names would fit the other split just as well."""
+    counts = images.groupby("split")["image_id"].size()
+    concepts = images.groupby("split")["concept"].nunique()
+    alike = counts.nunique() == 1 and (ndim == 2 or concepts.nunique() == 1)
+    if len(counts) > 1 and alike:
+        raise DataError(
+            f"{file} has no names, and both splits have {counts[split]} images, so it is not clear which of "
+            "them it holds",
+            "give the features with names: --array FILE --images NAMES.txt, or a file with the names",
+        )
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> list[str | None]:
+    """The image ids of names: of the dataset, or ``concept/name`` of its concepts, else None.
+
+    A name is an image id, or the path of the image's file with further folders before it, or the end of that
+    path. The suffix of an image file and the Unicode form do not matter. With other folders before it, a
+    bare file name is accepted only if it occurs once in the list and its folder holds images of several
+    concepts.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Image ids, file names or paths.
+    images : DataFrame
+        The dataset's image table.
+    source : Path
+        Where the names come from, for the error.
+
+    Raises
+    ------
+    DataError
+        If a name fits several images.
+    """
+    exact: dict[str, set[str]] = defaultdict(set)
+    ends: dict[str, set[str]] = defaultdict(set)
+    for image_id, file in zip(images["image_id"], images["file"], strict=True):
+        for path in {_stem(image_id), _stem(file)}:
+            exact[path].add(image_id)
+            for end in _ends(path):
+                ends[end].add(image_id)
+    concept_of = dict(zip(images["image_id"], images["concept"], strict=True))
+    stems = [_stem(name) for name in names]
+    held: dict[str, set[str]] = defaultdict(set)  # concepts by folder
+    for name in stems:
+        folder, _, bare = name.rpartition("/")
+        held[folder] |= {concept_of[one] for one in ends.get(bare, ())}
+    flat = {folder for folder in held if not folder or len(held) == 1 or len(held[folder]) > 1}
+    times = Counter(name.rpartition("/")[2] for name in stems)
+    concepts = set(images["concept"])
+    ids: list[str | None] = []
+    for name in stems:
+        folder, _, bare = name.rpartition("/")
+        inner = next((exact[end] for end in _ends(name)[1:-1] if end in exact), None)
+        last = ends.get(bare) if folder in flat and times[bare] == 1 else None
+        found = exact.get(name) or ends.get(name) or inner or last or set()
+        if len(found) > 1:
+            raise DataError(
+                f"{source} names {name!r}, which may be {' or '.join(sorted(found))}",
+                "include its folder",
+            )
+        if not found:  # another image of a concept, in a folder such as 00001_aardvark
+            number, _, rest = folder.rpartition("/")[2].partition("_")
+            concept = rest if number.isdigit() and rest else folder.rpartition("/")[2]
+            found = {f"{concept}/{bare}"} if concept in concepts else found
+        ids.append(next(iter(found), None))
+    return ids
+
+
+def _stem(path: str) -> str:
+    """A path with forward slashes, in Unicode form C and without the suffix of an image file."""
+    path = unicodedata.normalize("NFC", path).replace("\\", "/")
+    body, dot, suffix = path.rpartition(".")
+    return body if dot + suffix.lower() in SUFFIXES else path
+
+
+def _ends(path: str) -> list[str]:
+    """A path, the path without its first folder, without its first two, and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _check_split(
+    names: Sequence[str],
+    ids: Sequence[str | None],
+    wanted: Sequence[str],
+    split: str,
+    file: Path,
+    command: str,
+) -> None:
+    """Raise unless the names are those of the images of a split, each once."""
+    known = set(wanted)
+    unknown = [name for name, image_id in zip(names, ids, strict=True) if image_id not in known]
+    lacking = sorted(known - set(ids))
+    problems = []
+    if unknown:
+        problems.append(f"names {len(unknown)} that are no {split} images: {_first(unknown)}")
+    if lacking:
+        problems.append(f"lacks {len(lacking)} of {len(wanted)}: {_first(lacking)}")
+    if problems:
+        raise DataError(
+            f"the names in {file} are not those of the {split} images: it {', and '.join(problems)}",
+            f"`{command}` prints the images; a file with other images too needs --array",
+        )
+    _check_once(names, ids, file)
+
+
+def _check_once(names: Sequence[str], ids: Sequence[str | None], source: Path) -> None:
+    """Raise if two names are of one image."""
+    times = Counter(ids)
+    twice = [name for name, image_id in zip(names, ids, strict=True) if times[image_id] > 1]
+    if twice:
+        image_id, count = times.most_common(1)[0]
+        raise DataError(
+            f"{source} names {image_id!r} {count} times; repeated names: {_first(twice)}",
+            "keep one row for each image",
+        )
+
+
+def _check_agree(
+    listed: list[str], inside: list[str] | None, rows: np.ndarray, array: Path, source: Path
+) -> None:
+    """Raise unless a list has as many names as there are rows, and those in the array's own file."""
+    if len(listed) != len(rows):
+        raise DataError(
+            f"{source} has {len(listed)} names, but {array} {len(rows)} rows of features",
+            "write one image per line, in the order of the rows",
+        )
+    for row, (one, other) in enumerate(zip(listed, inside or listed, strict=True), 1):
+        if _stem(one) != _stem(other):
+            raise DataError(
+                f"row {row} of {array} is {other!r} by the names in the file, but {one!r} by {source}",
+                "leave out --images to use the names in the file, or correct the list",
+            )
+
+
+def _order_command(store: FeatureStore) -> str:
+    return f"ssr-bd data images {store.options.removeprefix('--dataset ')} --csv"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more
+
+
+def _fingerprint(encoder: str, features: np.ndarray) -> str:
+    """``imported:`` and the SHA-256 of the name, shape, type and bytes of an array."""
+    digest = sha256(f"{encoder} {features.shape} {features.dtype}\n".encode())
+    digest.update(np.ascontiguousarray(features).data)
+    return IMPORTED + digest.hexdigest()

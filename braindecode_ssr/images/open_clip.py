@@ -1,4 +1,4 @@
-"""Which model of open_clip, where its weights are, and how its images are resized."""
+"""Image encoders of open_clip: finding the model and its weights, resizing as it does, encoding."""
 
 from __future__ import annotations
 
@@ -20,22 +20,141 @@ from .encoders import ImageEncoder
 
 RANDOM = "random"
 SCHEMES = ("hf-hub:", "local-dir:")
-SECONDS_TO_REACH_HUB = 10
+HUB_TIMEOUT = 10  # seconds
+POOLING = "mean over positions and tokens, the class token included"
+
+
+class OpenCLIP(ImageEncoder):
+    """A frozen image encoder of open_clip in float32, with its evaluation transform.
+
+    Parameters
+    ----------
+    argument : str
+        ``MODEL/WEIGHTS`` or ``MODEL/WEIGHTS@LAYER``: ``RN50/openai`` is the projected output (1024 numbers),
+        ``RN50/openai@layer3`` the output of that module of the image tower, averaged over positions
+        (class token included). WEIGHTS is a tag that open_clip knows, the path of a checkpoint, or
+        ``random``: untrained weights, always the same ones. MODEL may also be ``hf-hub:ORG/REPO`` or
+        ``local-dir:FOLDER``, which include weights.
+    device : str
+        Where to compute.
+
+    Raises
+    ------
+    UsageError
+        If the model, the weights or the layer are unknown.
+    MissingDataError
+        If the weights are neither here nor can be downloaded.
+    DataError
+        If they do not fit the model.
+
+    Notes
+    -----
+    Features are not normalized, as in NeuroBridge. The training transform, which crops at random, is never
+    used. Weights that were trained with QuickGELU run with QuickGELU.
+    """
+
+    def __init__(self, argument: str = "RN50/openai", device: str = "cpu") -> None:
+        self.asked = parse_name(argument)
+        self.name = f"open-clip:{self.asked.text}"
+        self.device = torch.device(device)
+        self._model = _build_model(self.asked)
+        self._weights = weights_hash(self._model.visual)
+        transform = _evaluation_transform(self._model)
+        self._model.to(self.device)
+        self.size, self._resize, self._preprocess = transform
+        mean, std = self._preprocess["mean"], self._preprocess["std"]
+        self._mean = torch.tensor(mean, device=self.device)[:, None, None]
+        self._sd = torch.tensor(std, device=self.device)[:, None, None]
+        self._layer = _find_layer(self._model.visual, self.asked.layer)
+        self.dim = self.encode(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)).shape[1]
+
+    def description(self) -> dict[str, Any]:
+        """Model, weights by content, layer, pooling and preprocessing."""
+        return {
+            "encoder": "open-clip",
+            "model": self.asked.model,
+            "weights": self.asked.tag,
+            "weights_sha256": self._weights,
+            "layer": self.asked.layer or "output",
+            "pooling": POOLING if self.asked.layer else "none",
+            "normalise": False,  # spelled so in the fingerprints of stored features
+            "precision": "float32",
+            "preprocess": self._preprocess,
+        }
+
+    def resize(self, image: Any) -> Any:
+        """Resize and crop an RGB image as the evaluation transform does."""
+        return self._resize(image)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Features ``(n, dim)`` of images uint8 ``(n, 3, size, size)``."""
+        pixels = (images.to(self.device).float() / 255 - self._mean) / self._sd
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            if self._layer is None:
+                features = self._model.encode_image(pixels, normalize=False)
+            else:
+                features = pooled(_layer_output(self._model, self._layer, pixels), len(images))
+        return features.float().cpu()
+
+    def text_description(self) -> dict[str, Any]:
+        """Text tower by content, and tokenizer; raises as :meth:`encode_text` does."""
+        self._check_reads()
+        return {
+            "text_weights_sha256": self._text_weights,
+            "tokenizer": type(self._tokenizer).__name__,
+            "context_length": self._tokenizer.context_length,
+        }
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """The projected output of the text tower, float32 ``(n, dim)``, not normalized.
+
+        Raises
+        ------
+        UsageError
+            If the name asks for a layer of the image tower, or the model has no text tower.
+        MissingDataError
+            If the tokenizer is neither here nor can be downloaded.
+        """
+        self._check_reads()
+        if not sentences:
+            return torch.empty(0, self.dim)
+        tokens = self._tokenizer(list(sentences)).to(self.device)
+        return self._model.encode_text(tokens, normalize=False).float().cpu()
+
+    @cached_property
+    def _text_weights(self) -> str:
+        return weights_hash(self._model, without="visual.")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """Most models' comes with open_clip, others' is on the hub."""
+        open_clip = _open_clip()
+        try:
+            with _quiet():
+                return open_clip.get_tokenizer(self.asked.model)
+        except Exception as error:
+            raise _unavailable(self.asked, error, what="tokenizer") from error
+
+    def _check_reads(self) -> None:
+        if self.asked.layer:
+            what, hint = f"its layer {self.asked.layer}", f"leave @{self.asked.layer} out"
+        elif not hasattr(self._model, "encode_text"):
+            what, hint = "a model without a text tower", "choose another model"
+        else:
+            return
+        raise UsageError(
+            f"only the output of {self.asked.model} can read sentences, not {what}", hint
+        )
+
+
+# -- names ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a name asks for.
-
-    Parameters
-    ----------
-    model : str
-        Name of the model, or ``hf-hub:...`` or ``local-dir:...``.
-    tag : str
-        Its weights; empty for the two schemes.
-    layer : str
-        Empty for the projected output.
-    """
+    """The parts of a name: model or ``hf-hub:...``, weights (empty for these), layer (empty: output)."""
 
     model: str
     tag: str
@@ -43,30 +162,13 @@ class Asked:
 
     @property
     def text(self) -> str:
-        """The name written out."""
+        """The whole name."""
         weights = f"/{self.tag}" if self.tag else ""
         return self.model + weights + (f"@{self.layer}" if self.layer else "")
 
 
-@dataclass(frozen=True)
-class Transform:
-    """The evaluation transform: resizing of the picture, then centring and scaling of pixel values."""
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: Callable[[Any], Any]
-    description: dict[str, Any]
-
-
 def parse_name(text: str) -> Asked:
-    """``"RN50/openai@layer3"`` in its parts; names of models and weights are looked up.
-
-    Raises
-    ------
-    UsageError
-        If a part is missing, or not known.
-    """
+    """Split ``"RN50/openai@layer3"``; UsageError if the model or the weights are missing or unknown."""
     body, at, layer = text.rpartition("@")
     if not at or "/" in layer:
         body, layer = text, ""
@@ -80,122 +182,61 @@ def parse_name(text: str) -> Asked:
     tags = [known for name, known in open_clip.list_pretrained() if name == model]
     if not tag:
         raise UsageError(
-            f"weights for {model}", "none", f"write {model}/{(tags or [RANDOM])[0]} for example"
+            f"open-clip:{model} does not say which weights",
+            f"write {model}/{(tags or [RANDOM])[0]} for example",
         )
     if tag != RANDOM and tag not in tags and not Path(tag).is_file():
         raise unknown_name(f"set of weights of {model}", tag, [*tags, RANDOM])
     return Asked(model, tag, layer)
 
 
-def build_model(asked: Asked) -> tuple[nn.Module, Transform]:
-    """The model, frozen and in float32, and its evaluation transform.
+# -- models and weights --------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    MissingDataError
-        If the weights are out of reach.
-    DataError
-        If they do not fit the model.
-    """
+
+def _build_model(asked: Asked) -> Any:
+    """The model, frozen and in float32."""
     open_clip = _open_clip()
     options: dict[str, Any] = {}
     known = open_clip.get_pretrained_cfg(asked.model, asked.tag)
     if known:
-        options["pretrained"] = str(_weights_of(asked, known))
+        options["pretrained"] = str(_weights_file(asked, known))
         options["force_quick_gelu"] = bool(known.get("quick_gelu"))
         fields = ("mean", "std", "interpolation", "resize_mode")
         options["force_preprocess_cfg"] = {key: known[key] for key in fields if key in known}
     elif asked.tag not in ("", RANDOM):
         options["pretrained"] = asked.tag
+    required = asked.tag != RANDOM
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = open_clip.create_model(
-                asked.model,
-                precision="fp32",
-                require_pretrained=asked.tag != RANDOM,
-                **options,
+                asked.model, precision="fp32", require_pretrained=required, **options
             )
     except OSError as error:
-        raise out_of_reach(asked, error) from error
+        raise _unavailable(asked, error) from error
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"weights that fit the model {asked.model}",
-            f"{reason[0]} ({options.get('pretrained', asked.model)})",
-            "remove that file so that it is fetched again, or choose other weights",
+            f"{options.get('pretrained', asked.model)} does not hold weights that fit the model "
+            f"{asked.model} ({_first_line(error)})",
+            "remove that file to download it again, or choose other weights",
         ) from error
-    return model.eval().requires_grad_(False), evaluation_transform(model)
+    return model.eval().requires_grad_(False)
 
 
-def build_tokenizer(asked: Asked) -> Any:
-    """What cuts sentences into the tokens of a model: ``tokenizer(list of str)`` gives int ``(n, length)``.
-
-    Raises
-    ------
-    MissingDataError
-        If it is out of reach; most models' comes with open_clip, others' is on the hub.
-    """
-    open_clip = _open_clip()
-    try:
-        with _quiet():
-            return open_clip.get_tokenizer(asked.model)
-    except Exception as error:
-        raise out_of_reach(asked, error, what="tokenizer") from error
-
-
-def evaluation_transform(model: nn.Module) -> Transform:
-    """open_clip's own evaluation transform, in two halves: views are taken between them.
-
-    Raises
-    ------
-    UsageError
-        If the model takes images that are not square.
-    """
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    config = PreprocessCfg(**model.visual.preprocess_cfg)
-    height, width = config.size if isinstance(config.size, (tuple, list)) else [config.size] * 2
-    if height != width:
-        raise UsageError("a model for square images", f"{height} x {width}", "choose another")
-    steps = image_transform_v2(config, is_train=False).transforms
-    pictures = [step for step in steps if type(step).__name__ not in ("MaybeToTensor", "Normalize")]
-
-    def resize(image: Any) -> Any:
-        for step in pictures:
-            image = step(image)
-        return image
-
-    description = {
-        "size": height,
-        "mean": list(config.mean),
-        "std": list(config.std),
-        "interpolation": config.interpolation,
-        "resize_mode": config.resize_mode,
-    }
-    return Transform(height, tuple(config.mean), tuple(config.std), resize, description)
-
-
-def out_of_reach(asked: Asked, error: BaseException, what: str = "weights") -> MissingDataError:
-    """The error for weights, or a tokenizer, that are neither here nor to be had."""
-    from huggingface_hub import constants
-
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return MissingDataError(
-        f"the {what} {asked.text} in {constants.HF_HUB_CACHE}",
-        f"not there, and not to be downloaded ({reason})",
-        "run once on a machine with a network and copy that folder here (then set HF_HUB_OFFLINE=1), or "
-        f"import features made elsewhere: ssr-bd features import --encoder {asked.text} ...",
-    )
-
-
-def _weights_of(asked: Asked, known: dict[str, Any]) -> Path:
+def _weights_file(asked: Asked, known: dict[str, Any]) -> Path:
     """The file of known weights: from the cache without asking the hub, else downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
     from open_clip.pretrained import download_pretrained
 
-    cached = _cached(known)
-    if cached:
-        return cached
+    if "file" in known:
+        return Path(known["file"])
+    repository, _, file = known.get("hf_hub", "").rpartition("/")
+    if repository:
+        for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+            found = try_to_load_from_cache(repository, name)
+            if isinstance(found, str):
+                return Path(found)
     try:
         _reach_hub()
         with _quiet():
@@ -203,30 +244,29 @@ def _weights_of(asked: Asked, known: dict[str, Any]) -> Path:
     except SSRError:
         raise
     except Exception as error:
-        raise out_of_reach(asked, error) from error
-
-
-def _cached(known: dict[str, Any]) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    if "file" in known:
-        return Path(known["file"])
-    repository, _, file = known.get("hf_hub", "").rpartition("/")
-    if not repository:
-        return None
-    for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
-        found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+        raise _unavailable(asked, error) from error
 
 
 def _reach_hub() -> None:
-    """Fail at once where the hub cannot be reached: its client would try for most of a minute."""
+    """Fail at once if the hub cannot be reached: its client would retry for most of a minute."""
     from huggingface_hub import constants, get_session
 
-    get_session().head(constants.ENDPOINT, timeout=SECONDS_TO_REACH_HUB)
+    get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+
+
+def _unavailable(asked: Asked, error: BaseException, what: str = "weights") -> MissingDataError:
+    from huggingface_hub import constants
+
+    return MissingDataError(
+        f"the {what} {asked.text} are not in {constants.HF_HUB_CACHE} and cannot be downloaded "
+        f"({_first_line(error)})",
+        "run once on a machine with a network and copy that folder here (then set HF_HUB_OFFLINE=1), or "
+        f"import features extracted elsewhere: ssr-bd features import --encoder {asked.text} ...",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _open_clip() -> Any:
@@ -234,7 +274,8 @@ def _open_clip() -> Any:
         import open_clip
     except ImportError as error:
         raise MissingDataError(
-            "the package open_clip", str(error), "install it: pip install open-clip-torch"
+            f"the package open_clip cannot be imported ({error})",
+            "install it: pip install open-clip-torch",
         ) from error
     return open_clip
 
@@ -250,141 +291,51 @@ def _quiet() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-POOLING = "mean over positions and tokens, the class token included"
+def weights_hash(module: nn.Module, without: str | None = None) -> str:
+    """SHA-256 of names, shapes and values of weights and buffers, except those with a prefix."""
+    digest = sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if without and name.startswith(without):
+            continue
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-class OpenCLIP(ImageEncoder):
-    """A frozen image encoder of open_clip in float32, seen through its evaluation transform.
+# -- images and layers ---------------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    argument : str
-        ``MODEL/WEIGHTS`` or ``MODEL/WEIGHTS@LAYER``: ``RN50/openai`` is the projected output (1024 numbers),
-        ``RN50/openai@layer3`` the output of that module of the image tower, averaged over positions
-        (class token included). WEIGHTS is a tag that open_clip knows, the path of a checkpoint, or
-        ``random``: untrained weights, always the same ones. MODEL may also be ``hf-hub:ORG/REPO`` or
-        ``local-dir:FOLDER``, which bring their own weights.
-    device : str
-        Where to compute.
 
-    Raises
-    ------
-    UsageError
-        If the model, the weights or the layer are not known.
-    MissingDataError
-        If the weights are out of reach.
-    DataError
-        If they do not fit the model.
+def _evaluation_transform(model: Any) -> tuple[int, Callable[[Any], Any], dict[str, Any]]:
+    """open_clip's own evaluation transform in two halves, between which views are applied.
 
-    Notes
-    -----
-    Features are not normalised, as in NeuroBridge. The training transform, which crops at random, is
-    never used. Weights that were trained with QuickGELU run with QuickGELU.
+    Gives the size, a function that resizes a picture, and a description with ``mean`` and ``std``.
     """
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    def __init__(self, argument: str = "RN50/openai", device: str = "cpu") -> None:
-        self.asked = parse_name(argument)
-        self.name = f"open-clip:{self.asked.text}"
-        self.device = torch.device(device)
-        self._model, transform = build_model(self.asked)
-        self._weights = weights_hash(self._model.visual)
-        self._model.to(self.device)
-        self._resize, self._preprocess = transform.resize, transform.description
-        self.size = transform.size
-        self._mean = torch.tensor(transform.mean, device=self.device)[:, None, None]
-        self._sd = torch.tensor(transform.std, device=self.device)[:, None, None]
-        self._layer = find_layer(self._model.visual, self.asked.layer)
-        self.dim = self.encode(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)).shape[1]
+    config = PreprocessCfg(**model.visual.preprocess_cfg)
+    height, width = config.size if isinstance(config.size, (tuple, list)) else [config.size] * 2
+    if height != width:
+        raise UsageError(f"the model takes images of {height} x {width}", "choose one for squares")
+    steps = image_transform_v2(config, is_train=False).transforms
+    on_pictures = [s for s in steps if type(s).__name__ not in ("MaybeToTensor", "Normalize")]
 
-    def description(self) -> dict[str, Any]:
-        """Model, weights by content, layer, pooling and preprocessing."""
-        return {
-            "encoder": "open-clip",
-            "model": self.asked.model,
-            "weights": self.asked.tag,
-            "weights_sha256": self._weights,
-            "layer": self.asked.layer or "output",
-            "pooling": POOLING if self.asked.layer else "none",
-            "normalise": False,
-            "precision": "float32",
-            "preprocess": self._preprocess,
-        }
+    def resize(image: Any) -> Any:
+        for step in on_pictures:
+            image = step(image)
+        return image
 
-    def resize(self, image: Any) -> Any:
-        """An RGB image as the evaluation transform resizes and crops it."""
-        return self._resize(image)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Features ``(n, dim)`` of images uint8 ``(n, 3, size, size)``."""
-        pixels = (images.to(self.device).float() / 255 - self._mean) / self._sd
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            if self._layer is None:
-                features = self._model.encode_image(pixels, normalize=False)
-            else:
-                features = pooled(layer_output(self._model, self._layer, pixels), len(images))
-        return features.float().cpu()
-
-    def text_description(self) -> dict[str, Any]:
-        """Text tower by content, and tokenizer.
-
-        Raises
-        ------
-        UsageError
-            If this encoder reads no sentences.
-        MissingDataError
-            If the tokenizer is out of reach.
-        """
-        self._check_reads()
-        return {
-            "text_weights_sha256": self._text_weights,
-            "tokenizer": type(self._tokenizer).__name__,
-            "context_length": self._tokenizer.context_length,
-        }
-
-    @torch.no_grad()
-    def encode_text(self, sentences: Sequence[str]) -> Tensor:
-        """The projected output of the text tower, float32 ``(n, dim)``, not normalised.
-
-        Raises
-        ------
-        UsageError
-            If a layer of the image tower is asked for, or the model has no text tower.
-        MissingDataError
-            If the tokenizer is out of reach.
-        """
-        self._check_reads()
-        if not sentences:
-            return torch.empty(0, self.dim)
-        tokens = self._tokenizer(list(sentences)).to(self.device)
-        return self._model.encode_text(tokens, normalize=False).float().cpu()
-
-    @cached_property
-    def _text_weights(self) -> str:
-        return weights_hash(self._model, without="visual.")
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return build_tokenizer(self.asked)
-
-    def _check_reads(self) -> None:
-        if self.asked.layer:
-            found, mend = f"its layer {self.asked.layer}", f"leave @{self.asked.layer} out"
-        elif not hasattr(self._model, "encode_text"):
-            found, mend = "a model without a text tower", "choose another model"
-        else:
-            return
-        raise UsageError(f"the output of {self.asked.model} to read sentences", found, mend)
+    description = {
+        "size": height,
+        "mean": list(config.mean),
+        "std": list(config.std),
+        "interpolation": config.interpolation,
+        "resize_mode": config.resize_mode,
+    }
+    return height, resize, description
 
 
-def find_layer(visual: nn.Module, name: str) -> nn.Module | None:
-    """The module of an image tower by its name, or by the end of its name if only one has it.
-
-    Raises
-    ------
-    UsageError
-        If there is no such module, or more than one.
-    """
+def _find_layer(visual: nn.Module, name: str) -> nn.Module | None:
+    """The module of an image tower by its name, or by the end of its name if only one has it."""
     if not name:
         return None
     modules = dict(visual.named_modules())
@@ -397,14 +348,8 @@ def find_layer(visual: nn.Module, name: str) -> nn.Module | None:
     raise unknown_name("layer of this image encoder", name, ending or shallow)
 
 
-def layer_output(model: nn.Module, layer: nn.Module, pixels: Tensor) -> Tensor:
-    """What a layer gives for a batch of images.
-
-    Raises
-    ------
-    UsageError
-        If the layer does not take part in encoding, or gives no tensor.
-    """
+def _layer_output(model: Any, layer: nn.Module, pixels: Tensor) -> Tensor:
+    """The output of a layer for a batch of images."""
     seen: list[Any] = []
     handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
@@ -414,28 +359,16 @@ def layer_output(model: nn.Module, layer: nn.Module, pixels: Tensor) -> Tensor:
     output = seen[-1] if seen else None
     output = output[0] if isinstance(output, (tuple, list)) else output
     if not isinstance(output, Tensor):
-        raise UsageError(
-            "a layer that gives a tensor when an image is encoded",
-            type(output).__name__ if seen else "one that is not used",
-            "choose another layer",
-        )
+        what = f"gives {type(output).__name__}, not a tensor," if seen else "is not used"
+        raise UsageError(f"this layer {what} when an image is encoded", "choose another layer")
     return output
 
 
 def pooled(output: Tensor, n: int) -> Tensor:
-    """The output of a layer averaged over positions, ``(n, c)``.
+    """Average the output of a layer for ``n`` images over positions: ``(n, c)``.
 
-    Parameters
-    ----------
-    output : Tensor, shape (n, c, h, h), (n, h, h, c), (n, l, c) or (n, c)
-        Maps, tokens or vectors.
-    n : int
-        Number of images.
-
-    Raises
-    ------
-    UsageError
-        If it has another form.
+    Takes maps ``(n, c, h, h)`` or ``(n, h, h, c)``, tokens ``(n, l, c)`` or vectors ``(n, c)``; UsageError
+    for any other shape.
     """
     shape = output.shape
     if len(output) == n and output.ndim == 4 and shape[2] == shape[3]:
@@ -447,18 +380,7 @@ def pooled(output: Tensor, n: int) -> Tensor:
     if len(output) == n and output.ndim == 2:
         return output
     raise UsageError(
-        "a layer that gives maps (n, c, h, h), tokens (n, l, c) or vectors (n, c)",
-        f"shape {tuple(shape)} for {n} images",
+        f"this layer gives shape {tuple(shape)} for {n} images: neither maps (n, c, h, h), tokens "
+        "(n, l, c) nor vectors (n, c)",
         "choose another layer",
     )
-
-
-def weights_hash(module: nn.Module, without: str | None = None) -> str:
-    """SHA-256 of the names, shapes and values of weights and buffers, those of a prefix left out."""
-    digest = sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if without and name.startswith(without):
-            continue
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

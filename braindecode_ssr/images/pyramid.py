@@ -17,30 +17,30 @@ ORIENTATIONS = 6
 TAPS = 9
 WAVELENGTH = 4.0
 ENERGY_GRID = 4
-COLOUR_GRID = 8
+COLOR_GRID = 8
 FLOOR = 0.01
 AT_ONCE = 8
 
 ENERGY_MEAN = (-3.04, -3.11, -3.19, -3.31)
-"""Mean log energy of each level in images of grey 1/f noise, standard deviation 50 of 255."""
+"""Mean log energy of each level in images of gray 1/f noise, standard deviation 50 of 255."""
 ENERGY_SD = (1.0, 1.0, 1.0, 1.0)
-COLOUR_MEAN = (0.5, 0.0, 0.0)
-COLOUR_SD = (0.2, 0.1, 0.1)
+COLOR_MEAN = (0.5, 0.0, 0.0)
+COLOR_SD = (0.2, 0.1, 0.1)
 
 
 class Pyramid(ImageEncoder):
-    """Multi-scale oriented-filter energies, luminance and two colour-opponent channels.
+    """Multi-scale oriented-filter energies, luminance and two color-opponent channels.
 
-    The image (224 pixels) is halved, and then seen through Gabor filters in quadrature: 6 orientations, a
-    wavelength of 4 pixels, at 4 sizes of the image each half the one before (28, 14, 7 and 3.5 cycles per
-    image). The log energy of each is averaged over a grid of 4 x 4; luminance, red-green and
-    blue-yellow over a grid of 8 x 8. Every channel is centred and scaled by fixed numbers (energies centred
-    on those of 1/f noise), so that nothing is fitted to the images that are encoded.
+    The image (224 pixels) is halved and filtered by Gabor filters in quadrature: 6 orientations, a wavelength
+    of 4 pixels, at 4 sizes of the image, each half the one before (28, 14, 7 and 3.5 cycles per image). The
+    log energy of each is averaged over a grid of 4 x 4; luminance, red-green and blue-yellow over a grid of
+    8 x 8. Every channel is standardized by fixed numbers (energies by those of 1/f noise), so that nothing is
+    fitted to the images that are encoded.
 
     Parameters
     ----------
     argument : str
-        Nothing; the pyramid has no variants.
+        Empty; the pyramid has no variants.
     device : str
         Where to compute.
 
@@ -57,13 +57,11 @@ class Pyramid(ImageEncoder):
 
     name = "pyramid"
     size = 224
-    dim = LEVELS * ORIENTATIONS * ENERGY_GRID**2 + 3 * COLOUR_GRID**2
+    dim = LEVELS * ORIENTATIONS * ENERGY_GRID**2 + 3 * COLOR_GRID**2
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         if argument:
-            raise UsageError(
-                "the encoder `pyramid` alone", f"'pyramid:{argument}'", "write pyramid"
-            )
+            raise UsageError(f"pyramid:{argument}: the pyramid has no variants", "write pyramid")
         self.device = torch.device(device)
         self.filters = gabor_filters().to(self.device)
 
@@ -77,31 +75,31 @@ class Pyramid(ImageEncoder):
             "orientations": ORIENTATIONS,
             "taps": TAPS,
             "wavelength": WAVELENGTH,
-            "grids": [ENERGY_GRID, COLOUR_GRID],
+            "grids": [ENERGY_GRID, COLOR_GRID],
             "floor": FLOOR,
             "energy": [ENERGY_MEAN, ENERGY_SD],
-            "colour": [COLOUR_MEAN, COLOUR_SD],
+            "colour": [COLOR_MEAN, COLOR_SD],  # spelled so in the fingerprints of stored features
         }
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Standardised energies and colours, float32 ``(n, 576)``: levels first, colours last."""
+        """Standardized energies and colors, float32 ``(n, 576)``: levels first, colors last."""
         if not len(images):
             return torch.empty(0, self.dim)
         return torch.cat([self._encode(some) for some in images.split(AT_ONCE)]).cpu()
 
     def _encode(self, images: Tensor) -> Tensor:
-        colours = opponent_colours(F.avg_pool2d(images.to(self.device).float(), 2) / 255)
-        energies = standardised(grid_energies(colours[:, :1], self.filters), ENERGY_MEAN, ENERGY_SD)
-        patches = F.adaptive_avg_pool2d(colours, COLOUR_GRID)
-        colour = standardised(patches.flatten(2), COLOUR_MEAN, COLOUR_SD)
-        return torch.cat([energies.flatten(1), colour.flatten(1)], 1)
+        colors = opponent_colors(F.avg_pool2d(images.to(self.device).float(), 2) / 255)
+        energies = _standardized(grid_energies(colors[:, :1], self.filters), ENERGY_MEAN, ENERGY_SD)
+        patches = F.adaptive_avg_pool2d(colors, COLOR_GRID)
+        color = _standardized(patches.flatten(2), COLOR_MEAN, COLOR_SD)
+        return torch.cat([energies.flatten(1), color.flatten(1)], 1)
 
 
-def opponent_colours(images: Tensor) -> Tensor:
+def opponent_colors(images: Tensor) -> Tensor:
     """Luminance, red-green and blue-yellow of RGB images in 0..1, shape ``(n, 3, h, w)`` both.
 
-    Luminance is 0..1, the other two -0.5..0.5 and 0 for greys.
+    Luminance is 0..1, the other two are -0.5..0.5 and 0 for grays.
     """
     red, green, blue = images.unbind(1)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -109,7 +107,7 @@ def opponent_colours(images: Tensor) -> Tensor:
 
 
 def gabor_filters() -> Tensor:
-    """Even and odd Gabor filters without response to an even grey, each of unit norm.
+    """Gabor filters of unit norm that do not respond to uniform gray.
 
     Returns
     -------
@@ -127,18 +125,10 @@ def gabor_filters() -> Tensor:
 
 
 def grid_energies(luminance: Tensor, filters: Tensor) -> Tensor:
-    """Log of the mean filter energy in each cell of the grid.
+    """Log of the mean filter energy in each cell of the grid, at each level.
 
-    Parameters
-    ----------
-    luminance : Tensor, shape (n, 1, h, w)
-        In 0..1.
-    filters : Tensor, shape (2 * orientations, 1, taps, taps)
-        Quadrature pairs, see :func:`gabor_filters`.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, levels, orientations * grid * grid)
+    From luminance ``(n, 1, h, w)`` in 0..1 and quadrature pairs ``(2 * orientations, 1, taps, taps)`` to
+    ``(n, levels, orientations * grid * grid)``.
     """
     levels = []
     for level in range(LEVELS):
@@ -150,8 +140,7 @@ def grid_energies(luminance: Tensor, filters: Tensor) -> Tensor:
     return torch.stack(levels, 1)
 
 
-def standardised(values: Tensor, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
-    """Values ``(n, channels, m)`` less the mean of their channel, over its standard deviation."""
-    shape = (1, -1, 1)
-    centre = torch.tensor(mean, device=values.device).reshape(shape)
-    return (values - centre) / torch.tensor(sd, device=values.device).reshape(shape)
+def _standardized(values: Tensor, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
+    """Standardize the channels of ``(n, channels, m)``."""
+    center, scale = (torch.tensor(c, device=values.device)[:, None] for c in (mean, sd))
+    return (values - center) / scale

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from braindecode_ssr.images import pyramid
-from braindecode_ssr.images.pyramid import Pyramid, gabor_filters, opponent_colours
+from braindecode_ssr.images.pyramid import Pyramid, gabor_filters, opponent_colors
 from braindecode_ssr.images.store import mean_pair_cosine
 from braindecode_ssr.images.views import build_view
 
@@ -54,7 +54,7 @@ def test_filters_are_a_quadrature_blind_to_grey() -> None:
 
 def test_energy_is_the_plain_sum() -> None:
     images = noise(1)
-    luminance = opponent_colours(images.double() / 255)[0, 0].reshape(112, 2, 112, 2).mean((1, 3))
+    luminance = opponent_colors(images.double() / 255)[0, 0].reshape(112, 2, 112, 2).mean((1, 3))
     padded = np.pad(luminance.numpy(), 4, mode="reflect")
     cell = np.zeros(2)
     for part, filtered in enumerate(gabor_filters()[[2, 8], 0].double().numpy()):
@@ -68,7 +68,7 @@ def test_energy_is_the_plain_sum() -> None:
 def test_colours_are_opponent() -> None:
     colours = {"white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
     images = torch.tensor(list(colours.values())).float()[:, :, None, None]
-    seen = opponent_colours(images)[..., 0, 0]
+    seen = opponent_colors(images)[..., 0, 0]
     expected = [[1, 0, 0], [0.299, 0.5, -0.25], [0.587, -0.5, -0.25], [0.114, 0, 0.5]]
     torch.testing.assert_close(seen, torch.tensor(expected))
 

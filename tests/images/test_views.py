@@ -12,7 +12,7 @@ from PIL import Image
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.views import VIEWS, blur_operator, build_view, image_seed, sharpness
 
-OF_PIXELS = [name for name in VIEWS.names() if not build_view(name).of_words]
+OF_PIXELS = [name for name in VIEWS if not build_view(name).of_words]
 
 
 def pictures(n: int = 2, size: int = 224, seed: int = 0) -> torch.Tensor:
@@ -128,7 +128,7 @@ def test_noise_belongs_to_the_image() -> None:
 
 
 def test_all_but_text_look_at_the_image() -> None:
-    assert set(VIEWS.names()) - set(OF_PIXELS) == {"text"}
+    assert set(VIEWS) - set(OF_PIXELS) == {"text"}
 
 
 @pytest.mark.parametrize("name", OF_PIXELS)
