@@ -1,4 +1,4 @@
-"""Smooth random patterns over the real channel positions."""
+"""Simulated brains: topographies and time courses of responses to image features, and an ideal observer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from ..files import one_thread
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from .presets import Response, generator
 
+EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
+LATE_CENTERS = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]
+CHUNK = 256  # presentations whose responses are in memory at once
+SHRINKAGE = 1e-3
+
+
+# -- patterns over the 63 channels of THINGS-EEG2 -----------------------------------------------------------
+
 
 @cache
 def channel_positions() -> np.ndarray:
-    """Positions of the 63 channels of THINGS-EEG2 in the order of the raw files, on the unit sphere.
+    """Positions of the channels in the order of the raw files, on the unit sphere, shape (63, 3).
 
-    Returns
-    -------
-    ndarray, shape (63, 3)
-        x to the right, y to the front, z up; of MNE's montage ``easycap-M1``.
+    x points to the right, y to the front, z up; from MNE's montage ``easycap-M1``.
     """
     from mne.channels import make_standard_montage
 
@@ -31,30 +36,39 @@ def channel_positions() -> np.ndarray:
     return positions
 
 
-def smooth_kernel(length: float) -> np.ndarray:
-    """Gaussian correlation over the scalp at a length constant in head radii; shape (63, 63)."""
-    positions = channel_positions()
+def smooth_kernel(positions: np.ndarray, length: float) -> np.ndarray:
+    """Gaussian correlation between places ``(n, 3)`` at a length constant in head radii; shape (n, n)."""
     squared = np.sum((positions[:, None] - positions[None]) ** 2, axis=-1)
     return np.exp(-squared / (2 * length**2))
 
 
-def smooth_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Random patterns of variance one, smooth over the scalp; shape (n, 63)."""
-    kernel = smooth_kernel(length) + 1e-6 * np.eye(len(channel_positions()))
+def random_patterns(
+    positions: np.ndarray, n: int, length: float, rng: np.random.Generator
+) -> np.ndarray:
+    """``n`` random patterns of variance one over places, smooth at a length in head radii."""
+    kernel = smooth_kernel(positions, length) + 1e-6 * np.eye(len(positions))
     return rng.normal(size=(n, len(kernel))) @ np.linalg.cholesky(kernel).T
 
 
-def bump(centres: list[str], width: float) -> np.ndarray:
-    """How near each channel is to the nearest of some channels, 1 there, falling as a Gaussian; (63,)."""
-    positions = channel_positions()
-    at = positions[[THINGS_EEG_63_RAW.index(name) for name in centres]]
-    squared = np.sum((positions[:, None] - at[None]) ** 2, axis=-1).min(axis=1)
+def nearness(positions: np.ndarray, centers: np.ndarray, width: float) -> np.ndarray:
+    """A Gaussian of the distance of each place to the nearest center, 1 there; shape (n,)."""
+    squared = np.sum((positions[:, None] - centers[None]) ** 2, axis=-1).min(axis=1)
     return np.exp(-squared / (2 * width**2))
 
 
-EARLY_CENTRES = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
-LATE_CENTRES = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]
-CHUNK = 256  # showings whose responses are in memory at once
+def smooth_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
+    """Random patterns of variance one, smooth over the scalp; shape (n, 63)."""
+    return random_patterns(channel_positions(), n, length, rng)
+
+
+def bump(centers: list[str], width: float) -> np.ndarray:
+    """How near each channel is to the nearest of some channels, see :func:`nearness`; shape (63,)."""
+    positions = channel_positions()
+    at = positions[[THINGS_EEG_63_RAW.index(name) for name in centers]]
+    return nearness(positions, at, width)
+
+
+# -- responses -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +82,7 @@ class Brain:
     common : ndarray of float32, shape (chans, times)
         Response to any image.
     target : ndarray of float32, shape (chans, times)
-        What is added to it by a target.
+        Additional response to a target.
     """
 
     weights: np.ndarray
@@ -76,16 +90,7 @@ class Brain:
     target: np.ndarray
 
     def respond(self, features: np.ndarray) -> np.ndarray:
-        """Specific and common responses to images.
-
-        Parameters
-        ----------
-        features : ndarray, shape (n, dims)
-
-        Returns
-        -------
-        ndarray of float32, shape (n, chans, times)
-        """
+        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, float32."""
         dims, *shape = self.weights.shape
         specific = features.astype(np.float32) @ self.weights.reshape(dims, -1)
         return specific.reshape(-1, *shape) + self.common
@@ -94,25 +99,21 @@ class Brain:
 def subject_brain(
     response: Response, dims: tuple[int, int], subject: int, seed: int, sfreq: float
 ) -> Brain:
-    """The brain of a subject: what all share, bent by what is their own.
+    """The brain of a subject.
 
-    The topography of each feature is a mixture of a shared and an own pattern; latencies are shifted
-    as a whole and a little for each feature; the gain is the subject's.
+    The topography of each feature is a mixture of a shared and an individual pattern; latencies are shifted
+    as a whole and a little for each feature; the gain is individual.
 
     Parameters
     ----------
     response : Response
         The constants.
     dims : tuple of int
-        Early and late feature dimensions there are.
+        Early and late feature dimensions.
     subject, seed : int
         Whose brain, in which experiment.
     sfreq : float
         Samples per second of the responses.
-
-    Returns
-    -------
-    Brain
     """
     rng = generator(seed, "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
@@ -137,8 +138,25 @@ def subject_brain(
     )
 
 
+def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Early patterns over occipital, late ones over parietal and temporal channels; (dims, chans)."""
+    early = smooth_patterns(dims[0], 0.35, rng) * bump(EARLY_CENTERS, 0.45)
+    late = smooth_patterns(dims[1], 0.5, rng) * bump(LATE_CENTERS, 0.5)
+    return np.concatenate([early, late])
+
+
+def moments(
+    response: Response, dims: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Peak latencies and widths of the kernels of all dimensions, in seconds."""
+    early, late = dims
+    peaks = [rng.uniform(*response.early_peak, early), rng.uniform(*response.late_peak, late)]
+    widths = [rng.uniform(*response.early_width, early), rng.uniform(*response.late_width, late)]
+    return np.concatenate(peaks), np.concatenate(widths)
+
+
 def kernels(times: np.ndarray, peaks: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Time courses: a peak of height one and a slower rebound, nothing at onset; shape (n, times)."""
+    """Time courses with a peak of height one, a slower rebound, and zero at onset; shape (n, times)."""
     after = times[None] - peaks[:, None]
     peak = np.exp(-(after**2) / (2 * widths[:, None] ** 2))
     delay, slow = 2.6 * widths[:, None], 1.5 * widths[:, None]
@@ -147,53 +165,6 @@ def kernels(times: np.ndarray, peaks: np.ndarray, widths: np.ndarray) -> np.ndar
     ending = np.clip((times[-1] - times) / 0.05, 0, 1)
     courses = (peak - rebound) * onset * ending
     return courses / courses.max(axis=1, keepdims=True)
-
-
-def add_responses(
-    data: np.ndarray, samples: np.ndarray, features: np.ndarray, targets: np.ndarray, brain: Brain
-) -> None:
-    """Add the responses to all showings to a recording, in place; they overlap as they may.
-
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        Changed in place; responses that reach beyond its end are cut.
-    samples : ndarray of int, shape (n_showings,)
-        Onsets.
-    features : ndarray, shape (n_showings, dims)
-        Of what was shown.
-    targets : ndarray of bool, shape (n_showings,)
-        Which showings are targets.
-    brain : Brain
-        Who saw it.
-    """
-    length = brain.common.shape[1]
-    for first in range(0, len(samples), CHUNK):
-        part = slice(first, first + CHUNK)
-        responses = brain.respond(features[part])
-        responses[targets[part]] += brain.target
-        for sample, response in zip(samples[part].tolist(), responses, strict=True):
-            window = data[:, sample : sample + length]
-            window += response[:, : window.shape[1]]
-
-
-def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Early patterns over occipital, late ones over parietal and temporal channels; (dims, chans)."""
-    early = smooth_patterns(dims[0], 0.35, rng) * bump(EARLY_CENTRES, 0.45)
-    late = smooth_patterns(dims[1], 0.5, rng) * bump(LATE_CENTRES, 0.5)
-    return np.concatenate([early, late])
-
-
-def moments(
-    response: Response, dims: tuple[int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Peak latencies and widths of the kernels of all dimensions, in seconds."""
-    peaks = [rng.uniform(*response.early_peak, dims[0]), rng.uniform(*response.late_peak, dims[1])]
-    widths = [
-        rng.uniform(*response.early_width, dims[0]),
-        rng.uniform(*response.late_width, dims[1]),
-    ]
-    return np.concatenate(peaks), np.concatenate(widths)
 
 
 def _common(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
@@ -210,33 +181,53 @@ def _target(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
     return (response.target_gain * np.outer(bump(["Pz", "CPz"], 0.6), wave)).astype(np.float32)
 
 
-SHRINKAGE = 1e-3
-
-
-def separable_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance over channels, and over times once channels are whitened.
+def add_responses(
+    data: np.ndarray, samples: np.ndarray, features: np.ndarray, targets: np.ndarray, brain: Brain
+) -> None:
+    """Add the responses to all presentations to a recording, in place; they may overlap.
 
     Parameters
     ----------
-    residuals : ndarray, shape (n, chans, times)
-        Trials without their responses.
+    data : ndarray, shape (chans, samples)
+        Changed in place; responses beyond its end are cut.
+    samples : ndarray of int, shape (n_presentations,)
+        Onsets.
+    features : ndarray, shape (n_presentations, dims)
+        Features of the images.
+    targets : ndarray of bool, shape (n_presentations,)
+        Which presentations are targets.
+    brain : Brain
+        Of the subject.
+    """
+    length = brain.common.shape[1]
+    for first in range(0, len(samples), CHUNK):
+        part = slice(first, first + CHUNK)
+        responses = brain.respond(features[part])
+        responses[targets[part]] += brain.target
+        for sample, response in zip(samples[part].tolist(), responses, strict=True):
+            window = data[:, sample : sample + length]
+            window += response[:, : window.shape[1]]
 
-    Returns
-    -------
-    spatial : ndarray, shape (chans, chans)
-    temporal : ndarray, shape (times, times)
-        Of trace ``times`` or so: their Kronecker product is the covariance of a trial.
+
+# -- an ideal observer, who knows the true responses --------------------------------------------------------
+
+
+def separable_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance of trials ``(n, chans, times)``, as factors over channels and over times.
+
+    The second is estimated after whitening the channels, so its trace is about ``times``; the Kronecker
+    product of both is the covariance of a trial.
     """
     n_times = residuals.shape[2]
     by_channel = residuals.swapaxes(0, 1).reshape(residuals.shape[1], -1)
-    spatial = shrunk(by_channel @ by_channel.T / by_channel.shape[1])
+    spatial = _shrunk(by_channel @ by_channel.T / by_channel.shape[1])
     inverse = np.linalg.inv(np.linalg.cholesky(spatial)).astype(residuals.dtype)
     white = (inverse @ by_channel).reshape(-1, n_times)
-    return spatial, shrunk(white.T @ white / len(white))
+    return spatial, _shrunk(white.T @ white / len(white))
 
 
-def shrunk(covariance: np.ndarray) -> np.ndarray:
-    """A covariance pulled a little towards a multiple of the identity, in float64."""
+def _shrunk(covariance: np.ndarray) -> np.ndarray:
+    """Shrink a covariance a little toward a multiple of the identity, in float64."""
     size = len(covariance)
     mean = np.trace(covariance) / size
     return (1 - SHRINKAGE) * covariance.astype(np.float64) + SHRINKAGE * mean * np.eye(size)
@@ -250,9 +241,9 @@ def log_likelihoods(
     Parameters
     ----------
     trials : ndarray, shape (n, chans, times)
-        All trials of one session: what the observer knows the noise from.
+        All trials of one session, from which the observer knows the noise.
     rows : ndarray of int, shape (n,)
-        Which image each trial shows; the observer uses it for the noise, and to join trials.
+        Which image each trial shows; used to estimate the noise and to combine trials.
     templates : ndarray, shape (images, chans, times)
         True responses.
     used : ndarray of bool, shape (n,)
@@ -266,31 +257,20 @@ def log_likelihoods(
     residuals = trials - templates[rows]
     common = residuals.mean(axis=0)
     spatial, temporal = separable_covariance(residuals - common)
-    filters = _filters(templates, spatial, temporal).reshape(len(templates), -1)
-    power = (filters * templates.reshape(len(templates), -1)).sum(axis=1)
-    shows = (np.arange(len(templates))[:, None] == rows[used]).astype(trials.dtype)
+    n_images, n_chans, n_times = templates.shape
+    # divide templates by the covariance in two large products
+    by_channel = templates.swapaxes(0, 1).reshape(n_chans, -1)
+    whiter = (np.linalg.inv(spatial) @ by_channel).reshape(n_chans, n_images, n_times)
+    whiter = np.ascontiguousarray(whiter.swapaxes(0, 1)).reshape(-1, n_times)
+    filters = (whiter @ np.linalg.inv(temporal)).reshape(n_images, -1)
+    power = (filters * templates.reshape(n_images, -1)).sum(axis=1)
+    shows = (np.arange(n_images)[:, None] == rows[used]).astype(trials.dtype)
     sums = shows @ (trials[used] - common).reshape(shows.shape[1], -1)
     return sums @ filters.T - shows.sum(axis=1, keepdims=True) * power / 2
 
 
-def _filters(templates: np.ndarray, spatial: np.ndarray, temporal: np.ndarray) -> np.ndarray:
-    """Templates divided by the covariance, in two large products instead of many small ones."""
-    n_images, n_chans, n_times = templates.shape
-    by_channel = templates.swapaxes(0, 1).reshape(n_chans, -1)
-    whiter = (np.linalg.inv(spatial) @ by_channel).reshape(n_chans, n_images, n_times)
-    rows = np.ascontiguousarray(whiter.swapaxes(0, 1)).reshape(-1, n_times)
-    return (rows @ np.linalg.inv(temporal)).reshape(templates.shape)
-
-
 def top_accuracy(scores: np.ndarray, k: int) -> float:
-    """Share of queries whose own candidate is among the first ``k``; ties count against us.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (images, images)
-        Queries by candidates; the right candidate is on the diagonal.
-    k : int
-    """
+    """Share of queries whose own candidate, on the diagonal, is among the first ``k``; ties are misses."""
     ahead = (scores >= np.diag(scores)[:, None]).sum(axis=1) - 1
     return float(np.mean(ahead < k))
 
@@ -298,20 +278,14 @@ def top_accuracy(scores: np.ndarray, k: int) -> float:
 def ceiling(
     sessions: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], templates: np.ndarray
 ) -> dict[str, float]:
-    """What the ideal observer reaches.
+    """The accuracy of the ideal observer: ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
 
     Parameters
     ----------
     sessions : iterable of (trials, rows, used)
-        All trials ``(n, chans, times)`` of a session, the row of the image each shows, and which of them
-        are scored.
+        Of each session, as for :func:`log_likelihoods`.
     templates : ndarray, shape (images, chans, times)
         True responses, cut as the trials are.
-
-    Returns
-    -------
-    dict
-        ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
     """
     scores = np.zeros((len(templates), len(templates)))
     for trials, rows, used in sessions:

@@ -1,11 +1,11 @@
-"""What the eye gets of an image: features that the simulated brain responds to.
+"""The simulated eye: from pixels to the features that the simulated brain responds to.
 
-The eye sees a low-pass, foveated view: sharp only near the centre, and nowhere finer than about a
-fortieth of the image edge. The early features are luminance, opponent colours and local oriented energy
-on a coarse retinotopic grid; the late ones are statistics of the whole view (position-tolerant energies,
-colours, radial profile) through a fixed random nonlinear layer. Both are reduced by fixed projections,
-fitted once on reference images of the training split. All are functions of the pixels only, so they
-generalise to concepts never seen, and views of an image that lack fine detail share nearly all of them.
+The eye has a low-pass, foveated view: sharp only near the center, and nowhere finer than about a fortieth of
+the image edge. The early features are luminance, opponent colors and local oriented energy on a coarse
+retinotopic grid; the late ones are statistics of the whole view (position-tolerant energies, colors, radial
+profile) through a fixed random nonlinear layer. Both are reduced by fixed projections, fitted once on
+reference images of the training split. All are functions of the pixels only, so they
+generalize to new concepts, and views of an image that lack fine detail share nearly all of them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,17 @@ RETINA = 48  # edge of the view, in samples
 BLURS = (0.8, 1.6, 3.2)  # samples: fovea to periphery
 WAVELENGTHS = (5.0, 10.0)  # samples
 N_ORIENTATIONS = 4
-GRID, COLOUR_GRID = 5, 4
+GRID, COLOR_GRID = 5, 4
 HIDDEN = 96
-LATE_DRIVE = 0.5  # standard deviation of what enters the nonlinearity of the random layer
+LATE_DRIVE = 0.5  # standard deviation of the input to the random nonlinear layer
+PAD = 12
 OPPONENT = np.array([[0.30, 0.59, 0.11], [0.70, -0.70, 0.0], [-0.35, -0.35, 0.70]], np.float32)
 
 
 def retina(image: Image.Image) -> np.ndarray:
-    """Foveated view of an image.
+    """Foveated view of a square RGB image, float32 ``(3, RETINA, RETINA)``.
 
-    Parameters
-    ----------
-    image : Image
-        RGB, square.
-
-    Returns
-    -------
-    ndarray of float32, shape (3, RETINA, RETINA)
-        Luminance, red against green, blue against yellow.
+    The channels are luminance, red against green, blue against yellow.
     """
     small = np.asarray(image.resize((RETINA, RETINA), Image.Resampling.BOX), np.float32) / 255
     channels = np.moveaxis(small @ OPPONENT.T, -1, 0)
@@ -50,47 +43,30 @@ def retina(image: Image.Image) -> np.ndarray:
 
 
 def raw_features(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Early and late features before reduction.
-
-    Parameters
-    ----------
-    views : ndarray, shape (n, 3, RETINA, RETINA)
-        Views of :func:`retina`.
-
-    Returns
-    -------
-    early, late : ndarray, shape (n, d)
-    """
+    """Early and late features of views ``(n, 3, RETINA, RETINA)`` before reduction, each ``(n, d)``."""
     energy = oriented_energy(views[:, 0])
     compressed = np.sqrt(energy)
-    early = [_pool(compressed, GRID), _pool(views[:, :1], 8), _pool(views[:, 1:], COLOUR_GRID)]
+    early = [_pool(compressed, GRID), _pool(views[:, :1], 8), _pool(views[:, 1:], COLOR_GRID)]
     flat = compressed.reshape(*compressed.shape[:2], -1)
-    colours = views.reshape(len(views), 3, -1)
+    colors = views.reshape(len(views), 3, -1)
     late = [
         np.log(flat.mean(-1) + 0.01),
         np.log(flat.std(-1) + 0.01),
-        *(np.quantile(colours, q, axis=-1) for q in (0.1, 0.5, 0.9)),
-        np.log(colours.std(-1) + 0.02),
+        *(np.quantile(colors, q, axis=-1) for q in (0.1, 0.5, 0.9)),
+        np.log(colors.std(-1) + 0.02),
         compressed.mean(1).reshape(len(views), -1) @ _rings().T,
     ]
     return _joined(early), _joined(late)
 
 
 def oriented_energy(luminance: np.ndarray) -> np.ndarray:
-    """Squared modulus of Gabor responses.
+    """Squared modulus of Gabor responses to luminance ``(n, RETINA, RETINA)``.
 
-    Parameters
-    ----------
-    luminance : ndarray, shape (n, RETINA, RETINA)
-        One channel of the views.
-
-    Returns
-    -------
-    ndarray, shape (n, len(WAVELENGTHS) * N_ORIENTATIONS, RETINA, RETINA)
+    The result is ``(n, len(WAVELENGTHS) * N_ORIENTATIONS, RETINA, RETINA)``.
     """
-    padded = np.pad(luminance, ((0, 0), (_PAD, _PAD), (_PAD, _PAD)), mode="reflect")
+    padded = np.pad(luminance, ((0, 0), (PAD, PAD), (PAD, PAD)), mode="reflect")
     spectrum = np.fft.fft2(padded)[:, None] * _gabor_spectra()[None]
-    filtered = np.fft.ifft2(spectrum)[..., _PAD:-_PAD, _PAD:-_PAD]
+    filtered = np.fft.ifft2(spectrum)[..., PAD:-PAD, PAD:-PAD]
     return np.square(np.abs(filtered)).astype(np.float32)
 
 
@@ -113,11 +89,10 @@ class Eye:
     def see(self, images: Iterable[Image.Image], batch: int = 64) -> np.ndarray:
         """Features of images: early dimensions first; float32, shape (n_images, dims)."""
         views = [retina(image) for image in images]
-        parts = [
-            self.features(np.stack(views[start : start + batch]))
-            for start in range(0, len(views), batch)
-        ]
-        return np.concatenate(parts)
+        starts = range(0, len(views), batch)
+        return np.concatenate(
+            [self.features(np.stack(views[start : start + batch])) for start in starts]
+        )
 
     def features(self, views: np.ndarray) -> np.ndarray:
         """Features of views of :func:`retina`; float32, shape (n_images, dims)."""
@@ -125,7 +100,7 @@ class Eye:
         return np.concatenate(
             [
                 (early - self.early[0]) @ self.early[1],
-                (hidden_layer(late, self.hidden) - self.late[0]) @ self.late[1],
+                (_hidden_layer(late, self.hidden) - self.late[0]) @ self.late[1],
             ],
             axis=1,
         ).astype(np.float32)
@@ -151,7 +126,7 @@ def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) ->
         LATE_DRIVE * layer / (late.std(0)[:, None] + 1e-6),
         rng.normal(0, 0.5, HIDDEN),
     )
-    late = hidden_layer(late, hidden)
+    late = _hidden_layer(late, hidden)
     return Eye(
         early=_principal(early, response.early_dims, response.spectrum),
         late=_principal(late, response.late_dims, response.spectrum),
@@ -159,7 +134,7 @@ def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) ->
     )
 
 
-def hidden_layer(
+def _hidden_layer(
     late: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """The random nonlinear layer: ``tanh((late - mean) W + bias)``; shape (n, HIDDEN)."""
@@ -180,9 +155,6 @@ def _principal(raw: np.ndarray, dims: int, spectrum: float) -> tuple[np.ndarray,
     return mean, (directions * (wanted * np.sqrt(len(raw)) / scales[:dims])[:, None]).T
 
 
-_PAD = 12
-
-
 def _axis(size: int) -> np.ndarray:
     return (np.arange(size) + 0.5) / size * 2 - 1
 
@@ -199,7 +171,7 @@ def _acuity() -> np.ndarray:
 @cache
 def _gabor_spectra() -> np.ndarray:
     """One-sided Gaussian filters in the frequency plane, of one octave and 45 degrees or so."""
-    frequency = np.fft.fftfreq(RETINA + 2 * _PAD)
+    frequency = np.fft.fftfreq(RETINA + 2 * PAD)
     fy, fx = np.meshgrid(frequency, frequency, indexing="ij")
     filters = []
     for wavelength in WAVELENGTHS:

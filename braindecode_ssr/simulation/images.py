@@ -1,4 +1,4 @@
-"""Procedural images: a concept is a family of shapes, textures, colours and layouts."""
+"""Procedural images: a concept is a family of shapes, textures, colors and layouts."""
 
 from __future__ import annotations
 
@@ -21,43 +21,21 @@ N_ANGLES = 360
 
 @dataclass(frozen=True, eq=False)
 class Concept:
-    """What the images of a concept have in common; lengths in half image edges, angles in radians.
+    """What the images of a concept have in common; lengths in half image edges, angles in radians."""
 
-    Parameters
-    ----------
-    palette : ndarray, shape (4, 3)
-        Two colours of the ground, two of the objects; hue, saturation, value in 0..1.
-    ground : str
-        Kind of background, one of ``GROUNDS``.
-    texture : str
-        Texture of the objects, one of ``TEXTURES``.
-    frequency, angle : float
-        Of that texture, in cycles per object and against the axis of the object.
-    outline : ndarray, shape (6, 2)
-        Cosine and sine coefficients of the logarithm of the outline's radius.
-    hole : float
-        Radius of the hole relative to the outline; 0 for none.
-    squash : float
-        Height over width of an object.
-    layout : ndarray, shape (objects, 4)
-        Centre x and y, size and turn of each object.
-    upright : float
-        How much an exemplar may turn.
-    grain : float
-        Strength of fine grain.
-    """
-
-    palette: np.ndarray
-    ground: str
-    texture: str
-    frequency: float
-    angle: float
-    outline: np.ndarray
-    hole: float
-    squash: float
-    layout: np.ndarray
-    upright: float
-    grain: float
+    palette: (
+        np.ndarray
+    )  # hue, saturation, value in 0..1 of two background and two object colors, (4, 3)
+    ground: str  # kind of background, one of GROUNDS
+    texture: str  # texture of the objects, one of TEXTURES
+    frequency: float  # of the texture, in cycles per object
+    angle: float  # of the texture, relative to the axis of the object
+    outline: np.ndarray  # cosine and sine coefficients of the log radius of the outline, (6, 2)
+    hole: float  # radius of the hole relative to the outline; 0 for none
+    squash: float  # height over width of an object
+    layout: np.ndarray  # center x and y, size and rotation of each object, (objects, 4)
+    upright: float  # how much an exemplar may rotate
+    grain: float  # strength of fine grain
 
 
 def draw_concept(rng: np.random.Generator) -> Concept:
@@ -86,21 +64,21 @@ def draw_concept(rng: np.random.Generator) -> Concept:
 def _draw_layout(rng: np.random.Generator) -> np.ndarray:
     n = int(rng.choice([1, 1, 1, 2, 3, 5, 7]))
     if n == 1:
-        centres = rng.normal(0, 0.15, (1, 2))
+        centers = rng.normal(0, 0.15, (1, 2))
     elif rng.random() < 0.5:
         turn = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2 * np.pi / n
-        centres = 0.5 * np.column_stack([np.cos(turn), np.sin(turn)])
+        centers = 0.5 * np.column_stack([np.cos(turn), np.sin(turn)])
     else:
         across = np.linspace(-0.6, 0.6, n)
-        turn = rng.uniform(0, np.pi)
-        centres = np.column_stack([across * np.cos(turn), across * np.sin(turn)])
-        centres += rng.normal(0, 0.08, centres.shape)
+        slope = rng.uniform(0, np.pi)
+        centers = np.column_stack([across * np.cos(slope), across * np.sin(slope)])
+        centers += rng.normal(0, 0.08, centers.shape)
     size = rng.uniform(0.4, 0.75) / n**0.45 * np.exp(rng.normal(0, 0.1, n))
-    return np.column_stack([centres, size, np.full(n, rng.uniform(0, 2 * np.pi))])
+    return np.column_stack([centers, size, np.full(n, rng.uniform(0, 2 * np.pi))])
 
 
 def vary(concept: Concept, rng: np.random.Generator) -> Concept:
-    """An exemplar's own version of a concept: turned, moved, scaled, recoloured, reshaped a little."""
+    """An exemplar of a concept: rotated, moved, scaled, recolored and reshaped a little."""
     layout = concept.layout.copy()
     turn = rng.normal(0, concept.upright)
     spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -126,26 +104,15 @@ def vary(concept: Concept, rng: np.random.Generator) -> Concept:
 
 
 def render(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Paint an image.
+    """Paint a concept, after :func:`vary`: uint8 ``(size, size, 3)``.
 
-    Parameters
-    ----------
-    concept : Concept
-        What to paint; :func:`vary` it first.
-    size : int
-        Edge in pixels.
-    rng : Generator
-        For the ground, the light and the grain.
-
-    Returns
-    -------
-    ndarray of uint8, shape (size, size, 3)
+    The random generator determines the background, the light and the grain.
     """
-    colours = _rgb(concept.palette)
+    colors = _rgb(concept.palette)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
-    canvas = _blend(colours[0], colours[1], _ground(concept, x, y, rng))
+    canvas = _blend(colors[0], colors[1], _ground(concept, x, y, rng))
     for thing in concept.layout.tolist():
-        _paint(canvas, concept, colours[2:], thing, x, y, rng)
+        _paint(canvas, concept, colors[2:], thing, x, y, rng)
     light = rng.normal(0, 0.15, 2).tolist()
     canvas *= (1 + light[0] * x + light[1] * y)[..., None]
     canvas += _grain(concept, size, rng)[..., None]
@@ -155,28 +122,28 @@ def render(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
 def _paint(
     canvas: np.ndarray,
     concept: Concept,
-    colours: np.ndarray,
+    colors: np.ndarray,
     thing: list[float],
     x: np.ndarray,
     y: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
     """Lay one object over the canvas, within the rectangle it can reach."""
-    centre_x, centre_y, extent, turn = thing
+    center_x, center_y, extent, turn = thing
     reach = math.exp(0.7) * extent * max(1.0, concept.squash)
     size = len(canvas)
     box = tuple(
         slice(
-            max(0, math.floor((centre - reach + 1) / 2 * (size - 1)) - 1),
-            max(0, math.ceil((centre + reach + 1) / 2 * (size - 1)) + 2),
+            max(0, math.floor((center - reach + 1) / 2 * (size - 1)) - 1),
+            max(0, math.ceil((center + reach + 1) / 2 * (size - 1)) + 2),
         )
-        for centre in (centre_y, centre_x)
+        for center in (center_y, center_x)
     )
-    x, y, canvas = x[box] - centre_x, y[box] - centre_y, canvas[box]
+    x, y, canvas = x[box] - center_x, y[box] - center_y, canvas[box]
     cosine, sine = math.cos(turn) / extent, math.sin(turn) / extent
     u, v = x * cosine + y * sine, y * cosine - x * sine
     mask = _mask(concept, u, v / concept.squash, extent * size / 2)
-    surface = _blend(colours[0], colours[1], _texture(concept, u, v, rng))
+    surface = _blend(colors[0], colors[1], _texture(concept, u, v, rng))
     canvas += mask[..., None] * (surface - canvas)
 
 
@@ -237,30 +204,21 @@ def _grain(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From one colour to the other, pixel by pixel."""
+    """From one color to the other, pixel by pixel."""
     share = np.clip(share, 0, 1).astype(np.float32)[..., None]
     return first + share * (second - first)
 
 
 def _rgb(palette: np.ndarray) -> np.ndarray:
     """Hue, saturation, value to red, green, blue; hue is cyclic, the others are clipped."""
-    hue, saturation, value = palette[:, :1] % 1, *np.clip(palette[:, 1:], 0, 1).T[..., None]
+    hue = palette[:, :1] % 1
+    saturation, value = np.clip(palette[:, 1:], 0, 1).T[..., None]
     ramp = np.abs((hue + np.array([1, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
     return (value * (1 + saturation * (np.clip(ramp, 0, 1) - 1))).astype(np.float32)
 
 
 def jpeg(concept: str, exemplar: str, size: int, seed: int) -> bytes:
-    """The JPEG file of an image.
-
-    Parameters
-    ----------
-    concept, exemplar : str
-        Their names; with the seed they determine the picture.
-    size : int
-        Edge in pixels.
-    seed : int
-        Seed of the experiment.
-    """
+    """The JPEG file of an image, which its names and the seed determine; ``size`` in pixels."""
     family = draw_concept(generator(seed, "concept", concept))
     rng = generator(seed, "exemplar", concept, exemplar)
     picture = render(vary(family, rng), size, rng)
@@ -281,15 +239,7 @@ CODAS = "b ck d g l m n nd ng p r rn sk st t x".split()
 
 
 def concept_words(n: int, seed: int) -> list[str]:
-    """Invented words, all different, in random order.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    seed : int
-        Seed of the experiment.
-    """
+    """``n`` invented words, all different, in random order."""
     rng = generator(seed, "words")
     words: dict[str, None] = {}
     while len(words) < n:

@@ -1,14 +1,14 @@
-"""Sizes of the simulated MEG experiment, named as those of the EEG one.
+"""Simulate an MEG experiment in the file layout of THINGS-MEG.
 
-=======  ========  ==================  ===========  ======  =======  ===================
-preset   concepts  images per concept  test images  epochs  sensors  bytes of a subject
-=======  ========  ==================  ===========  ======  =======  ===================
+The presets have the names of the EEG ones, twelve sessions and four subjects:
+
+=======  ========  ==================  ===========  ======  =======  =================
+preset   concepts  images per concept  test images  epochs  sensors  bytes per subject
+=======  ========  ==================  ===========  ======  =======  =================
 tiny     40        3                   16           336     34       13 MB
 small    360       6                   100          3,600   136      0.55 GB
 full     1,854     12                  200          27,048  271      8.25 GB
-=======  ========  ==================  ===========  ======  =======  ===================
-
-All have twelve sessions and four subjects.
+=======  ========  ==================  ===========  ======  =======  =================
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,9 @@ import pandas as pd
 from ..errors import UsageError
 from ..files import atomic_files
 from ..registry import unknown_name
-from .brain import Brain, add_responses, kernels, moments
+from .brain import Brain, add_responses, kernels, moments, nearness, random_patterns, smooth_kernel
 from .images import concept_words, decode, jpeg
-from .layout import claim, write_images, write_whole
+from .layout import claim, write_file, write_images
 from .presets import Preset, Response, generator
 
 if TYPE_CHECKING:
@@ -39,38 +40,34 @@ if TYPE_CHECKING:
     from ..datasets.things_sim import ThingsSim
 
 
+VERSION = 1  # changes when the same preset and seed give other data
 SESSIONS = 12
+CATCH = 999999
+SFREQ = 200.0
+SOA, SOA_SD, SOA_RANGE = 1.501, 0.106, (1.25, 1.70)
+LEAD, TAIL = 3.0, 3.0  # seconds of a run before its first and after its last onset
+SHARED = 28 / 200  # share of the test concepts that are tested in both published experiments
+BAND = (0.1, 40.0)  # Hz
+SLOPE = 1.0  # of the power spectrum of the background
+ALPHA = 0.5  # standard deviation of the alpha rhythm
+FIRST, LAST = -20, 260  # samples of an epoch: -0.1 to 1.3 s
+PARTS = 4  # files of a subject
 
 
 @dataclass(frozen=True)
 class MEGPreset:
     """A simulated MEG experiment; concepts are those of the EEG experiment of the same name.
 
-    Parameters
-    ----------
-    images_per_concept : int
-        Images of each concept that are shown once, by type ``exp``; tested concepts have them too.
-    test_images : int
-        Images, each of a concept of its own, that are shown in every session.
-    catch : int
-        Catch trials of a session.
-    runs : int
-        Recordings of a session.
-    every : int
-        Each so many-th of the 271 sensors is there.
-    response : Response
-        What the brain makes of images; amplitudes in units of the background.
-    subjects : int
-        How many there are.
+    The names of its fields are part of the mark in a written folder.
     """
 
     name: str
-    images_per_concept: int
-    test_images: int
-    catch: int
-    runs: int
-    every: int
-    response: Response
+    images_per_concept: int  # of type exp, shown once; tested concepts have them too
+    test_images: int  # each of a concept of its own, shown in every session
+    catch: int  # catch trials per session
+    runs: int  # recordings per session
+    every: int  # every so many-th of the 271 sensors is there
+    response: Response  # amplitudes in units of the background
     subjects: int = 4
 
 
@@ -79,99 +76,140 @@ def _response(gain: float) -> Response:
 
 
 PRESETS = {
-    preset.name: preset
-    for preset in (
-        MEGPreset("tiny", 3, test_images=16, catch=2, runs=1, every=8, response=_response(1.0)),
-        MEGPreset("small", 6, test_images=100, catch=20, runs=2, every=2, response=_response(0.35)),
-        MEGPreset(
-            "full", 12, test_images=200, catch=200, runs=10, every=1, response=_response(0.15)
-        ),
-    )
+    "tiny": MEGPreset("tiny", 3, 16, catch=2, runs=1, every=8, response=_response(1.0)),
+    "small": MEGPreset("small", 6, 100, catch=20, runs=2, every=2, response=_response(0.35)),
+    "full": MEGPreset("full", 12, 200, catch=200, runs=10, every=1, response=_response(0.15)),
 }
 
 
-def meg_preset(name: str) -> MEGPreset:
-    """A preset by name.
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def write_meg(
+    dataset: ThingsSim,
+    subjects: Iterable[int],
+    out: str | Path,
+    say: Callable[[str], object] = lambda text: None,
+) -> list[Path]:
+    """Write trials, tables and images in the published layout.
+
+    ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its three further parts,
+    ``sourcedata/sample_attributes_P1.csv``, ``object_images/bachub/bachub_01b.jpg`` and so on. The parts of a
+    subject appear together once all are whole; existing files of the same simulation are left as they are.
+    One run at a time is in memory.
+
+    Parameters
+    ----------
+    dataset : ThingsSim
+        The EEG experiment whose concepts, images and eye are used.
+    subjects : iterable of int
+        Whose trials; empty for all.
+    out : path-like
+        A new folder, or one that an equal simulation was written to.
+    say : callable
+        Called with a line of text about each subject.
+
+    Returns
+    -------
+    list of Path
+        All files of the layout for these subjects.
 
     Raises
     ------
     UsageError
-        If there is none of that name.
+        If the folder has other data, or there is no such preset or subject.
+    DataError
+        If a file cannot be written.
     """
+    out, name = Path(out).expanduser(), dataset.preset.name
     if name not in PRESETS:
         raise unknown_name("preset of the MEG layout", name, list(PRESETS))
-    return PRESETS[name]
+    preset = PRESETS[name]
+    chosen = list(subjects) or list(range(1, preset.subjects + 1))
+    for subject in chosen:
+        if not 1 <= subject <= preset.subjects:
+            raise UsageError(
+                f"the MEG layout has no subject {subject}",
+                f"choose from 1 to {preset.subjects} with --subject",
+            )
+    source = f"{dataset.source_key()} meg v{VERSION} {preset}"
+    claim({"dataset": "things-meg", "source": source}, out, ("derivatives", "object_images"))
+    images = meg_images(preset, dataset.preset, dataset.seed)
+    pictures = {
+        out / "object_images" / name / f"{stem}.jpg": (name, stem)
+        for name, stem in zip(images["concept"], images["stem"], strict=True)
+    }
+    size, seed = dataset.preset.image_size, dataset.seed
+    files = write_images(pictures, lambda name: jpeg(*name, size, seed))
+    features = cache(lambda: seen(dataset, images))
+    for subject in chosen:
+        say(f"MEG of subject {subject}")
+        files += _write_subject(dataset, preset, images, features, subject, out)
+    return files
 
 
-def check_meg_subject(preset: MEGPreset, subject: int) -> int:
-    """The subject, if the experiment has it.
-
-    Raises
-    ------
-    UsageError
-        If it has not.
-    """
-    if not 1 <= subject <= preset.subjects:
-        raise UsageError(
-            f"a subject of the MEG layout (1 to {preset.subjects})",
-            f"subject {subject}",
-            "choose one of these with --subject",
-        )
-    return subject
+def seen(dataset: ThingsSim, images: pd.DataFrame) -> np.ndarray:
+    """The eye's features of each image; float32, shape (n_images, dims)."""
+    names = zip(images["concept"], images["stem"], strict=True)
+    size, seed = dataset.preset.image_size, dataset.seed
+    return dataset.eye.see(decode(jpeg(*name, size, seed)) for name in names)
 
 
-CATCH = 999999
-SFREQ = 200.0
-SOA, SOA_SD, SOA_RANGE = 1.501, 0.106, (1.25, 1.70)
-LEAD, TAIL = 3.0, 3.0  # seconds of a run before its first and after its last onset
-SHARED = 28 / 200
-"""Share of the test concepts that both published experiments test."""
-COLUMNS = (
-    "trial_type image_nr category_nr exemplar_nr test_image_nr things_category_nr things_image_nr "
-    "things_exemplar_nr image_path onset image_on image_off responded key_id key_time RT session_nr run_nr"
-).split()
-"""Columns of ``sample_attributes``."""
+def _write_subject(
+    dataset: ThingsSim,
+    preset: MEGPreset,
+    images: pd.DataFrame,
+    features: Callable[[], np.ndarray],
+    subject: int,
+    out: Path,
+) -> list[Path]:
+    runs = meg_runs(preset, images, subject, dataset.seed)
+    table = sample_attributes(runs, images, subject)
+    csv = out / "sourcedata" / f"sample_attributes_P{subject}.csv"
+    write_file(csv, lambda file: file.write(table.to_csv(index=False).encode()))
+    paths = [out / "derivatives" / "preprocessed" / name for name in part_names(subject)]
+    if not all(path.is_file() for path in paths):
+        dims = dataset.eye.early[1].shape[1], dataset.eye.late[1].shape[1]
+        brain = _meg_brain(preset.response, dims, subject, dataset.seed, preset.every)
+        epochs = _subject_epochs(runs, features(), brain, subject, dataset.seed, preset.every)
+        info, events = helmet_info(SFREQ, preset.every), _meg_events(runs)
+        with atomic_files(paths) as parts:
+            names = [path.name for path in paths]
+            write_parts(parts, names, info, events, table, epochs, FIRST)
+    return [csv, *paths]
+
+
+# -- design --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class MEGRun:
-    """The trials of a run.
+    """The trials of a run."""
 
-    Parameters
-    ----------
-    samples : ndarray of int, shape (n_trials,)
-        Onsets, in samples from the start of the run.
-    images : ndarray of int, shape (n_trials,)
-        Row of the image table; -1 for catch trials.
-    n_samples : int
-        Length of the run.
-    session, run : int
-        Counted from 1; runs within their session.
-    """
-
-    samples: np.ndarray
-    images: np.ndarray
+    samples: np.ndarray  # onsets, in samples from the start of the run
+    images: np.ndarray  # rows of the image table; -1 for catch trials
     n_samples: int
-    session: int
-    run: int
+    session: int  # from 1
+    run: int  # from 1 in each session
 
 
 def meg_images(preset: MEGPreset, eeg: Preset, seed: int) -> pd.DataFrame:
-    """All images that are shown, in order of their THINGS-like image number.
-
-    Parameters
-    ----------
-    eeg : Preset
-        The EEG experiment whose concepts are used.
+    """All images that are shown, of concepts of an EEG experiment, in order of their image number.
 
     Returns
     -------
     DataFrame
-        ``trial_type, concept, concept_nr, exemplar, stem, test_image_nr``; the place of a row, from 1, is its
-        image number. ``test_image_nr`` is 0 for images of type ``exp``.
+        ``trial_type, concept, concept_nr, exemplar, stem, test_image_nr``; the position of a row, from 1, is
+        its image number. ``test_image_nr`` is 0 for images of type ``exp``.
     """
     words = concept_words(eeg.concepts + eeg.test_images, seed)
-    tested = _tested(words[: eeg.concepts], words[eeg.concepts :], preset.test_images, seed)
+    shared = round(SHARED * preset.test_images)
+    rng = generator(seed, "meg", "tested")
+    chosen = [
+        rng.choice(words[eeg.concepts :], shared, replace=False),
+        rng.choice(words[: eeg.concepts], preset.test_images - shared, False),
+    ]
+    tested = sorted(np.concatenate(chosen).tolist())
     later = generator(seed, "meg", "exemplars").integers(1, 4, len(tested))
     extra = dict(zip(tested, (preset.images_per_concept + later).tolist(), strict=True))
     rows = []
@@ -189,13 +227,18 @@ def meg_images(preset: MEGPreset, eeg: Preset, seed: int) -> pd.DataFrame:
 
 
 def meg_runs(preset: MEGPreset, images: pd.DataFrame, subject: int, seed: int) -> list[MEGRun]:
-    """All runs of a subject, session by session."""
+    """All runs of a subject, session by session.
+
+    Each session shows as many ``exp`` images of each concept, and at most one.
+    """
     rng = generator(seed, "meg", "trials", subject)
-    once = _sessions(images, preset.images_per_concept, rng)
+    rows = np.flatnonzero(images["trial_type"] == "exp").reshape(-1, preset.images_per_concept)
+    rows = rng.permuted(rng.permutation(rows), axis=1)
+    session_of = np.arange(rows.size).reshape(rows.shape) % SESSIONS
     test = np.flatnonzero(images["trial_type"] == "test")
     runs = []
     for session in range(1, SESSIONS + 1):
-        shown = [once[session - 1], test, np.full(preset.catch, -1)]
+        shown = [rows[session_of == session - 1], test, np.full(preset.catch, -1)]
         parts = np.array_split(rng.permutation(np.concatenate(shown)), preset.runs)
         for run, part in enumerate(parts, 1):
             soa = rng.normal(SOA, SOA_SD, len(part)).clip(*SOA_RANGE)
@@ -205,14 +248,8 @@ def meg_runs(preset: MEGPreset, images: pd.DataFrame, subject: int, seed: int) -
     return runs
 
 
-def sample_attributes(runs: list[MEGRun], images: pd.DataFrame, subject: int) -> pd.DataFrame:
-    """The table of trials, with the columns of the published one; catch trials have no ids."""
-    rng = generator(0, "meg", "answers", subject)
-    return pd.concat([_run_table(run, images, rng) for run in runs], ignore_index=True)
-
-
-def meg_events(runs: list[MEGRun]) -> np.ndarray:
-    """MNE's events of all runs, joined end to end: image numbers, ``CATCH`` for catch trials."""
+def _meg_events(runs: list[MEGRun]) -> np.ndarray:
+    """MNE's events of all runs, concatenated: image numbers, ``CATCH`` for catch trials."""
     starts = np.cumsum([0, *(run.n_samples for run in runs)])[:-1]
     samples = [run.samples + start for run, start in zip(runs, starts, strict=True)]
     shown = np.concatenate([run.images for run in runs])
@@ -220,19 +257,10 @@ def meg_events(runs: list[MEGRun]) -> np.ndarray:
     return np.stack([np.concatenate(samples), np.zeros_like(codes), codes], axis=1)
 
 
-def _tested(train: list[str], test: list[str], count: int, seed: int) -> list[str]:
-    shared = round(SHARED * count)
-    rng = generator(seed, "meg", "tested")
-    chosen = [rng.choice(test, shared, replace=False), rng.choice(train, count - shared, False)]
-    return sorted(np.concatenate(chosen).tolist())
-
-
-def _sessions(images: pd.DataFrame, each: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Which ``exp`` images each session shows: all concepts alike, one image of a concept at most."""
-    rows = np.flatnonzero(images["trial_type"] == "exp").reshape(-1, each)
-    rows = rng.permuted(rng.permutation(rows), axis=1)
-    session = np.arange(rows.size).reshape(rows.shape) % SESSIONS
-    return [rows[session == number] for number in range(SESSIONS)]
+def sample_attributes(runs: list[MEGRun], images: pd.DataFrame, subject: int) -> pd.DataFrame:
+    """The table of trials, with the published columns; catch trials have no ids."""
+    rng = generator(0, "meg", "answers", subject)
+    return pd.concat([_run_table(run, images, rng) for run in runs], ignore_index=True)
 
 
 def _run_table(run: MEGRun, images: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -240,7 +268,7 @@ def _run_table(run: MEGRun, images: pd.DataFrame, rng: np.random.Generator) -> p
     shown = images.iloc[np.where(catch, 0, run.images)]
     exp = (shown["trial_type"] == "exp").to_numpy() & ~catch
 
-    def unless_catch(values: object, only: np.ndarray | bool = True) -> np.ndarray:
+    def unless_catch(values: Any, only: np.ndarray | bool = True) -> np.ndarray:
         return np.where(catch | ~np.broadcast_to(only, catch.shape), np.nan, values)
 
     kinds = np.where(catch, "catch", shown["trial_type"])
@@ -271,25 +299,24 @@ def _run_table(run: MEGRun, images: pd.DataFrame, rng: np.random.Generator) -> p
         "session_nr": run.session,
         "run_nr": run.run,
     }
-    return pd.DataFrame(columns)[COLUMNS]
+    return pd.DataFrame(columns)
 
 
-BROKEN = ("MLF25", "MRF43", "MRO11", "MRO13")
-"""Sensors of the nominal 275 that THINGS-MEG does not have."""
+# -- sensors -------------------------------------------------------------------------------------------------
+
+BROKEN = ("MLF25", "MRF43", "MRO11", "MRO13")  # of the nominal 275 sensors, absent in THINGS-MEG
 SERIAL = "1609"
 RIM = 1.9  # radians from the vertex to the rim
-RADIUS = 0.11  # metres
+RADIUS = 0.11  # meters
+EARLY, LATE = "MLO MRO MZO", "MLT MRT MLP MRP"
 
 
 @cache
 def helmet() -> tuple[tuple[str, ...], np.ndarray]:
-    """Names such as ``MLT11-1609`` of the 271 sensors, in order, and their places.
+    """Names such as ``MLT11-1609`` of the 271 sensors, in order, and their positions ``(271, 3)``.
 
-    Returns
-    -------
-    names : tuple of str
-    places : ndarray, shape (271, 3)
-        On the unit sphere: x to the right, y to the front, z up; MNE's flat layout of the helmet, bent back.
+    Positions are on the unit sphere, x to the right, y to the front, z up: MNE's flat layout of the helmet,
+    bent back.
     """
     from mne.channels import read_layout
 
@@ -303,63 +330,46 @@ def helmet() -> tuple[tuple[str, ...], np.ndarray]:
     x, y = (np.array([flat[name] for name in names]) - vertex).T
     distance = np.hypot(x, y)
     angle = RIM * distance / distance.max()
-    round_about = np.sin(angle) / distance
-    places = np.stack([x * round_about, y * round_about, np.cos(angle)], axis=1)
-    places.setflags(write=False)
-    return tuple(f"{name}-{SERIAL}" for name in names), places
+    scale = np.sin(angle) / distance
+    positions = np.stack([x * scale, y * scale, np.cos(angle)], axis=1)
+    positions.setflags(write=False)
+    return tuple(f"{name}-{SERIAL}" for name in names), positions
 
 
-def helmet_kernel(length: float) -> np.ndarray:
-    """Gaussian correlation over the helmet at a length constant in head radii; shape (271, 271)."""
-    places = helmet()[1]
-    squared = np.sum((places[:, None] - places[None]) ** 2, axis=-1)
-    return np.exp(-squared / (2 * length**2))
-
-
-def helmet_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
+def _helmet_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
     """Random patterns of variance one, smooth over the helmet; shape (n, 271)."""
-    kernel = helmet_kernel(length) + 1e-6 * np.eye(len(helmet()[0]))
-    return rng.normal(size=(n, len(kernel))) @ np.linalg.cholesky(kernel).T
+    return random_patterns(helmet()[1], n, length, rng)
 
 
-def helmet_bump(centres: str, width: float) -> np.ndarray:
-    """How near each sensor is to the nearest of those whose names begin so, 1 there; shape (271,)."""
-    names, places = helmet()
-    at = places[[name.startswith(tuple(centres.split())) for name in names]]
-    squared = np.sum((places[:, None] - at[None]) ** 2, axis=-1).min(axis=1)
-    return np.exp(-squared / (2 * width**2))
+def _helmet_bump(centers: str, width: float) -> np.ndarray:
+    """How near each sensor is to the nearest of those whose names start so; shape (271,)."""
+    names, positions = helmet()
+    starts = tuple(centers.split())
+    return nearness(positions, positions[[name.startswith(starts) for name in names]], width)
 
 
 def helmet_info(sfreq: float, every: int = 1) -> mne.Info:
-    """MNE's description of each so many-th sensor, with its place."""
+    """MNE's description of every so many-th sensor, with its position."""
     import mne
 
-    names, places = helmet()
+    names, positions = helmet()
     info = mne.create_info(list(names[::every]), sfreq, "mag", verbose="error")
-    for channel, place in zip(info["chs"], places[::every], strict=True):
+    for channel, outward in zip(info["chs"], positions[::every], strict=True):
+        across = np.cross(outward, [0.0, 1.0, 0.0])
+        across /= np.linalg.norm(across)
+        frame = [across, np.cross(outward, across), outward]  # the unit vectors of the coil
         channel["coil_type"] = mne.io.constants.FIFF.FIFFV_COIL_CTF_GRAD
-        channel["loc"] = np.concatenate([RADIUS * place, _frame(place)])
+        channel["loc"] = np.concatenate([RADIUS * outward, *frame])
     return info
 
 
-def _frame(outward: np.ndarray) -> np.ndarray:
-    """Three unit vectors of a coil that looks outward; shape (9,)."""
-    across = np.cross(outward, [0.0, 1.0, 0.0])
-    across /= np.linalg.norm(across)
-    return np.concatenate([across, np.cross(outward, across), outward])
+# -- responses and noise -------------------------------------------------------------------------------------
 
 
-BAND = (0.1, 40.0)  # Hz
-SLOPE = 1.0  # of the power spectrum of the background
-ALPHA = 0.5  # standard deviation of the alpha rhythm
-FIRST, LAST = -20, 260  # samples of an epoch: -0.1 to 1.3 s
-EARLY, LATE = "MLO MRO MZO", "MLT MRT MLP MRP"
-
-
-def meg_brain(
+def _meg_brain(
     response: Response, dims: tuple[int, int], subject: int, seed: int, every: int
 ) -> Brain:
-    """The responses of each so many-th sensor to images, of what all share and what is a subject's own."""
+    """The responses of every so many-th sensor, part shared and part individual."""
     rng = generator(seed, "meg", "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
     shift = rng.normal(0, response.latency_sd)
@@ -371,10 +381,10 @@ def meg_brain(
     amplitude = gain * np.repeat([response.early_gain, response.late_gain], dims)
     courses = kernels(times, peaks + shift, widths)
     evoked = kernels(times, np.array([0.1, 0.17]) + shift, np.array([0.02, 0.03]))
-    places = [helmet_bump(EARLY, 0.5), -helmet_bump(LATE, 0.5)]
+    places = [_helmet_bump(EARLY, 0.5), -_helmet_bump(LATE, 0.5)]
     common = response.common_gain * gain * np.einsum("kc,kt->ct", places, evoked)[::every]
     wave = kernels(times, np.array([0.42]) + shift, np.array([0.07]))[0]
-    target = response.target_gain * np.outer(helmet_bump("MLP MRP MZP", 0.6)[::every], wave)
+    target = response.target_gain * np.outer(_helmet_bump("MLP MRP MZP", 0.6)[::every], wave)
     return Brain(
         weights=np.einsum("k,kc,kt->kct", amplitude, patterns, courses).astype(np.float32),
         common=common.astype(np.float32),
@@ -382,8 +392,35 @@ def meg_brain(
     )
 
 
-def run_epochs(
-    run: MEGRun, features: np.ndarray, brain: Brain, mixing: np.ndarray, alpha: np.ndarray, rng
+def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Early patterns over occipital, late ones over temporal and parietal sensors; (dims, 271)."""
+    early = _helmet_patterns(dims[0], 0.35, rng) * _helmet_bump(EARLY, 0.45)
+    late = _helmet_patterns(dims[1], 0.5, rng) * _helmet_bump(LATE, 0.4)
+    return np.concatenate([early, late])
+
+
+def _subject_epochs(
+    runs: list[MEGRun], features: np.ndarray, brain: Brain, subject: int, seed: int, every: int
+) -> Iterator[np.ndarray]:
+    """The epochs of all runs of a subject, run by run; noise changes with the session."""
+    person = generator(seed, "meg", "noise", subject)
+    sources, alpha = _helmet_patterns(8, 0.5, person), _helmet_patterns(4, 0.6, person)
+    alpha *= 0.3 + _helmet_bump("MLP MRP MLO MRO", 0.5)
+    for run in runs:
+        day = generator(seed, "meg", "noise", subject, run.session)
+        gains = np.exp(day.normal(0, 0.15, len(helmet()[0])))
+        mixing = _mixing(sources, gains, every)
+        rng = generator(seed, "meg", "run", subject, run.session, run.run)
+        yield _run_epochs(run, features, brain, mixing, alpha[:, ::every].astype(np.float32), rng)
+
+
+def _run_epochs(
+    run: MEGRun,
+    features: np.ndarray,
+    brain: Brain,
+    mixing: np.ndarray,
+    alpha: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """The epochs of a run, z-scored on their baseline as the published ones are.
 
@@ -391,7 +428,9 @@ def run_epochs(
     ----------
     run : MEGRun
     features : ndarray, shape (n_images, dims)
-        What the eye gets of the images.
+        The eye's features of the images.
+    brain : Brain
+        Of the subject.
     mixing : ndarray, shape (chans, chans)
         From independent sources to the background of this session.
     alpha : ndarray, shape (sources, chans)
@@ -416,19 +455,13 @@ def run_epochs(
     return epochs
 
 
-def subject_epochs(
-    runs: list[MEGRun], features: np.ndarray, brain: Brain, subject: int, seed: int, every: int
-) -> Iterator[np.ndarray]:
-    """The epochs of all runs of a subject, run by run; noise changes with the session."""
-    person = generator(seed, "meg", "noise", subject)
-    sources, alpha = helmet_patterns(8, 0.5, person), helmet_patterns(4, 0.6, person)
-    alpha *= 0.3 + helmet_bump("MLP MRP MLO MRO", 0.5)
-    for run in runs:
-        day = generator(seed, "meg", "noise", subject, run.session)
-        gains = np.exp(day.normal(0, 0.15, len(helmet()[0])))
-        mixing = _mixing(sources, gains, every)
-        rng = generator(seed, "meg", "run", subject, run.session, run.run)
-        yield run_epochs(run, features, brain, mixing, alpha[:, ::every].astype(np.float32), rng)
+def _mixing(sources: np.ndarray, gains: np.ndarray, every: int) -> np.ndarray:
+    positions = helmet()[1]
+    covariance = 0.5 * smooth_kernel(positions, 0.5) + 0.2 * smooth_kernel(positions, 0.2)
+    covariance = covariance + 0.15 * np.eye(len(gains)) + 0.05 * sources.T @ sources
+    covariance = (covariance * np.outer(gains, gains))[::every, ::every]
+    covariance /= np.mean(np.diag(covariance))
+    return np.linalg.cholesky(covariance).astype(np.float32)
 
 
 def spectral_noise(
@@ -455,30 +488,16 @@ def rhythm(frequency: np.ndarray) -> np.ndarray:
     return np.exp(-((frequency - 10.0) ** 2) / 2)
 
 
-def _mixing(sources: np.ndarray, gains: np.ndarray, every: int) -> np.ndarray:
-    covariance = 0.5 * helmet_kernel(0.5) + 0.2 * helmet_kernel(0.2) + 0.15 * np.eye(len(gains))
-    covariance = (covariance + 0.05 * sources.T @ sources) * np.outer(gains, gains)
-    covariance = covariance[::every, ::every]
-    covariance /= np.mean(np.diag(covariance))
-    return np.linalg.cholesky(covariance).astype(np.float32)
+# -- FIF files -----------------------------------------------------------------------------------------------
 
-
-def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Early patterns over occipital, late ones over temporal and parietal sensors; (dims, 271)."""
-    early = helmet_patterns(dims[0], 0.35, rng) * helmet_bump(EARLY, 0.45)
-    late = helmet_patterns(dims[1], 0.5, rng) * helmet_bump(LATE, 0.4)
-    return np.concatenate([early, late])
-
-
-PARTS = 4
 _MEAS, _PROCESSED, _EPOCHS, _EVENTS, _METADATA, _REFERENCE = 100, 103, 373, 361, 3811, 118
 _START, _END, _NOP = 104, 105, 108
 _INT, _FLOAT, _STRING, _FLOAT_MATRIX = 3, 4, 10, 4 | 1 << 30
-_TAIL = 36  # bytes of the tags that end a measurement and a file
+_END_TAGS = 36  # bytes of the tags that end a measurement and a file
 
 
 def part_names(subject: int) -> list[str]:
-    """Names of the parts of a subject, as published."""
+    """Names of a subject's files, as published."""
     stem = f"preprocessed_P{subject}-epo"
     return [f"{stem}.fif", *(f"{stem}-{part}.fif" for part in range(1, PARTS))]
 
@@ -492,48 +511,48 @@ def write_parts(
     batches: Iterable[np.ndarray],
     first: int,
 ) -> None:
-    """Write epochs into files that name one another.
+    """Write epochs into a series of FIF files that refer to one another; MNE would hold them all in memory.
 
     Parameters
     ----------
     paths : list of Path
-        Where to write the parts, which hold the same number of epochs but for one; no more than epochs.
+        Where to write the parts, which hold the same number of epochs up to one; no more than epochs.
     names : list of str
-        What the parts are called in the end.
+        Final names of the parts.
     info : mne.Info
     events : ndarray of int, shape (n_epochs, 3)
     metadata : DataFrame, n_epochs rows
     batches : iterable of ndarray, shape (n, chans, times)
         All epochs, in order.
     first : int
-        First sample of an epoch, counted from its onset; the baseline ends at the onset.
+        First sample of an epoch relative to its onset, where the baseline ends.
     """
-    head, rest = _description(info), _one_by_one(batches)
+    import mne
+
+    with tempfile.TemporaryDirectory() as folder:  # MNE's file of the info, without its end
+        path = Path(folder) / "info.fif"
+        mne.io.write_info(path, info, verbose="error")
+        head = path.read_bytes()[:-_END_TAGS]
+    epochs = chain.from_iterable(batches)
     edges = np.linspace(0, len(events), len(paths) + 1).astype(int).tolist()
-    for place, path in enumerate(paths):
-        rows = slice(edges[place], edges[place + 1])
+    for number, path in enumerate(paths, 1):
+        start, stop = edges[number - 1 : number + 1]
         with path.open("wb") as file:
             file.write(head)
             _block(file, _START, _PROCESSED, _EPOCHS)
-            _write_tables(file, events[rows], metadata.iloc[rows])
-            _write_data(file, rest, rows.stop - rows.start, first, info)
-            log = [[] if rows.start <= k < rows.stop else ["IGNORED"] for k in range(len(events))]
+            _write_tables(file, events[start:stop], metadata.iloc[start:stop])
+            _write_data(file, epochs, stop - start, first, info)
+            log = [[] if start <= k < stop else ["IGNORED"] for k in range(len(events))]
             _tag(file, 3801, _STRING, json.dumps(log).encode())
-            _tag(file, 3800, _INT, np.arange(rows.start, rows.stop).astype(">i4").tobytes())
-            if place + 1 < len(paths):
-                _write_reference(file, names[place + 1], place + 1)
+            _tag(file, 3800, _INT, np.arange(start, stop).astype(">i4").tobytes())
+            if number < len(paths):
+                _block(file, _START, _REFERENCE)
+                _tag(file, 115, _INT, struct.pack(">i", 2))
+                _tag(file, 118, _STRING, names[number].encode())
+                _tag(file, 117, _INT, struct.pack(">i", number))
+                _block(file, _END, _REFERENCE)
             _block(file, _END, _EPOCHS, _PROCESSED, _MEAS)
             file.write(struct.pack(">4i", _NOP, 0, 0, -1))
-
-
-def _description(info: mne.Info) -> bytes:
-    """The file that MNE makes of an info, without its end."""
-    import mne
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "info.fif"
-        mne.io.write_info(path, info, verbose="error")
-        return path.read_bytes()[:-_TAIL]
 
 
 def _write_tables(file: BinaryIO, events: np.ndarray, metadata: pd.DataFrame) -> None:
@@ -548,7 +567,7 @@ def _write_tables(file: BinaryIO, events: np.ndarray, metadata: pd.DataFrame) ->
 def _write_data(
     file: BinaryIO, epochs: Iterator[np.ndarray], n_epochs: int, first: int, info: mne.Info
 ) -> None:
-    """The data as one matrix tag, written epoch by epoch; its dimensions stand behind it."""
+    """The data as one matrix tag, written epoch by epoch; its dimensions follow."""
     epoch = next(epochs)
     _tag(file, 208, _INT, struct.pack(">i", first))
     _tag(file, 209, _INT, struct.pack(">i", first + epoch.shape[1] - 1))
@@ -563,14 +582,6 @@ def _write_data(
     file.write(struct.pack(">4i", *dimensions, 3))
 
 
-def _write_reference(file: BinaryIO, name: str, number: int) -> None:
-    _block(file, _START, _REFERENCE)
-    _tag(file, 115, _INT, struct.pack(">i", 2))
-    _tag(file, 118, _STRING, name.encode())
-    _tag(file, 117, _INT, struct.pack(">i", number))
-    _block(file, _END, _REFERENCE)
-
-
 def _block(file: BinaryIO, edge: int, *kinds: int) -> None:
     for kind in kinds:
         _tag(file, edge, _INT, struct.pack(">i", kind))
@@ -579,94 +590,3 @@ def _block(file: BinaryIO, edge: int, *kinds: int) -> None:
 def _tag(file: BinaryIO, kind: int, form: int, content: bytes) -> None:
     file.write(struct.pack(">4i", kind, form, len(content), 0))
     file.write(content)
-
-
-def _one_by_one(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for batch in batches:
-        yield from batch
-
-
-VERSION = 1  # of the MEG layout; changes when the same preset and seed give other data
-
-
-def write_meg(
-    dataset: ThingsSim,
-    subjects: Iterable[int],
-    out: str | Path,
-    say: Callable[[str], None] = lambda text: None,
-) -> list[Path]:
-    """Write trials, tables and images in the published layout.
-
-    ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its three further parts,
-    ``sourcedata/sample_attributes_P1.csv``, ``object_images/bachub/bachub_01b.jpg`` and so on. The parts of a
-    subject appear together when all are whole; files that are there from the same simulation are left as they
-    are. One run at a time is in memory.
-
-    Parameters
-    ----------
-    dataset : ThingsSim
-        The EEG experiment whose concepts, pictures and eye are used.
-    subjects : iterable of int
-        Whose trials; empty for all.
-    out : path-like
-        A new folder, or one that an equal simulation was written to.
-
-    Returns
-    -------
-    list of Path
-        All files of the layout for these subjects.
-
-    Raises
-    ------
-    UsageError
-        If the folder holds files of something else, or there is no such preset or subject.
-    DataError
-        If a file cannot be written.
-    """
-    out, preset = Path(out).expanduser(), meg_preset(dataset.preset.name)
-    chosen = [check_meg_subject(preset, s) for s in subjects or range(1, preset.subjects + 1)]
-    source = f"{dataset.source_key()} meg v{VERSION} {preset}"
-    claim({"dataset": "things-meg", "source": source}, out, ("derivatives", "object_images"))
-    images = meg_images(preset, dataset.preset, dataset.seed)
-    pictures = {
-        out / "object_images" / name / f"{stem}.jpg": (name, stem)
-        for name, stem in zip(images["concept"], images["stem"], strict=True)
-    }
-    size, seed = dataset.preset.image_size, dataset.seed
-    files = write_images(pictures, lambda name: jpeg(*name, size, seed))
-    features = cache(lambda: seen(dataset, images))
-    for subject in chosen:
-        say(f"MEG of subject {subject}")
-        files += _write_subject(dataset, preset, images, features, subject, out)
-    return files
-
-
-def seen(dataset: ThingsSim, images: pd.DataFrame) -> np.ndarray:
-    """What the eye gets of each image; float32, shape (n_images, dims)."""
-    names = zip(images["concept"], images["stem"], strict=True)
-    size, seed = dataset.preset.image_size, dataset.seed
-    return dataset.eye.see(decode(jpeg(*name, size, seed)) for name in names)
-
-
-def _write_subject(
-    dataset: ThingsSim,
-    preset: MEGPreset,
-    images: pd.DataFrame,
-    features: Callable[[], np.ndarray],
-    subject: int,
-    out: Path,
-) -> list[Path]:
-    runs = meg_runs(preset, images, subject, dataset.seed)
-    table = sample_attributes(runs, images, subject)
-    csv = out / "sourcedata" / f"sample_attributes_P{subject}.csv"
-    write_whole(csv, lambda file: file.write(table.to_csv(index=False).encode()))
-    paths = [out / "derivatives" / "preprocessed" / name for name in part_names(subject)]
-    if not all(path.is_file() for path in paths):
-        dims = dataset.eye.early[1].shape[1], dataset.eye.late[1].shape[1]
-        brain = meg_brain(preset.response, dims, subject, dataset.seed, preset.every)
-        epochs = subject_epochs(runs, features(), brain, subject, dataset.seed, preset.every)
-        info, events = helmet_info(SFREQ, preset.every), meg_events(runs)
-        with atomic_files(paths) as parts:
-            names = [path.name for path in paths]
-            write_parts(parts, names, info, events, table, epochs, FIRST)
-    return [csv, *paths]

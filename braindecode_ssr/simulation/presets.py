@@ -1,8 +1,10 @@
-"""The constants of a simulated experiment: structure of runs, timing, responses, noise."""
+"""The constants of a simulated experiment: structure of the runs, timing, responses, noise.
+
+Names of fields are part of the digests that identify simulated data: renaming one makes old files foreign.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -10,90 +12,50 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from ..errors import UsageError
+from ..files import sha256
 from ..registry import unknown_name
+
+N_SESSIONS = 4
+SHOWINGS = 2  # of each training image in each of its two sessions
 
 
 @dataclass(frozen=True)
 class Run:
-    """The structure of the runs of one split in one session.
-
-    Parameters
-    ----------
-    runs, blocks, sequences : int
-        Recorded runs per session, blocks per run, sequences per block.
-    targets : int
-        Target sequences per block; each holds one target.
-    """
+    """The runs of one split in one session."""
 
     runs: int
-    blocks: int
-    sequences: int
-    targets: int
+    blocks: int  # per run
+    sequences: int  # per block
+    targets: int  # sequences of a block with a target, one each
 
     def slots(self, length: int) -> int:
-        """Image showings per session, targets left out, at ``length`` images per sequence."""
+        """Image presentations per session without targets, at ``length`` images per sequence."""
         return self.runs * self.blocks * (self.sequences * length - self.targets)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The timing of image onsets, in seconds.
+    """The timing of image onsets, in seconds; the defaults are from the 240 event lists of THINGS-EEG2."""
 
-    The defaults are read off the 240 event lists of THINGS-EEG2.
-
-    Parameters
-    ----------
-    soa, soa_sd : float
-        Onset asynchrony within a sequence and its spread without slips.
-    slip, slip_length : float
-        Probability of a slipped frame sequence, and the longest slip.
-    gap_floor, gap_mean, gap_shape, gap_ceiling : float
-        Last onset of a sequence to the first of the next: floor plus a gamma variable of that shape.
-    lead, rest, tail : float
-        Before the first onset of a run, between blocks (mean), after the last onset of a run.
-    """
-
-    soa: float = 0.19992
-    soa_sd: float = 0.00042
-    slip: float = 1.0e-4
-    slip_length: float = 0.167
-    gap_floor: float = 1.532
+    soa: float = 0.19992  # stimulus onset asynchrony within a sequence
+    soa_sd: float = 0.00042  # without slips
+    slip: float = 1.0e-4  # probability of a delayed frame
+    slip_length: float = 0.167  # longest delay
+    gap_floor: float = 1.532  # last onset of a sequence to the first of the next: this
     gap_mean: float = 2.283
-    gap_shape: float = 3.0
+    gap_shape: float = 3.0  # plus a gamma variable of this shape
     gap_ceiling: float = 3.7
-    lead: float = 15.0
-    rest: float = 20.0
-    tail: float = 5.0
+    lead: float = 15.0  # before the first onset of a run
+    rest: float = 20.0  # mean, between blocks
+    tail: float = 5.0  # after the last onset of a run
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the brain makes of what the eye gets; amplitudes in volts, times in seconds.
+    """The brain's responses to image features; amplitudes in volts, times in seconds.
 
-    Parameters
-    ----------
-    early_dims, late_dims : int
-        Feature dimensions of the early (visual) and the late component.
-    spectrum : float
-        Standard deviation of the k-th dimension of a component is ``k ** -spectrum``.
-    early_gain, late_gain : float
-        Peak response to one standard deviation of the first dimension.
-    early_peak, late_peak : tuple of float
-        Range of peak latencies.
-    early_width, late_width : tuple of float
-        Range of the standard deviations of the Gaussian kernels.
-    common_gain : float
-        Peak of the response that all images share.
-    target_gain : float
-        Peak of the additional response to targets.
-    duration : float
-        Length of a response.
-    individuality : float
-        Share of the variance of each topography that is a subject's own.
-    gain_sd : float
-        Standard deviation over subjects of the logarithm of the gain.
-    latency_sd : float
-        Standard deviation over subjects of the latency shift.
+    The early component is visual. Features have a standard deviation of ``k ** -spectrum`` in the k-th
+    dimension of a component; gains are peak responses to one standard deviation of the first.
     """
 
     early_dims: int = 32
@@ -101,159 +63,96 @@ class Response:
     spectrum: float = 0.3
     early_gain: float = 0.6e-6
     late_gain: float = 0.48e-6
-    early_peak: tuple[float, float] = (0.09, 0.13)
+    early_peak: tuple[float, float] = (0.09, 0.13)  # range of peak latencies
     late_peak: tuple[float, float] = (0.18, 0.40)
-    early_width: tuple[float, float] = (0.012, 0.025)
+    early_width: tuple[float, float] = (0.012, 0.025)  # range of standard deviations of the kernels
     late_width: tuple[float, float] = (0.03, 0.06)
-    common_gain: float = 4e-6
-    target_gain: float = 6e-6
+    common_gain: float = 4e-6  # peak response to any image
+    target_gain: float = 6e-6  # peak of the additional response to targets
     duration: float = 0.8
-    individuality: float = 0.68
-    gain_sd: float = 0.2
-    latency_sd: float = 0.008
+    individuality: float = 0.68  # share of the variance of topographies that is a subject's own
+    gain_sd: float = 0.2  # over subjects, of the logarithm of the gain
+    latency_sd: float = 0.008  # over subjects
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What is recorded besides the responses; amplitudes in volts rms where nothing else is said.
+    """Everything else that is recorded; amplitudes in volts RMS unless stated otherwise."""
 
-    Parameters
-    ----------
-    background : float
-        1/f activity, mean over channels.
-    slope : float
-        Its power falls as ``f ** -slope``.
-    smoothness : float
-        Length constant of the correlation over the scalp, in head radii.
-    alpha, alpha_gap : float
-        Alpha rhythm within sequences, and the factor by which it grows in gaps.
-    sensor : float
-        White noise of each channel.
-    blink : float
-        Peak of a blink at the frontal pole.
-    blink_gap, blink_rate : float
-        Probability of a blink in a gap; blinks per second elsewhere.
-    line, line_frequency : float
-        Amplitude (peak) and frequency in Hz of the mains.
-    drift : float
-        Slow drift.
-    session_sd : float
-        Standard deviation over channels and sessions of the logarithm of the gain of a channel's noise.
-    """
-
-    background: float = 9e-6
-    slope: float = 1.2
-    smoothness: float = 0.6
-    alpha: float = 2.5e-6
-    alpha_gap: float = 2.0
-    sensor: float = 0.7e-6
-    blink: float = 90e-6
-    blink_gap: float = 0.7
-    blink_rate: float = 0.01
-    line: float = 1.5e-6
-    line_frequency: float = 50.0
+    background: float = 9e-6  # 1/f activity, mean over channels
+    slope: float = 1.2  # its power falls as f ** -slope
+    smoothness: float = 0.6  # length constant of its correlation over the scalp, in head radii
+    alpha: float = 2.5e-6  # alpha rhythm within sequences
+    alpha_gap: float = 2.0  # factor by which it grows in gaps
+    sensor: float = 0.7e-6  # white noise of each channel
+    blink: float = 90e-6  # peak at the frontal pole
+    blink_gap: float = 0.7  # probability of a blink in a gap
+    blink_rate: float = 0.01  # blinks per second elsewhere
+    line: float = 1.5e-6  # peak amplitude of line noise
+    line_frequency: float = 50.0  # Hz
     drift: float = 10e-6
-    session_sd: float = 0.2
-
-
-N_SESSIONS = 4
-SHOWINGS = 2  # of each training image in each of its two sessions
+    session_sd: float = (
+        0.2  # over channels and sessions, of the logarithm of a channel's noise gain
+    )
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A simulated experiment.
-
-    Parameters
-    ----------
-    concepts, images_per_concept : int
-        Training concepts, and images of each.
-    test_images : int
-        Test images, each of a concept of its own.
-    train, test : Run
-        Structure of a session.
-    sfreq : float
-        Sampling rate in Hz.
-    image_size : int
-        Edge of the square images, in pixels.
-    subjects : int
-        How many there are.
-    sequence : int
-        Images in a sequence, the target included.
-    timing, response, noise : Timing, Response, Noise
-        The constants of these.
-
-    Raises
-    ------
-    UsageError
-        If the images do not fit into the runs, or a count is not admissible.
-    """
+    """A simulated experiment; UsageError if the images do not fit into the runs, or a count is impossible."""
 
     name: str
-    concepts: int
+    concepts: int  # training concepts
     images_per_concept: int
-    test_images: int
+    test_images: int  # each of a concept of its own
     train: Run
     test: Run
-    sfreq: float = 1000.0
-    image_size: int = 128
+    sfreq: float = 1000.0  # Hz
+    image_size: int = 128  # height and width in pixels
     subjects: int = 10
-    sequence: int = 20
+    sequence: int = 20  # images in a sequence, including the target
     timing: Timing = field(default_factory=Timing)
     response: Response = field(default_factory=Response)
     noise: Noise = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
-        check_preset(self)
+        limits = {
+            "at least 4 training concepts, an even number": self.concepts >= 4
+            and self.concepts % 2 == 0,
+            "1 to 99 images per concept": 1 <= self.images_per_concept <= 99,
+            "at least 2 test images": self.test_images >= 2,
+            "at least 1 subject": self.subjects >= 1,
+            "images of 16 pixels or more": self.image_size >= 16,
+            "a sampling rate of 125 Hz or more": self.sfreq >= 125,
+            "sequences of at least 2 images": self.sequence >= 2,
+            "no more targets than sequences": all(
+                run.targets <= run.sequences for run in (self.train, self.test)
+            ),
+        }
+        for limit, holds in limits.items():
+            if not holds:
+                raise UsageError(f"the preset {self.name!r} needs {limit}", "change the preset")
+        for split, needed in (
+            ("train", SHOWINGS * self.session_images),
+            ("test", self.test_images),
+        ):
+            slots = getattr(self, split).slots(self.sequence)
+            if slots < needed:
+                raise UsageError(
+                    f"the preset {self.name!r} needs room for {needed} presentations in the {split} runs "
+                    f"of a session, and has {slots}",
+                    f"give {split} more runs, blocks or sequences",
+                )
 
     @property
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of all constants but the name."""
         constants = {key: value for key, value in asdict(self).items() if key != "name"}
-        text = json.dumps(constants, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return sha256(json.dumps(constants, sort_keys=True))[:16]
 
     @property
     def session_images(self) -> int:
-        """Different training images in a session."""
+        """Number of different training images in a session."""
         return self.concepts // 2 * self.images_per_concept
-
-
-def check_preset(preset: Preset) -> None:
-    """Refuse counts that cannot be laid out.
-
-    Raises
-    ------
-    UsageError
-        Naming the first constant that does not fit.
-    """
-    counts = {
-        "an even number of at least 4 training concepts": preset.concepts >= 4
-        and preset.concepts % 2 == 0,
-        "1 to 99 images per concept": 1 <= preset.images_per_concept <= 99,
-        "at least 2 test images": preset.test_images >= 2,
-        "at least 1 subject": preset.subjects >= 1,
-        "images of 16 pixels or more": preset.image_size >= 16,
-        "a sampling rate of 125 Hz or more": preset.sfreq >= 125,
-        "sequences of at least 2 images": preset.sequence >= 2,
-        "no more targets than sequences": all(
-            run.targets <= run.sequences for run in (preset.train, preset.test)
-        ),
-    }
-    for expected, holds in counts.items():
-        if not holds:
-            raise UsageError(expected, f"another in preset {preset.name!r}", "change the preset")
-    for split, needed in (
-        ("train", SHOWINGS * preset.session_images),
-        ("test", preset.test_images),
-    ):
-        slots = getattr(preset, split).slots(preset.sequence)
-        if slots < needed:
-            raise UsageError(
-                f"room for {needed} showings in the {split} runs of a session",
-                f"{slots} in preset {preset.name!r}",
-                f"give {split} more runs, blocks or sequences",
-            )
 
 
 BRIEF = Timing(lead=2.0, rest=4.0, tail=2.0)
@@ -294,13 +193,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_named(preset: str | Preset) -> Preset:
-    """A preset by name, or the preset itself.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """A preset by name, or the preset itself; UsageError if the name is unknown."""
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
@@ -309,7 +202,7 @@ def preset_named(preset: str | Preset) -> Preset:
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A generator for one purpose.
+    """A random generator for one purpose.
 
     Parameters
     ----------

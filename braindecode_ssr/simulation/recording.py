@@ -1,9 +1,9 @@
-"""The events of a session: which image is shown when, as in THINGS-EEG2.
+"""Simulated recordings: which image is shown when, as in THINGS-EEG2, and the noise around responses.
 
 A session has runs, a run has blocks, a block has sequences of images at a fast pace with a gap between
-sequences; at most one image of a sequence is a target. Sessions 1 and 2 share the training concepts
-between them, and so do sessions 3 and 4 in another way, so that every training image is in exactly two
-sessions. The constants are in :mod:`.presets`.
+sequences; at most one image of a sequence is a target. Sessions 1 and 2 split the training concepts between
+them, and sessions 3 and 4 split them differently, so that every training image is in exactly two sessions.
+The constants are in :mod:`.presets`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,66 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
-from .brain import Brain, add_responses, bump, smooth_kernel, smooth_patterns
+from .brain import (
+    Brain,
+    add_responses,
+    bump,
+    channel_positions,
+    smooth_kernel,
+    smooth_patterns,
+)
 from .presets import SHOWINGS, Noise, Preset, Run, Timing, generator
 
-TARGET = 99999
+TARGET = 99999  # its image number
+CHUNK = 2**17  # samples in memory at once
+LOWPASS = 100.0  # Hz, of the amplifier
+SLOWEST = 0.05  # Hz, below which the 1/f spectrum is flat
+KNOT = 8.0  # seconds between the knots of the drift
+WARM_UP = 20.0  # seconds of filtering that are discarded
+
+
+def simulate(
+    preset: Preset,
+    seed: int,
+    subject: int,
+    session: int,
+    split: str,
+    features: np.ndarray,
+    brain: Brain,
+) -> tuple[np.ndarray, Events]:
+    """The recording of one split in one session.
+
+    Parameters
+    ----------
+    preset : Preset
+        The experiment.
+    seed, subject, session : int
+        Seed of the experiment; subject and session from 1.
+    split : {"train", "test"}
+        Which part of the session.
+    features : ndarray, shape (n_images, dims)
+        The eye's features of the images of the split, in image-number order.
+    brain : Brain
+        Of the subject.
+
+    Returns
+    -------
+    data : ndarray of float64, shape (64, samples)
+        63 channels in volts, then the stimulus channel: the image number at each onset, else zero.
+    events : Events
+    """
+    events = session_events(preset, split, subject, session, seed)
+    data = np.zeros((64, events.n_samples))
+    shown = features[np.where(events.is_target, 1, events.numbers) - 1]
+    shown[events.is_target] = 0
+    add_responses(data[:-1], events.samples, shown, events.is_target, brain)
+    noise = session_noise(preset.noise, subject, session, seed)
+    add_noise(data[:-1], events, noise, generator(seed, "recording", subject, session, split))
+    data[-1, events.samples] = events.numbers
+    return data, events
+
+
+# -- events --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +81,16 @@ class Events:
 
     Parameters
     ----------
-    samples : ndarray of int, shape (n_showings,)
+    samples : ndarray of int, shape (n_presentations,)
         Onsets in samples.
-    numbers : ndarray of int, shape (n_showings,)
+    numbers : ndarray of int, shape (n_presentations,)
         Image numbers; ``TARGET`` for targets.
-    positions : ndarray of int, shape (n_showings, 4)
-        Run, block, sequence and place in the sequence, each from 1.
+    positions : ndarray of int, shape (n_presentations, 4)
+        Run, block, sequence and position in the sequence, each from 1.
     joins : ndarray of int, shape (runs + 1,)
         First sample of each run, and the number of samples.
     sfreq : float
-        Samples per second.
+        Sampling rate in Hz.
     """
 
     samples: np.ndarray
@@ -50,13 +106,34 @@ class Events:
 
     @property
     def is_target(self) -> np.ndarray:
-        """Which showings are targets; bool, shape (n_showings,)."""
+        """Which presentations are targets."""
         return self.numbers == TARGET
 
     @property
     def ends_sequence(self) -> np.ndarray:
-        """Which showings are the last of their sequence; bool, shape (n_showings,)."""
+        """Which presentations are the last of their sequence."""
         return np.append(np.any(np.diff(self.positions[:, :3], axis=0) != 0, axis=1), True)
+
+
+def session_events(preset: Preset, split: str, subject: int, session: int, seed: int) -> Events:
+    """The events of one split in one session of a subject."""
+    run: Run = getattr(preset, split)
+    rng = generator(seed, "design", subject, session, split)
+    images = _session_numbers(preset, subject, session, split, seed)
+    order = _presentations(images, run.slots(preset.sequence), split, rng)
+    laid = _place_targets(order, run, preset.sequence, rng)
+    samples, joins = [], [0]
+    for _ in range(run.runs):
+        onsets = sequence_onsets(run, preset.timing, preset.sequence, rng)
+        samples.append(joins[-1] + np.rint(onsets.ravel() * preset.sfreq).astype(np.int64))
+        joins.append(int(samples[-1][-1]) + int(preset.timing.tail * preset.sfreq))
+    return Events(
+        samples=np.concatenate(samples),
+        numbers=laid.ravel(),
+        positions=np.argwhere(laid > 0) + 1,
+        joins=np.array(joins),
+        sfreq=preset.sfreq,
+    )
 
 
 def session_concepts(preset: Preset, subject: int, session: int, seed: int) -> np.ndarray:
@@ -69,7 +146,7 @@ def session_concepts(preset: Preset, subject: int, session: int, seed: int) -> n
     return np.sort(order[half * preset.concepts // 2 : (half + 1) * preset.concepts // 2])
 
 
-def session_numbers(
+def _session_numbers(
     preset: Preset, subject: int, session: int, split: str, seed: int
 ) -> np.ndarray:
     """The numbers of the images of a session, in ascending order."""
@@ -80,11 +157,13 @@ def session_numbers(
     return (concepts[:, None] * preset.images_per_concept + within).ravel()
 
 
-def showings(numbers: np.ndarray, slots: int, split: str, rng: np.random.Generator) -> np.ndarray:
+def _presentations(
+    numbers: np.ndarray, slots: int, split: str, rng: np.random.Generator
+) -> np.ndarray:
     """Image numbers in the random order in which they fill the slots of a session.
 
-    Training images are shown twice, and images drawn at random fill the rest; test images are shown
-    equally often but for the rest, which goes to different images.
+    Training images are shown twice, and images drawn at random fill the rest; test images are shown equally
+    often, and different ones of them fill the rest.
     """
     each = SHOWINGS if split == "train" else slots // len(numbers)
     rest = slots - each * len(numbers)
@@ -92,12 +171,12 @@ def showings(numbers: np.ndarray, slots: int, split: str, rng: np.random.Generat
     return rng.permutation(np.concatenate([np.tile(numbers, each), extra]))
 
 
-def place_targets(
+def _place_targets(
     numbers: np.ndarray, run: Run, length: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Image numbers with targets put in; shape (runs, blocks, sequences, length).
+    """Image numbers with targets inserted; shape (runs, blocks, sequences, length).
 
-    In each block ``run.targets`` sequences, drawn at random, get one target at place 2 or later.
+    In each block ``run.targets`` random sequences get one target at position 2 or later.
     """
     shape = (run.runs, run.blocks, run.sequences)
     chosen = np.broadcast_to(np.arange(run.sequences) < run.targets, shape)
@@ -123,73 +202,26 @@ def sequence_onsets(run: Run, timing: Timing, length: int, rng: np.random.Genera
     return np.cumsum(steps).reshape(shape)
 
 
-def session_events(preset: Preset, split: str, subject: int, session: int, seed: int) -> Events:
-    """The events of one split in one session of a subject."""
-    run: Run = getattr(preset, split)
-    rng = generator(seed, "design", subject, session, split)
-    images = session_numbers(preset, subject, session, split, seed)
-    order = showings(images, run.slots(preset.sequence), split, rng)
-    laid = place_targets(order, run, preset.sequence, rng)
-    samples, joins = [], [0]
-    for _ in range(run.runs):
-        onsets = sequence_onsets(run, preset.timing, preset.sequence, rng)
-        samples.append(joins[-1] + np.rint(onsets.ravel() * preset.sfreq).astype(np.int64))
-        joins.append(int(samples[-1][-1]) + int(preset.timing.tail * preset.sfreq))
-    return Events(
-        samples=np.concatenate(samples),
-        numbers=laid.ravel(),
-        positions=np.argwhere(laid > 0) + 1,
-        joins=np.array(joins),
-        sfreq=preset.sfreq,
-    )
-
-
-CHUNK = 2**17  # samples in memory at once
-LOWPASS = 100.0  # Hz, of the amplifier
-SLOWEST = 0.05  # Hz, where the 1/f spectrum flattens
-KNOT = 8.0  # seconds between the knots of the drift
-WARM_UP = 20.0  # seconds of filtering that are thrown away
+# -- noise ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class SessionNoise:
-    """The noise of a subject in a session; patterns in volts over the 63 channels.
+    """The noise of a subject in a session; patterns in volts over the 63 channels."""
 
-    Parameters
-    ----------
-    background : ndarray, shape (chans, chans)
-        Symmetric covariance of the 1/f activity, in square volts.
-    alpha : ndarray, shape (sources, chans)
-        Patterns of the alpha sources.
-    alpha_frequency : float
-        In Hz.
-    blink, line : ndarray, shape (chans,)
-        Peak of a blink; amplitude of the mains.
-    drift : ndarray, shape (sources, chans)
-        Patterns of the slow drift.
-    constants : Noise
-        What does not change between sessions.
-    """
-
-    background: np.ndarray
-    alpha: np.ndarray
-    alpha_frequency: float
-    blink: np.ndarray
-    line: np.ndarray
-    drift: np.ndarray
+    background: (
+        np.ndarray
+    )  # symmetric covariance of the 1/f activity in square volts, (chans, chans)
+    alpha: np.ndarray  # patterns of the alpha sources, (sources, chans)
+    alpha_frequency: float  # Hz
+    blink: np.ndarray  # peak of a blink, (chans,)
+    line: np.ndarray  # amplitude of the line noise, (chans,)
+    drift: np.ndarray  # patterns of the slow drift, (sources, chans)
     constants: Noise
 
 
 def session_noise(noise: Noise, subject: int, session: int, seed: int) -> SessionNoise:
-    """The noise of a session: what is the subject's own, changed by how the cap sits that day.
-
-    Parameters
-    ----------
-    noise : Noise
-        The constants.
-    subject, session, seed : int
-        Which session of which experiment.
-    """
+    """The noise of a session: that of the subject, changed by how the cap sits that day."""
     person = generator(seed, "noise", subject)
     day = generator(seed, "noise", subject, session)
     gains = np.exp(person.normal(0, 0.1, 63) + day.normal(0, noise.session_sd, 63))
@@ -210,25 +242,13 @@ def session_noise(noise: Noise, subject: int, session: int, seed: int) -> Sessio
 def add_noise(
     data: np.ndarray, events: Events, noise: SessionNoise, rng: np.random.Generator
 ) -> None:
-    """Add noise to a recording, in place, piece by piece in time.
-
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        In volts; changed in place.
-    events : Events
-        Where sequences and gaps are.
-    noise : SessionNoise
-        Of the subject and session.
-    rng : Generator
-        Of the recording.
-    """
+    """Add noise to a recording ``(chans, samples)`` in volts, in place, chunk by chunk in time."""
     background_rng, alpha_rng, sensor_rng, slow_rng = rng.spawn(4)
     mixing = np.linalg.cholesky(noise.background).astype(np.float32)
-    coloured = _Stream(background_filter(noise.constants.slope, events.sfreq), 63, background_rng)
+    colored = _Stream(background_filter(noise.constants.slope, events.sfreq), 63, background_rng)
     rhythm = _Stream(alpha_filter(noise.alpha_frequency, events.sfreq), len(noise.alpha), alpha_rng)
     sfreq, duration = events.sfreq, events.n_samples / events.sfreq
-    coloured.take(round(WARM_UP * sfreq))
+    colored.take(round(WARM_UP * sfreq))
     rhythm.take(round(WARM_UP * sfreq))
     blinks = blink_course(events, noise.constants, slow_rng)
     knots = slow_rng.normal(size=(len(events.joins), len(noise.drift), int(duration / KNOT) + 3))
@@ -236,46 +256,35 @@ def add_noise(
     frequency = noise.constants.line_frequency + slow_rng.normal(0, 0.01)
     for first in range(0, events.n_samples, CHUNK):
         sample = np.arange(first, min(first + CHUNK, events.n_samples))
-        part = mixing @ coloured.take(len(sample))
+        part = mixing @ colored.take(len(sample))
         part += noise.alpha.T.astype(np.float32) @ (
             rhythm.take(len(sample)) * alpha_envelope(events, noise.constants.alpha_gap, sample)
         )
         white = sensor_rng.standard_normal(part.shape, dtype=np.float32)
         part += np.float32(noise.constants.sensor) * white
-        mains = np.sin(2 * np.pi * frequency * sample / sfreq + phase)
-        slow = np.stack([mains, blinks[sample], *_drift(events, knots, sample)])
+        line = np.sin(2 * np.pi * frequency * sample / sfreq + phase)
+        slow = np.stack([line, blinks[sample], *_drift(events, knots, sample)])
         patterns = np.stack([noise.line, noise.blink, *noise.drift])
         data[:, first : first + CHUNK] += part + patterns.T @ slow
 
 
 def background_filter(slope: float, sfreq: float) -> np.ndarray:
-    """Second-order sections that turn white noise into ``f ** -slope`` noise of variance one.
+    """Second-order sections ``(sections, 6)`` from white noise to ``f ** -slope`` power of variance one.
 
-    Poles and zeros alternate evenly on the logarithmic frequency axis, from ``SLOWEST`` to the
-    amplifier's low-pass, which is included (Butterworth, order 2).
-
-    Parameters
-    ----------
-    slope : float
-        Exponent of the power spectrum.
-    sfreq : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray, shape (sections, 6)
+    Poles and zeros alternate evenly on the logarithmic frequency axis, from ``SLOWEST`` to the amplifier's
+    low-pass, which is included (Butterworth, order 2).
     """
     spacing = 0.55
     decades = np.arange(np.log10(SLOWEST), np.log10(0.45 * sfreq), spacing)
     poles = np.exp(-2 * np.pi * 10**decades / sfreq)
     zeros = np.exp(-2 * np.pi * 10 ** (decades + spacing * slope / 2) / sfreq)
     pink = zpk2sos(zeros, poles, 1.0)
-    return _unit(np.concatenate([pink, butter(2, LOWPASS, fs=sfreq, output="sos")]), sfreq)
+    return _unit_variance(np.concatenate([pink, butter(2, LOWPASS, fs=sfreq, output="sos")]), sfreq)
 
 
 def alpha_filter(frequency: float, sfreq: float) -> np.ndarray:
     """Second-order sections that turn white noise into a rhythm of variance one; shape (1, 6)."""
-    return _unit(tf2sos(*iirpeak(frequency, 5.0, fs=sfreq)), sfreq)
+    return _unit_variance(tf2sos(*iirpeak(frequency, 5.0, fs=sfreq)), sfreq)
 
 
 def alpha_envelope(events: Events, gap: float, sample: np.ndarray) -> np.ndarray:
@@ -288,7 +297,7 @@ def alpha_envelope(events: Events, gap: float, sample: np.ndarray) -> np.ndarray
 
 
 def blink_course(events: Events, noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Time course of blinks, of height one or so: mostly in gaps, few elsewhere; shape (samples,)."""
+    """Time course of blinks, of height about one: mostly in gaps, few elsewhere; shape (samples,)."""
     last, first = _gaps(events)
     at = last + rng.uniform(0.35, 0.8, len(last)) * (first - last)
     at = at[rng.random(len(at)) < noise.blink_gap]
@@ -312,15 +321,17 @@ def _gaps(events: Events) -> tuple[np.ndarray, np.ndarray]:
 def _background(
     noise: Noise, gains: np.ndarray, person: np.random.Generator, day: np.random.Generator
 ) -> np.ndarray:
+    positions = channel_positions()
     sources = np.concatenate([smooth_patterns(6, 0.5, person), smooth_patterns(6, 0.5, day)])
-    covariance = 0.55 * smooth_kernel(noise.smoothness) + 0.2 * smooth_kernel(0.25)
+    covariance = 0.55 * smooth_kernel(positions, noise.smoothness)
+    covariance = covariance + 0.2 * smooth_kernel(positions, 0.25)
     covariance += 0.04 * sources.T @ sources + 0.02 * np.eye(len(gains))
     covariance *= np.outer(gains, gains)
     return covariance * noise.background**2 / np.mean(np.diag(covariance))
 
 
 def _drift(events: Events, knots: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Slow courses that start anew in each run; shape (sources, samples)."""
+    """Slow time courses that restart in each run; shape (sources, samples)."""
     run = np.searchsorted(events.joins, sample, side="right") - 1
     drift = np.empty((knots.shape[1], len(sample)))
     grid = np.arange(knots.shape[2]) * KNOT * events.sfreq
@@ -331,8 +342,8 @@ def _drift(events: Events, knots: np.ndarray, sample: np.ndarray) -> np.ndarray:
     return drift
 
 
-def _unit(sections: np.ndarray, sfreq: float) -> np.ndarray:
-    """The filter, scaled so that white noise of variance one leaves it with variance one."""
+def _unit_variance(sections: np.ndarray, sfreq: float) -> np.ndarray:
+    """The filter, scaled to keep the variance of white noise."""
     impulse = np.zeros(round(60 * sfreq))
     impulse[0] = 1
     sections = sections.copy()
@@ -341,7 +352,7 @@ def _unit(sections: np.ndarray, sfreq: float) -> np.ndarray:
 
 
 class _Stream:
-    """Filtered white noise that can be taken piece by piece."""
+    """Filtered white noise, chunk by chunk."""
 
     def __init__(self, sections: np.ndarray, rows: int, rng: np.random.Generator) -> None:
         self.sections, self.rows, self.rng = sections, rows, rng
@@ -355,44 +366,3 @@ class _Stream:
             filtered, self.state = sosfilt(self.sections, white, zi=self.state)
             taken.append(filtered.astype(np.float32))
         return np.concatenate(taken, axis=1)
-
-
-def simulate(
-    preset: Preset,
-    seed: int,
-    subject: int,
-    session: int,
-    split: str,
-    features: np.ndarray,
-    brain: Brain,
-) -> tuple[np.ndarray, Events]:
-    """The recording of one split in one session.
-
-    Parameters
-    ----------
-    preset : Preset
-        The experiment.
-    seed, subject, session : int
-        Of the experiment; from 1; from 1.
-    split : {"train", "test"}
-        Which part of the session.
-    features : ndarray, shape (n_images, dims)
-        What the eye gets of the images of the split, in image-number order.
-    brain : Brain
-        Of the subject.
-
-    Returns
-    -------
-    data : ndarray of float64, shape (64, samples)
-        63 channels in volts, then the stimulus channel: the image number at each onset, else zero.
-    events : Events
-    """
-    events = session_events(preset, split, subject, session, seed)
-    data = np.zeros((64, events.n_samples))
-    shown = features[np.where(events.is_target, 1, events.numbers) - 1]
-    shown[events.is_target] = 0
-    add_responses(data[:-1], events.samples, shown, events.is_target, brain)
-    noise = session_noise(preset.noise, subject, session, seed)
-    add_noise(data[:-1], events, noise, generator(seed, "recording", subject, session, split))
-    data[-1, events.samples] = events.numbers
-    return data, events

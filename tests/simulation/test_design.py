@@ -121,8 +121,8 @@ def test_a_run_begins_where_the_one_before_ended():
         ({"sfreq": 100.0}, "125 Hz"),
         ({"sequence": 1}, "sequences of at least 2"),
         ({"train": Run(1, 1, 2, 3)}, "no more targets than sequences"),
-        ({"train": Run(1, 1, 4, 1)}, "room for 96 showings in the train runs"),
-        ({"test_images": 99}, "room for 99 showings in the test runs"),
+        ({"train": Run(1, 1, 4, 1)}, "room for 96 presentations in the train runs"),
+        ({"test_images": 99}, "room for 99 presentations in the test runs"),
     ],
 )
 def test_presets_that_cannot_be_laid_out(change, words):

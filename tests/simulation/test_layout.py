@@ -128,7 +128,7 @@ def test_other_data_are_never_written_over(written, dataset, tmp_path):
     with pytest.raises(UsageError, match="other data in"):
         write_raw(dataset, [5], tmp_path)
     (tmp_path / "things_sim.json").write_text("<html>")
-    with pytest.raises(DataError, match="a readable"):
+    with pytest.raises(DataError, match="cannot be read"):
         write_raw(dataset, [5], tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["Raw_data", "things_sim.json"]
 

@@ -14,7 +14,6 @@ from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.simulation import meg as meg_fif
 from braindecode_ssr.simulation.meg import (
     CATCH,
-    COLUMNS,
     PRESETS,
     background,
     helmet,
@@ -31,6 +30,12 @@ from braindecode_ssr.simulation.meg import (
 )
 from braindecode_ssr.simulation.presets import PRESETS as EEG
 from braindecode_ssr.trials.prepare import prepare
+
+COLUMNS = (
+    "trial_type image_nr category_nr exemplar_nr test_image_nr things_category_nr things_image_nr "
+    "things_exemplar_nr image_path onset image_on image_off responded key_id key_time RT session_nr run_nr"
+).split()
+"""Published columns of ``sample_attributes``."""
 
 
 @pytest.fixture(scope="module")
