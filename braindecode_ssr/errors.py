@@ -1,8 +1,8 @@
-"""The errors users meet: one sentence that says what is wrong, one that says what to do."""
+"""The errors that users see: one sentence about what is wrong, one about what to do."""
 
 
 class SSRError(Exception):
-    """Base of every error this package raises on purpose.
+    """Base class of all errors that this package raises on purpose.
 
     Parameters
     ----------
@@ -13,8 +13,7 @@ class SSRError(Exception):
 
     Notes
     -----
-    The older form with three parts, ``(expected, found, hint)``, is read as
-    ``("expected {expected}; found {found}", hint)`` until every caller has been rewritten.
+    Three parts, ``(expected, found, hint)``, are the older form of ``("expected ...; found ...", hint)``.
     """
 
     exit_code = 1
@@ -41,18 +40,18 @@ class UsageError(SSRError, ValueError):
 
 
 class DataError(SSRError):
-    """Data that is there but is not what it should be."""
+    """Data that exist and are not as they should be."""
 
 
 class MissingDataError(DataError, FileNotFoundError):
-    """Data that is not where it was looked for."""
+    """Data that are missing."""
 
     __str__ = SSRError.__str__
 
 
 class LeakageError(SSRError):
-    """A test concept or test image where only training ones may be."""
+    """A test concept or test image among training data."""
 
 
 class TrainingError(SSRError):
-    """Training that cannot start or go on."""
+    """Training that cannot start or continue."""

@@ -186,3 +186,10 @@ def test_synchronised_batch_norm_keeps_parameters_and_statistics():
     assert isinstance(again[1], SynchronizedBatchNorm)
     assert again.state_dict().keys() == before.keys()
     torch.testing.assert_close(again(x), expected)
+
+
+def test_on_gpus_the_layer_is_torchs():
+    model = torch.nn.Sequential(torch.nn.Conv1d(3, 5, 3), torch.nn.BatchNorm1d(5))
+    again = synchronize_batch_norm(model, World(0, 2), "cuda:0")
+    assert isinstance(again[1], torch.nn.SyncBatchNorm)
+    assert synchronize_batch_norm(model, World(), "cuda") is model
