@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -175,13 +176,13 @@ class Encoder(
 
     _HUB_NOTES_TEMPLATE = ""  # braindecode's own would say: import it from braindecode.models
 
+    @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Features of trials, shape (b, c, t) to (b, width): what enters ``final_layer``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_head(self, n_outputs: int) -> nn.Module:
         """A new ``final_layer`` of this width."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
         """Encode trials.
