@@ -508,6 +508,20 @@ def files_sha256(paths: Iterable[Path], cache: Path | None = None) -> list[str]:
     return [_HASHES[str(file)][1] for file in files]
 
 
+def file_key(paths: Iterable[Path], cache: Path | None = None) -> str:
+    """A digest of the names and contents of files; moving or touching them does not change it.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    cache : Path, optional
+        Where their hashes are kept, see :func:`files_sha256`.
+    """
+    paths = list(paths)
+    hashes = files_sha256(paths, cache)
+    return sha256("".join(f"{p.name}:{h}\n" for p, h in zip(paths, hashes, strict=True)))[:32]
+
+
 def _is_hash(entry: Any) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
 

@@ -180,7 +180,7 @@ def _is_well(file: dict[str, Any]) -> bool:
 def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
     click.echo(f"{name} at {root.absolute()}")
     if not files:
-        click.echo("nothing to bring: this dataset is made when it is asked for")
+        click.echo("no files to download: this dataset is generated, or reads its data by itself")
     said: set[str] = set()
     for file in files:
         size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""

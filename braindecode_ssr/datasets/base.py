@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -174,12 +174,24 @@ class ImageDataset(ABC):
         ``file`` is the path below the image folder of the split.
         """
 
-    @abstractmethod
     def recordings(self, subject: Label) -> Iterator[Recording]:
         """The continuous recordings of a subject: by session, training part before test part.
 
-        One recording at a time is held in memory.
+        One recording at a time is held in memory. A dataset implements this or :meth:`epochs`.
         """
+        raise UsageError(
+            f"{self.name} has epochs, not continuous recordings (asked for subject {subject})",
+            "use its trials: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
+        )
+
+    def epochs(self, subject: Label, spec: TrialSpec) -> Epochs | None:
+        """The trials of a subject, for data that are already epoched; None to cut :meth:`recordings`.
+
+        Optional. A dataset of arrays returns an :class:`EpochedTrials`; its trials are stored as they are,
+        so filtering, resampling and whitening are those of the data, or are done here as ``spec`` asks.
+        Each trial must be yielded once.
+        """
+        return None
 
     def as_asked(self, spec: TrialSpec) -> ImageDataset:
         """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""
@@ -277,8 +289,27 @@ class ImageDataset(ABC):
         -------
         list of dict
             ``state`` is ``"found"``, ``"missing"`` or ``"broken"``. Empty for a dataset that needs no files.
+            By default the :meth:`source_files` of each subject; reading checks the :meth:`epochs` too.
         """
-        return []
+        rows: dict[Path, dict[str, Any]] = {}
+        for subject in self.subjects if subjects is None else subjects:
+            row = {"state": "found", "what": f"data of subject {subject}", "path": str(self.root)}
+            row |= {"size": 0, "detail": "", "source": "the owner of the data", "needed": True}
+            try:
+                spec = TrialSpec(**self.settings.get("trials", {}))
+                for path in self.source_files(self.check_subject(subject), spec):
+                    here = path.is_file()
+                    size = path.stat().st_size if here else 0
+                    state = {"state": "found" if here else "missing"}
+                    rows[path] = row | {"path": str(path), "size": size} | state
+                epochs = self.epochs(subject, spec) if read and rows else None
+                for batch in epochs or ():
+                    check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
+            except MissingDataError as error:
+                rows[self.root / f"{subject}"] = row | {"state": "missing", "detail": str(error)}
+            except DataError as error:
+                rows[self.root / f"{subject}"] = row | {"state": "broken", "detail": str(error)}
+        return list(rows.values())
 
     def ceiling(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
         """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
@@ -469,6 +500,42 @@ class TrialBatch:
     info: mne.Info | None = None
     source: str = ""
     fingerprint: str = ""
+
+
+class Epochs(Protocol):
+    """What :meth:`ImageDataset.epochs` returns: batches of trials, their channels and a manifest."""
+
+    @property
+    def info(self) -> mne.Info:
+        """Channels and sampling rate."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the trials are: units, times, files."""
+
+    def __iter__(self) -> Iterator[TrialBatch]: ...
+
+
+@dataclass(eq=False)
+class EpochedTrials:
+    """The trials of a subject that are already epoched; iterate once for the batches.
+
+    Parameters
+    ----------
+    batches : iterable of TrialBatch
+        Each trial once, in the order in which they are stored.
+    info : mne.Info
+        Channels and sampling rate of the trials.
+    manifest : dict
+        ``units``, ``first_time`` and ``last_time`` in seconds, and anything else worth recording.
+    """
+
+    batches: Iterable[TrialBatch]
+    info: mne.Info
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[TrialBatch]:
+        return iter(self.batches)
 
 
 def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:

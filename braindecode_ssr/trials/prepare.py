@@ -115,7 +115,7 @@ def _make(
 ) -> TrialStore:
     """Write the store, from the dataset's own epochs if it has some, else from recordings."""
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
-    released = getattr(dataset, "batches", lambda subject, spec: None)(subject, spec)
+    released = dataset.epochs(subject, spec)
     if released is not None:
         manifest |= released.manifest
         return TrialStore.write(path, released, released.info, manifest)

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from braindecode_ssr.datasets.bids.files import bids_runs, fingerprint
-from braindecode_ssr.datasets.things_eeg.files import file_key
+from braindecode_ssr.files import file_key
 
 STEM = "sub-01_task-look"
 

@@ -52,11 +52,11 @@ def test_gotcha_02_times_longer_than_data_are_aligned_at_the_end(tmp_path, n_axi
     train, _ = write_nice(tmp_path, n_axis=n_axis)
     path = tmp_path / "Preprocessed_data_250Hz/sub-05/preprocessed_eeg_training.npy"
     times = load_dict(path, ["times"])["times"]
-    released = ThingsEEG(tmp_path).batches(5, TrialSpec(start=times[-250], stop=times[-1] + 0.004))
+    released = ThingsEEG(tmp_path).epochs(5, TrialSpec(start=times[-250], stop=times[-1] + 0.004))
     assert released.manifest["last_time"] == pytest.approx(times[-1])
     assert next(iter(released)).trials.shape[-1] == 250
     if n_axis > 250:  # the default window, 0 to 1 s, is the whole of the data
-        released = ThingsEEG(tmp_path).batches(5, SPEC)
+        released = ThingsEEG(tmp_path).epochs(5, SPEC)
         np.testing.assert_array_equal(
             next(iter(released)).trials[0], train[0, 0].astype(np.float32)
         )
@@ -80,7 +80,7 @@ def test_gotcha_04_counts_rates_and_samples_are_those_of_the_file(tmp_path):
     for form, write in (("gifford", write_gifford), ("nice", write_nice)):
         write_metadata(tmp_path / form)
         write(tmp_path / form)
-        released = ThingsEEG(tmp_path / form).batches(5, SPEC)
+        released = ThingsEEG(tmp_path / form).epochs(5, SPEC)
         shape = next(iter(released)).trials.shape[1:]
         sizes[form] = (*shape, released.info["sfreq"])
     assert sizes == {"gifford": (17, 80, 100.0), "nice": (63, 250, 250.0)}
@@ -167,7 +167,7 @@ def test_gotcha_09_byte_order_mark(tmp_path):
     info = tmp_path / "preprocessed_eeg" / "info.json"
     info.write_bytes(b"\xef\xbb\xbf" + info.read_bytes())
     assert json.loads(info.read_text(encoding="utf-8-sig"))
-    assert len(ThingsEEG(tmp_path).batches(5, SPEC).info["ch_names"]) == 63
+    assert len(ThingsEEG(tmp_path).epochs(5, SPEC).info["ch_names"]) == 63
 
 
 def test_gotcha_10_joins_of_five_parts_are_read_as_one_recording(tmp_path):
@@ -234,7 +234,7 @@ def test_gotcha_17_half_precision_is_cast_before_averaging(tmp_path):
 def test_gotcha_18_windows_paths_in_released_files(tmp_path):
     write_metadata(tmp_path)
     write_ubp(tmp_path, separator="\\")
-    assert len(list(ThingsEEG(tmp_path).batches(5, SPEC))) == 2
+    assert len(list(ThingsEEG(tmp_path).epochs(5, SPEC))) == 2
 
 
 @pytest.mark.parametrize("subject", [5, "5", "05", "sub-05", "sub-5"])

@@ -17,8 +17,7 @@ from sklearn.utils import shuffle
 from toy_recordings import ToyDataset, published_sessions, toy_images, toy_recording
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.base import eeg_info
-from braindecode_ssr.datasets.things_eeg.preprocessed import ReleasedTrials
+from braindecode_ssr.datasets.base import EpochedTrials, eeg_info
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.trials.prepare import prepare, recorded_batches, trials_path
 from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialBatch, TrialStore
@@ -283,10 +282,10 @@ def test_released_trials_are_stored_as_they_are(tmp_path):
     batch = next(recorded_batches(ToyDataset(tmp_path, [recording]), 1, TrialSpec()))
 
     class Released(ToyDataset):
-        def batches(self, subject, spec):
+        def epochs(self, subject, spec):
             trials = TrialBatch(batch.trials[:, :2], batch.table)
             info = eeg_info(recording.ch_names[:2], 250.0)
-            return ReleasedTrials(iter([trials]), info, {"form": "theirs", "units": "V"})
+            return EpochedTrials(iter([trials]), info, {"form": "theirs", "units": "V"})
 
     store = prepare(Released(tmp_path, []), 1, TrialSpec())
     assert store.ch_names == ["P7", "P5"]

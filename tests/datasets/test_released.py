@@ -44,7 +44,7 @@ def in_order_of(data, ch_names, released):
 
 
 def batches_of(root, spec=SPEC, subject=5):
-    released = ThingsEEG(root).batches(subject, spec)
+    released = ThingsEEG(root).epochs(subject, spec)
     batches = list(released)
     tables = [batch.table for batch in batches]
     return released, np.concatenate([batch.trials for batch in batches]), tables
@@ -94,7 +94,7 @@ def test_prepared_like_any_other_trials(tmp_path, form):
 def test_what_differs_from_the_spec_is_recorded(tmp_path):
     write_metadata(tmp_path)
     write_gifford(tmp_path)
-    manifest = ThingsEEG(tmp_path).batches(5, SPEC).manifest
+    manifest = ThingsEEG(tmp_path).epochs(5, SPEC).manifest
     notes = " / ".join(manifest["notes"])
     assert "100 Hz as in the files, not 250 Hz" in notes
     assert "the files do not cover 0 to 1 s" in notes
@@ -119,7 +119,7 @@ def test_sessions_are_0_where_they_are_lost(tmp_path):
 def test_zscored_files_say_so(tmp_path):
     write_metadata(tmp_path)
     write_neurobridge(tmp_path, normalization="zscore")
-    assert ThingsEEG(tmp_path).batches(5, SPEC).manifest["units"] == "unitless (z-scored)"
+    assert ThingsEEG(tmp_path).epochs(5, SPEC).manifest["units"] == "unitless (z-scored)"
 
 
 def test_window_within_the_files(tmp_path):
@@ -136,7 +136,7 @@ def test_window_outside_of_the_files(tmp_path):
     write_metadata(tmp_path)
     write_gifford(tmp_path)
     with pytest.raises(UsageError, match="-0.200 to 0.790 s.*2 to 3 s"):
-        ThingsEEG(tmp_path).batches(5, TrialSpec(start=2.0, stop=3.0))
+        ThingsEEG(tmp_path).epochs(5, TrialSpec(start=2.0, stop=3.0))
 
 
 @given(
@@ -166,10 +166,10 @@ def test_crop_keeps_the_samples_of_the_window(first, n, start, length):
 def test_auto_takes_raw_first(tmp_path):
     write_metadata(tmp_path)
     write_nice(tmp_path)
-    assert ThingsEEG(tmp_path).batches(5, SPEC).manifest["release"] == "nice"
+    assert ThingsEEG(tmp_path).epochs(5, SPEC).manifest["release"] == "nice"
     write_raw_session(tmp_path)
-    assert ThingsEEG(tmp_path).batches(5, SPEC) is None
-    named = ThingsEEG(tmp_path).batches(5, TrialSpec(release="NICE"))
+    assert ThingsEEG(tmp_path).epochs(5, SPEC) is None
+    named = ThingsEEG(tmp_path).epochs(5, TrialSpec(release="NICE"))
     assert named.manifest["release"] == "nice"
 
 
@@ -178,19 +178,19 @@ def test_auto_does_not_choose_between_forms(tmp_path):
     write_nice(tmp_path)
     write_ubp(tmp_path)
     with pytest.raises(UsageError, match="the forms nice, ubp.*trials.release=nice"):
-        ThingsEEG(tmp_path).batches(5, SPEC)
+        ThingsEEG(tmp_path).epochs(5, SPEC)
 
 
 def test_unknown_form(tmp_path):
     write_metadata(tmp_path)
     with pytest.raises(UsageError, match="did you mean 'gifford'"):
-        ThingsEEG(tmp_path).batches(5, TrialSpec(release="giford"))
+        ThingsEEG(tmp_path).epochs(5, TrialSpec(release="giford"))
 
 
 def test_missing_form_names_its_paths(tmp_path):
     write_metadata(tmp_path)
     with pytest.raises(MissingDataError) as error:
-        ThingsEEG(tmp_path).batches(5, TrialSpec(release="ubp"))
+        ThingsEEG(tmp_path).epochs(5, TrialSpec(release="ubp"))
     folder = tmp_path / "Preprocessed_data_250Hz_whiten" / "sub-05"
     assert str(folder / "train.pt") in str(error.value) and str(folder / "test.pt") in str(
         error.value
@@ -198,14 +198,14 @@ def test_missing_form_names_its_paths(tmp_path):
     write_neurobridge(tmp_path)
     (tmp_path / "preprocessed_eeg" / "info.json").unlink()
     with pytest.raises(MissingDataError, match="preprocessed_eeg/info.json"):
-        ThingsEEG(tmp_path).batches(5, SPEC)
+        ThingsEEG(tmp_path).epochs(5, SPEC)
 
 
 def test_whitening_cannot_be_left_out(tmp_path):
     write_metadata(tmp_path)
     write_nice(tmp_path)
     with pytest.raises(UsageError, match="normalised already"):
-        ThingsEEG(tmp_path).batches(5, TrialSpec(whitening="none"))
+        ThingsEEG(tmp_path).epochs(5, TrialSpec(whitening="none"))
 
 
 def test_source_key_names_the_form(tmp_path):
@@ -222,7 +222,7 @@ def test_source_key_names_the_form(tmp_path):
 
 def refused(root, match):
     with pytest.raises(DataError, match=match) as error:
-        list(ThingsEEG(root).batches(5, SPEC))
+        list(ThingsEEG(root).epochs(5, SPEC))
     assert "\n" not in str(error.value)
 
 
@@ -310,11 +310,11 @@ def test_web_page_in_place_of_a_file(tmp_path, form):
 def test_channels_are_those_of_the_files(tmp_path):
     write_metadata(tmp_path)
     write_nice(tmp_path)
-    assert tuple(ThingsEEG(tmp_path).batches(5, SPEC).info["ch_names"]) == THINGS_EEG_63
+    assert tuple(ThingsEEG(tmp_path).epochs(5, SPEC).info["ch_names"]) == THINGS_EEG_63
     other = tmp_path / "other"
     write_metadata(other)
     write_gifford(other)
-    assert set(ThingsEEG(other).batches(5, SPEC).info["ch_names"]) == set(OCCIPITAL_17)
+    assert set(ThingsEEG(other).epochs(5, SPEC).info["ch_names"]) == set(OCCIPITAL_17)
 
 
 @pytest.mark.parametrize("form", WRITERS)

@@ -355,7 +355,7 @@ def test_a_constant_sensor(tmp_path, whitening):
     data = signals(len(attributes()))
     data[:, 3] = 0
     write_subject(tmp_path, made=epochs(data=data))
-    with pytest.raises(DataError, match="constant value on channel"):
+    with pytest.raises(DataError, match="constant"):
         prepare(ThingsMEG(tmp_path), 1, SPEC.model_copy(update={"whitening": whitening}))
 
 
@@ -396,7 +396,7 @@ def test_trials_are_read_a_few_at_a_time(root, monkeypatch):
         lambda self, **options: asked.append(len(options["item"])) or get_data(self, **options),
     )
     monkeypatch.setattr(things_meg_trials, "TRIALS_AT_ONCE", 2)
-    trials = ThingsMEG(root).batches(1, AS_RELEASED)
+    trials = ThingsMEG(root).epochs(1, AS_RELEASED)
     batches = [batch for batch in trials]
     assert max(asked) == 2 and sum(asked) == 12
     assert pd.concat([batch.table for batch in batches])["session"].is_monotonic_increasing
@@ -445,3 +445,24 @@ def test_what_is_marked_bad_in_the_epochs(marked, tmp_path):
     all_trials = made("keep", bad_segments="keep")
     assert len(all_trials) - len(kept) == kept.manifest["dropped"].get("in a bad segment", 0)
     assert sum(kept.manifest["dropped"].values()) > 0
+
+
+def test_an_epoch_stored_twice_is_refused_with_both_places(tmp_path):
+    data, table = signals(len(attributes())), attributes()
+    tests = np.flatnonzero(table["trial_type"] == "test")
+    data[tests[-1]] = data[tests[0]]
+    parts = write_subject(tmp_path, made=epochs(table, data))
+    with pytest.raises(DataError, match="stored twice") as error:
+        prepare(ThingsMEG(tmp_path), 1, SPEC)
+    assert f"epoch {tests[0]} of {parts[0]} (session 1" in str(error.value)
+    assert str(parts[-1]) in str(error.value) and f"(session {SESSIONS}" in str(error.value)
+
+
+def test_a_session_copied_under_another_name_is_refused(tmp_path):
+    table, data = attributes(), signals(len(attributes()))
+    first, second = (np.flatnonzero(table["session_nr"] == session) for session in (1, 2))
+    n_trials = min(len(first), len(second))
+    data[second[:n_trials]] = data[first[:n_trials]]
+    write_subject(tmp_path, made=epochs(table, data))
+    with pytest.raises(DataError, match=r"stored twice: .*session 1.* and .*session 2"):
+        prepare(ThingsMEG(tmp_path), 1, AS_RELEASED)

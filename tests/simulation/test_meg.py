@@ -187,8 +187,8 @@ def test_subjects_and_seeds_differ_and_are_repeated(sim, out, tmp_path):
     )
     assert first != second
     write_meg(sim, (1,), tmp_path)
-    again = ThingsMEG(tmp_path).batches(1, SPEC)
-    before = ThingsMEG(out).batches(1, SPEC)
+    again = ThingsMEG(tmp_path).epochs(1, SPEC)
+    before = ThingsMEG(out).epochs(1, SPEC)
     for a, b in zip(again, before, strict=True):
         np.testing.assert_array_equal(a.trials, b.trials)
 

@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
-from ...files import sha256
+from ...files import file_key, sha256
 from ...labels import Label, as_number, find_label, label_ids
 from ...preprocessing.channels import ChannelSet, check_facts
 from ...preprocessing.epochs import n_times
 from ..base import ImageDataset, Recording, check_images, eeg_info, no_dataset
 from ..pictures import SUFFIXES
-from ..things_eeg.files import file_key
 from .events import (
     TEST_CONCEPTS,
     BidsEvents,

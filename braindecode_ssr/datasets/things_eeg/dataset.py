@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, SSRError
-from ...files import files_sha256
+from ...files import file_key, files_sha256
 from ...preprocessing.channels import ChannelSet
 from ...preprocessing.epochs import n_times
 from ..base import ImageDataset, Recording, eeg_info
@@ -34,7 +34,6 @@ from .files import (
     PUBLISHED_SUBJECTS,
     bids_source,
     dataset_folder,
-    file_key,
     image_file,
     image_folders,
     metadata_file,
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     import mne
 
     from ...config import TrialSpec
-    from .preprocessed import ReleasedTrials
+    from ..base import EpochedTrials
 
 
 def _image_sources(root: Path) -> tuple[Source, ...]:
@@ -270,7 +269,7 @@ class ThingsEEG(ImageDataset):
         dataset.asked = spec
         return dataset
 
-    def batches(self, subject: int | str, spec: TrialSpec) -> ReleasedTrials | None:
+    def epochs(self, subject: int | str, spec: TrialSpec) -> EpochedTrials | None:
         """The trials of a released form, or None where the raw recordings are to be used.
 
         Parameters

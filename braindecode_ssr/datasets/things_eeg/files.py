@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
-from ...files import files_sha256, sha256
 from ..base import IMAGE_COLUMNS, check_images
 from ..download import Archive, Source
 from ..pickles import load_dict
@@ -181,20 +180,6 @@ def metadata_file(root: Path) -> Path:
         "give the folder with --data-dir, or download the list (0.7 MB) from "
         "https://osf.io/download/qkgtf to the first path; " + HOW,
     )
-
-
-def file_key(paths: Iterable[Path], cache: Path | None = None) -> str:
-    """A digest of the names and contents of files, which does not change when they are moved or touched.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-    cache : Path, optional
-        Where their hashes are kept, see :func:`braindecode_ssr.files.files_sha256`.
-    """
-    paths = list(paths)
-    hashes = files_sha256(paths, cache)
-    return sha256("".join(f"{p.name}:{h}\n" for p, h in zip(paths, hashes, strict=True)))[:32]
 
 
 def _holds_dataset(root: Path) -> bool:

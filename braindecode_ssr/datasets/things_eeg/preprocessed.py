@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,12 @@ from ...preprocessing.channels import (
     match_channels,
 )
 from ...registry import unknown_name
-from ..base import eeg_info, images_by_number
+from ..base import EpochedTrials, eeg_info, images_by_number
 from ..bids.things import things_bids_subjects
 from ..pickles import load_dict, load_npy
 from .files import HOW, claim, numbered_folders, raw_subjects
 
 if TYPE_CHECKING:
-    import mne
-
     from ...config import TrialSpec
     from ..base import TrialBatch
 
@@ -286,31 +284,9 @@ ORDERS = {
 """The order of channels in which each form was published."""
 
 
-@dataclass(eq=False)
-class ReleasedTrials:
-    """The trials of a subject in a released form; iterate once for the batches.
-
-    Parameters
-    ----------
-    batches : iterator of TrialBatch
-        Training trials by image number, then test trials.
-    info : mne.Info
-        Channels in the order of the files, and the files' own sampling rate.
-    manifest : dict
-        What the files are: form, units, normalisation, window and rate, and what differs from the spec.
-    """
-
-    batches: Iterator[TrialBatch]
-    info: mne.Info
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-    def __iter__(self) -> Iterator[TrialBatch]:
-        return self.batches
-
-
 def open_release(
     form: str, root: Path, subject: int, images: pd.DataFrame, spec: TrialSpec
-) -> ReleasedTrials:
+) -> EpochedTrials:
     """The trials of a subject in a released form.
 
     Parameters
@@ -341,7 +317,7 @@ def open_release(
     keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
     picks = in_standard_order(train.ch_names, ORDERS[form])
     like = ChannelSet(str(files[0]), tuple(train.ch_names[index] for index in picks))
-    return ReleasedTrials(
+    return EpochedTrials(
         batches=_batches(form, files, images, subject, train, keep, like),
         info=eeg_info(like.ch_names, train.sfreq),
         manifest=_manifest(form, files, train, keep, spec),

@@ -12,8 +12,8 @@ import pandas as pd
 
 from ...config import TrialSpec
 from ...errors import DataError, UsageError
+from ...files import file_key
 from ..base import JOIN, ImageDataset, Recording
-from ..things_eeg.files import file_key
 from .epochs import check_count, check_published_numbers, image_table, shown_images
 from .files import (
     PUBLISHED_SUBJECTS,
@@ -76,7 +76,7 @@ def joined_recordings(
     MissingDataError, DataError
         See :class:`.MEGTrials`.
     """
-    trials = dataset.batches(subject, WHOLE)
+    trials = dataset.epochs(subject, WHOLE)
     onset = int(np.argmin(np.abs(trials.epochs.times[trials.keep])))
     if sessions is not None:
         trials.table = trials.table[trials.table["session"].isin(set(sessions))]
@@ -215,10 +215,10 @@ class ThingsMEG(ImageDataset):
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
         """The sensors and the samples of a trial, from the headers of the files."""
-        trials = self.batches(subject, spec)
+        trials = self.epochs(subject, spec)
         return trials.info, trials.keep.stop - trials.keep.start
 
-    def batches(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
+    def epochs(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
         """The trials of a subject, read and normalised session by session; see :class:`.MEGTrials`."""
         from .epochs import MEGTrials
 

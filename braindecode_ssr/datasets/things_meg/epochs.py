@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache, cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,15 @@ from ..base import (
 from ..bids.events import mark_of
 from ..bids.marks import TREATED, bad_channels_error, interpolation
 from ..things_eeg.preprocessed import crop
-from .files import EpochTrials, attributes_file, first_part, open_epochs, sensors, subject_parts
+from .files import (
+    EpochTrials,
+    attributes_file,
+    count_epochs,
+    first_part,
+    open_epochs,
+    sensors,
+    subject_parts,
+)
 
 if TYPE_CHECKING:
     import mne
@@ -397,8 +406,8 @@ class MEGTrials:
 
     def __iter__(self) -> Iterator[TrialBatch]:
         """Batches of some hundred trials; one is in memory at a time."""
-        joined = "".join(self.manifest["files_sha256"])
-        fingerprint = sha256(joined)
+        fingerprint = sha256("".join(self.manifest["files_sha256"]))
+        seen: dict[bytes, int] = {}  # content of each trial: its place in the files
         for session in self.table["session"].unique():
             table = self.table[self.table["session"] == session]
             train = table[table["split"] == "train"]
@@ -408,10 +417,37 @@ class MEGTrials:
                 rows = table.iloc[first : first + TRIALS_AT_ONCE]
                 trials = self._trials(rows)[:]
                 check_trials(trials, self.info["ch_names"], source)  # whitening would hide it
+                self._check_no_duplicates(trials, rows, seen)
                 normalise(trials)
                 yield TrialBatch(
                     trials, rows.reset_index(drop=True), self.info, source, fingerprint
                 )
+
+    def _check_no_duplicates(
+        self, trials: np.ndarray, table: pd.DataFrame, seen: dict[bytes, int]
+    ) -> None:
+        """Raise DataError for a trial whose signal is that of an earlier one, as in a copied session."""
+        step = max(1, trials.shape[2] // 25)  # some samples are enough to tell two trials apart
+        if trials[0, :, ::step].size < 8:
+            return
+        for trial, place in zip(trials[:, :, ::step], table.index, strict=True):
+            first = seen.setdefault(blake2b(trial.tobytes(), digest_size=16).digest(), place)
+            if first != place:
+                raise DataError(
+                    f"the same MEG signal is stored twice: {self._place(first)} and {self._place(place)}",
+                    "a session or a file was probably copied under another name: download the parts of "
+                    f"subject {self.subject} again",
+                )
+
+    def _place(self, index: int) -> str:
+        """Where a trial is stored: file, epoch in it, session and image."""
+        session, image = self.table.loc[index, ["session", "image_id"]]
+        for part in self.parts:
+            n_epochs = count_epochs(part)
+            if index < n_epochs:
+                break
+            index -= n_epochs
+        return f"epoch {index} of {part} (session {session}, image {image})"
 
     def _trials(self, table: pd.DataFrame) -> EpochTrials:
         rows = table.index.to_numpy()

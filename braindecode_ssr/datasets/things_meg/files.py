@@ -157,6 +157,13 @@ class EpochTrials:
         return trials
 
 
+def count_epochs(part: Path) -> int:
+    """How many epochs one fif file holds."""
+    import mne
+
+    return len(mne.read_events(part, verbose="error"))
+
+
 def sensors(info: mne.Info) -> np.ndarray:
     """Places of the MEG sensors in a recording; reference sensors and all else left out."""
     import mne
