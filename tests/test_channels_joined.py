@@ -7,10 +7,10 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from bids_trees import write_events, write_run
+from bids_trees import write_events, write_run, write_things_bids
 from things_files import TEST, TRAIN, presentations, raw_content, write_metadata, write_raw_session
 
-from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.config import RunSpec, TrialSpec
 from braindecode_ssr.datasets.bids.study import OwnBids
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
@@ -24,6 +24,8 @@ from braindecode_ssr.preprocessing.channels import (
     match_channels,
 )
 from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.simulation.layout import write_raw as simulated_raw
+from braindecode_ssr.training.data import match_subjects
 from braindecode_ssr.trials.prepare import prepare
 
 METHOD = {
@@ -65,9 +67,10 @@ def write_subject(root, lab, label, names, called=None):
             "task": "look",
             "run": "1" if recording.split == "train" else "2",
         }
-        stem = write_run(
-            root, np.array(recording.data)[rows], called, recording.sfreq, "BrainVision", **entities
-        )
+        signal = np.array(recording.data)[rows] * (
+            1 + 0.01 * int(label)
+        )  # no copy of another subject
+        stem = write_run(root, signal, called, recording.sfreq, "BrainVision", **entities)
         shown = lab.images[lab.images["split"] == recording.split].set_index("number")
         files = (shown["image_id"].loc[recording.numbers] + ".jpg").to_numpy()
         onsets = recording.samples / recording.sfreq
@@ -158,6 +161,76 @@ def test_another_reference_in_the_sidecar_files_is_refused(other, tmp_path):
     path.write_text(json.dumps({**content, "EEGReference": "FCz"}), encoding="utf-8")
     with pytest.raises(DataError, match="reference differs.*FCz"):
         OwnBids(root).reference(2 if "sub-02" in path.name else 1)
+
+
+def copy_subject(tree, old, new):
+    """The recordings of a subject under the name of another one, as a renaming tool would write them."""
+    for path in sorted((tree / f"sub-{old}").rglob("*.*")):
+        target = tree / str(path.relative_to(tree)).replace(f"sub-{old}", f"sub-{new}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes()
+        if path.suffix in (".vhdr", ".vmrk"):
+            content = content.replace(f"sub-{old}".encode(), f"sub-{new}".encode())
+        target.write_bytes(content)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_recording_copied_to_another_subject_is_refused(study, tmp_path, linked):
+    root = tmp_path / "other"
+    shutil.copytree(study, root, ignore=shutil.ignore_patterns("sub-02"))
+    copy_subject(root, "01", "02")
+    if linked:
+        (copy,) = (root / "sub-02").rglob("*run-1_eeg.eeg")
+        copy.unlink()
+        copy.symlink_to(next((root / "sub-01").rglob("*run-1_eeg.eeg")))
+    with pytest.raises(
+        DataError, match=r"same recording: .*sub-0[12].*\.eeg and .*sub-0[12].*\.eeg"
+    ):
+        ranks(root, tmp_path / "runs")
+    assert ranks(root, tmp_path / "runs", protocol="intra").shape[0]
+
+
+def things_subjects(root, fmt, simulation, second=2):
+    """Subjects 1 and 2 of a simulated THINGS-EEG2 as raw files or in BIDS, one session each."""
+    if fmt == "raw":
+        simulated_raw(simulation, [1, second], root)
+    else:
+        simulated_raw(simulation, [1], root / "raw")
+        for subject in (1, second):
+            write_things_bids(simulation, subject, root, "BDF", sessions=[1])
+        (root / "stimuli").mkdir()
+        shutil.copy(root / "raw" / "image_set" / "image_metadata.npy", root / "stimuli")
+        shutil.rmtree(root / "raw")
+
+
+def joined(root, release):
+    spec = RunSpec(trials={"release": release, "whitening": "none"}, data={"channels": "all"})
+    return match_subjects(spec, ThingsEEG(root), [1, 2])
+
+
+@pytest.mark.parametrize("fmt", ["raw", "bids"])
+def test_things_eeg2_copied_to_another_subject_is_refused(lab, tmp_path, fmt):
+    things_subjects(tmp_path, fmt, lab)
+    assert len(joined(tmp_path, fmt)) == 2
+    if fmt == "bids":
+        copy_subject(tmp_path, "01", "02")
+    else:
+        one, two = sorted((tmp_path / "Raw_data").rglob("raw_eeg_training.npy"))[::4]
+        shutil.copy(one, two)
+    with pytest.raises(
+        DataError, match=r"subjects 1 and 2 have the same recording: .*sub-01.*sub-02"
+    ):
+        joined(tmp_path, fmt)
+
+
+def test_things_eeg2_of_two_references_is_refused(lab, tmp_path):
+    things_subjects(tmp_path, "bids", lab)
+    for path in tmp_path.glob("sub-*/ses-*/eeg/*_eeg.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["EEGReference"] = "Fz" if path.name.startswith("sub-01") else "Cz"
+        path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match="reference differs: Fz in .*subject 1 .*Cz in .*subject 2"):
+        joined(tmp_path, "bids")
 
 
 def test_raw_files_with_rows_in_another_order_give_the_same_trials(tmp_path):

@@ -287,12 +287,16 @@ class TestSplits:
     @pytest.mark.parametrize(
         ("splitter", "arguments", "message"),
         [
-            (PublishedSplit(), (np.zeros(8), ["a/a"] * 8), "but no metadata"),
+            (PublishedSplit(), (np.zeros(8), ["a/a"] * 8), "is no metadata"),
             (PublishedSplit(np.ones(3)), (np.zeros(8), ["a/a"] * 8), "shape \\(3,\\)"),
-            (LeaveConceptsOut(2), (np.zeros(8),), "no y"),
+            (LeaveConceptsOut(2), (np.zeros(8),), "y must name"),
             (LeaveConceptsOut(2), (np.zeros(8), ["left_hand"] * 8), "'left_hand'"),
             (LeaveSubjectOutZeroShot(), (np.zeros(8), ["a/a"] * 8), "no groups"),
-            (LeaveSubjectOutZeroShot(), (np.zeros(8), ["a/a"] * 8, [1] * 8), "found one"),
+            (
+                LeaveSubjectOutZeroShot(),
+                (np.zeros(8), ["a/a"] * 8, [1] * 8),
+                "there is one subject",
+            ),
         ],
     )
     def test_wrong_use(self, splitter, arguments, message):
@@ -303,5 +307,5 @@ class TestSplits:
         ("is_test", "split"), [(np.ones(4), "training"), (np.zeros(4), "test")]
     )
     def test_an_empty_split(self, is_test, split):
-        with pytest.raises(DataError, match=f"expected {split} trials of the data; found none"):
+        with pytest.raises(DataError, match=f"no {split} trials"):
             list(PublishedSplit(is_test).split(np.zeros(4), ["a/a", "b/b", "a/a", "b/b"]))

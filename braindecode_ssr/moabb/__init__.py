@@ -29,10 +29,10 @@ def __dir__() -> list[str]:
 def register() -> None:
     """Put the datasets where MOABB looks for datasets: into the module ``moabb.datasets``.
 
-    MOABB has no other door: its lists are the classes of that module. Afterwards ``dataset_search``,
+    MOABB looks nowhere else: its lists are the classes of that module. Afterwards ``dataset_search``,
     ``moabb.datasets.Gifford2022``, its catalogue of metadata and braindecode's
-    ``MOABBDataset("Gifford2022", ...)`` know them. It changes a module of somebody else, and whoever asks
-    MOABB for all datasets gets these too; so it is done only when it is called. Calling it again changes
+    ``MOABBDataset("Gifford2022", ...)`` know them. This changes MOABB's module: code that asks
+    MOABB for all datasets gets these too, so it is done only on request. Calling it again changes
     nothing. Everything else in MOABB takes the datasets themselves, without this.
     """
     import moabb.datasets

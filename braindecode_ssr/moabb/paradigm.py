@@ -134,8 +134,7 @@ class ImageEvents(FixedTransformer):
         name = str((extras or {}).get("image_id"))
         if name not in self.codes:
             raise DataError(
-                "events that say which image of the list was shown, as image_id in their extras",
-                repr(name),
+                f"an event names the image {name!r} (image_id in its extras), which is not in the image list",
                 "delete the cache that MOABB keeps of this dataset, and use one image list",
             )
         return self.codes[name]
@@ -249,8 +248,7 @@ class FeatureRegression(BaseEstimator):
         missing = names[~names.isin(self.features.index)]
         if len(missing):
             raise DataError(
-                f"features of all {names.nunique()} images",
-                f"none of {missing.nunique()} of them, the first {missing[0]!r}",
+                f"{missing.nunique()} of {names.nunique()} images have no features, the first {missing[0]!r}",
                 "give a table of features whose index holds every image_id",
             )
         return self.features.loc[names].to_numpy(dtype=np.float64)

@@ -148,7 +148,7 @@ class ImageRecordings(BaseDataset):
         verbose: bool | str | None = None,
         accept: bool = False,
     ) -> list[str]:
-        """The files of a subject, fetched where that was asked for.
+        """The files of a subject, downloaded if requested.
 
         Parameters
         ----------
@@ -156,18 +156,18 @@ class ImageRecordings(BaseDataset):
         path : path-like, optional
             The folder that holds datasets.
         force_update : bool
-            Fetch what is missing, and what is there and is not the published file.
+            Download what is missing, and replace files that differ from the published ones.
         update_path, verbose : object
             Of no effect; MOABB's signature has them.
         accept : bool
-            Fetch what is missing, after you have read the licence: several gigabytes a subject.
+            Download what is missing, after you have read the license: several gigabytes per subject.
 
         Raises
         ------
         UsageError
             If there is no such subject.
         MissingDataError
-            If a file is not here and was not to be fetched.
+            If a file is not here and no download was requested.
         """
         self._check_subject(subject)
         dataset = self.source(path)
@@ -184,10 +184,10 @@ class ImageRecordings(BaseDataset):
         accept: bool = False,
         verbose: bool | str | None = None,
     ) -> None:
-        """See that the files of subjects are here; they are fetched with ``accept=True``.
+        """Check that the files of subjects are here; with ``accept=True``, download them.
 
-        MOABB's own way would bring the original distribution from NEMAR, whose files these loaders do
-        not read.
+        MOABB's own method would download the original distribution from NEMAR, whose files these loaders
+        do not read.
         """
         for subject in self.subject_list if subject_list is None else subject_list:
             self.data_path(subject, path, force_update, update_path, verbose, accept)
@@ -212,9 +212,8 @@ class ImageRecordings(BaseDataset):
             shown.append(_trials(raw, subject, key, RUNS[split]))
         if not data:
             raise UsageError(
-                f"sessions among 0 to {self.n_sessions - 1} of {self.code}",
-                str(self._selected_sessions),
-                "MOABB counts sessions from 0",
+                f"{self.code} has the sessions 0 to {self.n_sessions - 1}, not {self._selected_sessions}",
+                "choose among these; MOABB counts sessions from 0",
             )
         self._keep(shown)
         return data
@@ -245,8 +244,7 @@ class ImageRecordings(BaseDataset):
     def _check_subject(self, subject: int) -> None:
         if subject not in self.subject_list:
             raise UsageError(
-                f"a subject of {self.code}: {', '.join(map(str, self.subject_list))}",
-                repr(subject),
+                f"{subject!r} is no subject of {self.code}: {', '.join(map(str, self.subject_list))}",
                 "choose one of these",
             )
 
@@ -257,10 +255,10 @@ class ImageRecordings(BaseDataset):
         todo = errand(self.folder, dataset.root, form=self.form, subjects=[subject])
         run_errand(todo, Carrier(), replace_others=replace)
 
-    form: ClassVar[str | None] = None  # of what is fetched; None: the shortest road
+    form: ClassVar[str | None] = None  # of what is downloaded; None: the smallest
 
     def _prefetch_nemar_sourcedata(self, subjects: Any, verbose: Any = None) -> None:
-        """Nothing: reading what is on the disk must not bring gigabytes that nobody reads."""
+        """Nothing: reading what is on the disk must not download gigabytes that are not used."""
 
     def _sourcedata_store(self) -> None:
         return None

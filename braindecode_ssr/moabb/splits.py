@@ -48,8 +48,8 @@ def concepts_of(image_ids: Any) -> np.ndarray:
     bad = next((name for name in names if "/" not in name), None)
     if bad is not None or not names:
         raise UsageError(
-            "the image of each trial as y, such as 'aardvark/aardvark_01b'",
-            "no y" if bad is None else repr(bad),
+            "y must name the image of each trial, such as 'aardvark/aardvark_01b', and "
+            + ("is missing" if bad is None else f"holds {bad!r}"),
             "give y=metadata['image_id'], or the labels of ImageRetrieval, or concepts as groups",
         )
     return np.array([name.split("/")[0] for name in names])
@@ -170,9 +170,10 @@ class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
         """
         subjects = np.asarray([] if groups is None else groups)
         if len(set(subjects.tolist())) < 2:
-            found = "no groups" if groups is None else "one"
+            found = "no groups" if groups is None else "one subject"
             raise UsageError(
-                "two or more subjects as groups", found, "give groups=metadata['subject']"
+                f"leaving a subject out takes two or more subjects as groups, and there is {found}",
+                "give groups=metadata['subject']",
             )
         is_test = mask_of(self.is_test, X)
         for subject in sorted(set(subjects.tolist()), key=natural):
@@ -192,16 +193,17 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
     if callable(is_test):
         if not isinstance(X, pd.DataFrame):
             raise UsageError(
-                "which trials are of the test split",
-                "a function of the metadata, but no metadata",
+                "is_test is a function of the metadata, but X is no metadata, so the test split is not known",
                 "give is_test=of_test_runs(metadata), split the metadata itself, or in MOABB say "
                 "cv_kwargs={'is_test': of_test_runs}",
             )
         is_test = is_test(X)
     mask = np.asarray(is_test, dtype=bool)
     if mask.shape != (n_trials,):
-        found = f"is_test of the shape {mask.shape}"
-        raise UsageError(f"one truth for each of {n_trials} trials", found, "give them in order")
+        raise UsageError(
+            f"is_test has the shape {mask.shape}, and there are {n_trials} trials",
+            "give one value for each trial, in order",
+        )
     return mask
 
 
@@ -219,8 +221,7 @@ def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the da
     for split, found in zip(("training", "test"), rows, strict=True):
         if not len(found):
             raise DataError(
-                f"{split} trials of {source}",
-                "none",
+                f"{source} has no {split} trials",
                 "load training and test runs: do not choose events of one split",
             )
     concepts = concepts_of([] if y is None else y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,7 +17,8 @@ from tqdm import tqdm
 
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, check_contents, check_disjoint, eeg_info, leave_out
-from ..errors import UsageError
+from ..errors import DataError, UsageError
+from ..files import files_sha256
 from ..images.features import ImageFeatures
 from ..images.store import equal_rows
 from ..labels import Label, natural
@@ -172,6 +174,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 SMOOTHING_WIDTH = 5
+SIGNAL_SUFFIXES = (".bdf", ".edf", ".eeg", ".fif", ".meg4", ".set", ".npy", ".mat", ".pt")
+"""What files with the signal of a subject end with, in raw, released and BIDS form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,14 +255,18 @@ def match_subjects(
     ------
     DataError
         If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
-        samples or type of channels; names both sides. Further subjects are not prepared then.
+        samples or type of channels, or two have the same recording; names both sides. Further subjects are
+        not prepared then.
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
     prepared: list[tuple[TrialStore, str]] = []
+    asked = dataset.as_asked(spec.trials)
+    files: dict[str, tuple[Label, Path]] = {}
     for subject in subjects:
         store = prepare(dataset, subject, spec.trials, progress=progress)
-        reference = dataset.reference(subject)
+        reference = asked.reference(subject)
+        _check_copied(asked, subject, spec, files)
         prepared.append((store, reference))
         sets.append(channel_set(store, reference))
         _, picks = match_channels(sets, channels)
@@ -267,6 +275,24 @@ def match_subjects(
         names = tuple(store.ch_names[index] for index in indices)
         matched.append((store, Signals.of(store, names, reference)))
     return matched
+
+
+def _check_copied(
+    dataset: ImageDataset, subject: Label, spec: RunSpec, known: dict[str, tuple[Label, Path]]
+) -> None:
+    """Raise DataError if a file with a signal of this subject is a copy of one of another subject."""
+    files = [
+        file
+        for file in dataset.source_files(subject, spec.trials)
+        if file.suffix.lower() in SIGNAL_SUFFIXES and not file.with_suffix(".fdt").is_file()
+    ]
+    for file, digest in zip(files, files_sha256(files, dataset.hashes), strict=True):
+        other, first = known.setdefault(digest, (subject, file))
+        if other != subject and first != file:
+            raise DataError(
+                f"subjects {other} and {subject} have the same recording: {first} and {file} are equal",
+                "replace the copy with the recording that belongs there, or leave one of the subjects out",
+            )
 
 
 def training_data(

@@ -120,7 +120,7 @@ def test_a_concept_column_goes_before_the_folder(tree):
             path,
             image=lambda old: [name.split("/")[-1] if ".png" in name else name for name in old],
         )
-    assert "neither for" in spoil(tree) and "column 'image'" in spoil(tree)
+    assert "neither" in spoil(tree) and "column 'image'" in spoil(tree)
     for path in tree.rglob("*look*_events.tsv"):
         change(path, **_concepts(path))
     images = OwnBids(tree).images
@@ -332,11 +332,11 @@ def test_a_forgotten_image_column(tree):
     ("columns", "expected"),
     [
         ({"image": "../egg/egg_0.png"}, "'../egg/egg_0.png' in .*line 2, column 'image'"),
-        ({"image": "/data/egg/egg_0.png"}, "a path below the folder"),
+        ({"image": "/data/egg/egg_0.png"}, "not a path below"),
         ({"split": "both"}, "'both' in .*line 2, column 'split'"),
         ({"split": ""}, "'' in .*line 2, column 'split'"),
         ({"onset": "1,5"}, "'1,5' in .*line 2, column 'onset'"),
-        ({"concept": "egg"}, "one concept for the image"),
+        ({"concept": "egg"}, "two concepts"),
     ],
 )
 def test_events_that_cannot_be(tree, columns, expected):
@@ -367,7 +367,7 @@ def test_a_line_of_too_many_cells_is_named(tree):
     path.write_bytes(b"onset\timage\n1.0\t\xff\xfe\n")
     assert "UTF-8" in spoil(tree)
     path.write_text("onset\tduration\timage\n", encoding="utf-8")
-    assert "no line" in spoil(tree)
+    assert "no rows" in spoil(tree)
 
 
 def test_nothing_there(tmp_path):

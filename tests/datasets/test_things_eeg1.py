@@ -90,7 +90,7 @@ def test_onsets_of_the_real_file():
 def test_a_pace_that_cannot_be_is_an_error(alone):
     root, path = alone
     change(path, onset=[str(7 * k) for k in range(26)])
-    with pytest.raises(DataError, match="every 100 samples.*one every 7"):
+    with pytest.raises(DataError, match="an image every 7"):
         list(ThingsEEG1(root).recordings(2))
 
 
@@ -100,7 +100,7 @@ def test_a_subject_without_validation_part(written):
     change(path, drop=["isteststim", "teststimnumber"])
     dataset = ThingsEEG1(written)
     assert 1 in dataset.subjects and 1 not in dataset.present_subjects
-    with pytest.raises(DataError, match="19 columns .*without validation part.*subject 1"):
+    with pytest.raises(DataError, match="no validation part.*subject 1"):
         prepare(dataset, 1, SPEC)
 
 

@@ -1,4 +1,4 @@
-"""Where the BIDS datasets can be had that are read but not fetched."""
+"""What is found, missing or broken in the folder of a BIDS dataset: rows of `data where` and `data check`."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def things_rows(
         found = sessions()
     except SSRError as error:
         missing = isinstance(error, MissingDataError)
-        detail = error.found if missing else error.message
+        detail = error.message
         return [_row(MISSING if missing else BROKEN, what, root, detail=detail, source=source)]
     rows = {
         run.path: _run(
@@ -254,7 +254,7 @@ def _images(dataset: BidsDataset, source: str) -> dict[str, Any]:
         try:
             paths.append(dataset.image_path(file))
         except MissingDataError as error:
-            missing.append(error.expected.removeprefix("the image "))
+            missing.append(error.message.removeprefix("there is no image file "))
     splits = dataset.images["split"].value_counts()
     detail = f"{splits['train']} training and {splits['test']} test images, {len(paths)} files here"
     if missing:

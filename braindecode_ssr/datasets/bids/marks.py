@@ -83,7 +83,7 @@ class SubjectMarks:
         return frozenset(name for marks in self.of.values() for name in marks.bads)
 
     def check(self, run: BidsRun, ch_names: Sequence[str]) -> None:
-        """Raise DataError if a channel is bad and nobody said what to do with it, or none is left."""
+        """Raise DataError if a channel is bad and no treatment is chosen, or none is left."""
         if not ch_names:
             raise DataError(
                 f"no channel is left of {run.path}: each is marked bad in a recording of the subject",
@@ -95,7 +95,7 @@ class SubjectMarks:
 
 
 def bad_channels_error(bads: Sequence[str], source: str, where: str) -> DataError:
-    """The error of a recording with bad channels of which nobody said what to do with them."""
+    """The error for bad channels when no treatment has been chosen."""
     return DataError(
         f"channel{'s' if len(bads) > 1 else ''} {', '.join(bads)} of {source} "
         f"{'are' if len(bads) > 1 else 'is'} marked bad in {where}",
@@ -140,7 +140,7 @@ def open_file(run: BidsRun) -> mne.io.BaseRaw:
 
 @contextmanager
 def reading(run: BidsRun) -> Iterator[None]:
-    """What goes wrong while MNE opens a recording is an error of ours that says what to do.
+    """Turn errors of MNE while it opens a recording into ours, which say what to do.
 
     Raises
     ------
@@ -159,12 +159,11 @@ def reading(run: BidsRun) -> Iterator[None]:
             yield
     except (MemoryError, KeyboardInterrupt, SSRError):
         raise
-    except Exception as error:  # readers of many formats raise whatever they like
+    except Exception as error:  # readers of many formats raise anything
         said = (str(error).strip().splitlines() or [""])[0]
         raise DataError(
-            f"a recording that MNE reads at {run.path}",
-            f"{type(error).__name__}: {said}",
-            "bring the file again, or leave the recording out",
+            f"MNE reads no recording from {run.path} ({type(error).__name__}: {said})",
+            "get the complete file, or leave the recording out",
         ) from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...labels import Label
-from ...preprocessing.channels import ChannelSet, in_standard_order, match_channels
+from ...preprocessing.channels import ChannelSet, check_facts, in_standard_order, match_channels
 from ..base import Recording
 from ..things_eeg.raw import check_channels
 from .events import BidsEvents
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 SECONDS_AT_ONCE = 60
-MEND = "bring the file again, or leave the recording out"
 UNWANTED = (
     "if it is not wanted, give it the type MISC in channels.tsv, or the status bad and choose with "
     "--set trials.bad_channels=interpolate or drop"
@@ -140,7 +139,7 @@ def open_signal(
     ------
     DataError
         If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, the recordings
-        differ in channels or rate, or a channel is bad and nobody said what to do with it.
+        differ in channels or rate, or a channel is bad and it is not said what to do with it.
     """
     marks = marks or SubjectMarks()
     raws = tuple(open_run(run, root) for run in runs)
@@ -197,7 +196,7 @@ def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
 
     with reading(run), contextlib.redirect_stdout(io.StringIO()):
         place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
-        # what is wrong with side files that are not used is nobody's concern here
+        # warnings about side files that are not used are ignored
         return mne_bids.read_raw_bids(place, verbose="error")
 
 
@@ -260,6 +259,21 @@ def eeg_reference(run: BidsRun) -> str:
     return _reference_column(run) or ("" if _unknown(said) else said)
 
 
+def common_reference(runs: Sequence[BidsRun]) -> str:
+    """The EEG reference that the sidecar files of a subject name; empty where none does.
+
+    Raises
+    ------
+    DataError
+        If they name several.
+    """
+    sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
+    known = [one for one in sets if one.facts["reference"]]
+    for other in known[1:]:
+        check_facts(known[0], other)
+    return known[0].facts["reference"] if known else ""
+
+
 def _reference_column(run: BidsRun) -> str:
     """What the EEG channels of channels.tsv name as their reference, where there is such a column."""
     import pandas as pd
@@ -286,8 +300,10 @@ def _fill(part: np.ndarray, raw: mne.io.BaseRaw, ch_names: list[str], run: BidsR
             stop = min(first + step, raw.n_times)
             part[:, first:stop] = raw.get_data(ch_names, first, stop, verbose="error")
     except (OSError, ValueError, RuntimeError) as error:
-        found = f"samples that cannot be read ({str(error).strip().splitlines()[0]})"
-        raise DataError(f"a whole recording at {run.path}", found, MEND) from error
+        raise DataError(
+            f"the samples of {run.path} cannot be read ({str(error).strip().splitlines()[0]})",
+            "get the complete file, or leave the recording out",
+        ) from error
 
 
 def _interpolate(

@@ -16,7 +16,6 @@ import pandas as pd
 from ...errors import DataError, MissingDataError
 from ...files import file_key, sha256
 from ...labels import Label, as_number, find_label, label_ids
-from ...preprocessing.channels import ChannelSet, check_facts
 from ...preprocessing.epochs import n_times
 from ..base import ImageDataset, Recording, check_images, eeg_info, no_dataset
 from ..pictures import SUFFIXES
@@ -46,7 +45,14 @@ from .files import (
     one_version,
 )
 from .marks import subject_marks
-from .recordings import Reader, RecordedSession, Shown, common_channels, eeg_reference, open_signal
+from .recordings import (
+    Reader,
+    RecordedSession,
+    Shown,
+    common_channels,
+    common_reference,
+    open_signal,
+)
 
 if TYPE_CHECKING:
     import mne
@@ -55,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class BidsDataset(ImageDataset):
-    """Recordings in BIDS whose events name images; what the columns mean is for each dataset to say.
+    """Recordings in BIDS whose events name images; each dataset says what the columns mean.
 
     Parameters
     ----------
@@ -200,12 +206,7 @@ class BidsDataset(ImageDataset):
         DataError
             If they name several.
         """
-        runs = self.runs(self.check_subject(subject))
-        sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
-        known = [one for one in sets if one.facts["reference"]] or sets
-        for other in known[1:]:
-            check_facts(known[0], other)
-        return known[0].facts["reference"]
+        return common_reference(self.runs(self.check_subject(subject)))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the header of the first recording."""
@@ -270,8 +271,7 @@ class BidsDataset(ImageDataset):
                     check_content(path)
                     return path
         raise MissingDataError(
-            f"the image {self.root / self.image_folders[0] / file}",
-            "no such file",
+            f"there is no image file {self.root / self.image_folders[0] / file}",
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
         )
 
@@ -286,8 +286,9 @@ class BidsDataset(ImageDataset):
             If the image file is not here; names the path.
         """
         if image_id not in self._files:
-            found = f"no image {image_id!r}"
-            raise DataError(f"an image of {self.name}", found, "names are as in its image table")
+            raise DataError(
+                f"{self.name} has no image {image_id!r}", "names are those of its image table"
+            )
         return self.image_path(self._files[image_id])
 
     def _alike(self, folder: Path, file: str) -> Path | None:
@@ -325,7 +326,7 @@ def _folded(name: str) -> str:
 
 
 class OwnBids(BidsDataset):
-    """Anybody's EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
+    """Your own EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
 
     Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
     ``stimuli``; ``n/a`` for other events), or BIDS's own ``stim_file`` in its place. Optional: ``concept``
@@ -380,9 +381,9 @@ class OwnBids(BidsDataset):
         if not runs:
             tasks = ", ".join(sorted(self.tasks))
             raise MissingDataError(
-                f"recordings of subject {subject} of the tasks with images ({tasks})",
-                f"none in {self.folders.get(subject, self.root)}",
-                "leave the subject out, or bring them",
+                f"{self.folders.get(subject, self.root)} has no recordings of subject {subject} of the tasks "
+                f"with images ({tasks})",
+                "leave the subject out, or add the recordings",
             )
         if len({run.datatype for run in choose(runs, self.choice)}) > 1:
             raise DataError(
@@ -457,8 +458,7 @@ class OwnBids(BidsDataset):
                     f" and no such column in {len(headers) - 1} more" if len(headers) > 1 else ""
                 )
             raise MissingDataError(
-                f"events with a column 'image' or 'stim_file' in {self.root}",
-                found,
+                f"no events in {self.root} have a column 'image' or 'stim_file': there is {found}",
                 "write the path of the image that is shown into that column; n/a for other events",
             )
         return tasks
@@ -476,9 +476,9 @@ class OwnBids(BidsDataset):
         found = {subject: self.run_of(subject) for subject in self.folders}
         chosen = (choose(runs, self.choice) or runs for runs in found.values())
         for run in (run for runs in chosen for run in runs):
-            mend = "write it, as in the other recordings of the task; n/a for events without image"
+            hint = "write it, as in the other recordings of the task; n/a for events without image"
             events = read_events(run.events)
-            events.require([image_column(events)], mend)
+            events.require([image_column(events)], hint)
         return found
 
     def inventory(

@@ -1,7 +1,7 @@
 """THINGS-EEG2 as BIDS: the original recordings, one file per run, as NEMAR nm000232 has them.
 
 A session has five training runs and one test run (``task-train_run-01`` to ``05``, ``task-test``). The
-training runs are joined end to end, as the published ``raw_eeg_training.npy`` are, so that both roads give
+training runs are joined end to end, as the published ``raw_eeg_training.npy`` are, so that both forms give
 the same trials. Which image is shown is in the column ``tot_img_number`` of the events; the trigger codes
 in ``value`` do not say.
 """
@@ -101,10 +101,9 @@ def things_bids_sessions(
     if missing:
         more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
         raise MissingDataError(
-            f"{len(sessions)} sessions of {max(usual, 1)} training runs and a test run, with events, in "
-            f"{folder}",
-            f"nothing of {', '.join(missing[:6])}{more}",
-            f"bring the missing files of NEMAR nm000232; {HOW}",
+            f"{folder} should hold {len(sessions)} sessions of {max(usual, 1)} training runs and a test run, "
+            f"with events; missing are {', '.join(missing[:6])}{more}",
+            f"get the missing files of NEMAR nm000232; {HOW}",
         )
     return sessions
 
@@ -205,17 +204,22 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
     kinds = events.table["trial_type"]
     unknown = np.flatnonzero(~kinds.isin(["image", *DROPPED]).to_numpy())
     if len(unknown):
-        found = f"{kinds.iloc[unknown[0]]!r} in {events.place(unknown[0], 'trial_type')}"
-        raise DataError(f"image, {' or '.join(DROPPED)} as trial_type", found, need)
+        raise DataError(
+            f"{kinds.iloc[unknown[0]]!r} in {events.place(unknown[0], 'trial_type')} is not image, "
+            f"{' or '.join(DROPPED)}",
+            need,
+        )
     shown = events.keep((kinds == "image").to_numpy())
     if not len(shown):
-        raise DataError(f"images in {events.path}", f"{len(events)} other events", need)
+        raise DataError(f"{events.path} has no images, only {len(events)} other events", need)
     what = f"image numbers 1 to {len(listed)}, as in the image list"
     numbers = shown.numbers("tot_img_number", what)
     wrong = np.flatnonzero(~np.isin(numbers, listed.index.to_numpy()))
     if len(wrong):
-        found = f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')}"
-        raise DataError(what, found, "bring the image_metadata.npy that belongs to the recordings")
+        raise DataError(
+            f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')} is not one of the {what}",
+            "use the image_metadata.npy that belongs to the recordings",
+        )
     _check_concepts(shown, numbers.astype(np.int64), listed)
     samples = onset_samples(shown, sfreq)
     check_once(shown, samples, numbers.astype(np.int64), sfreq)
@@ -239,9 +243,9 @@ def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFram
     if len(wrong):
         row = wrong[0]
         raise DataError(
-            f"image {numbers[row]} of the concept {meant[row]}, as in the image list",
-            f"{said[row]} in {events.place(row, 'category_name')}",
-            "the numbers and the image list do not belong together (off by one?): bring those of one release",
+            f"image {numbers[row]} is of the concept {meant[row]} in the image list, and of {said[row]} in "
+            f"{events.place(row, 'category_name')}",
+            "image numbers and image list do not match (off by one?): use those of one release",
         )
 
 
@@ -323,9 +327,9 @@ class ThingsEEG1(BidsDataset):
         subject = next(iter(self.present_subjects), None)
         if subject is None:
             raise MissingDataError(
-                f"recordings such as {self.root / 'sub-02/eeg/sub-02_task-rsvp_eeg.vhdr'}",
-                "none of a subject that is not excluded",
-                "bring one of OpenNeuro ds003825; see `ssr-bd data where things-eeg1`",
+                f"{self.root} holds no recording of a subject that is not excluded, such as "
+                f"{self.root / 'sub-02/eeg/sub-02_task-rsvp_eeg.vhdr'}",
+                "download one from OpenNeuro ds003825; see `ssr-bd data where things-eeg1`",
             )
         events = [read_events(run.events) for run in self.runs(subject)]
         return eeg1_image_table(pd.concat([shown_images(part) for part in events]), self.root)
@@ -343,9 +347,8 @@ class ThingsEEG1(BidsDataset):
         missing += [run.events for run in runs if not run.events.is_file()]
         if missing:
             raise MissingDataError(
-                f"the recording of subject {subject}, {missing[0]}",
-                "no such file",
-                f"bring it from OpenNeuro ds003825; see `ssr-bd data where {self.name}`",
+                f"the recording of subject {subject} is incomplete: there is no file {missing[0]}",
+                f"download it from OpenNeuro ds003825; see `ssr-bd data where {self.name}`",
             )
         return runs
 
@@ -392,22 +395,26 @@ def shown_images(events: BidsEvents) -> pd.DataFrame:
     """
     if "isteststim" not in events.table and "stim" in events.table:
         raise DataError(
-            f"the column 'isteststim' in {events.path}",
-            f"{len(events.table.columns)} columns without it: a recording without validation part",
-            "leave the subject out (so it is with subject 1), or use the events of another one",
+            f"{events.path} has no column 'isteststim': the recording has no validation part",
+            "leave the subject out (subject 1 has none), or use the events of another one",
         )
     events.require(["onset", "stim", "isteststim"], "use the events.tsv of OpenNeuro ds003825")
     flags = events.table["isteststim"]
     odd = np.flatnonzero(~flags.isin(["0", "1"]).to_numpy())
     if len(odd):
-        found = f"{flags.iloc[odd[0]]!r} in {events.place(odd[0], 'isteststim')}"
-        raise DataError("0 or 1", found, "use the events.tsv of OpenNeuro ds003825")
+        raise DataError(
+            f"{flags.iloc[odd[0]]!r} in {events.place(odd[0], 'isteststim')} is neither 0 nor 1",
+            "use the events.tsv of OpenNeuro ds003825",
+        )
     paths = events.table["stim"].str.replace("\\", "/", regex=False)
     parts = paths.str.extract(r"(?:^|/)(?P<concept>[^/]+)/(?P<file>[^/]+)$")
     bad = np.flatnonzero(parts.isna().any(axis=1).to_numpy())
     if len(bad):
-        found = f"{events.table['stim'].iloc[bad[0]]!r} in {events.place(bad[0], 'stim')}"
-        raise DataError("an image as folder/concept/file", found, "use the published events.tsv")
+        raise DataError(
+            f"{events.table['stim'].iloc[bad[0]]!r} in {events.place(bad[0], 'stim')} is not an image "
+            "such as folder/concept/file",
+            "use the published events.tsv",
+        )
     stems = parts["file"].str.replace(r"\.[A-Za-z]+$", "", regex=True)
     return pd.DataFrame(
         {
@@ -437,10 +444,7 @@ def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     tables = []
     for split, rows in (("train", train), ("test", tests)):
         if not len(rows):
-            found = f"no {split} image"
-            raise DataError(
-                f"training and validation images in {source}", found, "get the whole file"
-            )
+            raise DataError(f"{source} has no {split} image", "get the complete file")
         rows = rows.drop_duplicates("image_id").sort_values("image_id")
         tables.append(rows.assign(split=split, number=range(1, len(rows) + 1)))
     return check_images(pd.concat(tables, ignore_index=True)[IMAGE_COLUMNS], str(source))
@@ -475,8 +479,8 @@ def eeg1_shown(
         if len(unknown):
             place = events.place(places[unknown[0]], "stim")
             raise DataError(
-                f"the {len(numbers[split])} {split} images that the other subjects saw",
-                f"{ids.iloc[unknown[0]]!r} in {place}",
+                f"{ids.iloc[unknown[0]]!r} in {place} is not one of the {len(numbers[split])} {split} images "
+                "that the other subjects saw",
                 "use the events.tsv of the same release for all subjects",
             )
         lines = events.table.index.to_numpy()[places] + 2
@@ -502,7 +506,6 @@ def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
     if 50 < pace < 500:
         return np.rint(onsets * sfreq / CLOCK).astype(np.int64)
     raise DataError(
-        f"an image every 0.1 s, or every 100 samples, in the column 'onset' of {events.path}",
-        f"one every {pace:g}",
+        f"the column 'onset' of {events.path} has an image every {pace:g}: neither 0.1 s nor 100 samples",
         "use the events.tsv of OpenNeuro ds003825",
     )

@@ -21,7 +21,7 @@ from ...preprocessing.epochs import n_times
 from ..base import ImageDataset, Recording, eeg_info
 from ..bids.events import read_events
 from ..bids.marks import subject_marks
-from ..bids.recordings import open_signal
+from ..bids.recordings import common_reference, open_signal
 from ..bids.things import (
     bids_root,
     things_bids_recordings,
@@ -258,6 +258,21 @@ class ThingsEEG(ImageDataset):
             keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
             return eeg_info(train.ch_names, train.sfreq), keep.stop - keep.start
         return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
+
+    def reference(self, subject: int | str) -> str:
+        """The reference that the sidecar files of recordings in BIDS name; empty for other files.
+
+        Raises
+        ------
+        DataError
+            If they name several.
+        """
+        subject = self.check_subject(subject)
+        if find_release(self.root, subject, self._release) != "bids":
+            return ""
+        n_training = int((self.images["split"] == "train").sum())
+        sessions = things_bids_sessions(self.root, subject, n_training, self.choice)
+        return common_reference([run for session in sessions for run in session.runs])
 
     def as_asked(self, spec: TrialSpec) -> ThingsEEG:
         """The dataset whose ``recordings`` are in the form that ``spec.release`` names.
