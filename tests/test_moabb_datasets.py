@@ -222,12 +222,12 @@ def test_missing_files_are_named(dataset, tmp_path):
 
 
 def test_other_subjects_are_refused(eeg):
-    with pytest.raises(UsageError, match="a subject of Gifford2022: 5; found 6"):
+    with pytest.raises(UsageError, match="6 is no subject of Gifford2022: 5"):
         Gifford2022(subjects=[5], root=eeg).data_path(6)
 
 
 def test_sessions_that_are_not_there_are_refused(meg):
-    with pytest.raises(UsageError, match=r"among 0 to 11 of Hebart2023; found \[7\]"):
+    with pytest.raises(UsageError, match=r"Hebart2023 has the sessions 0 to 11, not \[7\]"):
         Hebart2023(subjects=[2], sessions=[7], root=meg).get_data()
 
 

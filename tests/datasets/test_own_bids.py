@@ -325,7 +325,7 @@ def test_a_forgotten_image_column(tree):
     shutil.rmtree(tree / "sub-02")
     shutil.rmtree(tree / "sub-01" / "ses-2")
     events_of(tree, run="2").unlink()
-    assert "events with a column 'image'" in spoil(tree, MissingDataError)
+    assert "have a column 'image'" in spoil(tree, MissingDataError)
 
 
 @pytest.mark.parametrize(
