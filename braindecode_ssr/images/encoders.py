@@ -72,19 +72,9 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
-    """The canonical name of an encoder, or of several joined by ``+``.
+    """The canonical name of an encoder, or of several joined by ``+``; UsageError if there is none.
 
-    Parameters
-    ----------
-    name : str
-        As a user writes it: in any case, with hyphens or underscores, or short as ``"RN50/openai"``.
-    stored : sequence of str
-        Names under which features were imported; they are valid too.
-
-    Raises
-    ------
-    UsageError
-        If it is neither an encoder nor one of those.
+    Case, hyphens and underscores do not matter. Names under which features are stored are valid too.
     """
     names = []
     for part in parts_of(name):

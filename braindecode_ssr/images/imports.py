@@ -21,28 +21,14 @@ from .store import IMPORTED, FeatureStore, check_spread
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: under which names, and how much.
-
-    Parameters
-    ----------
-    encoder, view : str
-        The names.
-    images : int
-        Number of images of the dataset.
-    others : int
-        Number of other images of its concepts; the concept gallery uses them.
-    left_out : int
-        Number of images of no concept of the dataset.
-    dim : int
-        Length of a feature vector.
-    """
+    """What was imported: under which names, and how much."""
 
     encoder: str
     view: str
-    images: int
-    others: int
-    left_out: int
-    dim: int
+    images: int  # of the dataset
+    others: int  # other images of its concepts, which the concept gallery uses
+    left_out: int  # images of no concept of the dataset
+    dim: int  # length of a feature vector
 
 
 def import_split(
@@ -279,21 +265,7 @@ def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> li
     A name is an image id, or the path of the image's file with further folders before it, or the end of that
     path. The suffix of an image file and the Unicode form do not matter. With other folders before it, a
     bare file name is accepted only if it occurs once in the list and its folder holds images of several
-    concepts.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Image ids, file names or paths.
-    images : DataFrame
-        The dataset's image table.
-    source : Path
-        Where the names come from, for the error.
-
-    Raises
-    ------
-    DataError
-        If a name fits several images.
+    concepts. DataError if a name fits several images.
     """
     exact: dict[str, set[str]] = defaultdict(set)
     ends: dict[str, set[str]] = defaultdict(set)

@@ -46,22 +46,7 @@ FEWEST_TO_JUDGE = 8
 
 
 def check_features(features: np.ndarray, image_ids: Sequence[str], source: str) -> None:
-    """Check that each image occurs once and has one finite, nonzero vector.
-
-    Parameters
-    ----------
-    features : ndarray, shape (n, d)
-        One row per image.
-    image_ids : sequence of str
-        The images.
-    source : str
-        Where the features come from, for the error.
-
-    Raises
-    ------
-    DataError
-        If not.
-    """
+    """Raise DataError unless each image occurs once and has one finite, nonzero row of ``(n, d)``."""
     if features.ndim != 2 or not features.size or len(features) != len(image_ids):
         raise DataError(
             f"{source} is an array of shape {features.shape}, not one feature vector for each of "
@@ -539,23 +524,8 @@ def text_or_original(
 ) -> tuple[tuple[str, ...], list[str]]:
     """Replace text by the original where an encoder has no features of text and cannot extract any.
 
-    Parameters
-    ----------
-    views : tuple of str
-        The views wanted.
-    encoder : str
-        Its name, or the names of several joined by ``+``.
-    store : FeatureStore
-        Where its features are.
-    other : str
-        An encoder to suggest, if it reads sentences.
-
-    Returns
-    -------
-    views : tuple of str
-        The views that are possible.
-    notes : list of str
-        What was replaced, and which command would provide it.
+    Returns the views that are possible, and notes on what was replaced and which command would provide it:
+    with the encoder ``other``, if that reads sentences.
     """
     lacking = {
         view: name

@@ -47,20 +47,13 @@ VIEWS = Registry(
 class View:
     """A view with its parameters; it treats each image by itself.
 
-    Parameters
-    ----------
-    name : str
-        Under which its features are stored: the registered name, and ``?parameter=value`` for each
-        parameter that does not have its published value.
-    function : callable
-        ``function(images, *, seed, **parameters)``, or ``function(concepts, **parameters)``.
-    parameters : dict
-        All parameters, including defaults.
+    Its features are stored under ``name``: the registered name, and ``?parameter=value`` for each parameter
+    that does not have its published value.
     """
 
     name: str
     function: ViewFunction
-    parameters: Mapping[str, float | str] = field(default_factory=dict)
+    parameters: Mapping[str, float | str] = field(default_factory=dict)  # including defaults
 
     @property
     def of_words(self) -> bool:
@@ -72,19 +65,7 @@ class View:
         return self.function(concepts, **self.parameters)
 
     def __call__(self, images: Tensor, *, seed: Sequence[int]) -> Tensor:
-        """The altered copies.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 3, h, w)
-            Images at the size the encoder takes.
-        seed : sequence of int, length n
-            One seed per image, see :func:`image_seed`.
-
-        Returns
-        -------
-        Tensor of uint8, shape (n, 3, h, w)
-        """
+        """Altered copies of uint8 images ``(n, 3, h, w)``, with one seed per image: :func:`image_seed`."""
         import torch
 
         size = AT_ONCE if images.device.type == "cpu" else max(len(images), 1)
@@ -193,7 +174,7 @@ def image_seed(image_id: str) -> int:
     return int.from_bytes(sha256(image_id.encode()).digest()[:8], "little")
 
 
-# -- the views: uint8 images (n, 3, h, w) to the same --------------------------------------------------------
+# -- the views: from uint8 images (n, 3, h, w) to the same; only noise uses the seeds, one per image --------
 
 
 def original(images: Tensor, *, seed: Sequence[int] = ()) -> Tensor:
@@ -206,10 +187,6 @@ def blur(images: Tensor, *, seed: Sequence[int] = (), kernel: int = 15) -> Tenso
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 3, h, w)
-        Images.
-    seed : sequence of int
-        Not used.
     kernel : int
         Odd kernel size in pixels; the standard deviation is ``0.3 * ((kernel - 1) / 2 - 1) + 0.8``.
         Published: 15 at 224 pixels.
@@ -235,10 +212,6 @@ def fovea(
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 3, h, w)
-        Images.
-    seed : sequence of int
-        Not used.
     kernel : int
         Odd kernel size of the blurred copy, in pixels. Published: 51 at 224 pixels.
     gain : float
@@ -259,10 +232,6 @@ def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 3, h, w)
-        Images.
-    seed : sequence of int
-        Not used.
     scale : float
         Size of the small image relative to the image, above 0, at most 1; rounded down to whole pixels.
         Published: 0.1 (22 of 224 pixels).
@@ -291,10 +260,6 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 3, h, w)
-        Images.
-    seed : sequence of int
-        Not used.
     level : int
         Side of a tile in pixels, at least 1. Published: 5 at 224 pixels (44 x 44 tiles).
 
@@ -329,8 +294,6 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 3, h, w)
-        Images.
     seed : sequence of int, length n
         One seed per image: the noise of an image does not depend on its batch.
     sd : float

@@ -73,21 +73,11 @@ def bump(centers: list[str], width: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The responses of a subject, in volts, sampled from image onset on.
+    """The responses of a subject, float32 in volts, sampled from image onset on."""
 
-    Parameters
-    ----------
-    weights : ndarray of float32, shape (dims, chans, times)
-        Response to one unit of each feature.
-    common : ndarray of float32, shape (chans, times)
-        Response to any image.
-    target : ndarray of float32, shape (chans, times)
-        Additional response to a target.
-    """
-
-    weights: np.ndarray
-    common: np.ndarray
-    target: np.ndarray
+    weights: np.ndarray  # response to one unit of each feature, (dims, chans, times)
+    common: np.ndarray  # response to any image, (chans, times)
+    target: np.ndarray  # additional response to a target, (chans, times)
 
     def respond(self, features: np.ndarray) -> np.ndarray:
         """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, float32."""
@@ -102,18 +92,8 @@ def subject_brain(
     """The brain of a subject.
 
     The topography of each feature is a mixture of a shared and an individual pattern; latencies are shifted
-    as a whole and a little for each feature; the gain is individual.
-
-    Parameters
-    ----------
-    response : Response
-        The constants.
-    dims : tuple of int
-        Early and late feature dimensions.
-    subject, seed : int
-        Whose brain, in which experiment.
-    sfreq : float
-        Samples per second of the responses.
+    as a whole and a little for each feature; the gain is individual. ``dims`` are the early and late feature
+    dimensions.
     """
     rng = generator(seed, "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
@@ -184,20 +164,10 @@ def _target(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
 def add_responses(
     data: np.ndarray, samples: np.ndarray, features: np.ndarray, targets: np.ndarray, brain: Brain
 ) -> None:
-    """Add the responses to all presentations to a recording, in place; they may overlap.
+    """Add the overlapping responses to all presentations to a recording ``(chans, samples)``, in place.
 
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        Changed in place; responses beyond its end are cut.
-    samples : ndarray of int, shape (n_presentations,)
-        Onsets.
-    features : ndarray, shape (n_presentations, dims)
-        Features of the images.
-    targets : ndarray of bool, shape (n_presentations,)
-        Which presentations are targets.
-    brain : Brain
-        Of the subject.
+    Presentations begin at ``samples`` and show images with features ``(n, dims)``, some of them targets.
+    Responses beyond the end of the recording are cut.
     """
     length = brain.common.shape[1]
     for first in range(0, len(samples), CHUNK):
@@ -243,7 +213,7 @@ def log_likelihoods(
     trials : ndarray, shape (n, chans, times)
         All trials of one session, from which the observer knows the noise.
     rows : ndarray of int, shape (n,)
-        Which image each trial shows; used to estimate the noise and to combine trials.
+        Which image each trial shows.
     templates : ndarray, shape (images, chans, times)
         True responses.
     used : ndarray of bool, shape (n,)

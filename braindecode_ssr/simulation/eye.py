@@ -4,8 +4,8 @@ The eye has a low-pass, foveated view: sharp only near the center, and nowhere f
 the image edge. The early features are luminance, opponent colors and local oriented energy on a coarse
 retinotopic grid; the late ones are statistics of the whole view (position-tolerant energies, colors, radial
 profile) through a fixed random nonlinear layer. Both are reduced by fixed projections, fitted once on
-reference images of the training split. All are functions of the pixels only, so they
-generalize to new concepts, and views of an image that lack fine detail share nearly all of them.
+reference images of the training split. All are functions of the pixels only, so they generalize
+to new concepts, and views of an image that lack fine detail share nearly all of them.
 """
 
 from __future__ import annotations
@@ -72,19 +72,13 @@ def oriented_energy(luminance: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """Fixed maps from images to the features of the brain.
+    """Fixed maps from images to the features of the brain."""
 
-    Parameters
-    ----------
-    early, late : tuple of ndarray
-        Mean ``(raw,)`` and projection ``(raw, dims)`` of each component.
-    hidden : tuple of ndarray
-        Mean, weights and bias of the random layer before the late projection.
-    """
-
-    early: tuple[np.ndarray, np.ndarray]
+    early: tuple[np.ndarray, np.ndarray]  # mean (raw,) and projection (raw, dims)
     late: tuple[np.ndarray, np.ndarray]
-    hidden: tuple[np.ndarray, np.ndarray, np.ndarray]
+    hidden: tuple[
+        np.ndarray, np.ndarray, np.ndarray
+    ]  # mean, weights, bias before the late projection
 
     def see(self, images: Iterable[Image.Image], batch: int = 64) -> np.ndarray:
         """Features of images: early dimensions first; float32, shape (n_images, dims)."""
@@ -107,16 +101,9 @@ class Eye:
 
 
 def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) -> Eye:
-    """The eye of an experiment.
+    """The eye of an experiment, whose seed fixes the random layer.
 
-    Parameters
-    ----------
-    references : iterable of Image
-        Training images that fix means, scales and principal directions.
-    response : Response
-        Numbers of dimensions and their spectrum.
-    seed : int
-        Of the experiment; fixes the random layer.
+    The references are training images that fix means, scales and principal directions.
     """
     early, late = raw_features(np.stack([retina(image) for image in references]))
     rng = generator(seed, "eye")

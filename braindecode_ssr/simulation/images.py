@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -88,17 +88,15 @@ def vary(concept: Concept, rng: np.random.Generator) -> Concept:
     layout[:, 3] += turn + rng.normal(0, 0.15, len(layout))
     palette = concept.palette + rng.normal(0, (0.025, 0.08, 0.08), (4, 3))
     palette[:2] += rng.normal(0, (0.06, 0.08, 0.1), (2, 3))
-    return Concept(
+    return replace(
+        concept,
         palette=palette,
+        layout=layout,
         ground=concept.ground if rng.random() < 0.7 else str(rng.choice(GROUNDS)),
-        texture=concept.texture,
         frequency=concept.frequency * float(np.exp(rng.normal(0, 0.15))),
         angle=concept.angle + float(rng.normal(0, 0.15)),
         outline=concept.outline + rng.normal(0, 0.03, (6, 2)),
-        hole=concept.hole,
         squash=concept.squash * float(np.exp(rng.normal(0, 0.15))),
-        layout=layout,
-        upright=concept.upright,
         grain=concept.grain * float(np.exp(rng.normal(0, 0.3))),
     )
 

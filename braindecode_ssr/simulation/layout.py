@@ -106,22 +106,9 @@ def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
 
 
 def claim(mine: dict[str, str], out: Path, folders: Iterable[str]) -> None:
-    """Mark a folder as that of a simulation, unless it has other data.
+    """Mark a folder as that of a simulation; UsageError if it has other data.
 
-    Parameters
-    ----------
-    mine : dict
-        What identifies the simulation.
-    out : Path
-    folders : iterable of str
-        Folders that are other data if they exist without the mark.
-
-    Raises
-    ------
-    UsageError
-        If the folder has other data.
-    DataError
-        If the mark cannot be read or written.
+    ``mine`` identifies the simulation; ``folders`` are other data if they exist without the mark.
     """
     marker = out / MANIFEST
     try:
@@ -148,12 +135,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
 def write_images(names: dict[Path, T], jpeg: Callable[[T], bytes]) -> list[Path]:
     """Write the images that do not exist yet, many at once because each alone would wait for the disk.
 
-    Parameters
-    ----------
-    names : dict
-        What ``jpeg`` takes, by the path of each image.
-    jpeg : callable
-        Gives the content of a file.
+    ``names`` has what ``jpeg`` takes, by the path of each image.
     """
     missing = [path for path in names if not path.exists()]
     for first in range(0, len(missing), IMAGES_AT_ONCE):

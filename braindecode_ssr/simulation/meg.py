@@ -422,25 +422,10 @@ def _run_epochs(
     alpha: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The epochs of a run, z-scored on their baseline as the published ones are.
+    """The epochs of a run, z-scored on their baseline as the published ones; float32 (n_trials, chans, 281).
 
-    Parameters
-    ----------
-    run : MEGRun
-    features : ndarray, shape (n_images, dims)
-        The eye's features of the images.
-    brain : Brain
-        Of the subject.
-    mixing : ndarray, shape (chans, chans)
-        From independent sources to the background of this session.
-    alpha : ndarray, shape (sources, chans)
-        Patterns of the alpha rhythm.
-    rng : Generator
-        Of the run.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_trials, chans, 281)
+    ``mixing`` leads from independent sources to the background of this session, ``(chans, chans)``; ``alpha``
+    has the patterns of the alpha rhythm, ``(sources, chans)``.
     """
     catch = run.images < 0
     shown = np.where(catch[:, None], 0, features[run.images])
@@ -515,13 +500,10 @@ def write_parts(
 
     Parameters
     ----------
-    paths : list of Path
-        Where to write the parts, which hold the same number of epochs up to one; no more than epochs.
-    names : list of str
-        Final names of the parts.
+    paths, names : list
+        Where to write the parts, and their final names; no more than epochs.
     info : mne.Info
-    events : ndarray of int, shape (n_epochs, 3)
-    metadata : DataFrame, n_epochs rows
+    events, metadata : ndarray of int, shape (n_epochs, 3); DataFrame, n_epochs rows
     batches : iterable of ndarray, shape (n, chans, times)
         All epochs, in order.
     first : int

@@ -77,27 +77,13 @@ def simulate(
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """What is shown in the recording of one split in one session.
+    """What is shown in the recording of one split in one session."""
 
-    Parameters
-    ----------
-    samples : ndarray of int, shape (n_presentations,)
-        Onsets in samples.
-    numbers : ndarray of int, shape (n_presentations,)
-        Image numbers; ``TARGET`` for targets.
-    positions : ndarray of int, shape (n_presentations, 4)
-        Run, block, sequence and position in the sequence, each from 1.
-    joins : ndarray of int, shape (runs + 1,)
-        First sample of each run, and the number of samples.
-    sfreq : float
-        Sampling rate in Hz.
-    """
-
-    samples: np.ndarray
-    numbers: np.ndarray
-    positions: np.ndarray
-    joins: np.ndarray
-    sfreq: float
+    samples: np.ndarray  # onsets in samples, (n_presentations,)
+    numbers: np.ndarray  # image numbers, TARGET for targets, (n_presentations,)
+    positions: np.ndarray  # run, block, sequence, position in it, each from 1, (n_presentations, 4)
+    joins: np.ndarray  # first sample of each run, and the number of samples, (runs + 1,)
+    sfreq: float  # Hz
 
     @property
     def n_samples(self) -> int:
