@@ -444,13 +444,10 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     LeakageError
         If a test concept is a training concept as well.
     """
-    pass
-
     if list(images.columns) != IMAGE_COLUMNS:
         raise DataError(
-            f"an image table with the columns {IMAGE_COLUMNS}",
-            f"{list(images.columns)} in {source}",
-            "name them so",
+            f"the image table in {source} has the columns {list(images.columns)}",
+            f"name them {IMAGE_COLUMNS}",
         )
     for name in images["image_id"]:
         try:
@@ -463,7 +460,7 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(
-            "every image once", f"{twice.iloc[0]!r} twice in {source}", "remove one of the two"
+            f"the image {twice.iloc[0]!r} is listed twice in {source}", "remove one of the two"
         )
     train, test = (images[images["split"] == split] for split in ("train", "test"))
     check_disjoint(train["concept"], test["concept"], source)
@@ -569,9 +566,8 @@ def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: 
     if len(where):
         names = ", ".join(ch_names[index] for index in where)
         raise DataError(
-            f"a signal on every channel of {source or 'the trials'}",
-            f"{problem} on channel {names}",
-            "mend or fetch the file again, or leave it out",
+            f"{source or 'the trials'}: {problem} on channel {names}",
+            "repair or download the file again, or leave the channel out",
         )
 
 
