@@ -167,10 +167,11 @@ class Gifford2022(ImageRecordings):
 
         images = metadata_file(dataset.root)
         n_training = int((dataset.images["split"] == "train").sum())
-        in_bids = subject in things_bids_subjects(dataset.root)
-        if in_bids and subject not in raw_subjects(dataset.root):
-            sessions = things_bids_sessions(dataset.root, subject, n_training)
-            return [images, *(file for one in sessions for run in one.runs for file in run.files)]
+        if subject in things_bids_subjects(dataset.root) and subject not in raw_subjects(
+            dataset.root
+        ):
+            in_bids = things_bids_sessions(dataset.root, subject, n_training)
+            return [images, *(file for one in in_bids for run in one.runs for file in run.files)]
         sessions = raw_sessions(dataset.root, subject, n_training)
         return [images, *(file for one in sessions for file in (one.train, one.test))]
 

@@ -101,7 +101,7 @@ class ImageRecordings(BaseDataset):
         """The dataset of this package in a folder."""
 
     @abstractmethod
-    def files(self, subject: int, dataset: ImageDataset) -> list[Path]:
+    def files(self, subject: int, dataset: Any) -> list[Path]:
         """The files of a subject.
 
         Raises
@@ -111,7 +111,7 @@ class ImageRecordings(BaseDataset):
         """
 
     def raws(
-        self, dataset: ImageDataset, subject: int, wanted: Any
+        self, dataset: Any, subject: int, wanted: Any
     ) -> Iterator[tuple[int, str, mne.io.BaseRaw]]:
         """Session counted from 1, split and Raw of each recording whose session is wanted."""
         for recording in dataset.recordings(subject):
@@ -238,7 +238,9 @@ class ImageRecordings(BaseDataset):
     def _is_selected(self, session: int) -> bool:
         if self._selected_sessions is None:
             return True
-        numbers = [re.match(r"\d*", str(name))[0] for name in self._selected_sessions]
+        numbers = [
+            re.sub(r"\D.*", "", str(name), flags=re.DOTALL) for name in self._selected_sessions
+        ]
         return str(session - 1) in numbers
 
     def _check_subject(self, subject: int) -> None:
@@ -248,7 +250,7 @@ class ImageRecordings(BaseDataset):
                 "choose one of these",
             )
 
-    def _fetch(self, dataset: ImageDataset, subject: int, replace: bool) -> None:
+    def _fetch(self, dataset: Any, subject: int, replace: bool) -> None:
         from ..datasets.download import Carrier
         from ..fetch import errand, run_errand
 

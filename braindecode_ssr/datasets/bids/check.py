@@ -34,9 +34,9 @@ EEG1_IMAGES = Source(
 )
 
 
-def eeg1_source(subject: int) -> Source:
+def eeg1_source(subject: Label) -> Source:
     """The recording of a subject of THINGS-EEG1, at OpenNeuro."""
-    label = f"sub-{subject:02d}"
+    label = folder_name(subject)
     return Source(
         what=f"THINGS-EEG1 of subject {subject}; for example "
         f"`openneuro-py download --dataset ds003825 --include {label}`",
@@ -184,8 +184,8 @@ def _together(
     rows = []
     for session, same in itertools.groupby(parts, lambda part: part.session):
         try:
-            opened = [(part, *part.open()) for part in same]
-            check_session((r for part, *found in opened for r in part.split(*found)), spec)
+            opened = [(part, part.open()) for part in same]
+            check_session((r for part, found in opened for r in part.split(*found)), spec)
         except SSRError as error:
             name = what if f"session {session}" in what else f"{what}, session {session}"
             rows.append(_row(BROKEN, name, folder, detail=str(error), source=source))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ...errors import DataError, LeakageError, MissingDataError
 from ...preprocessing.repetitions import first_twice
@@ -244,9 +245,7 @@ def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
     return np.rint(onsets).astype(np.int64)
 
 
-def check_once(
-    events: BidsEvents, samples: np.ndarray, shown: Sequence[object], sfreq: float
-) -> None:
+def check_once(events: BidsEvents, samples: np.ndarray, shown: ArrayLike, sfreq: float) -> None:
     """Raise DataError if one presentation is listed twice; names both lines.
 
     That is two events at one time, an image that is repeated within 50 ms, or a ``trial_type`` (a response, a

@@ -343,9 +343,9 @@ def _parse(path: Path, datatype: str) -> BidsRun | None:
     labels = entities(path)
     if labels.get("split", "1").lstrip("0") != "1" or "sub" not in labels:
         return None
-    parts = [labels.get(key, "") for key in ("sub", *PARTS)]
+    subject, session, task, number = (labels.get(key, "") for key in ("sub", *PARTS))
     labels |= {"datatype": datatype, "format": suffix.removeprefix(".")}
-    return BidsRun(path, datatype, *parts, labels)
+    return BidsRun(path, datatype, subject, session, task, number, labels)
 
 
 def _check_folder(run: BidsRun, folder: Path) -> None:

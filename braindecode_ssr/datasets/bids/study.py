@@ -266,10 +266,10 @@ class BidsDataset(ImageDataset):
                     return path
         for folder in self.image_folders:
             for suffix in suffixes:
-                path = self._alike(self.root / folder, f"{file}{suffix}")
-                if path is not None:
-                    check_content(path)
-                    return path
+                alike = self._alike(self.root / folder, f"{file}{suffix}")
+                if alike is not None:
+                    check_content(alike)
+                    return alike
         raise MissingDataError(
             f"there is no image file {self.root / self.image_folders[0] / file}",
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
