@@ -164,9 +164,10 @@ class Case:
     """
 
     def __init__(self, options: argparse.Namespace, protocol: str, subject: int) -> None:
+        from braindecode_ssr.datasets import open_dataset
         from braindecode_ssr.evaluation import load_test_set
         from braindecode_ssr.pipeline import features_of
-        from braindecode_ssr.resolve import open_dataset, resolve, run_spec
+        from braindecode_ssr.resolve import resolve, run_spec
         from braindecode_ssr.training.data import training_data
 
         data = {"dataset": "things-sim", "preset": options.preset, "protocol": protocol}

@@ -15,10 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from .datasets import open_dataset
 from .errors import DataError, MissingDataError, SSRError, UsageError
 from .evaluation import check_selection
 from .files import check_free, unwritable
-from .resolve import check_needs, open_dataset, resolve, training_subjects
+from .resolve import check_needs, resolve, training_subjects
 from .runs import Run, run_name
 from .training.build import build_loss, build_model, check_loss_params, features_of
 from .trials.prepare import trials_path

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks import check_run
-from .config import EvaluationSpec, RunSpec
+from .config import DataSpec, EvaluationSpec, RunSpec
+from .datasets import DATASETS, open_dataset
 from .datasets.base import ImageDataset
-from .errors import DataError, MissingDataError
+from .errors import DataError, MissingDataError, UsageError
 from .evaluation import check_selection, labels_of, score_run
 from .files import lock
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
-from .resolve import open_dataset, resolve, training_subjects
+from .registry import unknown_name
+from .resolve import resolve, training_subjects
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
     Run,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 Asked = str | Evaluation | EvaluationSpec | None
 Say = Callable[[str], None]
+LAYOUTS = {"raw": "things-eeg", "meg": "things-meg"}
+"""Published layouts that can be written, and the dataset that reads each."""
 
 
 def _silent(text: str) -> None:
@@ -332,6 +336,82 @@ def evaluate_each(
         queries, numbers = score_run(run, each, model, test)
         labels = labels_of(each, evaluation, tuple(run.record.get("flags", ())))
         yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
+
+
+def simulate(
+    name: str,
+    out: str | Path,
+    *,
+    layout: str = "raw",
+    preset: str = "small",
+    subjects: tuple[int, ...] = (),
+    seed: int = 0,
+    progress: bool = False,
+    say: Callable[[str], object] = _silent,
+) -> dict[str, Any]:
+    """Write recordings, images and image features of a simulated dataset.
+
+    Files are laid out as THINGS-EEG2 or THINGS-MEG is published. The features of the simulator's own encoder
+    are stored where ``things-eeg`` or ``things-meg`` stores its features, so that training needs no network.
+
+    Parameters
+    ----------
+    name : str
+        A simulated dataset.
+    out : path-like
+        The folder that becomes a dataset.
+    layout : {"raw", "meg"}
+        The raw recordings of THINGS-EEG2, or the epochs of THINGS-MEG: another experiment with the same
+        concepts.
+    preset, seed
+        As in :class:`braindecode_ssr.config.DataSpec`.
+    subjects : tuple of int
+        The subjects to write; empty for all.
+
+    Returns
+    -------
+    dict
+        ``out``, the ``dataset`` that reads it, ``subjects``, ``recordings`` written, ``images``, ``encoder``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, layout, preset or subject, or the folder holds another dataset.
+    DataError
+        If a file cannot be written.
+    """
+    from .images.features import image_features
+
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, list(LAYOUTS))
+    dataset: Any = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
+    if not hasattr(dataset, "preset"):
+        raise UsageError(f"{name!r} is not a simulated dataset", "use things-sim")
+    chosen = tuple(map(dataset.check_subject, subjects))
+    if layout == "raw":
+        from .simulation.layout import write_raw
+
+        chosen = chosen or dataset.subjects
+        say(f"writing {len(dataset.images)} images and {len(chosen)} subjects to {out}")
+        files = write_raw(dataset, chosen, out)
+    else:
+        from .simulation.meg import write_meg
+
+        say(f"writing images and trials to {out}")
+        files = write_meg(dataset, chosen, Path(out), say)
+    recordings = [f for f in files if f.suffix == ".fif" or f.parent.name.startswith("ses-")]
+    written = DATASETS[LAYOUTS[layout]](out)
+    say(f"encoding the images with {dataset.default_encoder}")
+    features = image_features(written, dataset.default_encoder, METHODS["ssr"].views)
+    features.complete(written, device="cpu", progress=progress)
+    return {
+        "out": str(out),
+        "dataset": written.name,
+        "subjects": list(chosen or written.present_subjects),
+        "recordings": len(recordings),
+        "images": len(written.images),
+        "encoder": dataset.default_encoder,
+    }
 
 
 def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bool:

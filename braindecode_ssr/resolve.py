@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
-from .config import DataSpec, RunSpec, TrialSpec, build, check_settings, merge
+from .config import RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset, training_images
 from .datasets.base import notes as exclusion_notes
-from .errors import DataError, MissingDataError, UsageError
+from .errors import MissingDataError, UsageError
 from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.store import FeatureStore, text_or_original
 from .images.views import VIEWS, is_text, view_name
@@ -72,38 +69,6 @@ def canonical(settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(part, dict) and isinstance(part.get(key), str):
             named = merge(named, {section: {key: name_of(part[key])}})
     return merge(settings, named)
-
-
-def data_root(name: str, data_dir: str | Path | None = None) -> Path:
-    """The folder of a dataset: ``data_dir`` itself, or ``<name>`` below $SSR_DATA or MNE's data folder."""
-    if data_dir is not None:
-        return Path(data_dir).expanduser()
-    return Path(os.environ.get("SSR_DATA") or _mne_data()).expanduser() / name
-
-
-def _mne_data() -> str:
-    """MNE's data folder, found as MNE finds it, without importing MNE."""
-    if os.environ.get("MNE_DATA"):
-        return os.environ["MNE_DATA"]
-    home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
-    try:
-        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = {}
-    return settings.get("MNE_DATA") or str(home / "mne_data")
-
-
-def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a spec; reads nothing yet, but its folder must not be a file."""
-    dataset = DATASETS[data.dataset]
-    options = {name: getattr(data, name) for name in dataset.options}
-    root = data_root(DATASETS.name_of(data.dataset), data_dir)
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise DataError(
-            f"{root} cannot be a data folder: {existing} is a file", "change --data-dir"
-        )
-    return dataset(root, **options)
 
 
 def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:

@@ -49,9 +49,10 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 
     This is the order of features without names in `ssr-bd features import`.
     """
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.datasets.base import IMAGE_COLUMNS
     from braindecode_ssr.errors import UsageError
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.resolve import run_spec
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", "give one of them")
@@ -103,19 +104,19 @@ def data_fetch(
     ssr-bd data fetch things-meg --subject 1                  8.3 GB
     ssr-bd data fetch things-meg --form images                all THINGS images, 12 GB
     """  # noqa: D301
-    from braindecode_ssr.fetch import errand, run_errand
+    from braindecode_ssr.datasets.fetch import plan_download, run_download
 
-    todo = errand(dataset, data_dir, form=form, subjects=subjects)
+    todo = plan_download(dataset, data_dir, form=form, subjects=subjects)
     if dry_run:
         print_errand(todo, as_json)
         return
     may_fetch(todo, yes, interactive=not as_json)
     password = password_of(todo, interactive=not as_json)
 
-    from braindecode_ssr.datasets.download import Carrier
+    from braindecode_ssr.datasets.download import Downloader
 
-    carrier = Carrier(say=say, progress=show_bars())
-    rows = run_errand(todo, carrier, mirror=mirror, password=password, replace_others=replace)
+    downloader = Downloader(say=say, progress=show_bars())
+    rows = run_download(todo, downloader, mirror=mirror, password=password, replace_others=replace)
     if as_json:
         print_json(
             {"dataset": todo.dataset, "root": str(todo.root), "form": todo.form, "files": rows}
@@ -143,8 +144,9 @@ def data_prepare(
 
     What was stopped or killed is gone on with after the last finished session by the same command.
     """
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.labels import natural
-    from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
+    from braindecode_ssr.resolve import run_spec, trials_of
     from braindecode_ssr.trials.prepare_many import prepare_many
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
@@ -204,7 +206,7 @@ def data_simulate(dataset: str, out: Path, layout: str, preset, subjects, seed, 
     `--layout meg`. The features of the images from the dataset's own encoder are put beside them, so
     that training needs no network.
     """
-    from braindecode_ssr.fetch import simulate
+    from braindecode_ssr.pipeline import simulate
 
     choices = {"layout": layout, "preset": preset, "subjects": subjects, "seed": seed}
     written = simulate(dataset, out, **choices, say=say, progress=show_bars())

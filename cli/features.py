@@ -36,8 +36,9 @@ def features() -> None:
 @common
 def features_check(dataset, data_dir, preset, sets, as_json) -> None:
     """Check the features that are there: readable, whole, one row for each image of the dataset."""
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.images.features import check_features
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.resolve import run_spec
 
     spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
     source = open_dataset(spec.data, data_dir)
@@ -69,11 +70,12 @@ def features_extract(
     dataset, data_dir, preset, encoder, views, batch_size, device, sets, as_json
 ) -> None:
     """Compute features of a dataset's images and of their views; goes on where it was cut off."""
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.images.encoders import encoder_name, parts_of
     from braindecode_ssr.images.extract import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.resolve import run_spec
     from braindecode_ssr.training.distributed import pick_device
 
     spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
@@ -124,10 +126,11 @@ def features_import(
     name) are joined by them. Arrays without names, of shape (n_images, d) or (concepts, images, d), are
     taken in image-number order: see `ssr-bd data images`.
     """
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.errors import UsageError
     from braindecode_ssr.images.imports import import_listed, import_split
     from braindecode_ssr.images.store import FeatureStore
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.resolve import run_spec
 
     if bool(array) == bool(train or test) or (images and not array):
         given = {"train": train, "test": test, "array": array, "images": images}

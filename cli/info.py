@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from braindecode_ssr.datasets import data_root
 from braindecode_ssr.registry import Registry
-from braindecode_ssr.resolve import data_root
 
 from .options import common
 from .output import print_json, print_table

@@ -16,7 +16,7 @@ from braindecode_ssr.files import gigabytes
 from .options import Subjects, common, data_dir_option, preset_option, sets_option, settings_of
 
 if TYPE_CHECKING:
-    from braindecode_ssr.fetch import Errand
+    from braindecode_ssr.datasets.fetch import DownloadPlan
 
 
 def print_json(content: Any) -> None:
@@ -151,13 +151,14 @@ def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
     @sets_option
     @common
     def command(dataset, subjects, preset, data_dir: Path | None, sets, as_json: bool) -> None:
-        from braindecode_ssr.fetch import offered
-        from braindecode_ssr.resolve import open_dataset, run_spec, trials_of
+        from braindecode_ssr.datasets import open_dataset
+        from braindecode_ssr.datasets.fetch import downloadable_forms
+        from braindecode_ssr.resolve import run_spec, trials_of
 
         spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
         source = open_dataset(spec.data, data_dir)
         files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
-        forms = [] if read else offered(source.name, source.root)
+        forms = [] if read else downloadable_forms(source.name, source.root)
         whole = all(_is_well(file) for file in files)
         if as_json:
             told = {"dataset": source.name, "root": str(source.root), "files": files}
@@ -209,7 +210,7 @@ def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
 PASSWORD = "SSR_THINGS_PASSWORD"
 
 
-def may_fetch(todo: Errand, yes: bool, *, interactive: bool) -> None:
+def may_fetch(todo: DownloadPlan, yes: bool, *, interactive: bool) -> None:
     """Ask before much is fetched.
 
     Raises
@@ -217,7 +218,7 @@ def may_fetch(todo: Errand, yes: bool, *, interactive: bool) -> None:
     UsageError
         If there is nobody to ask, or the answer is no.
     """
-    from braindecode_ssr.fetch import ASK_ABOVE
+    from braindecode_ssr.datasets.fetch import ASK_ABOVE
 
     if yes or todo.bytes <= ASK_ABOVE:
         return
@@ -228,7 +229,7 @@ def may_fetch(todo: Errand, yes: bool, *, interactive: bool) -> None:
         raise click.Abort
 
 
-def password_of(todo: Errand, *, interactive: bool) -> str:
+def password_of(todo: DownloadPlan, *, interactive: bool) -> str:
     """The password of the THINGS images, if it is needed: asked for, never kept.
 
     Raises
@@ -248,7 +249,7 @@ def password_of(todo: Errand, *, interactive: bool) -> str:
     return click.prompt("Password", hide_input=True, err=True)
 
 
-def print_errand(todo: Errand, as_json: bool) -> None:
+def print_errand(todo: DownloadPlan, as_json: bool) -> None:
     """What is here, and what would be fetched."""
     if as_json:
         print_json(
@@ -269,7 +270,7 @@ def print_errand(todo: Errand, as_json: bool) -> None:
     click.echo(f"{gigabytes(todo.bytes)} to fetch, {gigabytes(todo.room)} of disk while it runs")
 
 
-def print_fetched(todo: Errand, rows: list[dict[str, Any]], data_dir: Path | None) -> None:
+def print_fetched(todo: DownloadPlan, rows: list[dict[str, Any]], data_dir: Path | None) -> None:
     """What is in its place now, how that is known, and what can be done with it."""
     for row in rows:
         known = row["proof"] if row["state"] == "fetched" else "was here"

@@ -233,11 +233,11 @@ def test_sessions_that_are_not_there_are_refused(meg):
 
 def test_fetching_is_our_own(tmp_path, monkeypatch):
     """What is asked of the download room; its own tests hold what it does."""
-    import braindecode_ssr.fetch as fetch
+    from braindecode_ssr.datasets import fetch
 
     asked = []
     monkeypatch.setattr(
-        fetch, "run_errand", lambda todo, carrier, **options: asked.append((todo, options))
+        fetch, "run_download", lambda todo, carrier, **options: asked.append((todo, options))
     )
     for options in ({"accept": True}, {"force_update": True}):
         with pytest.raises(MissingDataError):

@@ -13,7 +13,7 @@ from test_training import make_data, make_parts
 from braindecode_ssr.benchmark.plan import asked_plan, do
 from braindecode_ssr.benchmark.run import benchmark
 from braindecode_ssr.config import TrainSpec
-from braindecode_ssr.datasets.download import Part
+from braindecode_ssr.datasets.download import PartialFile
 from braindecode_ssr.files import atomic_folder
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import run_spec
@@ -97,7 +97,7 @@ def test_a_run_its_trials_and_its_features_are_on_the_disk_before_they_have_name
 
 
 def test_a_download_is_on_the_disk_before_it_has_its_name(disk, tmp_path):
-    part = Part(tmp_path / "file")
+    part = PartialFile(tmp_path / "file")
     part.begin("url", "", 4)
     part.path.write_bytes(b"data")
     part.publish(tmp_path / "file")

@@ -1,16 +1,10 @@
 import pytest
 
+from braindecode_ssr.datasets import data_root, open_dataset
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.store import FeatureStore
-from braindecode_ssr.resolve import (
-    data_root,
-    default_batch,
-    open_dataset,
-    resolve,
-    run_spec,
-    training_subjects,
-)
+from braindecode_ssr.resolve import default_batch, resolve, run_spec, training_subjects
 
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 3}}
 

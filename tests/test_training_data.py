@@ -8,10 +8,11 @@ import torch
 from test_training import make_data, run, weights
 
 from braindecode_ssr.config import DataSpec, build, merge
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.errors import DataError, LeakageError
 from braindecode_ssr.images.features import image_features
 from braindecode_ssr.pipeline import train
-from braindecode_ssr.resolve import open_dataset, resolve
+from braindecode_ssr.resolve import resolve
 from braindecode_ssr.training.data import TrainingSet, training_data
 from braindecode_ssr.trials.averages import TrialFile, TrialRows
 

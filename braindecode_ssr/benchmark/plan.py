@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..checks import check_run
 from ..config import EvaluationSpec, RunSpec, Spec, Subject, TrialSpec, merge
+from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..evaluation import check_selection
@@ -23,7 +24,7 @@ from ..labels import Label, natural
 from ..methods import METHODS
 from ..models.names import Trust, trusted, trusting
 from ..registry import unknown_name
-from ..resolve import open_dataset, resolve, run_spec, training_subjects
+from ..resolve import resolve, run_spec, training_subjects
 from ..retrieval.evaluations import Evaluation, named_evaluation
 from ..runs import EvaluationFolder, Run, run_name, same_data
 from ..trials.prepare_many import prepare_many

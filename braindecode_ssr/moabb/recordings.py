@@ -251,11 +251,11 @@ class ImageRecordings(BaseDataset):
             )
 
     def _fetch(self, dataset: Any, subject: int, replace: bool) -> None:
-        from ..datasets.download import Carrier
-        from ..fetch import errand, run_errand
+        from ..datasets.download import Downloader
+        from ..datasets.fetch import plan_download, run_download
 
-        todo = errand(self.folder, dataset.root, form=self.form, subjects=[subject])
-        run_errand(todo, Carrier(), replace_others=replace)
+        todo = plan_download(self.folder, dataset.root, form=self.form, subjects=[subject])
+        run_download(todo, Downloader(), replace_others=replace)
 
     form: ClassVar[str | None] = None  # of what is downloaded; None: the smallest
 

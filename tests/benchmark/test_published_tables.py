@@ -50,7 +50,7 @@ def test_every_row_of_a_table_is_in_its_line(where):
 @pytest.fixture(scope="module")
 def things_eeg(tmp_path_factory):
     """Two simulated subjects in the published layout."""
-    from braindecode_ssr.fetch import simulate
+    from braindecode_ssr.pipeline import simulate
 
     folder = tmp_path_factory.mktemp("tables") / "EEG"
     simulate("things-sim", folder, layout="raw", preset="tiny", subjects=(1, 2))

@@ -171,7 +171,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 def on_files(call, folder, dataset, layout, protocols):
     """The tables of a small grid on simulated files in a published layout."""
-    from braindecode_ssr.fetch import simulate
+    from braindecode_ssr.pipeline import simulate
 
     data, out = folder / "data", folder / "bench"
     simulate("things-sim", data, layout=layout, preset="tiny", subjects=(1, 2))

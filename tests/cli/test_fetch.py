@@ -97,7 +97,7 @@ def test_from_nothing_to_a_retrieval_table(fetch, call, mirror, tmp_path):
     done = fetch("--yes", "--json", code=0)
     assert states(done) == ["fetched"] * 4
     assert {file["proof"] for file in done.json["files"]} == {"SHA-256 of the mirror's own list"}
-    assert mirror.ranges(f"/m/{EEG}")[1].startswith("bytes=") and "next try in" in done.err
+    assert mirror.ranges(f"/m/{EEG}")[1].startswith("bytes=") and "trying again in" in done.err
     files = sorted(str(p.relative_to(fetch.root)) for p in fetch.root.rglob("*.*"))
     assert not [name for name in files if name.endswith((".zip", ".part", ".json"))]
     assert not list(fetch.root.rglob("__MACOSX"))
@@ -125,7 +125,7 @@ def test_what_it_prints(fetch):
     done = fetch("--yes", code=0)
     assert "[SHA-256 of the mirror's own list]" in done.out
     assert f"ssr-bd train --dataset things-eeg --subject 5 --data-dir {fetch.root}" in done.out
-    assert "unpack training images" in done.err
+    assert "unpacking training images" in done.err
 
 
 def test_without_its_own_list_a_mirror_must_hold_the_published_files(fetch, mirror):
@@ -164,7 +164,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(fetch, mirror):
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("things-sim",), 2, "nothing to fetch"),
+        (("things-sim",), 2, "cannot be downloaded"),
         (("things-eg",), 2, "did you mean"),
         (("things-eeg",), 2, "--subject"),
         (("things-eeg", "--subject", "11"), 2, "1 to 10"),

@@ -5,7 +5,7 @@ import json
 import pytest
 from meg_files import write_images, write_subject
 
-from braindecode_ssr.fetch import simulate
+from braindecode_ssr.pipeline import simulate
 
 QUICK = ("--epochs", "8", "--batch-size", "32", "--set", "model.n_outputs=64")
 

@@ -1,4 +1,4 @@
-"""A server on the loopback, a patient carrier that waits for nothing, and a file to fetch."""
+"""A server on the loopback, a downloader that waits for nothing, and a file to fetch."""
 
 import hashlib
 import random
@@ -6,7 +6,7 @@ import random
 import pytest
 from faulty_server import FaultyServer
 
-from braindecode_ssr.datasets.download import Carrier, Patience, Source, new_session
+from braindecode_ssr.datasets.download import Downloader, Source, new_session
 
 
 @pytest.fixture
@@ -22,12 +22,17 @@ def waits():
 
 
 @pytest.fixture
-def carrier(waits):
+def downloader(waits):
     said = []
-    patience = Patience(timeout=(5, 5), sleep=waits.append, chance=random.Random(0))
     with new_session() as session:
         session.trust_env = False
-        made = Carrier(patience=patience, say=said.append, session=session)
+        made = Downloader(
+            say=said.append,
+            timeout=(5, 5),
+            sleep=waits.append,
+            rng=random.Random(0),
+            session=session,
+        )
         made.said = said
         yield made
 

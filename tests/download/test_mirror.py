@@ -4,36 +4,36 @@ import hashlib
 
 import pytest
 
-from braindecode_ssr.datasets.download import bring, open_mirror
+from braindecode_ssr.datasets.download import download, open_mirror
 from braindecode_ssr.errors import DataError, UsageError
 
 
 @pytest.fixture
-def mirror(server, carrier):
+def mirror(server, downloader):
     """Open the mirror on the server, with or without a list."""
 
     def opened(sums=None):
         if sums is not None:
             server.put("/m/SHA256SUMS", sums)
-        return open_mirror(server.url + "/m/", carrier)
+        return open_mirror(server.url + "/m/", downloader)
 
     return opened
 
 
 def test_without_a_list_the_published_checksum_holds(
-    server, carrier, mirror, source, tmp_path, content
+    server, downloader, mirror, source, tmp_path, content
 ):
     server.put("/m/folder/some-epo.fif", content)
     here = mirror().source(source("https://host/some.fif"))
     assert here.proof == "SHA-256 as published" and here.size == len(content)
-    bring(here, tmp_path, carrier)
+    download(here, tmp_path, downloader)
     server.put("/m/folder/some-epo.fif", content[:-1] + b"x")
     with pytest.raises(DataError, match="SHA-256"):
-        bring(here, tmp_path / "other", carrier)
+        download(here, tmp_path / "other", downloader)
 
 
 def test_its_own_list_decides_and_the_report_says_so(
-    server, carrier, mirror, source, tmp_path, content
+    server, downloader, mirror, source, tmp_path, content
 ):
     other = content[:300_000]
     sha = hashlib.sha256(other).hexdigest()
@@ -41,7 +41,7 @@ def test_its_own_list_decides_and_the_report_says_so(
     opened = mirror(f"{sha}  ./folder/some-epo.fif\n\n{'0' * 64} *other file.zip\n".encode())
     here = opened.source(source("https://host/some.fif"))
     assert here.proof == "SHA-256 of the mirror's own list" and here.sha256 == sha
-    bring(here, tmp_path, carrier)
+    download(here, tmp_path, downloader)
     assert (tmp_path / here.place).read_bytes() == other
 
 
@@ -67,6 +67,6 @@ def test_a_page_instead_of_a_list_is_no_list(mirror):
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "host/x", "/a/folder", "http://"])
-def test_what_is_no_address(carrier, url):
+def test_what_is_no_address(downloader, url):
     with pytest.raises(UsageError, match="https://host/folder"):
-        open_mirror(url, carrier)
+        open_mirror(url, downloader)

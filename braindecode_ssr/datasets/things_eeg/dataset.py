@@ -28,7 +28,8 @@ from ..bids.things import (
     things_bids_sessions,
     things_bids_subjects,
 )
-from ..download import Form, Offer, Source
+from ..download import Source
+from ..fetch import Downloads, Form
 from .files import (
     IMAGE_SOURCES,
     PUBLISHED_SUBJECTS,
@@ -118,7 +119,7 @@ def _where_it_is(root: Path, source: Source, folders: dict[int, Path], subject: 
     return replace(source, place=str(folders[subject].relative_to(root)))
 
 
-OFFER = Offer(
+DOWNLOADS = Downloads(
     subjects=PUBLISHED_SUBJECTS,
     forms={
         "gifford": Form(

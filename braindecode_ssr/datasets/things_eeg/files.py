@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
+from ..archives import Archive
 from ..base import IMAGE_COLUMNS, check_images
-from ..download import Archive, Source
+from ..download import Source
 from ..pickles import load_dict
 
 FOLDER = "things-eeg"

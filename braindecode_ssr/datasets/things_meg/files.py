@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import DataError, MissingDataError
-from ..download import HEAD, Archive, Form, Offer, Source, wrong_head
+from ..archives import Archive
+from ..download import HEAD, Source, wrong_head
+from ..fetch import Downloads, Form
 
 if TYPE_CHECKING:
     import mne
@@ -416,7 +418,7 @@ def _images(root: Path) -> tuple[Source, ...]:
     return (OBJECT_IMAGES,)
 
 
-OFFER = Offer(
+DOWNLOADS = Downloads(
     subjects=SUBJECTS,
     forms={
         "preprocessed": Form(

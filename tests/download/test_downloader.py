@@ -5,20 +5,20 @@ import threading
 import pytest
 from faulty_server import busy, cut, honest, no_length, page, redirect, short_length, silent
 
-from braindecode_ssr.datasets.download import PIECE, Part, Patience, bring
+from braindecode_ssr.datasets.download import CHUNK, PartialFile, download
 from braindecode_ssr.errors import DataError
 
 PATH = "/some.fif"
 
 
 @pytest.fixture
-def fetch(server, carrier, source, tmp_path, content):
+def fetch(server, downloader, source, tmp_path, content):
     """Fetch the file past some faults; the bytes that are under its name in the end."""
 
     def run(*faults, known=True, always=None):
         url = server.put(PATH, content, *faults)
         server.always[PATH] = always
-        bring(source(url, known=known), tmp_path, carrier)
+        download(source(url, known=known), tmp_path, downloader)
         assert not list(tmp_path.rglob("*.part*"))
         return (tmp_path / "folder/some-epo.fif").read_bytes()
 
@@ -51,7 +51,7 @@ def test_a_connection_that_is_cut_three_times_goes_on_where_it_was(
     starts = [int(r.removeprefix("bytes=").rstrip("-")) for r in server.ranges(PATH)[1:]]
     assert starts == sorted(starts)
     for start, sent in zip(starts, (100_000, 170_000, 320_000), strict=True):
-        assert sent - 3 * PIECE <= start <= sent
+        assert sent - 3 * CHUNK <= start <= sent
     assert all(headers.get("If-Range") == '"one"' for _, headers in server.requests[1:])
     assert len(waits) == 3 and all(0.5 <= wait <= 1.0 for wait in waits)
 
@@ -144,7 +144,9 @@ def test_a_page_once_is_forgiven_and_does_not_cost_what_is_here(fetch, server, c
     assert [r is None for r in server.ranges(PATH)] == [True, False, False, False]
 
 
-@pytest.mark.parametrize(("status", "said"), [(202, "not hand it out yet"), (403, "refuses (403)")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(202, "not ready to send it"), (403, "refuses (403)")]
+)
 def test_a_firewall(fetch, waits, content, status, said):
     text = fails(fetch, always=page(b"awswaf challenge", status))
     assert said in text and "a firewall's page" in text and "3 times" in text
@@ -167,12 +169,12 @@ def test_retry_after_as_a_date(fetch, waits, content):
 
 
 def test_a_server_that_asks_for_too_much_patience(fetch, waits):
-    assert "to be asked again in 7200 s" in fails(fetch, always=busy(429, "7200"))
+    assert "try again in 7200 s" in fails(fetch, always=busy(429, "7200"))
     assert waits == []
 
 
 def test_waits_grow_and_end(fetch, waits):
-    assert "not well (503), 8 times" in fails(fetch, always=busy(503))
+    assert "busy (503), 8 times" in fails(fetch, always=busy(503))
     assert len(waits) == 7 and waits == sorted(waits)
     assert all(2**i / 2 <= wait <= 2**i for i, wait in enumerate(waits))
 
@@ -185,21 +187,23 @@ def test_progress_gives_new_patience(fetch, waits, content):
 
 def test_no_such_file_is_said_at_once(fetch, waits):
     assert "there is no such file (404)" in fails(fetch, always=busy(404))
-    assert "answers 401" in fails(fetch, always=busy(401)) and waits == []
+    assert "responds 401" in fails(fetch, always=busy(401)) and waits == []
 
 
-def test_the_next_address_is_tried(server, carrier, source, tmp_path, content):
+def test_the_next_address_is_tried(server, downloader, source, tmp_path, content):
     bad, good = server.put("/bad.fif", content), server.put("/good.fif", content)
     server.always["/bad.fif"] = page(b"quota")
-    assert bring(source(bad, good), tmp_path, carrier) == good
+    assert download(source(bad, good), tmp_path, downloader) == good
     assert (tmp_path / "folder/some-epo.fif").read_bytes() == content
 
 
-def test_what_came_from_one_address_goes_on_at_the_next(server, carrier, source, tmp_path, content):
+def test_what_came_from_one_address_goes_on_at_the_next(
+    server, downloader, source, tmp_path, content
+):
     bad = server.put("/bad.fif", content, cut(200_000))
     good = server.put("/good.fif", content)
     server.always["/bad.fif"] = busy(404)
-    bring(source(bad, good), tmp_path, carrier)
+    download(source(bad, good), tmp_path, downloader)
     assert server.ranges("/good.fif")[0].startswith("bytes=")
 
 
@@ -219,22 +223,22 @@ def test_redirects_are_followed_with_the_range(server, fetch, content):
 def test_redirects_that_lead_nowhere(server, fetch, to):
     server.always["/login"] = page(b"Sign in")
     text = fails(fetch, always=redirect(to))
-    assert any(said in text for said in ("without end", "cannot be asked", "asks to log in"))
+    assert any(said in text for said in ("endless loop", "request failed", "asks to log in"))
 
 
-def test_a_server_that_says_nothing(server, fetch, carrier, waits, content):
+def test_a_server_that_says_nothing(server, fetch, downloader, waits, content):
     event = threading.Event()
-    carrier.patience = Patience(timeout=(2, 0.2), sleep=waits.append)
+    downloader.timeout = 2, 0.2
     try:
         assert fetch(silent(event)) == content
     finally:
         event.set()
-    assert "silent" in carrier.said[0] and len(waits) == 1
+    assert "does not respond" in downloader.said[0] and len(waits) == 1
 
 
-def test_nobody_there(carrier, source, tmp_path, waits):
+def test_nobody_there(downloader, source, tmp_path, waits):
     with pytest.raises(DataError, match="no connection .*8 times"):
-        bring(source("http://127.0.0.1:9/some.fif"), tmp_path, carrier)
+        download(source("http://127.0.0.1:9/some.fif"), tmp_path, downloader)
     assert not (tmp_path / "folder/some-epo.fif").exists()
 
 
@@ -249,7 +253,7 @@ def test_tampered_bytes_are_never_used(server, fetch, content):
 
 
 def test_a_part_that_is_spoilt_is_fetched_anew(server, fetch, content):
-    part = Part(fetch.target)
+    part = PartialFile(fetch.target)
     part.begin(server.url + PATH, '"one"', len(content))
     part.path.write_bytes(b"\x00" * 1000)
     assert fetch() == content
@@ -257,14 +261,14 @@ def test_a_part_that_is_spoilt_is_fetched_anew(server, fetch, content):
 
 
 def test_a_part_longer_than_the_file(server, fetch, content):
-    part = Part(fetch.target)
+    part = PartialFile(fetch.target)
     part.begin(server.url + PATH, '"one"', 0)
     part.path.write_bytes(content + b"more")
     assert fetch(known=False) == content
 
 
 def test_a_part_that_is_whole_already(server, fetch, content):
-    part = Part(fetch.target)
+    part = PartialFile(fetch.target)
     part.begin(server.url + PATH, '"one"', len(content))
     part.path.write_bytes(content)
     assert fetch() == content and server.requests == []
@@ -274,15 +278,15 @@ def test_a_part_that_is_whole_already(server, fetch, content):
     assert fetch(known=False) == content and len(server.requests) == 1
 
 
-def test_ctrl_c_leaves_a_part_that_goes_on(server, fetch, carrier, content, waits):
+def test_ctrl_c_leaves_a_part_that_goes_on(server, fetch, downloader, content, waits):
     def stop(seconds):
         raise KeyboardInterrupt
 
-    carrier.patience = Patience(timeout=(5, 5), sleep=stop)
+    downloader.sleep = stop
     with pytest.raises(KeyboardInterrupt):
         fetch(cut(300_000))
-    assert Part(fetch.target).size > 200_000 and not fetch.target.exists()
-    carrier.patience = Patience(timeout=(5, 5), sleep=waits.append)
+    assert PartialFile(fetch.target).size > 200_000 and not fetch.target.exists()
+    downloader.sleep = waits.append
     assert fetch() == content
     assert server.ranges(PATH)[-1].startswith("bytes=2")
 
@@ -304,10 +308,10 @@ def test_a_size_that_is_told_only_by_the_server_must_fit(fetch, monkeypatch):
         fetch(known=False)
 
 
-def test_a_small_text(server, carrier):
+def test_a_small_text(server, downloader):
     url = server.put("/sums", b"abc", busy(), cut(1))
-    assert carrier.text(url, 100) == "abc" and carrier.text(url, 2) == "ab"
-    assert carrier.text(server.url + "/none", 100) is None
+    assert downloader.text(url, 100) == "abc" and downloader.text(url, 2) == "ab"
+    assert downloader.text(server.url + "/none", 100) is None
     server.always["/sums"] = busy(401)
     with pytest.raises(DataError, match="401"):
-        carrier.text(url, 100)
+        downloader.text(url, 100)

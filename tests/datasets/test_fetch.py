@@ -10,19 +10,18 @@ import pytest
 from things_files import write_gifford, write_images, write_metadata, write_raw_session
 
 from braindecode_ssr.datasets import DATASETS
-from braindecode_ssr.datasets.download import OFFERS
+from braindecode_ssr.datasets.fetch import DOWNLOADS, plan_download, run_download
 from braindecode_ssr.datasets.things_meg.files import meg_sources
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.fetch import errand, run_errand
 from braindecode_ssr.files import gigabytes
 
-FORMS = [(name, form) for name in OFFERS for form in OFFERS[name].forms]
+FORMS = [(name, form) for name in DOWNLOADS for form in DOWNLOADS[name].forms]
 PAGE = Path(__file__).parents[2] / "docs" / "fetch.rst"
 
 
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_every_road_can_be_gone(name, form, tmp_path):
-    offer = OFFERS[name]
+    offer = DOWNLOADS[name]
     sources = offer.sources(form, tmp_path, offer.subjects)
     assert (
         len({source.what for source in sources}) == len({s.place for s in sources}) == len(sources)
@@ -39,7 +38,7 @@ def test_no_checksum_and_no_address_is_there_twice(tmp_path):
     sources = [
         source
         for name, form in FORMS
-        for source in OFFERS[name].sources(form, tmp_path, OFFERS[name].subjects)
+        for source in DOWNLOADS[name].sources(form, tmp_path, DOWNLOADS[name].subjects)
         if not source.nemar
     ]
     by_place = {(source.place, source.sha256, source.urls) for source in sources}
@@ -49,7 +48,7 @@ def test_no_checksum_and_no_address_is_there_twice(tmp_path):
 
 
 def test_offers_are_of_datasets():
-    assert set(OFFERS) <= set(DATASETS)
+    assert set(DOWNLOADS) <= set(DATASETS)
 
 
 def test_the_files_of_meg():
@@ -63,12 +62,12 @@ def test_the_files_of_meg():
 
 
 def test_the_shortest_road_is_the_default(tmp_path):
-    todo = errand("things_eeg", tmp_path, subjects=[5])
+    todo = plan_download("things_eeg", tmp_path, subjects=[5])
     assert todo.form == "gifford" and todo.bytes == 1_736_481_485
     assert [source.sha256[:8] for source in todo.sources] == [
         *("681a7563", "dc9cc627", "57ed472c", "d353e154")
     ]
-    assert errand("things-meg", tmp_path, subjects=[]).subjects == (1, 2, 3, 4)
+    assert plan_download("things-meg", tmp_path, subjects=[]).subjects == (1, 2, 3, 4)
 
 
 def test_what_is_here_under_other_public_names_is_here(tmp_path):
@@ -76,28 +75,28 @@ def test_what_is_here_under_other_public_names_is_here(tmp_path):
     write_images(tmp_path, names=("train_images", "test_images"))
     write_gifford(tmp_path)
     (tmp_path / "Preprocessed_data").rename(tmp_path / "preprocessed_data")
-    todo = errand("things-eeg", tmp_path, subjects=[5])
-    assert [look.state for look in todo.looks] == ["other", "here", "here", "here"]
+    todo = plan_download("things-eeg", tmp_path, subjects=[5])
+    assert [found.state for found in todo.status] == ["other", "here", "here", "here"]
     assert todo.sources[3].place == "preprocessed_data/sub-05"
     (tmp_path / "image_set/train_images/00003_bat1/bat1_02n.jpg").unlink()
-    assert "bat1_02n" in errand("things-eeg", tmp_path, form="images").looks[1].detail
+    assert "bat1_02n" in plan_download("things-eeg", tmp_path, form="images").status[1].detail
 
 
 def test_raw_sessions_that_are_here(tmp_path):
     for session in (1, 2, 3, 4):
         write_raw_session(tmp_path, 5, session)
-    raw = errand("things-eeg", tmp_path, form="raw", subjects=[5])
-    assert raw.looks[3].state == "here"
+    raw = plan_download("things-eeg", tmp_path, form="raw", subjects=[5])
+    assert raw.status[3].state == "here"
     (tmp_path / "Raw_data/sub-05/ses-03/raw_eeg_test.npy").write_bytes(b"<html>")
-    raw = errand("things-eeg", tmp_path, form="raw", subjects=[5])
-    assert raw.looks[3].detail == "not ses-03/raw_eeg_test.npy"
+    raw = plan_download("things-eeg", tmp_path, form="raw", subjects=[5])
+    assert raw.status[3].detail == "ses-03/raw_eeg_test.npy is missing or damaged"
 
 
 def test_meg_files_that_lie_directly_in_the_folder(tmp_path):
     (tmp_path / "preprocessed_P2-epo.fif").write_bytes(b"cut off")
-    todo = errand("things-meg", tmp_path, subjects=[2])
+    todo = plan_download("things-meg", tmp_path, subjects=[2])
     assert todo.sources[1].place == "preprocessed_P2-epo-1.fif"
-    assert [look.state for look in todo.looks] == ["absent"] * 5
+    assert [found.state for found in todo.status] == ["absent"] * 5
 
 
 def test_something_else_in_the_way_is_said_before_anything_is_fetched(tmp_path):
@@ -105,13 +104,13 @@ def test_something_else_in_the_way_is_said_before_anything_is_fetched(tmp_path):
     path.parent.mkdir()
     np.save(path, {"mine": 1}, allow_pickle=True)
     with pytest.raises(Exception, match="another file .*--replace"):
-        run_errand(errand("things-eeg", tmp_path, form="images"), carrier=None)
+        run_download(plan_download("things-eeg", tmp_path, form="images"), downloader=None)
 
 
 @pytest.mark.parametrize("form", ["nice", "ubp", "neurobridge"])
 def test_unofficial_copies_are_named_and_not_fetched(form):
     with pytest.raises(UsageError, match="huggingface.co/datasets"):
-        OFFERS["things-eeg"].form(form)
+        DOWNLOADS["things-eeg"].form(form)
 
 
 def _roads():
@@ -130,7 +129,7 @@ def _roads():
 def test_the_page_says_the_true_sizes_and_times(name, options, said, tmp_path):
     subject = options.get("subject")
     subjects = None if subject is None else [] if subject == "all" else [int(subject)]
-    todo = errand(name, tmp_path, form=options.get("form"), subjects=subjects)
+    todo = plan_download(name, tmp_path, form=options.get("form"), subjects=subjects)
     about = "" if all(source.size for source in todo.sources) else "about "
     assert said[:2] == [about + gigabytes(todo.bytes), gigabytes(todo.room)]
     for rate, text in zip((1e7, 1e8), said[2:], strict=True):
@@ -141,17 +140,17 @@ def test_the_page_says_the_true_sizes_and_times(name, options, said, tmp_path):
 
 def test_the_page_has_every_form():
     named = {(road.values[0], road.values[1].get("form")) for road in _roads()}
-    first = {(name, next(iter(OFFERS[name].forms))) for name in OFFERS}
+    first = {(name, next(iter(DOWNLOADS[name].forms))) for name in DOWNLOADS}
     assert {(n, f) for n, f in FORMS} - first == {(n, f) for n, f in named if f}
-    assert {(n, None) for n in OFFERS} <= named
+    assert {(n, None) for n in DOWNLOADS} <= named
 
 
 def test_the_published_image_list_is_known_and_tells_what_the_archives_hold(tmp_path):
     published = Path(__file__).parents[1] / "data" / "things_eeg2" / "image_metadata.npy"
     (tmp_path / "image_set").mkdir()
     shutil.copy(published, tmp_path / "image_set")
-    todo = errand("things-eeg", tmp_path, form="images")
-    assert [look.state for look in todo.looks] == ["here", "absent", "absent"]
+    todo = plan_download("things-eeg", tmp_path, form="images")
+    assert [found.state for found in todo.status] == ["here", "absent", "absent"]
     names = [source.archive.names for source in todo.sources[1:]]
     assert [len(some) for some in names] == [16540, 200]
     assert names[0][0] == "00001_aardvark/aardvark_01b.jpg"

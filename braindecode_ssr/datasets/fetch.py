@@ -1,0 +1,310 @@
+"""Which files make up a dataset, which of them are missing, and downloading those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import DataSpec
+from ..errors import UsageError
+from ..files import check_free
+from ..labels import Label, find_label
+from ..registry import Registry, unknown_name
+from . import DATASETS, open_dataset
+from .download import (
+    HERE,
+    OTHER,
+    PACKED,
+    Downloader,
+    Mirror,
+    Source,
+    Status,
+    download,
+    local_status,
+    open_mirror,
+    wrong_file,
+)
+
+DOWNLOADS = Registry(
+    "dataset to download",
+    {
+        "things-eeg": "braindecode_ssr.datasets.things_eeg.dataset:DOWNLOADS",
+        "things-meg": "braindecode_ssr.datasets.things_meg.files:DOWNLOADS",
+    },
+)
+ASK_ABOVE = 1_000_000_000
+"""Bytes beyond which nothing is downloaded before the user has agreed."""
+
+
+def _nothing(*args: object) -> tuple[Source, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form in which a dataset is published, such as raw or preprocessed.
+
+    Parameters
+    ----------
+    text : str
+        Description in a line.
+    common : callable
+        From the folder of the dataset to the sources that all subjects need.
+    of_subject : callable
+        From the folder and a subject to the sources of that subject.
+    by_subject : bool
+        Whether there are subjects to choose from.
+    """
+
+    text: str
+    common: Callable[[Path], tuple[Source, ...]] = _nothing
+    of_subject: Callable[[Path, int], tuple[Source, ...]] = _nothing
+    by_subject: bool = True
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """What can be downloaded of a dataset.
+
+    Parameters
+    ----------
+    subjects : tuple of int
+        The published subjects.
+    forms : dict of str to Form
+        By name, the smallest download first.
+    elsewhere : dict of str to str
+        Forms that are read but not downloaded, and where the user gets them.
+    """
+
+    subjects: tuple[int, ...]
+    forms: dict[str, Form]
+    elsewhere: dict[str, str] = field(default_factory=dict)
+
+    def form(self, name: str | None) -> str:
+        """The name of a form, by default the first; UsageError if it cannot be downloaded."""
+        name = (name or next(iter(self.forms))).lower()
+        if name in self.elsewhere:
+            raise UsageError(
+                f"the form {name!r} is an unofficial copy and is not downloaded",
+                f"get it from {self.elsewhere[name]} and put it where `ssr-bd data where` says, or choose "
+                f"one of {', '.join(self.forms)}",
+            )
+        if name not in self.forms:
+            raise unknown_name("form to download", name, list(self.forms))
+        return name
+
+    def sources(self, name: str, root: Path, subjects: Iterable[Label] = ()) -> tuple[Source, ...]:
+        """The sources of a form, in the order in which they are downloaded.
+
+        Parameters
+        ----------
+        root : Path
+            The folder of the dataset; what is there under another of its public names keeps it.
+
+        Raises
+        ------
+        UsageError
+            If a subject is not published, or the form needs one and none is given.
+        """
+        form = self.forms[name]
+        chosen = [int(find_label(subject, self.subjects, name)) for subject in subjects]
+        if not form.by_subject:
+            return form.common(root)
+        if not chosen:
+            raise UsageError(
+                f"the form {name!r} needs to know which subjects to download",
+                "add --subject 5, 1,3 or all",
+            )
+        own = (source for subject in chosen for source in form.of_subject(root, subject))
+        return (*form.common(root), *own)
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """The sources of one form of a dataset, and what of them is on the disk."""
+
+    dataset: str
+    root: Path
+    form: str
+    subjects: tuple[int, ...]
+    sources: tuple[Source, ...]
+    status: tuple[Status, ...]
+
+    @property
+    def missing(self) -> list[Source]:
+        """Sources that are not there, or only as an archive."""
+        pairs = zip(self.sources, self.status, strict=True)
+        return [source for source, found in pairs if found.state != HERE]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to download, approximate where sizes are not published."""
+        pairs = zip(self.sources, self.status, strict=True)
+        return sum(
+            max(0, source.bytes - found.have)
+            for source, found in pairs
+            if found.state not in (HERE, PACKED)
+        )
+
+    @property
+    def room(self) -> int:
+        """Bytes of disk needed at the peak: an archive is deleted after it is unpacked."""
+        return _room(self.missing)
+
+    @property
+    def password(self) -> str:
+        """Where the user finds the password that is needed; empty if none is."""
+        return next((source.archive.password for source in self.missing if source.archive), "")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per source: ``what, state, bytes, have, path, url, licence, proof`` and more."""
+        pairs = zip(self.sources, self.status, strict=True)
+        return [_row(source, found, self.root) for source, found in pairs]
+
+
+def plan_download(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    form: str | None = None,
+    subjects: Iterable[Label] | None = None,
+) -> DownloadPlan:
+    """Find out what is missing, without using the network.
+
+    Parameters
+    ----------
+    name : str
+        A dataset.
+    data_dir : path-like, optional
+        Its folder; by default where it is looked for.
+    form : str, optional
+        One of its forms; by default the smallest download.
+    subjects : iterable of int, optional
+        Empty for all; None for a form without subjects.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, form or subject, or the dataset is simulated.
+    """
+    name = DATASETS.name_of(name)
+    if name not in DOWNLOADS:
+        raise UsageError(
+            f"{name!r} cannot be downloaded with this command",
+            f"see `ssr-bd data where {name}`; these can: {', '.join(DOWNLOADS)}",
+        )
+    downloads: Downloads = DOWNLOADS[name]
+    form = downloads.form(form)
+    asked = (int(find_label(subject, downloads.subjects, name)) for subject in subjects or ())
+    chosen = () if subjects is None else tuple(dict.fromkeys(asked)) or downloads.subjects
+    root = open_dataset(DataSpec(dataset=name), data_dir).root
+    sources = downloads.sources(form, root, chosen)
+    status = tuple(local_status(source, root) for source in sources)
+    return DownloadPlan(name, root, form, chosen, sources, status)
+
+
+def run_download(
+    plan: DownloadPlan,
+    downloader: Downloader,
+    *,
+    mirror: str | None = None,
+    password: str = "",
+    replace_others: bool = False,
+) -> list[dict[str, Any]]:
+    """Download what is missing, one source after the other.
+
+    Parameters
+    ----------
+    mirror : str, optional
+        A web folder with the files under the names they have below the folder of the dataset.
+    password : str
+        Password of the THINGS images.
+    replace_others : bool
+        Replace files that are not the published ones.
+
+    Returns
+    -------
+    list of dict
+        As :meth:`DownloadPlan.rows`, with the ``state`` ``"here"`` or ``"fetched"``.
+
+    Raises
+    ------
+    DataError
+        At the first source that fails; those before it are in their places.
+    """
+    if not mirror and not replace_others:  # before hours of downloads, not after
+        for source, found in zip(plan.sources, plan.status, strict=True):
+            if found.state == OTHER:
+                raise wrong_file(source, plan.root, found)
+    place: Mirror | None = open_mirror(mirror, downloader) if mirror else None
+    missing = [place.source(source) if place else source for source in plan.missing]
+    check_free(plan.root, _room(missing), f"the download of {len(missing)} files")
+    downloads: Downloads = DOWNLOADS[plan.dataset]
+    rows = []
+    for index, found in enumerate(plan.status):
+        # asked again: once the image list is there, it says what the archives must hold
+        source = downloads.sources(plan.form, plan.root, plan.subjects)[index]
+        source, came_from = place.source(source) if place else source, ""
+        if found.state != HERE or place:
+            came_from = download(
+                source, plan.root, downloader, password=password, replace_others=replace_others
+            )
+        source = replace(source, urls=(came_from,)) if came_from else source
+        rows.append(_row(source, Status("fetched" if came_from else HERE), plan.root))
+    return rows
+
+
+def downloadable_forms(name: str, root: Path) -> list[dict[str, Any]]:
+    """The forms in which a dataset can be downloaded, the smallest first.
+
+    Returns
+    -------
+    list of dict
+        ``form``, ``text``, ``common_bytes``, ``subject_bytes`` (of the first subject), ``exact``,
+        ``licences`` and the ``sources`` of all subjects; empty for a dataset that cannot be downloaded.
+    """
+    if name not in DOWNLOADS:
+        return []
+    downloads: Downloads = DOWNLOADS[name]
+    rows = []
+    for key, form in downloads.forms.items():
+        common = form.common(root)
+        own = [form.of_subject(root, subject) for subject in downloads.subjects]
+        rows.append(
+            {
+                "form": key,
+                "text": form.text,
+                "common_bytes": sum(source.bytes for source in common),
+                "subject_bytes": sum(source.bytes for source in own[0]),
+                "exact": all(source.size for source in (*common, *own[0])),
+                "licences": sorted({source.licence for source in (*common, *own[0])}),
+                "sources": [_row(s, Status(""), root) for s in (*common, *sum(own, ()))],
+            }
+        )
+    return rows
+
+
+def _room(sources: list[Source]) -> int:
+    peak = kept = 0
+    for source in sources:
+        peak = max(peak, kept + source.bytes + (source.on_disk if source.archive else 0))
+        kept += source.on_disk
+    return peak
+
+
+def _row(source: Source, found: Status, root: Path) -> dict[str, Any]:
+    return {
+        "what": source.what,
+        **({"state": found.state} if found.state else {}),
+        **({"detail": found.detail} if found.detail else {}),
+        "bytes": source.bytes,
+        "have": found.have,
+        "exact": bool(source.size),
+        "path": str(root / source.place),
+        "url": source.url,
+        "licence": source.licence,
+        "proof": source.proof,
+        "sha256": source.sha256,
+    }
