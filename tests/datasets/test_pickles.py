@@ -336,9 +336,9 @@ def test_zip_that_is_not_of_torch(tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(MissingDataError, match="nothing there"):
+    with pytest.raises(MissingDataError, match="there is no file"):
         load_npy(tmp_path / "none.npy")
-    with pytest.raises(MissingDataError, match="a folder"):
+    with pytest.raises(MissingDataError, match="is a folder"):
         load_npy(tmp_path)
 
 
@@ -349,7 +349,7 @@ def test_wrong_keys(tmp_path):
         DataError, match="no raw_eeg_data .keys there: preprocessed_eeg_data, times"
     ):
         load_dict(tmp_path / "a.npy", ["raw_eeg_data"])
-    with pytest.raises(DataError, match="a dict with the keys sfreq; found memmap"):
+    with pytest.raises(DataError, match="holds memmap, not a dict with the keys sfreq"):
         load_dict(tmp_path / "b.npy", ["sfreq"])
     assert load_dict(tmp_path / "a.npy", ["times"])["times"] == 2
 

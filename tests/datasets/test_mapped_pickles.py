@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braindecode_ssr.datasets import pickles as left_bytes
-from braindecode_ssr.datasets.pickles import LeftBytes, load_npy, load_pt, shortened
+from braindecode_ssr.datasets import pickles
+from braindecode_ssr.datasets.pickles import MappedBytes, load_npy, load_pt, shorten
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import mapping
 
@@ -26,7 +26,7 @@ CONTENT = {
 
 @pytest.fixture(autouse=True)
 def long_is_short(monkeypatch):
-    monkeypatch.setattr(left_bytes, "LONG", 4096)
+    monkeypatch.setattr(pickles, "MAP_FROM", 4096)
 
 
 def same(loaded):
@@ -65,15 +65,15 @@ def test_protocol_2_and_bare_bytes_are_read_as_before(tmp_path):
 
 
 def test_many_small_things_are_read_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(left_bytes, "MOST_INSTRUCTIONS", 20)
+    monkeypatch.setattr(pickles, "MOST_INSTRUCTIONS", 20)
     (tmp_path / "a.npy").write_bytes(pickle.dumps([*range(30), CONTENT], 4))
     same(load_npy(tmp_path / "a.npy")[-1])
 
 
-def test_a_pickle_without_arrays_has_nothing_to_leave(tmp_path):
+def test_a_pickle_without_arrays_has_nothing_to_map(tmp_path):
     (tmp_path / "a.npy").write_bytes(pickle.dumps(list(range(3000)), 4))
     with open(tmp_path / "a.npy", "rb") as file:
-        assert shortened(file, LeftBytes(tmp_path / "a.npy")) is None
+        assert shorten(file, MappedBytes(tmp_path / "a.npy")) is None
     assert load_npy(tmp_path / "a.npy") == list(range(3000))
 
 
