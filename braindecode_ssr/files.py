@@ -1,9 +1,8 @@
 """Files and folders that are written whole or not at all, locks, hashes and free space.
 
-A file or folder gets its final name only after its content is on the disk: the content is forced out
-(``fsync``), then it is renamed, then the folder that holds the name is forced out. A kill or a power cut
-leaves what was there before or what is new, never half of it. The next writer of the same folder removes the
-temporary files of writers that are dead.
+A file or folder gets its final name only after its content is on the disk: ``fsync`` of the content, rename,
+``fsync`` of the folder. A kill or a power cut leaves either the old or the new content, never half of it. The
+next writer in the same folder removes the temporary files of dead writers.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 JOURNAL = "unfinished.json"
-"""A temporary folder that holds this file outlives its writer, and the next writer goes on in it."""
+"""A temporary folder with this file outlives its writer, and the next writer resumes in it."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # what file systems without fsync answer
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # from file systems without fsync
 _TEMPORARY = re.compile(
     r"\.(?P<name>.+)\.(?P<pid>\d+)@(?P<host>.+)\.[0-9a-f]{8}(\.old)?\.(part|tmp)"
     r"|\.[^@]+\.(?P<old_pid>\d+)\.part"  # of version 0.1.0
@@ -53,21 +52,19 @@ _TEMPORARY = re.compile(
 def atomic_write(
     path: Path, content: str | bytes | Callable[[Path], object], option: str = "--out"
 ) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all, and its folder if needed.
 
     Parameters
     ----------
-    path : Path
-        Its folder is made if it is not there.
     content : str, bytes or callable
         Text is written as UTF-8; a callable gets the path of the temporary file to write to.
     option : str
-        What the user chooses another place with, for the error.
+        The option with which the user chooses another place, for the error.
 
     Raises
     ------
     DataError
-        If the disk is full or the file cannot be written; nothing is left there then.
+        If the disk is full or the file cannot be written; no part of it is left then.
     """
     with atomic_files([Path(path)], option) as (part,):
         if isinstance(content, str):
@@ -80,20 +77,7 @@ def atomic_write(
 
 @contextmanager
 def atomic_files(paths: Sequence[Path], option: str = "--out") -> Iterator[list[Path]]:
-    """Temporary files that get their names together, when the block has ended without an error.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The files to make or replace.
-    option : str
-        As for :func:`atomic_write`.
-
-    Yields
-    ------
-    list of Path
-        One temporary file for each, to be written by the block.
-    """
+    """A temporary file per path; all get their names together when the block ends without an error."""
     parts = [path.with_name(f".{path.name}.{_mark()}.part") for path in paths]
     with writing(paths[0], option):
         try:
@@ -113,14 +97,14 @@ def atomic_files(paths: Sequence[Path], option: str = "--out") -> Iterator[list[
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, so that they are there after a power cut too."""
+    """Create a folder and its parents so that they survive a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     sync(*(folder.parent for folder in missing))
 
 
 def sync(*paths: Path) -> None:
-    """Force files, or the names in folders, out to the disk."""
+    """``fsync`` files, or folders with the names in them."""
     if len(paths) < 3:
         for path in paths:
             _sync(path)
@@ -144,7 +128,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path, option: str = "--out") -> Iterator[None]:
-    """Turn an OSError of the block into a DataError that says what cannot be written and why."""
+    """Turn an OSError of the block into a DataError that says what could not be written and why."""
     try:
         yield
     except SSRError:  # missing data is an OSError too
@@ -154,26 +138,19 @@ def writing(path: Path, option: str = "--out") -> Iterator[None]:
 
 
 def unwritable(path: Path, error: OSError, option: str = "--out") -> DataError:
-    """The error for a place that cannot be written."""
-    mend = "free some space" if error.errno in _FULL else "check its permissions"
+    """The error for a path that cannot be written."""
+    fix = "free some space" if error.errno in _FULL else "check its permissions"
     return DataError(
         f"cannot write {path}: {error.strerror or error}",
-        f"{mend} and run the same command again, or choose another place with {option}",
+        f"{fix} and run the same command again, or choose another place with {option}",
     )
 
 
 def cached_numbers(path: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Numbers read from a JSON file, or computed and kept there for the next time.
+    """Numbers read from a JSON file, or computed and stored there.
 
-    A file that does not hold numbers is written again; where it cannot be written, the numbers are computed
-    each time.
-
-    Parameters
-    ----------
-    path : Path
-        Its name says all that the numbers depend on.
-    compute : callable
-        Makes them.
+    The name of the file says all that the numbers depend on. A damaged file is replaced; where it cannot be
+    written, the numbers are computed each time.
     """
     kept = read_json(path)
     if isinstance(kept, dict) and kept and all(isinstance(v, float) for v in kept.values()):
@@ -185,7 +162,7 @@ def cached_numbers(path: Path, compute: Callable[[], dict[str, float]]) -> dict[
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where there is none that can be read."""
+    """The content of a JSON file; None if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -193,21 +170,7 @@ def read_json(path: Path) -> Any:
 
 
 def load_json(path: Path, model: type[BaseModel], hint: str) -> dict[str, Any]:
-    """The object in a JSON file, which has to fit a model.
-
-    Parameters
-    ----------
-    path : Path
-    model : type of pydantic.BaseModel
-        What must be in it.
-    hint : str
-        What the user can do about a file that is damaged, for the error.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, is no JSON, is nested too deeply, or does not fit; names file and field.
-    """
+    """The object in a JSON file; DataError with this hint if it does not fit a pydantic model."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         model.model_validate(content, strict=True)
@@ -232,26 +195,19 @@ def load_json(path: Path, model: type[BaseModel], hint: str) -> dict[str, Any]:
 def atomic_folder(
     path: Path, *, resume: bool = False, merge: bool = False, option: str = "--data-dir"
 ) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block has ended without an error.
+    """A temporary folder beside ``path`` that takes its place when the block ends without an error.
 
-    If the block fails, nothing is left. Of two processes that write at once the last wins, whole.
+    If the block fails, nothing is left. Of two processes that write at once, the last one wins.
 
     Parameters
     ----------
-    path : Path
-        The folder to make or replace.
     resume : bool
-        Go on in the folder of a writer that was killed or interrupted, if it holds a ``JOURNAL``, and leave
+        Resume in the folder of a writer that was killed or interrupted, if it holds a ``JOURNAL``, and leave
         such a folder when interrupted. Only one writer at a time may do so: :func:`lock`.
     merge : bool
-        Leave the files of a folder that is there, but for those that are written again.
+        Keep the files of an existing folder, except those that are written again.
     option : str
         As for :func:`atomic_write`.
-
-    Yields
-    ------
-    Path
-        The temporary folder to write into.
 
     Raises
     ------
@@ -283,13 +239,14 @@ def atomic_folder(
 
 
 def set_aside(path: Path) -> Path:
-    """Where the unfinished folder of ``path`` is kept after Ctrl-C, to be resumed."""
+    """Where the unfinished folder of ``path`` is kept after Ctrl-C."""
     return path.parent / f".{path.name}.unfinished"
 
 
 def sync_tree(folder: Path) -> None:
-    """Force everything in a folder out to the disk, the files first."""
-    files, folders = [], [folder]
+    """``fsync`` everything in a folder, files first."""
+    files: list[Path] = []
+    folders = [folder]
     for path in folder.rglob("*"):
         (folders if path.is_dir() else files).append(path)
     sync(*files)
@@ -299,15 +256,10 @@ def sync_tree(folder: Path) -> None:
 def sweep(folder: Path, name: str | None = None) -> None:
     """Remove the temporary files and folders that dead processes of this machine left in a folder.
 
-    Parameters
-    ----------
-    folder : Path
-    name : str, optional
-        What is written anew: an unfinished folder of it that could be resumed is removed too.
+    Unfinished folders that could be resumed stay, except those of ``name``, which is written from scratch.
     """
-    for leftover in _leftovers(folder):
+    for leftover, unfinished in _leftovers(folder):
         if leftover.is_dir() and not leftover.is_symlink():
-            unfinished = _TEMPORARY.fullmatch(leftover.name)["name"]
             if unfinished == name or not (leftover / JOURNAL).is_file():
                 shutil.rmtree(leftover, ignore_errors=True)
         else:
@@ -315,26 +267,22 @@ def sweep(folder: Path, name: str | None = None) -> None:
                 leftover.unlink()
 
 
-def _leftovers(folder: Path) -> list[Path]:
-    """What dead processes of this machine have left in a folder."""
+def _leftovers(folder: Path) -> list[tuple[Path, str | None]]:
+    """What dead processes of this machine left in a folder, and the names it was for."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(".")]
-    matches = [(name, _TEMPORARY.fullmatch(name)) for name in names]
-    here = (None, socket.gethostname())
+        matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
     return [
-        folder / name
-        for name, match in matches
-        if match and match["host"] in here and not _alive(int(match["pid"] or match["old_pid"]))
+        (folder / match[0], match["name"])
+        for match in matches
+        if match
+        and match["host"] in (None, socket.gethostname())
+        and not _alive(int(match["pid"] or match["old_pid"]))
     ]
 
 
 def _taken_over(path: Path, temporary: Path) -> bool:
-    """Make the unfinished folder of a writer that is gone one's own; renaming it is the claim."""
-    left = [
-        folder
-        for folder in _leftovers(path.parent)
-        if _TEMPORARY.fullmatch(folder.name)["name"] == path.name
-    ]
+    """Rename the unfinished folder of a dead writer to ``temporary``, which claims it."""
+    left = [folder for folder, name in _leftovers(path.parent) if name == path.name]
     for folder in (set_aside(path), *left):
         if (folder / JOURNAL).is_file():
             with suppress(OSError):
@@ -344,7 +292,7 @@ def _taken_over(path: Path, temporary: Path) -> bool:
 
 
 def _mark() -> str:
-    """Names the writer of a temporary file, so that others can see whether it is alive."""
+    """Part of a temporary name by which others can see whether its writer is alive."""
     return f"{os.getpid()}@{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
 
 
@@ -361,10 +309,10 @@ def _alive(pid: int) -> bool:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Rename, moving aside whatever folder is there.
+    """Rename a folder in the place of an existing one.
 
-    Processes of this machine do it one after the other; one of another machine on a shared disk may still
-    come between, so it is tried more than once.
+    Processes of this machine take turns; one of another machine on a shared disk may still interfere, hence
+    the repetitions.
     """
     aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
     with lock(path, "publish"):
@@ -384,12 +332,13 @@ def _publish(temporary: Path, path: Path) -> None:
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
     raise DataError(
-        f"another process keeps writing {path}", "let one of the two end before starting the other"
+        f"another process keeps writing {path}",
+        "wait until it has finished, then run the same command again",
     )
 
 
 def _merge(temporary: Path, path: Path) -> None:
-    """Move files one by one into the folder that is there."""
+    """Move files one by one into the existing folder."""
     folders = {path}
     for file in [file for file in temporary.rglob("*") if not file.is_dir()]:
         target = path / file.relative_to(temporary)
@@ -412,19 +361,20 @@ def lock(
 ) -> Iterator[None]:
     """Wait until no other process does the same to the same path.
 
-    The lock ends with the process that holds it, however that ends.
+    The lock is released when its process ends, in whatever way.
 
     Parameters
     ----------
     path : Path
-        What is worked on; need not be there.
+        What is worked on; it need not exist.
     purpose : str
-        Of what is done; other purposes do not wait for it.
+        What is done; other purposes do not wait.
     shared : bool
-        The lock is a file beside ``path``, which other machines see on a shared disk. Otherwise it is in the
-        system's temporary folder, and leaves nothing beside ``path``.
+        Lock with a file beside ``path``, which other machines see on a shared disk. Otherwise the file is
+        in one small folder of the system's temporary folder. It stays there: a lock file that is deleted
+        while another process opens it would be held twice.
     say : callable, optional
-        Is told whom it waits for.
+        Called with the name of the process that it waits for.
     """
     from filelock import FileLock, Timeout
 
@@ -434,7 +384,9 @@ def lock(
     else:
         user = os.getuid() if hasattr(os, "getuid") else "user"
         name = sha256(f"{purpose} {path.absolute()}")[:16]
-        file = Path(tempfile.gettempdir()) / f"ssr-bd-{user}-{name}.lock"
+        folder = Path(tempfile.gettempdir()) / f"ssr-bd-locks-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = folder / f"{name}.lock"
     held, holder = FileLock(file), file.with_suffix(".by")
     try:
         held.acquire(timeout=0)
@@ -463,7 +415,7 @@ def sha256(content: str | bytes) -> str:
 
 
 _HASHES: dict[str, list[str]] = {}
-"""By path of a file: its state when it was hashed, see :func:`_state`, and its SHA-256."""
+"""By path of a file: its :func:`_state` when it was hashed, and its SHA-256."""
 
 
 def file_sha256(path: Path) -> str:
@@ -473,15 +425,9 @@ def file_sha256(path: Path) -> str:
 
 
 def files_sha256(paths: Iterable[Path], cache: Path | None = None) -> list[str]:
-    """The SHA-256 of the content of each of some files.
+    """The SHA-256 of each file, computed again only when its size, times or place on the disk change.
 
-    A file is hashed once, and again only when its size, its times or its place on the disk have changed.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-    cache : Path, optional
-        JSON file in which hashes are kept for other processes, if it can be written.
+    ``cache`` is a JSON file that keeps the hashes for other processes, if it can be written.
     """
     files = [Path(os.path.realpath(path)) for path in paths]
     states = {str(file): _state(file) for file in files}
@@ -527,16 +473,16 @@ def _is_hash(entry: Any) -> bool:
 
 
 def _state(path: Path) -> str:
-    """Changes whenever the content of a file does: the time of the last change (ctime) cannot be set back."""
+    """Changes whenever the content of a file does: its ctime cannot be set back."""
     stat = path.stat()
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
 
 
 def derived_folder(own: Path) -> Path:
-    """Where files are kept that are made of others and can be made again.
+    """The folder for derived files, which can be computed again.
 
-    ``own`` itself, such as the folder ``ssr`` of a dataset; below ``$SSR_CACHE`` if that is set; or below the
-    user's cache folder, which is said in a line, if ``own`` cannot be written, as on a read-only disk.
+    ``own`` itself, such as the folder ``ssr`` of a dataset; a folder below ``$SSR_CACHE`` if that is set; or
+    one below the user's cache folder, with a warning, if ``own`` cannot be written.
     """
     own, asked = own.absolute(), os.environ.get("SSR_CACHE")
     if asked:
@@ -550,26 +496,26 @@ def derived_folder(own: Path) -> Path:
 
         base = Path(pooch.os_cache("braindecode_ssr"))
         _say_once(
-            f"{own} cannot be written: what is made of the data is kept in {base} "
+            f"{own} cannot be written: derived files are stored in {base} "
             "(choose another place with --cache-dir or $SSR_CACHE)"
         )
     return base / f"{own.parent.name}-{sha256(os.path.realpath(own.parent))[:8]}" / own.name
 
 
 def can_write(path: Path) -> bool:
-    """Whether a folder can be written, or made if it is not there."""
+    """Whether a folder can be written, or created."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return os.access(there, os.W_OK | os.X_OK)
 
 
 @lru_cache(maxsize=64)
 def _say_once(text: str) -> None:
-    if parent_process() is None:  # workers of a benchmark need not repeat it
+    if parent_process() is None:  # workers of a benchmark do not repeat it
         logging.getLogger("braindecode_ssr").warning(text)
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free on the disk where ``path`` is or will be."""
+    """Free bytes on the disk where ``path`` is or will be."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free
 
@@ -585,7 +531,7 @@ def check_free(path: Path, size: int, what: str, option: str = "--data-dir") -> 
 
 
 def gigabytes(size: int) -> str:
-    """A size as people say it."""
+    """A size in GB or MB."""
     return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
@@ -593,23 +539,11 @@ def gigabytes(size: int) -> str:
 
 
 def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[T]:
-    """What ``work`` gives for each slice of trials, in order.
+    """The results of ``work`` for slices of ``size`` trials, in order, computed in threads.
 
-    Slices are worked on by as many threads as the linear algebra would take, each product by a single
-    one: results do not depend on the number of threads, and nothing waits in spin locks on a busy
-    machine. ``OMP_NUM_THREADS`` and ``threadpoolctl`` are heeded.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a slice of trials.
-    n_trials, size : int
-        All trials, and those of a slice.
-
-    Yields
-    ------
-    object
-        The results.
+    There are as many threads as BLAS would use, and each product uses one: results do not depend on the
+    number of threads, and nothing waits in spin locks on a busy machine. ``OMP_NUM_THREADS`` and
+    ``threadpoolctl`` are respected.
     """
     slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
     threads = min(_threads(), len(slices))
@@ -625,16 +559,11 @@ def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[
 
 
 def one_thread() -> AbstractContextManager:
-    """Within it, each product of numpy is done by the thread that asks for it.
-
-    For products that are small, or few: waking and waiting for others costs more than they save,
-    seconds on a busy machine.
-    """
+    """Within it, BLAS uses one thread: for few or small products, waking others costs more than it saves."""
     return _libraries().limit(limits=1, user_api="blas")
 
 
 def _threads() -> int:
-    """As many as the linear algebra of numpy may take now."""
     widths = [library["num_threads"] for library in _libraries().info()]
     return max(widths, default=1)
 
@@ -647,7 +576,7 @@ def _libraries() -> ThreadpoolController:
 
 
 def mapping(array: np.ndarray) -> mmap.mmap | None:
-    """The map that an array, or what it is a view of, lies in; None where it lies in memory."""
+    """The memory map that an array or its base lies in; None for an array in memory."""
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
@@ -655,10 +584,9 @@ def mapping(array: np.ndarray) -> mmap.mmap | None:
 
 
 def forget(array: np.ndarray) -> None:
-    """Give back the memory of what was read of a mapped array; it is read again when needed.
+    """Release the resident pages of a mapped array, which count as memory; they are read again when needed.
 
-    Pages of a mapped file count as memory of the process while they are resident. Nothing is done to an array
-    in memory, or where the system cannot do it.
+    Does nothing for an array in memory, or where the system does not support it.
     """
     mapped = mapping(array)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):

@@ -149,6 +149,15 @@ with lock(pathlib.Path(sys.argv[1]), shared=sys.argv[2] == "shared", say=print):
     assert not list(tmp_path.iterdir())
 
 
+def test_locks_are_in_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    for name in "abc":
+        with lock(tmp_path / name):
+            pass
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("ssr-bd-locks-") and len(list(folder.iterdir())) == 3
+
+
 def test_a_file_is_hashed_again_when_its_content_changes_and_only_then(tmp_path, monkeypatch):
     path, cache, hashed = tmp_path / "signal", tmp_path / "cache" / "sha256.json", []
 

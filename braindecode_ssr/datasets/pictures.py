@@ -1,4 +1,4 @@
-"""The one place that opens image files: 8-bit RGB, converted faithfully, or a refusal that says why."""
+"""Open image files as 8-bit RGB: converted faithfully, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 
 
 def open_picture(path: Path) -> Image:
-    """A picture file as an 8-bit RGB image; see :func:`to_rgb`.
-
-    Raises
-    ------
-    DataError
-        If it is damaged, not a JPEG, PNG, BMP, WebP or TIFF file, or one that :func:`to_rgb` refuses.
-    """
+    """A JPEG, PNG, BMP, WebP or TIFF file as an 8-bit RGB image; raises as :func:`to_rgb`."""
     from PIL import Image as PILImage
 
     with _decoding(str(path)), PILImage.open(path, formats=FORMATS) as picture:
@@ -72,7 +66,7 @@ def to_rgb(picture: Image, source: str) -> Image:
 
 @contextmanager
 def _decoding(source: str) -> Iterator[None]:
-    """Whatever goes wrong inside a foreign file is the file's fault, and the error names it."""
+    """Turn any error inside a foreign file into a DataError that names it."""
     from PIL import Image as PILImage
     from PIL import UnidentifiedImageError
 
@@ -103,7 +97,7 @@ def _to_rgb(picture: Image, source: str) -> Image:
     remarks = []
     picture.load()
     _check_tiff(picture, source)
-    with suppress(Exception):  # EXIF data that cannot be read say nothing
+    with suppress(Exception):  # unreadable EXIF data are ignored
         if picture.getexif().get(ORIENTATION, 1) in range(2, 9):
             picture, remarks = ImageOps.exif_transpose(picture), [ROTATED]
     transparent = "transparency" in picture.info
@@ -113,12 +107,12 @@ def _to_rgb(picture: Image, source: str) -> Image:
         if isinstance(picture.info.get("transparency"), tuple | int):
             _check_color_key(picture, source)
         rgba = picture.convert("RGBA")
-        lowest, highest = rgba.getchannel("A").getextrema()
-        if highest == 0:
+        alpha = np.asarray(rgba.getchannel("A"))
+        if not alpha.any():
             raise DataError(
                 f"the picture {source} is fully transparent", "save it without an alpha channel"
             )
-        if lowest < 255:
+        if alpha.min() < 255:
             remarks.append(ON_WHITE)
             rgba = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)
         rgb = rgba.convert("RGB")
@@ -150,7 +144,7 @@ def _check_shape(picture: Image, source: str) -> None:
 
 
 def _check_tiff(picture: Image, source: str) -> None:
-    """Raise where Pillow reads the numbers of a TIFF file without saying what they mean."""
+    """Refuse TIFF files whose numbers Pillow reads without telling their meaning."""
     tags = getattr(picture, "tag_v2", None)
     if tags is None:
         return
