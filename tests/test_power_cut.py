@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from test_training import make_data, make_parts
 
-from braindecode_ssr.benchmark.plan import asked_plan, do
+from braindecode_ssr.benchmark.plan import plan_benchmark
 from braindecode_ssr.benchmark.run import benchmark
+from braindecode_ssr.benchmark.workers import run_task
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.datasets.download import PartialFile
 from braindecode_ssr.files import atomic_folder
@@ -163,13 +164,13 @@ def test_a_benchmark_repairs_its_runs_and_evaluations(tmp_path, finished, whole)
     settings = {"data": {"preset": "tiny"}, "train": {"epochs": 1}}
     grid = {"methods": ("contrast",), "subjects": (5,)}
     ways = {"evaluations": ("default", "repetitions=1")}
-    plan, said = asked_plan(settings, tmp_path, finished[1], **grid, **ways), []
+    plan, said = plan_benchmark(settings, tmp_path, finished[1], **grid, **ways), []
     (run,) = plan.runs
 
     def work():
         if whole:
             return benchmark(plan, tmp_path, say=said.append)
-        assert not do(run.task(plan.dataset, 1)).error
+        assert not run_task(run.task(plan.dataset, 1)).error
 
     work()
     (other,) = run.run.path.glob("evaluation_*")

@@ -1,1 +1,1 @@
-"""A grid of runs, done on one machine or on a cluster, and the tables of all their ranks."""
+"""Many runs: a grid of methods, subjects and seeds, done in parallel, and the tables of its results."""

@@ -1,12 +1,9 @@
-"""What is asked of a benchmark: methods, subjects, protocols, seeds and evaluations, each with each."""
+"""The runs that a benchmark asks for: methods, subjects, protocols, seeds and evaluations."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +11,17 @@ from typing import Any
 from pydantic import Field
 
 from ..checks import check_run
-from ..config import EvaluationSpec, RunSpec, Spec, Subject, TrialSpec, merge
-from ..datasets import open_dataset
+from ..config import EvaluationSpec, RunSpec, Spec, Subject, merge
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..evaluation import check_selection
-from ..files import lock, writing
-from ..labels import Label, natural
+from ..labels import Label
 from ..methods import METHODS
-from ..models.names import Trust, trusted, trusting
 from ..registry import unknown_name
-from ..resolve import resolve, run_spec, training_subjects
-from ..retrieval.evaluations import Evaluation, named_evaluation
-from ..runs import EvaluationFolder, Run, run_name, same_data
-from ..trials.prepare_many import prepare_many
+from ..resolve import open_dataset, resolve, run_spec, training_subjects
+from ..retrieval.evaluations import named_evaluation
+from ..runs import Run, run_name, same_data
+from .workers import Task, evaluation_folder
 
 PROTOCOLS = ("intra", "inter")
 
@@ -49,8 +43,8 @@ class Grid(Spec):
     settings : dict
         Nested settings of all runs, dataset included.
     threads : int
-        Of each run's numerical libraries. How many there are changes the last digits of a sum: that is why
-        it is asked for here, and does not follow from how many runs go at a time.
+        Threads of each run's numerical libraries. Their number changes the last digits of sums, so it is
+        given here and does not follow from how many runs are done in parallel.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
@@ -62,7 +56,7 @@ class Grid(Spec):
     threads: int = Field(default=1, ge=1)
 
     def cells(self) -> Iterator[dict[str, Any]]:
-        """The nested settings of each run, evaluations left aside: by protocol, method, subject, seed."""
+        """The nested settings of each run without evaluations: by protocol, method, subject, seed."""
         for protocol in self.protocols:
             for method in self.methods:
                 for subject in self.subjects:
@@ -78,199 +72,41 @@ class Grid(Spec):
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """Seeds as people write them: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which.
+    """Seeds from text: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which.
 
     Raises
     ------
     UsageError
         If it is none of these.
     """
+    error = UsageError(
+        f"{text!r} is not a number or list of seeds",
+        "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
+    )
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        numbers = (first, last) if dash else (first,)
-        if not all(number.isdecimal() and number.isascii() for number in numbers):
-            raise _no_seeds(text)
-        if dash and int(first) > int(last):
-            raise _no_seeds(text)
-        seeds += range(int(first), int(numbers[-1]) + 1)
-    if "," not in text and "-" not in text:
+        ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, re.ASCII)
+        if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
+            raise error
+        seeds += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    if text.strip().isdecimal():
         seeds = list(range(seeds[0]))
     if not seeds:
-        raise _no_seeds(text)
+        raise error
     return tuple(dict.fromkeys(seeds))
 
 
 def protocols_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Protocols that exist, each once; both for none.
-
-    Raises
-    ------
-    UsageError
-        If one does not.
-    """
+    """Each protocol once, or both if none is given; raises UsageError for a name that is unknown."""
     for name in names:
         if name not in PROTOCOLS:
             raise unknown_name("protocol", name, list(PROTOCOLS))
     return tuple(dict.fromkeys(names)) or PROTOCOLS
 
 
-def _no_seeds(text: str) -> UsageError:
-    return UsageError(
-        "how many seeds (--seeds 3), or which (--seeds 0,3,7 or 4-6)", repr(text), "write it so"
-    )
-
-
-ONE_RUN_A_PROCESS = threading.Lock()
-"""Random numbers are drawn from generators of the process: two runs in its threads would mix them."""
-
-
 @dataclass(frozen=True)
-class Task:
-    """A run to train and test.
-
-    Parameters
-    ----------
-    spec : RunSpec
-        Resolved.
-    data_dir : str
-        The folder of the dataset.
-    out : str
-        The folder of the run's folder.
-    evaluations : tuple of EvaluationSpec
-        How it is tested besides its own way.
-    threads : int
-        Of the numerical libraries. More or fewer change the last digits of a sum, so that their number
-        is a matter of the grid and not of how many runs go at a time.
-    cache : str
-        ``$SSR_CACHE``, for workers that were started elsewhere.
-    trust : bool or tuple of str
-        Classes that may be imported, see :func:`braindecode_ssr.models.names.trusting`.
-    """
-
-    spec: RunSpec
-    data_dir: str
-    out: str
-    evaluations: tuple[EvaluationSpec, ...] = ()
-    threads: int = 1
-    cache: str = field(default_factory=lambda: os.environ.get("SSR_CACHE", ""))
-    trust: Trust = field(default_factory=trusted)
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder."""
-        return run_name(self.spec)
-
-    @property
-    def run(self) -> Run:
-        """The run's folder."""
-        return Run(Path(self.out) / self.name)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task.
-
-    Parameters
-    ----------
-    name : str
-        Of the run.
-    seconds : float
-        How long it took.
-    error : str
-        Why there is no run, in a line.
-    evaluation_errors : dict of str to str
-        Why there is no evaluation: digest of its spec to a line.
-    """
-
-    name: str
-    seconds: float = 0.0
-    error: str = ""
-    evaluation_errors: dict[str, str] = field(default_factory=dict)
-
-
-def do(task: Task) -> Outcome:
-    """Train a run, or go on with it, and test it in all ways asked for; what fails is told, not raised."""
-    start, errors = time.perf_counter(), {}
-    if task.cache:
-        os.environ["SSR_CACHE"] = task.cache
-    with ONE_RUN_A_PROCESS:
-        try:
-            with trusting(task.trust), _fixed_threads(task.threads), _nobody_else(task):
-                _train(task)
-                for evaluation in task.evaluations:
-                    try:
-                        _evaluate(task, evaluation)
-                    except Exception as error:
-                        errors[evaluation.digest] = one_line(error)
-        except Exception as error:
-            return Outcome(task.name, time.perf_counter() - start, one_line(error))
-    return Outcome(task.name, time.perf_counter() - start, evaluation_errors=errors)
-
-
-def evaluated(run: Run, evaluation: EvaluationSpec) -> Run:
-    """The folder inside a run's with ``queries.csv`` and ``summary.json`` of another evaluation."""
-    return EvaluationFolder(run.path / f"evaluation_{evaluation.digest[:8]}")
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, in a line; an error that was not foreseen is named."""
-    text = str(error) if isinstance(error, SSRError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
-
-
-def _train(task: Task) -> None:
-    from ..pipeline import train
-
-    if not task.run.finished:
-        train(task.spec, data_dir=task.data_dir, out=task.out)
-
-
-def _evaluate(task: Task, evaluation: EvaluationSpec) -> None:
-    from ..pipeline import evaluate
-
-    place = evaluated(task.run, evaluation)
-    if place.finished:
-        return
-    device = task.spec.train.device
-    queries, summary = evaluate(task.run.path, evaluation, data_dir=task.data_dir, device=device)
-    place.path.mkdir(exist_ok=True)
-    place.write_table("queries.csv", queries)
-    place.write_json("summary.json", summary)
-
-
-@contextmanager
-def _fixed_threads(count: int) -> Iterator[None]:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(count)
-    with threadpool_limits(count):
-        yield
-
-
-@contextmanager
-def _nobody_else(task: Task) -> Iterator[None]:
-    """Wait until nobody else is at this run: a benchmark that was killed may have left a worker at it."""
-    with writing(Path(task.out)), lock(task.run.path, "benchmark", shared=True):
-        yield
-
-
-LACKING, FAILING = "lacks features", "cannot run"
-
-
-@dataclass(frozen=True)
-class Column:
-    """An evaluation of a run, as the tables name it.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"default"``.
-    flags : tuple of str
-        What a reader of the number must know.
-    spec : EvaluationSpec
-    """
+class PlannedEvaluation:
+    """An evaluation of a run: its name in the tables, its flags, and its spec."""
 
     name: str
     flags: tuple[str, ...]
@@ -278,7 +114,7 @@ class Column:
 
 
 @dataclass
-class Planned:
+class PlannedRun:
     """A run of the grid.
 
     Parameters
@@ -286,11 +122,10 @@ class Planned:
     spec : RunSpec
         Resolved.
     run : Run
-        Its folder, there or not.
+        Its folder, which need not exist.
     subjects : tuple of int or str
-        Whose trials it takes.
-    columns : list of Column
-        Its evaluations.
+        Whose trials it uses.
+    evaluations : list of PlannedEvaluation
     error : SSRError, optional
         Why it cannot be done, as :func:`braindecode_ssr.checks.check_run` found.
     """
@@ -298,31 +133,44 @@ class Planned:
     spec: RunSpec
     run: Run
     subjects: tuple[Label, ...]
-    columns: list[Column] = field(default_factory=list)
+    evaluations: list[PlannedEvaluation] = field(default_factory=list)
     error: SSRError | None = None
 
     @property
-    def problem(self) -> str:
-        """Why it cannot be done, in two words; empty if it can."""
-        if self.error is None:
-            return ""
-        return LACKING if isinstance(self.error, MissingDataError) else FAILING
+    def name(self) -> str:
+        """The name of the run folder."""
+        return self.run.path.name
+
+    @property
+    def state(self) -> str:
+        """``done``, ``lacks features``, ``cannot run``, ``begun`` or ``to do``."""
+        if self.finished:
+            return "done"
+        if self.error is not None:
+            return "lacks features" if isinstance(self.error, MissingDataError) else "cannot run"
+        return "begun" if (self.run.path / "run.json").is_file() else "to do"
 
     @property
     def others(self) -> tuple[EvaluationSpec, ...]:
         """The evaluations that are not the run's own."""
         own = as_trained(self.spec.evaluation, self.spec)
-        return tuple(dict.fromkeys(c.spec for c in self.columns if c.spec != own))
+        return tuple(dict.fromkeys(e.spec for e in self.evaluations if e.spec != own))
+
+    @property
+    def folders(self) -> list[Run]:
+        """The run folder and those of its other evaluations."""
+        return [self.run, *(evaluation_folder(self.run, spec) for spec in self.others)]
 
     @property
     def finished(self) -> bool:
-        """Whether the run and all its evaluations have come to their end."""
-        return self.run.finished and all(evaluated(self.run, e).finished for e in self.others)
+        """Whether the run and all its evaluations are finished."""
+        return all(folder.finished for folder in self.folders)
 
-    def scored(self, column: Column) -> Run:
-        """Where ranks and numbers of an evaluation are, once they are."""
-        own = column.spec not in self.others
-        return self.run if own else evaluated(self.run, column.spec)
+    def results(self, evaluation: PlannedEvaluation) -> Run:
+        """The folder in which ranks and numbers of an evaluation are, or will be."""
+        if evaluation.spec in self.others:
+            return evaluation_folder(self.run, evaluation.spec)
+        return self.run
 
     def task(self, dataset: ImageDataset, threads: int) -> Task:
         """What a worker gets."""
@@ -332,23 +180,23 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a grid, and the dataset they are on."""
+    """The runs of a grid, and the dataset they use."""
 
     grid: Grid
     dataset: ImageDataset
-    runs: list[Planned]
+    runs: list[PlannedRun]
 
     @property
-    def to_do(self) -> list[Planned]:
+    def to_do(self) -> list[PlannedRun]:
         """Runs that are not finished and have what they need: all of a seed before those of the next.
 
-        A grid that is stopped half way has compared all methods then, with fewer seeds.
+        A grid that is stopped halfway has then compared all methods, with fewer seeds.
         """
         left = [planned for planned in self.runs if not (planned.finished or planned.error)]
         return sorted(left, key=lambda planned: self.grid.seeds.index(planned.spec.train.seed))
 
 
-def asked_plan(
+def plan_benchmark(
     settings: dict[str, Any],
     out: Path,
     data_dir: str | Path | None = None,
@@ -360,7 +208,7 @@ def asked_plan(
     evaluations: tuple[str, ...] = ("default",),
     threads: int = 1,
 ) -> Plan:
-    """The plan of a grid as people ask for it.
+    """Plan a grid from names and numbers as users type them.
 
     Parameters
     ----------
@@ -371,63 +219,82 @@ def asked_plan(
     data_dir : path-like, optional
         The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
     methods, subjects, protocols, evaluations : tuple
-        Names and numbers; empty for all methods, all subjects that are here, both protocols.
+        Empty for all methods, all subjects whose files are there, both protocols, ``default``.
     seeds : str
         How many, or which; see :func:`braindecode_ssr.benchmark.plan.seeds_of`.
     threads : int
-        Of each run.
+        Threads of each run.
 
     Raises
     ------
     UsageError
         If a name or number is not known.
     SSRError
-        If a run of a method that is named cannot be done, see :func:`braindecode_ssr.checks.check_run`, such
-        as one whose features are not here. With all methods, its runs fail instead.
+        If a run of a method that was named cannot be done, see :func:`braindecode_ssr.checks.check_run`, for
+        example because its features are missing. With all methods, its runs fail instead.
     """
-    grid = {
-        "methods": tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS)),
-        "protocols": protocols_of(protocols),
-        "seeds": seeds_of(seeds),
-        "evaluations": evaluations or ("default",),
-        "threads": threads,
-    }
-    for name in grid["methods"]:
-        for evaluation in grid["evaluations"]:
+    names = tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS))
+    protocols, evaluations = protocols_of(protocols), evaluations or ("default",)
+    seed_numbers = seeds_of(seeds)
+    for name in names:
+        for evaluation in evaluations:
             named_evaluation(evaluation, METHODS[name])
     data = run_spec(settings).data
     dataset = open_dataset(data, data_dir)
-    settings = merge(settings, {"data": {"dataset": data.dataset}})
     dataset.check_here()
-    chosen = tuple(map(dataset.check_subject, subjects or dataset.present_subjects))
-    plan = make_plan(Grid(subjects=chosen, settings=settings, **grid), dataset, out)
-    errors = [planned.error for planned in plan.runs if planned.error and not planned.finished]
-    if methods and errors:
-        raise errors[0]
+    grid = Grid(
+        methods=names,
+        subjects=tuple(map(dataset.check_subject, subjects or dataset.present_subjects)),
+        protocols=protocols,
+        seeds=seed_numbers,
+        evaluations=evaluations,
+        settings=merge(settings, {"data": {"dataset": data.dataset}}),
+        threads=threads,
+    )
+    plan = make_plan(grid, dataset, out)
+    if methods:
+        for planned in plan.runs:
+            if planned.error and not planned.finished:
+                raise planned.error
     return plan
 
 
 def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
-    """The runs that a grid takes; two cells that differ in their evaluation only share a run.
+    """The runs of a grid; cells that differ only in how the run is evaluated share a run.
 
     Raises
     ------
     DataError
-        If a run in ``out`` is of another version of the dataset.
+        If a run in ``out`` was made from another version of the dataset.
     """
-    asked = list(_asked(grid, dataset))
-    named = {run_name(spec) for spec, _ in asked}
-    runs: dict[str, Planned] = {}
+    resolved: dict[str, RunSpec] = {}
+    asked = []
+    for settings in grid.cells():
+        for name in grid.evaluations:
+            protocol = named_evaluation(name, METHODS[settings["method"]])
+            spec = run_spec(settings, protocol.settings)
+            if spec.digest not in resolved:
+                resolved[spec.digest], _ = resolve(spec, dataset)
+            asked.append((resolved[spec.digest], protocol))
+    names = {run_name(spec) for spec, _ in asked}
+    runs: dict[str, PlannedRun] = {}
     checked: dict[str, SSRError | None] = {}
-    for spec, way in asked:
-        spec = _keeping_more(spec, named, out)
-        evaluation = as_trained(way.spec, spec)
+    for spec, protocol in asked:
+        spec = _shared_run(spec, names, out)
+        evaluation = as_trained(protocol.spec, spec)
         check_selection(spec.model_copy(update={"evaluation": evaluation}))
         name = run_name(spec)
-        planned = runs[name] = runs.get(name) or _planned(spec, dataset, out / name, checked)
-        planned.columns.append(Column(way.name, way.flags, evaluation))
+        if name not in runs:
+            subjects = dict.fromkeys((*training_subjects(spec, dataset), spec.data.subject))
+            error = _problem(spec, dataset, out, checked)
+            runs[name] = PlannedRun(spec, Run(out / name), tuple(subjects), error=error)
+        runs[name].evaluations.append(PlannedEvaluation(protocol.name, protocol.flags, evaluation))
     for planned in runs.values():
-        check_version(planned, dataset)
+        if difference := same_data(planned.run, dataset, planned.spec):
+            raise DataError(
+                f"{planned.run.path} is a run on other data: {difference}",
+                "give another --out, or move that run away",
+            )
     return Plan(grid, dataset, list(runs.values()))
 
 
@@ -438,41 +305,18 @@ def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
     return evaluation.model_copy(update={"selection": "trained"})
 
 
-def check_version(planned: Planned, dataset: ImageDataset) -> None:
-    """Raise DataError if the run is there already and was made of another version of the dataset."""
-    differs = same_data(planned.run, dataset, planned.spec)
-    if differs:
-        raise DataError(
-            f"{planned.run.path} is a run on other data: {differs}",
-            "give another --out, or move that run away",
-        )
-
-
-def _asked(grid: Grid, dataset: ImageDataset) -> Iterator[tuple[RunSpec, Evaluation]]:
-    """Resolved spec and way to obtain a number, for each row of the tables."""
-    resolved: dict[str, RunSpec] = {}
-    for settings in grid.cells():
-        for name in grid.evaluations:
-            way = named_evaluation(name, METHODS[settings["method"]])
-            spec = run_spec(settings, way.settings)
-            if spec.digest not in resolved:
-                resolved[spec.digest], _ = resolve(spec, dataset)
-            yield resolved[spec.digest], way
-
-
-def _keeping_more(spec: RunSpec, named: set[str], out: Path) -> RunSpec:
-    """The run that trains the same but keeps every epoch, where that is asked for too: one will do."""
+def _shared_run(spec: RunSpec, names: set[str], out: Path) -> RunSpec:
+    """The run of the grid that trains the same but keeps every epoch, if there is one: it serves for both."""
     every = spec.train.model_copy(update={"keep": "every"})
     twin = spec.model_copy(update={"train": every})
-    own = (out / run_name(spec) / "summary.json").is_file()
-    return twin if run_name(twin) in named and not own else spec
+    finished = (out / run_name(spec) / "summary.json").is_file()
+    return twin if run_name(twin) in names and not finished else spec
 
 
-def _planned(
-    spec: RunSpec, dataset: ImageDataset, path: Path, checked: dict[str, SSRError | None]
-) -> Planned:
-    """A run, checked unless one that differs in subject, seed and evaluation only was."""
-    subjects = (*training_subjects(spec, dataset), spec.data.subject)
+def _problem(
+    spec: RunSpec, dataset: ImageDataset, out: Path, checked: dict[str, SSRError | None]
+) -> SSRError | None:
+    """Why a run cannot be done; runs that differ only in subject, seed and evaluation are checked once."""
     alike = {
         "data": spec.data.model_copy(update={"subject": 1}),
         "train": spec.train.model_copy(update={"seed": 0}),
@@ -482,88 +326,7 @@ def _planned(
     if key not in checked:
         checked[key] = None
         try:
-            check_run(spec, dataset, path.parent)
+            check_run(spec, dataset, out)
         except SSRError as error:
             checked[key] = error
-    return Planned(spec, Run(path), tuple(dict.fromkeys(subjects)), error=checked[key])
-
-
-def prepare_plan(
-    plan: Plan, *, jobs: int, progress: bool, say: Callable[[str], object]
-) -> dict[str, str]:
-    """Make the trials and features of all runs that are to do; workers then map them from the disk.
-
-    Parameters
-    ----------
-    plan : Plan
-    jobs : int
-        Subjects at a time.
-    progress : bool
-        Show bars on stderr.
-    say : callable
-        Is told, in a line, what is done.
-
-    Returns
-    -------
-    dict of str to str
-        Name of each run that cannot be done, and why, in a line.
-    """
-    failed: dict[str, str] = {}
-    for spec, runs in _by_trials(plan.to_do).items():
-        broken = _prepare_trials(plan, spec, runs, jobs, progress, say)
-        for planned in runs:
-            errors = [str(broken[s]) for s in planned.subjects if s in broken]
-            failed |= {planned.run.path.name: errors[0]} if errors else {}
-    left = [planned for planned in plan.to_do if planned.run.path.name not in failed]
-    return failed | _prepare_features(plan, left, progress, say)
-
-
-def _by_trials(runs: Iterable[Planned]) -> dict[TrialSpec, list[Planned]]:
-    groups: dict[TrialSpec, list[Planned]] = {}
-    for planned in runs:
-        groups.setdefault(planned.spec.trials, []).append(planned)
-    return groups
-
-
-def _prepare_trials(
-    plan: Plan,
-    spec: TrialSpec,
-    runs: list[Planned],
-    jobs: int,
-    progress: bool,
-    say: Callable[[str], object],
-) -> dict[Label, SSRError]:
-    """The subjects of some runs, prepared; the error of each that cannot be."""
-    subjects = sorted({s for planned in runs for s in planned.subjects}, key=natural)
-    options = {"jobs": jobs, "progress": progress, "say": say}
-    prepared = prepare_many(plan.dataset, subjects, spec, **options)
-    return {done.subject: done.error for done in prepared if done.error is not None}
-
-
-def _prepare_features(
-    plan: Plan, runs: list[Planned], progress: bool, say: Callable[[str], object]
-) -> dict[str, str]:
-    """The features of some runs, made; the error of each run whose features cannot be."""
-    from ..training.build import features_of
-    from ..training.distributed import pick_device
-
-    failed: dict[str, str] = {}
-    tried: dict[tuple[str, tuple[str, ...]], str] = {}
-    for planned in runs:
-        images = planned.spec.images
-        key = (images.encoder, images.views)
-        if key not in tried:
-            if images.encoder not in [encoder for encoder, _ in tried]:
-                say(f"features of {len(plan.dataset.images)} images: {images.encoder}")
-            try:
-                features = features_of(planned.spec, plan.dataset)
-                device = pick_device(planned.spec.train.device)
-                options = {"device": device, "progress": progress, "say": say}
-                features.complete(plan.dataset, **options)
-                features.made_by()
-                tried[key] = ""
-            except SSRError as error:
-                tried[key] = str(error)
-        if tried[key]:
-            failed[planned.run.path.name] = tried[key]
-    return failed
+    return checked[key]

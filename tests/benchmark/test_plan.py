@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from braindecode_ssr.benchmark.plan import Outcome, asked_plan
-from braindecode_ssr.benchmark.tables import TimeLeft, cost_line, duration, grid_preview
+from braindecode_ssr.benchmark.costs import TimeLeft, cost_line, duration, grid_preview
+from braindecode_ssr.benchmark.plan import plan_benchmark
+from braindecode_ssr.benchmark.workers import Outcome
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.retrieval.evaluations import named_evaluation
@@ -19,7 +20,9 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def planned(data_dir, tmp_path):
     def plan(methods=("ssr",), subjects=(1,), settings=TINY, **asked):
-        return asked_plan(settings, tmp_path, data_dir, methods=methods, subjects=subjects, **asked)
+        return plan_benchmark(
+            settings, tmp_path, data_dir, methods=methods, subjects=subjects, **asked
+        )
 
     return plan
 
@@ -40,23 +43,23 @@ def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(p
     found = [
         (p.spec.data.protocol, p.spec.method, p.spec.data.subject, p.spec.train.seed, c.name)
         for p in plan.runs
-        for c in p.columns
+        for c in p.evaluations
     ]
     assert len(set(found)) == len(found) == 2 * len(list(METHODS)) * 2 * 2 * 3
     assert len({p.run.path for p in plan.runs}) == len(plan.runs)
     for p in plan.runs:
         trained = {p.spec.data.subject} if p.spec.data.protocol == "intra" else set(range(1, 11))
         assert set(p.subjects) == trained
-        for column in p.columns:
+        for column in p.evaluations:
             assert column.flags == named_evaluation(column.name, METHODS[p.spec.method]).flags
 
 
 def test_evaluations_share_a_run_unless_they_train_otherwise(planned):
     evaluations = ("default", "repetitions=1", "window=0.1-0.4", "gallery=views")
     first, window = planned(evaluations=evaluations).runs
-    assert [c.name for c in first.columns] == ["default", "repetitions=1", "gallery=views"]
-    assert [first.scored(c) == first.run for c in first.columns] == [True, False, False]
-    assert [c.name for c in window.columns] == ["window=0.1-0.4"]
+    assert [c.name for c in first.evaluations] == ["default", "repetitions=1", "gallery=views"]
+    assert [first.results(c) == first.run for c in first.evaluations] == [True, False, False]
+    assert [c.name for c in window.evaluations] == ["window=0.1-0.4"]
     assert window.spec.trials.start == 0.1
 
 
@@ -153,8 +156,8 @@ def test_the_time_left_is_that_of_the_kinds_that_have_ended(planned, tmp_path, m
         runs.remove(run)
         left.ended(Outcome(run.run.path.name, seconds))
         said.append(str(left))
-    assert said[0] == "about 7 min left, besides 3 of unknown length"  # two of 400 s, two at a time
-    assert said[1] == "about 5 min left, besides 3 of unknown length"  # one of 600 s
+    assert said[0] == "about 7 min left, plus 3 of unknown length"  # two of 400 s, two at a time
+    assert said[1] == "about 5 min left, plus 3 of unknown length"  # one of 600 s
     assert said[2] == "about 5 min left"  # and two of 20 s
     assert said[3] == "about 5 min left"
     assert [run.spec.method for run in runs] == ["ssr", "contrast"]

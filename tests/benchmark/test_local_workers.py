@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from toy_tasks import attempts, toys, work
 
-from braindecode_ssr.benchmark.run import here
+from braindecode_ssr.benchmark.workers import LocalWorkers, run_tasks
 
 
 def outcomes(tasks, jobs, **options):
-    return {outcome.name: outcome for outcome in here(work, tasks, jobs, **options)}
+    return {
+        outcome.name: outcome for outcome in run_tasks(work, tasks, LocalWorkers(jobs, **options))
+    }
 
 
 def alive(pid):
@@ -57,7 +59,7 @@ def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn):
 
 def test_who_stops_listening_ends_the_processes(tmp_path):
     tasks = toys(["", "waits"], tmp_path)
-    with closing(here(work, tasks, 2)) as ended:
+    with closing(run_tasks(work, tasks, LocalWorkers(2))) as ended:
         assert next(ended).name == "0-"
         while not attempts(tmp_path, tasks[1]):
             time.sleep(0.05)
@@ -69,8 +71,8 @@ GRID = """
 import sys
 sys.path[:0] = [{tests!r}]
 from toy_tasks import toys, work
-from braindecode_ssr.benchmark.run import here
-list(here(work, toys(["waits", "waits"], {folder!r}), 2))
+from braindecode_ssr.benchmark.workers import LocalWorkers, run_tasks
+list(run_tasks(work, toys(["waits", "waits"], {folder!r}), LocalWorkers(2)))
 """
 
 

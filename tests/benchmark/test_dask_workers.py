@@ -14,13 +14,13 @@ from toy_tasks import attempts, toys, work
 pytest.importorskip("distributed", reason="--cluster needs Dask")
 pytest.importorskip("dask_jobqueue", reason="--cluster slurm needs it")
 
-from braindecode_ssr.benchmark.run import dask_crew
+from braindecode_ssr.benchmark.workers import dask_workers, run_tasks
 from braindecode_ssr.errors import DataError, UsageError
 
 
 def outcomes(address, tasks, jobs=2):
-    with dask_crew(address, jobs, 1) as crew:
-        return {outcome.name: outcome for outcome in crew(work, tasks)}
+    with dask_workers(address, jobs, 1) as workers:
+        return {outcome.name: outcome for outcome in run_tasks(work, tasks, workers)}
 
 
 def check(ended, tasks, folder):
@@ -85,8 +85,8 @@ def test_a_scheduler_somewhere(scheduler, tmp_path):
 def test_a_scheduler_that_goes_away(scheduler, tmp_path):
     address, process = scheduler
     tasks = toys(["", "waits"], tmp_path)
-    with dask_crew(address, 1, 1) as crew:
-        ended = crew(work, tasks)
+    with dask_workers(address, 1, 1) as workers:
+        ended = run_tasks(work, tasks, workers)
         assert next(ended).name == "0-"
         process.kill()
         with pytest.raises(DataError, match="the same command again"):
@@ -102,14 +102,14 @@ def test_a_scheduler_that_goes_away(scheduler, tmp_path):
     ],
 )
 def test_a_cluster_that_is_none(monkeypatch, address, expected):
-    monkeypatch.setattr("braindecode_ssr.benchmark.run.PATIENCE", "1 s")
-    with pytest.raises(UsageError, match=expected), dask_crew(address, 1, 1):
+    monkeypatch.setattr("braindecode_ssr.benchmark.workers.CONNECT_TIMEOUT", "1 s")
+    with pytest.raises(UsageError, match=expected), dask_workers(address, 1, 1):
         pass
 
 
 def test_slurm_that_is_not_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="sbatch"), dask_crew("slurm", 1, 1):
+    with pytest.raises(UsageError, match="sbatch"), dask_workers("slurm", 1, 1):
         pass
 
 
