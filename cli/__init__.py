@@ -1,4 +1,4 @@
-"""Groups whose commands are loaded when called, and the edge where errors become one line."""
+"""The command line ``ssr-bd``: groups that load commands when called, and errors in one line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from braindecode_ssr import __version__
 from braindecode_ssr.errors import SSRError, UsageError
 from braindecode_ssr.registry import unknown_name
 
-STOPPED = "stopped; what is finished is kept: the same command continues from there"
+STOPPED = "stopped; what is finished is kept: run the same command again to resume"
 
 
 class Group(click.Group):
-    """A group that names the nearest command when one is misspelled."""
+    """A group that prints its help when no command is given, and suggests the nearest to a misspelled one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; without any, print the help."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is called, or name the nearest."""
+        """Find the command, or suggest the nearest."""
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             raise unknown_name("command", args[0], known)
@@ -31,12 +38,10 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """A group that knows its commands by name and a line of help, and imports them when called.
+    """A group whose commands are imported when called.
 
-    Parameters
-    ----------
-    table : dict of str to tuple
-        Command name to its line of help and to where it is, ``"module:attribute"`` in this package.
+    ``table`` maps the name of a command to its line of help and its place, ``"module:attribute"`` in this
+    package.
     """
 
     def __init__(self, *args, table: dict[str, tuple[str, str]], **kwargs) -> None:
@@ -65,16 +70,19 @@ class LazyGroup(Group):
     cls=LazyGroup,
     table={
         "train": ("Train a model and test it: one run, one table.", "runs:train"),
-        "evaluate": ("Test a finished run again, another way.", "runs:evaluate"),
+        "evaluate": ("Test a finished run again, in other ways.", "runs:evaluate"),
         "benchmark": (
             "Train and test a grid of methods, subjects and seeds: one table.",
             "benchmark:benchmark",
         ),
-        "report": ("Tables and pictures of finished runs, from their saved ranks.", "runs:report"),
-        "data": ("Find, check, prepare and simulate datasets.", "data:data"),
+        "report": (
+            "Make tables and figures of finished runs from their saved ranks.",
+            "runs:report",
+        ),
+        "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),
         "features": ("Extract, import and check image features.", "features:features"),
         "list": (
-            "List datasets, methods, backbones, losses, encoders or views.",
+            "List datasets, methods, backbones, losses, encoders and views.",
             "info:list_parts",
         ),
         "doctor": ("Show versions, devices, folders and what is missing.", "info:doctor"),
@@ -92,11 +100,11 @@ def root() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; every error is one line on stderr, and a traceback only with --debug."""
+    """Run the command line; an error is one line on stderr, with a traceback only with --debug."""
     args = sys.argv[1:] if args is None else args
-    # Threads of torch that wait long by spinning make a run several times slower on a busy machine.
+    # threads of torch that spin long while waiting slow a run down several times on a busy machine
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if sys.stdout is None:  # closed by whoever started this: nobody reads what is printed
+    if sys.stdout is None:  # closed by the parent process
         sys.stdout = open(os.devnull, "w")
     try:
         code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
@@ -111,32 +119,34 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _report(error: Exception) -> int:
-    """Say in one line what went wrong; the exit code."""
-    if isinstance(error.__cause__, EOFError):  # click takes it for the end of an input
+    """Print an error in one line; returns the exit code."""
+    if isinstance(error.__cause__, EOFError):  # click treats it as the end of input
         error = SSRError(
             "a file ended before it was complete",
-            "run the same command with --debug to see which one, and remove it",
+            "run the same command with --debug to see which one, and remove that file",
         )
-    error = _known(error)
+    error = _explained(error)
     if isinstance(error, SSRError):
         text, code = str(error), error.exit_code
     elif isinstance(error, click.Abort):
         by_hand = isinstance(error.__cause__, KeyboardInterrupt)
         text, code = STOPPED if by_hand else "stopped", 130
     elif isinstance(error, click.ClickException):
-        text, code = f"{error.format_message()} (see `{_path(error)} --help`)", error.exit_code
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ssr-bd"
+        text, code = f"{error.format_message()} (see `{command} --help`)", error.exit_code
         if isinstance(error, click.NoSuchOption):
             text += _as_setting(error)
     else:
         first = (str(error).splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first} (not foreseen: add --debug to see where, and report it)"
+        text = f"{type(error).__name__}: {first} (unexpected: add --debug to see where, and please report it)"
         code = 1
     click.echo(f"Error: {' '.join(text.split())}", err=True)
     return code
 
 
 def _as_setting(error: click.NoSuchOption) -> str:
-    """The setting that an unknown option stands for, such as ``--lr``, where the command takes settings."""
+    """The setting that an unknown option such as ``--lr`` may stand for, if the command takes settings."""
     from braindecode_ssr.config import meant_setting
 
     takes = (
@@ -148,8 +158,8 @@ def _as_setting(error: click.NoSuchOption) -> str:
     return f"; did you mean --set {setting}=...?" if setting else ""
 
 
-def _known(error: Exception) -> Exception:
-    """An error of the machine or of a file as a sentence; any other as it is."""
+def _explained(error: Exception) -> Exception:
+    """Errors of the machine and of files as sentences; others unchanged."""
     if isinstance(error, SSRError):
         return error
     if isinstance(error, OSError) and error.filename is not None:
@@ -163,18 +173,18 @@ def _known(error: Exception) -> Exception:
     if isinstance(error, OSError) and _was_printing(error):
         return SSRError(
             f"the result cannot be printed: {error.strerror or error}",
-            "what was written to files is kept; run the same command again with another standard output",
+            "files that were written are kept; run the same command again with another standard output",
         )
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return SSRError(
-            "this machine has too little free memory for that",
+            "this machine has too little free memory",
             "close other programs, lower --batch-size, --jobs or --set train.memory, or use a machine "
             "with more",
         )
     if isinstance(error, RecursionError):
         return SSRError(
             "a file or setting is nested too deeply",
-            "run the same command with --debug to see which",
+            "run the same command with --debug to see which one",
         )
     if isinstance(error, ValueError) and "null byte" in str(error):
         return UsageError("the name of a file or folder holds a NUL character", "correct the name")
@@ -182,17 +192,12 @@ def _known(error: Exception) -> Exception:
 
 
 def _was_printing(error: OSError) -> bool:
-    """Whether an error comes of printing; what else is printed is then thrown away."""
+    """Whether an error comes from printing; what else is printed is then discarded."""
     if traceback.extract_tb(error.__traceback__)[-1].name != "echo":
         return False
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
-
-
-def _path(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return context.command_path if context else "ssr-bd"
 
 
 __all__ = ["main"]

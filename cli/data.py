@@ -1,47 +1,43 @@
-"""``ssr-bd data``: find, fetch, check, list, prepare and simulate datasets."""
+"""``ssr-bd data``: find, download, check, list, prepare and simulate datasets."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from braindecode_ssr.labels import Label
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.files import gigabytes
 
 from . import Group
 from .options import (
-    FILE,
     FOLDER,
-    Subjects,
+    SUBJECTS,
     common,
+    config_option,
     data_dir_option,
-    preset_option,
+    opened,
     say,
-    sets_option,
-    settings_of,
     show_bars,
+    source_options,
 )
-from .output import (
-    inventory_command,
-    may_fetch,
-    password_of,
-    print_errand,
-    print_fetched,
-    print_json,
-    print_table,
-)
+from .output import print_json, print_rows, print_table
+
+if TYPE_CHECKING:
+    from braindecode_ssr.fetch import Errand
 
 
 @click.group("data", cls=Group)
 def data() -> None:
-    """Find, fetch, check, prepare and simulate datasets."""
+    """Find, download, check, prepare and simulate datasets."""
 
 
 @data.command("images")
 @click.argument("dataset")
-@preset_option
-@data_dir_option
-@sets_option
+@source_options
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @common
 def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
@@ -49,54 +45,125 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 
     This is the order of features without names in `ssr-bd features import`.
     """
-    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.datasets.base import IMAGE_COLUMNS
-    from braindecode_ssr.errors import UsageError
-    from braindecode_ssr.resolve import run_spec
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", "give one of them")
-    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
-    source = open_dataset(spec.data, data_dir)
+    _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     images = source.images[IMAGE_COLUMNS].sort_values(
         ["split", "number"], ascending=[False, True], kind="stable"
     )
     if as_csv:
         click.echo(images.to_csv(index=False, lineterminator="\n"), nl=False)
-    elif as_json:
-        print_json(images.to_dict("records"))
     else:
-        print_table(images.to_dict("records"))
+        print_rows(images.to_dict("records"), as_json)
 
 
-data_check = inventory_command(
-    "check",
-    read=True,
-    text="""Read the files of DATASET and say what is in them, what is missing and what is broken.
+# -- where, check --------------------------------------------------------------------------------------------
 
-    Exit code 1 if something that is needed is missing or broken.""",
-)
+
+@data.command("where")
+@click.argument("dataset")
+@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3 or 1-10.")
+@source_options
+@common
+def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
+    """Show where the files of DATASET belong, which are there, and where to download them.
+
+    Does not open the files; `ssr-bd data check` reads them.
+    """
+    from braindecode_ssr.fetch import offered
+
+    source, files = _inventory(dataset, subjects, preset, data_dir, sets, read=False)
+    forms = offered(source.name, source.root)
+    if as_json:
+        content = {"dataset": source.name, "root": str(source.root)}
+        print_json({**content, "files": files, "forms": forms})
+    else:
+        _print_files(source, files)
+        _print_forms(source.name, forms)
+    if data_dir is not None and not forms:  # what can be downloaded may be put there
+        source.check_here()
+
+
+@data.command("check")
+@click.argument("dataset")
+@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3 or 1-10.")
+@source_options
+@common
+def data_check(dataset, subjects, preset, data_dir, sets, as_json) -> None:
+    """Read the files of DATASET and show what they contain, what is missing and what is broken.
+
+    Exit code 1 if something that is needed is missing or broken.
+    """
+    source, files = _inventory(dataset, subjects, preset, data_dir, sets, read=True)
+    if as_json:
+        print_json({"dataset": source.name, "root": str(source.root), "files": files})
+    else:
+        _print_files(source, files)
+    source.check_here()
+    for file in files:
+        if file["state"] != "found" and (file["state"] != "missing" or file["needed"]):
+            raise SystemExit(1)
+
+
+def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tuple[Any, list]:
+    from braindecode_ssr.resolve import trials_of
+
+    spec, source = opened(dataset, data_dir, preset, sets)
+    files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
+    return source, files
+
+
+def _print_files(source: Any, files: list[dict[str, Any]]) -> None:
+    click.echo(f"{source.name} at {source.root.absolute()}")
+    if not files:
+        simulated = "preset" in source.options
+        click.echo("no files: it is simulated when used" if simulated else "it lists no files")
+    shown: set[str] = set()
+    for file in files:
+        size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
+        click.echo(f"  {file['state']:<8} {file['what']}{size}: {file['path']}")
+        if file["detail"] and file["detail"] != "no such file":
+            click.echo(f"           {file['detail']}")
+        if file["state"] != "found" and file["source"] not in shown:
+            shown.add(file["source"])
+            click.echo(f"           from {file['source']}")
+
+
+def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
+    if forms:
+        click.echo(f"download with `ssr-bd data fetch {name} --subject N --form FORM`:")
+    for form in forms:
+        sizes = {"per subject": form["subject_bytes"], "once": form["common_bytes"]}
+        parts = " and ".join(f"{gigabytes(size)} {per}" for per, size in sizes.items() if size)
+        about = "" if form["exact"] else "about "
+        click.echo(f"  {form['form']:<12} {about}{parts} ({'; '.join(form['licences'])})")
+        click.echo(f"               {form['text']}")
+
+
+# -- fetch ---------------------------------------------------------------------------------------------------
+
+PASSWORD = "SSR_THINGS_PASSWORD"
 
 
 @data.command("fetch")
 @click.argument("dataset")
-@click.option("--subject", "subjects", type=Subjects(), help="5, 1,3, 1-10 or all.")
+@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3, 1-10 or all.")
 @click.option(
     "--form", help="See `ssr-bd data where DATASET`.  [default: the smallest that trains]"
 )
 @data_dir_option
-@click.option("--mirror", metavar="URL", help="Another place that holds the same files.")
+@click.option("--mirror", metavar="URL", help="Another server or folder with the same files.")
 @click.option("--replace", is_flag=True, help="Replace files that are not the published ones.")
-@click.option("--yes", is_flag=True, help="Do not ask before more than 1 GB is fetched.")
-@click.option("--dry-run", is_flag=True, help="Say what is here and what would be fetched.")
+@click.option("--yes", is_flag=True, help="Do not ask before downloading more than 1 GB.")
+@click.option("--dry-run", is_flag=True, help="Show what is there and what would be downloaded.")
 @common
-def data_fetch(
-    dataset, subjects, form, data_dir: Path | None, mirror, replace, yes, dry_run, as_json
-) -> None:
-    """Fetch DATASET: what is here and right is left alone, what is missing comes whole and verified.
+def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run, as_json) -> None:
+    """Download DATASET: files that are there and intact are kept, missing ones are downloaded and verified.
 
-    A download that is cut off or stopped goes on when the same command is run again.
+    An interrupted download resumes when the same command is run again.
 
     \b
     ssr-bd data fetch things-eeg --subject 5                  1.7 GB with the images
@@ -104,71 +171,122 @@ def data_fetch(
     ssr-bd data fetch things-meg --subject 1                  8.3 GB
     ssr-bd data fetch things-meg --form images                all THINGS images, 12 GB
     """  # noqa: D301
-    from braindecode_ssr.datasets.fetch import plan_download, run_download
+    from braindecode_ssr.fetch import errand, run_errand
 
-    todo = plan_download(dataset, data_dir, form=form, subjects=subjects)
+    todo = errand(dataset, data_dir, form=form, subjects=subjects)
+    content = {"dataset": todo.dataset, "root": str(todo.root), "form": todo.form}
+    if dry_run and as_json:
+        print_json({**content, "bytes": todo.bytes, "room": todo.room, "files": todo.rows()})
+    elif dry_run:
+        click.echo(f"{todo.dataset}, form {todo.form}, at {todo.root.absolute()}")
+        for row in todo.rows():
+            click.echo(f"  {row['state']:<8} {_file_line(row)}")
+            click.echo(f"           {row['url']} ({row['licence']}; {row['proof']})")
+        click.echo(f"{gigabytes(todo.bytes)} to download, up to {gigabytes(todo.room)} of disk")
     if dry_run:
-        print_errand(todo, as_json)
         return
-    may_fetch(todo, yes, interactive=not as_json)
-    password = password_of(todo, interactive=not as_json)
+    interactive = not as_json and sys.stdin.isatty()
+    _confirm(todo, yes, interactive)
+    password = _password(todo, interactive)
 
-    from braindecode_ssr.datasets.download import Downloader
+    from braindecode_ssr.datasets.download import Carrier
 
-    downloader = Downloader(say=say, progress=show_bars())
-    rows = run_download(todo, downloader, mirror=mirror, password=password, replace_others=replace)
+    carrier = Carrier(say=say, progress=show_bars())
+    rows = run_errand(todo, carrier, mirror=mirror, password=password, replace_others=replace)
     if as_json:
-        print_json(
-            {"dataset": todo.dataset, "root": str(todo.root), "form": todo.form, "files": rows}
+        print_json({**content, "files": rows})
+        return
+    for row in rows:
+        known = row["proof"] if row["state"] == "fetched" else "was there"
+        click.echo(f"  {row['state']:<8} {_file_line(row)}  [{known}]")
+    at = f" --data-dir {data_dir}" if data_dir else ""
+    extract = f"ssr-bd features extract --dataset {todo.dataset}{at}"
+    if todo.form == "images":
+        click.echo(f"now: {extract}")
+        return
+    subject = todo.subjects[0] if todo.subjects else "N"
+    click.echo(f"now: ssr-bd data check {todo.dataset} --subject {subject}{at}")
+    click.echo(f"     {extract}")
+    click.echo(f"     ssr-bd train --dataset {todo.dataset} --subject {subject}{at}")
+
+
+def _confirm(todo: Errand, yes: bool, interactive: bool) -> None:
+    """Ask before a large download; raises UsageError where nobody can be asked."""
+    from braindecode_ssr.fetch import ASK_ABOVE
+
+    if yes or todo.bytes <= ASK_ABOVE:
+        return
+    sizes = f"{gigabytes(todo.bytes)} to {todo.root}, up to {gigabytes(todo.room)} of disk"
+    if not interactive:
+        raise UsageError(f"this would download {sizes}", "add --yes to download more than 1 GB")
+    if not click.confirm(f"Download {sizes}?", err=True):
+        raise click.Abort
+
+
+def _password(todo: Errand, interactive: bool) -> str:
+    """The password of the THINGS images, if one is needed: asked for, never stored."""
+    if not todo.password:
+        return ""
+    if given := os.environ.get(PASSWORD):
+        return given
+    if not interactive:
+        raise UsageError(
+            "the THINGS images need a password", f"set ${PASSWORD} to the one at {todo.password}"
         )
-    else:
-        print_fetched(todo, rows, data_dir)
+    click.echo(f"The THINGS images need a password. You find it at {todo.password}.", err=True)
+    return click.prompt("Password", hide_input=True, err=True)
+
+
+def _file_line(row: dict[str, Any]) -> str:
+    about = "" if row["exact"] or not row["bytes"] else "about "
+    size = f", {about}{gigabytes(row['bytes'])}" if row["bytes"] else ""
+    if row["have"] and row["state"] != "fetched":
+        size += f" of which {gigabytes(row['have'])} are here"
+    detail = f" ({row['detail']})" if row.get("detail") else ""
+    return f"{row['what']}{size}: {row['path']}{detail}"
+
+
+# -- prepare, simulate ---------------------------------------------------------------------------------------
 
 
 @data.command("prepare")
 @click.argument("dataset")
-@click.option("--subject", "subjects", type=Subjects(), default="all", help="5, 1,3, 1-10 or all.")
+@click.option("--subject", "subjects", type=SUBJECTS, default="all", help="5, 1,3, 1-10 or all.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Subjects at a time."
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Subjects in parallel."
 )
-@preset_option
-@data_dir_option
-@click.option("--config", type=FILE, help="Settings in a TOML file.")
-@sets_option
+@config_option
+@source_options
 @common
 @click.pass_context
-def data_prepare(
-    context, dataset, subjects, jobs, preset, data_dir: Path | None, config, sets, as_json
-) -> None:
-    """Window, whiten and store the trials of DATASET, so that runs start at once.
+def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, sets, as_json):
+    """Epoch, whiten and store the trials of DATASET, so that runs start at once.
 
-    What was stopped or killed is gone on with after the last finished session by the same command.
+    After a stop or a kill, the same command resumes after the last finished session.
     """
-    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.labels import natural
-    from braindecode_ssr.resolve import run_spec, trials_of
+    from braindecode_ssr.resolve import trials_of
     from braindecode_ssr.trials.prepare_many import prepare_many
 
-    spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
-    source = open_dataset(spec.data, data_dir)
+    spec, source = opened(dataset, data_dir, preset, sets, config)
     source.check_here()
     subjects = [source.check_subject(label) for label in subjects or source.present_subjects]
+    options = {"jobs": jobs, "progress": show_bars(), "say": say}
     rows, failed = [], []
     try:
-        for done in prepare_many(
-            source, subjects, trials_of(spec, source), jobs=jobs, progress=show_bars(), say=say
-        ):
-            failed += [done] if done.error else []
-            rows += [] if done.error else [_row(done.subject, done.path)]
+        for done in prepare_many(source, subjects, trials_of(spec, source), **options):
+            if done.error:
+                failed.append(done)
+            else:
+                rows.append(_stored(done.subject, done.path))
     except KeyboardInterrupt:
-        say("stopped; sessions that are finished are kept, the same command goes on after them")
+        say("stopped; sessions that are finished are kept, and the same command resumes after them")
         context.exit(130)
     if failed and len(subjects) == 1:
         raise failed[0].error
     rows.sort(key=lambda row: natural(row["subject"]))
     if as_json:
-        errors = [{"subject": done.subject, "error": str(done.error)} for done in failed]
-        print_json(rows + errors)
+        print_json(rows + [{"subject": done.subject, "error": str(done.error)} for done in failed])
     else:
         print_table(rows)
     for done in failed:
@@ -176,14 +294,19 @@ def data_prepare(
     context.exit(1 if failed else 0)
 
 
-def _row(subject: Label, path: Path) -> dict[str, object]:
+def _stored(subject: int | str, path: Path) -> dict[str, object]:
     from braindecode_ssr.trials.store import TrialStore
 
     store = TrialStore.open(path)
-    trials, chans, times = store.trials.shape
-    left_out = sum(store.manifest.get("dropped", {}).values())
-    shape = {"trials": trials, "left out": left_out, "channels": chans, "samples": times}
-    return {"subject": subject, **shape, "store": str(path)}
+    trials, channels, samples = store.trials.shape
+    return {
+        "subject": subject,
+        "trials": trials,
+        "left out": sum(store.manifest.get("dropped", {}).values()),
+        "channels": channels,
+        "samples": samples,
+        "store": str(path),
+    }
 
 
 @data.command("simulate")
@@ -193,18 +316,19 @@ def _row(subject: Label, path: Path) -> dict[str, object]:
     "--layout",
     type=click.Choice(["raw", "meg"]),
     default="raw",
-    help="Published form: raw of THINGS-EEG2, meg of THINGS-MEG.  [default: raw]",
+    help="File layout: raw of THINGS-EEG2, or meg of THINGS-MEG.  [default: raw]",
 )
 @click.option("--preset", default="small", show_default=True, help="tiny, small or full.")
-@click.option("--subject", "subjects", type=Subjects(), default="all", help="5, 1,3 or 1-10.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data.")
+@click.option("--subject", "subjects", type=SUBJECTS, default="all", help="5, 1,3 or 1-10.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data."
+)
 @common
-def data_simulate(dataset: str, out: Path, layout: str, preset, subjects, seed, as_json) -> None:
-    """Simulate DATASET and write its recordings and images as the real ones are published.
+def data_simulate(dataset, out, layout, preset, subjects, seed, as_json) -> None:
+    """Simulate DATASET and write its recordings and images in the layout of the published ones.
 
-    `--dataset things-eeg --data-dir OUT` then reads them, or `--dataset things-meg` those of
-    `--layout meg`. The features of the images from the dataset's own encoder are put beside them, so
-    that training needs no network.
+    `--dataset things-eeg --data-dir OUT` then reads them, or `--dataset things-meg` those of `--layout meg`.
+    Image features from the dataset's own encoder are added, so that training needs no network.
     """
     from braindecode_ssr.pipeline import simulate
 
@@ -212,23 +336,6 @@ def data_simulate(dataset: str, out: Path, layout: str, preset, subjects, seed, 
     written = simulate(dataset, out, **choices, say=say, progress=show_bars())
     if as_json:
         print_json(written)
-    else:
-        click.echo(
-            f"wrote {written['recordings']} recordings of {len(written['subjects'])} subjects"
-        )
-        click.echo(f"now: ssr-bd train --dataset {written['dataset']} --data-dir {out}")
-
-
-data_where = inventory_command(
-    "where",
-    read=False,
-    text="""Say where the files of DATASET are looked for, which are there, and where they can be had.
-
-    Only looks; see `ssr-bd data check` to have them read.""",
-)
-
-
-data.add_command(data_check)
-
-
-data.add_command(data_where)
+        return
+    click.echo(f"wrote {written['recordings']} recordings of {len(written['subjects'])} subjects")
+    click.echo(f"now: ssr-bd train --dataset {written['dataset']} --data-dir {out}")

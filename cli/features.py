@@ -11,16 +11,14 @@ from . import Group
 from .options import (
     FILE,
     common,
-    data_dir_option,
     dataset_option,
     device_option,
-    preset_option,
+    opened,
     say,
-    sets_option,
-    settings_of,
     show_bars,
+    source_options,
 )
-from .output import print_json, print_table
+from .output import print_rows
 
 
 @click.group("features", cls=Group)
@@ -30,56 +28,43 @@ def features() -> None:
 
 @features.command("check")
 @dataset_option
-@data_dir_option
-@preset_option
-@sets_option
+@source_options
 @common
 def features_check(dataset, data_dir, preset, sets, as_json) -> None:
-    """Check the features that are there: readable, whole, one row for each image of the dataset."""
-    from braindecode_ssr.datasets import open_dataset
+    """Check that features are readable and complete: one row for each image of the dataset."""
     from braindecode_ssr.images.features import check_features
-    from braindecode_ssr.resolve import run_spec
 
-    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
-    source = open_dataset(spec.data, data_dir)
+    _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     rows = check_features(source)
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows)
+    print_rows(rows, as_json)
     if any(row["problem"] for row in rows):
         raise SystemExit(1)
 
 
 @features.command("extract")
 @dataset_option
-@data_dir_option
-@preset_option
+@source_options
 @click.option(
     "--encoder", help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]"
 )
 @click.option(
-    "--view", "views", multiple=True, help="Repeatable.  [default: original and SSR's four]"
+    "--view", "views", multiple=True, help="Repeatable.  [default: original and the four of SSR]"
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @device_option
-@sets_option
 @common
 def features_extract(
     dataset, data_dir, preset, encoder, views, batch_size, device, sets, as_json
 ) -> None:
-    """Compute features of a dataset's images and of their views; goes on where it was cut off."""
-    from braindecode_ssr.datasets import open_dataset
+    """Compute features of a dataset's images and of their views; resumes if it was interrupted."""
     from braindecode_ssr.images.encoders import encoder_name, parts_of
     from braindecode_ssr.images.extract import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
-    from braindecode_ssr.resolve import run_spec
     from braindecode_ssr.training.distributed import pick_device
 
-    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
-    source = open_dataset(spec.data, data_dir)
+    _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     device = pick_device(device or "auto")
     names = parts_of(encoder_name(encoder or source.default_encoder))
@@ -93,16 +78,12 @@ def features_extract(
         for name in names
         for view in views
     ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows)
+    print_rows(rows, as_json)
 
 
 @features.command("import")
 @dataset_option
-@data_dir_option
-@preset_option
+@source_options
 @click.option("--encoder", required=True, help="Name under which `train --encoder` finds them.")
 @click.option("--view", default="original", show_default=True, help="original or the view's name.")
 @click.option("--train", type=FILE, help="Features of all training images.")
@@ -113,35 +94,31 @@ def features_extract(
 @click.option(
     "--images",
     type=FILE,
-    help="Text with one image id or file a line, or a .csv with such a column.",
+    help="Text file with one image id or file name per line, or a .csv with such a column.",
 )
-@sets_option
 @common
 def features_import(
     dataset, data_dir, preset, encoder, view, train, test, array, images, sets, as_json
 ) -> None:
-    """Import features as .npy, .npz, .pt, .safetensors or .csv.
+    """Import features from .npy, .npz, .pt, .safetensors or .csv files.
 
     Files with names (npz, pt, safetensors: a list image_ids, files or names; csv: a column image_id, file or
-    name) are joined by them. Arrays without names, of shape (n_images, d) or (concepts, images, d), are
-    taken in image-number order: see `ssr-bd data images`.
+    name) are matched by name. Arrays without names, of shape (n_images, d) or (concepts, images, d), must be
+    in image-number order: see `ssr-bd data images`.
     """
-    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.errors import UsageError
     from braindecode_ssr.images.imports import import_listed, import_split
     from braindecode_ssr.images.store import FeatureStore
-    from braindecode_ssr.resolve import run_spec
 
     if bool(array) == bool(train or test) or (images and not array):
         given = {"train": train, "test": test, "array": array, "images": images}
-        said = " with ".join(f"--{name}" for name, file in given.items() if file)
+        names = " with ".join(f"--{name}" for name, file in given.items() if file)
         raise UsageError(
-            f"{said or 'no file'} given, but features come from "
+            f"{names or 'no file'} given, but features come from "
             "--train and/or --test, or --array with --images",
             "see `ssr-bd features import --help`",
         )
-    spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
-    source = open_dataset(spec.data, data_dir)
+    _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     store = FeatureStore.of(source)
     store.options += f" --preset {preset}" if preset else ""
@@ -150,8 +127,4 @@ def features_import(
         done = import_listed(source, store, encoder, view, array, images, say)
     else:
         done = import_split(source, store, encoder, view, train, test, say)
-    rows = [asdict(done)]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows)
+    print_rows([asdict(done)], as_json)

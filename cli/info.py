@@ -1,4 +1,4 @@
-"""``ssr-bd list``: what there is to choose from."""
+"""``ssr-bd list`` and ``doctor``: the parts to choose from, and whether this machine has what is needed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braindecode_ssr.datasets import data_root
 from braindecode_ssr.registry import Registry
+from braindecode_ssr.resolve import data_root
 
 from .options import common
-from .output import print_json, print_table
+from .output import print_rows
 
 if TYPE_CHECKING:
     from braindecode_ssr.methods.base import Method
@@ -29,38 +29,25 @@ KINDS = ["datasets", "methods", "backbones", "image-heads", "losses", "encoders"
 @common
 def list_parts(kind: str, as_json: bool) -> None:
     """List datasets, methods, backbones, image heads, losses, encoders or views."""
-    pass
-
     rows = catalogue(kind)
-    if as_json:
-        print_json(rows)
-    else:
-        print_table([_flat(row) for row in rows])
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """What fits in a column; what is not known is empty."""
-    known = {key: "" if value is None else value for key, value in row.items()}
-    return {key: value for key, value in known.items() if isinstance(value, str | int)}
+    if not as_json:  # a column has texts and numbers, and is empty where nothing is known
+        known = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
+        rows = [{k: v for k, v in row.items() if isinstance(v, str | int)} for row in known]
+    print_rows(rows, as_json)
 
 
 @click.command("doctor")
 @common
 def doctor(as_json: bool) -> None:
-    """Show versions, devices, folders and what is missing; exit code 1 if something is."""
-    pass
-
+    """Show versions, devices, folders and what is missing; exit code 1 if something is missing."""
     rows = examine()
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows)
+    print_rows(rows, as_json)
     if any(row["state"] == "missing" for row in rows):
         raise SystemExit(1)
 
 
 NEEDED = ("torch", "torchvision", "braindecode", "moabb", "mne", "skorch", "open_clip_torch")
-ROOM_GB = 5
+MIN_FREE_GB = 5
 
 
 def examine() -> list[dict[str, str]]:
@@ -79,25 +66,20 @@ def _packages() -> list[dict[str, str]]:
 
 
 def _audio() -> list[dict[str, str]]:
-    """Whether torchaudio loads: braindecode imports it, and it refuses a torch of another CUDA version."""
+    """Whether torchaudio loads: braindecode imports it, and it needs a torch for the same CUDA version."""
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError) as error:
         why = str(error).splitlines()[0]
-        mend = "install torch and torchaudio of one CUDA version, as `pip install .` does"
-        return [_row("torchaudio", f"does not load ({why}): {mend}", "missing")]
+        hint = "install torch and torchaudio for the same CUDA version, as `pip install .` does"
+        return [_row("torchaudio", f"does not load ({why}): {hint}", "missing")]
     return [_row("torchaudio", version("torchaudio"), "ok")]
 
 
 def _devices() -> list[dict[str, str]]:
     import torch
 
-    from braindecode_ssr.runs import machine
-
-    here = machine()
-    rows = [_row("cpu", f"{here['cores']} cores, torch uses {here['threads']}", "ok")]
-    blas = ", ".join(here["blas"]) or "unknown"
-    rows += [_row("numerics", f"{here['cpu']}, BLAS {blas}, torch kernels {here['aten']}", "ok")]
+    rows = [_row("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}", "ok")]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
@@ -113,13 +95,17 @@ def _folders() -> list[dict[str, str]]:
     free = shutil.disk_usage(there).free / 2**30
     source = "$SSR_DATA" if os.environ.get("SSR_DATA") else "MNE's data folder"
     rows = [
-        _row("data", f"{base} ({source}), {free:.0f} GiB free", "ok" if free > ROOM_GB else "note"),
+        _row(
+            "data",
+            f"{base} ({source}), {free:.0f} GiB free",
+            "ok" if free > MIN_FREE_GB else "note",
+        ),
         _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
         _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
     ]
     for name in ("things-eeg", "things-sim"):
         found = Path(base / name).exists()
-        rows.append(_row(name, "there" if found else f"not at {base / name}", "note"))
+        rows.append(_row(name, "found" if found else f"not at {base / name}", "note"))
     return rows
 
 
@@ -128,7 +114,7 @@ def _row(what: str, found: str, state: str) -> dict[str, str]:
 
 
 PROTOCOLS = ("intra", "inter")
-TOLD_AS_IT_IS = {
+UNCHANGED = {
     "parameters",
     "seeds",
     "needs",
@@ -148,37 +134,36 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
     kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"}
     """
     if kind == "methods":
-        return _methods()
+        from braindecode_ssr.methods import METHODS
+
+        return [_method_row(METHODS[name]) for name in METHODS]
     if kind == "backbones":
-        from braindecode_ssr.models.names import listed_backbones
-
-        return [dict(row) for row in listed_backbones()]
-    registry = _registry(kind)
-    return [{"name": name, "description": _first_line(registry[name])} for name in registry]
-
-
-def _registry(kind: str) -> Registry:
+        return _backbones()
     from braindecode_ssr.datasets import DATASETS
     from braindecode_ssr.images.encoders import ENCODERS
     from braindecode_ssr.images.views import VIEWS
     from braindecode_ssr.losses import LOSSES
     from braindecode_ssr.models import IMAGE_HEADS
 
-    registries = {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS, "losses": LOSSES}
-    return {**registries, "image-heads": IMAGE_HEADS}[kind]
-
-
-def _methods() -> list[dict[str, Any]]:
-    from braindecode_ssr.methods import METHODS
-
-    return [_method_row(METHODS[name]) for name in METHODS]
+    registries: dict[str, Registry] = {
+        "datasets": DATASETS,
+        "encoders": ENCODERS,
+        "views": VIEWS,
+        "losses": LOSSES,
+    }
+    registry = {**registries, "image-heads": IMAGE_HEADS}[kind]
+    rows = []
+    for name in registry:
+        lines = (registry[name].__doc__ or "").strip().splitlines()
+        rows.append({"name": name, "description": lines[0] if lines else ""})
+    return rows
 
 
 def _method_row(method: Method) -> dict[str, Any]:
-    """What a method is, as it runs on THINGS-EEG, and what was published."""
+    """A method as it runs on THINGS-EEG, and its published results."""
     recipes = {protocol: method.settings_for("things-eeg", protocol) for protocol in PROTOCOLS}
     solver = recipes["intra"].get("train", {}).get("solver")
-    published = method.model_dump(mode="json", include=TOLD_AS_IT_IS)
+    published = method.model_dump(mode="json", include=UNCHANGED)
     return {
         "name": method.name,
         "title": method.title,
@@ -191,6 +176,7 @@ def _method_row(method: Method) -> dict[str, Any]:
         "seeds": published.pop("seeds"),
         "flags": ";".join(method.as_published.flags),
         "citation": method.source,
+        "protocol": published.pop("as_published"),
         **published,
     }
 
@@ -201,6 +187,12 @@ def _by_protocol(recipes: dict[str, dict[str, Any]], part: str, key: str) -> str
     return intra if intra == inter else f"{intra}, inter {inter}"
 
 
-def _first_line(part: Any) -> str:
-    text = (part.__doc__ or "").strip()
-    return text.splitlines()[0] if text else ""
+def _backbones() -> list[dict[str, Any]]:
+    """The measured table, and below it what other packages have brought."""
+    from braindecode_ssr.models import BACKBONES
+    from braindecode_ssr.models.names import COLUMNS, backbone_rows
+
+    rows = [dict(row) for row in backbone_rows()]
+    known = {row["name"] for row in rows}
+    unmeasured = dict.fromkeys(COLUMNS) | {"origin": "another package", "reason": "not measured"}
+    return rows + [{**unmeasured, "name": name} for name in BACKBONES if name not in known]

@@ -1,12 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what the values of options become."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,89 +15,74 @@ from braindecode_ssr.config import merge, parse_setting, read_toml
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.labels import Label, typed_label
 
+if TYPE_CHECKING:
+    from braindecode_ssr.config import RunSpec
+    from braindecode_ssr.datasets.base import ImageDataset
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+PATH = click.Path(path_type=Path)
 
 
-class Subject(click.ParamType):
-    """A subject as people write it: 5, 05 or sub-05; S01 or sub-S01."""
+class Value(click.ParamType):
+    """A value that a function makes from text; its errors are ours, not click's."""
 
-    name = "subject"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Label:
-        """The label of the subject."""
-        return typed_label(value)
-
-
-class Subjects(click.ParamType):
-    """Subjects as people write them: 5 or 1,3,S07 or 1-10 or all."""
-
-    name = "subjects"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self.parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The labels in order, or an empty tuple for all."""
-        if value is None or isinstance(value, tuple):
-            return value
-        if value == "all":
-            return ()
-        labels: list[Label] = []
-        for part in str(value).split(","):
-            ends = re.fullmatch(r"(?:sub-)?(\d+)-(?:sub-)?(\d+)", part.strip())
-            if ends is None:
-                labels.append(typed_label(part))
-            elif int(ends[1]) > int(ends[2]):
-                raise UsageError(f"the range {part!r} falls", "write it as a range such as 1-4")
-            else:
-                labels += range(int(ends[1]), int(ends[2]) + 1)
-        return tuple(dict.fromkeys(labels))
+        """The parsed value; a value that is no text was parsed before."""
+        return self.parse(value) if isinstance(value, str) else value
 
 
-class Names(click.ParamType):
-    """Names with commas between, or all."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The names in order, or an empty tuple for all."""
-        if value is None or isinstance(value, tuple):
-            return value
-        names = tuple(dict.fromkeys(name.strip() for name in str(value).split(",")))
-        if "" in names:
-            raise UsageError(
-                "names with one comma between two", repr(value), "write for example a,b"
-            )
-        return () if names == ("all",) else names
+def _range(text: str) -> range | None:
+    """``1-4`` as a range, ``sub-01-sub-04`` too; None for other text."""
+    ends = re.fullmatch(r"(?:sub-)?(\d+)-(?:sub-)?(\d+)", text.strip(), re.ASCII)
+    if ends and int(ends[1]) > int(ends[2]):
+        raise UsageError(f"the range {text!r} runs backward", "write it as a range such as 1-10")
+    return range(int(ends[1]), int(ends[2]) + 1) if ends else None
 
 
-class Numbers(click.ParamType):
-    """Whole numbers as people write them: 5 or 1,2,5 or 1-10."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The numbers in order, each once."""
-        if value is None or isinstance(value, tuple):
-            return value
-        numbers: list[int] = []
-        for part in str(value).split(","):
-            first, dash, last = (piece.strip() for piece in part.partition("-"))
-            ends = (first, last) if dash else (first, first)
-            if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
-                raise UsageError(
-                    "whole numbers such as 5, 1,2,5 or 1-10", repr(value), "write it so"
-                )
-            numbers += range(int(ends[0]), int(ends[1]) + 1)
-        return tuple(dict.fromkeys(numbers))
+def _subjects(text: str) -> tuple[Label, ...]:
+    if text == "all":
+        return ()
+    parts = [_range(part) or [typed_label(part)] for part in text.split(",")]
+    return tuple(dict.fromkeys(label for part in parts for label in part))
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        if not re.fullmatch(r"\s*\d+\s*(-\s*\d+\s*)?", part, re.ASCII):
+            raise UsageError(f"{text!r} is not a list of numbers", "write 5, 1,2,5 or 1-10")
+        numbers += _range(part.replace(" ", "")) or [int(part)]
+    return tuple(dict.fromkeys(numbers))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise UsageError(
+            f"{text!r} has an empty name", "write names with one comma between, as a,b"
+        )
+    return () if names == ("all",) else names
+
+
+SUBJECT = Value("subject", typed_label)
+"""5, 05 or sub-05; S01 or sub-S01."""
+
+SUBJECTS = Value("subjects", _subjects)
+"""5 or 1,3,S07 or 1-10; an empty tuple for all."""
+
+NUMBERS = Value("numbers", _numbers)
+"""5 or 1,2,5 or 1-10."""
+
+NAMES = Value("names", _names)
+"""Names separated by commas; an empty tuple for all."""
 
 
 def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    """Processes that are started find the folder where this one does, in $SSR_CACHE."""
+    """Put the folder in $SSR_CACHE until the command ends, so that other processes use it too."""
     if value is None:
         return
     before = os.environ.get("SSR_CACHE")
@@ -111,7 +97,7 @@ def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -
 
 
 def data_dir_option(function: Any) -> Any:
-    """--data-dir, and --cache-dir for what is made of the data."""
+    """--data-dir, and --cache-dir for what is computed from the data."""
     data = click.option(
         "--data-dir",
         type=FOLDER,
@@ -128,18 +114,19 @@ def data_dir_option(function: Any) -> Any:
 
 
 preset_option = click.option("--preset", help="Size of a simulated dataset: tiny, small or full.")
-device_option = click.option(
-    "--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]", default=None
-)
+device_option = click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
+config_option = click.option("--config", type=FILE, help="Settings in a TOML file.")
 sets_option = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
 )
 trust_option = click.option(
     "--trust",
     is_flag=True,
-    help="Import any class that a run folder, file or --set names: it can run any code.",
+    help="Import any class named in a run folder, a file or --set: it can run any code.",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 
 
 def common(function: Any) -> Any:
@@ -147,24 +134,31 @@ def common(function: Any) -> Any:
     return json_option(debug_option(function))
 
 
+def source_options(function: Any) -> Any:
+    """--data-dir, --preset and --set: the options that say which data are meant."""
+    return data_dir_option(preset_option(sets_option(function)))
+
+
 def trusting(trust: bool, backbone: str | None = None) -> None:
-    """Until the command ends, import what the user trusts: with --trust all classes, else what was typed."""
+    """Import what the user trusts until the command ends: all classes with --trust, else the one given."""
     from braindecode_ssr.models.names import trusting
 
     click.get_current_context().with_resource(trusting(trust or backbone or False))
 
 
 def say(text: str) -> None:
-    """A line of progress, on stderr."""
+    """Print a line of progress on stderr."""
     click.echo(text, err=True)
 
 
 def show_bars() -> bool:
-    """Whether progress bars make sense: stderr is a terminal."""
+    """Whether to show progress bars: only if stderr is a terminal."""
     return sys.stderr.isatty()
 
 
-WHERE = {
+# -- settings ------------------------------------------------------------------------------------------------
+
+SETTING = {
     "method": "method",
     "dataset": "data.dataset",
     "subject": "data.subject",
@@ -178,19 +172,32 @@ WHERE = {
     "seed": "train.seed",
     "device": "train.device",
 }
+"""The setting that an option stands for."""
 
 
 def settings_of(
     config: Path | None, sets: tuple[str, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """A file's settings, over them those of ``--set``, over them the options that were given."""
+    """Nested settings: options override ``--set``, which overrides the configuration file."""
     given: dict[str, Any] = {}
     for name, value in options.items():
-        if value is None:
-            continue
-        nested: Any = value
-        for part in reversed(WHERE[name].split(".")):
-            nested = {part: nested}
-        given = merge(given, nested)
+        if value is not None:
+            for part in reversed(SETTING[name].split(".")):
+                value = {part: value}
+            given = merge(given, value)
     layers = [read_toml(config)] if config else []
     return merge(*layers, *map(parse_setting, sets), given)
+
+
+def opened(
+    dataset: str,
+    data_dir: Path | None,
+    preset: str | None,
+    sets: tuple[str, ...],
+    config: Path | None = None,
+) -> tuple[RunSpec, ImageDataset]:
+    """The spec that the options of a command give, and its dataset."""
+    from braindecode_ssr.resolve import open_dataset, run_spec
+
+    spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
+    return spec, open_dataset(spec.data, data_dir)

@@ -1,22 +1,13 @@
-"""What commands print on stdout."""
+"""What commands print on stdout: JSON, tables, and the results of runs."""
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-from braindecode_ssr.errors import UsageError
-from braindecode_ssr.files import gigabytes
-
-from .options import Subjects, common, data_dir_option, preset_option, sets_option, settings_of
-
-if TYPE_CHECKING:
-    from braindecode_ssr.datasets.fetch import DownloadPlan
 
 
 def print_json(content: Any) -> None:
@@ -24,271 +15,152 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, default=str))
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Rows with the same keys as aligned columns; numbers to the right."""
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Rows as one JSON document or as a table."""
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows)
+
+
+def print_table(rows: list[dict[str, Any]], indent: str = "") -> None:
+    """Rows with the same keys as aligned columns, numbers to the right.
+
+    On a terminal, text wraps within its column, or each row becomes a block of its own where columns would
+    get too narrow. Elsewhere each row is one line, however long: for pipes, ``grep`` and tests.
+    """
     if not rows:
         return
     names = list(rows[0])
     cells = [[_text(row[name]) for name in names] for row in rows]
-    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
     numeric = [all(isinstance(row[name], int | float) for row in rows) for name in names]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if terminal and len(indent) + sum(widths) + 2 * len(widths) - 2 > terminal:
+        _print_wrapped(names, cells, numeric, indent, terminal)
+        return
     for line in [names, *cells]:
         padded = [
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
         ]
-        click.echo("  ".join(padded).rstrip())
+        click.echo((indent + "  ".join(padded)).rstrip())
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """The retrieval table of a run, with how its numbers were obtained."""
-    channels = summary["channels"]
-    channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
-    views = "+".join(summary["views"]) or "originals only"
-    parts = ", a part for each subject" if summary.get("subjects") == "own" else ""
-    click.echo(
-        f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
-        f"{summary['n_gallery']}-way zero-shot retrieval\n"
-        f"  trained    {summary['method']}, {summary['backbone']}{parts}, {channels}, {summary['encoder']} "
-        f"({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
-        f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, gallery "
-        f"{summary['gallery']}{_correction(summary['correction'])}, {_selection(summary)}"
-    )
-    print_flags([summary])
-    click.echo()
-    print_aligned(summary)
+WORD = 20
+"""A column of a wrapped table is at least as wide as its longest word, up to this width."""
 
 
-def print_evaluations(summaries: list[dict[str, Any]]) -> None:
-    """A run tested in several ways: one row each, with how its numbers were obtained, flags below."""
-    first = summaries[0]
-    click.echo(
-        f"{first['dataset']}, subject {first['subject']}, {first['protocol']}-subject, zero-shot "
-        f"retrieval, {first['method']}, {first['backbone']}, seed {first['seed']}\n"
-    )
-    print_table([_row(summary) for summary in summaries])
-    print_flags(summaries)
+def _print_wrapped(
+    names: list[str], cells: list[list[str]], numeric: list[bool], indent: str, width: int
+) -> None:
+    """Print cells within the width of the terminal."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
 
-
-def print_flags(summaries: list[dict[str, Any]]) -> None:
-    """What a reader of flagged numbers must know, one line for each word."""
-    from braindecode_ssr.retrieval.evaluations import FLAGS
-
-    words = {word for summary in summaries for word in summary["flags"]}
-    for word in (known for known in FLAGS if known in words):
-        click.echo(f"  ! {word}: {FLAGS[word]}")
-
-
-def print_aligned(summary: dict[str, Any]) -> None:
-    """Reached, ceiling where the truth is known, and chance, one below the other."""
-    lines = [("", "top-1", "top-5", "median rank", "mean rank", "MRR")]
-    lines.append(
-        (
-            summary["method"],
-            _percent(summary["top1"]),
-            _percent(summary["top5"]),
-            f"{summary['median_rank']:.1f}",
-            f"{summary['mean_rank']:.1f}",
-            f"{summary['mrr']:.3f}",
-        )
-    )
-    for name in ("ceiling", "chance"):
-        if f"{name}_top1" in summary:
-            both = (_percent(summary[f"{name}_{k}"]) for k in ("top1", "top5"))
-            lines.append((name, *both, "", "", ""))
-    for first, *rest in lines:
-        click.echo((f"  {first:<11}" + "".join(f"{cell:>13}" for cell in rest)).rstrip())
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
-def _row(summary: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "evaluation": summary["evaluation"],
-        "repetitions": _repetitions(summary),
-        "epoch": "-" if summary["epoch"] is None else summary["epoch"],
-        **{name.replace("top", "top-"): _percent(summary[name]) for name in ("top1", "top5")},
-        "median rank": f"{summary['median_rank']:.1f}",
-        "MRR": f"{summary['mrr']:.3f}",
-        "ceiling": _percent(summary["ceiling_top1"]) if "ceiling_top1" in summary else "-",
-        "chance": _percent(summary["chance_top1"]),
-        "flags": ", ".join(summary["flags"]) or "-",
-    }
-
-
-def _repetitions(summary: dict[str, Any]) -> str:
-    fewest, most = summary["repetitions"], summary["repetitions_max"]
-    return str(fewest) if fewest == most else f"{fewest} to {most}"
-
-
-def _selection(summary: dict[str, Any]) -> str:
-    epoch = summary["epoch"]
-    return {
-        "last": "last epoch",
-        "validation": f"epoch {epoch}, best on held-out training concepts",
-        "oracle": f"epoch {epoch}, best on this very test",
-    }[summary["selection"]]
-
-
-def _correction(name: str) -> str:
-    return "" if name == "none" else f", {name} correction"
+    console = Console(width=width, highlight=False)
+    words = [" ".join(column).split() for column in zip(names, *cells, strict=True)]
+    least = [min(WORD, max(map(len, column))) for column in words]
+    left = (0, 0, 0, len(indent))
+    if len(indent) + sum(least) + 2 * len(least) - 2 <= width:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name, column, right in zip(names, least, numeric, strict=True):
+            options: dict[str, Any] = {"min_width": column, "overflow": "fold"}
+            table.add_column(Text(name), justify="right" if right else "left", **options)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(Padding(table, left))
+        return
+    for row in cells:
+        block = Table.grid(padding=(0, 2, 0, 0))
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                block.add_row(Text(name, style="bold"), Text(cell, overflow="fold"))
+        console.print(Padding(block, (0, 0, 1, len(indent))))
 
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def inventory_command(name: str, *, read: bool, text: str) -> click.Command:
-    """A command that lists the files of a dataset; with ``read`` it fails if one is not whole."""
-
-    @click.command(name, help=text)
-    @click.argument("dataset")
-    @click.option("--subject", "subjects", type=Subjects(), help="5, 1,3 or 1-10.")
-    @preset_option
-    @data_dir_option
-    @sets_option
-    @common
-    def command(dataset, subjects, preset, data_dir: Path | None, sets, as_json: bool) -> None:
-        from braindecode_ssr.datasets import open_dataset
-        from braindecode_ssr.datasets.fetch import downloadable_forms
-        from braindecode_ssr.resolve import run_spec, trials_of
-
-        spec = run_spec(settings_of(None, sets, {"dataset": dataset, "preset": preset}))
-        source = open_dataset(spec.data, data_dir)
-        files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
-        forms = [] if read else downloadable_forms(source.name, source.root)
-        whole = all(_is_well(file) for file in files)
-        if as_json:
-            told = {"dataset": source.name, "root": str(source.root), "files": files}
-            print_json(told if read else {**told, "forms": forms})
-        else:
-            _print(source.name, source.root, files)
-            _print_forms(source.name, forms)
-        if read or (data_dir is not None and not forms):  # what can be fetched may go there
-            source.check_here()
-        if read and not whole:
-            raise SystemExit(1)
-
-    return command
+# -- results of a run ----------------------------------------------------------------------------------------
 
 
-def _is_well(file: dict[str, Any]) -> bool:
-    return file["state"] == "found" or (file["state"] == "missing" and not file["needed"])
+def print_summary(summary: dict[str, Any]) -> None:
+    """The results of a run, with how they were obtained."""
+    channels = summary["channels"]
+    channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
+    views = "+".join(summary["views"]) or "originals only"
+    parts = ", a part for each subject" if summary.get("subjects") == "own" else ""
+    correction = summary["correction"]
+    corrected = "" if correction == "none" else f", {correction} correction"
+    selected = {
+        "last": "last epoch",
+        "validation": f"epoch {summary['epoch']}, best on held-out training concepts",
+        "oracle": f"epoch {summary['epoch']}, best on this very test",
+    }[summary["selection"]]
+    click.echo(
+        f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
+        f"{summary['n_gallery']}-way zero-shot retrieval\n"
+        f"  trained    {summary['method']}, {summary['backbone']}{parts}, {channels}, "
+        f"{summary['encoder']} ({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
+        f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, "
+        f"gallery {summary['gallery']}{corrected}, {selected}"
+    )
+    _print_flags([summary])
+    click.echo()
+    lines = [["", "top-1", "top-5", "median rank", "mean rank", "MRR"]]
+    for name, prefix in ((summary["method"], ""), ("ceiling", "ceiling_"), ("chance", "chance_")):
+        if f"{prefix}top1" in summary:
+            lines.append([name, *(_percent(summary[f"{prefix}{k}"]) for k in ("top1", "top5"))])
+    lines[1] += [f"{summary[name]:.1f}" for name in ("median_rank", "mean_rank")]
+    lines[1] += [f"{summary['mrr']:.3f}"]
+    for first, *rest in lines:
+        click.echo(f"  {first:<11}" + "".join(f"{cell:>13}" for cell in rest))
 
 
-def _print(name: str, root: Path, files: list[dict[str, Any]]) -> None:
-    click.echo(f"{name} at {root.absolute()}")
-    if not files:
-        click.echo("no files to download: this dataset is generated, or reads its data by itself")
-    said: set[str] = set()
-    for file in files:
-        size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
-        click.echo(f"  {file['state']:<8} {file['what']}{size}: {file['path']}")
-        if file["detail"] and file["detail"] != "no such file":
-            click.echo(f"           {file['detail']}")
-        if file["state"] != "found" and file["source"] not in said:
-            said.add(file["source"])
-            click.echo(f"           from {file['source']}")
-
-
-def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
-    if not forms:
-        return
-    click.echo(f"to be had with `ssr-bd data fetch {name} --subject N --form FORM`:")
-    for form in forms:
-        sizes = {"a subject": form["subject_bytes"], "once": form["common_bytes"]}
-        about = "" if form["exact"] else "about "
-        said = about + " and ".join(
-            f"{gigabytes(size)} {for_}" for for_, size in sizes.items() if size
-        )
-        click.echo(f"  {form['form']:<12} {said} ({'; '.join(form['licences'])})")
-        click.echo(f"               {form['text']}")
-
-
-PASSWORD = "SSR_THINGS_PASSWORD"
-
-
-def may_fetch(todo: DownloadPlan, yes: bool, *, interactive: bool) -> None:
-    """Ask before much is fetched.
-
-    Raises
-    ------
-    UsageError
-        If there is nobody to ask, or the answer is no.
-    """
-    from braindecode_ssr.datasets.fetch import ASK_ABOVE
-
-    if yes or todo.bytes <= ASK_ABOVE:
-        return
-    much = f"{gigabytes(todo.bytes)} to fetch into {todo.root}, {gigabytes(todo.room)} of disk"
-    if not (interactive and sys.stdin.isatty()):
-        raise UsageError("a word before more than 1 GB is fetched", much, "add --yes")
-    if not click.confirm(f"{much}; go on?", err=True):
-        raise click.Abort
-
-
-def password_of(todo: DownloadPlan, *, interactive: bool) -> str:
-    """The password of the THINGS images, if it is needed: asked for, never kept.
-
-    Raises
-    ------
-    UsageError
-        If it is needed and there is nobody to ask.
-    """
-    if not todo.password:
-        return ""
-    if given := os.environ.get(PASSWORD):
-        return given
-    if not (interactive and sys.stdin.isatty()):
-        raise UsageError(
-            "the password of the THINGS images", f"no ${PASSWORD}", f"see {todo.password}"
-        )
-    click.echo(f"The THINGS images need a password. It is told at {todo.password}.", err=True)
-    return click.prompt("Password", hide_input=True, err=True)
-
-
-def print_errand(todo: DownloadPlan, as_json: bool) -> None:
-    """What is here, and what would be fetched."""
-    if as_json:
-        print_json(
+def print_evaluations(summaries: list[dict[str, Any]]) -> None:
+    """A run that was evaluated in several ways: one row each, flags below."""
+    first = summaries[0]
+    click.echo(
+        f"{first['dataset']}, subject {first['subject']}, {first['protocol']}-subject, zero-shot "
+        f"retrieval, {first['method']}, {first['backbone']}, seed {first['seed']}\n"
+    )
+    print_table(
+        [
             {
-                "dataset": todo.dataset,
-                "root": str(todo.root),
-                "form": todo.form,
-                "bytes": todo.bytes,
-                "room": todo.room,
-                "files": todo.rows(),
+                "evaluation": summary["evaluation"],
+                "repetitions": _repetitions(summary),
+                "epoch": "-" if summary["epoch"] is None else summary["epoch"],
+                "top-1": _percent(summary["top1"]),
+                "top-5": _percent(summary["top5"]),
+                "median rank": f"{summary['median_rank']:.1f}",
+                "MRR": f"{summary['mrr']:.3f}",
+                "ceiling": _percent(summary["ceiling_top1"]) if "ceiling_top1" in summary else "-",
+                "chance": _percent(summary["chance_top1"]),
+                "flags": ", ".join(summary["flags"]) or "-",
             }
-        )
-        return
-    click.echo(f"{todo.dataset}, form {todo.form}, at {todo.root.absolute()}")
-    for row in todo.rows():
-        click.echo(f"  {row['state']:<8} {_line(row)}")
-        click.echo(f"           {row['url']} ({row['licence']}; {row['proof']})")
-    click.echo(f"{gigabytes(todo.bytes)} to fetch, {gigabytes(todo.room)} of disk while it runs")
+            for summary in summaries
+        ]
+    )
+    _print_flags(summaries)
 
 
-def print_fetched(todo: DownloadPlan, rows: list[dict[str, Any]], data_dir: Path | None) -> None:
-    """What is in its place now, how that is known, and what can be done with it."""
-    for row in rows:
-        known = row["proof"] if row["state"] == "fetched" else "was here"
-        click.echo(f"  {row['state']:<8} {_line(row)}  [{known}]")
-    at = f" --data-dir {data_dir}" if data_dir else ""
-    subject = todo.subjects[0] if todo.subjects else "N"
-    if todo.form == "images":
-        click.echo(f"now: ssr-bd features extract --dataset {todo.dataset}{at}")
-        return
-    click.echo(f"now: ssr-bd data check {todo.dataset} --subject {subject}{at}")
-    click.echo(f"     ssr-bd features extract --dataset {todo.dataset}{at}")
-    click.echo(f"     ssr-bd train --dataset {todo.dataset} --subject {subject}{at}")
+def _print_flags(summaries: list[dict[str, Any]]) -> None:
+    """What flags mean, one line each."""
+    from braindecode_ssr.retrieval.evaluations import FLAGS
+
+    flags = {flag for summary in summaries for flag in summary["flags"]}
+    for flag in (known for known in FLAGS if known in flags):
+        click.echo(f"  ! {flag}: {FLAGS[flag]}")
 
 
-def _line(row: dict[str, Any]) -> str:
-    about = "" if row["exact"] or not row["bytes"] else "about "
-    size = f", {about}{gigabytes(row['bytes'])}" if row["bytes"] else ""
-    if row["have"] and row["state"] != "fetched":
-        size += f" of which {gigabytes(row['have'])} are here"
-    detail = f" ({row['detail']})" if row.get("detail") else ""
-    return f"{row['what']}{size}: {row['path']}{detail}"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _repetitions(summary: dict[str, Any]) -> str:
+    fewest, most = summary["repetitions"], summary["repetitions_max"]
+    return str(fewest) if fewest == most else f"{fewest} to {most}"

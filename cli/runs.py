@@ -1,19 +1,20 @@
-"""``ssr-bd train``: one run, one table."""
+"""``ssr-bd train``, ``evaluate`` and ``report``: single runs, and tables of finished ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import (
-    FILE,
     FOLDER,
-    Names,
-    Numbers,
-    Subject,
+    NAMES,
+    NUMBERS,
+    PATH,
+    SUBJECT,
     common,
+    config_option,
     data_dir_option,
     device_option,
     preset_option,
@@ -26,10 +27,13 @@ from .options import (
 )
 from .output import print_evaluations, print_json, print_summary
 
+if TYPE_CHECKING:
+    from braindecode_ssr.report.figures import Picture
+
 
 @click.command("train")
 @click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
-@click.option("--subject", type=Subject(), help="The subject that is tested.  [default: 1]")
+@click.option("--subject", type=SUBJECT, help="The subject to test on.  [default: 1]")
 @click.option(
     "--protocol", help="intra: train on the same subject; inter: on all others.  [default: intra]"
 )
@@ -38,32 +42,30 @@ from .output import print_evaluations, print_json, print_summary
 @click.option("--loss", help="Name; see `ssr-bd list losses`.  [default: the method's]")
 @click.option("--encoder", help="Image encoder, or the name features were imported under.")
 @click.option("--epochs", type=int, help="[default: the method's]")
-@click.option("--batch-size", type=int, help="[default: the method's, less where images are few]")
-@click.option("--seed", type=int, help="Of weights, batches and masks.  [default: 0]")
+@click.option("--batch-size", type=int, help="[default: the method's, or less if images are few]")
+@click.option("--seed", type=int, help="Seed of weights, batches and masks.  [default: 0]")
 @device_option
 @preset_option
 @data_dir_option
-@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Place for runs.")
+@click.option(
+    "--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for run folders."
+)
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Train a finished run anew; the new one replaces it when it is complete.",
+    help="Train a finished run again; the new run replaces it once it is complete.",
 )
-@click.option(
-    "--resume", is_flag=True, help="What happens anyway: an interrupted run is continued."
-)
-@click.option("--config", type=FILE, help="Settings in a TOML file.")
+@click.option("--resume", is_flag=True, help="Has no effect: an interrupted run is always resumed.")
+@config_option
 @sets_option
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
 @trust_option
 @common
-def train(
-    data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options
-) -> None:
+def train(data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options):
     """Train a model on one dataset and test it: one run, one table.
 
-    The run folder is made below --out; the last line on stderr says where. The same command continues an
-    interrupted run, and hands back a finished one.
+    The run folder is made in --out; the last line on stderr is its path. The same command resumes an
+    interrupted run, and shows a finished one.
     """
     from braindecode_ssr.resolve import run_spec
 
@@ -79,7 +81,7 @@ def train(
     run = train(
         spec, data_dir=data_dir, out=out, overwrite=overwrite, progress=show_bars(), say=say
     )
-    if run is None:  # of several processes, the first speaks
+    if run is None:  # only the first of several processes prints
         return
     if as_json:
         print_json({"run": str(run.path), **run.summary})
@@ -89,44 +91,33 @@ def train(
 
 
 @click.command("evaluate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "--evaluation",
     "names",
-    type=Names(),
-    help="default, as-published, or axes such as gallery=views+repetitions=1, n-way=50, correction=csls, "
-    "selection=oracle; several with commas.  [default: as in the run]",
+    type=NAMES,
+    help="default, as-published, or axes such as gallery=views+repetitions=1, n-way=50, "
+    "correction=csls, selection=oracle; separate several with commas.  [default: as in the run]",
 )
 @click.option("--gallery", help="original, views or concept.  [default: as in the run]")
 @click.option(
     "--repetitions",
-    type=Numbers(),
-    help="Test trials averaged; several, such as 1,2,5,10,20,40,80, make a curve.  [default: all]",
+    type=NUMBERS,
+    help="Test trials averaged; several, such as 1,2,5,10,20,40,80, give a curve.  [default: all]",
 )
-@click.option("--set", "sets", multiple=True, help="evaluation.key=value; may be repeated.")
-@click.option(
-    "--queries", type=click.Path(path_type=Path), help="Write the ranks to this CSV file."
-)
+@click.option("--set", "sets", multiple=True, help="evaluation.key=value; repeatable.")
+@click.option("--queries", type=PATH, help="Write the ranks to this CSV file.")
 @data_dir_option
 @device_option
 @trust_option
 @common
 def evaluate(
-    run: Path,
-    names: tuple[str, ...] | None,
-    gallery: str | None,
-    repetitions: tuple[int, ...] | None,
-    sets: tuple[str, ...],
-    queries: Path | None,
-    data_dir: Path | None,
-    device: str | None,
-    trust: bool,
-    as_json: bool,
+    run, names, gallery, repetitions, sets, queries, data_dir, device, trust, as_json
 ) -> None:
-    """Test a finished run again, in one way or several. The run is left as it is.
+    """Test a finished run again, in one way or several. The run itself is not changed.
 
-    What was not obtained in the open way (an epoch chosen on the test, an altered gallery, a transductive
-    correction) is flagged.
+    Results are flagged if they favor the model: an epoch chosen on the test, an altered gallery, a
+    transductive correction.
     """
     from braindecode_ssr.files import atomic_write
     from braindecode_ssr.retrieval.evaluations import changes_of, evaluations_of, labeled
@@ -137,8 +128,8 @@ def evaluate(
     asked = evaluations_of(Run(run).spec, names or (), repetitions or (), changes)
     from braindecode_ssr.pipeline import evaluate_each
 
-    options: dict[str, Any] = {"data_dir": data_dir, "device": device or "auto"}
-    done = list(evaluate_each(run, asked, progress=show_bars(), **options))
+    options = {"data_dir": data_dir, "device": device or "auto", "progress": show_bars()}
+    done = list(evaluate_each(run, asked, **options))
     summaries = [summary for _, summary in done]
     if queries:
         atomic_write(queries, labeled(done).to_csv(index=False))
@@ -153,16 +144,16 @@ def evaluate(
 
 
 @click.command("report")
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=PATH)
 @click.option("--format", "form", default="md", show_default=True, help="md, csv, latex or html.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write files into this folder.")
-@click.option("--plots", is_flag=True, help="Draw pictures too: into --out, or into the HTML.")
+@click.option("--out", type=PATH, help="Write files into this folder.")
+@click.option("--plots", is_flag=True, help="Draw figures too: into --out, or into the HTML page.")
 @click.option("--against", help="Test the other methods against this one only, not all pairs.")
 @common
 def report(folders, form, out, plots, against, as_json) -> None:
-    """Tables of runs and benchmarks: accuracy with intervals, subjects, tests, published numbers.
+    """Print tables of runs: accuracy with intervals, subjects, tests, published numbers.
 
-    FOLDERS are those of `ssr-bd benchmark`, of runs, or of folders of runs. Nothing is trained or tested.
+    FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained or tested.
     """
     from braindecode_ssr.report import read_results, report_of
     from braindecode_ssr.report.render import as_text, check_places, write_report
@@ -170,15 +161,15 @@ def report(folders, form, out, plots, against, as_json) -> None:
     check_places(form, out, plots)
     results = read_results(folders, say)
     report = report_of(results, against=against)
-    pictures = ()
+    figures: tuple[Picture, ...] = ()
     if plots:
         from braindecode_ssr.report.figures import draw
 
-        pictures = draw(results, report)
-    files = write_report(report, form, out, pictures) if out else []
+        figures = draw(results, report)
+    files = write_report(report, form, out, figures) if out else []
     if as_json:
         print_json({**report.as_json(), "files": [str(path) for path in files]})
     elif out:
         click.echo("\n".join(map(str, files)))
     else:
-        click.echo(as_text(report, form, pictures), nl=False)
+        click.echo(as_text(report, form, figures), nl=False)

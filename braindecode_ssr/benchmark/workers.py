@@ -215,10 +215,9 @@ def _until_broken(
 ) -> Iterator[Outcome]:
     """Do tasks until none is waiting or the executor is broken; ``lost`` gets those whose process died."""
     running: dict[Future[Outcome], Task] = {}
-    broken = False
     with workers.executor(len(waiting)) as executor:
-        while running or (waiting and not broken):
-            size = workers.size()
+        while waiting or running:
+            broken, size = False, workers.size()
             while waiting and not broken and len(running) < size:
                 try:
                     with ignoring_interrupts():
@@ -227,20 +226,26 @@ def _until_broken(
                     broken = True
                 else:
                     running[future] = waiting.popleft()
-            for future in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
-                task = running.pop(future)
+            for future in [] if broken else wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+                task = running[future]
                 if future.cancelled():
                     raise workers.gone()
                 error = future.exception()
-                if isinstance(
-                    error, BrokenExecutor
-                ):  # loky's pool is lost with one of its processes
+                if isinstance(error, BrokenExecutor):  # loky's pool is lost with one of its processes
                     broken = True
-                    lost.append(task)
-                elif type(error).__name__ == "KilledWorker":  # Dask goes on with the other workers
+                    continue
+                del running[future]
+                if type(error).__name__ == "KilledWorker":  # Dask goes on with the other workers
                     lost.append(task)
                 else:
                     yield Outcome(task.name, error=one_line(error)) if error else future.result()
+            if broken:
+                for future, task in running.items():
+                    if future.done() and not future.exception():
+                        yield future.result()
+                    else:
+                        lost.append(task)
+                return
 
 
 POLL_SECONDS = 5.0

@@ -43,9 +43,10 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_no_command_shows_the_help(shell):
-    done = shell()
-    assert done.code in (0, 2) and "Usage: ssr-bd" in done.out + done.err
+@pytest.mark.parametrize("group", [(), ("data",), ("features",)])
+def test_a_group_alone_shows_its_help(call, group):
+    done = call(*group, code=0)
+    assert done.out.startswith(" ".join(("Usage: ssr-bd", *group))) and "Commands:" in done.out
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 
@@ -25,3 +27,22 @@ def test_methods_carry_source_and_published_numbers(call):
     assert rows["ssr"]["published"]["things-eeg"]["intra"] == [66.9, 92.9]
     assert rows["neurobridge"]["known_to_differ"]
     assert "SSR" not in {row["name"] for row in call("list", "backbones", "--json", code=0).json}
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+@pytest.mark.parametrize("kind", ["methods", "backbones", "losses"])
+def test_tables_fit_the_terminal(call, monkeypatch, kind, width):
+    rows = call("list", kind, code=0).out.splitlines()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = call("list", kind, code=0).out
+    assert max(map(len, shown.splitlines())) <= width
+    letters = {row.split()[0] for row in rows[1:]}
+    assert letters <= set(shown.replace("\x1b", " ").split()) or width == 40
+
+
+def test_a_table_that_fits_the_terminal_is_the_same_as_in_a_pipe(call, monkeypatch):
+    plain = call("list", "image-heads", code=0).out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "400")
+    assert call("list", "image-heads", code=0).out == plain
