@@ -27,7 +27,7 @@ from .options import (
 from .output import print_json, print_rows, print_table
 
 if TYPE_CHECKING:
-    from braindecode_ssr.fetch import Errand
+    from braindecode_ssr.datasets.fetch import DownloadPlan
 
 
 @click.group("data", cls=Group)
@@ -73,10 +73,10 @@ def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
 
     Does not open the files; `ssr-bd data check` reads them.
     """
-    from braindecode_ssr.fetch import offered
+    from braindecode_ssr.datasets.fetch import downloadable_forms
 
     source, files = _inventory(dataset, subjects, preset, data_dir, sets, read=False)
-    forms = offered(source.name, source.root)
+    forms = downloadable_forms(source.name, source.root)
     if as_json:
         content = {"dataset": source.name, "root": str(source.root)}
         print_json({**content, "files": files, "forms": forms})
@@ -119,8 +119,7 @@ def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tupl
 def _print_files(source: Any, files: list[dict[str, Any]]) -> None:
     click.echo(f"{source.name} at {source.root.absolute()}")
     if not files:
-        simulated = "preset" in source.options
-        click.echo("no files: it is simulated when used" if simulated else "it lists no files")
+        click.echo("no files to download: this dataset is generated, or reads its data by itself")
     shown: set[str] = set()
     for file in files:
         size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
@@ -171,9 +170,9 @@ def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run,
     ssr-bd data fetch things-meg --subject 1                  8.3 GB
     ssr-bd data fetch things-meg --form images                all THINGS images, 12 GB
     """  # noqa: D301
-    from braindecode_ssr.fetch import errand, run_errand
+    from braindecode_ssr.datasets.fetch import plan_download, run_download
 
-    todo = errand(dataset, data_dir, form=form, subjects=subjects)
+    todo = plan_download(dataset, data_dir, form=form, subjects=subjects)
     content = {"dataset": todo.dataset, "root": str(todo.root), "form": todo.form}
     if dry_run and as_json:
         print_json({**content, "bytes": todo.bytes, "room": todo.room, "files": todo.rows()})
@@ -189,10 +188,10 @@ def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run,
     _confirm(todo, yes, interactive)
     password = _password(todo, interactive)
 
-    from braindecode_ssr.datasets.download import Carrier
+    from braindecode_ssr.datasets.download import Downloader
 
-    carrier = Carrier(say=say, progress=show_bars())
-    rows = run_errand(todo, carrier, mirror=mirror, password=password, replace_others=replace)
+    downloader = Downloader(say=say, progress=show_bars())
+    rows = run_download(todo, downloader, mirror=mirror, password=password, replace_others=replace)
     if as_json:
         print_json({**content, "files": rows})
         return
@@ -210,9 +209,9 @@ def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run,
     click.echo(f"     ssr-bd train --dataset {todo.dataset} --subject {subject}{at}")
 
 
-def _confirm(todo: Errand, yes: bool, interactive: bool) -> None:
+def _confirm(todo: DownloadPlan, yes: bool, interactive: bool) -> None:
     """Ask before a large download; raises UsageError where nobody can be asked."""
-    from braindecode_ssr.fetch import ASK_ABOVE
+    from braindecode_ssr.datasets.fetch import ASK_ABOVE
 
     if yes or todo.bytes <= ASK_ABOVE:
         return
@@ -223,7 +222,7 @@ def _confirm(todo: Errand, yes: bool, interactive: bool) -> None:
         raise click.Abort
 
 
-def _password(todo: Errand, interactive: bool) -> str:
+def _password(todo: DownloadPlan, interactive: bool) -> str:
     """The password of the THINGS images, if one is needed: asked for, never stored."""
     if not todo.password:
         return ""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from braindecode_ssr.datasets import data_root
 from braindecode_ssr.registry import Registry
-from braindecode_ssr.resolve import data_root
 
 from .options import common
 from .output import print_rows
@@ -79,7 +79,12 @@ def _audio() -> list[dict[str, str]]:
 def _devices() -> list[dict[str, str]]:
     import torch
 
-    rows = [_row("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}", "ok")]
+    from braindecode_ssr.runs import machine
+
+    here = machine()
+    rows = [_row("cpu", f"{here['cores']} cores, torch uses {here['threads']}", "ok")]
+    blas = ", ".join(here["blas"]) or "unknown"
+    rows += [_row("numerics", f"{here['cpu']}, BLAS {blas}, torch kernels {here['aten']}", "ok")]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
@@ -138,7 +143,9 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
 
         return [_method_row(METHODS[name]) for name in METHODS]
     if kind == "backbones":
-        return _backbones()
+        from braindecode_ssr.models.names import listed_backbones
+
+        return [dict(row) for row in listed_backbones()]
     from braindecode_ssr.datasets import DATASETS
     from braindecode_ssr.images.encoders import ENCODERS
     from braindecode_ssr.images.views import VIEWS
@@ -176,7 +183,6 @@ def _method_row(method: Method) -> dict[str, Any]:
         "seeds": published.pop("seeds"),
         "flags": ";".join(method.as_published.flags),
         "citation": method.source,
-        "protocol": published.pop("as_published"),
         **published,
     }
 
@@ -185,14 +191,3 @@ def _by_protocol(recipes: dict[str, dict[str, Any]], part: str, key: str) -> str
     """``"EEGProject"``, or ``"EEGProject, inter TSConv"`` where the protocols differ."""
     intra, inter = (recipe.get(part, {}).get(key, "auto") for recipe in recipes.values())
     return intra if intra == inter else f"{intra}, inter {inter}"
-
-
-def _backbones() -> list[dict[str, Any]]:
-    """The measured table, and below it what other packages have brought."""
-    from braindecode_ssr.models import BACKBONES
-    from braindecode_ssr.models.names import COLUMNS, backbone_rows
-
-    rows = [dict(row) for row in backbone_rows()]
-    known = {row["name"] for row in rows}
-    unmeasured = dict.fromkeys(COLUMNS) | {"origin": "another package", "reason": "not measured"}
-    return rows + [{**unmeasured, "name": name} for name in BACKBONES if name not in known]

@@ -197,7 +197,8 @@ def opened(
     config: Path | None = None,
 ) -> tuple[RunSpec, ImageDataset]:
     """The spec that the options of a command give, and its dataset."""
-    from braindecode_ssr.resolve import open_dataset, run_spec
+    from braindecode_ssr.datasets import open_dataset
+    from braindecode_ssr.resolve import run_spec
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))
     return spec, open_dataset(spec.data, data_dir)

@@ -12,13 +12,14 @@ from pydantic import Field
 
 from ..checks import check_run
 from ..config import EvaluationSpec, RunSpec, Spec, Subject, merge
+from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..evaluation import check_selection
 from ..labels import Label
 from ..methods import METHODS
 from ..registry import unknown_name
-from ..resolve import open_dataset, resolve, run_spec, training_subjects
+from ..resolve import resolve, run_spec, training_subjects
 from ..retrieval.evaluations import named_evaluation
 from ..runs import Run, run_name, same_data
 from .workers import Task, evaluation_folder
