@@ -1,10 +1,11 @@
-"""Pictures of saved tables, one kind per file; matplotlib is imported when one is drawn."""
+"""The figures of a report, drawn with matplotlib from saved tables."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,51 +18,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import atomic_write
-from ..labels import Label, natural, short_name
-from ..retrieval.statistics import COLUMN, Interval, interval, labels_of_methods
+from ..labels import natural, short_name
+from ..retrieval.statistics import COLUMN, interval, labels_of_methods
 from . import section_title
 from .render import MARK
-from .tables import STANDS_FOR, meaning, published_for, published_subjects
+from .tables import IMITATES, marked, meaning, published_subjects
 
 if TYPE_CHECKING:
-    from . import Results
     from .render import Report
+    from .results import Results
 
-
-def draw(results: Results, report: Report) -> tuple[Picture, ...]:
-    """All pictures that the tables are enough for.
-
-    Parameters
-    ----------
-    results : Results
-    report : Report
-        Of the same results.
-
-    Returns
-    -------
-    tuple of Picture
-        Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, who is taken
-        for whom. Per dataset, preset and protocol with several numbers of repetitions: their curve.
-    """
-    pass
-    pass
-    pass
-    pass
-
-    rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
-    pictures: list[Picture] = []
-    for key, queries in results.queries.groupby(list(COLUMN), sort=False):
-        rows = rows_of[key]
-        pictures += [bars(key, queries, rows), rank_histogram(key, queries, rows)]
-        pictures += confusion(key, queries, rows)
-    return tuple(pictures + curves(report.summary))
-
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-"""Of Okabe and Ito: told apart by colour-blind eyes too."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+"""Of Okabe and Ito: also told apart by color-blind readers."""
 
 TOGETHER = 5  # methods side by side in one axis
-LOOK = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titleweight": "bold",
@@ -79,14 +50,14 @@ LOOK = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure.
+    """A figure with its caption.
 
     Parameters
     ----------
     name : str
-        Of its files, without ending.
+        Name of its files, without ending.
     caption : str
-    figure : Figure
+    figure : matplotlib.figure.Figure
     """
 
     name: str
@@ -94,71 +65,148 @@ class Picture:
     figure: Figure
 
     def png(self) -> bytes:
-        """The figure as PNG, 200 dots an inch; the same bytes each time."""
-        return self._as("png", dpi=200, metadata={"Software": None})
+        """The figure as PNG, 200 dots per inch; the same bytes each time."""
+        return self._saved("png", dpi=200, metadata={"Software": None})
 
     def pdf(self) -> bytes:
         """The figure as PDF, for a paper."""
-        return self._as("pdf", metadata={"CreationDate": None})
+        return self._saved("pdf", metadata={"CreationDate": None})
+
+    def base64(self) -> str:
+        """The PNG as text, for HTML."""
+        return b64encode(self.png()).decode()
 
     def write(self, out: Path) -> list[Path]:
-        """Write both into a folder, each at once or not at all."""
-        written = []
-        for ending, content in (("png", self.png()), ("pdf", self.pdf())):
-            path = out / f"{self.name}.{ending}"
+        """Write both into a folder, each whole or not at all."""
+        paths = [out / f"{self.name}.png", out / f"{self.name}.pdf"]
+        for path, content in zip(paths, (self.png(), self.pdf()), strict=True):
             atomic_write(path, content)
-            written.append(path)
-        return written
+        return paths
 
-    def _as(self, form: str, **options: Any) -> bytes:
+    def _saved(self, form: str, **options: Any) -> bytes:
         buffer = io.BytesIO()
-        with matplotlib.rc_context(LOOK):
+        with matplotlib.rc_context(STYLE):
             self.figure.savefig(buffer, format=form, **options)
         return buffer.getvalue()
 
 
+def draw(results: Results, report: Report) -> tuple[Picture, ...]:
+    """Draw all figures for which the tables have the data.
+
+    Parameters
+    ----------
+    results : Results
+    report : Report
+        Of the same results.
+
+    Returns
+    -------
+    tuple of Picture
+        Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
+        concepts. Per dataset, preset and protocol with several numbers of repetitions: their curve.
+    """
+    rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
+    pictures: list[Picture] = []
+    for key, queries in results.queries.groupby(list(COLUMN), sort=False):
+        rows = rows_of[key]
+        pictures += [bars(key, queries, rows), rank_histogram(key, queries, rows)]
+        pictures += confusion(key, queries, rows)
+    return tuple(pictures + curves(report.summary))
+
+
+# -- what figures share --------------------------------------------------------------------------------------
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; call within ``matplotlib.rc_context(LOOK)``."""
+    """An empty figure, size in inches; call within ``matplotlib.rc_context(STYLE)``."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def file_name(kind: str, key: Sequence[str]) -> str:
-    """A name that every file system takes."""
+    """A name that every file system accepts."""
     return re.sub(r"[^a-z0-9._=+-]+", "-", "_".join([kind, *key]).lower()).strip("-")
 
 
 def chunks(methods: Sequence[str]) -> list[list[str]]:
-    """Methods for one axis each, as evenly as may be."""
+    """Methods for one axis each, as evenly as possible."""
     n_axes = -(-len(methods) // TOGETHER)
     size = -(-len(methods) // n_axes)
     return [list(methods[start : start + size]) for start in range(0, len(methods), size)]
 
 
-def flags_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Flags of each method's row."""
-    from ..retrieval.statistics import labels_of_methods
-
-    return dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
-
-
-def named(method: str, flags: str) -> str:
-    """A method with the mark, if its number is no peer of others."""
-    return f"{method} {MARK}" if flags else method
-
-
-def footnote(figure: Figure, text: str) -> None:
-    """A line of small print below the axes."""
+def footnote(figure: Figure, text: str, flags: Iterable[str]) -> None:
+    """A line of small print below the axes, with the meaning of flags."""
+    told = meaning(flags)
+    text = " ".join(filter(None, [text, f"{MARK} {told}" if told else ""]))
     if text:
         figure.supxlabel(text, fontsize=6, color="#444444", x=0.01, ha="left", wrap=True)
 
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of one method in a grouped bar chart: its queries, and where and how its bars are drawn."""
+
+    queries: pd.DataFrame
+    row: dict[str, Any]
+    offset: float
+    width: float
+    look: dict[str, Any]
+
+    def draw(self, axis: Axes, x: np.ndarray, heights: np.ndarray) -> None:
+        """Draw bars of these heights."""
+        axis.bar(
+            x + self.offset,
+            heights,
+            0.92 * self.width,
+            edgecolor="white",
+            linewidth=0.3,
+            **self.look,
+        )
+
+
+def grouped_bars(
+    queries: pd.DataFrame, rows: pd.DataFrame, size: Callable[[int, int], tuple[float, float]]
+) -> tuple[Figure, list[tuple[Axes, list[Bars]]]]:
+    """A figure with an axis for every few methods, and the bars to draw in each.
+
+    Parameters
+    ----------
+    queries, rows : DataFrame
+        Of one dataset, preset, protocol and evaluation, and their part of the summary.
+    size : callable
+        Width and height of the figure in inches, from the number of methods in an axis and that of axes.
+    """
+    methods, labels = labels_of_methods(queries), labels_of_methods(rows)
+    parts = chunks(list(dict.fromkeys(methods)))
+    figure = new_figure(*size(len(parts[0]), len(parts)))
+    axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
+    panels: list[tuple[Axes, list[Bars]]] = []
+    color = 0
+    for axis, part in zip(axes, parts, strict=True):
+        width = 0.8 / max(len(part), 2)
+        panels.append((axis, []))
+        for place, method in enumerate(part):
+            [row] = rows[labels == method].to_dict("records")
+            look = {
+                "color": COLORS[color % len(COLORS)],
+                "hatch": "////" * bool(row["flags"]),
+                "label": marked(method, row["flags"]),
+            }
+            offset = (place - (len(part) - 1) / 2) * width
+            panels[-1][1].append(Bars(queries[methods == method], row, offset, width, look))
+            color += 1
+    return figure, panels
+
+
+# -- accuracy of subjects ------------------------------------------------------------------------------------
 
 DRAWS = 2000
 
 
 def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
-    """Bars of top-1 per subject.
+    """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values.
 
     Parameters
     ----------
@@ -169,172 +217,160 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
     rows : DataFrame
         Their part of the summary.
     """
-    methods = labels_of_methods(queries)
     subjects = sorted(queries["subject"].unique().tolist(), key=natural)
-    parts, flags = chunks(list(dict.fromkeys(methods))), flags_of(rows)
-    with matplotlib.rc_context(LOOK):
-        width = min(7.2, 1.6 + (len(subjects) + 1) * (0.16 * len(parts[0]) + 0.25))
-        figure = new_figure(max(3.4, width), 0.5 + 2.1 * len(parts))
-        axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
-        colour = 0
-        for axis, part in zip(axes, parts, strict=True):
-            for place, method in enumerate(part):
-                own, [row] = queries[methods == method], _row(rows, method)
-                found = _intervals(own, subjects)
-                options = {
-                    "color": COLOURS[colour % len(COLOURS)],
-                    "hatch": "////" * bool(flags[method]),
-                }
-                _bars(axis, found, place, len(part), named(method, flags[method]), options)
-                _published(axis, row, subjects, place, len(part))
-                colour += 1
-            _finish(axis, subjects, rows)
-        # Of all, and when all is drawn: a limit stops shared axes from growing.
-        axes[0].set_ylim(bottom=0)
-        axes[0].set_title(section_title(key), loc="left")
-        shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in STANDS_FOR else []
-        told = meaning([*rows["flags"], *shown])
-        footnote(figure, f"{MARK} {told}" if told else "")
-    caption = (
-        f"Top-1 accuracy of each subject and their mean, with 95 % intervals. {section_title(key)}."
+    x = np.arange(len(subjects) + 1, dtype=float)
+    x[-1] += 0.35  # the mean stands a little apart
+
+    def size(n_methods: int, n_axes: int) -> tuple[float, float]:
+        width = 1.6 + (len(subjects) + 1) * (0.16 * n_methods + 0.25)
+        return max(3.4, min(7.2, width)), 0.5 + 2.1 * n_axes
+
+    with matplotlib.rc_context(STYLE):
+        figure, panels = grouped_bars(queries, rows, size)
+        for axis, methods in panels:
+            for method in methods:
+                _draw_accuracies(axis, method, subjects, x)
+            chance = rows["chance_top1"].dropna()
+            if len(chance):
+                axis.axhline(100 * chance.mean(), color="#777777", lw=0.8, ls="--", label="chance")
+            axis.set_xticks(x, [*map(short_name, subjects), "mean"])
+            axis.tick_params(axis="x", length=0)
+            axis.set_ylabel("top-1 accuracy (%)")
+            axis.margins(x=0.01)
+            handles, labels = axis.get_legend_handles_labels()
+            order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")
+            ordered = [handles[place] for place in order], [labels[place] for place in order]
+            axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+        # only when all is drawn: a limit stops shared axes from growing
+        panels[0][0].set_ylim(bottom=0)
+        panels[0][0].set_title(section_title(key), loc="left")
+        shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in IMITATES else []
+        footnote(figure, "", [*rows["flags"], *shown])
+    about = "Top-1 accuracy of each subject and their mean, with 95 % intervals."
+    return Picture(file_name("subjects", key), f"{about} {section_title(key)}.", figure)
+
+
+def _draw_accuracies(axis: Axes, method: Bars, subjects: list[Any], x: np.ndarray) -> None:
+    by_subject = dict(iter(method.queries.groupby("subject")))
+    there = [place for place, subject in enumerate(subjects) if subject in by_subject]
+    tables = [*(by_subject[subjects[place]] for place in there), method.queries]
+    found = [interval(table, "top1", draws=DRAWS) for table in tables]
+    places = x[[*there, len(subjects)]]
+    means, low, high = (
+        100 * np.array([getattr(one, name) for one in found]) for name in ("mean", "low", "high")
     )
-    return Picture(file_name("subjects", key), caption, figure)
-
-
-def _row(rows: pd.DataFrame, method: str) -> list[dict[str, object]]:
-    return rows[labels_of_methods(rows) == method].to_dict("records")
-
-
-def _intervals(queries: pd.DataFrame, subjects: list[Label]) -> list[Interval | None]:
-    """Of each subject, None where it was not tested, and of their mean."""
-    own = dict(iter(queries.groupby("subject")))
-    found = [interval(own[s], "top1", draws=DRAWS) if s in own else None for s in subjects]
-    return [*found, interval(queries, "top1", draws=DRAWS)]
-
-
-def _places(n_groups: int, place: int, n_methods: int) -> np.ndarray:
-    """Middles of a method's bars; the mean stands a little apart."""
-    groups = np.arange(n_groups, dtype=float)
-    groups[-1] += 0.35
-    return groups + (place - (n_methods - 1) / 2) * _width(n_methods)
-
-
-def _width(n_methods: int) -> float:
-    return 0.8 / max(n_methods, 2)
-
-
-def _bars(
-    axis: Axes,
-    found: list[Interval | None],
-    place: int,
-    n_methods: int,
-    label: str,
-    options: dict[str, object],
-) -> None:
-    x = _places(len(found), place, n_methods)
-    there = [at for at, value in enumerate(found) if value is not None]
-    means = np.array([found[at].mean for at in there]) * 100
-    ends = np.array([(found[at].low, found[at].high) for at in there]).T * 100
-    errors = np.maximum([means - ends[0], ends[1] - means], 0)
-    width = 0.92 * _width(n_methods)
-    axis.bar(x[there], means, width, label=label, edgecolor="white", linewidth=0.3, **options)
-    axis.errorbar(
-        x[there], means, errors, fmt="none", ecolor="#222222", elinewidth=0.7, capsize=1.2
-    )
-
-
-def _published(
-    axis: Axes, row: dict[str, object], subjects: list[Label], place: int, n_methods: int
-) -> None:
-    """Diamonds at published accuracies of the same subjects."""
-    values = published_subjects(row, "top1")
-    if not published_for(subjects, values):
+    method.draw(axis, places, means)
+    errors = np.maximum([means - low, high - means], 0)
+    options: dict[str, Any] = {
+        "fmt": "none",
+        "ecolor": "#222222",
+        "elinewidth": 0.7,
+        "capsize": 1.2,
+    }
+    axis.errorbar(places + method.offset, means, errors, **options)
+    published = published_subjects(method.row, "top1", subjects)
+    if not published:
         return
-    x = _places(len(subjects) + 1, place, n_methods)
-    y = [values[subject - 1] for subject in subjects]
-    shown = [*y, np.mean(y)] if len(y) == len(values) else y
-    leaky = bool(row["published_flags"])
-    label = f"published {MARK}" if leaky else "published"
+    flagged = bool(method.row["published_flags"])
+    label = marked("published", method.row["published_flags"])
     taken = label in axis.get_legend_handles_labels()[1]
-    look = {"ms": 3, "mec": "black", "mew": 0.6, "mfc": "#bbbbbb" if leaky else "white"}
-    y = np.multiply(shown, 100)
-    axis.plot(x[: len(y)], y, "D", label=None if taken else label, **look)
+    look: dict[str, Any] = {
+        "ms": 3,
+        "mec": "black",
+        "mew": 0.6,
+        "mfc": "#bbbbbb" if flagged else "white",
+    }
+    y = 100 * np.array(published)
+    axis.plot(x[: len(y)] + method.offset, y, "D", label=None if taken else label, **look)
 
 
-def _finish(axis: Axes, subjects: list[Label], rows: pd.DataFrame) -> None:
-    chance = rows["chance_top1"].dropna()
-    if len(chance):
-        axis.axhline(100 * chance.mean(), color="#777777", lw=0.8, ls="--", label="chance")
-    ticks = [*range(len(subjects)), len(subjects) + 0.35]
-    axis.set_xticks(ticks, [*map(short_name, subjects), "mean"])
-    axis.tick_params(axis="x", length=0)
-    axis.set_ylabel("top-1 accuracy (%)")
-    axis.margins(x=0.01)
-    handles, labels = axis.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")
-    ordered = [handles[place] for place in order], [labels[place] for place in order]
-    axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+# -- ranks ---------------------------------------------------------------------------------------------------
 
+EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+"""Last rank of each bin, as far as there are candidates."""
+
+
+def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
+    """Share of all queries in each range of ranks, beside chance; parameters as of :func:`bars`."""
+    n_gallery = int(max(rows["n_gallery"].max(), queries["rank"].max()))
+    ranges = bins(n_gallery)
+    x = np.arange(len(ranges))
+    with matplotlib.rc_context(STYLE):
+        figure, panels = grouped_bars(queries, rows, lambda _, n_axes: (6.2, 0.5 + 2.0 * n_axes))
+        for axis, methods in panels:
+            for method in methods:
+                method.draw(axis, x, 100 * shares(method.queries["rank"].to_numpy(), ranges))
+            guess = [100 * (last - first + 1) / n_gallery for first, last in ranges]
+            options: dict[str, Any] = {"color": "#333333", "lw": 0.9, "ls": "--"}
+            axis.hlines(guess, x - 0.42, x + 0.42, label="chance", **options)
+            axis.set_xticks(x, [f"{a}" if a == b else f"{a}–{b}" for a, b in ranges])
+            axis.tick_params(axis="x", length=0)
+            axis.set_ylabel("queries (%)")
+            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+        panels[0][0].set_title(section_title(key), loc="left")
+        panels[-1][0].set_xlabel(f"rank of the seen image among {n_gallery}")
+        footnote(figure, "", rows["flags"])
+    about = "Ranks of the seen image, all subjects and seeds together."
+    return Picture(file_name("ranks", key), f"{about} {section_title(key)}.", figure)
+
+
+def bins(n_gallery: int) -> list[tuple[int, int]]:
+    """First and last rank of each bin; the last of all is the number of candidates."""
+    lasts = [*(edge for edge in EDGES if edge < n_gallery), n_gallery]
+    return list(zip([1, *(last + 1 for last in lasts[:-1])], lasts, strict=True))
+
+
+def shares(ranks: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """Fraction of ranks in each range, shape (ranges,)."""
+    return np.array([np.mean((ranks >= first) & (ranks <= last)) for first, last in ranges])
+
+
+# -- confusion of concepts -----------------------------------------------------------------------------------
 
 ACROSS = 3
 NAMED = 24  # concepts whose names can still be read
 
 
 def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> list[Picture]:
-    """One matrix per method: rows are concepts that were seen, columns concepts among the five nearest.
+    """One matrix per method: rows are concepts seen, columns concepts among the five nearest.
 
-    Parameters
-    ----------
-    key : tuple of str
-        Dataset, preset, protocol and evaluation.
-    queries : DataFrame
-        Those of the key; without ``top_1`` and so on there is no picture.
-    rows : DataFrame
-        Their part of the summary.
-
-    Returns
-    -------
-    list of Picture
-        One or none.
+    Parameters are as of :func:`bars`; without the columns ``top_1`` and so on there is no figure.
     """
     if "top_1" not in queries:
         return []
-    methods, flags = labels_of_methods(queries), flags_of(rows)
-    names = list(dict.fromkeys(methods))
-    concepts = sorted(queries["concept"].unique())
+    methods = labels_of_methods(queries)
+    flags = dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
+    names, concepts = list(dict.fromkeys(methods)), sorted(queries["concept"].unique())
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(STYLE):
         figure = new_figure(0.9 + 2.3 * across, 0.6 + 2.3 * down)
         axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axis, method in zip(axes.flat, names, strict=False):
-            matrix = confusion_matrix(queries[methods == method], concepts)
-            image = axis.imshow(
-                100 * matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest"
-            )
-            axis.set_title(named(method, flags[method]), loc="left")
-            _ticks(axis, concepts)
+            matrix = 100 * confusion_matrix(queries[methods == method], concepts)
+            image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
+            axis.set_title(marked(method, flags[method]), loc="left")
+            axis.spines[:].set_visible(True)
+            shown = concepts if len(concepts) <= NAMED else []
+            axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=5)
+            axis.set_yticks(range(len(shown)), shown, fontsize=5)
+            axis.tick_params(length=0)
         for axis in axes.flat[len(names) :]:
             axis.set_visible(False)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
         bar.set_label("among the five nearest (% of queries)")
         figure.suptitle(section_title(key), fontsize=8, fontweight="bold", x=0.01, ha="left")
         figure.supylabel("concept seen", fontsize=8)
-        told = meaning(rows["flags"])
-        about = (
-            "Columns: concepts of candidates. Of the similarities only the five nearest are saved."
-        )
-        footnote(figure, f"{about} {MARK} {told}" if told else about)
-    caption = (
-        f"How often a concept (column) is among the five nearest of another. {section_title(key)}."
-    )
-    return [Picture(file_name("confusion", key), caption, figure)]
+        about = "Columns: concepts of candidates. Only the five nearest candidates are saved."
+        footnote(figure, about, rows["flags"])
+    about = "How often a concept (column) is among the five nearest of another."
+    return [Picture(file_name("confusion", key), f"{about} {section_title(key)}.", figure)]
 
 
 def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
     """How often each concept is among the five nearest of queries of each, shape (seen, candidate).
 
-    Candidates that are no query's image, as of images without trials, are left out.
+    Candidates that are not the image of any query, such as images without trials, are left out.
     """
     place = {concept: at for at, concept in enumerate(concepts)}
     of_image = dict(zip(queries["image_id"], queries["concept"], strict=True))
@@ -348,167 +384,51 @@ def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
     return matrix / np.maximum(counts, 1)[:, None]
 
 
-def _ticks(axis: matplotlib.axes.Axes, concepts: list[str]) -> None:
-    axis.spines[:].set_visible(True)
-    if len(concepts) > NAMED:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        return
-    axis.set_xticks(range(len(concepts)), concepts, rotation=90, fontsize=5)
-    axis.set_yticks(range(len(concepts)), concepts, fontsize=5)
-    axis.tick_params(length=0)
-
-
-SAME = ["dataset", "preset", "protocol"]
-MEASURES = {"top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)"}
+# -- accuracy over repetitions -------------------------------------------------------------------------------
 
 
 def curves(summary: pd.DataFrame) -> list[Picture]:
-    """One picture for each dataset, preset and protocol that was tested with several repetitions.
+    """One figure for each dataset, preset and protocol that was tested with several repetitions.
 
-    Parameters
-    ----------
-    summary : DataFrame
-        Of it, rows of the evaluations ``default`` and ``repetitions=K`` are points of curves; such of other
-        evaluations are not.
+    Points are rows of the evaluations ``default`` and ``repetitions=K``; others are left out.
     """
-    plain = summary["evaluation"].map(_plain)
+    plain = summary["evaluation"].str.fullmatch(r"default|repetitions=\d+")
     rows = summary[plain & summary["top1"].notna()].copy()
     rows["x"] = rows[["repetitions", "repetitions_max"]].mean(axis=1)
-    return [
-        _curve(key, part)
-        for key, part in rows.groupby(SAME, sort=False)
-        if part["evaluation"].nunique() > 1
-    ]
-
-
-def _plain(evaluation: str) -> bool:
-    return re.fullmatch(r"default|repetitions=\d+", evaluation) is not None
+    groups = rows.groupby(["dataset", "preset", "protocol"], sort=False)
+    return [_curve(key, part) for key, part in groups if part["evaluation"].nunique() > 1]
 
 
 def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
     labels = labels_of_methods(rows)
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(STYLE):
         figure = new_figure(6.4, 2.6)
-        for axis, (metric, name) in zip(figure.subplots(1, 2), MEASURES.items(), strict=True):
+        for axis, metric in zip(figure.subplots(1, 2), ("top1", "top5"), strict=True):
             for place, method in enumerate(dict.fromkeys(labels)):
                 own = rows[labels == method].sort_values("x")
-                colour = COLOURS[place % len(COLOURS)]
-                style = ("-", "--", ":")[place // len(COLOURS) % 3]
-                axis.plot(
-                    own["x"],
-                    100 * own[metric],
-                    style,
-                    marker="o",
-                    ms=3,
-                    lw=1.2,
-                    color=colour,
-                    label=method,
-                )
+                color = COLORS[place % len(COLORS)]
+                look: dict[str, Any] = {
+                    "ls": ("-", "--", ":")[place // len(COLORS) % 3],
+                    "marker": "o",
+                    "ms": 3,
+                }
+                axis.plot(own["x"], 100 * own[metric], lw=1.2, color=color, label=method, **look)
                 ends = (100 * own[f"{metric}_low"], 100 * own[f"{metric}_high"])
-                axis.fill_between(own["x"], *ends, color=colour, alpha=0.15, lw=0)
+                axis.fill_between(own["x"], *ends, color=color, alpha=0.15, lw=0)
             for limit, line in (("chance", "--"), ("ceiling", ":")):
-                known = (
-                    rows.dropna(subset=[f"{limit}_{metric}"])
-                    .groupby("x")[f"{limit}_{metric}"]
-                    .mean()
-                )
-                axis.plot(known.index, 100 * known, line, color="#777777", lw=0.9, label=limit)
+                known = rows.dropna(subset=[f"{limit}_{metric}"])
+                means = known.groupby("x")[f"{limit}_{metric}"].mean()
+                axis.plot(means.index, 100 * means, line, color="#777777", lw=0.9, label=limit)
             ticks = sorted(rows["x"].unique())
             axis.set_xscale("log")
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
             axis.set_xlabel("test trials averaged")
-            axis.set_ylabel(name)
+            axis.set_ylabel(f"{metric.replace('top', 'top-')} accuracy (%)")
             axis.set_ylim(0, 102)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        figure.suptitle(_title(key), fontsize=8, fontweight="bold", x=0.01, ha="left")
+        figure.suptitle(section_title(key), fontsize=8, fontweight="bold", x=0.01, ha="left")
+    about = "Accuracy over the number of test trials averaged, with 95 % intervals."
     told = meaning(rows["flags"])
-    caption = (
-        f"Accuracy over the number of test trials averaged, with 95 % intervals. {_title(key)}."
-    )
-    return Picture(
-        file_name("repetitions", key), f"{caption} {MARK} {told}" if told else caption, figure
-    )
-
-
-def _title(key: tuple[str, ...]) -> str:
-    dataset, preset, protocol = key
-    return f"{dataset}{'' if preset in ('none', '') else f' ({preset})'}, {protocol}-subject"
-
-
-EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
-"""Last rank of each bin, as far as there are candidates."""
-
-
-def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
-    """Part of all queries in each range of ranks, beside what guessing gives.
-
-    Parameters
-    ----------
-    key : tuple of str
-        Dataset, preset, protocol and evaluation.
-    queries : DataFrame
-        Those of the key.
-    rows : DataFrame
-        Their part of the summary.
-    """
-    methods = labels_of_methods(queries)
-    n_gallery = int(max(rows["n_gallery"].max(), queries["rank"].max()))
-    lasts = bins(n_gallery)
-    parts, flags = chunks(list(dict.fromkeys(methods))), flags_of(rows)
-    names = [_name(first, last) for first, last in lasts]
-    with matplotlib.rc_context(LOOK):
-        figure = new_figure(6.2, 0.5 + 2.0 * len(parts))
-        axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
-        colour = 0
-        for axis, part in zip(axes, parts, strict=True):
-            width = 0.8 / max(len(part), 2)
-            for place, method in enumerate(part):
-                share = shares(queries.loc[methods == method, "rank"].to_numpy(), lasts)
-                x = np.arange(len(lasts)) + (place - (len(part) - 1) / 2) * width
-                look = {
-                    "color": COLOURS[colour % len(COLOURS)],
-                    "hatch": "////" * bool(flags[method]),
-                }
-                label = named(method, flags[method])
-                axis.bar(
-                    x,
-                    100 * share,
-                    0.92 * width,
-                    label=label,
-                    edgecolor="white",
-                    linewidth=0.3,
-                    **look,
-                )
-                colour += 1
-            guess = [100 * (last - first + 1) / n_gallery for first, last in lasts]
-            at = np.arange(len(lasts))
-            axis.hlines(
-                guess, at - 0.42, at + 0.42, color="#333333", lw=0.9, ls="--", label="chance"
-            )
-            axis.set_xticks(at, names)
-            axis.tick_params(axis="x", length=0)
-            axis.set_ylabel("queries (%)")
-            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
-        axes[0].set_title(section_title(key), loc="left")
-        axes[-1].set_xlabel(f"rank of the seen image among {n_gallery}")
-        told = meaning(rows["flags"])
-        footnote(figure, f"{MARK} {told}" if told else "")
-    caption = f"Ranks of the seen image, all subjects and seeds together. {section_title(key)}."
-    return Picture(file_name("ranks", key), caption, figure)
-
-
-def bins(n_gallery: int) -> list[tuple[int, int]]:
-    """First and last rank of each bin, the last of all being the number of candidates."""
-    lasts = [*(edge for edge in EDGES if edge < n_gallery), n_gallery]
-    return list(zip([1, *(last + 1 for last in lasts[:-1])], lasts, strict=True))
-
-
-def shares(ranks: np.ndarray, lasts: list[tuple[int, int]]) -> np.ndarray:
-    """Fraction of ranks in each bin, shape (bins,)."""
-    return np.array([np.mean((ranks >= first) & (ranks <= last)) for first, last in lasts])
-
-
-def _name(first: int, last: int) -> str:
-    return f"{first}" if first == last else f"{first}–{last}"
+    caption = f"{about} {section_title(key)}." + (f" {MARK} {told}" if told else "")
+    return Picture(file_name("repetitions", key), caption, figure)

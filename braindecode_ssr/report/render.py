@@ -1,12 +1,10 @@
-"""What a report holds before it is written in a format."""
+"""The content of a report, and the formats in which it is written."""
 
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from html import escape as escape_html
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +17,8 @@ from ..registry import unknown_name
 if TYPE_CHECKING:
     from .figures import Picture
 
-
 MARK = "†"
-"""Stands behind every number that was obtained in a way a reader must know of."""
+"""Follows every number whose flags a reader must know."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Table:
     notes : tuple of str
         Lines below it.
     words : int
-        How many columns from the left hold words; numbers of the others go to the right.
+        How many columns from the left hold words; the numbers of the others are aligned right.
     """
 
     name: str
@@ -51,13 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """All tables of one dataset, preset, protocol and evaluation.
-
-    Parameters
-    ----------
-    title : str
-    tables : tuple of Table
-    """
+    """All tables of one dataset, preset, protocol and evaluation."""
 
     title: str
     tables: tuple[Table, ...]
@@ -65,7 +56,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was found, for people and for machines.
+    """Results as tables for people, and as tidy tables.
 
     Parameters
     ----------
@@ -82,13 +73,12 @@ class Report:
     tests: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def as_json(self) -> dict[str, Any]:
-        """The tidy tables as lists of rows; what is not known is None."""
+        """The tidy tables as lists of rows; unknown values are None."""
         tables = {"summary": self.summary, "subjects": self.subjects, "tests": self.tests}
-        return {name: _records(table) for name, table in tables.items()}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+        return {
+            name: table.astype(object).where(table.notna(), None).to_dict("records")
+            for name, table in tables.items()
+        }
 
 
 def percent(fraction: float) -> str:
@@ -96,80 +86,47 @@ def percent(fraction: float) -> str:
     return "–" if pd.isna(fraction) else f"{round(100 * fraction, 9):.1f}"
 
 
-def fill(rows: list[list[str]], width: int) -> tuple[tuple[str, ...], ...]:
-    """Rows of one length, filled with empty texts."""
-    return tuple((*row, *([""] * (width - len(row)))) for row in rows)
-
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
-figure { margin: 1.5rem 0; overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; font-size: .9rem; }
-caption, figcaption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
-         font-variant-numeric: tabular-nums; }
-th.word, td.word { text-align: left; }
-thead { border-bottom: 1px solid; }
-.marked { color: #8a3b00; }
-.notes { font-size: .85rem; color: #444; max-width: 60rem; }
-img { max-width: 100%; height: auto; }
-"""
+# -- formats -------------------------------------------------------------------------------------------------
 
 
 def html(report: Report, pictures: tuple[Picture, ...] = ()) -> str:
-    """The report as a page; pictures are held inside it.
+    """The report as one page that holds its figures."""
+    from jinja2 import Environment
 
-    Parameters
-    ----------
-    report : Report
-    pictures : tuple of Picture
-    """
-    title = escape_html(report.title)
-    parts = [f"<h1>{title}</h1>"]
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    source = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    template = environment.from_string(source)
+    return template.render(report=report, pictures=pictures, mark=MARK) + "\n"
+
+
+def markdown(report: Report) -> str:
+    """The report as GitHub-flavored Markdown."""
+    parts = [f"# {escape_markdown(report.title)}"]
     for section in report.sections:
-        parts.append(f"<h2>{escape_html(section.title)}</h2>")
-        parts += [html_table(table) for table in section.tables]
-    if pictures:
-        parts += ["<h2>Pictures</h2>", *map(_figure, pictures)]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
-    )
+        parts.append(f"## {escape_markdown(section.title)}")
+        for table in section.tables:
+            parts += [f"**{escape_markdown(table.caption)}**", markdown_table(table)]
+            if table.notes:
+                parts.append("\n".join(f"- {escape_markdown(note)}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
 
 
-def html_table(table: Table) -> str:
-    """One table with its notes."""
-    head = _row("th", table.head, table.words)
-    body = "\n".join(_row("td", row, table.words) for row in table.rows)
-    notes = "".join(f"<p>{escape_html(note)}</p>" for note in table.notes)
-    return (
-        f"<figure><table>\n<caption>{escape_html(table.caption)}</caption>\n<thead>\n{head}\n</thead>\n"
-        f'<tbody>\n{body}\n</tbody>\n</table>\n<div class="notes">{notes}</div></figure>'
-    )
+def markdown_table(table: Table) -> str:
+    """One table as Markdown, without its caption."""
+    from tabulate import tabulate
+
+    head, *rows = ([escape_markdown(cell) for cell in row] for row in (table.head, *table.rows))
+    align = ["left"] * table.words + ["right"] * (len(head) - table.words)
+    return tabulate(rows, head, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
-def _row(tag: str, cells: tuple[str, ...], words: int) -> str:
-    told = []
-    for place, cell in enumerate(cells):
-        names = ["word"] * (place < words) + ["marked"] * (MARK in cell)
-        kind = f' class="{" ".join(names)}"' if names else ""
-        told.append(f"<{tag}{kind}>{escape_html(cell)}</{tag}>")
-    return f"<tr>{''.join(told)}</tr>"
+def escape_markdown(text: str) -> str:
+    """Text in which nothing is read as Markdown or HTML."""
+    return re.sub(r"([\\`*_|<>])", r"\\\1", " ".join(text.split()))
 
 
-def _figure(picture: Picture) -> str:
-    content = b64encode(picture.png()).decode()
-    caption = escape_html(picture.caption)
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{content}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-NEEDS = r"% Needs \usepackage{booktabs,graphicx} in the preamble."
-SPECIAL = {
+WIDE = 8  # columns that still fit a page at its own size
+LATEX = {
     "\\": r"\textbackslash{}",
     **{sign: rf"\{sign}" for sign in "&%$#_{}"},
     "~": r"\textasciitilde{}",
@@ -183,12 +140,11 @@ SPECIAL = {
     "[": "{[}",  # after \\ a bracket would be a length
     "]": "{]}",
 }
-WIDE = 8  # columns that still fit a page at its own size
 
 
 def latex(report: Report) -> str:
-    """All tables of the report, each a float with a label."""
-    parts = [NEEDS]
+    """All tables of the report as LaTeX floats with labels."""
+    parts = [r"% Needs \usepackage{booktabs,graphicx} in the preamble."]
     for number, section in enumerate(report.sections, 1):
         parts.append(f"% {' '.join(section.title.split())}")
         parts += [latex_table(table, f"tab:{table.name}-{number}") for table in section.tables]
@@ -197,92 +153,44 @@ def latex(report: Report) -> str:
 
 def latex_table(table: Table, label: str) -> str:
     """One table as a float."""
-    columns = "l" * table.words + "r" * (len(table.head) - table.words)
-    lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in table.rows]
-    tabular = "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(map(escape_latex, table.head)) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
+    frame = pd.DataFrame(table.rows, columns=list(table.head), dtype=object)
+    style = frame.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    text = style.to_latex(
+        column_format="l" * table.words + "r" * (len(table.head) - table.words),
+        hrules=True,
+        position="tp",
+        position_float="centering",
+        caption=escape_latex(table.caption),
+        label=re.sub(r"[^a-z0-9:-]", "", label),
     )
     if len(table.head) > WIDE:
-        tabular = "\\resizebox{\\linewidth}{!}{%\n" + tabular + "}"
-    notes = "\n\n".join(escape_latex(note) for note in table.notes)
-    below = rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {notes}}}" if notes else "%"
-    return "\n".join(
-        [
-            r"\begin{table}[tp]",
-            r"\centering",
-            rf"\caption{{{escape_latex(table.caption)}}}",
-            rf"\label{{{re.sub(r'[^a-z0-9:-]', '', label)}}}",
-            tabular,
-            below,
-            r"\end{table}",
-        ]
-    )
+        start, end = r"\begin{tabular}", r"\end{tabular}"
+        text = text.replace(start, "\\resizebox{\\linewidth}{!}{%\n" + start)
+        text = text.replace(end, end + "}")
+    if table.notes:
+        notes = "\n\n".join(escape_latex(note) for note in table.notes)
+        below = rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {notes}}}"
+        text = text.replace(r"\end{table}", below + "\n" + r"\end{table}")
+    return text.rstrip("\n")
 
 
 def escape_latex(text: str) -> str:
-    """Text in which nothing is taken for a command."""
-    return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
-
-
-def markdown(report: Report) -> str:
-    """The report as GitHub-flavoured Markdown."""
-    parts = [f"# {escape_markdown(report.title)}"]
-    for section in report.sections:
-        parts.append(f"## {escape_markdown(section.title)}")
-        for table in section.tables:
-            parts += [f"**{escape_markdown(table.caption)}**", markdown_table(table)]
-            parts += (
-                ["\n".join(f"- {escape_markdown(note)}" for note in table.notes)]
-                if table.notes
-                else []
-            )
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(table: Table) -> str:
-    """One table."""
-    lines = [[escape_markdown(cell) for cell in row] for row in (table.head, *table.rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.head))]
-    text = [_line(line, widths, table.words) for line in lines]
-    rule = [
-        "-" * width if place < table.words else "-" * (width - 1) + ":"
-        for place, width in enumerate(widths)
-    ]
-    return "\n".join([text[0], _line(rule, widths, table.words), *text[1:]])
-
-
-def escape_markdown(text: str) -> str:
-    """Text in which nothing is taken for Markdown or HTML."""
-    return re.sub(r"([\\`*_|<>])", r"\\\1", " ".join(text.split()))
-
-
-def _line(cells: list[str], widths: list[int], words: int) -> str:
-    padded = [
-        cell.ljust(width) if place < words else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return f"| {' | '.join(padded)} |"
+    """Text in which nothing is read as a LaTeX command."""
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 
 FORMATS = ("md", "csv", "latex", "html")
 
 
 def as_text(report: Report, form: str, pictures: tuple[Picture, ...] = ()) -> str:
-    """The report in a format; pictures are part of HTML only.
+    """The report in a format.
 
     Parameters
     ----------
     report : Report
     form : {"md", "csv", "latex", "html"}
     pictures : tuple of Picture
+        Shown in HTML only.
 
     Raises
     ------
@@ -291,55 +199,50 @@ def as_text(report: Report, form: str, pictures: tuple[Picture, ...] = ()) -> st
     """
     if form not in FORMATS:
         raise unknown_name("format of a report", form, list(FORMATS))
-    if form == "html":
-        return html(report, pictures)
     if form == "csv":
         return report.summary.to_csv(index=False)
-    return {"md": markdown, "latex": latex}[form](report)
+    if form == "html":
+        return html(report, pictures)
+    return markdown(report) if form == "md" else latex(report)
 
 
 def check_places(form: str, out: Path | None, plots: bool) -> None:
-    """Raise UsageError if pictures are asked for and have no place."""
+    """Raise UsageError if figures are asked for and there is no place for them."""
     if plots and out is None and form != "html":
         raise UsageError(
-            "a folder for pictures",
-            f"--plots with --format {form} and no --out",
-            "add --out DIR, or take --format html, which holds them itself",
+            f"--plots with --format {form} needs a folder for the figures",
+            "add --out DIR, or use --format html, which holds them itself",
         )
 
 
 def write_report(
     report: Report, form: str, out: Path, pictures: tuple[Picture, ...] = ()
 ) -> list[Path]:
-    """Write the report and its pictures into a folder, each file at once or not at all.
+    """Write the report and its figures into a folder, each file whole or not at all.
 
     Returns
     -------
     list of Path
-        What was written: ``report.md``, ``report.tex``, ``report.html``, or as CSV ``summary.csv``,
-        ``subjects.csv`` and ``tests.csv``; pictures as PNG and PDF.
+        The files: ``report.md``, ``report.tex``, ``report.html``, or as CSV ``summary.csv``,
+        ``subjects.csv`` and ``tests.csv``; figures as PNG and PDF.
 
     Raises
     ------
     DataError
         If the folder cannot be written.
     """
-    texts = _files(report, form, pictures)
+    text = as_text(report, form, pictures)
+    texts = {f"report.{'tex' if form == 'latex' else form}": text}
+    if form == "csv":
+        texts = {"summary.csv": text}
+        for name, table in (("subjects.csv", report.subjects), ("tests.csv", report.tests)):
+            if len(table):
+                texts[name] = table.to_csv(index=False)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
-    for name, text in texts.items():
-        atomic_write(out / name, text)
+    for name, content in texts.items():
+        atomic_write(out / name, content)
     drawn = [path for picture in pictures for path in picture.write(out)]
     return [*(out / name for name in texts), *drawn]
-
-
-def _files(report: Report, form: str, pictures: Iterable[Picture]) -> dict[str, str]:
-    text = as_text(report, form, tuple(pictures))
-    if form != "csv":
-        return {f"report.{'tex' if form == 'latex' else form}": text}
-    more = {"subjects.csv": report.subjects, "tests.csv": report.tests}
-    return {"summary.csv": text} | {
-        name: table.to_csv(index=False) for name, table in more.items() if len(table)
-    }

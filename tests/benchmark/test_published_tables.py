@@ -20,7 +20,7 @@ TABLES = {  # rows of the tables that SSR reports, see the notes on published ta
 
 def commands(text):
     """The lines that fill a table, by dataset and protocol, as words."""
-    found = {}
+    found, text = {}, re.sub(r"\\\n\s*", "", text)
     for line in re.findall(r"ssr-bd benchmark --dataset things-[em]eg [^`\n]+", text):
         words = shlex.split(line)[2:]
         options = dict(zip(words[::2], words[1::2], strict=True))

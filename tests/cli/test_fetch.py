@@ -149,7 +149,7 @@ def test_a_page_instead_of_a_file(fetch, mirror):
 
 def test_more_than_a_gigabyte_needs_a_word(fetch, mirror):
     line = fetch(code=2).error
-    assert "1.74 GB to fetch" in line and "--yes" in line and mirror.requests == []
+    assert "1.74 GB" in line and "--yes" in line and mirror.requests == []
     assert not fetch.root.exists()
 
 
@@ -196,7 +196,7 @@ def test_where_lists_the_forms(call, tmp_path):
     assert list(forms) == ["gifford", "raw", "bids", "images"]
     assert len(forms["gifford"]["sources"]) == 13 and forms["gifford"]["exact"]
     out = call("data", "where", "things-meg", "--data-dir", tmp_path, code=0).out
-    assert "data fetch things-meg" in out and "8.26 GB a subject" in out and "CC0" in out
+    assert "data fetch things-meg" in out and "8.26 GB per subject" in out and "CC0" in out
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_ctrl_c_and_two_at_once(start, fetch, mirror):
     )
     first.send_signal(signal.SIGINT)
     out, err = first.communicate(timeout=30)
-    assert first.returncode == 130 and "the same command continues" in err and out == ""
+    assert first.returncode == 130 and "run the same command again" in err and out == ""
     event.set()
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
@@ -310,7 +310,7 @@ def on_a_terminal(answers, *args, **env):
 def test_on_a_terminal_it_asks(mirror, tmp_path):
     args = ("data", "fetch", "things-eeg", "--subject", 5, "--data-dir", tmp_path / "x")
     code, seen = on_a_terminal([(b"[y/N]:", b"n")], *args, "--mirror", mirror.place)
-    assert code == 130 and "1.74 GB to fetch" in seen and "stopped" in seen
+    assert code == 130 and "1.74 GB" in seen and "stopped" in seen
     assert mirror.requests == [] and not (tmp_path / "x").exists()
 
 

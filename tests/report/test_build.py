@@ -102,7 +102,7 @@ def test_methods_with_other_flags_are_not_tested_against_each_other():
 def test_a_method_of_somebody_else_has_nothing_published():
     report = made_of(query_rows(method="mine", evaluation="theirs"))
     assert "published" not in " ".join(tables_of(report.sections[0])["accuracy"].head)
-    assert cells(tables_of(report.sections[0])["accuracy"])["mine"]["gallery"] == "not told, 20"
+    assert cells(tables_of(report.sections[0])["accuracy"])["mine"]["gallery"] == "not recorded, 20"
 
 
 def test_the_gallery_is_that_of_the_evaluation_where_runs_do_not_tell():

@@ -47,7 +47,7 @@ def test_markdown_tables_have_a_cell_for_every_column(made, nasty):
 
 
 def test_markdown_escapes():
-    assert markdown.escape("a|b*c_d<e>\nf") == r"a\|b\*c\_d\<e\> f"
+    assert markdown.escape_markdown("a|b*c_d<e>\nf") == r"a\|b\*c\_d\<e\> f"
 
 
 class Reader(HTMLParser):
@@ -88,8 +88,8 @@ def test_html_is_whole_and_stands_alone(made, nasty):
 
 
 def test_latex_escapes():
-    assert latex.escape(r"5 % of a_b & c\d") == r"5 \% of a\_b \& c\textbackslash{}d"
-    assert latex.escape(f"[1, 2] {MARK} – ~^") == (
+    assert latex.escape_latex(r"5 % of a_b & c\d") == r"5 \% of a\_b \& c\textbackslash{}d"
+    assert latex.escape_latex(f"[1, 2] {MARK} – ~^") == (
         r"{[}1, 2{]} \textsuperscript{\textdagger} -- \textasciitilde{}\textasciicircum{}"
     )
 

@@ -76,32 +76,38 @@ def text(name, content):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (text("queries.csv", b""), "a CSV table in .*queries.csv"),
-        (text("queries.csv", b"\xff\xfe\x00"), "a CSV table"),
-        (text("queries.csv", b'a,b\n"1,2\n'), "a CSV table|the columns"),
-        (text("runs.csv", b"a,b\n1,2\n"), "no dataset, preset.* in|the columns"),
-        (change_queries(lambda t: t.head(0)), "rows in .*queries.csv"),
-        (change_runs(lambda t: t.head(0)), "rows in .*runs.csv"),
-        (change_queries(lambda t: t.drop(columns="rank")), "no rank"),
-        (change_queries(first_row(rank="third")), "numbers as rank"),
-        (change_queries(first_row(rank=0)), "a rank in every row.*found 0 in row 1"),
-        (change_queries(first_row(seed="")), "a seed in every row"),
-        (change_runs(first_row(top1="much")), "numbers as top1"),
-        (change_queries(lambda t: t.iloc[:-3]), "20 queries of ssr_sub-6.*17 in queries.csv"),
+        (text("queries.csv", b""), "queries.csv is not a CSV table"),
+        (text("queries.csv", b"\xff\xfe\x00"), "is not a CSV table"),
+        (text("queries.csv", b'a,b\n"1,2\n'), "not a CSV table|the columns"),
+        (text("runs.csv", b"a,b\n1,2\n"), "lacks the columns dataset, preset"),
+        (change_queries(lambda t: t.head(0)), "queries.csv has no rows"),
+        (change_runs(lambda t: t.head(0)), "runs.csv has no rows"),
+        (change_queries(lambda t: t.drop(columns="rank")), "lacks the columns rank"),
+        (
+            change_queries(first_row(rank="third")),
+            "the column rank of .*queries.csv is not numeric",
+        ),
+        (change_queries(first_row(rank=0)), "the rank in row 1 of .*queries.csv is 0"),
+        (change_queries(first_row(seed="")), "the seed in row 1 of .*queries.csv is missing"),
+        (change_runs(first_row(top1="much")), "the column top1 of .*runs.csv is not numeric"),
+        (change_queries(lambda t: t.iloc[:-3]), "20 queries of ssr_sub-6.*17 are in queries.csv"),
         (
             change_queries(lambda t: t[t["method"] != "nice"]),
-            "20 queries of nice.*0 in queries.csv",
+            "20 queries of nice.*0 are in queries.csv",
         ),
-        (change_runs(lambda t: t[t["method"] != "nice"]), "0 queries of nice.*20 in queries.csv"),
+        (
+            change_runs(lambda t: t[t["method"] != "nice"]),
+            "0 queries of nice.*20 are in queries.csv",
+        ),
         (
             change_runs(first_row(fingerprint="v2")),
-            "one version of things-sim subject 1.*'v2'.*'v1'",
+            "several versions of things-sim subject 1.*'v2'.*'v1'",
         ),
-        (change_runs(first_row(preset="small")), "one preset of things-sim.*'small'.*'tiny'"),
-        (change_runs(first_row(run="another")), "one run per method.*another and ssr|20 queries"),
+        (change_runs(first_row(preset="small")), "several presets of things-sim.*'small'.*'tiny'"),
+        (change_runs(first_row(run="another")), "2 runs of ssr.*another and ssr|20 queries"),
         (
             change_runs(lambda t: t.assign(status="failed", error="no memory")),
-            "24.*failed, the first: no memory|at least one finished run",
+            "all 48 runs failed; the first error: no memory",
         ),
     ],
 )
@@ -115,7 +121,7 @@ def test_bad_tables_are_one_line(folder, spoil, expected):
 def test_a_row_that_is_cut_short(folder):
     path = folder / "queries.csv"
     path.write_text(path.read_text()[:-4])
-    with pytest.raises(DataError, match="a last one that is cut short"):
+    with pytest.raises(DataError, match="the last row of .*queries.csv is cut off"):
         read_table(path, QUERY_COLUMNS)
 
 
@@ -126,7 +132,7 @@ def test_two_runs_of_one_name(tmp_path):
         write_tables(tmp_path / str(i), t, run_rows(t)) for i, t in enumerate((first, second))
     ]
     with pytest.raises(
-        DataError, match="2 of ssr, subject 1, seed 0: .* and .*_other; they differ"
+        DataError, match="2 runs of ssr, subject 1, seed 0: .* and .*_other; they differ"
     ):
         read_results(folders)
 

@@ -1,0 +1,256 @@
+"""Read the tables of benchmarks and runs, and check that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import DataError, MissingDataError
+from ..labels import as_read
+from ..retrieval.evaluations import evaluation_name, flags_of
+from ..retrieval.statistics import ROW
+from ..runs import REPAIR, Run, check_ranks
+
+QUERY_COLUMNS = (*ROW, "subject", "seed", "run", "image_id", "concept", "rank")
+RUN_COLUMNS = (*ROW, "flags", "subject", "seed", "run", "status", "n_queries", "n_gallery")
+REQUIRED = {"seed", "rank"}
+NUMBERS = {
+    *REQUIRED,
+    *("score", "top1", "top5", "mrr", "mean_rank", "median_rank", "n_queries", "n_gallery"),
+    *("repetitions", "repetitions_max", "chance_top1", "chance_top5"),
+    *("ceiling_top1", "ceiling_top5", "train_seconds"),
+}
+"""Columns that are numbers, empty where they are not known; those of ``REQUIRED`` never are."""
+
+SIMULATED = ("things-sim",)
+"""Datasets that have presets."""
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The saved results of runs.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        One row per query.
+    runs : DataFrame
+        One row per run and evaluation, failed ones too.
+    """
+
+    queries: pd.DataFrame
+    runs: pd.DataFrame
+
+
+def read_results(
+    folders: Iterable[str | Path], say: Callable[[str], object] = lambda text: None
+) -> Results:
+    """Read folders of benchmarks, of runs, or of several runs; a run that is given twice counts once.
+
+    Damaged runs are left out, unless nothing is left.
+
+    Parameters
+    ----------
+    folders : iterable of path-like
+    say : callable
+        Called with one line of text for each run that is left out.
+
+    Raises
+    ------
+    MissingDataError
+        If a folder holds no tables.
+    DataError
+        If nothing can be read, or the tables do not belong together: several presets or
+        versions of a dataset, two runs under the same name, missing rows.
+    """
+    parts: list[Tables] = []
+    errors: list[DataError] = []
+    for read in [read for folder in folders for read in _readers(Path(folder))]:
+        try:
+            parts.append(read())
+        except DataError as error:
+            errors.append(error)
+    if errors and not parts:
+        raise errors[0]
+    for damaged in errors:
+        say(f"left out: {damaged}")
+    queries, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    results = Results(
+        queries.drop_duplicates([*ROW, "run", "subject", "seed", "image_id"], ignore_index=True),
+        runs.drop_duplicates([*ROW, "run"], ignore_index=True),
+    )
+    check_results(results.queries, results.runs)
+    return results
+
+
+def _readers(folder: Path) -> Iterator[Callable[[], Tables]]:
+    """One function for a benchmark, and one for each evaluation of a run, that reads its tables."""
+    if (folder / "runs.csv").is_file() and (folder / "queries.csv").is_file():
+        return iter([partial(_of_benchmark, folder)])
+    if (folder / "summary.json").is_file():
+        again = sorted(file.parent for file in folder.glob("evaluation_*/summary.json"))
+        return iter([partial(_of_run, Run(folder), Run(place)) for place in (folder, *again)])
+    inside = sorted(file.parent for file in folder.glob("[!.]*/summary.json"))
+    if inside:
+        return (reader for run in inside for reader in _readers(run))
+    raise MissingDataError(
+        f"there are no runs in {folder}" if folder.is_dir() else f"there is no folder {folder}",
+        "give the folder of a finished `ssr-bd benchmark` or `ssr-bd train`",
+    )
+
+
+def _of_benchmark(folder: Path) -> Tables:
+    queries = read_table(folder / "queries.csv", QUERY_COLUMNS)
+    runs = read_table(folder / "runs.csv", RUN_COLUMNS)
+    names = [*ROW, "run"]
+    sizes = runs.drop_duplicates(names).set_index(names)["n_gallery"]
+    n_gallery = queries[names].join(sizes, on=names)["n_gallery"]
+    check_ranks(queries, n_gallery, folder / "queries.csv")
+    return queries, runs
+
+
+def _of_run(run: Run, place: Run) -> Tables:
+    """One evaluation of a run, in the form of a benchmark's tables."""
+    summary, spec, file = place.summary, run.spec, place.path / "queries.csv"
+    named = evaluation_name(spec.evaluation, spec.train.selection)
+    labels = {
+        "dataset": spec.data.dataset,
+        "preset": spec.data.preset if spec.data.dataset in SIMULATED else "none",
+        "protocol": spec.data.protocol,
+        "evaluation": summary.get("evaluation") or named,
+        "method": spec.method,
+        "backbone": spec.model.backbone,
+        "seed": spec.train.seed,
+        "run": run.path.name,
+    }
+    queries = read_table(file, ("subject", "image_id", "concept", "rank"))
+    if summary.get("n_queries", len(queries)) != len(queries):
+        raise DataError(f"{file} has {len(queries)} of {summary['n_queries']} rows", REPAIR)
+    check_ranks(queries, summary.get("n_gallery") or len(queries), file)
+    row: dict[str, Any] = {
+        "n_queries": len(queries),
+        "n_gallery": len(queries),
+        **{name: value for name, value in summary.items() if isinstance(value, int | float | str)},
+        **labels,
+        "subject": spec.data.subject,
+        "flags": ";".join(summary.get("flags", flags_of(spec.evaluation))),
+        "status": "done",
+        "fingerprint": (run.record.get("dataset") or {}).get("fingerprint") or "",
+    }
+    return queries.assign(**labels), pd.DataFrame([row])
+
+
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a CSV file in which empty cells stay empty texts, and ``nan`` may be a concept.
+
+    Raises
+    ------
+    DataError
+        If it is not CSV, is cut off, lacks one of the columns, or has no rows.
+    """
+    again = "make it again"
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(StringIO(text), na_filter=False, dtype=str)
+    except (ValueError, OSError) as error:  # ParserError, EmptyDataError, UnicodeDecodeError too
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is not a CSV table: {reason}", again) from error
+    if not text.endswith("\n"):
+        raise DataError(f"the last row of {path} is cut off", again)
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise DataError(
+            f"{path} lacks the columns {', '.join(missing)}",
+            "make it again with this version of braindecode_ssr",
+        )
+    if not len(table):
+        raise DataError(f"{path} has no rows", "finish the benchmark or the run first")
+    if "subject" in table:
+        if (table["subject"] == "").any():
+            row = int((table["subject"] == "").to_numpy().argmax()) + 1
+            raise DataError(f"there is no subject in row {row} of {path}", again)
+        table["subject"] = table["subject"].map(as_read)
+    for name in NUMBERS.intersection(table):
+        try:
+            table[name] = pd.to_numeric(table[name].mask(table[name] == ""))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"the column {name} of {path} is not numeric: {error}", again
+            ) from error
+    for name in REQUIRED.intersection(table):
+        bad = table[name].isna() | (table[name] < (1 if name == "rank" else 0))
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            value = table[name].iloc[row]
+            found = "missing" if pd.isna(value) else f"{value:g}"
+            raise DataError(f"the {name} in row {row + 1} of {path} is {found}", again)
+    return table
+
+
+def check_results(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Raise DataError unless runs are of one preset and version of each dataset, once each, and complete."""
+    done = runs[runs["status"] == "done"]
+    if not len(done):
+        errors = [error for error in runs.get("error", []) if error]
+        first = f"; the first error: {errors[0]}" if errors else ""
+        raise DataError(
+            f"all {len(runs)} runs failed{first}",
+            "fix what the errors in runs.csv say and start the benchmark again",
+        )
+    _check_same(done, ["dataset"], "preset")
+    if "fingerprint" in done:
+        _check_same(done[done["fingerprint"] != ""], ["dataset", "subject"], "fingerprint")
+    _check_once(done)
+    _check_complete(queries, done)
+
+
+def _check_same(runs: pd.DataFrame, within: list[str], name: str) -> None:
+    kinds = runs[[*within, name, "run"]].drop_duplicates([*within, name])
+    twice = kinds[kinds.duplicated(within, keep=False)]
+    if not len(twice):
+        return
+    key = twice[within].iloc[0]
+    same = twice[(twice[within] == key).all(axis=1)]
+    found = " and ".join(f"{row[name]!r} ({row['run']})" for _, row in same.head(2).iterrows())
+    what = " subject ".join(map(str, key))
+    kind = "versions" if name == "fingerprint" else "presets"
+    raise DataError(
+        f"there are several {kind} of {what}: {found}",
+        "report them separately: their numbers cannot be compared",
+    )
+
+
+def _check_once(runs: pd.DataFrame) -> None:
+    one_run = [*ROW, "subject", "seed"]
+    twice = runs[runs.duplicated(one_run, keep=False)]
+    if len(twice):
+        first = twice.iloc[0]
+        names = twice.loc[(twice[one_run] == first[one_run]).all(axis=1), "run"].tolist()
+        raise DataError(
+            f"there are {len(names)} runs of {first['method']}, subject {first['subject']}, "
+            f"seed {first['seed']}: {names[0]} and {names[1]}",
+            "they differ in other settings: report them separately",
+        )
+
+
+def _check_complete(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Every finished run has all its queries, and every query belongs to a run."""
+    names = ["evaluation", "run"]
+    found = queries.groupby(names).size().rename("found")
+    both = pd.concat([runs.set_index(names)["n_queries"], found], axis=1).fillna(0)
+    wrong = both[both["n_queries"] != both["found"]]
+    if len(wrong):
+        (evaluation, run), counts = wrong.index[0], wrong.iloc[0]
+        raise DataError(
+            f"runs.csv has {int(counts['n_queries'])} queries of {run}, evaluation {evaluation}, "
+            f"but {int(counts['found'])} are in queries.csv",
+            "the tables do not belong together or were cut off: make them again",
+        )
