@@ -273,7 +273,7 @@ class TrainSpec(Spec):
 
     Parameters
     ----------
-    solver : {"gradient", "ridge-decoding", "ridge-encoding"}
+    solver : {"gradient", "encoding", "ridge-decoding", "ridge-encoding"}
         By gradient steps, or in closed form as a linear map from brain to image features or back, which
         ignores backbone, loss, epochs and rates.
     epochs, batch_size : int
@@ -318,7 +318,7 @@ class TrainSpec(Spec):
 
     later: ClassVar[tuple[str, ...]] = ("solver", "betas", "keep")
 
-    solver: Literal["gradient", "ridge-decoding", "ridge-encoding"] = "gradient"
+    solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
     lr: float = Field(default=1e-4, gt=0, le=100)

@@ -209,6 +209,8 @@ def train(
                 model = net.module_
                 rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
                 history = pd.DataFrame(rows)
+            elif spec.train.solver == "encoding":
+                history = model.fit(data)
             else:
                 from .training.ridge import fit_ridge
 

@@ -285,7 +285,7 @@ def _check_solver(spec: RunSpec) -> None:
     if linear and not closed:
         raise UsageError(
             "the backbone linear belongs to a closed form and is not trained by gradient steps",
-            "choose --method ridge-decoding or ridge-encoding, or another --backbone",
+            "choose --method encoding, ridge-decoding or ridge-encoding, or another --backbone",
         )
 
 
@@ -295,7 +295,7 @@ def _check_space(spec: RunSpec) -> None:
     if spec.train.solver != "gradient" and space != "euclidean":
         raise UsageError(
             f"model.space = {space} does not apply: it is model.space = euclidean for {spec.method}, "
-            "which ranks by cosine or correlation",
+            "which has its own ranking",
             "leave it out",
         )
     own = "hyperbolic" if loss in HYPERBOLIC else "euclidean"

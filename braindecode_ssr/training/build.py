@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
     from ..models.ssr import SSR
     from .data import Signals
+    from .encoding import Encoding
     from .ridge import Ridge
 
 
@@ -34,16 +35,21 @@ def build_model(
     n_features: int,
     widths: Sequence[int] = (),
     n_subjects: int = 1,
-) -> SSR | Ridge:
+) -> SSR | Ridge | Encoding:
     """The untrained model of a resolved spec.
 
     ``n_features`` is the width of the image features, ``widths`` those of the vectors concatenated in them,
     ``n_subjects`` the number of training subjects.
     """
+    n_signal = len(signals.chs_info) * signals.n_times
+    if spec.train.solver == "encoding":
+        from .encoding import Encoding
+
+        return Encoding(n_signal, n_features, signals.sfreq, spec.trials.start)
     if spec.train.solver != "gradient":
         from .ridge import RIDGES
 
-        return RIDGES[spec.train.solver](len(signals.chs_info) * signals.n_times, n_features)
+        return RIDGES[spec.train.solver](n_signal, n_features)
     from ..models.ssr import SSR
 
     return SSR(

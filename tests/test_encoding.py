@@ -1,0 +1,94 @@
+"""The linear encoding model against its definition, step by step, and as a method."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+
+from braindecode_ssr.errors import UsageError
+from braindecode_ssr.pipeline import evaluate, train
+from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.retrieval.ranks import minus_squared_distance
+from braindecode_ssr.training.encoding import EncodingModel, raised_cosines
+
+
+def toy(n=120, chans=3, times=100, d=8, noise=3.0, seed=0):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, d))
+    curves = np.exp(
+        -((np.linspace(0, 1, times) - rng.uniform(0.2, 0.5, (d, chans, 1))) ** 2) / 0.01
+    )
+    trials = np.einsum("nd,dct->nct", features, curves * rng.normal(size=(d, chans, 1)))
+    return trials + noise * rng.normal(size=trials.shape), features, np.arange(n) // 6
+
+
+def test_raised_cosines_are_smooth_orthonormal_and_inside_the_response():
+    basis = raised_cosines(250, 250.0, 0.0, 0.02)
+    assert basis.shape == (250, 29)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(29), atol=1e-12)
+    assert not basis[162:].any()  # 0.6 s and half a cosine of 40 ms
+    with pytest.raises(UsageError, match="trials.stop"):
+        raised_cosines(5, 250.0, 0.0, 0.02)
+
+
+def test_the_model_is_what_its_steps_say():
+    """Projection, principal components, ridge, Ledoit-Wolf, whitening and rank, each by another library."""
+    x, y, groups = toy()
+    kinds = {"spacings": (0.03,), "n_components": (6,), "penalties": (0.5,), "ranks": (4,)}
+    model = EncodingModel(100.0, **kinds).fit(x, y, groups)
+    basis = raised_cosines(100, 100.0, 0.0, 0.03)
+    signal = np.stack([trial @ basis for trial in x]).reshape(len(x), -1)
+    signal -= signal.mean(0)
+    pca = PCA(6, svd_solver="full").fit(y)
+    scores, mean_power = pca.transform(y), pca.singular_values_**2
+    ridge = [
+        Ridge(alpha=share * mean_power.mean(), fit_intercept=False).fit(scores, signal)
+        for share in (0.3, 0.5)
+    ]
+    covariance = LedoitWolf(assume_centered=True).fit(signal - ridge[0].predict(scores)).covariance_
+    values, vectors = np.linalg.eigh(covariance)
+    whitening = vectors @ np.diag(values**-0.5) @ vectors.T
+    predicted = ridge[1].predict(scores) @ whitening
+    directions = np.linalg.svd(predicted, full_matrices=False)[2][:4].T
+    expected = minus_squared_distance(signal @ whitening @ directions, predicted @ directions)
+    ours = minus_squared_distance(model.transform(x), model.predict(y))
+    np.testing.assert_allclose(ours, expected, atol=1e-8)
+
+
+def test_distance_orders_candidates_as_the_gaussian_likelihood():
+    rng = np.random.default_rng(1)
+    q, p = rng.normal(size=(5, 3)), rng.normal(size=(9, 3))
+    likelihood = np.array([[multivariate_normal(b).logpdf(a) for b in p] for a in q])
+    ours = minus_squared_distance(q, p)
+    np.testing.assert_allclose(ours - ours[:, :1], likelihood - likelihood[:, :1], atol=1e-12)
+    assert (minus_squared_distance(q, np.vstack([p, p]))[:, :9] == ours).all()
+
+
+def test_choices_are_made_between_groups_and_on_nothing_else():
+    x, y, groups = toy()
+    model = EncodingModel(100.0, n_components=(4, 8), penalties=(0.1, 1.0), ranks=(2, 4)).fit(
+        x, y, groups
+    )
+    chosen = model.choices_[model.choices_["chosen"]]
+    assert len(model.choices_) == 2 * 2 * 2 * 2 and len(chosen) == 1
+    assert chosen["valid_mrr"].item() == model.choices_["valid_mrr"].max()
+    part = EncodingModel(100.0, n_components=(8,), ranks=(4,)).fit(x[:90], y[:90], groups[:90])
+    assert part.score(x[90:], y[90:]) > 0.3  # of 30 that it has not seen
+    with pytest.raises(UsageError, match="only one"):
+        EncodingModel(100.0).fit(x, y, np.zeros(len(x)))
+
+
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+def test_as_a_method_it_is_trained_tested_and_evaluated_again(tmp_path, protocol):
+    spec = run_spec(
+        {"data": {"preset": "tiny", "subject": 1, "protocol": protocol}, "method": "encoding"}
+    )
+    run = train(spec, data_dir=tmp_path / "data", out=tmp_path / "runs")
+    assert run.summary["top5"] > 0.4  # 5 of 16 is chance: 0.31
+    assert (
+        run.history.loc[run.history["chosen"], "valid_mrr"].item() == run.history["valid_mrr"].max()
+    )
+    queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
+    assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
