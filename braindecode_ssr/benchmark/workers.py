@@ -19,7 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -215,7 +215,7 @@ def _until_broken(
 ) -> Iterator[Outcome]:
     """Do tasks until none is waiting or the executor is broken; ``lost`` gets those whose process died."""
     running: dict[Future[Outcome], Task] = {}
-    with workers.executor(len(waiting)) as executor:
+    with suppress(BrokenExecutor), workers.executor(len(waiting)) as executor:
         while waiting or running:
             broken, size = False, workers.size()
             while waiting and not broken and len(running) < size:
@@ -247,7 +247,7 @@ def _until_broken(
                         yield future.result()
                     else:
                         lost.append(task)
-                return
+                raise BrokenExecutor  # so that the pool is killed, not waited for
 
 
 POLL_SECONDS = 5.0
