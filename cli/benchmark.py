@@ -70,7 +70,7 @@ COUNT = click.IntRange(1)
 @click.pass_context
 def benchmark(
     context, jobs, cluster, data_dir, out, config, sets, dry_run, trust, as_json, **options
-):
+) -> None:
     """Train and test every combination of method, subject, protocol and seed, and print one table.
 
     Finished runs are kept: the same command resumes after a stop, and a larger grid reuses what is there.

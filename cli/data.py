@@ -258,7 +258,7 @@ def _file_line(row: dict[str, Any]) -> str:
 @source_options
 @common
 @click.pass_context
-def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, sets, as_json):
+def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, sets, as_json) -> None:
     """Epoch, whiten and store the trials of DATASET, so that runs start at once.
 
     After a stop or a kill, the same command resumes after the last finished session.

@@ -61,7 +61,9 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
 @trust_option
 @common
-def train(data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options):
+def train(
+    data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options
+) -> None:
     """Train a model on one dataset and test it: one run, one table.
 
     The run folder is made in --out; the last line on stderr is its path. The same command resumes an
