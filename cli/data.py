@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -28,6 +28,8 @@ from .output import print_json, print_rows, print_table
 
 if TYPE_CHECKING:
     from braindecode_ssr.datasets.fetch import DownloadPlan
+    from braindecode_ssr.errors import SSRError
+    from braindecode_ssr.labels import Label
 
 
 @click.group("data", cls=Group)
@@ -271,25 +273,26 @@ def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, set
     source.check_here()
     subjects = [source.check_subject(label) for label in subjects or source.present_subjects]
     options = {"jobs": jobs, "progress": show_bars(), "say": say}
-    rows, failed = [], []
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[Label, SSRError]] = []
     try:
         for done in prepare_many(source, subjects, trials_of(spec, source), **options):
             if done.error:
-                failed.append(done)
-            else:
+                failed.append((done.subject, done.error))
+            elif done.path:
                 rows.append(_stored(done.subject, done.path))
     except KeyboardInterrupt:
         say("stopped; sessions that are finished are kept, and the same command resumes after them")
         context.exit(130)
     if failed and len(subjects) == 1:
-        raise failed[0].error
-    rows.sort(key=lambda row: natural(row["subject"]))
+        raise failed[0][1]
+    rows.sort(key=lambda row: natural(cast("Label", row["subject"])))
     if as_json:
-        print_json(rows + [{"subject": done.subject, "error": str(done.error)} for done in failed])
+        print_json(rows + [{"subject": subject, "error": str(error)} for subject, error in failed])
     else:
         print_table(rows)
-    for done in failed:
-        say(f"Error: subject {done.subject}: {done.error}")
+    for subject, error in failed:
+        say(f"Error: subject {subject}: {error}")
     context.exit(1 if failed else 0)
 
 

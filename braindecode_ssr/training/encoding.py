@@ -266,10 +266,8 @@ class Encoding(nn.Module):
     ) -> None:
         super().__init__()
         self.sfreq, self.start = sfreq, start
-        sizes = {"trial_mean": (n_signal,), "feature_mean": (n_features,)}
-        sizes |= {"filters": (n_signal, n_outputs), "weight": (n_features, n_outputs)}
-        for name, size in sizes.items():
-            setattr(self, name, nn.Parameter(torch.zeros(size), requires_grad=False))
+        self.trial_mean, self.feature_mean = _fixed(n_signal), _fixed(n_features)
+        self.filters, self.weight = _fixed(n_signal, n_outputs), _fixed(n_features, n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """The whitened components of trials (n, c, t): (n, n_outputs)."""
@@ -305,6 +303,10 @@ class Encoding(nn.Module):
         seconds = np.zeros(len(model.choices_))
         seconds[0] = time.perf_counter() - began
         return model.choices_.assign(dur=seconds)
+
+
+def _fixed(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)
 
 
 class _Rows:
