@@ -1,4 +1,4 @@
-"""What is found, missing or broken in the folder of a BIDS dataset: rows of `data where` and `data check`."""
+"""Report what is found, missing or broken in a BIDS folder, for `data where` and `data check`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EEG1_IMAGES = Source(
 
 
 def eeg1_source(subject: Label) -> Source:
-    """The recording of a subject of THINGS-EEG1, at OpenNeuro."""
+    """Where to download the recording of a THINGS-EEG1 subject."""
     label = folder_name(subject)
     return Source(
         what=f"THINGS-EEG1 of subject {subject}; for example "
@@ -55,15 +55,10 @@ OWN = "your own recordings"
 def eeg1_rows(
     dataset: ThingsEEG1, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
-    """``state, what, path, size, detail, source, needed`` of the recordings of THINGS-EEG1.
+    """Rows ``state, what, path, size, detail, source, needed`` for THINGS-EEG1.
 
-    Parameters
-    ----------
-    dataset : ThingsEEG1
-    subjects : iterable of int, optional
-        None: those who are here, else the published ones.
-    read : bool
-        Read each recording and say what is in it.
+    ``subjects`` defaults to those present, else to all published ones; ``read`` reads and summarizes each
+    recording.
     """
     rows = []
     here = list(dataset.folders) or dataset.subjects
@@ -81,7 +76,7 @@ def eeg1_rows(
 def own_rows(
     dataset: OwnBids, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
-    """The same of one's own recordings."""
+    """The same rows for :class:`.OwnBids`."""
     path, detail = dataset.root / "sub-01" / "eeg", ""
     try:
         here = dataset.folders
@@ -107,18 +102,10 @@ def things_rows(
     spec: TrialSpec,
     parts: Callable[[list[BidsSession]], list[RecordedSession]] | None,
 ) -> list[dict[str, Any]]:
-    """The same of a subject of THINGS-EEG2 in BIDS.
+    """The same rows for a THINGS-EEG2 subject in BIDS.
 
-    Parameters
-    ----------
-    sessions : callable
-        Gives the sessions, or raises what is missing.
-    readers : dict
-        What reads the events of each split; empty where there is no image list.
-    spec : TrialSpec
-        What trials are wanted.
-    parts : callable, optional
-        Gives the parts of some sessions; None where there is no image list.
+    ``sessions`` returns the sessions or raises what is missing; ``parts`` returns the parts of given
+    sessions. Without an image list, ``readers`` (by split) is empty and ``parts`` is None.
     """
     source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
     try:
@@ -140,7 +127,7 @@ def things_rows(
 
 
 def say(source: Source) -> str:
-    """A source in a line: address, what, size, licence, place."""
+    """A source on one line."""
     size = f", {source.bytes / 1e6:.0f} MB" if source.bytes else ""
     return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
 
@@ -176,7 +163,7 @@ def _together(
     spec: TrialSpec,
     source: str,
 ) -> list[dict[str, Any]]:
-    """A row for each fault that no recording has alone: other channels or rates, no training part, copies."""
+    """Rows for faults across recordings: differing channels or rates, no training part, copies."""
     try:
         parts = sessions()
     except SSRError as error:
@@ -219,7 +206,7 @@ def _run(
 
 
 def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
-    """Read a recording and say what is in it; what preparing its trials would refuse is refused."""
+    """Read and summarize a recording; raises whatever preparing its trials would raise."""
     root = run.path.parents[3 if run.session else 2]
     events = read_events(run.events)
     marks = subject_marks([run], [events], spec.bad_channels)

@@ -1,4 +1,4 @@
-"""Where the recordings of a BIDS folder lie; only names are looked at."""
+"""Find the recordings in a BIDS folder by file name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...files import file_sha256, files_sha256, sha256
 from ...labels import as_number, natural
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
-"""What a recording ends with; of several files or a folder, the one that is opened."""
+"""Extensions of recordings; for formats made of several files, that of the file to open."""
 DATATYPES = ("eeg", "meg")
 ENTITIES = {
     "session": "ses",
@@ -27,27 +27,17 @@ ENTITIES = {
     "direction": "dir",
     "extension": "format",
 }
-"""Long names of what ``data.bids`` chooses by, beside the short ones that file names have."""
+"""Long names that ``data.bids`` accepts besides the short ones used in file names."""
 PARTS = ("ses", "task", "run")
-"""Entities that tell one recording from the next; all others tell versions of one recording apart."""
+"""Entities that identify a recording; all others distinguish versions of the same recording."""
 
 
 @dataclass(frozen=True)
 class BidsRun:
-    """One recording of a BIDS folder.
+    """One recording of a BIDS folder, with the labels in its file name (empty if absent).
 
-    Parameters
-    ----------
-    path : Path
-        The file that is opened.
-    datatype : {"eeg", "meg"}
-        Name of the folder it is in.
-    subject : str
-        Label after ``sub-``.
-    session, task, run : str
-        Labels after ``ses-``, ``task-``, ``run-``; empty where the name has none.
-    entities : dict of str to str
-        All of these and the others of the name, with the datatype and the format.
+    ``path`` is the file to open, ``datatype`` ``"eeg"`` or ``"meg"``; ``entities`` holds every label of the
+    name, the datatype and the format.
     """
 
     path: Path
@@ -60,21 +50,21 @@ class BidsRun:
 
     @property
     def name(self) -> str:
-        """The name of the recording without ``_eeg`` or ``_meg`` and what follows."""
+        """The file name up to ``_eeg`` or ``_meg``, without ``split``."""
         return re.sub(r"_split-[A-Za-z0-9]+", "", self.path.stem).removesuffix(f"_{self.datatype}")
 
     @property
     def events(self) -> Path:
-        """Its events.tsv, or where that would be if there is none; all versions of it may share one."""
+        """Its events.tsv, or the path where one is expected; versions of a recording may share it."""
         return self.sidecar("events") or self.path.with_name(f"{self.name}_events.tsv")
 
     def sidecar(self, suffix: str) -> Path | None:
-        """Its ``events.tsv`` or ``channels.tsv``: beside it or, as BIDS inherits them, in a folder above.
+        """Its ``events.tsv`` or ``channels.tsv``: next to it or inherited from a parent folder.
 
         Raises
         ------
         DataError
-            If two files of a folder fit equally well.
+            If two files in a folder match equally well.
         """
         own = self.path.with_name(f"{self.name}_{suffix}.tsv")
         if own.is_file() or own.is_symlink():
@@ -99,17 +89,17 @@ class BidsRun:
 
     @property
     def folders(self) -> list[Path]:
-        """The folder of the recording and those above it, up to the BIDS folder."""
+        """The folder of the recording and its parents, up to the BIDS folder."""
         return list(self.path.parents)[: 4 if self.session else 3]
 
     @property
     def siblings(self) -> list[Path]:
-        """What lies beside the recording under its name, links without content included."""
+        """The files next to the recording that share its name, broken links included."""
         return sorted(p for p in self.path.parent.iterdir() if p.name.startswith(f"{self.name}_"))
 
     @property
     def files(self) -> list[Path]:
-        """All files that the recording is made of, its events and channels among them."""
+        """All files that make up the recording, including events and channels."""
         base = self.path.stem.removesuffix(f"_{self.datatype}")
         base = re.sub(r"_split-\w+$", "", base)
         own = re.compile(rf"{re.escape(base)}_(split-\w+?_)?[A-Za-z0-9]+(\.|$)")
@@ -119,7 +109,7 @@ class BidsRun:
 
 
 def bids_subjects(root: Path) -> dict[str, Path]:
-    """The folders of subjects that hold recordings, by label, in order of label."""
+    """The subject folders that contain recordings, sorted by label."""
     folders = sorted(root.glob("sub-*")) if root.is_dir() else []
     return {
         folder.name.removeprefix("sub-"): folder
@@ -129,18 +119,10 @@ def bids_subjects(root: Path) -> dict[str, Path]:
 
 
 def bids_runs(folder: Path) -> list[BidsRun]:
-    """The recordings of a subject, by session, task and run.
+    """The recordings in a subject folder, sorted by session, task and run.
 
-    Parameters
-    ----------
-    folder : Path
-        ``sub-05`` of a BIDS folder.
-
-    Returns
-    -------
-    list of BidsRun
-        Of a recording in several split files only the first; of several versions of one recording all, see
-        :func:`one_version`.
+    Only the first file of a split recording is listed, but every version of a recording; see
+    :func:`one_version`.
 
     Raises
     ------
@@ -158,7 +140,7 @@ def bids_runs(folder: Path) -> list[BidsRun]:
 
 
 def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
-    """The recordings that have the labels of ``data.bids``; see :func:`one_version`."""
+    """The recordings that match the labels of ``data.bids``; see :func:`one_version`."""
     wanted = [(ENTITIES.get(name, name), label) for name, label in choice.items() if label != "all"]
     return [run for run in runs if all(_has(run, key, label) for key, label in wanted)]
 
@@ -166,24 +148,17 @@ def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
 def one_version(
     runs: Sequence[BidsRun], choice: Mapping[str, str], whose: str = "the folder"
 ) -> list[BidsRun]:
-    """The recordings that ``data.bids`` chooses, each once.
+    """Select one version of each recording of a subject, as ``data.bids`` specifies.
 
-    Parameters
-    ----------
-    runs : sequence of BidsRun
-        Of one subject.
-    choice : dict of str to str
-        Label by entity, such as ``{"proc": "sss"}``; by ``datatype`` or ``format``. ``"none"`` stands for
-        recordings without the entity, ``"all"`` for all of them where they are different recordings.
-    whose : str
-        Whose they are, for the message.
+    ``choice`` maps entities, ``datatype`` or ``format`` to labels, such as ``{"proc": "sss"}``. ``"none"``
+    selects recordings without the entity; ``"all"`` keeps every label, for recordings that really differ.
 
     Raises
     ------
     DataError
-        If one recording is there twice: in two formats, datatypes, or with entities such as ``proc``.
+        If several versions of a recording remain: formats, datatypes, or entities such as ``proc``.
     UsageError
-        If a recording has no version as chosen.
+        If a recording has no matching version.
     """
     apart = [
         *PARTS,
@@ -211,7 +186,7 @@ def one_version(
 
 
 def check_copies(runs: Sequence[BidsRun]) -> None:
-    """Raise DataError if two recordings hold the same bytes: a copy under another name."""
+    """Raise DataError if two recordings have identical content."""
     sizes = defaultdict(list)
     for run in runs:
         inner = [run.path] if run.path.is_file() else []
@@ -229,15 +204,16 @@ def check_copies(runs: Sequence[BidsRun]) -> None:
 
 
 def fingerprint(runs: Iterable[BidsRun]) -> str:
-    """The SHA-256 of the files of some recordings together."""
+    """One SHA-256 over all files of the recordings."""
     return sha256("".join(files_sha256(path for run in runs for path in run.files)))
 
 
 def companions(run: BidsRun) -> set[Path]:
-    """Files that belong to a recording though they are not named like it.
+    """Files that belong to a recording but do not share its name.
 
-    The signal that a ``.set`` or ``.vhdr`` names, the further parts of a split fif file, and the channels,
-    electrodes, events and headers that BIDS inherits from folders above or shares between tasks.
+    These are the data files that a ``.set`` or ``.vhdr`` refers to, the remaining parts of a split FIF
+    file, and the channels, electrodes, events and headers inherited from parent folders or shared between
+    tasks.
     """
     labels = entities(run.path)
     kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
@@ -256,7 +232,7 @@ def entities(path: Path) -> dict[str, str]:
 
 
 def check_content(path: Path) -> None:
-    """Raise MissingDataError if git-annex or Git LFS keeps the content of a file elsewhere."""
+    """Raise MissingDataError if a file is only a git-annex or Git LFS placeholder."""
     found = ""
     if path.is_symlink() and not path.exists():
         found = "is a link to a file that is not here, as git-annex leaves it"
@@ -271,7 +247,7 @@ def check_content(path: Path) -> None:
 
 
 def check_formats(folder: Path) -> None:
-    """Raise MissingDataError if a subject's folder holds a recording in a format that is not read."""
+    """Raise MissingDataError if a subject folder contains a recording in an unsupported format."""
     beside = (*SUFFIXES, ".json", ".eeg", ".vmrk", ".fdt", ".tsv")
     for place in _data_folders(folder):
         for path in sorted(place.iterdir()):
@@ -285,7 +261,7 @@ def check_formats(folder: Path) -> None:
 
 @lru_cache(maxsize=4096)
 def _tables(folder: Path, state: tuple[int, int]) -> list[tuple[Path, str, dict[str, str]]]:
-    """The tables and JSON files of a folder: path, suffix, and entities but for the space of electrodes."""
+    """Path, suffix and entities (without ``space``) of each TSV and JSON file in a folder."""
     paths = [path for path in folder.iterdir() if path.suffix in (".tsv", ".json")]
     labels = [{k: v for k, v in entities(path).items() if k != "space"} for path in paths]
     kinds = [path.stem.rpartition("_")[2] for path in paths]
@@ -294,7 +270,7 @@ def _tables(folder: Path, state: tuple[int, int]) -> list[tuple[Path, str, dict[
 
 @lru_cache(maxsize=4096)
 def _named_inside(path: Path, state: tuple[int, int]) -> set[Path]:
-    """The files that hold the signal and the markers of a recording, as its header names them."""
+    """The data and marker files that the header of a recording refers to."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".vhdr":
@@ -307,7 +283,7 @@ def _named_inside(path: Path, state: tuple[int, int]) -> set[Path]:
             named = _as_mne_reads(path, "read_raw_fif", on_split_missing="ignore")
         else:
             named = []
-    except Exception:  # a damaged header is the business of who reads the signal
+    except Exception:  # a damaged header is reported when the signal is read
         return set()
     return {file for file in named if file.is_file()}
 
@@ -361,13 +337,13 @@ def _check_folder(run: BidsRun, folder: Path) -> None:
 
 
 def _in_order(run: BidsRun) -> tuple:
-    """By session, task, run; recordings without one first."""
+    """Sort key: session, task, run; recordings without a label first."""
     session, number = ((bool(x), natural(as_number(x))) for x in (run.session, run.run))
     return session, run.task, number, run.path.name
 
 
 def _which(run: BidsRun, apart: Iterable[str]) -> tuple:
-    """What two recordings may not have in common; ``run-1`` and ``run-01`` are the same."""
+    """The labels that identify a recording; ``run-1`` and ``run-01`` are the same."""
     return tuple(
         as_number(run.entities.get(key, "")) if key in ("ses", "run") else run.entities.get(key, "")
         for key in apart

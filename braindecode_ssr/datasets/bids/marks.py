@@ -1,7 +1,7 @@
-"""What a lab marked in its recordings: bad channels, bad segments, interruptions of the signal.
+"""Bad channels, bad segments and signal discontinuities marked in BIDS recordings.
 
-Bad channels are in the column ``status`` of channels.tsv or in the file itself (``info["bads"]``). Bad
-segments and interruptions are annotations of the file, or lines of events.tsv, in MNE's words: ``BAD_...``,
+Bad channels come from the column ``status`` of channels.tsv or from the file itself (``info["bads"]``). Bad
+segments and discontinuities come from annotations or from rows of events.tsv, with MNE's labels: ``BAD_...``,
 ``BAD boundary``, ``EDGE boundary``, EEGLAB's ``boundary`` and BrainVision's ``New Segment/``.
 """
 
@@ -30,26 +30,20 @@ TREATED = {
     "drop": "left out, marked bad",
     "keep": "marked bad, used as recorded",
 }
-"""What is said of bad channels, by ``trials.bad_channels``."""
+"""How bad channels are described for each ``trials.bad_channels``."""
 NOT_EEG = re.compile(
     r"(?i)(?P<eog>[hvlr]?eog)|(?P<ecg>e[ck]g)|(?P<emg>emg)|(?P<stim>status|stim|trig|sti ?\d)"
     r"|(?P<misc>marker|photo|diode|aux|resp|gsr|eda|ppg|pulse)"
 )
-"""Names of channels that are no EEG, where no channels.tsv says what a channel is."""
+"""Names of non-EEG channels, used if there is no channels.tsv."""
 
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What is marked in one recording; samples count from its start.
+    """The marks in one recording; samples count from its start.
 
-    Parameters
-    ----------
-    bads : dict of str to str
-        Bad channels, and where it says so.
-    segments : ndarray of int, shape (n, 2)
-        First sample of each bad segment, and the sample after its last.
-    gaps : ndarray of int, shape (n,)
-        Samples before which the signal was interrupted.
+    ``bads`` maps each bad channel to the place that marks it; ``segments``, shape (n, 2), holds start and
+    exclusive end of each bad segment; ``gaps``, shape (n,), the first sample after each discontinuity.
     """
 
     bads: Mapping[str, str] = field(default_factory=dict)
@@ -59,15 +53,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class SubjectMarks:
-    """The marks of all recordings of a subject, and what is done with its bad channels.
-
-    Parameters
-    ----------
-    of : dict
-        The marks of each recording, by its path.
-    bad_channels : {"error", "interpolate", "drop", "keep"}
-        See :class:`~braindecode_ssr.config.TrialSpec`.
-    """
+    """The marks in all recordings of a subject, by path, and how its bad channels are treated."""
 
     of: Mapping[Path, Marks] = field(default_factory=dict)
     bad_channels: str = "keep"
@@ -77,13 +63,13 @@ class SubjectMarks:
 
     @property
     def left_out(self) -> frozenset[str]:
-        """Channels that leave all recordings, because they are bad in one."""
+        """Channels dropped from all recordings because they are bad in at least one."""
         if self.bad_channels != "drop":
             return frozenset()
         return frozenset(name for marks in self.of.values() for name in marks.bads)
 
     def check(self, run: BidsRun, ch_names: Sequence[str]) -> None:
-        """Raise DataError if a channel is bad and no treatment is chosen, or none is left."""
+        """Raise DataError if a channel is bad and no treatment was chosen, or if no channel is left."""
         if not ch_names:
             raise DataError(
                 f"no channel is left of {run.path}: each is marked bad in a recording of the subject",
@@ -107,13 +93,7 @@ def bad_channels_error(bads: Sequence[str], source: str, where: str) -> DataErro
 def subject_marks(
     runs: Sequence[BidsRun], events: Sequence[BidsEvents], bad_channels: str
 ) -> SubjectMarks:
-    """Read what is marked in the recordings of a subject; their samples are not read.
-
-    Raises
-    ------
-    DataError
-        If a recording cannot be opened, or a mark is beyond its end.
-    """
+    """Read the marks in the recordings of a subject without loading samples."""
     found = {}
     for run, part in zip(runs, events, strict=True):
         raw = open_file(run)
@@ -123,13 +103,7 @@ def subject_marks(
 
 
 def open_file(run: BidsRun) -> mne.io.BaseRaw:
-    """A recording as MNE reads the file alone, for what mne-bids replaces by the texts beside it.
-
-    Raises
-    ------
-    DataError
-        If it cannot be opened.
-    """
+    """Open a recording with MNE alone, for what mne-bids overrides from sidecar files."""
     import mne
 
     with reading(run):
@@ -140,14 +114,10 @@ def open_file(run: BidsRun) -> mne.io.BaseRaw:
 
 @contextmanager
 def reading(run: BidsRun) -> Iterator[None]:
-    """Turn errors of MNE while it opens a recording into ours, which say what to do.
+    """Convert errors that MNE raises while opening a recording to DataError with a hint.
 
-    Raises
-    ------
-    MissingDataError
-        If git-annex keeps a part of it elsewhere, or its header names a file that is not here.
-    DataError
-        With the reader's own words.
+    Missing files are reported first, as MissingDataError: git-annex placeholders, and files that the header
+    refers to but that do not exist.
     """
     for path in (run.path, *run.siblings):
         check_content(path)
@@ -159,7 +129,7 @@ def reading(run: BidsRun) -> Iterator[None]:
             yield
     except (MemoryError, KeyboardInterrupt, SSRError):
         raise
-    except Exception as error:  # readers of many formats raise anything
+    except Exception as error:  # MNE readers raise all kinds of exceptions
         said = (str(error).strip().splitlines() or [""])[0]
         raise DataError(
             f"MNE reads no recording from {run.path} ({type(error).__name__}: {said})",
@@ -168,7 +138,7 @@ def reading(run: BidsRun) -> Iterator[None]:
 
 
 def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
-    """Set the type of channels that are no EEG by their names, where no channels.tsv says it; their names."""
+    """If there is no channels.tsv, retype non-EEG channels by name; returns the retyped ones."""
     if run.datatype != "eeg" or run.sidecar("channels") is not None:
         return []
     eeg = [n for n, t in zip(raw.ch_names, raw.get_channel_types(), strict=True) if t == "eeg"]
@@ -182,23 +152,10 @@ def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
 def interpolation(
     info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], source: str
 ) -> np.ndarray:
-    """What MNE's ``interpolate_bads`` does, as one matrix.
+    """The weights of MNE's ``interpolate_bads``; float64, shape (len(bads), len(ch_names)).
 
-    It is linear in the samples, so the unit vectors sent through it give the weights.
-
-    Parameters
-    ----------
-    info : mne.Info
-        Of the recording, perhaps with positions; EEG without takes those of the 10-05 names.
-    ch_names, bads : sequence of str
-        All channels that are used, and those of them that are bad.
-    source : str
-        Which recording, for messages.
-
-    Returns
-    -------
-    ndarray of float64, shape (len(bads), len(ch_names))
-        Zero where a channel is bad.
+    Interpolation is linear in the samples, so applying it to unit vectors yields the weights; those of bad
+    channels are zero. EEG channels without positions get those of the 10-05 system by name.
 
     Raises
     ------
@@ -236,7 +193,7 @@ def interpolation(
 
 
 def _with_positions(info: mne.Info) -> mne.Info:
-    """EEG of which not every channel has a position takes those of the 10-05 names instead."""
+    """Use 10-05 positions for EEG if some channels have no position."""
     from ..base import eeg_info
 
     if _has_position(info).all() or set(info.get_channel_types()) != {"eeg"}:
@@ -251,7 +208,7 @@ def _has_position(info: mne.Info) -> np.ndarray:
 
 
 def _bad_channels(raw: mne.io.BaseRaw, run: BidsRun) -> dict[str, str]:
-    """Bad channels, and the file that says so."""
+    """Bad channels, each with the place that marks it."""
     bads = dict.fromkeys(raw.info["bads"], str(run.path))
     path = run.sidecar("channels")
     if path is not None:
@@ -266,7 +223,7 @@ def _bad_channels(raw: mne.io.BaseRaw, run: BidsRun) -> dict[str, str]:
 def _marked_samples(
     raw: mne.io.BaseRaw, run: BidsRun, events: BidsEvents
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bad segments and boundaries of the annotations of a file and of its events.tsv."""
+    """Bad segments and discontinuities from annotations and from events.tsv."""
     shown = raw.annotations
     marks = [
         (onset - raw.first_time, duration, mark)
@@ -295,13 +252,13 @@ def _marked_samples(
         for onset, duration, mark in marks
         if mark == "bad"
     ]
-    # EEGLAB's boundaries lie between two samples
+    # EEGLAB boundaries lie between two samples
     gaps = [int(np.ceil(onset * rate - 0.25)) for onset, _, mark in marks if mark == "boundary"]
     return np.array(segments, np.int64).reshape(-1, 2), np.unique(np.array(gaps, np.int64))
 
 
 def _check_header(path: Path) -> None:
-    """Raise MissingDataError if a BrainVision header names files that are not here."""
+    """Raise MissingDataError if a BrainVision header refers to files that do not exist."""
     text = path.read_bytes().decode("utf-8", errors="replace")
     for key, suffix in (("DataFile", ".eeg"), ("MarkerFile", ".vmrk")):
         named = re.search(rf"(?im)^{key}[ \t]*=[ \t]*(\S.*?)[ \t]*$", text.replace("\r", ""))

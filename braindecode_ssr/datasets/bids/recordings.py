@@ -1,4 +1,4 @@
-"""The signal of BIDS recordings: opened by mne-bids, joined end to end in one array."""
+"""The signal of BIDS recordings: opened with mne-bids, concatenated into one array."""
 
 from __future__ import annotations
 
@@ -35,24 +35,11 @@ UNWANTED = (
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Some recordings one after the other, opened but not read.
+    """Consecutive recordings, opened but not loaded.
 
-    Parameters
-    ----------
-    raws : tuple of mne.io.BaseRaw
-        Their headers.
-    runs : tuple of BidsRun
-        Where they are.
-    channel_set : ChannelSet
-        The channels that are used, in order, as the subject's first recording calls them.
-    sfreq : float
-        Samples per second.
-    own_names : tuple of tuple of str
-        The same channels as each recording calls them.
-    marks : SubjectMarks
-        Which channels are bad, and what is done with them.
-    guessed : tuple of tuple of str
-        Of each recording, channels that are left out because their names say that they are no EEG.
+    ``channel_set`` holds the channels in use, in order, as named in the subject's first recording;
+    ``own_names`` the same channels as named in each recording; ``guessed`` the channels that each recording
+    leaves out because their names are not those of EEG channels.
     """
 
     raws: tuple[mne.io.BaseRaw, ...]
@@ -65,17 +52,17 @@ class Signal:
 
     @property
     def ch_names(self) -> tuple[str, ...]:
-        """Names of the channels, in order."""
+        """Channel names, in order."""
         return tuple(self.channel_set.ch_names)
 
     @property
     def ch_type(self) -> str:
-        """``"eeg"``, ``"mag"`` or ``"grad"``: what these channels are."""
+        """``"eeg"``, ``"mag"`` or ``"grad"``."""
         return self.channel_set.facts["channel type"]
 
     @property
     def bads(self) -> tuple[tuple[str, ...], ...]:
-        """Of each recording, the channels that are used and marked bad, as it calls them."""
+        """For each recording, the channels in use that are marked bad, as named there."""
         return tuple(
             tuple(name for name in names if name in self.marks[run].bads)
             for names, run in zip(self.own_names, self.runs, strict=True)
@@ -83,7 +70,7 @@ class Signal:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Samples of each recording."""
+        """Number of samples in each recording."""
         return tuple(int(raw.n_times) for raw in self.raws)
 
     @property
@@ -94,12 +81,12 @@ class Signal:
     def read(self) -> np.ndarray:
         """The samples, in volts or tesla; float64, shape (chans, samples).
 
-        They are read in pieces into one array, so that hardly more memory is used than it takes.
+        They are read in chunks into one preallocated array, so memory use stays close to its size.
 
         Raises
         ------
         DataError
-            If a file is cut off, or a channel is constant, not finite or not in volts.
+            If a file is truncated, or a channel is constant, not finite or not in volts.
         """
         data = np.empty((len(self.ch_names), sum(self.lengths)))
         each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
@@ -119,27 +106,16 @@ def open_signal(
     channels: str = "all",
     marks: SubjectMarks | None = None,
 ) -> Signal:
-    """Open some recordings of one session; channels of other kinds are left out.
+    """Open the recordings of one session (all EEG or all MEG), dropping other channel types.
 
-    Parameters
-    ----------
-    runs : sequence of BidsRun
-        In order of time, all EEG or all MEG.
-    root : Path
-        The BIDS folder.
-    like : ChannelSet, optional
-        The channels, as another recording of the subject has them; default: those of the first recording,
-        in an order that does not depend on the file.
-    channels : {"all", "common", "mag", "grad"}
-        See :class:`.TrialSpec`.
-    marks : SubjectMarks, optional
-        What is bad in these recordings and what is done with it; default: nothing.
+    ``like`` holds the channels of another recording of the subject; by default those of the first recording
+    are used, in an order that does not depend on the file. Without ``marks`` no channel counts as bad.
 
     Raises
     ------
     DataError
-        If a file cannot be opened, has no EEG or MEG channel or both kinds of MEG sensor, the recordings
-        differ in channels or rate, or a channel is bad and it is not said what to do with it.
+        If a file cannot be opened, has no EEG or MEG channel or both types of MEG sensor, the recordings
+        differ in channels or sampling rate, or a channel is bad and no treatment was chosen.
     """
     marks = marks or SubjectMarks()
     raws = tuple(open_run(run, root) for run in runs)
@@ -168,14 +144,14 @@ def open_signal(
 
 
 def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
-    """The channels that all recordings of a subject have, in an order that does not depend on the files."""
+    """The channels common to all recordings of a subject, in an order that does not depend on the files."""
     names, _ = match_channels(sets, "common")
     names = tuple(names[i] for i in in_standard_order(names))
     return ChannelSet(sets[0].owner, names, sets[0].facts)
 
 
 def common_channels(runs: Sequence[BidsRun], root: Path, marks: SubjectMarks) -> ChannelSet:
-    """The same, found by opening the recordings."""
+    """Open the recordings to find their :func:`subject_channels`."""
     sets = []
     for run in runs:
         raw = open_run(run, root)
@@ -185,23 +161,17 @@ def common_channels(runs: Sequence[BidsRun], root: Path, marks: SubjectMarks) ->
 
 
 def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
-    """One recording as mne-bids opens it, its samples not read yet.
-
-    Raises
-    ------
-    DataError
-        If it cannot be opened; with the reader's own words.
-    """
+    """Open a recording with mne-bids without loading its samples."""
     import mne_bids
 
     with reading(run), contextlib.redirect_stdout(io.StringIO()):
         place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
-        # warnings about side files that are not used are ignored
+        # silences warnings about sidecar files that we do not use
         return mne_bids.read_raw_bids(place, verbose="error")
 
 
 def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> str:
-    """``"eeg"``, ``"mag"`` or ``"grad"``: what the channels of a recording are that are used."""
+    """The type of the channels in use: ``"eeg"``, ``"mag"`` or ``"grad"``."""
     there = set(raw.get_channel_types())
     kinds = there & ({"eeg"} if run.datatype == "eeg" else {"mag", "grad"})
     if channels in ("mag", "grad"):
@@ -226,7 +196,6 @@ def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> st
 def _channel_set(
     raw: mne.io.BaseRaw, run: BidsRun, channels: str, left_out: Collection[str]
 ) -> ChannelSet:
-    """The channels of a recording that are used."""
     kind = channel_type(raw, run, channels)
     types = raw.get_channel_types()
     names = tuple(
@@ -239,10 +208,10 @@ def _channel_set(
 
 
 def eeg_reference(run: BidsRun) -> str:
-    """The reference of an EEG recording as its sidecar files say it; empty where they do not.
+    """The EEG reference given in the sidecar files of a recording; empty if there is none.
 
-    That is the column ``reference`` of channels.tsv, else ``EEGReference`` of the ``*_eeg.json`` files that
-    apply: those beside the recording and in the folders above whose entities are all in its name.
+    It is taken from the column ``reference`` of channels.tsv, else ``EEGReference`` of the ``*_eeg.json``
+    files that apply: those next to the recording or in a parent folder whose entities all occur in its name.
     """
     if run.datatype != "eeg":
         return ""
@@ -260,13 +229,7 @@ def eeg_reference(run: BidsRun) -> str:
 
 
 def common_reference(runs: Sequence[BidsRun]) -> str:
-    """The EEG reference that the sidecar files of a subject name; empty where none does.
-
-    Raises
-    ------
-    DataError
-        If they name several.
-    """
+    """The EEG reference of a subject, empty if no sidecar file gives one; DataError if they disagree."""
     sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
     known = [one for one in sets if one.facts["reference"]]
     for other in known[1:]:
@@ -275,7 +238,7 @@ def common_reference(runs: Sequence[BidsRun]) -> str:
 
 
 def _reference_column(run: BidsRun) -> str:
-    """What the EEG channels of channels.tsv name as their reference, where there is such a column."""
+    """The references that channels.tsv lists for its EEG channels."""
     import pandas as pd
 
     path = run.events.with_name(run.events.name.replace("_events.tsv", "_channels.tsv"))
@@ -313,7 +276,7 @@ def _interpolate(
     bads: Sequence[str],
     run: BidsRun,
 ) -> None:
-    """Replace bad channels by what MNE makes of the others; what a bad one holds is not looked at."""
+    """Interpolate bad channels from the good ones with MNE's weights."""
     weights = interpolation(raw.info, ch_names, bads, str(run.path))
     rows = [ch_names.index(name) for name in bads]
     good = np.setdiff1d(np.arange(len(ch_names)), rows)
@@ -331,16 +294,10 @@ def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> 
 
 
 class Shown(NamedTuple):
-    """What one recording shows of a split.
+    """The images of one split shown in a recording; integer arrays of shape (n,).
 
-    Parameters
-    ----------
-    samples : ndarray of int, shape (n,)
-        Onsets, in samples from the start of the recording.
-    numbers : ndarray of int, shape (n,)
-        Image numbers.
-    lines : ndarray of int, shape (n,)
-        Lines of events.tsv.
+    ``samples`` are onsets counted from the start of the recording, ``numbers`` image numbers, ``lines`` the
+    line numbers in events.tsv.
     """
 
     samples: np.ndarray
@@ -349,30 +306,15 @@ class Shown(NamedTuple):
 
 
 Reader = Callable[[BidsEvents, float], dict[str, Shown]]
-"""Takes the events of one recording and its rate, gives what is shown of each split."""
+"""Maps the events and sampling rate of a recording to the images shown, by split."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedSession:
-    """The recordings of a session, none of them opened yet.
+    """The recordings of a session in chronological order, not opened yet.
 
-    Parameters
-    ----------
-    runs, events : sequences of the same length
-        Recordings in order of time, and the events of each.
-    reader : callable
-        What is shown when: ``reader(events, sfreq)`` gives, for each split it finds, onsets in samples and
-        image numbers.
-    root : Path
-        The BIDS folder.
-    subject, session : int or str
-        Their labels.
-    like : list of ChannelSet
-        Holds the channels of the subject in order; filled by the first session that is opened.
-    marks : SubjectMarks
-        What is marked bad, and what is done with bad channels.
-    channels : {"all", "common", "mag", "grad"}
-        See :class:`.TrialSpec`.
+    All sessions of a subject share the list ``like``: the first one opened stores the subject's channels in
+    it.
     """
 
     runs: Sequence[BidsRun]
@@ -386,13 +328,13 @@ class RecordedSession:
     channels: str = "all"
 
     def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
-        """Read headers and events; gives the signal, its samples unread, and what each recording shows.
+        """Read headers and events; returns the signal, not loaded, and the images shown in each recording.
 
         Raises
         ------
         DataError
-            If a recording or its events are not as they should be, recordings differ in channels or rate,
-            or an event is beyond its recording.
+            If a recording or its events are invalid, recordings differ in channels or sampling rate, or an
+            event lies past the end of its recording.
         """
         like = self.like[0] if self.like else None
         signal = open_signal(self.runs, self.root, like, self.channels, self.marks)
@@ -404,18 +346,10 @@ class RecordedSession:
         return signal, shown
 
     def recordings(self) -> Iterator[Recording]:
-        """The runs joined end to end: their training part, then their test part.
-
-        Both parts are views of one array, which is dropped before the next session is read.
-
-        Raises
-        ------
-        DataError
-            As :meth:`open`, and if samples cannot be read or used.
-        """
+        """The concatenated runs: the training part, then the test part, as views of one array."""
         signal, shown = self.open()
         recordings = self.split(signal, shown, fingerprint(self.runs), signal.read())
-        while recordings:  # what is yielded is not held on to here: a session is gigabytes
+        while recordings:  # keep no reference to what is yielded: a session takes gigabytes
             yield recordings.pop(0)
 
     def split(
@@ -425,16 +359,9 @@ class RecordedSession:
         fingerprint: str = "",
         data: np.ndarray | None = None,
     ) -> list[Recording]:
-        """What an opened session shows of each split, training part first, as views of one array.
+        """Split an opened session into training and test recordings, views of one array.
 
-        Parameters
-        ----------
-        signal, shown
-            From :meth:`open`.
-        fingerprint : str
-            SHA-256 of the files.
-        data : ndarray, shape (chans, samples), optional
-            The samples; default: zeros that take no memory, for checks of when and what is shown.
+        Without ``data``, shape (chans, samples), zeros that take no memory stand in, to check events only.
         """
         if data is None:
             data = np.broadcast_to(0.0, (len(signal.ch_names), sum(signal.lengths)))
@@ -457,7 +384,7 @@ class RecordedSession:
 
 
 def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
-    """What the runs of a session show of a split, on the time axis of all of them."""
+    """The images of a split shown in a session, on the time axis of the concatenated runs."""
     there = [
         (part[split], run, start)
         for part, run, start in zip(shown, signal.runs, signal.starts, strict=True)
@@ -472,7 +399,7 @@ def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[s
 
 
 def _marked(signal: Signal) -> dict[str, Any]:
-    """Joins, bad segments and bad channels of a session, on the time axis of all of its runs."""
+    """Run boundaries, bad segments and bad channels, on the time axis of the concatenated runs."""
     notes: dict[str, dict[str, list[str]]] = {}
 
     def note(what: str, names: Iterable[str], run: BidsRun) -> None:
