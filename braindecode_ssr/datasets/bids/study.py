@@ -1,4 +1,4 @@
-"""What datasets of BIDS recordings have in common: subjects, sessions, image files."""
+"""Datasets of BIDS recordings: subjects, sessions and image files, and :class:`OwnBids`."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ if TYPE_CHECKING:
 
 
 class BidsDataset(ImageDataset):
-    """Recordings in BIDS whose events name images; each dataset says what the columns mean.
+    """BIDS recordings whose events name images; subclasses interpret the event columns.
 
     Parameters
     ----------
     root : path-like
         The BIDS folder.
     bids : dict of str to str, optional
-        Which version of a recording to use where there are several, as ``data.bids`` of a run.
+        Which version of a recording to use if there are several; see ``data.bids`` in the configuration.
     """
 
     default_encoder = "open-clip:RN50/openai"
@@ -87,18 +87,18 @@ class BidsDataset(ImageDataset):
 
     @cached_property
     def folders(self) -> dict[Label, Path]:
-        """The folder of each subject that has recordings with images here: 5 is ``sub-05``."""
+        """The folder of each subject with recordings that show images, such as ``sub-05`` for 5."""
         shown = (label for label, runs in self.found.items() if any(map(self.shows_images, runs)))
         here = bids_subjects(self.root)
         return {subject: here[label] for subject, label in label_ids(shown).items()}
 
     @cached_property
     def found(self) -> dict[str, list[BidsRun]]:
-        """All recordings in each folder of a subject, by its label."""
+        """All recordings of each subject, by label."""
         return {label: bids_runs(folder) for label, folder in bids_subjects(self.root).items()}
 
     def check_here(self) -> None:
-        """Raise MissingDataError if the folder holds no recording of the dataset."""
+        """Raise MissingDataError if the folder contains no recording of the dataset."""
         if not self.folders:
             for folder in bids_subjects(self.root).values():
                 check_formats(folder)
@@ -106,17 +106,17 @@ class BidsDataset(ImageDataset):
 
     @abstractmethod
     def shows_images(self, run: BidsRun) -> bool:
-        """Whether a recording is of a task in which images are shown."""
+        """Whether images are shown in the task of a recording."""
 
     def check_subject(self, subject: Label) -> Label:
-        """The subject as it is called here: ``5``, ``"05"`` and ``"sub-05"`` are 5, if that is the folder.
+        """Normalize a subject label: ``5``, ``"05"`` and ``"sub-05"`` all mean the folder ``sub-05``.
 
         Raises
         ------
         MissingDataError
-            If no subject is here, or none of its recordings shows images.
+            If there are no subjects, or none of the recordings of this one shows images.
         UsageError
-            If there is no such subject, or two folders could be meant.
+            If the subject does not exist or the label is ambiguous.
         """
         if not self.subjects:
             self.check_here()
@@ -132,35 +132,29 @@ class BidsDataset(ImageDataset):
 
     @abstractmethod
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject in which images are shown, with their events.
-
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
-        """
+        """The recordings of a subject in which images are shown; MissingDataError if one is missing."""
 
     @abstractmethod
     def reader(self) -> Reader:
-        """What reads the events of a recording: onsets and image numbers of each split."""
+        """A function that reads onsets and image numbers of each split from events."""
 
     def as_asked(self, spec: TrialSpec) -> BidsDataset:
-        """The dataset whose ``recordings`` and ``inventory`` are those of trials as ``spec`` has them."""
+        """A copy of the dataset whose ``recordings`` and ``inventory`` follow ``spec``."""
         dataset = copy.copy(self)
         dataset.asked = spec
         return dataset
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
-        """The sessions of a subject, each joined end to end: training part before test part.
+        """The sessions of a subject, runs concatenated, training part before test part.
 
-        Bad channels are as they were recorded, unless :meth:`as_asked` says otherwise.
+        Bad channels are kept as recorded unless :meth:`as_asked` set another treatment.
 
         Raises
         ------
         MissingDataError
-            If a file is not here.
+            If a file is missing.
         DataError
-            If one is broken, or events or channels are not as they should be.
+            If a file is damaged, or its events or channels are invalid.
         """
         for session in self.sessions(subject):
             yield from session.recordings()
@@ -168,13 +162,7 @@ class BidsDataset(ImageDataset):
     def sessions(
         self, subject: Label, runs: Sequence[BidsRun] | None = None
     ) -> list[RecordedSession]:
-        """The recordings of a subject by session, not opened; all of them or some.
-
-        Raises
-        ------
-        MissingDataError, DataError
-            As :meth:`recordings`, where it is seen before a session is opened.
-        """
+        """The recordings of a subject, or only ``runs``, grouped by session and not opened."""
         subject = self.check_subject(subject)
         runs = self.runs(subject) if runs is None else runs
         check_copies(runs)
@@ -199,17 +187,11 @@ class BidsDataset(ImageDataset):
         ]
 
     def reference(self, subject: int | str) -> str:
-        """The EEG reference that the sidecar files of a subject name, empty where they do not.
-
-        Raises
-        ------
-        DataError
-            If they name several.
-        """
+        """The EEG reference of a subject, empty if no sidecar file gives one; DataError if they disagree."""
         return common_reference(self.runs(self.check_subject(subject)))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
-        """All channels of the trials and samples of each, from the header of the first recording."""
+        """Channels and samples per trial, from the header of the first recording."""
         runs = self.runs(self.check_subject(subject))
         marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
         signal = open_signal(runs[:1], self.root, channels=spec.channels, marks=marks)
@@ -217,45 +199,33 @@ class BidsDataset(ImageDataset):
         return info, n_times(signal.sfreq, spec)
 
     def source_key(self, subject: Label, spec: TrialSpec | None = None) -> str:
-        """A digest of the content of the files of a subject and of what the images are.
-
-        Raises
-        ------
-        MissingDataError
-            If a file is not here.
-        """
+        """A digest of the content of a subject's files and of the image table."""
         images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
         digest = sha256(images)[:16]
         return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
 
     def source_files(self, subject: Label, spec: TrialSpec | None = None) -> list[Path]:
-        """The recordings of a subject with everything that belongs to them.
-
-        Raises
-        ------
-        MissingDataError
-            If a file is not here.
-        """
+        """All files that make up the recordings of a subject."""
         runs = self.runs(self.check_subject(subject))
         return sorted({file for run in runs for file in run.files})
 
     def run_of(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject that show images, all versions of them."""
+        """The recordings of a subject that show images, including every version."""
         folder = self.folders.get(subject)
         runs = self.found[folder.name.removeprefix("sub-")] if folder else []
         return [run for run in runs if self.shows_images(run)]
 
     def image_path(self, file: str) -> Path:
-        """The file of an image; with the usual suffixes tried if its name has none.
+        """The path of an image file; a name without a suffix is tried with the usual ones.
 
-        Names match whatever the case of their letters and the Unicode form of their accents.
+        Names are compared regardless of case and Unicode normalization.
 
         Raises
         ------
         MissingDataError
-            If it is not here; names the path.
+            If there is no such file; names the path.
         DataError
-            If several files have that name.
+            If several files match.
         """
         suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
         for folder in self.image_folders:
@@ -276,14 +246,14 @@ class BidsDataset(ImageDataset):
         )
 
     def image_source(self, image_id: str) -> Path:
-        """The file of an original image.
+        """The path of an original image.
 
         Raises
         ------
         DataError
             If the dataset has no image of that name.
         MissingDataError
-            If the image file is not here; names the path.
+            If the image file is missing; names the path.
         """
         if image_id not in self._files:
             raise DataError(
@@ -292,7 +262,7 @@ class BidsDataset(ImageDataset):
         return self.image_path(self._files[image_id])
 
     def _alike(self, folder: Path, file: str) -> Path | None:
-        """The one file below a folder whose name is the same but for case and Unicode form."""
+        """The file whose name differs only in case or Unicode normalization."""
         paths = [folder]
         for part in PurePosixPath(file).parts:
             paths = [p for above in paths for p in self._names(above).get(_folded(part), ())]
@@ -304,7 +274,7 @@ class BidsDataset(ImageDataset):
         return paths[0] if paths else None
 
     def _names(self, folder: Path) -> dict[str, list[Path]]:
-        """What is in a folder, by folded name; each is listed once."""
+        """The contents of a folder by folded name, cached."""
         if folder not in self._listed:
             names: dict[str, list[Path]] = {}
             for path in folder.iterdir() if folder.is_dir() else ():
@@ -326,24 +296,24 @@ def _folded(name: str) -> str:
 
 
 class OwnBids(BidsDataset):
-    """Your own EEG or MEG recordings in BIDS, once their events.tsv name the image that is shown.
+    """Your own EEG or MEG recordings in BIDS, with the image shown named in events.tsv.
 
     Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
-    ``stimuli``; ``n/a`` for other events), or BIDS's own ``stim_file`` in its place. Optional: ``concept``
+    ``stimuli``; ``n/a`` for other events), or the standard BIDS column ``stim_file``. Optional: ``concept``
     (else the folder that the image is in), ``split`` (``train`` or ``test``, else by the file
     ``test_concepts.txt`` in the BIDS folder), ``sample`` (else from ``onset``). No concept may be in both
     splits. Repetitions are counted. The runs of a session are joined; a session with test images needs
     training images too, to fit the normalization.
 
-    Subjects and sessions are called as their folders are: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
-    Tasks of which no recording has a column ``image``, such as rest, are left alone.
+    Subjects and sessions are named after their folders: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
+    Tasks without a column ``image`` in any recording, such as rest, are ignored.
 
     Parameters
     ----------
     root : path-like
         The BIDS folder.
     bids : dict of str to str, optional
-        Which version of a recording to use where there are several, such as ``{"proc": "sss"}``.
+        Which version of a recording to use if there are several, such as ``{"proc": "sss"}``.
     """
 
     name = "bids"
@@ -357,14 +327,14 @@ class OwnBids(BidsDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image that anybody saw, by name within a split.
+        """One row per image shown to any subject, sorted by name within each split.
 
         Raises
         ------
         MissingDataError
             If there is no recording, or neither ``split`` nor ``test_concepts.txt``.
         DataError
-            If an event does not say its image, concept or split, or two events disagree.
+            If an event lacks its image, concept or split, or two events disagree.
         LeakageError
             If a concept is in both splits.
         """
@@ -376,7 +346,7 @@ class OwnBids(BidsDataset):
         return check_images(image_table(shown, self.root, tested), str(self.root))
 
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject whose task shows images, each once."""
+        """The recordings of a subject that show images, one version of each."""
         runs = self._runs.get(subject, [])
         if not runs:
             tasks = ", ".join(sorted(self.tasks))
@@ -393,7 +363,7 @@ class OwnBids(BidsDataset):
         return one_version(runs, self.choice, self.folders[subject].name)
 
     def shows_images(self, run: BidsRun) -> bool:
-        """Whether a recording is of a task with images, and of the task, session and run that are chosen."""
+        """Whether a recording shows images and matches the chosen task, session and run."""
         return run.task in self.tasks and bool(choose([run], self._parts))
 
     def unit(self, subject: Label) -> str:
@@ -402,7 +372,7 @@ class OwnBids(BidsDataset):
         return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
 
     def reader(self) -> Reader:
-        """What reads the events of a recording."""
+        """A function that reads the images shown from the events of a recording."""
         numbers = {
             split: rows.set_index("image_id")["number"]
             for split, rows in self.images.groupby("split")
@@ -431,13 +401,7 @@ class OwnBids(BidsDataset):
 
     @cached_property
     def tasks(self) -> frozenset[str]:
-        """The tasks with images: a recording of theirs has the column ``image`` or pictures in ``stim_file``.
-
-        Raises
-        ------
-        DataError
-            If there is none.
-        """
+        """The tasks with a column ``image``, or with images in ``stim_file``, in at least one recording."""
         everything = [run for runs in self.found.values() for run in choose(runs, self._parts)]
         if not everything:
             return frozenset()
@@ -465,14 +429,14 @@ class OwnBids(BidsDataset):
 
     @cached_property
     def _parts(self) -> dict[str, str]:
-        """The task, session and run that are chosen."""
+        """The chosen task, session and run."""
         return {
             name: label for name, label in self.choice.items() if ENTITIES.get(name, name) in PARTS
         }
 
     @cached_property
     def _runs(self) -> dict[Label, list[BidsRun]]:
-        """The recordings of each subject whose task shows images, their events checked for the column."""
+        """The recordings of each subject that show images, with the image column checked."""
         found = {subject: self.run_of(subject) for subject in self.folders}
         chosen = (choose(runs, self.choice) or runs for runs in found.values())
         for run in (run for runs in chosen for run in runs):
@@ -484,7 +448,7 @@ class OwnBids(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording and image that is looked for; see :mod:`.bids_check`."""
+        """Every recording and image expected; see :mod:`.check`."""
         from .check import own_rows
 
         return own_rows(self, subjects, read)
@@ -493,6 +457,8 @@ class OwnBids(BidsDataset):
 def _columns(run: BidsRun) -> list[str]:
     try:
         header = read_text(run.events).partition("\n")[0]
-    except DataError:  # of a task that may have nothing to do with images; else it is read again
+    except (
+        DataError
+    ):  # the task may have no images; otherwise the file is read again and the error raised
         return []
     return [name.strip() for name in header.split("\t")]

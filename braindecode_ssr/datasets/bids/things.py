@@ -1,9 +1,9 @@
-"""THINGS-EEG2 as BIDS: the original recordings, one file per run, as NEMAR nm000232 has them.
+"""THINGS-EEG2 (NEMAR nm000232, one file per run) and THINGS-EEG1 (ds003825) in BIDS.
 
-A session has five training runs and one test run (``task-train_run-01`` to ``05``, ``task-test``). The
-training runs are joined end to end, as the published ``raw_eeg_training.npy`` are, so that both forms give
-the same trials. Which image is shown is in the column ``tot_img_number`` of the events; the trigger codes
-in ``value`` do not say.
+A THINGS-EEG2 session has five training runs and one test run (``task-train_run-01`` to ``05``,
+``task-test``). The training runs are concatenated, as in the published ``raw_eeg_training.npy``, so both
+formats yield the same trials. The column ``tot_img_number`` of the events identifies the image; the trigger
+codes in ``value`` do not.
 """
 
 from __future__ import annotations
@@ -29,23 +29,15 @@ from .recordings import Reader, RecordedSession, Shown
 from .study import BidsDataset
 
 FOLDERS = ("", "nm000232", "bids", "BIDS")
-"""Where the BIDS folder may be, below that of the dataset."""
+"""Possible locations of the BIDS folder inside the dataset folder."""
 PUBLISHED_RUNS = 5
 DROPPED = ("target", "rest_marker")
-"""Values of ``trial_type`` that are no image of the list."""
+"""Values of ``trial_type`` for events that show no image of the list."""
 
 
 @dataclass(frozen=True)
 class BidsSession:
-    """The recordings of a session.
-
-    Parameters
-    ----------
-    session : int
-        Counted from 1.
-    train, test : tuple of BidsRun
-        In order of run.
-    """
+    """The recordings of a session (counted from 1), sorted by run."""
 
     session: int
     train: tuple[BidsRun, ...]
@@ -53,12 +45,12 @@ class BidsSession:
 
     @property
     def runs(self) -> tuple[BidsRun, ...]:
-        """All of them."""
+        """All recordings."""
         return self.train + self.test
 
 
 def things_bids_subjects(root: Path) -> dict[int, Path]:
-    """The folders of subjects with recordings of the two tasks in BIDS, by number."""
+    """The folders of subjects with training or test recordings, by number."""
     found: dict[int, Path] = {}
     for name in FOLDERS:
         for label, folder in bids_subjects(root / name).items():
@@ -72,15 +64,15 @@ def things_bids_subjects(root: Path) -> dict[int, Path]:
 def things_bids_sessions(
     root: Path, subject: int, n_training_images: int, bids: Mapping[str, str] | None = None
 ) -> list[BidsSession]:
-    """The recordings of a subject, session by session.
+    """The recordings of a subject, by session.
 
-    Of the published image set all four sessions with five training runs; of a reduced one any number of
-    sessions from the first on without a gap, all with as many training runs.
+    The published image set needs all four sessions with five training runs each; a reduced one any number of
+    consecutive sessions from the first, all with the same number of training runs.
 
     Raises
     ------
     MissingDataError
-        If a recording is not here; names every one.
+        If recordings are missing; lists them.
     """
     folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
     runs = bids_runs(folder) if folder.is_dir() else []
@@ -115,26 +107,7 @@ def things_bids_recordings(
     bids: Mapping[str, str] | None = None,
     bad_channels: str = "keep",
 ) -> Iterator[Recording]:
-    """The recordings of a subject: by session, training part before test part.
-
-    Parameters
-    ----------
-    root : Path
-        The folder of the dataset.
-    images : DataFrame
-        Its image table.
-    bids : dict of str to str, optional
-        Which version of a recording to use, as ``data.bids`` of a run.
-    bad_channels : {"error", "interpolate", "drop", "keep"}
-        What is done with channels that are marked bad.
-
-    Raises
-    ------
-    MissingDataError
-        If a recording or its events are not here.
-    DataError
-        If one is broken, its channels or events are not those of the set.
-    """
+    """The recordings of a subject by session, training part before test part."""
     n_training = int((images["split"] == "train").sum())
     sessions = things_bids_sessions(root, subject, n_training, bids)
     for part in recorded_parts(sessions, subject, images, bad_channels):
@@ -144,13 +117,7 @@ def things_bids_recordings(
 def recorded_parts(
     sessions: Sequence[BidsSession], subject: int, images: pd.DataFrame, bad_channels: str = "keep"
 ) -> list[RecordedSession]:
-    """The training part and the test part of each session, not opened.
-
-    Raises
-    ------
-    DataError
-        If a file cannot be opened, or is there twice.
-    """
+    """The training part and the test part of each session, not opened."""
     everything = [run for session in sessions for run in session.runs]
     check_copies(everything)
     events = {run.path: read_events(run.events) for run in everything}
@@ -173,7 +140,7 @@ def recorded_parts(
 
 
 def image_reader(split: str, images: pd.DataFrame) -> Reader:
-    """What is shown in a run of a split; see :func:`things_bids_images`."""
+    """A function that reads the images shown in a run; see :func:`things_bids_images`."""
 
     def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
         return {split: things_bids_images(events, sfreq, images_by_number(images, split))}
@@ -182,22 +149,16 @@ def image_reader(split: str, images: pd.DataFrame) -> Reader:
 
 
 def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -> Shown:
-    """Onsets and numbers of the images of a run; targets are left out.
+    """Onsets and numbers of the images in a run, without targets.
 
-    Parameters
-    ----------
-    events : BidsEvents
-        With ``trial_type`` and ``tot_img_number``, and perhaps ``category_name``.
-    sfreq : float
-        Of the recording.
-    listed : DataFrame
-        The images of the split, by number.
+    ``events`` need ``trial_type`` and ``tot_img_number``; ``category_name`` is checked if present. ``listed``
+    holds the images of the split, by number.
 
     Raises
     ------
     DataError
-        If a number is not one of the list, or is there the image of another concept, if a
-        ``trial_type`` is unknown, or there is no image.
+        If a number is not in the list or belongs to another concept, a ``trial_type`` is unknown, or no
+        image is shown.
     """
     need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
     events.require(["onset", "trial_type", "tot_img_number"], need)
@@ -228,12 +189,12 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
 
 
 def bids_root(run: BidsRun) -> Path:
-    """The BIDS folder that a recording is in."""
+    """The root of the BIDS folder of a recording."""
     return run.path.parents[3 if run.session else 2]
 
 
 def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFrame) -> None:
-    """Numbers that are off by one are found where the events name the concept too."""
+    """Detect off-by-one image numbers if the events also name the concept."""
     named = events.has("category_name")
     if not named.any():
         return
@@ -250,7 +211,7 @@ def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFram
 
 
 def _missing(session: BidsSession, usual: int, subject: str) -> list[str]:
-    """Names of the recordings of a session that are not here."""
+    """Names of the missing recordings of a session."""
     base = f"{subject}_ses-{session.session:02d}"
     there = {_number(run.run) for run in session.train}
     absent = sorted(set(range(1, max(usual, 1) + 1)) - there) if there != {0} or usual > 1 else []
@@ -266,7 +227,7 @@ def _number(label: str) -> int:
 
 PUBLISHED_SUBJECTS = tuple(range(1, 51))
 CLOCK = 1000.0
-"""Ticks a second of ``onset`` where it is not in seconds: samples of the recording."""
+"""Sampling rate (Hz) of ``onset`` in releases that give it in samples."""
 FOLDERS_THINGS_EEG1 = ("", "ds003825")
 
 
@@ -275,21 +236,21 @@ class ThingsEEG1(BidsDataset):
 
     OpenNeuro ds003825: 63 channels at 1000 Hz (127 of subjects 49 and 50), online reference Cz; images for
     50 ms every 100 ms, each once, then 200 validation images 12 times. Zero-shot: the validation images
-    are the test split, and every other image of their concepts leaves training; concepts are told by name.
-    Images during which the fixation cross turned red (``istarget``) are kept: they were seen like others.
+    are the test split, and all other images of their concepts are removed from training; concepts are matched
+    by name. Images during which the fixation cross turned red (``istarget``) are kept.
 
-    Subjects 1, 6, 18 and 23, which the authors suggest to exclude, train nobody else, but may be asked for;
-    subject 1 has no validation part and cannot be tested.
+    Subjects 1, 6, 18 and 23, which the authors suggest excluding, are never used to train models for other
+    subjects but can be requested; subject 1 has no validation part and cannot be tested.
 
     Parameters
     ----------
     root : path-like
-        The folder of ds003825, or the folder above it, where it is called ``ds003825``.
+        The folder of ds003825, or its parent folder if it is named ``ds003825``.
     """
 
     name = "things-eeg1"
     advised_against = (1, 6, 18, 23)
-    """Subjects that the authors' participants.tsv suggests to leave out."""
+    """Subjects that the authors' participants.tsv suggests excluding."""
     settings = {"trials": {"tmin": -0.1}}
     channel_defaults = {"intra": "occipital-17", "inter": "occipital-17"}
     image_folders = ("stimuli", "object_images", "images", "../object_images")
@@ -305,24 +266,24 @@ class ThingsEEG1(BidsDataset):
 
     @property
     def subjects(self) -> tuple[Label, ...]:
-        """The fifty published subjects, and any other that has a folder here."""
+        """The fifty published subjects and any others with a folder here."""
         return tuple(sorted({*PUBLISHED_SUBJECTS, *self.folders}, key=natural))
 
     @property
     def present_subjects(self) -> tuple[Label, ...]:
-        """The subjects whose recordings are here, but for the excluded ones."""
+        """The subjects with recordings here, except the excluded ones."""
         return tuple(subject for subject in self.folders if subject not in self.advised_against)
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, by name within a split, from the events of the first subject here.
+        """One row per image, sorted by name within each split, from the events of the first subject.
 
         Raises
         ------
         MissingDataError
-            If no subject is here.
+            If there is no subject.
         DataError
-            If the events do not say what is shown.
+            If the events do not identify the images.
         """
         subject = next(iter(self.present_subjects), None)
         if subject is None:
@@ -335,11 +296,11 @@ class ThingsEEG1(BidsDataset):
         return eeg1_image_table(pd.concat([shown_images(part) for part in events]), self.root)
 
     def shows_images(self, run: BidsRun) -> bool:
-        """Whether a recording is of the one task."""
+        """Whether a recording belongs to the only task, ``rsvp``."""
         return run.task in ("rsvp", "")
 
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject, each once."""
+        """The recordings of a subject, one version of each."""
         runs, folder = self.run_of(subject), folder_name(subject)
         runs = one_version(runs, self.choice, folder) if runs else []
         name = f"{folder}/eeg/{folder}_task-rsvp"
@@ -353,7 +314,7 @@ class ThingsEEG1(BidsDataset):
         return runs
 
     def reader(self) -> Reader:
-        """What reads the events of a recording."""
+        """A function that reads the images shown from the events of a recording."""
         numbers = {
             split: rows.set_index("image_id")["number"]
             for split, rows in self.images.groupby("split")
@@ -368,30 +329,21 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording that is looked for; see :mod:`.bids_check`."""
+        """Every recording expected; see :mod:`.check`."""
         from .check import eeg1_rows
 
         return eeg1_rows(self, subjects, read)
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:
-    r"""The image, concept and file of each event, and whether it is of the validation part.
+    """One row ``image_id, concept, file, is_test`` per event, from ``stim`` and ``isteststim``.
 
-    Parameters
-    ----------
-    events : BidsEvents
-        With ``stim``, such as ``stimuli\\carousel\\carousel_11s.jpg``, and ``isteststim``.
-
-    Returns
-    -------
-    DataFrame
-        ``image_id, concept, file, is_test``; one row per event. (``object`` is ``-1`` for validation
-        images, so the concept is the folder of the image.)
+    The concept is the folder of the image, because ``object`` is ``-1`` for validation images.
 
     Raises
     ------
     DataError
-        If there is no validation part, as of subject 1, or a cell is not as described.
+        If there is no validation part, as for subject 1, or a value is invalid.
     """
     if "isteststim" not in events.table and "stim" in events.table:
         raise DataError(
@@ -427,18 +379,7 @@ def shown_images(events: BidsEvents) -> pd.DataFrame:
 
 
 def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
-    """The image table: validation images are test; their concepts leave training.
-
-    Parameters
-    ----------
-    shown : DataFrame
-        From :func:`shown_images`.
-
-    Raises
-    ------
-    DataError
-        If a split is empty.
-    """
+    """The image table: validation images form the test split, and their concepts leave training."""
     tests = shown[shown["is_test"]]
     train = shown[~shown["is_test"] & ~shown["concept"].isin(set(tests["concept"]))]
     tables = []
@@ -453,20 +394,7 @@ def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
 def eeg1_shown(
     events: BidsEvents, sfreq: float, numbers: dict[str, pd.Series], tested: frozenset[str]
 ) -> dict[str, Shown]:
-    """Onsets and image numbers of each split; training images of tested concepts are left out.
-
-    Parameters
-    ----------
-    numbers : dict of Series
-        For each split the number of each image.
-    tested : frozenset of str
-        The concepts of the test split.
-
-    Raises
-    ------
-    DataError
-        If an image is not in the table.
-    """
+    """Onsets and image numbers of each split, without training images of the concepts in ``tested``."""
     rows, samples = shown_images(events), eeg1_samples(events, sfreq)
     check_once(events, samples, rows["image_id"], sfreq)
     is_test = rows["is_test"].to_numpy()
@@ -491,13 +419,8 @@ def eeg1_shown(
 def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
     """Onsets in samples; int64, shape (n_events,).
 
-    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds with a column ``sample`` beside it. The
-    pace of the images, one every 100 ms, tells which.
-
-    Raises
-    ------
-    DataError
-        If it is neither.
+    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds along with a column ``sample``. The
+    interval between images, 100 ms, shows which; anything else is a DataError.
     """
     onsets = events.numbers("onset", "onsets")
     pace = float(np.median(np.diff(onsets))) if len(onsets) > 1 else 0.0
