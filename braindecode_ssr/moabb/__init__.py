@@ -1,6 +1,6 @@
-"""The datasets in MOABB's style, a paradigm for image retrieval, and zero-shot splitters.
+"""MOABB datasets, a paradigm for image retrieval, and zero-shot splitters.
 
-Nothing is imported before a name is asked for: MOABB takes seconds.
+Names are imported lazily because MOABB takes seconds to import.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ def __dir__() -> list[str]:
 
 
 def register() -> None:
-    """Put the datasets where MOABB looks for datasets: into the module ``moabb.datasets``.
+    """Add the datasets to the module ``moabb.datasets``, where MOABB looks up datasets.
 
-    MOABB looks nowhere else: its lists are the classes of that module. Afterwards ``dataset_search``,
-    ``moabb.datasets.Gifford2022``, its catalogue of metadata and braindecode's
-    ``MOABBDataset("Gifford2022", ...)`` know them. This changes MOABB's module: code that asks
-    MOABB for all datasets gets these too, so it is done only on request. Calling it again changes
-    nothing. Everything else in MOABB takes the datasets themselves, without this.
+    Afterwards ``dataset_search``, ``moabb.datasets.Gifford2022``, MOABB's metadata catalog and braindecode's
+    ``MOABBDataset("Gifford2022", ...)`` find them. Because this modifies MOABB's module, so that code listing
+    all datasets gets these too, it happens only on request; repeated calls have no further effect. The rest
+    of MOABB accepts the dataset objects without registration.
     """
     import moabb.datasets
     from moabb.datasets import metadata, utils
@@ -41,4 +40,4 @@ def register() -> None:
     for name in DATASETS:
         setattr(moabb.datasets, name, getattr(import_module(".datasets", __package__), name))
     utils._init_dataset()
-    metadata.DATASET_METADATA_CATALOG._catalog = None  # made again when it is asked for
+    metadata.DATASET_METADATA_CATALOG._catalog = None  # rebuilt on next use

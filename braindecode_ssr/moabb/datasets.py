@@ -40,13 +40,12 @@ class Gifford2022(ImageRecordings):
     """THINGS-EEG2: ten people looking at 16,740 images of 1,854 objects.
 
     Dataset from the paper [1]_. Images were shown for 100 ms every 200 ms, in four sessions: each of 16,540
-    training images about four times, each of 200 test images, whose concepts are not among those of the
-    training images, about 80 times.
+    training images about four times, and each of 200 test images, whose concepts do not occur in training,
+    about 80 times.
 
-    Read are the raw files of the authors, or their conversion to BIDS, whichever is in the folder of the
-    dataset; see
-    :class:`braindecode_ssr.datasets.things_eeg.dataset.ThingsEEG`. The four sessions of a subject are
-    14 GB in memory: choose some with ``sessions``.
+    The loader reads the authors' raw files or their BIDS conversion, whichever is in the dataset folder; see
+    :class:`braindecode_ssr.datasets.things_eeg.dataset.ThingsEEG`. The four sessions of a subject take 14 GB
+    of memory; select fewer with ``sessions``.
 
     Parameters
     ----------
@@ -183,19 +182,19 @@ class Hebart2023(ImageRecordings):
     """THINGS-MEG: four people looking at 22,448 images of 1,854 objects.
 
     Dataset from the paper [1]_. Images were shown for 500 ms every 1.5 s, in twelve sessions: 22,248 images
-    once, and 200 test images once a session. The images of the 200 concepts that are tested leave training,
-    so that 19,848 training trials remain.
+    once, and 200 test images once per session. Images of the 200 test concepts are removed from training,
+    leaving 19,848 training trials.
 
     The dataset was released as **epochs**, -0.1 to 1.3 s at 200 Hz, filtered and z-scored on the baseline
-    and therefore without unit, of 271 CTF gradiometers. MOABB wants continuous recordings, so the epochs of
-    a session are joined end to end, training and test images apart, each join marked ``BAD boundary``; see
-    :func:`braindecode_ssr.datasets.things_meg.dataset.joined_recordings`. What follows from that:
+    and therefore unitless, from 271 CTF gradiometers. MOABB needs continuous recordings, so the epochs of a
+    session are concatenated, training and test images separately, with each join marked ``BAD boundary``; see
+    :func:`braindecode_ssr.datasets.things_meg.dataset.joined_recordings`. Consequently:
 
-    - take windows within -0.1 to 1.3 s: MNE drops those that reach over a join;
-    - do not filter: it would run over the joins;
+    - use windows within -0.1 to 1.3 s: MNE drops those that span a join;
+    - do not filter: the filter would smear across joins;
     - MOABB multiplies arrays by ``unit_factor``, which is 1 here;
-    - MOABB's cache and ``convert_to_bids`` write EEG only: leave them off. Reading all sessions of a subject
-      takes 14 GB of memory; choose some with ``sessions``.
+    - MOABB's cache and ``convert_to_bids`` support EEG only: do not use them. Reading all sessions of a
+      subject takes 14 GB of memory; select fewer with ``sessions``.
 
     Parameters
     ----------
@@ -325,13 +324,13 @@ class Hebart2023(ImageRecordings):
         return ThingsMEG(root)
 
     def files(self, subject: int, dataset: ThingsMEG) -> list[Path]:
-        """The parts of a subject's trials."""
+        """The epoch files of a subject."""
         return subject_parts(dataset.root, subject)
 
     def raws(
         self, dataset: ThingsMEG, subject: int, wanted: Any
     ) -> Iterator[tuple[int, str, mne.io.BaseRaw]]:
-        """Session counted from 1, split and joined trials, of each session that is wanted."""
+        """Session (from 1), split and concatenated trials of each selected session."""
         sessions = [n for n in range(1, PUBLISHED_SESSIONS + 1) if wanted(n)]
         yield from joined_recordings(dataset, subject, sessions)
 
@@ -339,9 +338,9 @@ class Hebart2023(ImageRecordings):
 class SimulatedThings(ImageRecordings):
     """Simulated people looking at simulated images, with the design of THINGS-EEG2.
 
-    Nothing is downloaded and nothing is read: recordings are made when they are asked for, equal whenever
-    preset and seed are equal. In the preset ``tiny``, which takes seconds, responses are stronger than real
-    ones; see :class:`braindecode_ssr.datasets.things_sim.ThingsSim`.
+    Nothing is downloaded or read: recordings are generated on demand and depend only on preset and seed. In
+    the preset ``tiny``, which takes seconds, responses are stronger than real ones; see
+    :class:`braindecode_ssr.datasets.things_sim.ThingsSim`.
 
     Parameters
     ----------
@@ -350,7 +349,7 @@ class SimulatedThings(ImageRecordings):
     sessions : list of int, optional
         0 to 3; default: all.
     root : path-like, optional
-        Folder of the dataset; MOABB leaves it empty.
+        Folder of the dataset; not needed.
     preset : {"tiny", "small", "full"}
     seed : int
 
@@ -419,8 +418,8 @@ class SimulatedThings(ImageRecordings):
     ) -> None:
         self.preset, self.seed = preset, seed
         sfreq = ThingsSim("", preset, seed).preset.sfreq
-        end = 1 - 1 / sfreq  # MOABB's intervals hold both their ends
-        code = f"SimulatedThings-{preset}-{seed}"  # MOABB's cache tells data apart by their code
+        end = 1 - 1 / sfreq  # MOABB intervals include both ends
+        code = f"SimulatedThings-{preset}-{seed}"  # MOABB's cache identifies datasets by code
         super().__init__(subjects, sessions, root, code=code, interval=[0, end])
 
     def opened(self, root: Path) -> ThingsSim:
@@ -428,7 +427,7 @@ class SimulatedThings(ImageRecordings):
         return ThingsSim(root, self.preset, self.seed)
 
     def files(self, subject: int, dataset: ThingsSim) -> list[Path]:
-        """No files: the recordings are made when they are asked for."""
+        """No files: recordings are generated on demand."""
         return []
 
     def _fetch(self, dataset: ThingsSim, subject: int, replace: bool) -> None:

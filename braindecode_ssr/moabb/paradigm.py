@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class ImageRetrieval(BaseParadigm):
-    """Zero-shot image retrieval: which of the candidate images a person saw.
+    """Zero-shot image retrieval: identify the image a person saw among candidates.
 
-    Labels are image ids. An evaluation needs four settings together, because test images are no training
-    classes and must stay text: ``return_epochs=True, mne_labels=True``, a ``cv_class`` of
+    Labels are image IDs. An evaluation needs four settings together, because test images are not among the
+    training classes and labels must remain text: ``return_epochs=True, mne_labels=True``, a ``cv_class`` of
     :mod:`braindecode_ssr.moabb.splits`, and for that ``cv_kwargs={"is_test": of_test_runs}``.
 
     A pipeline ends in an estimator with ``predict(X)``, one vector per trial, and ``gallery(image_ids)``,
@@ -39,18 +39,18 @@ class ImageRetrieval(BaseParadigm):
     Parameters
     ----------
     fmin, fmax : float, optional
-        Edges of a band-pass filter in Hz; default: not filtered.
+        Band-pass filter edges in Hz; default: no filter.
     tmin, tmax : float
-        Window in seconds after onset; ``tmax`` None: to the end of the dataset's interval.
+        Window in seconds after onset; ``tmax=None`` means the end of the dataset's interval.
     baseline : tuple of float, optional
         Interval whose mean is subtracted.
     channels : list of str, optional
-        Default: all of the data.
+        Default: all channels.
     resample : float, optional
-        In Hz. Windows are cut at the rate of the recording first, which takes memory: 11 GB for
-        a subject of THINGS-EEG2 at 17 channels. Choose sessions.
+        Sampling rate in Hz. Epochs are first cut at the original rate, which takes 11 GB of memory for a
+        THINGS-EEG2 subject with 17 channels; select sessions to use less.
     scorer : dict of callable, optional
-        Other scores.
+        Replaces the default scores.
 
     Examples
     --------
@@ -90,15 +90,15 @@ class ImageRetrieval(BaseParadigm):
 
     @property
     def datasets(self) -> list[BaseDataset]:
-        """The dataset that is always there."""
+        """The simulated dataset, which needs no download."""
         return [SimulatedThings()]
 
     def is_valid(self, dataset: BaseDataset) -> bool:
-        """Whether a dataset says which image was shown."""
+        """Whether a dataset records which image was shown."""
         return isinstance(dataset, ImageRecordings)
 
     def used_events(self, dataset: ImageRecordings) -> dict[str, int]:
-        """A code for each image: training images count from 1, test images go on from there."""
+        """A code for each image, counted from 1: training images first, then test images."""
         names = dataset.source().images["image_id"]
         return {name: code for code, name in enumerate(names, 1)}
 
@@ -107,7 +107,7 @@ class ImageRetrieval(BaseParadigm):
 
 
 class ImageEvents(FixedTransformer):
-    """The events of a recording, by the images that its annotations name.
+    """Convert annotations to events coded by image.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class ImageEvents(FixedTransformer):
         return f"ImageEvents({len(self.codes)} images)"
 
     def transform(self, raw: mne.io.BaseRaw, y: Any = None) -> np.ndarray:
-        """Events of MNE; int, shape (n_trials, 3): sample, 0, code of the image."""
+        """MNE events; int, shape (n_trials, 3): sample, 0, image code."""
         shown = raw.annotations
         rows = [i for i, name in enumerate(shown.description) if name in EVENTS]
         codes = [self._code(shown.extras[row]) for row in rows]
@@ -141,15 +141,16 @@ class ImageEvents(FixedTransformer):
 
 
 class RetrievalScore:
-    """Share of images whose own rank is among the first ``k``, as scikit-learn scores estimators.
+    """Top-k retrieval accuracy as a scikit-learn scorer.
 
-    The predictions of all trials of an image are averaged and compared with all images of ``y``, by cosine;
-    ties count against us. MOABB scores each session by itself: then the trials of a session are averaged.
+    The predictions for all trials of an image are averaged and compared with all images in ``y`` by cosine
+    similarity; ties count against the target. MOABB scores each session separately, so averages are within
+    sessions.
 
     Parameters
     ----------
     k : int
-        Of top-k.
+        Number of top-ranked candidates that count as a hit.
     """
 
     def __init__(self, k: int) -> None:
@@ -164,12 +165,12 @@ class RetrievalScore:
 
 
 def image_ranks(estimator: Any, X: Any, y: Any) -> np.ndarray:
-    """The rank of each image of ``y`` among all of them, in the order of their names.
+    """The rank of each image in ``y`` among all of them, sorted by image name.
 
     Parameters
     ----------
     estimator : object
-        With ``predict`` and ``gallery``, or a pipeline that ends in one.
+        With ``predict`` and ``gallery``, or a pipeline that ends in such an estimator.
     X : mne.Epochs, or ndarray of shape (n_trials, chans, times)
     y : array-like of str, shape (n_trials,)
         The image of each trial.
@@ -189,22 +190,22 @@ def image_ranks(estimator: Any, X: Any, y: Any) -> np.ndarray:
 
 
 class FeatureRegression(BaseEstimator):
-    """From the samples of a trial to the features of its image.
+    """Regress image features on the samples of a trial.
 
-    Trials and features are centred and trials scaled, both by training trials; ``predict`` and ``gallery``
-    give vectors of one space, so that the cosine of the two can be ranked.
+    Trials are standardized and features centered with training statistics; ``predict`` and ``gallery`` return
+    vectors in the same space, to be ranked by cosine similarity.
 
     Parameters
     ----------
     features : DataFrame, shape (n_images, d)
         Features by ``image_id``.
     regressor : object, optional
-        Of scikit-learn; default: ``Ridge(alpha=1e4)``.
+        A scikit-learn regressor; default: ``Ridge(alpha=1e4)``.
 
     Attributes
     ----------
     regressor_ : object
-        The fitted one.
+        The fitted regressor.
     """
 
     def __init__(self, features: pd.DataFrame, regressor: Any = None) -> None:
@@ -212,7 +213,7 @@ class FeatureRegression(BaseEstimator):
         self.regressor = regressor
 
     def fit(self, X: Any, y: Any) -> FeatureRegression:
-        """Learn from trials.
+        """Fit to training trials.
 
         Parameters
         ----------

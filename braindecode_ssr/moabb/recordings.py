@@ -1,4 +1,4 @@
-"""What the datasets have in common as MOABB datasets: sessions, runs, events, the names of images."""
+"""Base class of our MOABB datasets: sessions, runs, events and image names."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
 
 EVENTS = {"train": 1, "test": 2}
-"""The events of every dataset of this room: the split that an image belongs to."""
+"""The events of every MOABB dataset here: the split an image belongs to."""
 RUNS = {"train": "0train", "test": "1test"}
 TRIALS = ["subject", "session", "run", "split", "number", "image_id", "concept", "repetition"]
 
 
 class ImageRecordings(BaseDataset):
-    """A dataset of this package as MOABB wants it; it reads nothing by itself.
+    """Adapter that exposes a dataset of this package to MOABB.
 
-    **Events** name the split. An event for each of 16,740 images could not be known before the files are
-    here, which MOABB's constructors must not need, and one class per image is what no classification
-    paradigm means. Which image was shown is an extra of each annotation (``image_id``, ``concept``,
-    ``number``, ``split``), a column of ``get_additional_metadata``, and the label that
-    :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval` gives.
+    **Events** name the split. One event per image (16,740) would require the files at construction, which
+    MOABB does not allow, and one class per image does not suit classification paradigms. The image shown is
+    stored in the extras of each annotation (``image_id``, ``concept``, ``number``, ``split``), in a column of
+    ``get_additional_metadata``, and in the labels of
+    :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
 
     **Sessions** are ``"0"``, ``"1"`` and so on; **runs** are ``"0train"`` and ``"1test"``, so that the split
     is in the metadata of every paradigm.
 
     **paradigm** is ``"imagery"``, as for MOABB's own dataset of people looking at images (Kaneshiro2015):
-    its vocabulary has no better word. Do not give it to an imagery paradigm without ``events``, which would
-    tell training runs from test runs; use :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
+    its vocabulary has no better term. Do not pass it to an imagery paradigm without ``events``, which would
+    classify training against test runs; use :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
 
     Parameters
     ----------
     subjects, sessions : list, optional
-        A part of them; sessions count from 0. Only chosen sessions are kept in memory.
+        Subset to use; sessions count from 0. Only selected sessions are kept in memory.
     root : path-like, optional
         The folder of the dataset; default: its name below $SSR_DATA or MOABB's data folder.
     **others
@@ -93,27 +93,21 @@ class ImageRecordings(BaseDataset):
 
     @property
     def metadata(self) -> DatasetMetadata:
-        """What MOABB keeps about a dataset; its own catalogue knows only datasets of its own."""
+        """MOABB metadata; MOABB's own catalog lists only its own datasets."""
         return self.METADATA
 
     @abstractmethod
     def opened(self, root: Path) -> ImageDataset:
-        """The dataset of this package in a folder."""
+        """Open the underlying dataset in a folder."""
 
     @abstractmethod
     def files(self, subject: int, dataset: Any) -> list[Path]:
-        """The files of a subject.
-
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
-        """
+        """The files of a subject; MissingDataError if one is missing."""
 
     def raws(
         self, dataset: Any, subject: int, wanted: Any
     ) -> Iterator[tuple[int, str, mne.io.BaseRaw]]:
-        """Session counted from 1, split and Raw of each recording whose session is wanted."""
+        """Session (from 1), split and Raw of each recording in the selected sessions."""
         for recording in dataset.recordings(subject):
             if wanted(recording.session):
                 yield recording.session, recording.split, recording.to_raw(dataset.images)
@@ -184,10 +178,9 @@ class ImageRecordings(BaseDataset):
         accept: bool = False,
         verbose: bool | str | None = None,
     ) -> None:
-        """Check that the files of subjects are here; with ``accept=True``, download them.
+        """Check that the files of subjects exist; with ``accept=True``, download them.
 
-        MOABB's own method would download the original distribution from NEMAR, whose files these loaders
-        do not read.
+        MOABB's default would download the NEMAR distribution, which these loaders do not read.
         """
         for subject in self.subject_list if subject_list is None else subject_list:
             self.data_path(subject, path, force_update, update_path, verbose, accept)
@@ -195,7 +188,7 @@ class ImageRecordings(BaseDataset):
     def get_additional_metadata(self, subject: int, session: str, run: str) -> pd.DataFrame:
         """One row per trial: subject, session, run, split, number, image_id, concept, repetition."""
         key = (str(subject), str(session), str(run))
-        if key not in self._tables:  # the recordings came out of MOABB's cache
+        if key not in self._tables:  # recordings were loaded from MOABB's cache
             self._get_single_subject_data(subject)
         return self._tables[key].copy()
 
@@ -219,7 +212,7 @@ class ImageRecordings(BaseDataset):
         return data
 
     def _in_one_order(self, raw: mne.io.BaseRaw, owner: str) -> mne.io.BaseRaw:
-        """A recording with the channel names of the first one that was read, in their order."""
+        """Rename and reorder channels to match the first recording read."""
         types = ", ".join(raw.get_channel_types(unique=True))
         found = ChannelSet(owner, tuple(raw.ch_names), {"channel types": types})
         self._like = self._like or found
@@ -228,7 +221,7 @@ class ImageRecordings(BaseDataset):
         return raw if tuple(raw.ch_names) == names else raw.reorder_channels(list(names))
 
     def _keep(self, shown: list[pd.DataFrame]) -> None:
-        """Count repetitions over all runs that were read, and keep the table of each."""
+        """Count repetitions over all runs read and store the table of each."""
         table = pd.concat(shown, ignore_index=True)
         seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
         table["repetition"] = running_count(seen) + 1
@@ -257,10 +250,10 @@ class ImageRecordings(BaseDataset):
         todo = plan_download(self.folder, dataset.root, form=self.form, subjects=[subject])
         run_download(todo, Downloader(), replace_others=replace)
 
-    form: ClassVar[str | None] = None  # of what is downloaded; None: the smallest
+    form: ClassVar[str | None] = None  # which format to download; None: the smallest
 
     def _prefetch_nemar_sourcedata(self, subjects: Any, verbose: Any = None) -> None:
-        """Nothing: reading what is on the disk must not download gigabytes that are not used."""
+        """Do nothing: reading local files must not trigger a download of unused gigabytes."""
 
     def _sourcedata_store(self) -> None:
         return None

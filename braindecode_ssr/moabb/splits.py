@@ -1,7 +1,7 @@
-"""Cross-validation that leaves whole concepts out, within and across subjects.
+"""Cross-validation that holds out whole concepts, within and across subjects.
 
-They are scikit-learn splitters, and MOABB takes them: as ``cv_class`` of its evaluations and splitters.
-All refuse a split in which a concept would be on both sides.
+These scikit-learn splitters also work as ``cv_class`` of MOABB evaluations and splitters. All of them reject
+a split in which a concept would be in both training and test data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Mask = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
 
 
 def of_test_runs(metadata: pd.DataFrame) -> np.ndarray:
-    """Which trials are of the test split, from MOABB's metadata: those of runs such as ``"1test"``.
+    """Mask of the test trials in MOABB metadata: those in runs such as ``"1test"``.
 
     Parameters
     ----------
@@ -37,13 +37,7 @@ def of_test_runs(metadata: pd.DataFrame) -> np.ndarray:
 
 
 def concepts_of(image_ids: Any) -> np.ndarray:
-    """``aardvark`` of ``aardvark/aardvark_01b``.
-
-    Raises
-    ------
-    UsageError
-        If these are not names of images.
-    """
+    """The concept of each image: ``aardvark`` for ``aardvark/aardvark_01b``."""
     names = [str(name) for name in image_ids]
     bad = next((name for name in names if "/" not in name), None)
     if bad is not None or not names:
@@ -56,16 +50,16 @@ def concepts_of(image_ids: Any) -> np.ndarray:
 
 
 class LeaveConceptsOut(GroupKFold):
-    """Folds of whole concepts: every trial of a concept is on one side.
+    """K-fold over concepts: all trials of a concept are in the same fold.
 
     Parameters
     ----------
     n_splits : int
         Number of folds.
     shuffle : bool
-        Deal concepts out at random instead of by size.
+        Assign concepts to folds at random instead of by size.
     random_state : int, optional
-        Seed of that.
+        Seed for shuffling.
 
     Examples
     --------
@@ -87,7 +81,7 @@ class LeaveConceptsOut(GroupKFold):
         ----------
         X : array-like, shape (n_trials, ...)
         y : array-like of str, shape (n_trials,)
-            The image of each trial; needed where ``groups`` are not given.
+            The image of each trial; required unless ``groups`` is given.
         groups : array-like, shape (n_trials,), optional
             The concept of each trial.
         """
@@ -96,7 +90,7 @@ class LeaveConceptsOut(GroupKFold):
 
 
 class PublishedSplit(BaseCrossValidator):
-    """One fold: training trials, then test trials, as the data were published.
+    """A single fold: the published training and test split.
 
     Parameters
     ----------
@@ -134,10 +128,10 @@ class PublishedSplit(BaseCrossValidator):
 
 
 class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
-    """One fold for each subject: the others' training trials, then this subject's test trials.
+    """One fold per subject: train on the other subjects' training trials, test on this one's test trials.
 
-    Neither a subject nor a concept is on both sides. Left out of both are the training trials of the tested
-    subject and the test trials of the others, which ``PredefinedSplit`` would let leak into training.
+    No subject or concept is in both. The training trials of the test subject and the test trials of the
+    others are not used; ``PredefinedSplit`` would let the latter leak into training.
 
     Parameters
     ----------
@@ -182,13 +176,7 @@ class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
 
 
 def mask_of(is_test: Mask, X: Any) -> np.ndarray:
-    """The mask itself; where it is a callable, of ``X``, which must then be the metadata.
-
-    Raises
-    ------
-    UsageError
-        If there is no metadata to ask, or the mask has another length.
-    """
+    """The mask of test trials; a callable is applied to ``X``, which must then be the metadata."""
     n_trials = X.shape[0] if hasattr(X, "shape") else len(X)
     if callable(is_test):
         if not isinstance(X, pd.DataFrame):
@@ -208,15 +196,7 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
 
 
 def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the data") -> Indices:
-    """Rows of two masks, once no concept is in both.
-
-    Raises
-    ------
-    DataError
-        If one is empty.
-    LeakageError
-        If a concept is in both.
-    """
+    """Row indices of two masks, after checking that neither is empty and no concept is in both."""
     rows = np.flatnonzero(train), np.flatnonzero(test)
     for split, found in zip(("training", "test"), rows, strict=True):
         if not len(found):
