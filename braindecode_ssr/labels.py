@@ -11,19 +11,13 @@ from .errors import UsageError
 from .registry import nearest
 
 Label = int | str
-"""A number where a label is one, such as 2 for ``sub-02``; else the label, such as ``"S01"``."""
+"""An int for numeric labels, such as 2 for ``sub-02``; otherwise a str, such as ``"S01"``."""
 LONGEST_NUMBER = 15
-"""Digits of a label that is still taken as a number; beyond, tables would round it."""
+"""Maximum digits of a numeric label; tables would round longer ones."""
 
 
 def typed_label(text: str | int, kind: str = "sub") -> Label:
-    """A label as people type it: ``5`` is a number, ``05``, ``sub-5`` and ``S01`` are exact labels.
-
-    Raises
-    ------
-    UsageError
-        If it holds anything but letters, digits and ``+``.
-    """
+    """Parse a label typed by a user: ``5`` is a number; ``05``, ``sub-5`` and ``S01`` are exact labels."""
     label = str(text).strip().removeprefix(f"{kind}-")
     if isinstance(text, bool) or not re.fullmatch(r"[A-Za-z0-9+]+", label):
         raise UsageError(
@@ -35,13 +29,13 @@ def typed_label(text: str | int, kind: str = "sub") -> Label:
 
 
 def as_read(text: str | int) -> Label:
-    """A label from a table: ``"5"`` as 5, all others as they are."""
+    """Parse a label read from a table: ``"5"`` becomes 5, all others are unchanged."""
     plain = re.fullmatch(rf"0|[1-9]\d{{0,{LONGEST_NUMBER - 1}}}", str(text), re.ASCII)
     return int(text) if plain else str(text)
 
 
 def label_ids(labels: Iterable[str]) -> dict[Label, str]:
-    """What each label is called here, in natural order: its number, unless two labels have the same one.
+    """Map IDs to labels in natural order; the ID is the number of a label unless two labels share it.
 
     >>> label_ids(["S01", "10", "02"])
     {2: '02', 10: '10', 'S01': 'S01'}
@@ -52,27 +46,16 @@ def label_ids(labels: Iterable[str]) -> dict[Label, str]:
     number = {label: as_number(label) for label in labels if label}
     shared = Counter(number.values())
     ids = {label if shared[number[label]] > 1 else number[label]: label for label in number}
-    if "" in labels:  # no such part in the name
+    if "" in labels:  # the name has no such entity
         ids["none" if ids else 1] = ""
     return dict(sorted(ids.items(), key=lambda item: natural(item[0])))
 
 
 def find_label(asked: Label, ids: Collection[Label], where: str) -> Label:
-    """Which of some ids is asked for: the exact label, else the one with that number.
+    """Look up a label in ``ids``: the exact label, otherwise the one with the same number.
 
-    Parameters
-    ----------
-    asked : int or str
-        As :func:`typed_label` or a run has it; ``"sub-05"`` works too.
-    ids : collection of int and str
-        From :func:`label_ids`.
-    where : str
-        What they are the subjects of, for the message.
-
-    Raises
-    ------
-    UsageError
-        If there is none, or there are several such as ``sub-2`` and ``sub-02``.
+    ``where`` names the dataset in the UsageError raised for no match or an ambiguous one (``sub-2``,
+    ``sub-02``).
     """
     text = str(asked).strip().removeprefix("sub-")
     if isinstance(asked, str) and text in ids:
@@ -99,17 +82,17 @@ def find_label(asked: Label, ids: Collection[Label], where: str) -> Label:
 
 
 def folder_name(label: Label, kind: str = "sub") -> str:
-    """``sub-05`` of 5, ``sub-S01`` of ``"S01"``."""
+    """``sub-05`` for 5, ``sub-S01`` for ``"S01"``."""
     return f"{kind}-{label:02d}" if isinstance(label, int) else f"{kind}-{label}"
 
 
 def short_name(label: Label) -> str:
-    """``S5`` of 5, and ``S01`` of ``"S01"``: the head of a column."""
+    """``S5`` for 5, ``S01`` for ``"S01"``; used as a column header."""
     return f"S{label}" if isinstance(label, int) else label
 
 
 def natural(label: Label) -> tuple:
-    """A key that sorts numbers first, and ``S2`` before ``S10``."""
+    """Sort key: numbers first, and ``S2`` before ``S10``."""
     if isinstance(label, int):
         return (0, label, ())
     parts = re.findall(r"[0-9]+|[^0-9]+", label)
@@ -120,6 +103,6 @@ def natural(label: Label) -> tuple:
 
 
 def as_number(label: str) -> Label:
-    """2 of ``"02"``, and ``"S01"`` as it is."""
+    """2 for ``"02"``; ``"S01"`` is unchanged."""
     plain = label.isascii() and label.isdecimal()
     return as_read(label.lstrip("0") or "0") if plain else label
