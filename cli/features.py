@@ -59,7 +59,7 @@ def features_extract(
 ) -> None:
     """Compute features of a dataset's images and of their views; resumes if it was interrupted."""
     from braindecode_ssr.images.encoders import encoder_name, parts_of
-    from braindecode_ssr.images.extract import extract
+    from braindecode_ssr.images.extraction import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
     from braindecode_ssr.training.distributed import pick_device

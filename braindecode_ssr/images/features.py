@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError, SSRError
 from .encoders import ImageEncoder, build_encoder, is_encoder, parts_of
-from .extract import Say, extract, silent
+from .extraction import Say, extract, silent
 from .store import FeatureStore
 from .views import View, ViewFunction, build_view, is_text
 

@@ -18,7 +18,6 @@ from ..errors import UsageError
 from ..registry import unknown_name
 from ..retrieval.hyperbolic import expmap0, geodesic, logmap0
 from . import IMAGE_HEADS
-from .modules import ResidualBlock
 from .names import class_at, is_path
 
 
@@ -133,6 +132,10 @@ class FusionHead(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
+        from .modules import (
+            ResidualBlock,
+        )  # which imports braindecode, which registers SSR, which needs this file
+
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(n_outputs)
