@@ -293,7 +293,11 @@ class ImageDataset(ABC):
         """
         rows: dict[Path, dict[str, Any]] = {}
         for subject in self.subjects if subjects is None else subjects:
-            row = {"state": "found", "what": f"data of subject {subject}", "path": str(self.root)}
+            row: dict[str, Any] = {
+                "state": "found",
+                "what": f"data of subject {subject}",
+                "path": str(self.root),
+            }
             row |= {"size": 0, "detail": "", "source": "the owner of the data", "needed": True}
             try:
                 spec = TrialSpec(**self.settings.get("trials", {}))
@@ -303,8 +307,9 @@ class ImageDataset(ABC):
                     state = {"state": "found" if here else "missing"}
                     rows[path] = row | {"path": str(path), "size": size} | state
                 epochs = self.epochs(subject, spec) if read and rows else None
-                for batch in epochs or ():
-                    check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
+                if epochs is not None:
+                    for batch in epochs:
+                        check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
             except MissingDataError as error:
                 rows[self.root / f"{subject}"] = row | {"state": "missing", "detail": str(error)}
             except DataError as error:
@@ -412,7 +417,7 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
     )
 
 
-def eeg_info(ch_names: tuple[str, ...] | list[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
+def eeg_info(ch_names: Sequence[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
     """MNE Info of channels of one type; EEG with the positions of the 10-05 names they carry.
 
     Names such as ``EEG OZ-Ref`` are understood, see :func:`.standard_names`, and kept.

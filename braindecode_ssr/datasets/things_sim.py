@@ -13,6 +13,7 @@ import pandas as pd
 from ..config import TrialSpec
 from ..errors import UsageError
 from ..files import cached_numbers, sha256
+from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..preprocessing.epochs import n_times
 from ..registry import unknown_name
@@ -73,7 +74,7 @@ class ThingsSim(ImageDataset):
         self.seed = seed
         self._files: dict[str, bytes] = {}
         self._features: dict[str, np.ndarray] = {}
-        self._brains: dict[int, Brain] = {}
+        self._brains: dict[Label, Brain] = {}
 
     @property
     def subjects(self) -> tuple[int, ...]:
@@ -89,7 +90,7 @@ class ThingsSim(ImageDataset):
         """One row per image, see :class:`~braindecode_ssr.datasets.base.ImageDataset`."""
         return check_images(image_table(self.preset, self.seed), self.source_key())
 
-    def source_key(self, subject: int | None = None, spec: TrialSpec | None = None) -> str:
+    def source_key(self, subject: Label | None = None, spec: TrialSpec | None = None) -> str:
         """What the data depend on; the same for all subjects."""
         return f"things-sim v{VERSION} constants {self.preset.digest} seed {self.seed}"
 
@@ -106,7 +107,8 @@ class ThingsSim(ImageDataset):
 
             if image_id not in self._image_ids:
                 raise unknown_name("simulated image", image_id, list(self.images["image_id"][:3]))
-            self._files[image_id] = jpeg(*image_id.split("/"), self.preset.image_size, self.seed)
+            concept, name = image_id.split("/")
+            self._files[image_id] = jpeg(concept, name, self.preset.image_size, self.seed)
         return self._files[image_id]
 
     def image(self, image_id: str) -> Image:
@@ -115,23 +117,23 @@ class ThingsSim(ImageDataset):
 
         return decode(self.jpeg(image_id))
 
-    def recordings(self, subject: int) -> Iterator[Recording]:
+    def recordings(self, subject: Label) -> Iterator[Recording]:
         """The continuous recordings of a subject, made one at a time."""
         self.check_subject(subject)
         for session in self.sessions:
             for split in ("train", "test"):
                 yield self.recording(subject, session, split)
 
-    def trial_axes(self, subject: int, spec: TrialSpec) -> tuple[mne.Info, int]:
+    def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """Channels and samples, without a recording being made."""
         return eeg_info(self.ch_names, spec.sfreq), n_times(self.preset.sfreq, spec)
 
-    def presentations(self, subject: int, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
+    def presentations(self, subject: Label, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
         """Split and image numbers of each recording, without making it."""
         parts = [(session, split) for session in self.sessions for split in ("train", "test")]
         return [(split, self._numbers(subject, session, split)) for session, split in parts]
 
-    def recording(self, subject: int, session: int, split: str) -> Recording:
+    def recording(self, subject: Label, session: int, split: str) -> Recording:
         """One recording, without targets."""
         data, events = self.session(subject, session, split)
         key = f"{self.source_key()} subject {subject} session {session} {split}"
@@ -149,7 +151,7 @@ class ThingsSim(ImageDataset):
             fingerprint=sha256(key),
         )
 
-    def session(self, subject: int, session: int, split: str) -> tuple[np.ndarray, Events]:
+    def session(self, subject: Label, session: int, split: str) -> tuple[np.ndarray, Events]:
         """Volts of 63 channels and the stimulus channel ``(64, samples)``, and the events."""
         from ..simulation.recording import simulate
 
@@ -174,7 +176,7 @@ class ThingsSim(ImageDataset):
         pictures = (self.image(image_id) for image_id in chosen)
         return fit_eye(pictures, self.preset.response, self.seed)
 
-    def brain(self, subject: int) -> Brain:
+    def brain(self, subject: Label) -> Brain:
         """The brain of a subject: the true responses."""
         from ..simulation.brain import subject_brain
 
@@ -185,7 +187,7 @@ class ThingsSim(ImageDataset):
         return self._brains[subject]
 
     def ceiling(
-        self, subject: int, repetitions: int | None = None, spec: TrialSpec | None = None
+        self, subject: Label, repetitions: int | None = None, spec: TrialSpec | None = None
     ) -> dict[str, float]:
         """Retrieval of the test images by an ideal observer of the same trials.
 
@@ -210,12 +212,14 @@ class ThingsSim(ImageDataset):
         kept = before if before.is_file() else self.derived / name
         return cached_numbers(kept, lambda: self._ceiling(subject, repetitions, spec))
 
-    def _ceiling_key(self, subject: int, repetitions: int | None, spec: TrialSpec) -> str:
+    def _ceiling_key(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> str:
         whose = f"sub-{self.check_subject(subject):02d}"
         text = f"{self.source_key()} observer {OBSERVER} of {repetitions} trials {spec.digest}"
         return f"{whose}_{sha256(text)[:16]}"
 
-    def _ceiling(self, subject: int, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
+    def _ceiling(
+        self, subject: Label, repetitions: int | None, spec: TrialSpec
+    ) -> dict[str, float]:
         from ..simulation.brain import ceiling
 
         sessions = self._test_trials(subject, repetitions, spec)
@@ -226,7 +230,7 @@ class ThingsSim(ImageDataset):
         return frozenset(self.images["image_id"])
 
     def _test_trials(
-        self, subject: int, repetitions: int | None, spec: TrialSpec
+        self, subject: Label, repetitions: int | None, spec: TrialSpec
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         from ..preprocessing.epochs import windows
         from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
@@ -245,13 +249,13 @@ class ThingsSim(ImageDataset):
             trials = windows(recording.data, recording.samples, recording.sfreq, spec)
             yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 
-    def _numbers(self, subject: int, session: int, split: str) -> np.ndarray:
+    def _numbers(self, subject: Label, session: int, split: str) -> np.ndarray:
         from ..simulation.recording import session_events
 
         events = session_events(self.preset, split, subject, session, self.seed)
         return events.numbers[~events.is_target]
 
-    def _templates(self, subject: int, spec: TrialSpec) -> np.ndarray:
+    def _templates(self, subject: Label, spec: TrialSpec) -> np.ndarray:
         """True responses to the test images, cut as trials; ``(images, chans, times)``."""
         from ..preprocessing.epochs import windows
 

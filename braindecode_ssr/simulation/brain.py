@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from ..files import one_thread
+from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from .presets import Response, generator
 
@@ -87,7 +88,7 @@ class Brain:
 
 
 def subject_brain(
-    response: Response, dims: tuple[int, int], subject: int, seed: int, sfreq: float
+    response: Response, dims: tuple[int, int], subject: Label, seed: int, sfreq: float
 ) -> Brain:
     """The brain of a subject.
 

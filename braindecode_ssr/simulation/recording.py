@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
+from ..labels import Label
 from .brain import (
     Brain,
     add_responses,
@@ -34,7 +35,7 @@ WARM_UP = 20.0  # seconds of filtering that are discarded
 def simulate(
     preset: Preset,
     seed: int,
-    subject: int,
+    subject: Label,
     session: int,
     split: str,
     features: np.ndarray,
@@ -101,7 +102,7 @@ class Events:
         return np.append(np.any(np.diff(self.positions[:, :3], axis=0) != 0, axis=1), True)
 
 
-def session_events(preset: Preset, split: str, subject: int, session: int, seed: int) -> Events:
+def session_events(preset: Preset, split: str, subject: Label, session: int, seed: int) -> Events:
     """The events of one split in one session of a subject."""
     run: Run = getattr(preset, split)
     rng = generator(seed, "design", subject, session, split)
@@ -122,7 +123,7 @@ def session_events(preset: Preset, split: str, subject: int, session: int, seed:
     )
 
 
-def session_concepts(preset: Preset, subject: int, session: int, seed: int) -> np.ndarray:
+def session_concepts(preset: Preset, subject: Label, session: int, seed: int) -> np.ndarray:
     """The training concepts of a session, as sorted indices from 0.
 
     Sessions 1 and 2 are the halves of one random split, sessions 3 and 4 those of another.
@@ -133,7 +134,7 @@ def session_concepts(preset: Preset, subject: int, session: int, seed: int) -> n
 
 
 def _session_numbers(
-    preset: Preset, subject: int, session: int, split: str, seed: int
+    preset: Preset, subject: Label, session: int, split: str, seed: int
 ) -> np.ndarray:
     """The numbers of the images of a session, in ascending order."""
     if split == "test":
@@ -206,7 +207,7 @@ class SessionNoise:
     constants: Noise
 
 
-def session_noise(noise: Noise, subject: int, session: int, seed: int) -> SessionNoise:
+def session_noise(noise: Noise, subject: Label, session: int, seed: int) -> SessionNoise:
     """The noise of a session: that of the subject, changed by how the cap sits that day."""
     person = generator(seed, "noise", subject)
     day = generator(seed, "noise", subject, session)

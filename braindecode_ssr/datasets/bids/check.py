@@ -94,7 +94,7 @@ def own_rows(
 
 
 def things_rows(
-    subject: int,
+    subject: Label,
     sessions: Callable[[], list[BidsSession]],
     readers: dict[str, Reader],
     root: Path,

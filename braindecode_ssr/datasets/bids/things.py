@@ -49,9 +49,9 @@ class BidsSession:
         return self.train + self.test
 
 
-def things_bids_subjects(root: Path) -> dict[int, Path]:
+def things_bids_subjects(root: Path) -> dict[Any, Path]:
     """The folders of subjects with training or test recordings, by number."""
-    found: dict[int, Path] = {}
+    found: dict[Any, Path] = {}
     for name in FOLDERS:
         for label, folder in bids_subjects(root / name).items():
             if label.isdecimal() and any(
@@ -62,7 +62,7 @@ def things_bids_subjects(root: Path) -> dict[int, Path]:
 
 
 def things_bids_sessions(
-    root: Path, subject: int, n_training_images: int, bids: Mapping[str, str] | None = None
+    root: Path, subject: Label, n_training_images: int, bids: Mapping[str, str] | None = None
 ) -> list[BidsSession]:
     """The recordings of a subject, by session.
 
@@ -102,7 +102,7 @@ def things_bids_sessions(
 
 def things_bids_recordings(
     root: Path,
-    subject: int,
+    subject: Label,
     images: pd.DataFrame,
     bids: Mapping[str, str] | None = None,
     bad_channels: str = "keep",
@@ -115,7 +115,10 @@ def things_bids_recordings(
 
 
 def recorded_parts(
-    sessions: Sequence[BidsSession], subject: int, images: pd.DataFrame, bad_channels: str = "keep"
+    sessions: Sequence[BidsSession],
+    subject: Label,
+    images: pd.DataFrame,
+    bad_channels: str = "keep",
 ) -> list[RecordedSession]:
     """The training part and the test part of each session, not opened."""
     everything = [run for session in sessions for run in session.runs]

@@ -13,6 +13,7 @@ import pandas as pd
 from ...config import TrialSpec
 from ...errors import DataError, MissingDataError, SSRError
 from ...files import file_sha256, gigabytes
+from ...labels import Label
 from ...preprocessing.channels import ChannelSet
 from ..base import images_by_number
 from ..bids.things import image_reader, recorded_parts, things_bids_sessions, things_bids_subjects
@@ -76,7 +77,7 @@ class FileReport:
     needed: bool = True
 
 
-def where(dataset: ThingsEEG, subjects: Iterable[int] | None = None) -> list[FileReport]:
+def where(dataset: ThingsEEG, subjects: Iterable[Label] | None = None) -> list[FileReport]:
     """Every file that is looked for, whether it is there, and where it can be had.
 
     Parameters
@@ -93,7 +94,7 @@ def where(dataset: ThingsEEG, subjects: Iterable[int] | None = None) -> list[Fil
     return _reports(dataset, subjects, deep=False)
 
 
-def check(dataset: ThingsEEG, subjects: Iterable[int] | None = None) -> list[FileReport]:
+def check(dataset: ThingsEEG, subjects: Iterable[Label] | None = None) -> list[FileReport]:
     """Read every file and say what is in it; a file that is missing or broken does not end the check.
 
     Parameters
@@ -122,7 +123,7 @@ def is_whole(reports: Iterable[FileReport]) -> bool:
     )
 
 
-def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> list[FileReport]:
+def _reports(dataset: ThingsEEG, subjects: Iterable[Label] | None, deep: bool) -> list[FileReport]:
     root = dataset.root
     reports = [_image_list(root, deep)]
     images = None if reports[0].state != FOUND else _images_or_none(dataset)
@@ -137,7 +138,7 @@ def _reports(dataset: ThingsEEG, subjects: Iterable[int] | None, deep: bool) -> 
 
 
 def _subject(
-    dataset: ThingsEEG, subject: int, images: pd.DataFrame | None, reduced: bool, deep: bool
+    dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, reduced: bool, deep: bool
 ) -> list[FileReport]:
     """The raw files of a subject, and those of the released forms and of BIDS that are here."""
     root = dataset.root
@@ -154,7 +155,7 @@ def _subject(
 
 
 def _bids(
-    dataset: ThingsEEG, subject: int, images: pd.DataFrame | None, deep: bool
+    dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, deep: bool
 ) -> list[FileReport]:
     from ..bids.check import things_rows
 
@@ -175,7 +176,7 @@ def _bids(
 
 def _raw(
     root: Path,
-    subject: int,
+    subject: Label,
     images: pd.DataFrame | None,
     reduced: bool,
     deep: bool,
@@ -220,7 +221,7 @@ def _reader(
 
 
 def _released(
-    root: Path, form: str, subject: int, images: pd.DataFrame | None, deep: bool
+    root: Path, form: str, subject: Label, images: pd.DataFrame | None, deep: bool
 ) -> list[FileReport]:
     source = _say(release_source(form, subject))
     try:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ...errors import DataError, SSRError
 from ...files import file_key, files_sha256
+from ...labels import Label
 from ...preprocessing.channels import ChannelSet
 from ...preprocessing.epochs import n_times
 from ..base import ImageDataset, Recording, eeg_info
@@ -70,9 +71,9 @@ def _image_sources(root: Path) -> tuple[Source, ...]:
 def _image_archive(root: Path, source: Source, split: str) -> Source:
     here = [folder for folder in image_folders(root, split) if folder.is_dir()]
     place = str(here[0].relative_to(root)) if here else source.place
-    return replace(
-        source, place=place, archive=replace(source.archive, names=_image_names(root, split))
-    )
+    assert source.archive is not None
+    archive = replace(source.archive, names=_image_names(root, split))
+    return replace(source, place=place, archive=archive)
 
 
 def _image_names(root: Path, split: str) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def _metadata(root: Path) -> Path | None:
         return None
 
 
-def _gifford(root: Path, subject: int) -> tuple[Source, ...]:
+def _gifford(root: Path, subject: Label) -> tuple[Source, ...]:
     from .preprocessed import release_folders
 
     return (
@@ -104,15 +105,15 @@ def _gifford(root: Path, subject: int) -> tuple[Source, ...]:
     )
 
 
-def _raw(root: Path, subject: int) -> tuple[Source, ...]:
+def _raw(root: Path, subject: Label) -> tuple[Source, ...]:
     return (_where_it_is(root, raw_source(subject), raw_subjects(root), subject),)
 
 
-def _bids(root: Path, subject: int) -> tuple[Source, ...]:
+def _bids(root: Path, subject: Label) -> tuple[Source, ...]:
     return (bids_source(subject),)
 
 
-def _where_it_is(root: Path, source: Source, folders: dict[int, Path], subject: int) -> Source:
+def _where_it_is(root: Path, source: Source, folders: dict[Any, Path], subject: Label) -> Source:
     """Under the name that the folder of the subject has here, if there is one."""
     if subject not in folders:
         return source
@@ -178,7 +179,7 @@ class ThingsEEG(ImageDataset):
         return tuple(sorted(recorded.union(*released)))
 
     def inventory(
-        self, subjects: Iterable[int] | None = None, *, read: bool = False
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """Every file that is looked for; see :mod:`braindecode_ssr.datasets.things_eeg.check`."""
         from .check import as_rows, check, where
@@ -337,8 +338,8 @@ class ThingsEEG(ImageDataset):
         files = [metadata_file(self.root)]
         n_training = int((self.images["split"] == "train").sum())
         if form == "raw":
-            for session in raw_sessions(self.root, subject, n_training):
-                files += [session.train, session.test]
+            for raw in raw_sessions(self.root, subject, n_training):
+                files += [raw.train, raw.test]
         elif form == "bids":
             for session in things_bids_sessions(self.root, subject, n_training, self.choice):
                 files += [file for run in session.runs for file in run.files]

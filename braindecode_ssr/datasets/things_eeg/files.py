@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
+from ...labels import Label
 from ..archives import Archive
 from ..base import IMAGE_COLUMNS, check_images
 from ..download import Source
@@ -63,7 +65,7 @@ def dataset_folder(root: Path) -> Path:
     return inside if inside.is_dir() and not _holds_dataset(root) else root
 
 
-def numbered_folders(parent: Path, kind: str) -> dict[int, Path]:
+def numbered_folders(parent: Path, kind: str) -> dict[Any, Path]:
     """The folders ``sub-05`` or ``sub-5`` (``kind`` ``"sub"``, ``"ses"``) of a folder, by number.
 
     Raises
@@ -71,7 +73,7 @@ def numbered_folders(parent: Path, kind: str) -> dict[int, Path]:
     DataError
         If two folders have the same number.
     """
-    folders: dict[int, Path] = {}
+    folders: dict[Any, Path] = {}
     for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
         match = re.fullmatch(rf"{kind}-0*(\d+)", folder.name)
         if match is None or not folder.is_dir():
@@ -84,7 +86,7 @@ def numbered_folders(parent: Path, kind: str) -> dict[int, Path]:
     return folders
 
 
-def claim(found: dict[int, Path], subject: int, folder: Path) -> None:
+def claim(found: dict[Any, Path], subject: Label, folder: Path) -> None:
     """Note the folder of a subject; raise DataError if another one holds the same subject."""
     other = found.setdefault(subject, folder)
     if not other.samefile(folder):
@@ -94,9 +96,9 @@ def claim(found: dict[int, Path], subject: int, folder: Path) -> None:
         )
 
 
-def raw_subjects(root: Path) -> dict[int, Path]:
+def raw_subjects(root: Path) -> dict[Any, Path]:
     """The folders of subjects with raw sessions, by number."""
-    found: dict[int, Path] = {}
+    found: dict[Any, Path] = {}
     for name in RAW_FOLDERS:
         for number, folder in numbered_folders(root / name, "sub").items():
             if any(not _is_bids(session) for session in numbered_folders(folder, "ses").values()):
@@ -104,7 +106,7 @@ def raw_subjects(root: Path) -> dict[int, Path]:
     return found
 
 
-def raw_sessions(root: Path, subject: int, n_training_images: int) -> list[SessionFiles]:
+def raw_sessions(root: Path, subject: Label, n_training_images: int) -> list[SessionFiles]:
     """The raw files of a subject, session by session.
 
     Any number of sessions from the first on, without a gap; of the published image set all four.
@@ -205,7 +207,7 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def _missing_sessions(subject: int, missing: list[Path], last: int) -> MissingDataError:
+def _missing_sessions(subject: Label, missing: list[Path], last: int) -> MissingDataError:
     listed = ", ".join(map(str, missing[:8])) + (" and more" if len(missing) > 8 else "")
     return MissingDataError(
         f"the raw files of subject {subject}, sessions 1 to {last}",
@@ -218,7 +220,7 @@ def _missing_sessions(subject: int, missing: list[Path], last: int) -> MissingDa
 DATA_LICENCE = "CC BY 4.0"
 IMAGE_LICENCE = "research use only, not to be redistributed; the owners keep their copyright"
 METADATA_SHA256 = "681a75633c59a356a66ca19a277429c1d48a00a98405ff96e53ee0b9f00b397c"
-RAW_FIGSHARE = dict(
+RAW_FIGSHARE: dict[Any, str] = dict(
     zip(
         range(1, 11),
         "33244238 33247340 33247355 33247361 33247376 "
@@ -227,7 +229,7 @@ RAW_FIGSHARE = dict(
     )
 )
 """File numbers of figshare+ article 18470912, by subject."""
-GIFFORD_OSF = dict(
+GIFFORD_OSF: dict[Any, str] = dict(
     zip(
         range(1, 11),
         "nb8wr u43p5 fy4n6 py8jz 2cn7v bd83f mw8hr n9bzm fv6jz 8fyu9".split(),
@@ -235,7 +237,7 @@ GIFFORD_OSF = dict(
     )
 )
 """OSF files of the preprocessed form, by subject."""
-GIFFORD_FILES = {
+GIFFORD_FILES: dict[Any, tuple[int, str]] = {
     1: (1071722467, "f25d5ea30ba6811edd7ebd460d7b271edaf527b6920ab2d3d6e7950e9ee9639f"),
     2: (1071516660, "e1eba2d74009c6dd41becf53d84b8d47532103b41110a5855e7e286bcca6fe41"),
     3: (1071567672, "ec12b31410b8161f5b274b4c61890a615e5fdbb5e58e6e9325a0188272daa936"),
@@ -282,7 +284,7 @@ IMAGE_SOURCES = (
 )
 
 
-def raw_source(subject: int) -> Source:
+def raw_source(subject: Label) -> Source:
     """The raw recordings of a subject; unpacked, about 14.4 GB."""
     number, name = RAW_FIGSHARE.get(subject), f"sub-{subject:02d}"
     urls = (
@@ -306,7 +308,7 @@ def raw_source(subject: int) -> Source:
     )
 
 
-def bids_source(subject: int) -> Source:
+def bids_source(subject: Label) -> Source:
     """The BIDS recordings of a subject, at NEMAR; all ten are 203.9 GB."""
     return Source(
         what=f"BIDS recordings of subject {subject}, NEMAR {NEMAR}",
@@ -319,7 +321,7 @@ def bids_source(subject: int) -> Source:
     )
 
 
-def release_source(form: str, subject: int) -> Source:
+def release_source(form: str, subject: Label) -> Source:
     """A released preprocessed form of a subject; all but Gifford's are unofficial copies."""
     name = f"sub-{subject:02d}"
     if form == "gifford":
@@ -339,7 +341,7 @@ def release_source(form: str, subject: int) -> Source:
     )
 
 
-def _gifford_source(subject: int, name: str) -> Source:
+def _gifford_source(subject: Label, name: str) -> Source:
     osf = GIFFORD_OSF.get(subject)
     size, sha256 = GIFFORD_FILES.get(subject, (0, ""))
     return Source(

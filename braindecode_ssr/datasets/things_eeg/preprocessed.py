@@ -14,6 +14,7 @@ import pandas as pd
 
 from ...errors import DataError, MissingDataError, UsageError
 from ...files import files_sha256, forget
+from ...labels import Label
 from ...preprocessing.channels import (
     THINGS_EEG_63,
     THINGS_EEG_63_RAW,
@@ -59,7 +60,7 @@ FORMS = {
 RELEASES = ("raw", "bids", *FORMS)
 
 
-def find_release(root: Path, subject: int, release: str) -> str:
+def find_release(root: Path, subject: Label, release: str) -> str:
     """The form to read: ``"raw"``, ``"bids"`` or a key of :data:`FORMS`.
 
     ``"auto"`` is raw where it is here, else the one released form that is, else BIDS.
@@ -88,7 +89,7 @@ def find_release(root: Path, subject: int, release: str) -> str:
     return here[0]
 
 
-def release_files(form: str, root: Path, subject: int) -> list[Path]:
+def release_files(form: str, root: Path, subject: Label) -> list[Path]:
     """The files of a subject: training, test, and what else the form needs.
 
     Raises
@@ -113,10 +114,10 @@ def release_files(form: str, root: Path, subject: int) -> list[Path]:
     return files
 
 
-def release_folders(root: Path, form: str) -> dict[int, Path]:
+def release_folders(root: Path, form: str) -> dict[Any, Path]:
     """The folders of subjects with files of a form, by number."""
     kind = FORMS[form]
-    found: dict[int, Path] = {}
+    found: dict[Any, Path] = {}
     for name in kind.folders:
         for number, folder in numbered_folders(root / name, "sub").items():
             if (folder / kind.train).is_file() or (folder / kind.test).is_file():
@@ -285,7 +286,7 @@ ORDERS = {
 
 
 def open_release(
-    form: str, root: Path, subject: int, images: pd.DataFrame, spec: TrialSpec
+    form: str, root: Path, subject: Label, images: pd.DataFrame, spec: TrialSpec
 ) -> EpochedTrials:
     """The trials of a subject in a released form.
 
@@ -369,7 +370,7 @@ def crop(times: np.ndarray, sfreq: float, start: float, stop: float, source: str
 
 
 def trial_table(
-    sessions: np.ndarray, images: pd.DataFrame, split: str, subject: int, numbers: np.ndarray
+    sessions: np.ndarray, images: pd.DataFrame, split: str, subject: Label, numbers: np.ndarray
 ) -> pd.DataFrame:
     """One row per trial of these images, image by image.
 
@@ -399,7 +400,7 @@ def _batches(
     form: str,
     files: list[Path],
     images: pd.DataFrame,
-    subject: int,
+    subject: Label,
     train: ReleasedSplit,
     keep: slice,
     like: ChannelSet,

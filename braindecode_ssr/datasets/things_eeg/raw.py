@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...files import forget
+from ...labels import Label
 from ...preprocessing.channels import (
     THINGS_EEG_63_RAW,
     ChannelSet,
@@ -272,14 +273,15 @@ def _stimulus_row(names: list[str], types: list[str], path: Path) -> int:
 
 
 def _rate(sfreq: Any, path: Path) -> float:
-    rate = float(sfreq) if np.isscalar(sfreq) and not isinstance(sfreq, str) else 0.0
+    is_number = np.isscalar(sfreq) and not isinstance(sfreq, str)
+    rate = float(sfreq) if is_number else 0.0
     if not 0 < rate <= HIGHEST_RATE:
         raise DataError(f"{path} has a sampling rate of {sfreq!r} Hz", "use the file as published")
     return rate
 
 
 def raw_recording(
-    path: Path, subject: int, number: int, split: str, n_images: int, like: list[ChannelSet]
+    path: Path, subject: Label, number: int, split: str, n_images: int, like: list[ChannelSet]
 ) -> tuple[RawSession, Recording]:
     """The content of a raw file and the recording in it, whose fingerprint is still open.
 

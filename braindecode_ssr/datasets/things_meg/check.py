@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...errors import MissingDataError, SSRError
+from ...labels import Label
 from ..download import Source
 from .files import IMAGE_FOLDERS as MEG_IMAGE_FOLDERS
 from .files import (
@@ -29,7 +30,7 @@ FOUND, MISSING, BROKEN = "found", "missing", "broken"
 
 
 def reports(
-    dataset: ThingsMEG, subjects: Iterable[int] | None, *, deep: bool
+    dataset: ThingsMEG, subjects: Iterable[Label] | None, *, deep: bool
 ) -> list[dict[str, Any]]:
     """``state, what, path, size, detail, source, needed`` of every file that is looked for.
 
@@ -46,7 +47,7 @@ def reports(
     return [*rows, _images(dataset, deep)]
 
 
-def _subject(dataset: ThingsMEG, subject: int, deep: bool) -> list[dict[str, Any]]:
+def _subject(dataset: ThingsMEG, subject: Label, deep: bool) -> list[dict[str, Any]]:
     """The parts of a subject that are here, or the published ones, and the table of trials."""
     subject, root = dataset.check_subject(subject), dataset.root
     sources = {Path(source.place).name: source for source in meg_sources(subject)}
@@ -68,7 +69,7 @@ def _subject(dataset: ThingsMEG, subject: int, deep: bool) -> list[dict[str, Any
     return rows
 
 
-def _read(dataset: ThingsMEG, subject: int) -> dict[str, Any]:
+def _read(dataset: ThingsMEG, subject: Label) -> dict[str, Any]:
     """What the parts of a subject hold together, or what is wrong with them."""
     from ...config import TrialSpec
     from .epochs import MEGTrials
@@ -90,7 +91,7 @@ def _read(dataset: ThingsMEG, subject: int) -> dict[str, Any]:
     }
 
 
-def _missing_part(root: Path, subject: int, sources: dict[str, Source]) -> list[dict[str, Any]]:
+def _missing_part(root: Path, subject: Label, sources: dict[str, Source]) -> list[dict[str, Any]]:
     """A part that another one names and that is not here; or one that is broken."""
     try:
         subject_parts(root, subject)

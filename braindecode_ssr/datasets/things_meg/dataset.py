@@ -13,6 +13,7 @@ import pandas as pd
 from ...config import TrialSpec
 from ...errors import DataError, UsageError
 from ...files import file_key
+from ...labels import Label
 from ..base import JOIN, ImageDataset, Recording
 from .epochs import check_count, check_published_numbers, image_table, shown_images
 from .files import (
@@ -46,7 +47,7 @@ WHOLE = TrialSpec(
 
 
 def joined_recordings(
-    dataset: ThingsMEG, subject: int, sessions: Iterable[int] | None = None
+    dataset: ThingsMEG, subject: Label, sessions: Iterable[int] | None = None
 ) -> Iterator[tuple[int, str, mne.io.RawArray]]:
     """The trials of a subject, joined end to end: one Raw for each session and split.
 
@@ -90,7 +91,7 @@ def joined_recordings(
         yield from _session(parts, trials.info, onset)
 
 
-def joined_to_braindecode(dataset: ThingsMEG, subject: int) -> BaseConcatDataset:
+def joined_to_braindecode(dataset: ThingsMEG, subject: Label) -> BaseConcatDataset:
     """The joined trials as braindecode datasets, ready for ``create_windows_from_events``."""
     from braindecode.datasets import BaseConcatDataset, RawDataset
 
@@ -172,7 +173,7 @@ class ThingsMEG(ImageDataset):
         return tuple(subject_files(self.root))
 
     def inventory(
-        self, subjects: Iterable[int] | None = None, *, read: bool = False
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
         """Every file that is looked for; see :mod:`braindecode_ssr.datasets.things_meg.check`."""
         from .check import reports
@@ -199,7 +200,7 @@ class ThingsMEG(ImageDataset):
         check_count(images, source)
         return images
 
-    def recordings(self, subject: int) -> Iterator[Recording]:
+    def recordings(self, subject: Label) -> Iterator[Recording]:
         """Not to be had: what is released, and read here, are trials."""
         raise UsageError(
             f"trials of subject {self.check_subject(subject)}, as THINGS-MEG is released",

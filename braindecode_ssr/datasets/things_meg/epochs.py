@@ -21,6 +21,7 @@ import pandas as pd
 
 from ...errors import DataError, MissingDataError
 from ...files import files_sha256, sha256
+from ...labels import Label
 from ...preprocessing.channels import in_standard_order
 from ...preprocessing.repetitions import running_count
 from ...preprocessing.whitening import fit_whitening
@@ -154,7 +155,7 @@ def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def trial_table(
-    shown: pd.DataFrame, images: pd.DataFrame, subject: int, source: str
+    shown: pd.DataFrame, images: pd.DataFrame, subject: Label, source: str
 ) -> pd.DataFrame:
     """One row per trial, session by session, joined with the image table by name.
 
@@ -356,7 +357,7 @@ class MEGTrials:
         If the spec asks for times that the files do not have.
     """
 
-    def __init__(self, dataset: ThingsMEG, subject: int, spec: TrialSpec) -> None:
+    def __init__(self, dataset: ThingsMEG, subject: Label, spec: TrialSpec) -> None:
         self.subject, self.spec, self.root = subject, spec, dataset.root
         self.parts = subject_parts(dataset.root, subject)
         self.source = str(self.parts[0])
@@ -367,7 +368,9 @@ class MEGTrials:
         self.notes = check_codes(self.epochs.events[:, 2], shown, self.source)
         self.table = trial_table(shown, dataset.images, subject, self.source)
         self.picks = self._sensors(published=is_published(dataset.images))
-        self.dropped, self.channels, self.weights = {}, {}, None
+        self.dropped: dict[str, int] = {}
+        self.channels: dict[str, dict[str, list[str]]] = {}
+        self.weights: np.ndarray | None = None
         self._treat_bad_channels()
         self._drop_bad_segments()
         sfreq, times = float(self.epochs.info["sfreq"]), self.epochs.times
@@ -466,8 +469,9 @@ class MEGTrials:
             self.picks = np.array([k for k in self.picks if info["ch_names"][k] not in bads])
         elif how == "interpolate":
             rows = [names.index(name) for name in bads]
-            self.weights = np.eye(len(names))
-            self.weights[rows] = interpolation(info, names, bads, self.source)
+            weights = np.eye(len(names))
+            weights[rows] = interpolation(info, names, bads, self.source)
+            self.weights = weights
         self.channels = {TREATED[how]: {name: [self.parts[0].name] for name in bads}}
 
     def _drop_bad_segments(self) -> None:
@@ -522,12 +526,12 @@ class MEGTrials:
         return picks[in_standard_order([self.epochs.ch_names[index] for index in picks])]
 
 
-def metadata_of(root: Path, subject: int) -> pd.DataFrame:
+def metadata_of(root: Path, subject: Label) -> pd.DataFrame:
     """The table of trials inside the files of a subject."""
     return with_metadata(open_epochs(subject_parts(root, subject)), root, subject)
 
 
-def with_metadata(epochs: mne.BaseEpochs, root: Path, subject: int) -> pd.DataFrame:
+def with_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.DataFrame:
     """The metadata of epochs, or of files without any the sample attributes that lie beside them.
 
     Raises

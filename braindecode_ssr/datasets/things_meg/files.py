@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import DataError, MissingDataError
+from ...labels import Label
 from ..archives import Archive
 from ..download import HEAD, Source, wrong_head
 from ..fetch import Downloads, Form
@@ -241,9 +242,9 @@ def dataset_folder(root: Path) -> Path:
     return inside[0] if inside else root
 
 
-def subject_files(root: Path) -> dict[int, Path]:
+def subject_files(root: Path) -> dict[Any, Path]:
     """The first part of each subject whose trials are here, by number."""
-    found: dict[int, Path] = {}
+    found: dict[Any, Path] = {}
     for name in TRIAL_FOLDERS:
         folder = root / name
         for path in sorted(folder.glob("preprocessed_P*-epo.fif")) if folder.is_dir() else ():
@@ -252,7 +253,7 @@ def subject_files(root: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def first_part(root: Path, subject: int) -> Path:
+def first_part(root: Path, subject: Label) -> Path:
     """The file ``preprocessed_P<subject>-epo.fif``.
 
     Raises
@@ -278,7 +279,7 @@ def first_part(root: Path, subject: int) -> Path:
     )
 
 
-def subject_parts(root: Path, subject: int) -> list[Path]:
+def subject_parts(root: Path, subject: Label) -> list[Path]:
     """All parts of a subject in order, each read as far as needed to know that it is whole.
 
     Raises
@@ -300,7 +301,7 @@ def subject_parts(root: Path, subject: int) -> list[Path]:
     return parts
 
 
-def attributes_file(root: Path, subject: int) -> Path | None:
+def attributes_file(root: Path, subject: Label) -> Path | None:
     """The file ``sample_attributes_P<subject>.csv``, if it is here."""
     paths = (root / folder / f"sample_attributes_P{subject}.csv" for folder in ATTRIBUTE_FOLDERS)
     return next((path for path in paths if path.is_file()), None)
@@ -374,7 +375,7 @@ OBJECT_IMAGES = Source(
 
 
 @cache
-def meg_sources(subject: int) -> tuple[Source, ...]:
+def meg_sources(subject: Label) -> tuple[Source, ...]:
     """The four parts of a subject's epochs, first part first, and the table of its trials.
 
     Parameters
@@ -389,7 +390,7 @@ def meg_sources(subject: int) -> tuple[Source, ...]:
     return tuple(_source(subject, **row) for row in rows)
 
 
-def _source(subject: int, place: str, version: str, size: str, sha256: str) -> Source:
+def _source(subject: Label, place: str, version: str, size: str, sha256: str) -> Source:
     what = "table of trials" if place.endswith(".csv") else "preprocessed MEG"
     return Source(
         what=f"{what} of subject {subject}, {PurePosixPath(place).name}",
@@ -401,7 +402,7 @@ def _source(subject: int, place: str, version: str, size: str, sha256: str) -> S
     )
 
 
-def _subject(root: Path, subject: int) -> tuple[Source, ...]:
+def _subject(root: Path, subject: Label) -> tuple[Source, ...]:
     """The files of a subject; directly below ``root`` where one of them lies there."""
     sources = meg_sources(subject)
     names = [PurePosixPath(source.place).name for source in sources]
