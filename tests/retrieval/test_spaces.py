@@ -96,7 +96,8 @@ def test_corrections_take_distances(correction):
 
 
 def test_spaces_by_name():
-    assert SPACES["euclidean"] is cosine and list(SPACES) == list(OF_MODELS)
+    assert SPACES["euclidean"] is cosine
+    assert list(SPACES) == [*OF_MODELS, "gaussian"]  # of the linear encoding model alone
     assert space_of(object()) == ModelSpec().space == "euclidean"
     with pytest.raises(UsageError, match="space.*'hyperbolc'; did you mean 'hyperbolic'"):
         similarity(rows(2, 0), rows(2, 1), "hyperbolc")

@@ -448,7 +448,7 @@ class OwnBids(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording and image expected; see :mod:`.check`."""
+        """Every recording and image expected; see :mod:`braindecode_ssr.datasets.bids.check`."""
         from .check import own_rows
 
         return own_rows(self, subjects, read)

@@ -332,7 +332,7 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording expected; see :mod:`.check`."""
+        """Every recording expected; see :mod:`braindecode_ssr.datasets.bids.check`."""
         from .check import eeg1_rows
 
         return eeg1_rows(self, subjects, read)
