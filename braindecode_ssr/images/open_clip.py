@@ -317,7 +317,9 @@ def _evaluation_transform(model: Any) -> tuple[int, Callable[[Any], Any], dict[s
     if height != width:
         raise UsageError(f"the model takes images of {height} x {width}", "choose one for squares")
     steps = image_transform_v2(config, is_train=False).transforms
-    on_pictures = [s for s in steps if type(s).__name__ not in ("MaybeToTensor", "Normalize")]
+    on_pictures = [
+        s for s in steps if type(s).__name__ not in ("MaybeToTensor", "ToTensor", "Normalize")
+    ]
 
     def resize(image: Any) -> Any:
         for step in on_pictures:
