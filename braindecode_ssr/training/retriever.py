@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGRegressor
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -24,6 +23,7 @@ from ..config import TrainSpec
 from ..errors import TrainingError, UsageError
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
+from ..models.names import quiet_import
 from ..models.ssr import SSR
 from ..models.weights import rate_groups
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
@@ -38,6 +38,9 @@ from .callbacks import (
 )
 from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts
 from .distributed import World, synchronize_batch_norm
+
+with quiet_import():
+    from braindecode import EEGRegressor
 
 ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
