@@ -266,7 +266,7 @@ class ImageDataset(ABC):
 
     @property
     def derived_before(self) -> Path:
-        """Where they were written by whoever could write to the dataset's folder; read, if it is there."""
+        """The same folder inside the dataset, as a user with write access made it; read if it exists."""
         return self._place(self.root / "ssr")
 
     def _place(self, derived: Path) -> Path:

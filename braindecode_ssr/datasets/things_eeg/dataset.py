@@ -124,7 +124,7 @@ DOWNLOADS = Downloads(
     subjects=PUBLISHED_SUBJECTS,
     forms={
         "gifford": Form(
-            "preprocessed by the authors, 17 channels, 100 Hz, and the images: the shortest road",
+            "preprocessed by the authors, 17 channels, 100 Hz, and the images: the smallest download",
             _image_sources,
             _gifford,
         ),

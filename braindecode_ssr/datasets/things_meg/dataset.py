@@ -203,11 +203,10 @@ class ThingsMEG(ImageDataset):
         return images
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
-        """Not to be had: what is released, and read here, are trials."""
+        """Raise UsageError: THINGS-MEG is released, and read here, as epochs."""
         raise UsageError(
-            f"trials of subject {self.check_subject(subject)}, as THINGS-MEG is released",
-            "a wish for continuous recordings",
-            "take the trials: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
+            f"subject {self.check_subject(subject)} of THINGS-MEG was released as epochs, not continuous",
+            "use the epochs: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
         )
 
     def to_braindecode(self, subject: int | str) -> BaseConcatDataset:
