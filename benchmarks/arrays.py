@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from braindecode_ssr.preprocessing.repetitions import average_by, moving_average, smooth
+from braindecode_ssr.preprocessing.epochs import average_by, moving_average, smooth
 from braindecode_ssr.preprocessing.whitening import channel_scale, standardize
 
 WIDTH, REPETITIONS = 5, 4

@@ -105,7 +105,7 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
     check_selection(spec)
     pick_device(spec.train.device)
     if spec.model.pretrained:
-        from .models.weights import check_source
+        from .models.modules import check_source
 
         check_source(spec.model.pretrained)
     if spec.train.solver == "gradient":
@@ -168,7 +168,7 @@ def _trial_model(
     import mne
     import torch
 
-    from .models.weights import load_pretrained, rate_groups
+    from .models.modules import load_pretrained, rate_groups
 
     try:
         widths = features.widths()

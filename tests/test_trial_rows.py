@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.preprocessing.repetitions import choose_channels, smooth
+from braindecode_ssr.preprocessing.epochs import choose_channels, smooth
 from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 SIZES = [7, 1, 12]

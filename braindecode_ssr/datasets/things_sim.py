@@ -232,8 +232,7 @@ class ThingsSim(ImageDataset):
     def _test_trials(
         self, subject: Label, repetitions: int | None, spec: TrialSpec
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        from ..preprocessing.epochs import windows
-        from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, choose, published_subset
+        from ..preprocessing.epochs import PUBLISHED_REPETITIONS, choose, published_subset, windows
 
         numbers = [self._numbers(subject, session, "test") for session in self.sessions]
         used = [np.arange(len(part)) for part in numbers]

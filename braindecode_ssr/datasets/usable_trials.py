@@ -9,8 +9,7 @@ import numpy as np
 from ..config import TrialSpec
 from ..errors import DataError
 from ..labels import Label
-from ..preprocessing.epochs import window_operator
-from ..preprocessing.repetitions import PUBLISHED_REPETITIONS, published_subset
+from ..preprocessing.epochs import PUBLISHED_REPETITIONS, published_subset, window_operator
 from .base import Recording
 
 

@@ -6,13 +6,7 @@ from torch import Tensor
 
 from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import ContrastiveLoss, check_choice, check_number, full_precision
-from .contrast import (
-    DUPLICATES,
-    Duplicates,
-    Target,
-    contrast_of_logits,
-    symmetric_cross_entropy,
-)
+from .contrast import DUPLICATES, Duplicates, Target, contrast_of_logits, symmetric_cross_entropy
 
 
 def hyperbolic_info_nce(

@@ -17,7 +17,7 @@ from moabb.datasets.metadata import DatasetMetadata
 
 from ..errors import UsageError
 from ..preprocessing.channels import ChannelSet, match_channels
-from ..preprocessing.repetitions import running_count
+from ..preprocessing.epochs import running_count
 
 if TYPE_CHECKING:
     import mne

@@ -13,9 +13,8 @@ from ..registry import unknown_name
 from .backbone import build_backbone
 from .feature_point import takes_subjects
 from .image_heads import build_image_head, image_head_class
-from .modules import Configured, TangentMap, feature_dict
+from .modules import Configured, TangentMap, feature_dict, parameters_of
 from .names import quiet_import
-from .weights import parameters_of
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin

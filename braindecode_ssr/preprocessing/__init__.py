@@ -8,8 +8,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "channels": ["channel_indices"],
-        "epochs": ["cut", "window_operator"],
-        "repetitions": ["average_by", "choose", "published_order", "published_subset", "smooth"],
+        "epochs": [
+            "average_by",
+            "choose",
+            "cut",
+            "published_order",
+            "published_subset",
+            "smooth",
+            "window_operator",
+        ],
         "whitening": [
             "channel_scale",
             "fit_whitening",

@@ -14,14 +14,7 @@ import numpy as np
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
 from ..labels import Label
-from .brain import (
-    Brain,
-    add_responses,
-    bump,
-    channel_positions,
-    smooth_kernel,
-    smooth_patterns,
-)
+from .brain import Brain, add_responses, bump, channel_positions, smooth_kernel, smooth_patterns
 from .presets import SHOWINGS, Noise, Preset, Run, Timing, generator
 
 TARGET = 99999  # its image number

@@ -72,7 +72,7 @@ def build_model(
 
 def initialize(model: SSR, spec: ModelSpec) -> list[str]:
     """Load the pretrained weights of a new model and freeze parts of it; returns what to tell the user."""
-    from ..models.weights import load_pretrained
+    from ..models.modules import load_pretrained
 
     adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
     parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""

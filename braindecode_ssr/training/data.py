@@ -23,7 +23,7 @@ from ..images.features import ImageFeatures
 from ..images.store import equal_rows
 from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
-from ..preprocessing.repetitions import choose_channels, smooth_chosen
+from ..preprocessing.epochs import choose_channels, smooth_chosen
 from ..resolve import training_subjects
 from ..trials.averages import TrialRows, averages_on_disk
 from ..trials.prepare import prepare

@@ -23,9 +23,9 @@ from ..config import TrainSpec
 from ..errors import TrainingError, UsageError
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
+from ..models.modules import rate_groups
 from ..models.names import quiet_import
 from ..models.ssr import SSR
-from ..models.weights import rate_groups
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
 from .callbacks import (
     Checkpoints,

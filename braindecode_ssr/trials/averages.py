@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import Channels
 from ..errors import DataError
 from ..files import atomic_folder, check_free, derived_folder, lock, sha256
-from ..preprocessing.repetitions import smooth_chosen
+from ..preprocessing.epochs import smooth_chosen
 from .store import MANIFEST, TRIALS, TrialStore
 
 FOLDER = "averages"

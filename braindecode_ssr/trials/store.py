@@ -19,7 +19,7 @@ from ..errors import DataError, MissingDataError
 from ..files import atomic_folder, file_sha256, forget, load_json
 from ..labels import as_read
 from ..preprocessing.channels import channel_indices
-from ..preprocessing.repetitions import add_by, choose, published_order, running_count
+from ..preprocessing.epochs import add_by, choose, published_order, running_count
 
 if TYPE_CHECKING:
     import mne

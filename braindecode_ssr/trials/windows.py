@@ -13,7 +13,7 @@ from braindecode.datasets import BaseConcatDataset, WindowsDataset
 from ..datasets.base import TRIAL_COLUMNS, TrialBatch
 from ..errors import DataError
 from ..preprocessing.channels import ChannelSet, match_channels
-from ..preprocessing.repetitions import running_count
+from ..preprocessing.epochs import running_count
 
 if TYPE_CHECKING:
     from .store import TrialStore

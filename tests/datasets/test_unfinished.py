@@ -14,9 +14,8 @@ from toy_recordings import ToyDataset, toy_recording
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import JOURNAL
-from braindecode_ssr.trials.prepare import prepare, trials_path
+from braindecode_ssr.trials.prepare import ResumableStore, prepare, trials_path
 from braindecode_ssr.trials.store import TrialStore
-from braindecode_ssr.trials.writer import ResumableStore
 
 CHILD = f"""
 import sys, time

@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 from archives import zipped
 
-from braindecode_ssr.datasets.download import (
-    Downloader,
-    TryAgain,
-    _status_error,
-    page,
-    wrong_head,
-)
+from braindecode_ssr.datasets.download import Downloader, TryAgain, _status_error, page, wrong_head
 from braindecode_ssr.files import gigabytes
 
 

@@ -7,12 +7,7 @@ import torch
 
 import braindecode_ssr.models as models
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models.backbone import (
-    adjustments,
-    backbone_class,
-    build_backbone,
-    candidates,
-)
+from braindecode_ssr.models.backbone import adjustments, backbone_class, build_backbone, candidates
 
 TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_text())
 

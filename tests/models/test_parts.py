@@ -3,7 +3,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR
-from braindecode_ssr.models.weights import parameters_of, rate_groups
+from braindecode_ssr.models.modules import parameters_of, rate_groups
 
 C, T = 4, 100
 

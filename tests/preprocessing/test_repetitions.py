@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.utils import shuffle
 
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.preprocessing.repetitions import (
+from braindecode_ssr.preprocessing.epochs import (
     PUBLISHED_SEED,
     average_by,
     choose,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.preprocessing.repetitions import moving_average, smooth
+from braindecode_ssr.preprocessing.epochs import moving_average, smooth
 
 
 def slow_average(row, width):
@@ -45,7 +45,7 @@ def test_the_seed_decides():
 
 
 def test_a_row_beyond_one_chunk_is_smoothed_too(monkeypatch):
-    monkeypatch.setattr("braindecode_ssr.preprocessing.repetitions.CHUNK", 7)
+    monkeypatch.setattr("braindecode_ssr.preprocessing.epochs.CHUNK_REPETITIONS", 7)
     x = np.random.default_rng(0).standard_normal((4, 5, 12))
     assert np.allclose(smooth(x, 1.0), moving_average(x, 5))
 

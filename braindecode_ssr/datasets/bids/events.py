@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ...errors import DataError, LeakageError, MissingDataError
-from ...preprocessing.repetitions import first_twice
+from ...preprocessing.epochs import first_twice
 from ..base import IMAGE_COLUMNS
 from .files import check_content
 

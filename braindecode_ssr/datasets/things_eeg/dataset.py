@@ -46,11 +46,7 @@ from .files import (
     release_source,
 )
 from .preprocessed import FORMS, find_release, release_files, release_folders
-from .raw import (
-    raw_recording,
-    read_header,
-    read_image_numbers,
-)
+from .raw import raw_recording, read_header, read_image_numbers
 
 if TYPE_CHECKING:
     import mne

@@ -17,7 +17,7 @@ from ...preprocessing.channels import (
     in_standard_order,
     match_channels,
 )
-from ...preprocessing.repetitions import first_twice
+from ...preprocessing.epochs import first_twice
 from ..base import Recording
 from ..pickles import load_dict
 

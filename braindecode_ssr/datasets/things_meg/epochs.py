@@ -23,7 +23,7 @@ from ...errors import DataError, MissingDataError
 from ...files import files_sha256, sha256
 from ...labels import Label
 from ...preprocessing.channels import in_standard_order
-from ...preprocessing.repetitions import running_count
+from ...preprocessing.epochs import running_count
 from ...preprocessing.whitening import fit_whitening
 from ..base import (
     IMAGE_COLUMNS,
