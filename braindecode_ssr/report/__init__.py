@@ -11,7 +11,6 @@ from ..errors import UsageError
 from ..registry import unknown_name
 from ..retrieval.statistics import (
     COLUMN,
-    DRAWS,
     labels_of_methods,
     paired_tests,
     subject_means,
@@ -27,9 +26,7 @@ AS_PUBLISHED = "as-published"
 """The evaluation that each method does in its own way: its methods are not tested against each other."""
 
 
-def report(
-    folders: Iterable[str | Path], *, against: str | None = None, draws: int = DRAWS, seed: int = 0
-) -> Report:
+def report(folders: Iterable[str | Path], *, against: str | None = None) -> Report:
     """Make all tables of saved results.
 
     Parameters
@@ -38,8 +35,6 @@ def report(
         Folders of benchmarks or of runs.
     against : str, optional
         Test the other methods against this one only.
-    draws, seed
-        Of the bootstrap.
 
     Returns
     -------
@@ -52,17 +47,15 @@ def report(
     UsageError
         If there is no run of the method ``against``.
     """
-    return report_of(read_results(folders), against=against, draws=draws, seed=seed)
+    return report_of(read_results(folders), against=against)
 
 
-def report_of(
-    results: Results, *, against: str | None = None, draws: int = DRAWS, seed: int = 0
-) -> Report:
+def report_of(results: Results, *, against: str | None = None) -> Report:
     """As :func:`report`, from tables that are already read."""
     names = labels_of_methods(results.runs).drop_duplicates().tolist()
     if against is not None and against not in names:
         raise unknown_name("method of these tables", against, names)
-    summary = summary_table(results.queries, results.runs, draws=draws, seed=seed)
+    summary = summary_table(results.queries, results.runs)
     summary = with_published(summary)
     by_column = dict(iter(results.queries.groupby(list(COLUMN), sort=False)))
     sections, subjects, tests = [], [], []

@@ -202,8 +202,6 @@ def grouped_bars(
 
 # -- accuracy of subjects ------------------------------------------------------------------------------------
 
-DRAWS = 2000
-
 
 def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
     """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values.
@@ -254,7 +252,7 @@ def _draw_accuracies(axis: Axes, method: Bars, subjects: list[Any], x: np.ndarra
     by_subject = dict(iter(method.queries.groupby("subject")))
     there = [place for place, subject in enumerate(subjects) if subject in by_subject]
     tables = [*(by_subject[subjects[place]] for place in there), method.queries]
-    found = [interval(table, "top1", draws=DRAWS) for table in tables]
+    found = [interval(table, "top1") for table in tables]
     places = x[[*there, len(subjects)]]
     means, low, high = (
         100 * np.array([getattr(one, name) for one in found]) for name in ("mean", "low", "high")

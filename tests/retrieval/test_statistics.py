@@ -38,7 +38,7 @@ def queries():
 
 
 def test_one_row_per_method_and_evaluation(queries):
-    table = summary_table(queries, run_rows(queries), draws=300)
+    table = summary_table(queries, run_rows(queries))
     assert list(zip(table["evaluation"], table["method"], strict=True)) == [
         ("default", "ssr"),
         ("default", "nice"),
@@ -47,7 +47,7 @@ def test_one_row_per_method_and_evaluation(queries):
     assert table["n_subjects"].tolist() == [3, 2, 3] and table["n_seeds"].tolist() == [2, 1, 2]
     for row in table.to_dict("records"):
         own = queries[(queries[list(ROW)] == [row[name] for name in ROW]).all(axis=1)]
-        found = interval(own, "top5", draws=300)
+        found = interval(own, "top5")
         assert (row["top5"], row["top5_low"], row["top5_high"]) == (
             found.mean,
             found.low,
@@ -67,9 +67,9 @@ def test_median_rank_is_the_mean_of_runs_medians(queries):
 
 
 def test_without_runs_what_only_they_know_is_empty(queries):
-    table = summary_table(queries, draws=100)
+    table = summary_table(queries)
     assert len(table) == 3 and table["ceiling_top1"].isna().all()
-    assert list(table) == list(summary_table(queries, run_rows(queries), draws=100))
+    assert list(table) == list(summary_table(queries, run_rows(queries)))
 
 
 def test_failed_runs_are_counted_and_a_row_of_nothing_else_has_no_numbers(queries):
@@ -77,7 +77,7 @@ def test_failed_runs_are_counted_and_a_row_of_nothing_else_has_no_numbers(querie
     runs.loc[len(runs)] = {**runs.iloc[0], "subject": 9, "status": "failed", "top1": math.nan}
     lost = {**runs.iloc[0], "method": "lost", "status": "failed", "selection": math.nan}
     runs.loc[len(runs)] = lost
-    table = summary_table(queries, runs, draws=100).set_index("method")
+    table = summary_table(queries, runs).set_index("method")
     assert table["n_failed"].tolist() == [1, 0, 0, 1]
     assert table.loc["lost", "n_subjects"] == 0 and math.isnan(table.loc["lost", "top1"])
 
@@ -90,7 +90,7 @@ def test_runs_obtained_in_two_ways_are_not_averaged(queries, name, value):
     runs[name] = runs[name].astype(object) if name in runs else "original"
     runs.loc[0, name] = value
     with pytest.raises(DataError, match=f"they differ in {name}"):
-        summary_table(queries, runs, draws=10)
+        summary_table(queries, runs)
 
 
 def test_runs_that_differ_in_flags_only_share_a_row_with_the_flags_of_all(queries):
@@ -100,13 +100,13 @@ def test_runs_that_differ_in_flags_only_share_a_row_with_the_flags_of_all(querie
     runs.loc[1, "flags"] = "test-selection;transductive"
     runs.loc[2, "flags"] = None
     runs.loc[3, ["flags", "status"]] = "oracle-union", "failed"
-    found = summary_table(queries, runs, draws=10)
+    found = summary_table(queries, runs)
     assert found["flags"].tolist() == ["test-selection;transductive;test-in-whitening", "", ""]
-    assert found["top1"].equals(summary_table(queries, run_rows(queries), draws=10)["top1"])
+    assert found["top1"].equals(summary_table(queries, run_rows(queries))["top1"])
 
 
 def test_the_range_of_repetitions(queries):
     runs = run_rows(queries)
     runs["repetitions"] = np.arange(len(runs)) + 1
-    table = summary_table(queries, runs, draws=10)
+    table = summary_table(queries, runs)
     assert (table["repetitions"].iloc[0], table["repetitions_max"].iloc[0]) == (1, 6)

@@ -58,7 +58,7 @@ def test_no_bar_is_cut_where_methods_take_several_axes():
     methods = [query_rows(method=f"mine-{i}", p=p) for i, p in enumerate(accuracies)]
     queries = pd.concat(methods, ignore_index=True)
     results = Results(queries, run_rows(queries))
-    [bars, *_] = draw(results, report_of(results, draws=50))
+    [bars, *_] = draw(results, report_of(results))
     axes = bars.figure.axes
     assert len(axes) > 1 and len({axis.get_ylim() for axis in axes}) == 1
     tops = [bar.get_height() for axis in axes for group in axis.containers[::2] for bar in group]
@@ -79,7 +79,7 @@ def test_published_subjects_are_drawn_and_marked():
         method="neurobridge", subjects=(1, 2, 3, 4), dataset="things-meg", preset="none"
     )
     results = Results(queries, run_rows(queries))
-    [bars, *_] = draw(results, report_of(results, draws=50))
+    [bars, *_] = draw(results, report_of(results))
     [axis] = bars.figure.axes
     [line] = [line for line in axis.lines if line.get_label() == f"published {MARK}"]
     assert line.get_ydata() == pytest.approx([16.5, 53.7, 40.4, 18.1, 32.175])
@@ -173,7 +173,7 @@ def test_pictures_of_one_subject_and_one_image():
     queries = query_rows(subjects=(1,), seeds=(0,), n=2)
     queries = pd.concat([queries, queries.assign(method="other")], ignore_index=True)
     results = Results(queries, run_rows(queries))
-    assert [picture.png()[:4] for picture in draw(results, report_of(results, draws=20))]
+    assert [picture.png()[:4] for picture in draw(results, report_of(results))]
 
 
 def test_the_recipe_of_the_documentation(tables, tmp_path, monkeypatch):
