@@ -16,7 +16,8 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .datasets import open_dataset
-from .errors import DataError, MissingDataError, SSRError, UsageError
+from .datasets.base import folded
+from .errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
 from .evaluation import check_selection
 from .files import check_free, unwritable
 from .resolve import check_needs, resolve, training_subjects
@@ -56,9 +57,12 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
         If features or pretrained weights are missing and cannot be made.
     DataError
         If a folder cannot be written, or its disk has too little space.
+    LeakageError
+        If pretrained weights are said to have seen a tested concept.
     """
     check_without_data(spec, out)
     check_needs(spec, dataset)
+    _check_pretrained_concepts(spec, dataset)
     features = features_of(spec, dataset)
     features.check(dataset)
     signals = _expected_signals(spec, dataset)
@@ -117,6 +121,18 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
                 check_takes_subjects(backbone)
         if spec.loss.params:
             check_loss_params(spec)
+
+
+def _check_pretrained_concepts(spec: RunSpec, dataset: ImageDataset) -> None:
+    tested = dataset.images.loc[dataset.images["split"] != "train", "concept"]
+    known = spec.model.pretrained_concepts
+    seen = {folded(name) for name in known} if isinstance(known, tuple) else set()
+    shared = sorted({name for name in tested if folded(name) in seen})
+    if shared:
+        raise LeakageError(
+            f"the pretrained weights have seen {len(shared)} of the tested concepts, such as {shared[0]!r}",
+            "take other weights; without model.pretrained_concepts the run is flagged pretrained-elsewhere",
+        )
 
 
 def check_writable(folder: Path) -> None:

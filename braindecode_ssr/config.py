@@ -231,6 +231,10 @@ class ModelSpec(Spec):
         Where its features are read; ``"auto"``: its embedding if that is wide enough, else its head.
     pretrained : str, optional
         Weights for the backbone: a folder or a repository on the Hugging Face Hub.
+    pretrained_concepts : {"unknown", "disjoint"} or tuple of str
+        What pretrained weights have seen, here or in a backbone that loads its own: unknown, which flags the
+        run ``pretrained-elsewhere``; none of the tested concepts, as far as you know; or these concepts,
+        which are compared with the tested ones.
     freeze : tuple of str
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
     n_outputs : int
@@ -247,12 +251,16 @@ class ModelSpec(Spec):
         space, by the distance of their points. The loss must use the same space.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("image_head", "image_head_params", "subjects", "space")
+    later: ClassVar[tuple[str, ...]] = (
+        *("image_head", "image_head_params", "subjects", "space"),
+        "pretrained_concepts",
+    )
 
     backbone: str = "auto"
     backbone_params: Params = Field(default_factory=dict)
     feature_point: Literal["auto", "embedding", "head"] = "auto"
     pretrained: str | None = None
+    pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
     freeze: tuple[str, ...] = ()
     n_outputs: int = Field(default=512, ge=2)
     image_head: str = "linear"

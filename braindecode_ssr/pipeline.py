@@ -33,7 +33,7 @@ from .runs import (
     trained_anew,
     versions,
 )
-from .training.build import build_loss, build_model, features_of, initialize
+from .training.build import build_loss, build_model, features_of, initialize, is_pretrained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,11 @@ def train(
             seed_everything(spec.train.seed)
             sizes = data.original.shape[1], features.widths(), data.table["subject"].nunique()
             model: Any = build_model(spec, signals, *sizes)
+            flags = _data_flags(spec, dataset)
             if spec.train.solver == "gradient":
+                if is_pretrained(spec.model, model, lambda: build_model(spec, signals, *sizes)):
+                    flags = check_flags([*flags, "pretrained-elsewhere"])
+                    say("flag pretrained-elsewhere; see --set model.pretrained_concepts")
                 for line in initialize(model, spec.model):
                     say(line)
             else:
@@ -177,7 +181,7 @@ def train(
                     },
                     "channels": list(channels.ch_names),
                     "signals": dict(channels.facts),
-                    "flags": list(_data_flags(spec, dataset)),
+                    "flags": list(flags),
                     "features": made_by,
                     "device": device,
                     "versions": versions(),
@@ -222,7 +226,7 @@ def train(
             queries, numbers = score_run(run, spec, model, test)
             run.write_table("queries.csv", queries)
             summary = {
-                **labels_of(spec, evaluation_of(spec), _data_flags(spec, dataset)),
+                **labels_of(spec, evaluation_of(spec), flags),
                 **numbers,
                 "n_train": len(data),
                 "train_subjects": data.table["subject"].unique().tolist(),
@@ -472,7 +476,6 @@ def _trained_channels(run: Run) -> ChannelSet | None:
 
 
 def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
-    """What a reader of the numbers must know about the files and the initial weights."""
+    """What a reader of the numbers must know about the files."""
     subjects = {*training_subjects(spec, dataset), spec.data.subject}
-    flags = {flag for subject in subjects for flag in dataset.flags(subject, spec.trials)}
-    return check_flags(flags | ({"pretrained-elsewhere"} if spec.model.pretrained else set()))
+    return check_flags(f for subject in subjects for f in dataset.flags(subject, spec.trials))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,29 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
     fitting = {k: v for k, v in given.items() if k in own and k not in fresh}
     model.load_state_dict({**own, **fitting})
     return fresh
+
+
+def brings_weights(build: Callable[[], nn.Module]) -> bool:
+    """Whether a model starts from trained weights that a part of it loads by itself.
+
+    Random initial values differ between two seeds, loaded ones do not. Models of braindecode, torch and this
+    package are not built for this: none of them loads weights when it is created.
+
+    Parameters
+    ----------
+    build : callable
+        Builds the untrained model.
+    """
+    models = []
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            models.append(build())
+    one, other = (dict(model.named_parameters()) for model in models)
+    return any(
+        p.ndim > 1 and bool((p != p.flatten()[0]).any()) and torch.equal(p, other[name])
+        for name, p in one.items()
+    )
 
 
 def _difference(key: str, given: dict[str, Tensor], own: dict[str, Tensor]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..images.features import ImageFeatures, image_features
@@ -85,6 +85,20 @@ def initialize(model: SSR, spec: ModelSpec) -> list[str]:
         lines += [f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"]
     model.freeze(*spec.freeze)
     return lines
+
+
+def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Module]) -> bool:
+    """Whether training starts from weights that may have seen the tested concepts elsewhere.
+
+    ``build`` builds the model again; it is called where a part of it could load weights by itself.
+    """
+    if spec.pretrained_concepts != "unknown":
+        return False
+    roots = {type(part).__module__.partition(".")[0] for part in model.modules()}
+    foreign = roots - {"braindecode", "braindecode_ssr", "torch"} or "@" in spec.backbone
+    from ..models.modules import brings_weights
+
+    return bool(spec.pretrained or (foreign and brings_weights(build)))
 
 
 def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
