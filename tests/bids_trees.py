@@ -11,8 +11,8 @@ import pandas as pd
 import pybv  # noqa: F401  and BrainVision with this
 from PIL import Image
 
+from braindecode_ssr.simulation.experiment import TARGET
 from braindecode_ssr.simulation.layout import write_raw
-from braindecode_ssr.simulation.recording import TARGET
 
 BOM = "\ufeff"
 

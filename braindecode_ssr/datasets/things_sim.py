@@ -17,17 +17,17 @@ from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..preprocessing.epochs import n_times
 from ..registry import unknown_name
+from ..simulation.experiment import N_SESSIONS, Preset, preset_named
 from ..simulation.images import image_table
-from ..simulation.presets import N_SESSIONS, Preset, preset_named
 from .base import ImageDataset, Recording, check_images, eeg_info
 
 if TYPE_CHECKING:
     import mne
     from PIL.Image import Image
 
-    from ..simulation.brain import Brain
-    from ..simulation.eye import Eye
-    from ..simulation.recording import Events
+    from ..simulation.experiment import Events
+    from ..simulation.images import Eye
+    from ..simulation.recording import Brain
 
 
 VERSION = 1  # of the simulator; changes when the same preset and seed give other data
@@ -169,7 +169,7 @@ class ThingsSim(ImageDataset):
     @cached_property
     def eye(self) -> Eye:
         """The eye of all subjects."""
-        from ..simulation.eye import fit_eye
+        from ..simulation.images import fit_eye
 
         train = self.images["image_id"][self.images["split"] == "train"].to_numpy()
         chosen = train[np.linspace(0, len(train) - 1, min(REFERENCES, len(train))).astype(int)]
@@ -178,7 +178,7 @@ class ThingsSim(ImageDataset):
 
     def brain(self, subject: Label) -> Brain:
         """The brain of a subject: the true responses."""
-        from ..simulation.brain import subject_brain
+        from ..simulation.recording import subject_brain
 
         if subject not in self._brains:
             dims = self.eye.early[1].shape[1], self.eye.late[1].shape[1]
@@ -220,7 +220,7 @@ class ThingsSim(ImageDataset):
     def _ceiling(
         self, subject: Label, repetitions: int | None, spec: TrialSpec
     ) -> dict[str, float]:
-        from ..simulation.brain import ceiling
+        from ..simulation.recording import ceiling
 
         sessions = self._test_trials(subject, repetitions, spec)
         return ceiling(sessions, self._templates(subject, spec))
@@ -249,7 +249,7 @@ class ThingsSim(ImageDataset):
             yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 
     def _numbers(self, subject: Label, session: int, split: str) -> np.ndarray:
-        from ..simulation.recording import session_events
+        from ..simulation.experiment import session_events
 
         events = session_events(self.preset, split, subject, session, self.seed)
         return events.numbers[~events.is_target]

@@ -24,7 +24,7 @@ from ..datasets.things_meg.epochs import PUBLISHED_SENSORS, PUBLISHED_SESSIONS
 from ..datasets.things_meg.files import subject_parts
 from ..datasets.things_sim import ThingsSim
 from ..preprocessing.channels import THINGS_EEG_63_RAW
-from ..simulation.presets import N_SESSIONS
+from ..simulation.experiment import N_SESSIONS
 from .recordings import EVENTS, ImageRecordings
 
 if TYPE_CHECKING:

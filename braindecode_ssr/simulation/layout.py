@@ -1,10 +1,13 @@
-"""Write a simulated experiment in the file layout of THINGS-EEG2."""
+"""Files of simulated experiments: the layout of THINGS-EEG2, and a writer of long FIF files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -15,6 +18,9 @@ from ..files import atomic_files
 from .images import things_numbers
 
 if TYPE_CHECKING:
+    import mne
+    import pandas as pd
+
     from ..datasets.things_sim import ThingsSim
 
 T = TypeVar("T")
@@ -144,3 +150,105 @@ def write_images(names: dict[Path, T], jpeg: Callable[[T], bytes]) -> list[Path]
             for path, part in zip(paths, parts, strict=True):
                 part.write_bytes(jpeg(names[path]))
     return list(names)
+
+
+# -- FIF files -----------------------------------------------------------------------------------------------
+
+PARTS_FIF = 4  # files of a subject
+_MEAS, _PROCESSED, _EPOCHS, _EVENTS, _METADATA, _REFERENCE = 100, 103, 373, 361, 3811, 118
+_START, _END, _NOP = 104, 105, 108
+_INT, _FLOAT, _STRING, _FLOAT_MATRIX = 3, 4, 10, 4 | 1 << 30
+_END_TAGS = 36  # bytes of the tags that end a measurement and a file
+
+
+def part_names(subject: int) -> list[str]:
+    """Names of a subject's files, as published."""
+    stem = f"preprocessed_P{subject}-epo"
+    return [f"{stem}.fif", *(f"{stem}-{part}.fif" for part in range(1, PARTS_FIF))]
+
+
+def write_parts(
+    paths: list[Path],
+    names: list[str],
+    info: mne.Info,
+    events: np.ndarray,
+    metadata: pd.DataFrame,
+    batches: Iterable[np.ndarray],
+    first: int,
+) -> None:
+    """Write epochs into a series of FIF files that refer to one another; MNE would hold them all in memory.
+
+    Parameters
+    ----------
+    paths, names : list
+        Where to write the parts, and their final names; no more than epochs.
+    info : mne.Info
+    events, metadata : ndarray of int, shape (n_epochs, 3); DataFrame, n_epochs rows
+    batches : iterable of ndarray, shape (n, chans, times)
+        All epochs, in order.
+    first : int
+        First sample of an epoch relative to its onset, where the baseline ends.
+    """
+    import mne
+
+    with tempfile.TemporaryDirectory() as folder:  # MNE's file of the info, without its end
+        path = Path(folder) / "info.fif"
+        mne.io.write_info(path, info, verbose="error")
+        head = path.read_bytes()[:-_END_TAGS]
+    epochs = chain.from_iterable(batches)
+    edges = np.linspace(0, len(events), len(paths) + 1).astype(int).tolist()
+    for number, path in enumerate(paths, 1):
+        start, stop = edges[number - 1 : number + 1]
+        with path.open("wb") as file:
+            file.write(head)
+            _block(file, _START, _PROCESSED, _EPOCHS)
+            _write_tables(file, events[start:stop], metadata.iloc[start:stop])
+            _write_data(file, epochs, stop - start, first, info)
+            log = [[] if start <= k < stop else ["IGNORED"] for k in range(len(events))]
+            _tag(file, 3801, _STRING, json.dumps(log).encode())
+            _tag(file, 3800, _INT, np.arange(start, stop).astype(">i4").tobytes())
+            if number < len(paths):
+                _block(file, _START, _REFERENCE)
+                _tag(file, 115, _INT, struct.pack(">i", 2))
+                _tag(file, 118, _STRING, names[number].encode())
+                _tag(file, 117, _INT, struct.pack(">i", number))
+                _block(file, _END, _REFERENCE)
+            _block(file, _END, _EPOCHS, _PROCESSED, _MEAS)
+            file.write(struct.pack(">4i", _NOP, 0, 0, -1))
+
+
+def _write_tables(file: BinaryIO, events: np.ndarray, metadata: pd.DataFrame) -> None:
+    _block(file, _START, _EVENTS)
+    _tag(file, 3561, _INT, events.astype(">i4").tobytes())
+    _block(file, _END, _EVENTS)
+    _block(file, _START, _METADATA)
+    _tag(file, 206, _STRING, metadata.reset_index().to_json(orient="records").encode())
+    _block(file, _END, _METADATA)
+
+
+def _write_data(
+    file: BinaryIO, epochs: Iterator[np.ndarray], n_epochs: int, first: int, info: mne.Info
+) -> None:
+    """The data as one matrix tag, written epoch by epoch; its dimensions follow."""
+    epoch = next(epochs)
+    _tag(file, 208, _INT, struct.pack(">i", first))
+    _tag(file, 209, _INT, struct.pack(">i", first + epoch.shape[1] - 1))
+    _tag(file, 3803, _FLOAT, struct.pack(">f", info["sfreq"]))
+    _tag(file, 3568, _FLOAT, struct.pack(">f", first / info["sfreq"]))
+    _tag(file, 3569, _FLOAT, struct.pack(">f", 0.0))
+    dimensions = (epoch.shape[1], epoch.shape[0], n_epochs)
+    file.write(struct.pack(">4i", 302, _FLOAT_MATRIX, 4 * n_epochs * epoch.size + 16, 0))
+    file.write(epoch.astype(">f4").tobytes())
+    for _ in range(n_epochs - 1):
+        file.write(next(epochs).astype(">f4").tobytes())
+    file.write(struct.pack(">4i", *dimensions, 3))
+
+
+def _block(file: BinaryIO, edge: int, *kinds: int) -> None:
+    for kind in kinds:
+        _tag(file, edge, _INT, struct.pack(">i", kind))
+
+
+def _tag(file: BinaryIO, kind: int, form: int, content: bytes) -> None:
+    file.write(struct.pack(">4i", kind, form, len(content), 0))
+    file.write(content)

@@ -12,7 +12,7 @@ from braindecode_ssr.datasets.base import IMAGE_COLUMNS
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
-from braindecode_ssr.simulation.presets import PRESETS, Response
+from braindecode_ssr.simulation.experiment import PRESETS, Response
 
 
 @pytest.fixture(scope="module")

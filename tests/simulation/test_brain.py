@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
-from braindecode_ssr.simulation.brain import (
+from braindecode_ssr.simulation.experiment import Response, generator
+from braindecode_ssr.simulation.recording import (
     add_responses,
     bump,
     channel_positions,
@@ -14,7 +15,6 @@ from braindecode_ssr.simulation.brain import (
     smooth_patterns,
     subject_brain,
 )
-from braindecode_ssr.simulation.presets import Response, generator
 
 DIMS = (32, 16)
 OCCIPITAL = [THINGS_EEG_63_RAW.index(name) for name in ("O1", "Oz", "O2", "PO7", "PO8", "POz")]

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.simulation.presets import PRESETS, Run, Timing, generator, preset_named
-from braindecode_ssr.simulation.recording import (
+from braindecode_ssr.simulation.experiment import (
+    PRESETS,
     TARGET,
     Events,
+    Run,
+    Timing,
+    generator,
+    preset_named,
     sequence_onsets,
     session_concepts,
     session_events,

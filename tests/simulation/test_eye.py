@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from braindecode_ssr.simulation.eye import fit_eye, oriented_energy, raw_features, retina
-from braindecode_ssr.simulation.images import decode, jpeg
-from braindecode_ssr.simulation.presets import Response
+from braindecode_ssr.simulation.experiment import Response
+from braindecode_ssr.simulation.images import (
+    decode,
+    fit_eye,
+    jpeg,
+    oriented_energy,
+    raw_features,
+    retina,
+)
 
 
 @pytest.fixture(scope="module")

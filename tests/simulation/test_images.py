@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from braindecode_ssr.simulation.experiment import PRESETS, generator
 from braindecode_ssr.simulation.images import (
     GROUNDS,
     TEXTURES,
@@ -17,7 +18,6 @@ from braindecode_ssr.simulation.images import (
     things_numbers,
     vary,
 )
-from braindecode_ssr.simulation.presets import PRESETS, generator
 
 
 def pixels(concept, exemplar, seed=0):

@@ -14,8 +14,8 @@ from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.preprocessing.epochs import windows
 from braindecode_ssr.simulation import layout
+from braindecode_ssr.simulation.experiment import PRESETS
 from braindecode_ssr.simulation.layout import write_raw
-from braindecode_ssr.simulation.presets import PRESETS
 
 OWN = replace(PRESETS["tiny"], name="own", concepts=4, image_size=32)
 

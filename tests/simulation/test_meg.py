@@ -11,7 +11,9 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.simulation import meg as meg_fif
+from braindecode_ssr.simulation import layout
+from braindecode_ssr.simulation.experiment import PRESETS as EEG
+from braindecode_ssr.simulation.layout import part_names, write_parts
 from braindecode_ssr.simulation.meg import (
     CATCH,
     PRESETS,
@@ -20,15 +22,12 @@ from braindecode_ssr.simulation.meg import (
     helmet_info,
     meg_images,
     meg_runs,
-    part_names,
     rhythm,
     sample_attributes,
     seen,
     spectral_noise,
     write_meg,
-    write_parts,
 )
-from braindecode_ssr.simulation.presets import PRESETS as EEG
 from braindecode_ssr.trials.prepare import prepare
 
 COLUMNS = (
@@ -236,7 +235,7 @@ def test_subjects_that_there_are_not(sim, tmp_path):
 
 
 def test_nothing_is_left_half_written(sim, tmp_path, monkeypatch):
-    written = meg_fif._write_data
+    written = layout._write_data
     calls = []
 
     def full(file, *rest):
@@ -245,7 +244,7 @@ def test_nothing_is_left_half_written(sim, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         written(file, *rest)
 
-    monkeypatch.setattr(meg_fif, "_write_data", full)
+    monkeypatch.setattr(layout, "_write_data", full)
     with pytest.raises(DataError, match="free some space"):
         write_meg(sim, (1,), tmp_path)
     assert not list((tmp_path / "derivatives" / "preprocessed").iterdir())

@@ -8,7 +8,7 @@ from scipy.signal import sosfreqz, welch
 
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 from braindecode_ssr.simulation import recording as noise_module
-from braindecode_ssr.simulation.presets import PRESETS, Noise, generator
+from braindecode_ssr.simulation.experiment import PRESETS, Noise, generator
 from braindecode_ssr.simulation.recording import (
     add_noise,
     alpha_envelope,

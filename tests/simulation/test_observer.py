@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from braindecode_ssr.simulation.brain import (
+from braindecode_ssr.simulation.recording import (
     ceiling,
     log_likelihoods,
     separable_covariance,

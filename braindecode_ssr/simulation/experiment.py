@@ -1,5 +1,8 @@
-"""The constants of a simulated experiment: structure of the runs, timing, responses, noise.
+"""The simulated experiment: its constants, and which image is shown when, as in THINGS-EEG2.
 
+A session has runs, a run has blocks, a block has sequences of images at a fast pace with a gap between
+sequences; at most one image of a sequence is a target. Sessions 1 and 2 split the training concepts between
+them, and sessions 3 and 4 split them differently, so that every training image is in exactly two sessions.
 Names of fields are part of the digests that identify simulated data: renaming one makes old files foreign.
 """
 
@@ -13,8 +16,10 @@ import numpy as np
 
 from ..errors import UsageError
 from ..files import sha256
+from ..labels import Label
 from ..registry import unknown_name
 
+TARGET = 99999  # its image number
 N_SESSIONS = 4
 SHOWINGS = 2  # of each training image in each of its two sessions
 
@@ -213,3 +218,119 @@ def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """
     words = [zlib.crc32(str(part).encode()) for part in purpose]
     return np.random.default_rng([seed, len(words), *words])
+
+
+# -- events --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """What is shown in the recording of one split in one session."""
+
+    samples: np.ndarray  # onsets in samples, (n_presentations,)
+    numbers: np.ndarray  # image numbers, TARGET for targets, (n_presentations,)
+    positions: np.ndarray  # run, block, sequence, position in it, each from 1, (n_presentations, 4)
+    joins: np.ndarray  # first sample of each run, and the number of samples, (runs + 1,)
+    sfreq: float  # Hz
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the recording."""
+        return int(self.joins[-1])
+
+    @property
+    def is_target(self) -> np.ndarray:
+        """Which presentations are targets."""
+        return self.numbers == TARGET
+
+    @property
+    def ends_sequence(self) -> np.ndarray:
+        """Which presentations are the last of their sequence."""
+        return np.append(np.any(np.diff(self.positions[:, :3], axis=0) != 0, axis=1), True)
+
+
+def session_events(preset: Preset, split: str, subject: Label, session: int, seed: int) -> Events:
+    """The events of one split in one session of a subject."""
+    run: Run = getattr(preset, split)
+    rng = generator(seed, "design", subject, session, split)
+    images = _session_numbers(preset, subject, session, split, seed)
+    order = _presentations(images, run.slots(preset.sequence), split, rng)
+    laid = _place_targets(order, run, preset.sequence, rng)
+    samples, joins = [], [0]
+    for _ in range(run.runs):
+        onsets = sequence_onsets(run, preset.timing, preset.sequence, rng)
+        samples.append(joins[-1] + np.rint(onsets.ravel() * preset.sfreq).astype(np.int64))
+        joins.append(int(samples[-1][-1]) + int(preset.timing.tail * preset.sfreq))
+    return Events(
+        samples=np.concatenate(samples),
+        numbers=laid.ravel(),
+        positions=np.argwhere(laid > 0) + 1,
+        joins=np.array(joins),
+        sfreq=preset.sfreq,
+    )
+
+
+def session_concepts(preset: Preset, subject: Label, session: int, seed: int) -> np.ndarray:
+    """The training concepts of a session, as sorted indices from 0.
+
+    Sessions 1 and 2 are the halves of one random split, sessions 3 and 4 those of another.
+    """
+    pair, half = divmod(session - 1, 2)
+    order = generator(seed, "halves", subject, pair).permutation(preset.concepts)
+    return np.sort(order[half * preset.concepts // 2 : (half + 1) * preset.concepts // 2])
+
+
+def _session_numbers(
+    preset: Preset, subject: Label, session: int, split: str, seed: int
+) -> np.ndarray:
+    """The numbers of the images of a session, in ascending order."""
+    if split == "test":
+        return np.arange(1, preset.test_images + 1)
+    concepts = session_concepts(preset, subject, session, seed)
+    within = np.arange(1, preset.images_per_concept + 1)
+    return (concepts[:, None] * preset.images_per_concept + within).ravel()
+
+
+def _presentations(
+    numbers: np.ndarray, slots: int, split: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Image numbers in the random order in which they fill the slots of a session.
+
+    Training images are shown twice, and images drawn at random fill the rest; test images are shown equally
+    often, and different ones of them fill the rest.
+    """
+    each = SHOWINGS if split == "train" else slots // len(numbers)
+    rest = slots - each * len(numbers)
+    extra = rng.choice(numbers, rest, replace=split == "train" or rest > len(numbers))
+    return rng.permutation(np.concatenate([np.tile(numbers, each), extra]))
+
+
+def _place_targets(
+    numbers: np.ndarray, run: Run, length: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Image numbers with targets inserted; shape (runs, blocks, sequences, length).
+
+    In each block ``run.targets`` random sequences get one target at position 2 or later.
+    """
+    shape = (run.runs, run.blocks, run.sequences)
+    chosen = np.broadcast_to(np.arange(run.sequences) < run.targets, shape)
+    chosen = rng.permuted(chosen, axis=-1)
+    places = np.where(chosen, rng.integers(1, length, shape), -1)
+    filled = np.arange(length) == places[..., None]
+    laid = np.full((*shape, length), TARGET, dtype=np.int64)
+    laid[~filled] = numbers
+    return laid
+
+
+def sequence_onsets(run: Run, timing: Timing, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Onsets in seconds from the start of one run; shape (blocks, sequences, length)."""
+    shape = (run.blocks, run.sequences, length)
+    steps = rng.normal(timing.soa, timing.soa_sd, shape)
+    slips = rng.random(shape) < timing.slip
+    steps += slips * rng.uniform(0.3, 1.0, shape) * timing.slip_length
+    scale = (timing.gap_mean - timing.gap_floor) / timing.gap_shape
+    gaps = timing.gap_floor + rng.gamma(timing.gap_shape, scale, shape[:2])
+    steps[..., 0] = np.minimum(gaps, timing.gap_ceiling)
+    steps[1:, 0, 0] += rng.gamma(2.0, timing.rest / 2, run.blocks - 1)
+    steps[0, 0, 0] = timing.lead
+    return np.cumsum(steps).reshape(shape)
