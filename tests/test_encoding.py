@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from toy_arrays import ToyArrays, write_toy_arrays
 
-from braindecode_ssr.errors import UsageError
+from braindecode_ssr.datasets import DATASETS
+from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.ranks import minus_squared_distance
@@ -92,3 +95,34 @@ def test_as_a_method_it_is_trained_tested_and_evaluated_again(tmp_path, protocol
     )
     queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
     assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
+
+
+def test_time_is_that_of_the_stored_trials(tmp_path, monkeypatch):
+    """The same signal, stored from -0.1 s or -0.05 s on, has the same functions of time in real seconds."""
+    monkeypatch.setitem(DATASETS._parts, "toy-arrays", "toy_arrays:ToyArrays")
+    x = np.random.default_rng(0).normal(size=(32, 6, 60)).astype(np.float32)
+    filters = {}
+    for first in (-0.1, -0.05):
+        root = tmp_path / str(first)
+        root.mkdir()
+        write_toy_arrays(root)
+        np.save(root / "sub-01.npy", x if first == -0.1 else x[:, :, 5:])
+        monkeypatch.setattr(ToyArrays, "first_times", {1: first, 2: -first})
+        spec = run_spec(
+            {
+                "data": {"dataset": "toy-arrays", "subject": 1, "protocol": "intra"},
+                "images": {"encoder": "pyramid", "views": ["original"]},
+                "method": "encoding",
+            }
+        )
+        run = train(spec, data_dir=root, out=root / "runs")
+        weights = load_file(run.path / "model.safetensors")["filters"]
+        filters[first] = weights.reshape(6, -1, weights.shape[1])
+    early, late = filters[-0.1], filters[-0.05]
+    small = 1e-4 * np.abs(late).max()
+    np.testing.assert_allclose(early[:, 5:], late, atol=small)
+    np.testing.assert_allclose(early[:, :5], 0, atol=small)
+    np.save(root / "sub-02.npy", x[::-1, :, 5:])
+    pooled = spec.model_copy(update={"data": spec.data.model_copy(update={"protocol": "inter"})})
+    with pytest.raises(DataError, match=r"first sample.*0\.05 s.*sub-0[12].*0\.05 s.*sub-0[12]"):
+        train(pooled, data_dir=root, out=root / "runs")

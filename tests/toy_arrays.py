@@ -27,6 +27,7 @@ class ToyArrays(ImageDataset):
     subjects = (1, 2)
     settings = {"trials": {"sfreq": 100.0, "start": 0.0, "stop": 0.5, "whitening": "none"}}
     channel_defaults = {"intra": "all", "inter": "all"}
+    first_times = {}  # by subject; else 0 s
 
     @property
     def images(self):
@@ -57,7 +58,9 @@ class ToyArrays(ImageDataset):
         table = self.images.assign(subject=subject, session=1, repetition=1)[TRIAL_COLUMNS]
         batch = TrialBatch(np.load(path), table, source=str(path))
         info = mne.create_info(CHANNELS, 100.0, "eeg", verbose="error")
-        return EpochedTrials([batch], info, {"units": "V", "first_time": 0.0, "last_time": 0.49})
+        first = self.first_times.get(subject, 0.0)
+        last = first + (batch.trials.shape[2] - 1) / 100
+        return EpochedTrials([batch], info, {"units": "V", "first_time": first, "last_time": last})
 
 
 def write_toy_arrays(root, seed=0):

@@ -344,7 +344,7 @@ _CURES = {
 
 
 def _plain_text(text: str) -> str:
-    return re.sub(r"[^a-z0-9./]", "", text.casefold())
+    return re.sub(r"(?!^-\d)[^a-z0-9./]", "", text.casefold())  # -0.1 s is not 0.1 s
 
 
 def _check_references(

@@ -155,6 +155,12 @@ def n_times(sfreq: float, spec: TrialSpec) -> int:
     return kept.stop - kept.start
 
 
+def first_time(sfreq: float, spec: TrialSpec) -> float:
+    """Seconds after the onset of the first sample of a trial; ``spec.start``, on the grid of the samples."""
+    offset, _, kept = _extent(sfreq, spec)
+    return offset / sfreq + kept.start / spec.sfreq
+
+
 def _extent(sfreq: float, spec: TrialSpec) -> tuple[int, int, slice]:
     """First sample of an epoch relative to the onset, its length, and the samples kept after resampling."""
     offset, last = round(spec.tmin * sfreq), round(spec.tmax * sfreq)

@@ -45,7 +45,7 @@ def build_model(
     if spec.train.solver == "encoding":
         from .encoding import Encoding
 
-        return Encoding(n_signal, n_features, signals.sfreq, spec.trials.start)
+        return Encoding(n_signal, n_features, signals.sfreq, signals.tmin)
     if spec.train.solver != "gradient":
         from .ridge import RIDGES
 

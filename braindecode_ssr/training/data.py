@@ -192,12 +192,15 @@ class Signals:
         MNE's description of each channel, in order, under its name in the 10-05 system.
     channels : ChannelSet, optional
         The same channels by their own names, and what other trials must have in common with them.
+    tmin : float, optional
+        Time of the first sample in seconds after the onset of the image.
     """
 
     n_times: int
     sfreq: float
     chs_info: list[dict]
     channels: ChannelSet = ChannelSet("", (), {})
+    tmin: float | None = None
 
     @classmethod
     def of(cls, store: TrialStore, channels: Channels, reference: str = "") -> Signals:
@@ -215,7 +218,7 @@ class Signals:
             ]
         whole = channel_set(store, reference)
         chosen = ChannelSet(whole.owner, names, whole.facts)
-        return cls(store.trials.shape[2], store.sfreq, chs_info, chosen)
+        return cls(store.trials.shape[2], store.sfreq, chs_info, chosen, store.tmin)
 
 
 def _has_position(channel: dict[str, Any]) -> bool:
@@ -225,13 +228,13 @@ def _has_position(channel: dict[str, Any]) -> bool:
 def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
     """The channels of a store, and what must be equal in trials that are joined with its own."""
     sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
-    first = store.manifest.get("first_time")
+    first = None if store.tmin is None else round(store.tmin * store.sfreq) / store.sfreq
     facts = {
         "channel type": ", ".join(store.info.get_channel_types(unique=True)),
         "unit": store.units,
         "sampling rate": f"{store.sfreq:g} Hz",
         "number of samples": str(store.trials.shape[2]),
-        "time of the first sample": "" if first is None else f"{first:g} s",
+        "time of the first sample": "" if first is None else f"{first + 0.0:g} s",
         "reference": reference,
     }
     owner = f"subject {store.table['subject'].iloc[0]} ({[*sources, store.path][0]})"
@@ -255,8 +258,8 @@ def match_subjects(
     ------
     DataError
         If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
-        samples or type of channels, or two have the same recording; names both sides. Further subjects are
-        not prepared then.
+        samples, time of the first sample or type of channels, or two have the same recording; names both
+        sides. Further subjects are not prepared then.
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]

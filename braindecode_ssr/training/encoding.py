@@ -27,7 +27,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..retrieval.metrics import summarize
 from ..retrieval.ranks import minus_squared_distance, rank_of_target
 
@@ -253,8 +253,10 @@ class Encoding(nn.Module):
         Channels times samples of a trial.
     n_features : int
         Width of the image features.
-    sfreq, start : float
-        Sampling rate of the trials in Hz, and time of their first sample in seconds after the onset.
+    sfreq : float
+        Sampling rate of the trials in Hz.
+    start : float or None
+        Time of their first sample in seconds after the onset; None if it is not known.
     n_outputs : int
         Largest rank; components beyond the rank that is chosen are zero.
     """
@@ -262,7 +264,7 @@ class Encoding(nn.Module):
     space = "gaussian"
 
     def __init__(
-        self, n_signal: int, n_features: int, sfreq: float, start: float, n_outputs: int = 48
+        self, n_signal: int, n_features: int, sfreq: float, start: float | None, n_outputs: int = 48
     ) -> None:
         super().__init__()
         self.sfreq, self.start = sfreq, start
@@ -291,7 +293,17 @@ class Encoding(nn.Module):
         DataFrame
             One row per combination: ``spacing``, ``n_components``, ``penalty``, ``rank``, ``valid_mrr``,
             ``chosen``, and ``dur`` in seconds, all of it in the first row.
+
+        Raises
+        ------
+        DataError
+            If it is not known when the trials begin.
         """
+        if self.start is None:
+            raise DataError(
+                "the prepared trials do not say when they begin, which an encoding model needs",
+                "remove them from the folder ssr/trials of the data set, and train again",
+            )
         began = time.perf_counter()
         model = EncodingModel(self.sfreq, self.start)
         features = data.original[data.image].numpy()

@@ -30,7 +30,7 @@ from ..datasets.usable_trials import chosen_trials, kept_trials, no_training_par
 from ..errors import DataError
 from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sync
 from ..labels import Label, as_read, folder_name
-from ..preprocessing.epochs import n_times, running_count, windows
+from ..preprocessing.epochs import first_time, n_times, running_count, windows
 from ..preprocessing.whitening import Whitening, fit_whitening
 from .store import DTYPE, FORMAT, TRIALS, TrialStore, check_batch, write_header, write_table
 
@@ -213,6 +213,7 @@ class ResumableStore:
                     known = channels.setdefault(what, {}).setdefault(name, [])
                     known += [file for file in files if file not in known]
         manifest = self.manifest | {"dropped": dropped, "channels": channels}
+        manifest["first_time"] = self._parts[0]["first_time"]
         write_table(self.folder, shape, table, self.info, manifest, sources)
         (self.folder / JOURNAL).unlink(missing_ok=True)
 
@@ -320,6 +321,11 @@ def _make(
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
     released = dataset.epochs(subject, spec)
     if released is not None:
+        if "first_time" not in released.manifest:
+            raise DataError(
+                f"the epochs of {dataset.name} do not say when they begin",
+                "put first_time, in seconds after the onset of the image, in the manifest of EpochedTrials",
+            )
         manifest |= released.manifest
         return TrialStore.write(path, released, released.info, manifest)
     whitened = spec.whitening != "none"
@@ -413,6 +419,7 @@ def recorded_batches(
             trials = np.empty((len(table), len(recording.ch_names), length), np.float32)
         else:
             identity = _identity(recording, source) | {"dropped": dropped}
+            identity["first_time"] = first_time(recording.sfreq, spec)
             trials, done = store.allocate(identity, table, info, length)
         batch = TrialBatch(trials, table, info, source, recording.fingerprint)
         if done:

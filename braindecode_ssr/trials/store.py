@@ -177,6 +177,15 @@ class TrialStore:
         return self.manifest["units"]
 
     @property
+    def tmin(self) -> float | None:
+        """Time of the first sample in seconds after the onset of the image; None if it is not known."""
+        if "first_time" not in self.manifest and "dropped" in self.manifest:
+            return self.manifest["spec"][
+                "start"
+            ]  # cut from recordings, before first_time was recorded
+        return self.manifest.get("first_time")
+
+    @property
     def left_out(self) -> str:
         """One line on what was dropped or interpolated because it was marked bad; empty if nothing was."""
         dropped, parts = self.manifest.get("dropped", {}), []

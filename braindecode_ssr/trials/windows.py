@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
@@ -36,19 +36,27 @@ class StoreEpochs(mne.BaseEpochs):
         Channels and sampling rate.
     metadata : DataFrame
         One row per epoch.
+    tmin : float
+        Time of the first sample in seconds after the onset, rounded to the grid of the samples.
     """
 
     def __init__(
-        self, trials: np.ndarray, rows: np.ndarray, info: mne.Info, metadata: pd.DataFrame
+        self,
+        trials: np.ndarray,
+        rows: np.ndarray,
+        info: mne.Info,
+        metadata: pd.DataFrame,
+        tmin: float = 0.0,
     ) -> None:
+        first = round(tmin * info["sfreq"])
         events = np.column_stack([np.arange(len(rows)), np.zeros_like(rows), np.ones_like(rows)])
         super().__init__(
             info,
             None,
             events,
             event_id={"stim": 1},
-            tmin=0.0,
-            tmax=(trials.shape[2] - 1) / info["sfreq"],
+            tmin=first / info["sfreq"],
+            tmax=(first + trials.shape[2] - 1) / info["sfreq"],
             baseline=None,
             metadata=metadata,
             proj=False,
@@ -98,6 +106,8 @@ class StoreWindows(WindowsDataset):
         What all windows share.
     units : str
         Unit of the trials.
+    tmin : float
+        Time of the first sample in seconds after the onset.
     """
 
     def __init__(
@@ -108,8 +118,9 @@ class StoreWindows(WindowsDataset):
         info: mne.Info,
         description: dict[str, object],
         units: str,
+        tmin: float = 0.0,
     ) -> None:
-        super().__init__(StoreEpochs(trials, rows, info, metadata), description)
+        super().__init__(StoreEpochs(trials, rows, info, metadata, tmin), description)
         self.stored, self.units = StoredTrials(trials, rows), units
         self.window_kwargs: list = []
 
@@ -143,6 +154,7 @@ def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset
                 store.info,
                 dict(zip(("subject", "session", "split"), part, strict=True)),
                 store.units,
+                store.tmin or 0.0,
             )
             for part, rows in parts.items()
         ]
@@ -151,12 +163,14 @@ def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset
 
 def read_braindecode(
     concat: BaseConcatDataset, units: str
-) -> tuple[Iterator[TrialBatch], mne.Info, dict[str, str]]:
+) -> tuple[Iterator[TrialBatch], mne.Info, dict[str, Any]]:
     """The trial batches, info and manifest of braindecode windows."""
     table = _table(concat)
     sets = [_channel_set(dataset, place, units) for place, dataset in enumerate(concat.datasets)]
     _, picks = match_channels(sets, "all")
-    manifest = {"dataset": "braindecode", "units": sets[0].facts["unit"]}
+    manifest: dict[str, Any] = {"dataset": "braindecode", "units": sets[0].facts["unit"]}
+    if hasattr(concat.datasets[0], "windows"):
+        manifest["first_time"] = float(concat.datasets[0].windows.tmin)
     return _batches(concat, table, picks), _info(concat.datasets[0]), manifest
 
 
@@ -210,6 +224,9 @@ def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
         "sampling rate": f"{info['sfreq']:g} Hz",
         "channel types": ", ".join(info.get_channel_types(unique=True)),
         "custom reference": str(int(info["custom_ref_applied"])),
+        "time of the first sample": f"{dataset.windows.tmin:g} s"
+        if hasattr(dataset, "windows")
+        else "",
     }
     said = {} if dataset.description is None else dataset.description.to_dict()
     named = ", ".join(

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -285,12 +286,39 @@ def test_released_trials_are_stored_as_they_are(tmp_path):
         def epochs(self, subject, spec):
             trials = TrialBatch(batch.trials[:, :2], batch.table)
             info = eeg_info(recording.ch_names[:2], 250.0)
-            return EpochedTrials(iter([trials]), info, {"form": "theirs", "units": "V"})
+            return EpochedTrials(iter([trials]), info, self.manifest)
 
-    store = prepare(Released(tmp_path, []), 1, TrialSpec())
+    dataset = Released(tmp_path, [])
+    dataset.manifest = {"form": "theirs", "units": "V"}
+    with pytest.raises(DataError, match="first_time"):
+        prepare(dataset, 1, TrialSpec())
+    dataset.manifest["first_time"] = -0.1
+    store = prepare(dataset, 1, TrialSpec())
+    assert store.tmin == -0.1
     assert store.ch_names == ["P7", "P5"]
     assert store.manifest["form"] == "theirs" and store.units == "V"
     assert np.array_equal(store.trials, batch.trials[:, :2])
+
+
+@pytest.mark.parametrize("sfreq", [1000.0, 512.0])
+def test_a_store_knows_the_time_of_its_first_sample(tmp_path, sfreq):
+    """Also one of an earlier version, which did not record it."""
+    spec = TrialSpec(start=0.05, whitening="none", baseline="none")
+    recording = toy_recording([1, 2, 3], sfreq=sfreq)
+    times = np.arange(recording.data.shape[1]) - recording.samples[:, None]
+    bumps = np.exp(-((times / sfreq - 0.3) ** 2) / 2 / 0.01**2).sum(
+        axis=0
+    )  # 0.3 s after each image
+    dataset = ToyDataset(tmp_path, [replace(recording, data=bumps * np.arange(1, 9)[:, None])])
+    store = prepare(dataset, 1, spec)
+    trial = store.trials[1, 0]
+    peak = (trial * np.arange(len(trial)))[50:75].sum() / trial[50:75].sum()
+    assert store.tmin + peak / 250 == pytest.approx(0.3, abs=2e-3)  # MNE resamples to half a sample
+    manifest = store.path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    assert content.pop("first_time") == store.tmin
+    manifest.write_text(json.dumps(content))
+    assert TrialStore.open(store.path).tmin == 0.05
 
 
 CHILD = f"""
