@@ -157,9 +157,10 @@ class TrialSpec(Spec):
         Sampling rate of the trials, in Hz.
     start, stop : float
         Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
-    whitening : {"mvnn", "zscore", "none"}
-        Multivariate noise normalization, or mean 0 and standard deviation 1 of each channel; per session,
-        fitted on training trials only.
+    whitening : {"mvnn", "mvnn-time", "zscore", "none"}
+        Multivariate noise normalization of the channels, or of channels and times together (for rates such
+        as ``sfreq=50``), or mean 0 and standard deviation 1 of each channel; per session, fitted on training
+        trials only.
     repetitions : {"all", "published"}
         All trials, or the random subset (2 per training image and session, 20 per test image and
         session) of the public scripts.
@@ -186,7 +187,7 @@ class TrialSpec(Spec):
     sfreq: float = Field(default=250.0, gt=0, le=1e5)
     start: Seconds = 0.0
     stop: Seconds = 1.0
-    whitening: Literal["mvnn", "zscore", "none"] = "mvnn"
+    whitening: Literal["mvnn", "mvnn-time", "zscore", "none"] = "mvnn"
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
     channels: Literal["all", "common", "mag", "grad"] = "all"

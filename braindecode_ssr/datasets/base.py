@@ -478,7 +478,7 @@ TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept",
 VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
 
 
-UNITS = {"none": VOLTS, "mvnn": WHITENED, "zscore": ZSCORED}
+UNITS = {"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED, "zscore": ZSCORED}
 """Unit of trials that were recorded in volts, by how they are normalised."""
 
 

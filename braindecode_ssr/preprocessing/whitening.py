@@ -1,4 +1,6 @@
-"""Whitening: multivariate noise normalization, or z-scores, fitted on the training trials of a session.
+"""Whitening: noise normalization of channels, or of channels and times together, or z-scores.
+
+Fitted on the training trials of a session.
 
 Guggenmos, Sterzer & Cichy, "Multivariate pattern analysis for MEG: a comparison of dissimilarity measures",
 NeuroImage 173 (2018), with the shrinkage of Ledoit & Wolf, "A well-conditioned estimator for
@@ -19,6 +21,8 @@ from ..files import in_chunks
 
 CHUNK = 128
 """Trials in memory at a time."""
+LARGEST = 4096
+"""Channels times samples that are whitened together at most: the covariance then takes 0.13 GB."""
 
 Whitening = Callable[[Any], Any]
 """Whitens trials ``(n_trials, chans, times)`` in place and returns them."""
@@ -31,7 +35,7 @@ def fit_whitening(
 
     Parameters
     ----------
-    kind : {"mvnn", "zscore", "none"}
+    kind : {"mvnn", "mvnn-time", "zscore", "none"}
         As ``TrialSpec.whitening``.
     trials : array-like, shape (n_trials, chans, times)
         Single training trials; not changed.
@@ -48,7 +52,8 @@ def fit_whitening(
     Raises
     ------
     DataError
-        If there are no trials, a channel is constant or NaN, or (mvnn) channels are linearly dependent.
+        If there are no trials, a channel is constant or NaN, (mvnn) channels are linearly dependent, or
+        (mvnn-time) no image is repeated or trials have more than 4,096 numbers.
     """
     if kind == "none":
         return lambda trials: trials
@@ -56,8 +61,9 @@ def fit_whitening(
         raise DataError(
             f"there are no training trials to fit {kind} on", "add the training part of the session"
         )
-    if kind == "mvnn":
-        matrix = whitening_matrix(noise_covariance(trials, conditions), source)
+    if kind in ("mvnn", "mvnn-time"):
+        covariance = noise_covariance if kind == "mvnn" else joint_noise_covariance
+        matrix = whitening_matrix(covariance(trials, conditions), source)
         return partial(whiten, matrix=matrix, in_place=True)
     mean, deviation = channel_scale(trials, source)
     return partial(standardize, mean=mean, deviation=deviation, in_place=True)
@@ -85,6 +91,83 @@ def noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
         return np.tensordot(weights[part], shrunk_covariances(trials[part]), axes=1)
 
     return sum(in_chunks(weighted, len(trials), CHUNK), np.zeros((trials.shape[1],) * 2))
+
+
+def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
+    """The shrunk covariance of channels and times together, of repetitions about the mean of their image.
+
+    Trials of images that are shown once say nothing about noise and do not count. Each number of a trial is
+    divided by its standard deviation before the shrinkage of Ledoit and Wolf, and multiplied again after it.
+
+    Parameters
+    ----------
+    trials : array-like, shape (n_trials, chans, times)
+        Single trials of a low sampling rate: 50 Hz holds what brain responses to images consist of.
+    conditions : ndarray, shape (n_trials,)
+        The image of each trial.
+
+    Returns
+    -------
+    ndarray of float64, shape (chans * times, chans * times)
+        In the squared unit of ``trials``.
+
+    Raises
+    ------
+    DataError
+        If no image is repeated, or channels times samples are more than 4,096.
+    """
+    n_chans, n_times = trials.shape[1:]
+    width = n_chans * n_times
+    if width > LARGEST:
+        raise DataError(
+            f"trials.whitening=mvnn-time whitens channels and times together, and {n_chans} channels times "
+            f"{n_times} samples are more than {LARGEST:,} numbers",
+            "lower the rate and shorten the trial, for example with --set trials.sfreq=50 --set "
+            "trials.stop=0.6, or use --set trials.whitening=mvnn",
+        )
+    _, group, counts = np.unique(conditions, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[group] > 1)
+    if not len(repeated):
+        raise DataError(
+            "trials.whitening=mvnn-time learns the noise from images that were shown more than once, and "
+            "no training image of the session was",
+            "use --set trials.whitening=mvnn",
+        )
+    means = np.zeros((len(counts), width))
+    squares = np.zeros(width)
+
+    def add(part: slice) -> None:
+        values = np.asarray(trials[part], np.float64).reshape(-1, width)
+        np.add.at(means, group[part], values / counts[group[part], None])
+
+    def residuals(part: slice) -> np.ndarray:
+        values = np.asarray(trials[part], np.float64).reshape(-1, width) - means[group[part]]
+        return (
+            values * np.sqrt(counts[group[part]] / np.maximum(counts[group[part]] - 1, 1))[:, None]
+        )
+
+    for _ in in_chunks(add, len(trials), CHUNK):
+        pass
+    squares = sum(
+        in_chunks(lambda part: (residuals(part) ** 2).sum(0), len(trials), CHUNK), squares
+    )
+    scale = np.sqrt(squares / len(repeated))
+    scale[scale == 0] = 1.0
+
+    def moments(part: slice) -> tuple[np.ndarray, float]:
+        rows = residuals(part) / scale
+        return rows.T @ rows, float(((rows**2).sum(1) ** 2).sum())
+
+    covariance, fourth = np.zeros((width, width)), 0.0
+    for product, power in in_chunks(moments, len(trials), CHUNK):
+        covariance += product / len(repeated)
+        fourth += power / len(repeated)
+    mu, squared = np.trace(covariance) / width, float((covariance**2).sum())
+    delta = squared - width * mu**2
+    shrinkage = min((fourth - squared) / len(repeated), delta) / delta if delta > 0 else 0.0
+    covariance *= 1 - shrinkage
+    covariance[np.diag_indices(width)] += shrinkage * mu
+    return covariance * scale[:, None] * scale
 
 
 def shrunk_covariances(trials: np.ndarray) -> np.ndarray:
@@ -143,7 +226,7 @@ def whitening_matrix(covariance: np.ndarray, source: str = "the training trials"
 
 
 def whiten(trials: Any, matrix: np.ndarray, *, in_place: bool = False) -> Any:
-    """Mix the channels of trials with the whitening matrix; sums are taken in float64.
+    """Mix the channels of trials, or channels and times, with a whitening matrix; sums are in float64.
 
     Returns
     -------
@@ -152,9 +235,14 @@ def whiten(trials: Any, matrix: np.ndarray, *, in_place: bool = False) -> Any:
     """
     whitened = trials if in_place else np.empty_like(trials)
     matrix = np.asarray(matrix, np.float64)
+    joint = len(matrix) != trials.shape[1]
 
     def fill(part: slice) -> None:
-        whitened[part] = matrix @ trials[part].astype(np.float64)
+        values = trials[part].astype(np.float64)
+        if joint:
+            whitened[part] = (values.reshape(len(values), -1) @ matrix.T).reshape(values.shape)
+        else:
+            whitened[part] = matrix @ values
 
     for _ in in_chunks(fill, len(trials), CHUNK):
         pass

@@ -3,11 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import fractional_matrix_power
+from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import _cov
 
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.preprocessing.whitening import (
+    LARGEST,
     fit_whitening,
+    joint_noise_covariance,
     noise_covariance,
     shrunk_covariances,
     whiten,
@@ -90,3 +93,39 @@ def test_dependent_channels_are_refused():
 def test_nothing_to_fit_on():
     with pytest.raises(DataError, match="no training trials"):
         fit_whitening("mvnn", np.empty((0, 3, 10)), np.empty(0, int))
+
+
+def test_joint_covariance_equals_ledoit_wolf_of_the_repetitions_about_their_means():
+    x, conditions = trials(400, 3, 8) + 2, np.random.default_rng(1).integers(0, 250, 400)
+    residuals = []
+    for condition in np.unique(conditions):
+        rows = x[conditions == condition].reshape(-1, 24)
+        if len(rows) > 1:
+            residuals.append((rows - rows.mean(0)) * np.sqrt(len(rows) / (len(rows) - 1)))
+    residuals = np.concatenate(residuals)
+    scale = np.sqrt((residuals**2).mean(0))
+    reference = ledoit_wolf(residuals / scale, assume_centered=True)[0] * scale[:, None] * scale
+    assert np.allclose(joint_noise_covariance(x, conditions), reference, rtol=1e-9)
+
+
+def test_mvnn_time_whitens_channels_and_times_of_new_noise():
+    rng, root = (
+        np.random.default_rng(0),
+        np.eye(12) + 0.3 * np.random.default_rng(1).standard_normal((12, 12)),
+    )
+
+    def noise(n):
+        return (rng.standard_normal((n, 12)) @ root).reshape(n, 3, 4)
+
+    conditions = np.repeat(np.arange(2000), 2)
+    images = 5 * rng.standard_normal((2000, 3, 4))  # responses to images are not noise
+    normalize = fit_whitening("mvnn-time", images[conditions] + noise(4000), conditions)
+    white = normalize(noise(4000)).reshape(-1, 12)
+    assert np.abs(np.cov(white.T) - np.eye(12)).max() < 0.15
+
+
+def test_mvnn_time_says_what_it_needs():
+    with pytest.raises(DataError, match="mvnn-time"):
+        fit_whitening("mvnn-time", trials(6, 3, 4), np.arange(6))
+    with pytest.raises(DataError, match="sfreq"):
+        fit_whitening("mvnn-time", np.zeros((2, 2, LARGEST)), np.zeros(2))

@@ -308,10 +308,10 @@ def open_release(
         If the spec asks for trials that are not whitened, or for times that the files do not have.
     """
     files = release_files(form, root, subject)
-    if spec.whitening == "none":
+    if spec.whitening in ("none", "mvnn-time"):
         raise UsageError(
             "trials.whitening=mvnn with a released form, which is normalised already",
-            f"trials.whitening=none with the form {form!r}",
+            f"trials.whitening={spec.whitening} with the form {form!r}",
             "use the raw files (--set trials.release=raw) or leave the setting out",
         )
     train = read_release(form, "train", files, images)

@@ -330,7 +330,12 @@ def check_count(images: pd.DataFrame, source: str) -> None:
 
 
 TRIALS_AT_ONCE = 256
-UNITS = {"none": "unitless (z-scored on the baseline)", "zscore": ZSCORED, "mvnn": WHITENED}
+UNITS = {
+    "none": "unitless (z-scored on the baseline)",
+    "zscore": ZSCORED,
+    "mvnn": WHITENED,
+    "mvnn-time": WHITENED,
+}
 
 
 class MEGTrials:
