@@ -6,7 +6,7 @@ The first three can give each subject a part of its own, a token or a matrix.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops.layers.torch import Rearrange
@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..registry import unknown_name
 from .modules import Encoder, SubjectMap, feature_dict
 from .nice import TSConv, check_length, normal_weights, spatial_filters, temporal_filters
+
+Tokens = Literal["channels", "first"]
 
 
 class SubjectTSConv(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
@@ -77,6 +80,9 @@ class ATM(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
         Width of the feed-forward layer.
     attention_drop_prob : float, default=0.25
         Dropout probability of the Transformer.
+    tokens : {"channels", "first"}, default="channels"
+        Which tokens enter the convolutions: those of the channels, or, as in the public code, the first
+        ``n_chans`` of all, where the subject's token comes first: it replaces the last channel.
     activation : type[nn.Module], default=nn.ELU
         The nonlinearity of the convolutions; that of the Transformer is GELU.
     drop_prob : float, default=0.5
@@ -101,23 +107,33 @@ class ATM(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
         n_heads: int = 4,
         n_hidden: int = 256,
         attention_drop_prob: float = 0.25,
+        tokens: Tokens = "channels",
         activation: type[nn.Module] = nn.ELU,
         drop_prob: float = 0.5,
     ) -> None:
         signal = n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
         super().__init__(*signal, weight_init="torch", activation=activation, drop_prob=drop_prob)
         self.front = SubjectTransformer(
-            self.n_times, n_subjects, n_heads, n_hidden, attention_drop_prob
+            self.n_times, n_subjects, n_heads, n_hidden, attention_drop_prob, tokens
         )
 
 
 class SubjectTransformer(nn.Module):
-    """Inverted Transformer of channels and a token of the subject: (b, c, t) to the same."""
+    """Inverted Transformer of a token of the subject and of channels: (b, c, t) to the same."""
 
     def __init__(
-        self, n_times: int, n_subjects: int, n_heads: int, n_hidden: int, drop_prob: float
+        self,
+        n_times: int,
+        n_subjects: int,
+        n_heads: int,
+        n_hidden: int,
+        drop_prob: float,
+        tokens: Tokens,
     ) -> None:
         super().__init__()
+        if tokens not in ("channels", "first"):
+            raise unknown_name("choice of tokens", tokens, ["channels", "first"])
+        self.start = 1 if tokens == "channels" else 0
         self.subjects = nn.Embedding(n_subjects, n_times)
         self.unknown = nn.Parameter(torch.randn(n_times))
         self.transformer = ITransformer(n_times, n_heads, n_hidden, drop_prob)
@@ -128,11 +144,12 @@ class SubjectTransformer(nn.Module):
             token = self.unknown.expand(x.shape[0], -1)
         else:
             token = self.subjects(subject_index)
-        return self.transformer(x, token[:, None])
+        attended = self.transformer(x, token[:, None])
+        return attended[:, self.start : self.start + x.shape[1]]
 
 
 class ITransformer(nn.Module):
-    r"""One layer of the inverted Transformer of Liu et al (2024), as ATM uses it: (b, c, t) to the same.
+    r"""One layer of the inverted Transformer of Liu et al (2024), as ATM uses it.
 
     Every channel is a token, embedded by one linear map along time. Attention and feed-forward layer have
     residual connections and are followed by layer norms; a third norm follows both.
@@ -158,16 +175,12 @@ class ITransformer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(n_times) for _ in range(3))
         self.drop = nn.Dropout(drop_prob)
 
-    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Attend; ``extra`` tokens, shape (b, k, t), take part and are left out of the result."""
-        n_chans = x.shape[1]
-        token = self.embed(x)
-        if extra is not None:
-            token = torch.cat([token, extra], dim=1)
-        token = self.drop(token)
+    def forward(self, x: Tensor, first: Tensor) -> Tensor:
+        """Attend; ``first``, shape (b, k, t), are the first tokens: (b, k + c, t)."""
+        token = self.drop(torch.cat([first, self.embed(x)], dim=1))
         token = self.norms[0](token + self.drop(self.attention(token)))
         token = self.norms[1](token + self.drop(self.hidden(token)))
-        return self.norms[2](token)[:, :n_chans]
+        return self.norms[2](token)
 
 
 class HeadsAttention(nn.Module):
@@ -206,30 +219,33 @@ class NeuralMCRL(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=
 
     .. rubric:: Architecture Overview
 
-    Channels are mixed by a matrix of the subject, attend to each other as in ATM, have their frequency bands
-    weighted, are normalized, and enter TSConv. In training, Gaussian noise is added to the features before
-    the projector.
+    Channels are mixed by a matrix of the subject and attend, as in ATM, to each other and to a token of the
+    subject. Five frequency bands are then weighted by the power in them, all else is removed, and a learned
+    share of the result replaces the signal; TSConv follows. In training, Gaussian noise is added to the
+    output.
 
     .. rubric:: Macro Components
 
-    - ``NeuralMCRL.front`` **Front**: subject map, inverted Transformer, weighted bands, layer norm.
-    - the rest is :class:`~braindecode_ssr.models.nice.TSConv`.
+    - ``NeuralMCRL.front`` **Front**: subject map, inverted Transformer, attention to bands and channels, one
+      layer norm over channels and samples.
+    - the rest is :class:`~braindecode_ssr.models.nice.TSConv`, with the noise at the end of its projector.
 
     .. rubric:: Additional Mechanisms
 
-    How the five bands are weighted is our reading: one linear map of the logarithms of their powers, softmax,
-    times the number of bands. No parameter count is published.
+    As in the public code, which has 3,156,728 parameters without the parts that it never calls, 1,501 of
+    them unused masks and embeddings; here are the other 3,155,227.
 
     Parameters
     ----------
     n_subjects : int, default=10
-        Subjects with a matrix of their own. For unknown subjects the first matrix is used.
-    n_bands : int, default=5
-        Bands into which the frequencies up to ``sfreq / 2`` are divided.
+        Subjects with a matrix and a token of their own. For unknown subjects the first matrix is used, and a
+        token that they share.
     noise : float, default=0.01
-        Standard deviation of the noise on features in training.
+        Standard deviation of the noise on the output in training.
     attention_drop_prob : float, default=0.25
         Dropout probability of the Transformer.
+    tokens : {"channels", "first"}, default="channels"
+        As for :class:`ATM`; ``"first"`` in the public code.
     activation : type[nn.Module], default=nn.ELU
         The nonlinearity of the convolutions.
     drop_prob : float, default=0.5
@@ -250,59 +266,84 @@ class NeuralMCRL(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
         n_subjects: int = 10,
-        n_bands: int = 5,
         noise: float = 0.01,
         attention_drop_prob: float = 0.25,
+        tokens: Tokens = "channels",
         activation: type[nn.Module] = nn.ELU,
         drop_prob: float = 0.5,
     ) -> None:
+        self.noise = noise  # before the projector is made, which ends with it
         signal = n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq
         super().__init__(*signal, weight_init="torch", activation=activation, drop_prob=drop_prob)
-        self.front = SubjectBands(
-            self.n_chans, self.n_times, n_subjects, n_bands, attention_drop_prob
-        )
-        self.mix.append(GaussianNoise(noise))
+        attend = SubjectTransformer(self.n_times, n_subjects, 4, 256, attention_drop_prob, tokens)
+        weigh = BandAttention(self.n_chans, self.n_times, self.sfreq)
+        self.front = SubjectBands(self.n_chans, self.n_times, n_subjects, attend, weigh)
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        """A new projector."""
+        return nn.Sequential(super().make_head(n_outputs), GaussianNoise(self.noise))
 
 
 class SubjectBands(nn.Module):
     """Subject map, inverted Transformer, weighted bands and a layer norm: (b, c, t) to the same."""
 
     def __init__(
-        self, n_chans: int, n_times: int, n_subjects: int, n_bands: int, drop_prob: float
+        self, n_chans: int, n_times: int, n_subjects: int, attend: nn.Module, weigh: nn.Module
     ) -> None:
         super().__init__()
         self.subject = SubjectMap(n_subjects, n_chans)
-        self.transformer = ITransformer(n_times, drop_prob=drop_prob)
-        self.bands = BandAttention(n_times, n_bands)
-        self.norm = nn.LayerNorm(n_times)
+        with torch.no_grad():
+            self.subject.weight.copy_(torch.eye(n_chans) / n_chans**0.5)
+        self.attend = attend
+        self.weigh = weigh
+        self.norm = nn.LayerNorm((n_chans, n_times))
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Tensor:
         """Transform trials."""
-        return self.norm(self.bands(self.transformer(self.subject(x, subject_index))))
+        x = self.attend(self.subject(x, subject_index), subject_index)
+        return self.norm(self.weigh(x))
+
+
+BANDS = ((0.5, 4), (4, 8), (8, 13), (13, 30), (30, 45))
+"""First and last frequency of each band in Hz, both included: delta, theta, alpha, beta, gamma."""
 
 
 class BandAttention(nn.Module):
-    r"""Weight ``n_bands`` equally wide frequency bands by the power in them: (b, c, t) to the same.
+    r"""Weight frequency bands and channels by the power in them: (b, c, t) to the same.
 
-    With :math:`p_k` the mean power of a channel in band :math:`k`, the spectrum of the band is multiplied by
-    :math:`n \cdot \mathrm{softmax}(W \log(1 + p) + b)_k`.
+    With :math:`p_{ck}` the sum of squared Fourier coefficients of channel c in band k, coefficients are
+    multiplied by the channel's weight and by that of each band they lie in, or removed if they lie in none:
+
+    .. math:: \sigma\big(f(\tfrac{1}{n} \textstyle\sum_k p_{ck})\big)_c \cdot
+              \sum_{k \ni f} \mathrm{softmax}\big(g(\tfrac{1}{c} \textstyle\sum_c p_{ck})\big)_k
+
+    where f and g are perceptrons. The result is normalized along time and mixed with the signal by a learned
+    gate. The power is not scaled, as published, so that the sigmoid of 63 channels is nearly always 0 or 1.
+
+    Source: NSAM of Neural-MCRL (arXiv 2412.17337), as in its public code.
     """
 
-    def __init__(self, n_times: int, n_bands: int) -> None:
+    def __init__(self, n_chans: int, n_times: int, sfreq: float) -> None:
         super().__init__()
-        self.n_times, self.n_bands = n_times, n_bands
-        n_frequencies = n_times // 2 + 1
-        band = torch.arange(n_frequencies) * n_bands // n_frequencies
-        self.member = nn.Buffer(F.one_hot(band, n_bands).float(), persistent=False)
-        self.score = nn.Linear(n_bands, n_bands)
+        self.n_times = n_times
+        frequency = torch.arange(n_times // 2 + 1).double() * sfreq / n_times
+        inside = [(frequency >= low) & (frequency <= high) for low, high in BANDS]
+        self.member = nn.Buffer(torch.stack(inside, 1).float(), persistent=False)
+        self.of_channels, self.of_bands = (
+            nn.Sequential(nn.Linear(n, n), nn.GELU(), nn.Linear(n, n))
+            for n in (n_chans, len(BANDS))
+        )
+        self.norm = nn.LayerNorm(n_times)
+        self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Weight the bands."""
-        spectrum = torch.fft.rfft(x, dim=-1, norm="ortho")
-        power = spectrum.real.square() + spectrum.imag.square()
-        power = power @ (self.member / self.member.sum(0))
-        weight = self.n_bands * self.score(power.log1p()).softmax(-1)
-        return torch.fft.irfft(spectrum * (weight @ self.member.T), n=self.n_times, norm="ortho")
+        spectrum = torch.fft.rfft(x, dim=-1)
+        power = (spectrum.real.square() + spectrum.imag.square()) @ self.member
+        channels = self.of_channels(power.mean(2)).sigmoid().unsqueeze(2)
+        frequencies = (self.of_bands(power.mean(1)).softmax(1) @ self.member.T).unsqueeze(1)
+        weighted = torch.fft.irfft(spectrum * (channels * frequencies), n=self.n_times, dim=-1)
+        return torch.lerp(x, self.norm(weighted), self.gate.sigmoid())
 
 
 class GaussianNoise(nn.Module):
@@ -340,8 +381,8 @@ class CognitionCapturer(SubjectTSConv, license="bsd-3-clause", docs_url=None, re
 
     .. rubric:: Additional Mechanisms
 
-    No parameter count and no width of the feed-forward layer are published; PyTorch's default of 2048 is
-    used.
+    The width of the feed-forward layer is PyTorch's default in the public code, whose encoder of one
+    modality uses 3,534,951 parameters, as here.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ WITH_SUBJECTS = ["ATM", "NeuralMCRL", "CognitionCapturer"]
 
 def build(name, **params):
     torch.manual_seed(0)
-    return BACKBONES[name](**{"n_outputs": 6, "n_chans": C, "n_times": T, **params})
+    return BACKBONES[name](**{"n_outputs": 6, "n_chans": C, "n_times": T, "sfreq": 100.0, **params})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +34,7 @@ def test_batch_of_one_in_training_and_gradients_everywhere(name):
     model = build(name).train()
     model(torch.randn(1, C, T)).square().sum().backward()
     idle = {key for key, part in model.named_parameters() if part.grad is None}
-    assert idle <= {"front.subjects.weight"}  # no subject was named
+    assert all(key.endswith(".subjects.weight") for key in idle)  # no subject was named
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +65,8 @@ def test_configuration_head_features_and_copies(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_script_and_export_inside_ssr(name):
     torch.manual_seed(0)
-    model = SSR(n_outputs=5, n_chans=C, n_times=T, backbone=name, width=16, n_features=7).eval()
+    signal = {"n_chans": C, "n_times": T, "sfreq": 100.0}
+    model = SSR(n_outputs=5, backbone=name, width=16, n_features=7, **signal).eval()
     x = torch.randn(3, C, T)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         scripted = torch.jit.script(model)

@@ -14,7 +14,7 @@ SIGNAL = {"n_chans": 4, "n_times": 80, "sfreq": 100.0}
 # Where each subject's part is, and parameters that make the model small.
 PARTS = {
     "ATM": (["front.subjects.weight"], {}),
-    "NeuralMCRL": (["front.subject.weight"], {}),
+    "NeuralMCRL": (["front.subject.weight", "front.attend.subjects.weight"], {}),
     "CognitionCapturer": (["front.subject.weight", "front.bias"], {"n_hidden": 8}),
     "BrainModule": (["model.subject_embedding.embedding.weight"], {"depth": 1, "hidden_dim": 8}),
 }
