@@ -23,6 +23,7 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "trials.store": ["TrialStore"],
         "images.store": ["FeatureStore"],
         "pipeline": ["train", "evaluate"],
+        "scoring": ["score"],
     },
 )
 __all__ += ["__version__"]

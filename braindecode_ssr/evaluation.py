@@ -53,6 +53,39 @@ class TestSet:
     signals: Signals
 
 
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What a model makes of a test set.
+
+    Parameters
+    ----------
+    brain : ndarray, shape (q, e)
+        Brain embeddings.
+    table : DataFrame, q rows
+        ``subject, image_id, concept`` of each.
+    gallery : ndarray, shape (g, e)
+        Image embeddings of the candidates.
+    gallery_ids : list of str
+        Their image ids.
+    space : str
+        How they are compared, one of :data:`braindecode_ssr.retrieval.ranks.SPACES`.
+    """
+
+    brain: np.ndarray
+    table: pd.DataFrame
+    gallery: np.ndarray
+    gallery_ids: list[str]
+    space: str = "euclidean"
+
+
+def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
+    """The embeddings of the trials and of the candidates of a test set."""
+    from .retrieval.ranks import embed_images, embed_trials, space_of
+
+    brain, gallery = embed_trials(model, test.x), embed_images(model, test.gallery)
+    return Embeddings(brain, test.table, gallery, test.gallery_ids, space_of(model))
+
+
 def load_test_set(
     spec: RunSpec,
     dataset: ImageDataset,
@@ -60,6 +93,7 @@ def load_test_set(
     evaluation: EvaluationSpec,
     *,
     trained: ChannelSet | None = None,
+    seed: int | None = None,
     progress: bool = False,
 ) -> TestSet:
     """The test of a resolved spec: all test images are candidates, also those without trials.
@@ -69,6 +103,8 @@ def load_test_set(
     trained : ChannelSet, optional
         The channels that the model was trained on, ``Signals.channels``; default: those of the spec in the
         recordings of the tested subject.
+    seed : int, optional
+        Of the choice of repetitions; default: that of the spec.
 
     Raises
     ------
@@ -84,7 +120,7 @@ def load_test_set(
         "test",
         channels=tuple(signals.channels.ch_names),
         repetitions=evaluation.repetitions,
-        seed=spec.train.seed,
+        seed=spec.train.seed if seed is None else seed,
     )
     ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
     gallery = {"original": features.original, "views": features.view, "concept": features.concept}
@@ -114,30 +150,17 @@ def score(
     numbers : dict
         Metrics, chance and counts; accuracies are fractions.
     """
-    from .retrieval.metrics import METRICS, chance, median_rank, n_way_table, per_query, summarize
-    from .retrieval.ranks import embed_images, embed_trials, query_table, space_of
+    from .retrieval.metrics import retrieval_numbers
+    from .retrieval.ranks import query_table
 
+    found = embed(model, test)
     queries = query_table(
-        embed_trials(model, test.x),
-        embed_images(model, test.gallery),
-        test.table,
-        test.gallery_ids,
-        evaluation.correction,
-        space_of(model),
+        found.brain, found.gallery, test.table, test.gallery_ids, evaluation.correction, found.space
     )
-    n_gallery = len(test.gallery_ids)
-    metrics = summarize(queries["rank"].to_numpy())
-    if evaluation.n_way is not None:
-        ranks, among = queries["rank"].to_numpy(), (n_gallery, evaluation.n_way)
-        queries, n_gallery = n_way_table(queries, *among), evaluation.n_way
-        metrics = {name: float(per_query(queries, name).mean()) for name in METRICS}
-        metrics["median_rank"] = median_rank(ranks, *among)
+    queries, numbers = retrieval_numbers(queries, len(test.gallery_ids), evaluation.n_way)
     repetitions = test.table["n_repetitions"]
     return queries, {
-        **metrics,
-        **chance(n_gallery),
-        "n_queries": len(queries),
-        "n_gallery": n_gallery,
+        **numbers,
         "repetitions": int(repetitions.min()),
         "repetitions_max": int(repetitions.max()),
     }

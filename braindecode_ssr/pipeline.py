@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from .evaluation import Embeddings
+
 Asked = str | Evaluation | EvaluationSpec | None
 Say = Callable[[str], None]
 LAYOUTS = {"raw": "things-eeg", "meg": "things-meg"}
@@ -286,6 +288,8 @@ def evaluate_each(
     data_dir: str | Path | None = None,
     device: str = "auto",
     trust: Trust = False,
+    trial_seed: int | None = None,
+    embeddings: Callable[[Embeddings, dict[str, Any]], object] | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """Test a finished run again in several ways: a curve, or evaluations side by side.
@@ -303,6 +307,10 @@ def evaluate_each(
     device : str
     trust : bool or str
         Import any class that the run folder names by a dotted path, or this one, see :func:`train`.
+    trial_seed : int, optional
+        Of the choice of repetitions, where not all are averaged; default: the seed of the run.
+    embeddings : callable, optional
+        Gets the embeddings behind each result, and its summary.
     progress : bool
         Show progress bars on stderr.
 
@@ -311,7 +319,8 @@ def evaluate_each(
     queries, summary
         As from :func:`evaluate`.
     """
-    from .evaluation import load_test_set
+    from .evaluation import embed, load_test_set, weights_to_test
+    from .runs import load_weights
     from .training.distributed import pick_device
 
     run, device = Run(Path(path)), pick_device(device)
@@ -332,16 +341,19 @@ def evaluate_each(
     n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(named, specs, strict=True):
-        test = load_test_set(
-            each, dataset, features, each.evaluation, trained=trained, progress=progress
-        )
+        how: dict[str, Any] = {"trained": trained, "seed": trial_seed, "progress": progress}
+        test = load_test_set(each, dataset, features, each.evaluation, **how)
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
         given = nullcontext() if backbone is None else providing(backbone, spec.model.backbone)
         with trusting(trust), given:
             model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = score_run(run, each, model, test)
         labels = labels_of(each, evaluation, tuple(run.record.get("flags", ())))
-        yield queries, {**kept, **labels, **numbers, **_ceiling(dataset, each)}
+        result = {**kept, **labels, **numbers, **_ceiling(dataset, each)}
+        if embeddings is not None:
+            tested = dict(weights_to_test(run, each))[numbers["epoch"]]
+            embeddings(embed(load_weights(model, tested), test), result)
+        yield queries, result
 
 
 def simulate(

@@ -65,6 +65,7 @@ class Summary(BaseModel):
     evaluation: str | None = None
     flags: list[str] = []
     train_subjects: list[int | str] = []
+    scored_by: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,11 @@ def run_name(spec: RunSpec) -> str:
         f"{spec.data.dataset}_{spec.method}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
         f"_seed-{spec.train.seed}_{spec.model_copy(update={'train': train}).digest[:8]}"
     )
+
+
+def preset_of(spec: RunSpec) -> str:
+    """The preset of a simulated dataset; ``"none"`` for recorded ones."""
+    return spec.data.preset if spec.data.dataset == "things-sim" else "none"
 
 
 def run_of(out: Path, spec: RunSpec) -> Run:

@@ -164,3 +164,32 @@ def _percent(fraction: float) -> str:
 def _repetitions(summary: dict[str, Any]) -> str:
     fewest, most = summary["repetitions"], summary["repetitions_max"]
     return str(fewest) if fewest == most else f"{fewest} to {most}"
+
+
+def print_scored(summaries: list[dict[str, Any]]) -> None:
+    """Results that come from no run, one row for each evaluation."""
+    first = summaries[0]
+    click.echo(
+        f"{first['method']}: {first['dataset']}, subject {first['subject']}, "
+        f"{first['n_queries']} queries, zero-shot retrieval [95 % interval over queries]\n"
+    )
+    rows = []
+    for one in summaries:
+        accuracy = {
+            f"top-{k}": f"{_percent(one[f'top{k}'])} "
+            f"[{100 * one[f'top{k}_low']:.1f}, {100 * one[f'top{k}_high']:.1f}]"
+            for k in (1, 5)
+        }
+        rows.append(
+            {
+                "evaluation": one["evaluation"],
+                **accuracy,
+                "median rank": f"{one['median_rank']:.1f}",
+                "MRR": f"{one['mrr']:.3f}",
+                "candidates": one["n_gallery"],
+                "chance": _percent(one["chance_top1"]),
+                "flags": ", ".join(one["flags"]) or "-",
+            }
+        )
+    print_table(rows)
+    _print_flags(summaries)

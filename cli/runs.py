@@ -109,12 +109,17 @@ def train(
 )
 @click.option("--set", "sets", multiple=True, help="evaluation.key=value; repeatable.")
 @click.option("--queries", type=PATH, help="Write the ranks to this CSV file.")
+@click.option(
+    "--embeddings",
+    type=PATH,
+    help="Write brain and image embeddings with image names to this .npz or .safetensors file.",
+)
 @data_dir_option
 @device_option
 @trust_option
 @common
 def evaluate(
-    run, names, gallery, repetitions, sets, queries, data_dir, device, trust, as_json
+    run, names, gallery, repetitions, sets, queries, embeddings, data_dir, device, trust, as_json
 ) -> None:
     """Test a finished run again, in one way or several. The run itself is not changed.
 
@@ -131,6 +136,10 @@ def evaluate(
     from braindecode_ssr.pipeline import evaluate_each
 
     options = {"data_dir": data_dir, "device": device or "auto", "progress": show_bars()}
+    if embeddings:
+        from braindecode_ssr.scoring import embeddings_writer
+
+        options["embeddings"] = embeddings_writer(embeddings, Run(run).spec, asked)
     done = list(evaluate_each(run, asked, **options))
     summaries = [summary for _, summary in done]
     if queries:

@@ -566,15 +566,7 @@ def load_features(path: str | Path) -> tuple[np.ndarray, list[str] | None]:
         would have to be executed.
     """
     path = Path(path)
-    read = READERS.get(path.suffix.lower(), _read_npy)
-    if not path.is_file():
-        raise MissingDataError(f"no such file: {path}", "give the path of the features")
-    try:
-        content = read(path)
-    except DataError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    content = load_arrays(path)
     found = {key: _as_names(value) for key, value in content.items() if _rank(key) is not None}
     lists = {key: names for key, names in found.items() if names is not None}
     arrays = {k: v for k, v in content.items() if isinstance(v, np.ndarray) and k not in lists}
@@ -597,6 +589,19 @@ def load_features(path: str | Path) -> tuple[np.ndarray, list[str] | None]:
             "write one name for each row, in the order of the rows",
         )
     return rows, lists[key]
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """Arrays, names and texts of a file by key, as :func:`load_features` reads them."""
+    read = READERS.get(path.suffix.lower(), _read_npy)
+    if not path.is_file():
+        raise MissingDataError(f"no such file: {path}", "give the path of an existing file")
+    try:
+        return read(path)
+    except DataError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def read_names(path: Path) -> list[str]:
@@ -671,7 +676,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         content = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         texts = file.metadata() or {}
     for key, text in texts.items():
-        if key not in content and text.lstrip().startswith("["):
+        if key not in content and text.lstrip().startswith(("[", "{")):
             content[key] = json.loads(text)
     return content
 

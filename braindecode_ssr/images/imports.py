@@ -161,7 +161,9 @@ def import_listed(
     ids = image_ids_of(names, dataset.images, source)
     command = _order_command(store)
     bare = [
-        name for name, one in zip(names, ids, strict=True) if not one and "/" not in _stem(name)
+        name
+        for name, one in zip(names, ids, strict=True)
+        if not one and "/" not in image_stem(name)
     ]
     if bare:
         raise DataError(
@@ -270,12 +272,12 @@ def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> li
     exact: dict[str, set[str]] = defaultdict(set)
     ends: dict[str, set[str]] = defaultdict(set)
     for image_id, file in zip(images["image_id"], images["file"], strict=True):
-        for path in {_stem(image_id), _stem(file)}:
+        for path in {image_stem(image_id), image_stem(file)}:
             exact[path].add(image_id)
             for end in _ends(path):
                 ends[end].add(image_id)
     concept_of = dict(zip(images["image_id"], images["concept"], strict=True))
-    stems = [_stem(name) for name in names]
+    stems = [image_stem(name) for name in names]
     held: dict[str, set[str]] = defaultdict(set)  # concepts by folder
     for name in stems:
         folder, _, bare = name.rpartition("/")
@@ -302,8 +304,8 @@ def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> li
     return ids
 
 
-def _stem(path: str) -> str:
-    """A path with forward slashes, in Unicode form C and without the suffix of an image file."""
+def image_stem(path: str) -> str:
+    """A name or path with forward slashes, in Unicode form C and without the suffix of an image file."""
     path = unicodedata.normalize("NFC", path).replace("\\", "/")
     body, dot, suffix = path.rpartition(".")
     return body if dot + suffix.lower() in SUFFIXES else path
@@ -362,7 +364,7 @@ def _check_agree(
             "write one image per line, in the order of the rows",
         )
     for row, (one, other) in enumerate(zip(listed, inside or listed, strict=True), 1):
-        if _stem(one) != _stem(other):
+        if image_stem(one) != image_stem(other):
             raise DataError(
                 f"row {row} of {array} is {other!r} by the names in the file, but {one!r} by {source}",
                 "leave out --images to use the names in the file, or correct the list",

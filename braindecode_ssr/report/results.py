@@ -15,7 +15,7 @@ from ..errors import DataError, MissingDataError
 from ..labels import as_read
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
-from ..runs import REPAIR, Run, check_ranks
+from ..runs import REPAIR, Run, check_ranks, preset_of
 
 QUERY_COLUMNS = (*ROW, "subject", "seed", "run", "image_id", "concept", "rank")
 RUN_COLUMNS = (*ROW, "flags", "subject", "seed", "run", "status", "n_queries", "n_gallery")
@@ -27,9 +27,6 @@ NUMBERS = {
     *("ceiling_top1", "ceiling_top5", "train_seconds"),
 }
 """Columns that are numbers, empty where they are not known; those of ``REQUIRED`` never are."""
-
-SIMULATED = ("things-sim",)
-"""Datasets that have presets."""
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -119,18 +116,29 @@ def _of_benchmark(folder: Path) -> Tables:
 
 def _of_run(run: Run, place: Run) -> Tables:
     """One evaluation of a run, in the form of a benchmark's tables."""
-    summary, spec, file = place.summary, run.spec, place.path / "queries.csv"
-    named = evaluation_name(spec.evaluation, spec.train.selection)
-    labels = {
-        "dataset": spec.data.dataset,
-        "preset": spec.data.preset if spec.data.dataset in SIMULATED else "none",
-        "protocol": spec.data.protocol,
-        "evaluation": summary.get("evaluation") or named,
-        "method": spec.method,
-        "backbone": spec.model.backbone,
-        "seed": spec.train.seed,
-        "run": run.path.name,
-    }
+    summary, file = place.summary, place.path / "queries.csv"
+    if "scored_by" in summary:  # similarities or embeddings of another program, or an ensemble
+        lacking = [name for name in (*ROW, "seed", "subject", "flags") if name not in summary]
+        if lacking:
+            raise DataError(f"{place.path / 'summary.json'} lacks {', '.join(lacking)}", REPAIR)
+        labels = {name: summary[name] for name in (*ROW, "seed")}
+        subject, flags, fingerprint = summary["subject"], summary["flags"], ""
+    else:
+        spec = run.spec
+        flags = summary.get("flags", flags_of(spec.evaluation))
+        fingerprint = (run.record.get("dataset") or {}).get("fingerprint") or ""
+        named = evaluation_name(spec.evaluation, spec.train.selection)
+        labels = {
+            "dataset": spec.data.dataset,
+            "preset": preset_of(spec),
+            "protocol": spec.data.protocol,
+            "evaluation": summary.get("evaluation") or named,
+            "method": spec.method,
+            "backbone": spec.model.backbone,
+            "seed": spec.train.seed,
+        }
+        subject = spec.data.subject
+    labels["run"] = run.path.name
     queries = read_table(file, ("subject", "image_id", "concept", "rank"))
     if summary.get("n_queries", len(queries)) != len(queries):
         raise DataError(f"{file} has {len(queries)} of {summary['n_queries']} rows", REPAIR)
@@ -140,10 +148,10 @@ def _of_run(run: Run, place: Run) -> Tables:
         "n_gallery": len(queries),
         **{name: value for name, value in summary.items() if isinstance(value, int | float | str)},
         **labels,
-        "subject": spec.data.subject,
-        "flags": ";".join(summary.get("flags", flags_of(spec.evaluation))),
+        "subject": subject,
+        "flags": ";".join(flags),
         "status": "done",
-        "fingerprint": (run.record.get("dataset") or {}).get("fingerprint") or "",
+        "fingerprint": fingerprint,
     }
     return queries.assign(**labels), pd.DataFrame([row])
 

@@ -54,6 +54,24 @@ def chance(n_gallery: int) -> dict[str, float]:
     return {"chance_top1": 1 / n_gallery, "chance_top5": min(1.0, 5 / n_gallery)}
 
 
+def retrieval_numbers(
+    queries: pd.DataFrame, n_gallery: int, n_way: int | None = None
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """A table of queries as it is kept, and its metrics, chance and counts.
+
+    With ``n_way``, both are expectations over all choices of so many candidates, see :func:`n_way_table`.
+    """
+    ranks = queries["rank"].to_numpy()
+    metrics = summarize(ranks)
+    if n_way is not None:
+        queries = n_way_table(queries, n_gallery, n_way)
+        metrics = {name: float(per_query(queries, name).mean()) for name in METRICS}
+        metrics["median_rank"] = median_rank(ranks, n_gallery, n_way)
+        n_gallery = n_way
+    counts = {"n_queries": len(queries), "n_gallery": n_gallery}
+    return queries, {**metrics, **chance(n_gallery), **counts}
+
+
 def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndarray:
     """Probability of each rank among ``n_way`` candidates, given the rank among all: hypergeometric.
 

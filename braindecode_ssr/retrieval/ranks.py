@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -294,20 +294,39 @@ def query_table(
         ``subject, image_id, concept, rank, score, top_1 ... top_5``; score is the cosine with the
         query's own image, or minus the distance from it, without the correction.
     """
-    targets = pd.Index(gallery_ids).get_indexer(images["image_id"])
-    table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
     size = max(1, AT_ONCE // len(gallery)) if correction == "none" else max(1, len(queries))
     if size < len(queries):
         similarity(queries, gallery[:1], space)  # so that an error names the row among all queries
-    ranks, scores, nearest = [], [], []
+    tables = []
     for first in range(0, max(1, len(queries)), size):
-        own = targets[first : first + size]
         near = similarity(queries[first : first + size], gallery, space)
-        ranked = correct(near, own, correction)
-        ranks.append(rank_of_target(ranked, own))
-        scores.append(near[np.arange(len(own)), own])
-        nearest.append(best(ranked, N_BEST).copy())
-    table["rank"], table["score"] = np.concatenate(ranks), np.concatenate(scores)
-    for place, column in enumerate(np.concatenate(nearest).T):
+        tables.append(rank_table(near, images[first : first + size], gallery_ids, correction))
+    return pd.concat(tables, ignore_index=True)
+
+
+def rank_table(
+    near: Similarities, images: pd.DataFrame, gallery_ids: list[str], correction: str = "none"
+) -> pd.DataFrame:
+    """As :func:`query_table`, from similarities (q, g)."""
+    targets = pd.Index(gallery_ids).get_indexer(images["image_id"])
+    ranked = correct(near, targets, correction)
+    table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
+    table["rank"] = rank_of_target(ranked, targets)
+    table["score"] = near[np.arange(len(targets)), targets]
+    for place, column in enumerate(best(ranked, N_BEST).T):
         table[f"top_{place + 1}"] = np.asarray(gallery_ids, dtype=object)[column]
     return table
+
+
+def ensemble(parts: Sequence[Similarities], weights: Sequence[float]) -> Similarities:
+    """Weighted mean of similarities (q, g), each standardized over the candidates of each query.
+
+    Every row gets mean 0 and standard deviation 1, so that cosines of another spread, distances and
+    likelihoods count alike. The answer to one query does not depend on other queries.
+    """
+    mean = np.zeros(parts[0].shape)
+    for near, weight in zip(parts, weights, strict=True):
+        row = near - near.mean(axis=1, keepdims=True)
+        spread = row.std(axis=1, keepdims=True)
+        mean += weight / sum(weights) * row / np.where(spread > TIE, spread, 1.0)
+    return mean

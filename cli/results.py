@@ -1,0 +1,65 @@
+"""``ssr-bd score``: retrieval tables of what any program computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import FOLDER, NAMES, PATH, SUBJECT, common, say
+from .output import print_json, print_scored
+
+images_option = click.option(
+    "--images", type=PATH, help="Image names for arrays without any: a text file, one a line."
+)
+scored_option = click.option(
+    "--out", type=FOLDER, help="Folder for queries.csv and summary.json, for `ssr-bd report`."
+)
+
+
+@click.command("score")
+@click.argument("file")
+@click.option("--gallery", help="File of image embeddings; FILE then holds brain embeddings.")
+@images_option
+@click.option(
+    "--evaluation",
+    "names",
+    type=NAMES,
+    default="default",
+    help="default, correction=csls, n-way=50 or several with + or commas.  [default: default]",
+)
+@click.option("--flags", type=NAMES, help="What readers must know, such as test-selection.")
+@click.option("--dataset", help="For tables, as the next five.")
+@click.option("--protocol", help="intra or inter.")
+@click.option("--method", help="[default: the name of the file]")
+@click.option("--backbone")
+@click.option("--subject", type=SUBJECT)
+@click.option("--seed", type=click.IntRange(0))
+@scored_option
+@common
+def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
+    """Score similarities of any program: queries in rows, candidates in columns, larger is nearer.
+
+    FILE is a matrix (npy, npz, pt, safetensors, csv), FILE:KEY for one of several arrays, a file of
+    `ssr-bd evaluate --embeddings`, or brain embeddings with --gallery. Rows and columns are joined by the
+    names of images. Nothing in a file is executed.
+    """
+    from braindecode_ssr.scoring import read_similarity, score_each
+
+    found = read_similarity(file, gallery, images, say).labeled(flags=flags, **labels)
+    done = list(score_each(found, names or ("default",)))
+    _show(done, out, as_json)
+
+
+def _show(done, out: Path | None, as_json: bool) -> None:
+    from braindecode_ssr.scoring import write_scored
+
+    if out:
+        write_scored(out, done)
+    summaries = [summary for _, summary in done]
+    if as_json:
+        print_json(summaries[0] if len(summaries) == 1 else {"evaluations": summaries})
+    else:
+        print_scored(summaries)
+    if out:
+        say(f"folder: {out}")
