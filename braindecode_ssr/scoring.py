@@ -145,7 +145,7 @@ def rank(found: Similarity, evaluation: Evaluation) -> Result:
     """The last step of an evaluation, its table and its numbers."""
     from .retrieval.metrics import retrieval_numbers
     from .retrieval.ranks import rank_table
-    from .retrieval.statistics import intervals
+    from .retrieval.statistics import interval
 
     spec, step = evaluation.spec, final_step(evaluation.spec)
     table = pd.DataFrame({"subject": found.labels["subject"], "image_id": found.query_ids})
@@ -153,8 +153,8 @@ def rank(found: Similarity, evaluation: Evaluation) -> Result:
     queries = rank_table(found.near, table, found.gallery_ids, spec.correction)
     queries, numbers = retrieval_numbers(queries, len(found.gallery_ids), spec.n_way)
     ends = {
-        f"{metric}_{end}": getattr(value, end)
-        for metric, value in intervals(queries).items()
+        f"{metric}_{end}": getattr(interval(queries, metric), end)
+        for metric in ("top1", "top5")
         for end in ("low", "high")
     }
     labels = dict(found.labels)
