@@ -238,6 +238,10 @@ class ModelSpec(Spec):
         which are compared with the tested ones.
     freeze : tuple of str
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
+    components : int, optional
+        Supervised components of each trial that the backbone gets in the place of channels and samples: those
+        in which an encoding model, fitted on the training trials, predicts the responses to images best. For
+        backbones without convolution, such as EEGProject.
     n_outputs : int
         Width of the shared space.
     image_head : str
@@ -253,7 +257,7 @@ class ModelSpec(Spec):
     """
 
     later: ClassVar[tuple[str, ...]] = (
-        *("image_head", "image_head_params", "subjects", "space"),
+        *("image_head", "image_head_params", "subjects", "space", "components"),
         "pretrained_concepts",
     )
 
@@ -263,6 +267,7 @@ class ModelSpec(Spec):
     pretrained: str | None = None
     pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
     freeze: tuple[str, ...] = ()
+    components: int | None = Field(default=None, ge=1, le=1000)
     n_outputs: int = Field(default=512, ge=2)
     image_head: str = "linear"
     image_head_params: Params = {}

@@ -210,6 +210,7 @@ def train(
                 kept = run.epochs if spec.train.keep == "every" else None
                 options: dict[str, Any] = {"device": device, "precision": precision}
                 options |= {"world": processes, "resume": True, "kept": kept}
+                options |= {"tmin": signals.tmin}
                 options |= {"progress": progress, "say": say}
                 net = fit(data, model, loss, spec.train, run.checkpoint, **options)
                 model = net.module_

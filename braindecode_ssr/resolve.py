@@ -276,6 +276,11 @@ def _check_solver(spec: RunSpec) -> None:
             f"there is no backbone for {spec.method}, a linear map: {spec.model.backbone} does not apply",
             "leave --backbone out, or choose another --method",
         )
+    if closed and spec.model.components is not None:
+        raise UsageError(
+            f"{spec.method} is a linear map of whole trials: model.components does not apply",
+            "leave it out, or choose another --method",
+        )
     if closed and spec.model.subjects != "shared":
         raise UsageError(
             f"{spec.method} is one linear map for all subjects: model.subjects = {spec.model.subjects} "

@@ -9,12 +9,17 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from toy_arrays import ToyArrays, write_toy_arrays
 
-from braindecode_ssr.datasets import DATASETS
+from braindecode_ssr.datasets import DATASETS, open_dataset
 from braindecode_ssr.errors import DataError, UsageError
+from braindecode_ssr.losses import SSRLoss
+from braindecode_ssr.models import SSR
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.ranks import minus_squared_distance
+from braindecode_ssr.training.build import features_of
+from braindecode_ssr.training.data import hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import EncodingModel, raised_cosines
+from braindecode_ssr.training.retriever import EEGRetriever
 
 
 def toy(n=120, chans=3, times=100, d=8, noise=3.0, seed=0):
@@ -95,6 +100,47 @@ def test_as_a_method_it_is_trained_tested_and_evaluated_again(tmp_path, protocol
     )
     queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
     assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
+
+
+def with_components(tmp_path, name="runs", **train_settings):
+    settings = {
+        "data": {"preset": "tiny", "subject": 1},
+        "model": {"components": 6, "n_outputs": 16},
+        "train": {"epochs": 3, "smoothing": 0.0, **train_settings},
+    }
+    return train(run_spec(settings), data_dir=tmp_path / "data", out=tmp_path / name)
+
+
+def test_a_net_on_supervised_components(tmp_path):
+    """They are those of the encoding model of its training trials, without the validation concepts."""
+    run = with_components(tmp_path, validation_concepts=4)
+    weights = load_file(run.path / "model.safetensors")
+    dataset = open_dataset(run.spec.data, tmp_path / "data")
+    data, signals = training_data(run.spec, dataset, features_of(run.spec, dataset))
+    held_in, _ = hold_out_concepts(data, 4, 0)
+    model = EncodingModel(250.0, signals.tmin, spacings=(0.02,), ranks=(6,))
+    x, y = held_in.x.numpy(), held_in.original[held_in.image].numpy()
+    model.fit(x, y, held_in.table["concept"].to_numpy())
+    expected = model.transform(x)
+    ours = (x.reshape(len(x), -1) - weights["inputs.mean"]) @ weights["inputs.filters"]
+    np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
+    queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
+    assert numbers["top1"] == run.summary["top1"] > 1 / 16
+
+
+def test_components_are_refused_where_they_do_not_apply(tmp_path):
+    for name in ("TSConv", "ShallowFBCSPNet"):
+        with pytest.raises(UsageError, match=r"model\.components"):
+            SSR(n_outputs=8, n_chans=17, n_times=250, sfreq=250, components=6, backbone=name)
+    with pytest.raises(UsageError, match=r"model\.components"):
+        spec = run_spec(
+            {"data": {"preset": "tiny"}, "method": "encoding", "model": {"components": 6}}
+        )
+        train(spec, data_dir=tmp_path / "data", out=tmp_path / "refused")
+    model = SSR(n_outputs=8, n_chans=2, n_times=10, sfreq=10, components=3, n_features=4)
+    net = EEGRetriever(model, criterion=SSRLoss, max_epochs=1)
+    with pytest.raises(UsageError, match="not fitted"):
+        net.fit(np.zeros((8, 2, 10), "f4"), np.zeros((8, 4), "f4"))
 
 
 def test_time_is_that_of_the_stored_trials(tmp_path, monkeypatch):

@@ -101,6 +101,23 @@ def test_training_in_two_parts_gives_the_same_weights(tmp_path):
     assert whole.history[:, "brain_view"] == resumed.history[:, "brain_view"]
 
 
+def test_supervised_components_are_fitted_once_and_resumed(tmp_path):
+    def trained(name, epochs, seed=0):
+        torch.manual_seed(seed)
+        sizes = {"n_chans": 4, "n_times": 32, "sfreq": 50, "n_features": 12, "width": 24}
+        model = SSR(n_outputs=WIDTH, components=5, **sizes)
+        spec = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3, ema=0.9)
+        net = fit(make_data(), model, SSRLoss(WIDTH), spec, tmp_path / name, resume=True)
+        return torch.cat([part.flatten() for part in net.module_.state_dict().values()]), net
+
+    whole, net = trained("whole", 3)
+    trained("parts", 2)
+    resumed, _ = trained("parts", 3)
+    assert torch.equal(whole, resumed) and net.module_.inputs.filters.abs().sum(0).all()
+    white = net.module_.inputs(make_data().x)
+    assert white.shape == (96, 5, 1) and white.mean(0).abs().max() < 1e-3
+
+
 def test_without_resume_old_checkpoints_are_forgotten(tmp_path):
     run(tmp_path, epochs=2)
     assert len(run(tmp_path, epochs=1).history) == 1

@@ -227,6 +227,26 @@ HUB_OPTIONS = {
 }
 
 
+class Components(nn.Module):
+    """Components of trials: (b, c, t) to (b, n_components, 1), less the mean, by fixed filters.
+
+    :func:`braindecode_ssr.training.encoding.fit_components` fits ``mean`` and ``filters`` on training trials;
+    before that they are zero.
+    """
+
+    mean: Tensor
+    filters: Tensor
+
+    def __init__(self, n_signal: int, n_components: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_signal))
+        self.register_buffer("filters", torch.zeros(n_signal, n_components))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The components of each trial, as channels of one sample."""
+        return ((x.flatten(1) - self.mean) @ self.filters).unsqueeze(-1)
+
+
 class Configured:
     """Mixin for braindecode models whose configuration may name trusted classes only.
 

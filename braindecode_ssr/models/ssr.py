@@ -13,7 +13,7 @@ from ..registry import unknown_name
 from .backbone import build_backbone
 from .feature_point import takes_subjects
 from .image_heads import build_image_head, image_head_class
-from .modules import Configured, TangentMap, feature_dict, parameters_of
+from .modules import Components, Configured, TangentMap, feature_dict, parameters_of
 from .names import quiet_import
 
 with quiet_import():
@@ -42,6 +42,7 @@ class SSR(
 
     .. rubric:: Macro Components
 
+    - ``SSR.inputs``: supervised components of the trial, if ``components`` are asked for.
     - ``SSR.backbone`` **Brain encoder**: any braindecode model or one of ours, ``(b, c, t)`` to
       ``(b, width)``.
     - ``SSR.neck``: activation and dropout between the two; nothing by default.
@@ -84,6 +85,10 @@ class SSR(
         the features are one vector.
     n_subjects : int, optional
         Training subjects, each with a part of its own in the backbone; None: all share one part.
+    components : int, optional
+        The backbone gets so many supervised components of a trial, as channels of one sample, see
+        :class:`braindecode_ssr.models.modules.Components`. They are fitted when the model is trained by
+        ``braindecode_ssr.train``.
     space : {"euclidean", "hyperbolic"}, default="euclidean"
         How embeddings are compared when images are ranked: by their cosine, or as tangent vectors by the
         distance of their points, see :mod:`braindecode_ssr.retrieval.hyperbolic`. The loss must use the same
@@ -124,6 +129,7 @@ class SSR(
         image_head_params: dict[str, Any] | None = None,
         feature_widths: list[int] | None = None,
         n_subjects: int | None = None,
+        components: int | None = None,
         space: Literal["euclidean", "hyperbolic"] = "euclidean",
     ) -> None:
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
@@ -146,17 +152,29 @@ class SSR(
             self.feature_widths,
             params=image_head_params,
         )
-        encoder = build_backbone(
-            backbone,
-            backbone_params,
-            n_outputs=width,
-            n_chans=self.n_chans,
-            n_times=self.n_times,
-            sfreq=self._known("sfreq"),
-            chs_info=self._known("chs_info"),
-            feature_point=feature_point,
-            n_subjects=n_subjects,
-        )
+        if components is None:
+            self.inputs: nn.Module = nn.Identity()
+        else:
+            self.inputs = Components(self.n_chans * self.n_times, components)
+        try:
+            encoder = build_backbone(
+                backbone,
+                backbone_params,
+                n_outputs=width,
+                n_chans=components or self.n_chans,
+                n_times=1 if components else self.n_times,
+                sfreq=self._known("sfreq"),
+                chs_info=None if components else self._known("chs_info"),
+                feature_point=feature_point,
+                n_subjects=n_subjects,
+            )
+        except UsageError as error:
+            if components is None:
+                raise
+            raise UsageError(
+                f"{error.message}: with model.components a trial is {components} channels of one sample",
+                "choose a backbone without convolution, such as EEGProject, or leave model.components out",
+            ) from error
         self.backbone = encoder.module
         self.n_subjects = n_subjects
         self.takes_subjects = takes_subjects(self.backbone)
@@ -205,6 +223,7 @@ class SSR(
         UsageError
             If subjects are given to a backbone that does not take them.
         """
+        x = self.inputs(x)
         if torch.jit.is_scripting() or (subject_index is None and self.n_subjects is None):
             features = self.neck(self.backbone(x))
         elif subject_index is None:

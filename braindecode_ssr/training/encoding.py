@@ -32,6 +32,7 @@ from ..retrieval.metrics import summarize
 from ..retrieval.ranks import minus_squared_distance, rank_of_target
 
 if TYPE_CHECKING:
+    from ..models.modules import Components
     from .data import TrainingSet
 
 FIRST, LAST = 0.04, 0.6
@@ -315,6 +316,27 @@ class Encoding(nn.Module):
         seconds = np.zeros(len(model.choices_))
         seconds[0] = time.perf_counter() - began
         return model.choices_.assign(dur=seconds)
+
+
+def fit_components(components: Components, data: TrainingSet, sfreq: float, tmin: float) -> None:
+    """Fit supervised components: those in which an encoding model predicts training trials best.
+
+    Parameters
+    ----------
+    components : Components
+        Gets the mean and the filters of an :class:`EncodingModel` whose rank is their number.
+    data : TrainingSet
+        Without the validation concepts.
+    sfreq, tmin : float
+        Sampling rate of the trials in Hz, and time of their first sample in seconds after the onset.
+    """
+    rank = components.filters.shape[1]
+    model = EncodingModel(sfreq, tmin, spacings=(0.02,), ranks=(rank,))
+    features = data.original[data.image].cpu().numpy()
+    model.fit(_Rows(data.x), features, data.table["concept"].to_numpy())
+    components.mean.copy_(torch.from_numpy(model.trial_mean_))
+    filters = torch.from_numpy(model.filters_)
+    components.filters[:, : filters.shape[1]] = filters.to(components.filters)
 
 
 def _fixed(*shape: int) -> nn.Parameter:

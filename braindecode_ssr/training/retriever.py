@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..config import TrainSpec
 from ..errors import TrainingError, UsageError
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
-from ..models.modules import rate_groups
+from ..models.modules import Components, rate_groups
 from ..models.names import quiet_import
 from ..models.ssr import SSR
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
@@ -38,6 +39,7 @@ from .callbacks import (
 )
 from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts
 from .distributed import World, synchronize_batch_norm
+from .encoding import fit_components
 
 with quiet_import():
     from braindecode import EEGRegressor
@@ -135,6 +137,13 @@ class EEGRetriever(EEGRegressor):
         super().on_epoch_begin(net, **kwargs)
         torch.manual_seed(epoch_seed(self.seed, len(self.history) - 1))
         self.parts_: list[dict[str, Tensor]] = []
+        inputs = getattr(self.module_, "inputs", None)
+        if isinstance(inputs, Components) and not inputs.filters.any():
+            raise UsageError(
+                "the supervised components of the model are not fitted",
+                "fit them with braindecode_ssr.training.encoding.fit_components, or train with "
+                "braindecode_ssr.train",
+            )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the mean of each named part of the loss into the history."""
@@ -265,6 +274,7 @@ def fit(
     progress: bool = False,
     world: World = ALONE,
     kept: Path | None = None,
+    tmin: float = 0.0,
     say: Callable[[str], object] = lambda text: None,
 ) -> EEGRetriever:
     """Train a model, with a checkpoint after each epoch.
@@ -283,6 +293,8 @@ def fit(
         The processes that train together. The first writes the checkpoints.
     kept : Path, optional
         Gets the weights of every epoch.
+    tmin : float
+        Time of the first sample of a trial in seconds, for a model with supervised components.
     say : callable, optional
         Gets a line about damaged checkpoints, and about the epoch that is resumed from.
 
@@ -338,13 +350,20 @@ def fit(
     if spec.compile != "none":
         net.module_.compile(mode=spec.compile)
     checkpoints.load(net)
+    inputs, began = getattr(net.module_, "inputs", None), time.perf_counter()
     if done:
         say(f"resuming from epoch {done}")
+    elif isinstance(inputs, Components):
+        say(f"fitting {inputs.filters.shape[1]} supervised components on {len(train)} trials")
+        fit_components(inputs, train, net.module_.sfreq, tmin)
+    seconds = time.perf_counter() - began
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
 
     net.notify("on_train_begin", X=train, y=None)
     net.fit_loop(_on_device(train, device), epochs=spec.epochs - done)
     net.notify("on_train_end", X=train, y=None)
+    if not done and net.history:
+        net.history[0]["dur"] += seconds
     world.wait()
     if validation is not None and spec.selection == "validation":
         net.load_params(f_params=str(validation.best_weights))
