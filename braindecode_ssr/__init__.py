@@ -24,6 +24,7 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "images.store": ["FeatureStore"],
         "pipeline": ["train", "evaluate"],
         "scoring": ["score"],
+        "ensembles": ["ensemble"],
     },
 )
 __all__ += ["__version__"]

@@ -35,7 +35,10 @@ LABELS: dict[str, Any] = {
     **{"preset": "none", "seed": 0, "gallery": "as given", "selection": UNSTATED},
 }
 """What every result says about its origin, and what stands there if nobody says it."""
-KNOWN = ("repetitions", "repetitions_max", "ceiling_top1", "ceiling_top5", "flags", "evaluation")
+KNOWN = (
+    *("repetitions", "repetitions_max", "epoch", "ceiling_top1", "ceiling_top5"),
+    *("flags", "evaluation"),
+)
 """What is said besides of the similarities of a run."""
 ROWS, COLUMNS, BOTH = ("brain_ids", "query_ids"), ("gallery_ids",), ("image_ids", "names", "files")
 """Keys of names in a file: of rows, of columns, of both."""

@@ -72,6 +72,7 @@ class LazyGroup(Group):
         "train": ("Train a model and test it: one run, one table.", "runs:train"),
         "evaluate": ("Test a finished run again, in other ways.", "runs:evaluate"),
         "score": ("Score similarities or embeddings of any program.", "results:score"),
+        "ensemble": ("Average the similarities of several runs or files.", "results:ensemble"),
         "benchmark": (
             "Train and test a grid of methods, subjects and seeds: one table.",
             "benchmark:benchmark",

@@ -1,12 +1,25 @@
-"""``ssr-bd score``: retrieval tables of what any program computed."""
+"""``ssr-bd score`` and ``ensemble``: tables of what any program computed, and of several runs together."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import FOLDER, NAMES, PATH, SUBJECT, common, say
+from .options import (
+    FOLDER,
+    NAMES,
+    PATH,
+    SUBJECT,
+    common,
+    data_dir_option,
+    device_option,
+    say,
+    show_bars,
+    trust_option,
+    trusting,
+)
 from .output import print_json, print_scored
 
 images_option = click.option(
@@ -49,6 +62,34 @@ def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
     found = read_similarity(file, gallery, images, say).labeled(flags=flags, **labels)
     done = list(score_each(found, names or ("default",)))
     _show(done, out, as_json)
+
+
+@click.command("ensemble")
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--weights", default="equal", show_default=True, help="equal or validation.")
+@click.option(
+    "--evaluation",
+    help="default, or axes such as correction=csls.  [default: as the runs were tested]",
+)
+@click.option("--method", help="What tables call it.  [default: the methods of its members]")
+@images_option
+@data_dir_option
+@device_option
+@scored_option
+@trust_option
+@common
+def ensemble(sources, device, out, trust, as_json, **options) -> None:
+    """Average the standardized similarities of runs, and rank the candidates by the mean.
+
+    SOURCES are run folders of one dataset, protocol and subject, such as several seeds, encoders or methods;
+    or files as for `ssr-bd score`. Weights are equal, or the top-1 of each run on its held-out training
+    concepts. The result is flagged, and its size is part of its name.
+    """
+    from braindecode_ssr.ensembles import ensemble
+
+    trusting(trust)
+    more: dict[str, Any] = {"device": device or "auto", "progress": show_bars(), "say": say}
+    _show([ensemble(sources, **options, **more)], out, as_json)
 
 
 def _show(done, out: Path | None, as_json: bool) -> None:
