@@ -88,7 +88,7 @@ def rows() -> dict[str, Row]:
         "ssr, token reconstructors": Row(params={"reconstructor": "tokens"}),
         "ssr, single anchor for pairs": Row(params={**only(*both), "single_anchor": 1.0}),
         "ssr, both of unit length": Row(params={"regime": "unit"}),
-        "ssr, views with their own projector": Row(change=own_view_projector),
+        "ssr, views with their own projector": Row(params={"view_projector": "own"}),
         "ssr, tokens in the path of retrieval": Row(change=tokens_in_path),
         "reconstruction alone": Row(params=only(*both)),
         **{f"ssr, {name}": Row(backbone=name) for name in BACKBONES},
@@ -107,20 +107,6 @@ BACKBONES = ("TSConv", "ShallowFBCSPNet", "EEGNet", "EEGConformer")
 """Published for inter-subject retrieval; filter bank; compact convolution; transformer."""
 
 
-class TwoProjectors(nn.Module):
-    """One projector for originals, another one for views; told apart by turns in training."""
-
-    def __init__(self, head: nn.Module, n_features: int, n_outputs: int) -> None:
-        super().__init__()
-        self.original, self.view = head, nn.Linear(n_features, n_outputs)
-        self.turn = 0
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Project originals and, in training, every second batch as views."""
-        self.turn = (self.turn + 1) % 2 if self.training else 0
-        return self.original(features) if self.turn or not self.training else self.view(features)
-
-
 class Tokens(nn.Module):
     """Eight pieces of the embedding, mixed by a transformer: what side branches should not be replaced by."""
 
@@ -136,12 +122,6 @@ class Tokens(nn.Module):
         """Embeddings of shape (b, e), mixed."""
         tokens = self.into(x.unflatten(-1, (self.pieces, -1))) + self.position
         return self.out(self.mix(tokens)).flatten(1)
-
-
-def own_view_projector(model: nn.Module, n_features: int, n_outputs: int) -> nn.Module:
-    """Give views a projector of their own."""
-    model.image_head = TwoProjectors(model.image_head, n_features, n_outputs)
-    return model
 
 
 def tokens_in_path(model: nn.Module, n_features: int, n_outputs: int) -> nn.Module:
@@ -202,7 +182,8 @@ class Case:
         spec = build(merge(self.spec.model_dump(), changes))
         seed_everything(seed)
         n_features = self.data.original.shape[1]
-        model, loss = build_model(spec, self.signals, n_features), build_loss(spec)
+        model = build_model(spec, self.signals, n_features)
+        loss = build_loss(spec, model)
         if row.change:
             model = row.change(model, n_features, spec.model.n_outputs)
         with tempfile.TemporaryDirectory() as folder:

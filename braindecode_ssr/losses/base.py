@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -29,17 +29,18 @@ class Loss(nn.Module):
     ``forward`` may have more parameters. :class:`~braindecode_ssr.training.retriever.EEGRetriever` looks at
     their names and passes
 
-    ==============  ======================  ==============================================================
-    parameter       shape                   what it is
-    ==============  ======================  ==============================================================
-    ``image``       (b,), int               index of the image of each row; missing when ``fit`` gets arrays
-    ``trial``       (b, c, t)               the trials
-    ``features``    (b, d)                  features of the original images, before the image head
-    ``hidden``      (b, backbone_width)     output of the backbone, which enters the last layer
-    ``posteriors``  (b, m, 2, e)            mean and log-variance from each of the m feature vectors of an
-                                            image, if the image head has a method ``posteriors``
-    ``epoch``       int                     number of finished epochs
-    ==============  ======================  ==============================================================
+    =================  =====================  ============================================================
+    parameter          shape                  what it is
+    =================  =====================  ============================================================
+    ``image``          (b,), int              index of the image of each row; missing when ``fit`` gets arrays
+    ``trial``          (b, c, t)              the trials
+    ``features``       (b, d)                 features of the original images, before the image head
+    ``view_features``  (b, d)                 those of their views
+    ``hidden``         (b, backbone_width)    output of the backbone, which enters the last layer
+    ``posteriors``     (b, m, 2, e)           mean and log-variance from each of the m feature vectors of an
+                                              image, if the image head has a method ``posteriors``
+    ``epoch``          int                    number of finished epochs
+    =================  =====================  ============================================================
 
     In the same way the constructor gets those of these sizes that it names: ``n_outputs`` (e), ``n_chans``
     (c), ``n_times`` (t), ``n_features`` (d), ``feature_widths`` (of the m vectors), ``backbone_width``.
@@ -47,6 +48,12 @@ class Loss(nn.Module):
 
     space: ClassVar[str] = "euclidean"
     """In which embeddings are compared: ``"hyperbolic"`` for points of hyperbolic space."""
+    unused: Collection[str] = ()
+    """Parameters of ``forward`` that the options of this loss leave without use; they are not passed."""
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Numbers for the history after each epoch that are no part of the loss; they must change nothing."""
+        return {}
 
 
 class ContrastiveLoss(Loss, ABC):

@@ -160,7 +160,7 @@ class Contrast(ContrastiveLoss):
     def __init__(
         self,
         target: Target = "original",
-        regime: Regime = "free",
+        regime: Regime = "unit",
         scale: float | None = None,
         duplicates: Duplicates = "negatives",
     ) -> None:
@@ -228,7 +228,7 @@ class MultiPositive(Contrast):
     def __init__(
         self,
         target: Target = "original",
-        regime: Regime = "free",
+        regime: Regime = "unit",
         scale: float | None = None,
         duplicates: Duplicates = "positives",
     ) -> None:
@@ -302,7 +302,7 @@ class TripleContrast(ContrastiveLoss):
 
     def __init__(
         self,
-        regime: Regime = "free",
+        regime: Regime = "unit",
         brain_view: float = 1.0,
         brain_original: float = 1.0,
         view_original: float = 1.0,

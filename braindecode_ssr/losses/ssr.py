@@ -1,4 +1,10 @@
-"""The loss of SSR: three pairwise contrasts and two masked reconstructions across modalities."""
+"""The loss of SSR: three pairwise contrasts and two masked reconstructions across modalities.
+
+The figure of SSR, from left to right: :class:`SSRLoss` takes the vectors of brain, original and pooled views,
+contrasts them in pairs (:class:`~braindecode_ssr.losses.contrast.TripleContrast`), and passes brain and views
+to :class:`MaskedReconstruction`, which hides elements of one, fills them in from the rest and the whole other
+vector with a :class:`Reconstructor`, and pulls them to what was hidden.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..registry import unknown_name
 from .base import (
-    ContrastiveLoss,
     Loss,
     Regime,
     check_choice,
@@ -27,22 +31,27 @@ from .base import (
 )
 from .contrast import Anchor, Duplicates, SingleAnchor, TripleContrast
 
-Context = Literal["paired", "detached", "shuffled"]
-Fill = Literal["learned", "zero"]
-Kind = Literal["mlp", "tokens"]
+Context = Literal["paired", "detached", "shuffled", "none"]
+Kind = Literal["inpaint", "whole", "tokens"]
+Level = Literal["projected", "encoded"]
 Pull = Literal["cosine", "mse"]
-Tokens = Literal["chunks", "learned"]
+PullTarget = Literal["detached", "both"]
+ViewProjector = Literal["shared", "own"]
 Visual = Literal["view", "original", "mean"]
 
-
-def random_mask(like: Tensor, ratio: float) -> Tensor:
-    """Bool of a given shape, true with probability ``ratio``, from torch's global generator."""
-    return torch.rand(like.shape, device=like.device) < ratio
+CONTEXTS: tuple[Context, ...] = ("paired", "shuffled", "none")
+MEASURED_ROWS = 128  # of the last batch, once an epoch and context
 
 
-def shuffled(x: Tensor) -> Tensor:
-    """The rows of a batch shifted by a random number of places: no row stays where it was."""
-    return x.roll(int(torch.randint(1, len(x), ())), 0)
+def random_mask(like: Tensor, ratio: float, generator: torch.Generator | None = None) -> Tensor:
+    """Bool of the shape of a tensor, true with probability ``ratio``."""
+    device = like.device if generator is None else generator.device
+    return torch.rand(like.shape, device=device, generator=generator).to(like.device) < ratio
+
+
+def shuffled(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """The rows of a batch, moved by a random number of places: no row stays where it was."""
+    return x.roll(int(torch.randint(1, len(x), (), generator=generator)), 0)
 
 
 def root_mean_square_one(x: Tensor) -> Tensor:
@@ -50,247 +59,206 @@ def root_mean_square_one(x: Tensor) -> Tensor:
     return F.normalize(full_precision(x), dim=-1) * x.shape[-1] ** 0.5
 
 
-def cosine_pull(found: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cosine between rows of shape (b, e); targets get no gradient."""
-    return 1 - F.cosine_similarity(found, target.detach(), dim=-1).mean()
+def distance(found: Tensor, wanted: Tensor, judged: Tensor, pull: Pull = "cosine") -> Tensor:
+    """Mean distance of vectors, (..., p), over the elements that a bool mask of this shape marks.
 
-
-def mse_pull(found: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of rows of shape (b, e); targets get no gradient."""
-    return F.mse_loss(found, target.detach())
-
-
-def masked_pull(found: Tensor, target: Tensor, mask: Tensor, pull: Pull) -> Tensor:
-    """Mean distance of masked vectors, (b, k, p) with mask (b, k); 0 if none is masked."""
-    target = target.detach()
+    Of each vector, 1 - cosine or the mean squared difference of the marked elements; vectors without any do
+    not count, and if there are only such, the distance is 0.
+    """
     if pull == "cosine":
-        each = 1 - F.cosine_similarity(found, target, dim=-1)
+        each = 1 - F.cosine_similarity(found * judged, wanted * judged, dim=-1)
     else:
-        each = (found - target).square().mean(-1)
-    return (each * mask).sum() / mask.sum().clamp_min(1)
-
-
-PULLS = {"cosine": cosine_pull, "mse": mse_pull}
+        each = ((found - wanted).square() * judged).sum(-1) / judged.sum(-1).clamp_min(1)
+    counts = judged.any(-1)
+    return (each * counts).sum() / counts.sum().clamp_min(1)
 
 
 class Reconstructor(nn.Module):
-    """A two-layer perceptron on [own vector with masked elements, whole other vector].
+    """Fills in hidden elements: a two-layer perceptron on [visible elements, mask, whole other vector].
+
+    Visible elements are kept; only those that were hidden are judged.
 
     Parameters
     ----------
-    n_outputs : int
-        Width of the vectors.
+    n_own, n_other : int
+        Widths of the vector that is filled in and of that of the other modality.
     hidden : int, optional
-        Width between the layers; ``n_outputs`` if None.
-    pull : {"cosine", "mse"}
-        Distance between reconstruction and target.
-    fill : {"learned", "zero"}
-        What replaces a masked element.
+        Width between the layers; ``n_own`` if None.
     """
 
-    def __init__(
-        self,
-        n_outputs: int,
-        hidden: int | None = None,
-        pull: Pull = "cosine",
-        fill: Fill = "learned",
-    ) -> None:
+    takes_mask = True
+
+    def __init__(self, n_own: int, n_other: int, hidden: int | None = None) -> None:
         super().__init__()
-        hidden = n_outputs if hidden is None else hidden
-        check_sizes(n_outputs=n_outputs, hidden=hidden)
-        self.pull = check_choice("pull", pull, tuple(PULLS))
-        if check_choice("fill", fill, ("learned", "zero")) == "learned":
-            self.mask_vector = nn.Parameter(torch.randn(n_outputs) * 0.02)
-        else:
-            self.register_buffer("mask_vector", torch.zeros(n_outputs), persistent=False)
+        hidden = n_own if hidden is None else hidden
+        check_sizes(n_own=n_own, n_other=n_other, hidden=hidden)
+        n_inputs = n_own * (1 + self.takes_mask) + n_other
         self.layers = nn.Sequential(
-            nn.Linear(2 * n_outputs, hidden), nn.GELU(), nn.Linear(hidden, n_outputs)
+            nn.Linear(n_inputs, hidden), nn.GELU(), nn.Linear(hidden, n_own)
         )
 
     def places(self, own: Tensor) -> Tensor:
         """A tensor of the shape of a mask: one place for each element, (b, e)."""
         return own
 
-    def forward(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """The whole own vector, reconstructed; all of shape (b, e), ``mask`` true where it is hidden."""
-        seen = torch.where(mask, self.mask_vector.to(own.dtype), own)
-        return self.layers(torch.cat([seen, context], dim=-1))
+    def forward(self, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+        """The own vector (b, e), in which elements are filled in where ``mask``, (b, e), is true."""
+        seen = own.masked_fill(mask, 0.0)
+        return torch.where(mask, self.layers(torch.cat([seen, mask.to(own), other], -1)), own)
 
-    def distance(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Distance of the reconstruction from the whole own vector, shape ()."""
-        return PULLS[self.pull](self(own, context, mask), own)
+    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What was found, what is wanted, and which elements are compared; all of one shape."""
+        return self(own, other, mask), own, mask
+
+
+class WholeReconstructor(Reconstructor):
+    """Version 0.1's: makes the whole vector anew, visible elements too, and judges all of them.
+
+    It is not told which elements are hidden; a learned vector takes their place.
+    """
+
+    takes_mask = False
+
+    def __init__(self, n_own: int, n_other: int, hidden: int | None = None) -> None:
+        super().__init__(n_own, n_other, hidden)
+        self.mask_vector = nn.Parameter(torch.randn(n_own) * 0.02)
+
+    def forward(self, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+        """The whole own vector, (b, e), made anew."""
+        seen = torch.where(mask, self.mask_vector.to(own.dtype), own)
+        return self.layers(torch.cat([seen, other], -1))
+
+    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As for :class:`Reconstructor`, with all elements compared."""
+        return self(own, other, mask), own, torch.ones_like(mask)
 
 
 class TokenReconstructor(nn.Module):
-    """Cross-attention from the masked tokens of one vector to all tokens of the other.
+    """A transformer decoder from the tokens of one vector, some hidden, to all tokens of the other.
 
-    Each vector becomes k tokens. Masked tokens are replaced by a learned one; blocks of cross-attention and
-    perceptron mix in the other modality; a linear map predicts from each token its chunk of the own vector,
-    normalized. Only masked tokens count.
+    Each vector becomes k tokens. Hidden ones are replaced by a learned one; blocks of attention among the own
+    tokens, attention to the other ones, and a perceptron of twice the width follow; a linear map predicts
+    from each token its chunk of the own vector, normalized. Only hidden tokens are judged.
 
     Parameters
     ----------
-    n_outputs : int
-        Width of the vectors, a multiple of ``n_tokens``.
+    n_own, n_other : int
+        Widths of the vectors; multiples of ``n_tokens``.
     hidden : int, optional
         Width of a token; 128 if None.
-    pull, fill
-        As for :class:`Reconstructor`.
     n_tokens, n_blocks, n_heads : int
         Tokens of a vector, blocks, and attention heads.
     drop_prob : float
         Dropout in the blocks.
-    tokens : {"chunks", "learned"}
-        Whether a token is computed from its chunk of the vector, or from the whole vector. In the latter case
-        one token may reveal what is masked in another.
     """
 
     def __init__(
         self,
-        n_outputs: int,
+        n_own: int,
+        n_other: int,
         hidden: int | None = None,
-        pull: Pull = "cosine",
-        fill: Fill = "learned",
         n_tokens: int = 8,
         n_blocks: int = 1,
         n_heads: int = 4,
         drop_prob: float = 0.1,
-        tokens: Tokens = "chunks",
     ) -> None:
         super().__init__()
         width = 128 if hidden is None else hidden
         check_sizes(hidden=width, n_tokens=n_tokens, n_blocks=n_blocks, n_heads=n_heads)
-        if n_outputs % n_tokens or n_outputs // n_tokens < 2:
-            raise UsageError(
-                f"n_tokens = {n_tokens} does not divide the {n_outputs} elements of an embedding into "
-                "chunks of 2 or more",
-                "choose a divisor, such as 8",
-            )
+        for size in (n_own, n_other):
+            if size % n_tokens or size // n_tokens < 2:
+                raise UsageError(
+                    f"n_tokens = {n_tokens} does not divide the {size} elements of a vector into "
+                    "chunks of 2 or more",
+                    "choose a divisor, such as 8",
+                )
         if width % n_heads:
             raise UsageError(
                 f"{n_heads} heads do not divide the width of a token, hidden = {width}",
                 "choose a divisor, such as 4 heads for a width of 128",
             )
         check_number("drop_prob", drop_prob, "[0, 1)")
-        self.pull = check_choice("pull", pull, tuple(PULLS))
         self.n_tokens = n_tokens
-        self.own, self.context = (Tokenizer(n_outputs, n_tokens, width, tokens) for _ in range(2))
-        if check_choice("fill", fill, ("learned", "zero")) == "learned":
-            self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
-        else:
-            self.register_buffer("mask_token", torch.zeros(width), persistent=False)
-        self.blocks = nn.ModuleList(CrossBlock(width, n_heads, drop_prob) for _ in range(n_blocks))
-        self.head = nn.Linear(width, n_outputs // n_tokens)
+        self.own = nn.Linear(n_own // n_tokens, width)
+        self.other = nn.Linear(n_other // n_tokens, width)
+        self.positions = nn.Parameter(torch.randn(2, n_tokens, width) * 0.02)
+        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.blocks = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                width, n_heads, 2 * width, drop_prob, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(n_blocks)
+        )
+        self.head = nn.Linear(width, n_own // n_tokens)
 
     def places(self, own: Tensor) -> Tensor:
         """A tensor of the shape of a mask: one place for each token, (b, k)."""
         return own[:, : self.n_tokens]
 
-    def forward(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """The chunks of the own vector, each normalized, reconstructed.
+    def chunks(self, x: Tensor) -> Tensor:
+        """A vector in pieces, (b, e) to (b, k, e / k)."""
+        return x.unflatten(-1, (self.n_tokens, -1))
 
-        Parameters
-        ----------
-        own, context : Tensor, shape (b, e)
-        mask : Tensor of bool, shape (b, k)
-            True where a token of ``own`` is hidden.
-
-        Returns
-        -------
-        Tensor, shape (b, k, e / k)
-        """
-        hidden = self.mask_token.to(own.dtype)
-        x = torch.where(mask[..., None], hidden, self.own(own)) + self.own.position
-        other = self.context(context) + self.context.position
+    def forward(self, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+        """The chunks of the own vector, (b, k, e / k), where ``mask``, (b, k), hides tokens of it."""
+        x, context = self.own(self.chunks(own)), self.other(self.chunks(other))
+        x = torch.where(mask[..., None], self.mask_token.to(x.dtype), x) + self.positions[0]
+        context = context + self.positions[1]
         for block in self.blocks:
-            x = block(x, other)
+            x = block(x, context)
         return self.head(x)
 
-    def distance(self, own: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Distance of the masked chunks from the own ones, shape ()."""
-        target = rearrange(own, "b (k p) -> b k p", k=self.n_tokens)
-        target = F.layer_norm(target, target.shape[-1:])
-        return masked_pull(self(own, context, mask), target, mask, self.pull)
+    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As for :class:`Reconstructor`, in chunks of shape (b, k, e / k)."""
+        chunks = self.chunks(own)
+        wanted = F.layer_norm(chunks, chunks.shape[-1:])
+        return self(own, other, mask), wanted, mask[..., None].expand_as(wanted)
 
 
-class Tokenizer(nn.Module):
-    """Tokens of a vector, each from its chunk or from the whole vector, and their learned positions."""
-
-    def __init__(self, n_outputs: int, n_tokens: int, width: int, tokens: Tokens) -> None:
-        super().__init__()
-        self.tokens = check_choice("tokens", tokens, ("chunks", "learned"))
-        self.n_tokens = n_tokens
-        sizes = (n_outputs // n_tokens, width)
-        self.map = nn.Linear(*(sizes if tokens == "chunks" else (n_outputs, n_tokens * width)))
-        self.position = nn.Parameter(torch.randn(n_tokens, width) * 0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (b, k, d) of vectors (b, e), without their positions."""
-        if self.tokens == "chunks":
-            return self.map(rearrange(x, "b (k p) -> b k p", k=self.n_tokens))
-        return rearrange(self.map(x), "b (k d) -> b k d", k=self.n_tokens)
-
-
-class CrossBlock(nn.Module):
-    """Cross-attention and a perceptron of twice the width, each pre-norm and residual."""
-
-    def __init__(self, width: int, n_heads: int, drop_prob: float) -> None:
-        super().__init__()
-        self.before = nn.LayerNorm(width)
-        self.before_context = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, n_heads, drop_prob, batch_first=True)
-        self.perceptron = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.GELU(),
-            nn.Dropout(drop_prob),
-            nn.Linear(2 * width, width),
-            nn.Dropout(drop_prob),
-        )
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Tokens (b, k, d) after attention to those of the context (b, m, d)."""
-        other = self.before_context(context)
-        x = x + self.attention(self.before(x), other, other, need_weights=False)[0]
-        return x + self.perceptron(x)
-
-
-RECONSTRUCTORS: dict[str, Any] = {"mlp": Reconstructor, "tokens": TokenReconstructor}
+RECONSTRUCTORS: dict[str, Any] = {
+    "inpaint": Reconstructor,
+    "whole": WholeReconstructor,
+    "tokens": TokenReconstructor,
+}
 
 
 class MaskedReconstruction(Loss):
     """Two reconstructors: masked view + whole brain to view, masked brain + whole view to brain.
 
-    Inputs are scaled to mean square 1 and outputs are compared with the unmasked vector scaled in the same
-    way, so lengths of embeddings do not matter. The reconstructors are a side branch of training and no part
-    of retrieval.
+    Vectors are first scaled to mean square 1, so their lengths do not matter. The reconstructors are a side
+    branch of training and no part of retrieval.
 
-    Source: the figure of SSR; masks, perceptrons and cosine are our reading of it. The token variant follows
-    MaskVLM (arXiv 2208.02131): masked tokens of one modality, and the whole other one by cross-attention.
+    Source: the figure of SSR, in which visible elements are kept, half are hidden and filled in, and a pull
+    with arrow heads at both ends joins the result and the unmasked vector; perceptrons and cosine are our
+    reading of it. The token variant follows MaskVLM (arXiv 2208.02131).
 
     Parameters
     ----------
     n_outputs : int
-        Width of the embeddings.
+        Width of the vectors; of those of the brain, if ``n_images`` is given.
+    n_images : int, optional
+        Width of those of the images.
     mask_ratio : float
-        Probability that an element (or a token) is masked; above 0, at most 1.
+        Probability that an element (or a token) is hidden; above 0, at most 1.
     hidden : int, optional
-        Width between the layers of a perceptron (``n_outputs`` if None), or of a token (128 if None).
-    context : {"paired", "detached", "shuffled"}
+        Width between the layers of a perceptron (that of the vectors if None), or of a token (128 if None).
+    context : {"paired", "detached", "shuffled", "none"}
         ``"detached"``: no gradient through the other vector. ``"shuffled"``: each row gets the other vector
-        of another row, the control in which reconstruction across modalities is impossible.
+        of another row, the control in which reconstruction across modalities is impossible. ``"none"``: the
+        other vector is 0.
     reconstruct_view, reconstruct_brain : float
         Weights of the directions; a direction of weight 0 is left out.
-    reconstructor : {"mlp", "tokens"}
-        A perceptron on elements, or cross-attention between tokens.
+    reconstructor : {"inpaint", "whole", "tokens"}
+        As the figure draws it, see :class:`Reconstructor`; as in version 0.1, see
+        :class:`WholeReconstructor`; cross-attention between tokens, see :class:`TokenReconstructor`.
     reconstructor_params : dict, optional
         Further arguments of :class:`TokenReconstructor`, such as ``n_tokens``.
     pull : {"cosine", "mse"}
-        Distance between reconstruction and target.
-    fill : {"learned", "zero"}
-        What replaces masked elements or tokens.
+        What is measured between reconstruction and target.
+    pull_target : {"both", "detached"}
+        Whether the pull moves the hidden elements, too, or only what is filled in for them.
     whole_ratio : float
-        Probability that a row is masked as a whole, in addition.
+        Probability that a row is hidden as a whole, in addition.
     visual : {"view", "original", "mean"}
         The visual side: pooled views as in the figure, the original, or the mean of both.
     """
@@ -298,22 +266,26 @@ class MaskedReconstruction(Loss):
     def __init__(
         self,
         n_outputs: int,
+        n_images: int | None = None,
         mask_ratio: float = 0.5,
         hidden: int | None = None,
         context: Context = "paired",
         reconstruct_view: float = 1.0,
         reconstruct_brain: float = 1.0,
-        reconstructor: Kind = "mlp",
+        reconstructor: Kind = "inpaint",
         reconstructor_params: Mapping[str, Any] | None = None,
         pull: Pull = "cosine",
-        fill: Fill = "learned",
+        pull_target: PullTarget = "both",
         whole_ratio: float = 0.0,
         visual: Visual = "view",
     ) -> None:
         super().__init__()
+        self.last: tuple[Tensor, Tensor] | None = None
         self.mask_ratio = check_number("mask_ratio", mask_ratio, "(0, 1]")
         self.whole_ratio = check_number("whole_ratio", whole_ratio, "[0, 1]")
-        self.context = check_choice("context", context, ("paired", "detached", "shuffled"))
+        self.context = check_choice("context", context, ("paired", "detached", "shuffled", "none"))
+        self.pull = check_choice("pull", pull, ("cosine", "mse"))
+        self.pull_target = check_choice("pull_target", pull_target, ("both", "detached"))
         self.visual = check_choice("visual", visual, ("view", "original", "mean"))
         self.weights = check_weights(
             {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
@@ -321,30 +293,43 @@ class MaskedReconstruction(Loss):
         kind = RECONSTRUCTORS[check_choice("reconstructor", reconstructor, tuple(RECONSTRUCTORS))]
         params = {} if reconstructor_params is None else reconstructor_params
         _check_params(reconstructor, kind, params)
+        n_images = n_outputs if n_images is None else n_images
+        widths = {
+            "reconstruct_view": (n_images, n_outputs),
+            "reconstruct_brain": (n_outputs, n_images),
+        }
         self.reconstructors = nn.ModuleDict(
             {
-                name: kind(n_outputs, hidden, pull, fill, **params)
+                name: kind(*widths[name], hidden, **params)
                 for name, weight in self.weights.items()
                 if weight
             }
         )
 
-    def parts(self, brain: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """``reconstruct_view`` and ``reconstruct_brain``, from brain and visual side of shape (b, e)."""
+    def parts(
+        self,
+        brain: Tensor,
+        images: Tensor,
+        context: Context | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """``reconstruct_view`` and ``reconstruct_brain``, from brain and visual side, (b, e) and (b, f)."""
+        if self.training:
+            self.last = brain[:MEASURED_ROWS].detach(), images[:MEASURED_ROWS].detach()
         brain, images = root_mean_square_one(brain), root_mean_square_one(images)
         sides = {"reconstruct_view": (images, brain), "reconstruct_brain": (brain, images)}
-        return {
-            name: self._distance(reconstructor, *sides[name])
-            for name, reconstructor in self.reconstructors.items()
-        }
-
-    def _distance(self, reconstructor: Any, own: Tensor, context: Tensor) -> Tensor:
-        other = shuffled(context) if self.context == "shuffled" else context
-        other = other.detach() if self.context == "detached" else other
-        mask = random_mask(reconstructor.places(own), self.mask_ratio)
-        if self.whole_ratio:
-            mask = mask | random_mask(own[:, :1], self.whole_ratio)
-        return reconstructor.distance(own, other, mask)
+        found = {}
+        for name, part in self.reconstructors.items():
+            reconstructor: Any = part
+            own, other = sides[name]
+            mask = random_mask(reconstructor.places(own), self.mask_ratio, generator)
+            if self.whole_ratio:
+                mask = mask | random_mask(own[:, :1], self.whole_ratio, generator)
+            other = _context(other, context or self.context, generator)
+            filled, wanted, judged = reconstructor.judge(own, other, mask)
+            wanted = wanted.detach() if self.pull_target == "detached" else wanted
+            found[name] = distance(filled, wanted, judged, self.pull)
+        return found
 
     def images(self, original: Tensor, view: Tensor) -> Tensor:
         """The visual side."""
@@ -357,6 +342,33 @@ class MaskedReconstruction(Loss):
         check_embeddings(brain, original, view, at_least=2 if self.context == "shuffled" else 1)
         return weighted_total(self.parts(brain, self.images(original, view)), self.weights)
 
+    @torch.no_grad()
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Each direction with the right partner, that of another row, and none, on the last training batch.
+
+        The same elements are hidden each time, and no global random number is drawn. A reconstructor that
+        reads the other modality does better with the right partner: the context gain.
+        """
+        if self.last is None or len(self.last[0]) < 2:
+            return {}
+        found: dict[str, Tensor] = {}
+        training = self.training
+        self.eval()
+        for context in CONTEXTS:
+            parts = self.parts(*self.last, context, torch.Generator().manual_seed(0))
+            found |= {f"{name}_{context}": part for name, part in parts.items()}
+        self.train(training)
+        return found
+
+
+def _context(other: Tensor, context: Context, generator: torch.Generator | None) -> Tensor:
+    """The other vectors as a reconstructor gets them."""
+    if context == "shuffled":
+        return shuffled(other, generator)
+    if context == "none":
+        return torch.zeros_like(other)
+    return other.detach() if context == "detached" else other
+
 
 def _check_params(name: str, kind: Any, params: Any) -> None:
     if not isinstance(params, Mapping):
@@ -364,27 +376,19 @@ def _check_params(name: str, kind: Any, params: Any) -> None:
             f"reconstructor_params has to be a table of names and values, not {params!r}",
             "write for example --set loss.params.reconstructor_params.n_tokens=16",
         )
-    own = set(inspect.signature(kind).parameters) - {"n_outputs", "hidden", "pull", "fill"}
-    unknown = sorted(set(params) - own)
-    if unknown and not own:
-        raise UsageError(
-            f"the reconstructor {name} takes no reconstructor_params, but got {', '.join(unknown)}",
-            "leave them out or choose reconstructor='tokens'",
-        )
-    if unknown:
-        raise unknown_name(f"parameter of the reconstructor {name}", unknown[0], sorted(own))
+    own = set(inspect.signature(kind).parameters) - {"n_own", "n_other", "hidden"}
+    for unknown in sorted(set(params) - own):
+        raise unknown_name(f"parameter of the reconstructor {name}", unknown, sorted(own))
 
 
-class SSRLoss(ContrastiveLoss):
+class SSRLoss(Loss):
     """Everything that only the training of SSR needs, parameters included.
 
     Three pairwise contrasts between brain, pooled views and original, and two reconstructors
     between brain and pooled views. What inference uses is in
     :class:`braindecode_ssr.models.SSR`; this module is discarded after training.
 
-    Source: the figure of SSR, which shows no weights. All are 1 here: a reconstruction is at most
-    2, and on simulated trials both together gave the brain encoder 0.03 (at the start) to 0.24
-    (after 120 steps) of the gradient that the contrasts gave it.
+    Source: the figure of SSR, which shows no weights.
 
     Parameters
     ----------
@@ -392,7 +396,7 @@ class SSRLoss(ContrastiveLoss):
         Width of the embeddings.
     regime, scale, duplicates
         Of the contrasts, as for :class:`~braindecode_ssr.losses.contrast.Contrast`.
-    mask_ratio, hidden, context, reconstructor, reconstructor_params, pull, fill, whole_ratio, visual
+    mask_ratio, hidden, context, reconstructor, reconstructor_params, pull, pull_target, whole_ratio, visual
         Of the reconstructors, as for :class:`MaskedReconstruction`.
     anchor : {"trained", "detached"}
         Whether the contrast of view and original, and that around a single anchor, send a gradient to the
@@ -402,12 +406,20 @@ class SSRLoss(ContrastiveLoss):
     single_anchor : float
         Weight of :class:`~braindecode_ssr.losses.contrast.SingleAnchor`, in the same regime. To use it
         instead of the pairs, set their weights to 0.
+    level : {"projected", "encoded"}
+        Which vectors are reconstructed: embeddings, or what enters the projectors, that is the output of the
+        backbone and the image features. The figure draws both alike.
+    view_projector : {"shared", "own"}
+        Whether views pass the image head of the originals, or a linear map of their own. The figure draws
+        two projectors, and one at inference, where there are no views.
+    backbone_width, n_features : int, optional
+        Widths of what enters the projectors; needed for ``level="encoded"`` and ``view_projector="own"``.
     """
 
     def __init__(
         self,
         n_outputs: int,
-        regime: Regime = "free",
+        regime: Regime = "unit",
         mask_ratio: float = 0.5,
         hidden: int | None = None,
         context: Context = "paired",
@@ -420,12 +432,16 @@ class SSRLoss(ContrastiveLoss):
         single_anchor: float = 0.0,
         scale: float | None = None,
         duplicates: Duplicates = "negatives",
-        reconstructor: Kind = "mlp",
+        reconstructor: Kind = "inpaint",
         reconstructor_params: Mapping[str, Any] | None = None,
         pull: Pull = "cosine",
-        fill: Fill = "learned",
+        pull_target: PullTarget = "both",
         whole_ratio: float = 0.0,
         visual: Visual = "view",
+        level: Level = "projected",
+        view_projector: ViewProjector = "shared",
+        backbone_width: int | None = None,
+        n_features: int | None = None,
     ) -> None:
         super().__init__()
         pairs = {
@@ -435,7 +451,14 @@ class SSRLoss(ContrastiveLoss):
         }
         directions = {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
         self.weights = check_weights({**pairs, **directions, "single_anchor": single_anchor})
-        self.contrast = self.single = self.reconstruction = None
+        self.level = check_choice("level", level, ("projected", "encoded"))
+        check_choice("view_projector", view_projector, ("shared", "own"))
+        self.unused = {"hidden", "features", "view_features"}
+        self.contrast = self.single = self.reconstruction = self.view_projector = None
+        if view_projector == "own":
+            n_inputs = _known(n_features, "n_features", "view_projector='own'")
+            self.view_projector = nn.Linear(n_inputs, n_outputs)
+            self.unused -= {"view_features"}
         if any(pairs.values()):
             self.contrast = TripleContrast(
                 regime, anchor=anchor, scale=scale, duplicates=duplicates, **pairs
@@ -443,30 +466,71 @@ class SSRLoss(ContrastiveLoss):
         if single_anchor:
             self.single = SingleAnchor(regime, scale, anchor=anchor, duplicates=duplicates)
         if any(directions.values()):
+            n_brain, n_images = n_outputs, n_outputs
+            if level == "encoded":
+                n_brain = _known(backbone_width, "backbone_width", "level='encoded'")
+                n_images = _known(n_features, "n_features", "level='encoded'")
+                self.unused.clear()
             self.reconstruction = MaskedReconstruction(
-                n_outputs,
+                n_brain,
+                n_images,
                 mask_ratio,
                 hidden,
                 context,
-                reconstructor=reconstructor,
-                reconstructor_params=reconstructor_params,
-                pull=pull,
-                fill=fill,
-                whole_ratio=whole_ratio,
-                visual=visual,
-                **directions,
+                reconstruct_view,
+                reconstruct_brain,
+                reconstructor,
+                reconstructor_params,
+                pull,
+                pull_target,
+                whole_ratio,
+                visual,
             )
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    def forward(
+        self,
+        brain: Tensor,
+        original: Tensor,
+        view: Tensor,
+        image: Tensor | None = None,
+        hidden: Tensor | None = None,
+        features: Tensor | None = None,
+        view_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The parts with a weight: three pairs, ``single_anchor``, two reconstructions."""
+        """The weighted sum of the parts as ``"loss"``, then the parts that have a weight, by its name.
+
+        As for :class:`~braindecode_ssr.losses.base.ContrastiveLoss`; ``hidden``, (b, backbone_width),
+        ``features`` and ``view_features``, (b, n_features), are only needed where ``level`` or
+        ``view_projector`` says so.
+        """
+        if self.view_projector is not None:
+            inputs = _known(view_features, "view_features", "view_projector='own'")
+            view = self.view_projector(inputs)
+        check_embeddings(brain, original, view)
         parts: dict[str, Tensor] = {}
         if self.contrast is not None:
             parts |= self.contrast.parts(brain, original, view, image)
         if self.single is not None:
             parts["single_anchor"] = self.single(brain, original, view, image)["loss"]
         if self.reconstruction is not None:
-            images = self.reconstruction.images(original, view)
-            parts |= self.reconstruction.parts(brain, images)
-        return parts
+            if self.level == "encoded":
+                inputs = {"hidden": hidden, "features": features, "view_features": view_features}
+                brain, original, view = (
+                    _known(rows, name, "level='encoded'") for name, rows in inputs.items()
+                )
+            parts |= self.reconstruction.parts(brain, self.reconstruction.images(original, view))
+        return weighted_total(parts, self.weights)
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Reconstruction by context, see :meth:`MaskedReconstruction.diagnostics`."""
+        return {} if self.reconstruction is None else self.reconstruction.diagnostics()
+
+
+def _known(value: Any, name: str, option: str) -> Any:
+    """The value, unless it is missing."""
+    if value is None:
+        raise UsageError(
+            f"{option} needs {name}, which is missing",
+            "train with EEGRetriever, which knows it, or pass it to the loss",
+        )
+    return value

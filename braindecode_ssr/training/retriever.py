@@ -122,7 +122,8 @@ class EEGRetriever(EEGRegressor):
                 f"{model} space",
                 "give the model the space of its loss, or choose another loss",
             )
-        self.inputs_ = set(inspect.signature(self.criterion_.forward).parameters)
+        takes = set(inspect.signature(self.criterion_.forward).parameters)
+        self.inputs_ = takes - set(getattr(self.criterion_, "unused", ()))
         return self
 
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
@@ -146,10 +147,12 @@ class EEGRetriever(EEGRegressor):
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write the mean of each named part of the loss into the history."""
+        """Write the mean of each named part of the loss into the history, and what else the loss reports."""
         for name in self.parts_[0] if self.parts_ else ():
             mean = torch.stack([parts[name] for parts in self.parts_]).mean()
             self.history.record(name, mean.item())
+        for name, value in getattr(self.criterion_, "diagnostics", dict)().items():
+            self.history.record(name, value.item())
         super().on_epoch_end(net, **kwargs)
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
@@ -176,8 +179,8 @@ class EEGRetriever(EEGRegressor):
         brain, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
         targets = {name: rows.to(brain.device) for name, rows in _by_name(y_true).items()}
         head = self.module_.image_head
-        extra = {"trial": X, "hidden": hidden, "features": targets["original"]}
-        extra["image"] = targets.get("image")
+        extra = {"trial": X, "hidden": hidden, "image": targets.get("image")}
+        extra |= {"features": targets["original"], "view_features": targets["view"]}
         if "posteriors" in self.inputs_ and hasattr(head, "posteriors"):
             extra["posteriors"] = head.posteriors(targets["original"])
         rows = {

@@ -75,7 +75,7 @@ def test_without_images_the_batch_decides_for_itself():
     assert loss.level.numel() == 0
     assert total != UncertainBlur(regime="free", alpha=1e-6)(*batch)["loss"]
     middle = [torch.nn.functional.normalize(part, dim=1) for part in batch[1:]]
-    plain = Contrast()(batch[0], sum(middle) / 2, batch[2])["loss"]
+    plain = Contrast(regime="free")(batch[0], sum(middle) / 2, batch[2])["loss"]
     torch.testing.assert_close(UncertainBlur(regime="free", alpha=1e-6)(*batch)["loss"], plain)
     order = torch.randperm(40)
     torch.testing.assert_close(loss(*batch[:, order])["loss"], total)
@@ -85,7 +85,9 @@ def test_where_view_and_original_agree_it_is_plain_contrast():
     brain, original, _ = random_batch(1, 9, 4)
     for _ in range(3):
         found = UncertainBlur(regime="free")(brain, original, 2 * original, torch.arange(9))
-        torch.testing.assert_close(found["loss"], Contrast()(brain, original, original)["loss"])
+        torch.testing.assert_close(
+            found["loss"], Contrast(regime="free")(brain, original, original)["loss"]
+        )
 
 
 def test_the_memory_is_saved_and_testing_does_not_touch_it():

@@ -65,7 +65,7 @@ def test_ssr_is_the_sum_of_its_two_branches():
 
 
 def test_parts_of_weight_zero_are_gone():
-    loss = SSRLoss(8, reconstruct_view=0, reconstruct_brain=0, view_original=0)
+    loss = SSRLoss(8, "free", reconstruct_view=0, reconstruct_brain=0, view_original=0)
     assert list(loss(*torch.randn(3, 4, 8))) == ["loss", "brain_view", "brain_original"]
     assert not list(loss.parameters())
     only = SSRLoss(8, brain_view=0, brain_original=0, view_original=0)
@@ -106,19 +106,23 @@ def test_a_single_anchor_beside_or_instead_of_the_pairs():
 
 SMALL = {"n_tokens": 4, "drop_prob": 0.0}
 CHOICES = [
-    {"regime": "unit"},
+    {"regime": "free"},
     {"scale": 5.0},
     {"mask_ratio": 0.9},
     {"hidden": 5},
     {"context": "shuffled"},
     {"context": "detached"},
+    {"context": "none"},
     {"anchor": "detached"},
     {"duplicates": "ignored"},
     {"duplicates": "positives"},
     {"single_anchor": 1.0},
     {"reconstructor": "tokens", "reconstructor_params": SMALL},
     {"pull": "mse"},
-    {"fill": "zero"},
+    {"pull_target": "detached"},
+    {"reconstructor": "whole"},
+    {"level": "encoded"},
+    {"view_projector": "own"},
     {"whole_ratio": 0.5},
     {"visual": "original"},
     {"visual": "mean"},
@@ -130,8 +134,9 @@ def gradients(**params):
     torch.manual_seed(0)
     batch = torch.randn(3, 6, 8, requires_grad=True)
     torch.manual_seed(0)
-    loss = SSRLoss(8, **params)
-    total = loss(*batch, image=torch.arange(6) // 2)["loss"]
+    loss = SSRLoss(8, **params, backbone_width=8, n_features=8)
+    inputs = {"hidden": batch[0] ** 2, "features": batch[1] ** 2, "view_features": batch[2] ** 2}
+    total = loss(*batch, image=torch.arange(6) // 2, **inputs)["loss"]
     return torch.autograd.grad(total, batch)[0]
 
 
@@ -143,12 +148,17 @@ def test_no_choice_is_without_effect(choice):
 
 def test_every_parameter_of_ssr_is_among_the_choices():
     tried = {name for choice in CHOICES for name in choice}
-    assert tried == set(inspect.signature(SSRLoss).parameters) - {"n_outputs"}
+    sizes = {"n_outputs", "backbone_width", "n_features"}
+    assert tried == set(inspect.signature(SSRLoss).parameters) - sizes
 
 
 NOT_A_NUMBER = ["half", [1], float("nan")]
 BAD = [
-    *({name: value} for name in ("regime", "reconstructor", "duplicates") for value in ("x", 3)),
+    *(
+        {name: value}
+        for name in ("regime", "reconstructor", "duplicates", "level", "view_projector")
+        for value in ("x", 3)
+    ),
     *(
         {name: value}
         for name in ("scale", "mask_ratio", "whole_ratio", "hidden", "single_anchor", *PARTS)
@@ -163,6 +173,38 @@ BAD = [
         for value in (*NOT_A_NUMBER, -1)
     ),
 ]
+
+
+def test_vectors_before_the_projectors_are_reconstructed():
+    """Backbone output and image features, of widths of their own, in place of embeddings."""
+    sizes = {"backbone_width": 12, "n_features": 6, "mask_ratio": 0.3}
+    loss = SSRLoss(8, level="encoded", visual="mean", **sizes)
+    batch, brain, images, views = torch.randn(3, 5, 8), *torch.randn(3, 5, 12)
+    images, views = images[:, :6], views[:, :6]
+    torch.manual_seed(4)
+    found = loss(*batch, hidden=brain, features=images, view_features=views)
+    torch.manual_seed(4)
+    wanted = loss.reconstruction.parts(brain, (images + views) / 2)
+    assert all(torch.equal(found[name], part) for name, part in wanted.items())
+    with pytest.raises(UsageError, match="hidden"):
+        loss(*batch, features=images, view_features=views)
+    with pytest.raises(UsageError, match="backbone_width"):
+        SSRLoss(8, level="encoded")
+
+
+def test_views_with_a_projector_of_their_own():
+    loss = SSRLoss(8, view_projector="own", n_features=6)
+    brain, original, view = torch.randn(3, 5, 8)
+    features = torch.randn(5, 6)
+    torch.manual_seed(1)
+    found = loss(brain, original, view, view_features=features)
+    shared = SSRLoss(8)
+    shared.load_state_dict(loss.state_dict(), strict=False)
+    torch.manual_seed(1)
+    wanted = shared(brain, original, loss.view_projector(features))
+    assert all(torch.equal(found[name], part) for name, part in wanted.items())
+    with pytest.raises(UsageError, match="view_features"):
+        loss(brain, original, view)
 
 
 @pytest.mark.parametrize("params", BAD, ids=str)

@@ -14,7 +14,7 @@ def batch():
 def test_three_pairs_from_their_definitions(batch):
     brain, original, view = batch
     unit = torch.nn.functional.normalize
-    parts = TripleContrast(brain_view=2.0, view_original=0.5)(brain, original, view)
+    parts = TripleContrast("free", brain_view=2.0, view_original=0.5)(brain, original, view)
     wanted = {
         "brain_view": symmetric_info_nce(brain, unit(view), FREE_SCALE),
         "brain_original": symmetric_info_nce(brain, unit(original), FREE_SCALE),
