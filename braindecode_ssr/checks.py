@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .datasets import open_dataset
-from .datasets.base import folded
+from .datasets.zero_shot import folded
 from .errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
 from .evaluation import check_selection
 from .files import check_free, unwritable

@@ -9,8 +9,9 @@ from typing import Any
 
 from .config import RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
-from .datasets.base import ImageDataset, training_images
-from .datasets.base import notes as exclusion_notes
+from .datasets.base import ImageDataset
+from .datasets.zero_shot import notes as exclusion_notes
+from .datasets.zero_shot import training_images
 from .errors import MissingDataError, UsageError
 from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.store import FeatureStore, text_or_original

@@ -114,7 +114,7 @@ def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tupl
     from braindecode_ssr.resolve import trials_of
 
     spec, source = opened(dataset, data_dir, preset, sets)
-    files = source.as_asked(trials_of(spec, source)).inventory(subjects or None, read=read)
+    files = source.with_spec(trials_of(spec, source)).inventory(subjects or None, read=read)
     return source, files
 
 

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from ..config import TrialSpec
-from ..errors import DataError, LeakageError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, UsageError
 from ..files import derived_folder, files_sha256, in_chunks
 from ..labels import Label, find_label
 from ..preprocessing.channels import standard_names
-from ..registry import unknown_name
+from .inventory import MISSING, fault, row
+from .zero_shot import check_disjoint
 
 if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
     from PIL.Image import Image
 
-    from ..config import DataSpec
-    from ..training.data import TrainingSet
-
 
 IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
-JOIN = "BAD boundary"
-"""MNE's word for a place where a signal does not go on: epochs that reach over it are dropped."""
+TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
+VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
+UNITS = {"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED, "zscore": ZSCORED}
+"""Unit of trials that were recorded in volts, by how they are whitened."""
+BOUNDARY = "BAD boundary"
+"""Annotation of a place where a signal is interrupted: MNE drops epochs that reach across it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One continuous recording and the onsets of its images; targets are already left out.
+    """One continuous recording and the onsets of its images, without targets.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class Recording:
     numbers : ndarray of int, shape (n_trials,)
         Image number within the split, as in the dataset's image table.
     subject, session : int or str
-        As the folder is called: 5 of ``sub-05``, ``"S01"`` of ``sub-S01``.
+        As the folder is called: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
     split : {"train", "test"}
         Which image list ``numbers`` refers to.
     source : str
@@ -61,7 +62,7 @@ class Recording:
     fingerprint : str
         SHA-256 of the file, or of the parameters that made it.
     ch_type : {"eeg", "mag", "grad"}
-        What all channels are, in MNE's words.
+        The type of all channels, as MNE calls it.
     joins : sequence of int
         First sample of each further file, where ``data`` holds several end to end.
     gaps : ndarray of int, shape (n_gaps,)
@@ -69,7 +70,7 @@ class Recording:
     bad_segments : ndarray of int, shape (n, 2)
         First sample of each segment that is marked bad, and the sample after its last.
     places : sequence of str
-        Where each event stands, for messages; may be empty.
+        Where each event stands in its file, for messages; may be empty.
     bads : tuple of str
         Channels that are marked bad and are here as they were recorded.
     channel_notes : dict of str to dict
@@ -104,36 +105,26 @@ class Recording:
         return eeg_info(self.ch_names, sfreq, self.ch_type)
 
     def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
-        """The recording as MNE Raw; each image is an annotation with its names as extras.
+        """The recording as MNE Raw, given the dataset's image table.
 
-        Bad channels are in ``info["bads"]``; bad segments and joins of files are annotations that begin with
-        ``BAD``, so that MNE drops the epochs that reach into them.
-
-        Parameters
-        ----------
-        images : DataFrame
-            The dataset's image table.
+        Each image is an annotation with its names as extras. Bad channels are in ``info["bads"]``; bad
+        segments and joins of files are annotations that begin with ``BAD``, so that MNE drops the epochs
+        that reach into them.
         """
         import mne
 
         data = np.require(self.data, requirements=["ALIGNED", "WRITEABLE"])  # not a map of the file
         raw = mne.io.RawArray(data, self.info, verbose="error")
-        names = images_by_number(images, self.split).loc[self.numbers]
-        extras = [
-            {"image_id": image_id, "concept": concept, "number": int(number), "split": self.split}
-            for number, image_id, concept in zip(
-                self.numbers, names["image_id"], names["concept"], strict=True
-            )
-        ]
         raw.info["bads"] = list(self.bads)
-        shown = mne.Annotations(
-            self.samples / self.sfreq, 0.0, ["stim"] * len(extras), extras=extras
-        )
+        shown = images_by_number(images, self.split).loc[self.numbers, ["image_id", "concept"]]
+        extras = shown.assign(number=shown.index, split=self.split).to_dict("records")
+        onsets = self.samples / self.sfreq
+        annotations = mne.Annotations(onsets, 0.0, ["stim"] * len(extras), extras=extras)
         joins = np.concatenate([np.asarray(self.joins, np.int64), self.gaps]) / self.sfreq
         firsts, stops = self.bad_segments.T / self.sfreq
-        shown += mne.Annotations(joins, 0.0, [JOIN] * len(joins))
-        shown += mne.Annotations(firsts, stops - firsts, ["BAD_segment"] * len(firsts))
-        return raw.set_annotations(shown, verbose="error")
+        annotations += mne.Annotations(joins, 0.0, [BOUNDARY] * len(joins))
+        annotations += mne.Annotations(firsts, stops - firsts, ["BAD_segment"] * len(firsts))
+        return raw.set_annotations(annotations, verbose="error")
 
 
 class ImageDataset(ABC):
@@ -148,10 +139,10 @@ class ImageDataset(ABC):
     name: ClassVar[str]
     default_encoder: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
-    asked: TrialSpec | None = None  # what trials are wanted, by ``as_asked``
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
     channel_choices: ClassVar[tuple[str, ...]] = ()  # values of TrialSpec.channels beside "all"
+    spec: TrialSpec | None = None  # set by with_spec
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
@@ -193,9 +184,11 @@ class ImageDataset(ABC):
         """
         return None
 
-    def as_asked(self, spec: TrialSpec) -> ImageDataset:
-        """The dataset whose ``recordings`` are in the form that ``spec.release`` names."""
-        return self
+    def with_spec(self, spec: TrialSpec) -> Self:
+        """A copy whose ``recordings`` and ``inventory`` follow ``spec``: release, bad channels."""
+        dataset = copy.copy(self)
+        dataset.spec = spec
+        return dataset
 
     @abstractmethod
     def source_key(self, subject: Label, spec: TrialSpec) -> str:
@@ -213,7 +206,7 @@ class ImageDataset(ABC):
 
     def unit(self, subject: Label) -> str:
         """The unit of the recordings of a subject."""
-        return "V"
+        return VOLTS
 
     def reference(self, subject: Label) -> str:
         """The reference of the EEG of a subject; empty where it is not known or the same for all."""
@@ -244,91 +237,31 @@ class ImageDataset(ABC):
             )
         return open_picture(path)
 
-    def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
-        """All files that the trials of a subject are made of; empty for a dataset that needs none.
-
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
-        """
-        return []
-
-    @property
-    def hashes(self) -> Path:
-        """Where the SHA-256 of source files are kept, so that each is computed once."""
-        return self.derived / "sha256.json"
-
-    @property
-    def derived(self) -> Path:
-        """Where prepared trials and image features are written; see :func:`.files.derived_folder`."""
-        return self._place(derived_folder(self.root / "ssr"))
-
-    @property
-    def derived_before(self) -> Path:
-        """The same folder inside the dataset, as a user with write access made it; read if it exists."""
-        return self._place(self.root / "ssr")
-
-    def _place(self, derived: Path) -> Path:
-        """The folder of this very dataset in a folder of derived files."""
-        return derived
-
-    def inventory(
-        self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
-        """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
-
-        Parameters
-        ----------
-        subjects : iterable of int or str, optional
-            Whose recordings; default: all that matter.
-        read : bool
-            Read each file and say what is in it, instead of only looking whether it is there.
-
-        Returns
-        -------
-        list of dict
-            ``state`` is ``"found"``, ``"missing"`` or ``"broken"``. Empty for a dataset that needs no files.
-            By default the :meth:`source_files` of each subject; reading checks the :meth:`epochs` too.
-        """
-        rows: dict[Path, dict[str, Any]] = {}
-        for subject in self.subjects if subjects is None else subjects:
-            row: dict[str, Any] = {
-                "state": "found",
-                "what": f"data of subject {subject}",
-                "path": str(self.root),
-            }
-            row |= {"size": 0, "detail": "", "source": "the owner of the data", "needed": True}
-            try:
-                spec = TrialSpec(**self.settings.get("trials", {}))
-                for path in self.source_files(self.check_subject(subject), spec):
-                    here = path.is_file()
-                    size = path.stat().st_size if here else 0
-                    state = {"state": "found" if here else "missing"}
-                    rows[path] = row | {"path": str(path), "size": size} | state
-                epochs = self.epochs(subject, spec) if read and rows else None
-                if epochs is not None:
-                    for batch in epochs:
-                        check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
-            except MissingDataError as error:
-                rows[self.root / f"{subject}"] = row | {"state": "missing", "detail": str(error)}
-            except DataError as error:
-                rows[self.root / f"{subject}"] = row | {"state": "broken", "detail": str(error)}
-        return list(rows.values())
-
-    def ceiling(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
-        """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
-        return {}
-
     def image_source(self, image_id: str) -> Path | None:
         """The file of an image; None where images are not files.
 
         Raises
         ------
+        DataError
+            If the dataset has no image of that name.
         MissingDataError
-            If it is not here.
+            If the file is not here.
         """
         return None
+
+    def image_row(self, image_id: str) -> Any:
+        """The row of the image table of an image, as a named tuple; DataError if there is none."""
+        try:
+            return self._image_rows[image_id]
+        except KeyError:
+            raise DataError(
+                f"{self.name} has no image {image_id!r}",
+                "name images as concept/file stem, such as aardvark/aardvark_01b",
+            ) from None
+
+    @cached_property
+    def _image_rows(self) -> dict[str, Any]:
+        return {image.image_id: image for image in self.images.itertuples(index=False)}
 
     def image_hashes(self) -> dict[str, str]:
         """By image id, the beginning of the SHA-256 of its file, for those that are here."""
@@ -348,6 +281,74 @@ class ImageDataset(ABC):
             return False
         return True
 
+    def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
+        """All files that the trials of a subject are made of; empty for a dataset that needs none.
+
+        Raises
+        ------
+        MissingDataError
+            If one is not here.
+        """
+        return []
+
+    @property
+    def hashes(self) -> Path:
+        """Where the SHA-256 of source files are kept, so that each is computed once."""
+        return self.derived / "sha256.json"
+
+    @property
+    def derived(self) -> Path:
+        """Where prepared trials and image features are written; see :func:`.files.derived_folder`."""
+        return self._derived_in(derived_folder(self.root / "ssr"))
+
+    @property
+    def derived_before(self) -> Path:
+        """The same folder inside the dataset, as a user with write access made it; read if it exists."""
+        return self._derived_in(self.root / "ssr")
+
+    def _derived_in(self, folder: Path) -> Path:
+        """The folder of this very dataset in a folder of derived files."""
+        return folder
+
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
+
+        By default the :meth:`source_files` of each subject; reading checks the :meth:`epochs` too.
+
+        Parameters
+        ----------
+        subjects : iterable of int or str, optional
+            Whose recordings; default: all that matter.
+        read : bool
+            Read each file and say what is in it, instead of only looking whether it is there.
+
+        Returns
+        -------
+        list of dict
+            ``state`` is ``"found"``, ``"missing"`` or ``"broken"``. Empty for a dataset that needs no files.
+        """
+        rows: dict[Path, dict[str, Any]] = {}
+        spec = self.spec or TrialSpec(**self.settings.get("trials", {}))
+        for subject in self.subjects if subjects is None else subjects:
+            what, owner = f"data of subject {subject}", "the owner of the data"
+            try:
+                for path in self.source_files(self.check_subject(subject), spec):
+                    rows[path] = row(what, path, owner)
+                epochs = self.epochs(subject, spec) if read and rows else None
+                if epochs is not None:
+                    for batch in epochs:
+                        check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
+            except DataError as error:
+                found = fault(error) | {"path": str(self.root), "detail": str(error)}
+                rows[self.root / f"{subject}"] = row(what, self.root, owner) | found
+        return list(rows.values())
+
+    def ceiling(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:
+        """``ceiling_top1`` and ``ceiling_top5`` of an ideal observer; empty where the truth is not known."""
+        return {}
+
     def check_here(self) -> None:
         """Raise MissingDataError if the folder holds no recording of the dataset."""
         if not self.present_subjects:
@@ -362,13 +363,7 @@ class ImageDataset(ABC):
             raise
 
     def check_subject(self, subject: Label) -> Label:
-        """The subject, if the dataset has it; ``5``, ``"05"`` and ``"sub-05"`` are the same.
-
-        Raises
-        ------
-        UsageError
-            If it has not.
-        """
+        """The subject, if the dataset has it, else UsageError; ``5``, ``"05"`` and ``"sub-05"`` are one."""
         return find_label(subject, self.subjects, self.name)
 
     def to_braindecode(self, subject: Label) -> BaseConcatDataset:
@@ -395,10 +390,7 @@ class ImageDataset(ABC):
 
 
 def no_dataset(dataset: ImageDataset) -> MissingDataError:
-    """The error for a folder that is not there, or empty, or another one than that of a dataset.
-
-    Says which files are looked for first, and where they can be had.
-    """
+    """The error for a folder that is not there, or empty, or not that of a dataset."""
     name, root = dataset.name, dataset.root
     if not root.is_dir():
         found = f"there is no folder {root}"
@@ -406,10 +398,11 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
         found = f"the folder {root} is empty"
     else:
         found = f"the folder {root} holds no recordings of {name}"
-    lacking = [row for row in dataset.inventory() if row["needed"] and row["state"] == "missing"]
+    lacking = [file for file in dataset.inventory() if file["needed"] and file["state"] == MISSING]
     if lacking:
-        found += f", nothing at {' or '.join(row['path'] for row in lacking[:2])}"
-    urls = [row["source"].split(" ")[0] for row in lacking if "://" in row["source"].split(" ")[0]]
+        found += f", nothing at {' or '.join(file['path'] for file in lacking[:2])}"
+    urls = [file["source"].split(" ")[0] for file in lacking]
+    urls = [url for url in urls if "://" in url]
     fetch = f", or get it with `ssr-bd data fetch {name}` (from {urls[0]})" if urls else ""
     where = f"`ssr-bd data where {name}` lists all files and their sources"
     return MissingDataError(
@@ -440,7 +433,7 @@ def images_by_number(images: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
-    """An image table with nothing missing, nothing twice, and no concept in both splits.
+    """The same image table, if nothing is missing or listed twice and no concept is in both splits.
 
     Raises
     ------
@@ -470,16 +463,6 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     train, test = (images[images["split"] == split] for split in ("train", "test"))
     check_disjoint(train["concept"], test["concept"], source)
     return images
-
-
-TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
-
-
-VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
-
-
-UNITS = {"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED, "zscore": ZSCORED}
-"""Unit of trials that were recorded in volts, by how they are normalised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -529,7 +512,8 @@ class EpochedTrials:
     info : mne.Info
         Channels and sampling rate of the trials.
     manifest : dict
-        ``units``, ``first_time`` and ``last_time`` in seconds, and anything else worth recording.
+        ``units``, ``first_time`` and ``last_time`` (seconds after the onset of the image, of the first and
+        last sample), and anything else worth recording.
     """
 
     batches: Iterable[TrialBatch]
@@ -541,7 +525,7 @@ class EpochedTrials:
 
 
 def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
-    """Raise DataError for a channel that is NaN, infinite or constant; see :func:`check_range`."""
+    """Raise DataError for a channel that is NaN, infinite, or next to constant beside the others."""
 
     def extent(part: slice) -> tuple[np.ndarray, np.ndarray]:
         values = trials[part]
@@ -550,20 +534,6 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
     low, high = np.full(trials.shape[1], np.inf), np.full(trials.shape[1], -np.inf)
     for least, largest in in_chunks(extent, len(trials), 256):
         low, high = np.minimum(low, least), np.maximum(high, largest)
-    check_range(low, high, ch_names, source)
-
-
-def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: str) -> None:
-    """Raise DataError for a channel that is not finite, or next to constant beside the others.
-
-    Parameters
-    ----------
-    low, high : ndarray, shape (chans,)
-        Least and largest value of each channel.
-    ch_names : list of str
-    source : str
-        What they were taken of.
-    """
     span = high - low
     problem, where = "NaN or infinite values", np.flatnonzero(~np.isfinite(span))
     if not len(where):
@@ -574,194 +544,3 @@ def check_range(low: np.ndarray, high: np.ndarray, ch_names: list[str], source: 
             f"{source or 'the trials'}: {problem} on channel {names}",
             "repair or download the file again, or leave the channel out",
         )
-
-
-def folded(concept: str) -> str:
-    """A concept's name without what is mere spelling: two concepts of equal folded names are one.
-
-    Case, Unicode form, ``_``, hyphens and spaces, and the five digits before THINGS' folder names do not
-    count. The digit by which THINGS tells homonyms apart (``bat1``, ``bat2``) does.
-
-    Examples
-    --------
-    >>> folded("Hot_Dog") == folded("00012_hot-dog"), folded("bat1") == folded("bat2")
-    (True, False)
-    """
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", concept).casefold())
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
-    text = re.sub(r"[\s_\-\u2010-\u2015\u2212]+", " ", text).strip()
-    text = re.sub(r"^\d{5} ", "", text)
-    return re.sub(r"(?<=[^\W\d]) (?=\d+$)", "", text)
-
-
-def check_disjoint(
-    train: Iterable[str],
-    test: Iterable[str],
-    source: str,
-    alike: Callable[[str], str] = folded,
-) -> None:
-    """Raise if a name of the test split occurs in the training split.
-
-    Parameters
-    ----------
-    train, test : iterable of str
-        Concepts, or image ids, of the two splits.
-    source : str
-        Where they come from, for the message.
-    alike : callable
-        Two names are the same if this gives the same of them; ``str`` for image ids.
-
-    Raises
-    ------
-    LeakageError
-        If the two have a name in common.
-    """
-    tested = {alike(name): name for name in sorted(set(test))}
-    shared = sorted((name, tested[alike(name)]) for name in set(train) if alike(name) in tested)
-    if shared:
-        name, other = shared[0]
-        spelled = "" if name == other else f", there as {other!r}"
-        raise LeakageError(
-            f"{name!r} is in the training split and in the test split{spelled}; {len(shared)} such names "
-            f"in {source}",
-            "remove them from the training split: zero-shot retrieval needs unseen concepts",
-        )
-
-
-def check_contents(pairs: Iterable[tuple[str, str]], what: str, source: str) -> None:
-    """Raise if there is a training image with the content of a test image.
-
-    Parameters
-    ----------
-    pairs : iterable of (str, str)
-        Image ids: of training, of the test.
-    what : str
-        What they have in common.
-    source : str
-        Where they come from, for the message.
-
-    Raises
-    ------
-    LeakageError
-        Names the first pair.
-    """
-    pairs = list(pairs)
-    if pairs:
-        raise LeakageError(
-            f"the training image {pairs[0][0]!r} and the test image {pairs[0][1]!r} have {what} "
-            f"({len(pairs)} such pairs in {source})",
-            "leave one of the two out of the study, or correct the file that is wrong; zero-shot retrieval "
-            "needs unseen images",
-        )
-
-
-TOGETHER = {
-    "things-eeg": "things_eeg_test_concepts.txt",
-    "things-meg": "things_meg_test_concepts.txt",
-}
-"""Datasets whose test concepts are known, and the files beside this one that list them."""
-
-
-@cache
-def published_test_concepts(name: str) -> frozenset[str]:
-    """The concepts that a published dataset tests.
-
-    Parameters
-    ----------
-    name : str
-        ``"things-eeg"`` or ``"things-meg"``.
-
-    Raises
-    ------
-    UsageError
-        If its test concepts are not known.
-    """
-    key = name.strip().lower().replace("_", "-")
-    if key not in TOGETHER:
-        raise unknown_name("dataset for data.together_with", name, ["none", *TOGETHER])
-    text = Path(__file__).with_name(TOGETHER[key]).read_text(encoding="utf-8")
-    return frozenset(text.split())
-
-
-def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
-    """Training concepts of a dataset that leave, since the dataset it is used together with tests them.
-
-    Raises
-    ------
-    UsageError
-        If that dataset is not known, or its test concepts are none of this dataset's concepts, so that
-        nothing could be left out.
-    """
-    if data.together_with == "none":
-        return frozenset()
-    tested, images = published_test_concepts(data.together_with), dataset.images
-    if not tested & set(images["concept"]):
-        raise UsageError(
-            f"a dataset with THINGS concepts, to be used together with {data.together_with}",
-            f"{dataset.name} in {dataset.root}, which has none of those that {data.together_with} tests",
-            "set data.together_with to none",
-        )
-    return tested & frozenset(images["concept"][images["split"] == "train"])
-
-
-def training_images(data: DataSpec, dataset: ImageDataset) -> pd.DataFrame:
-    """The rows of the image table that may be trained on."""
-    images = dataset.images
-    leave = excluded_concepts(data, dataset)
-    return images[(images["split"] == "train") & ~images["concept"].isin(leave)]
-
-
-def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.ndarray:
-    """Which training trials stay.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With a column ``concept``, one row per training trial.
-    data : DataSpec
-        ``together_with`` says which other dataset is used.
-    dataset : ImageDataset
-
-    Returns
-    -------
-    ndarray of bool, shape (n_trials,)
-
-    Raises
-    ------
-    UsageError
-        See :func:`excluded_concepts`; and if no trial would be left.
-    LeakageError
-        If a concept that the other dataset tests would stay.
-    """
-    stay = ~table["concept"].isin(excluded_concepts(data, dataset)).to_numpy()
-    if not stay.any():
-        raise UsageError(
-            f"training concepts of {dataset.name} that {data.together_with} does not test",
-            "none",
-            "bring more images, or set data.together_with to none",
-        )
-    if data.together_with != "none":
-        kept = set(table["concept"][stay])
-        check_disjoint(
-            kept, published_test_concepts(data.together_with), f"training of {dataset.name}"
-        )
-    return stay
-
-
-def leave_out(training: TrainingSet, data: DataSpec, dataset: ImageDataset) -> TrainingSet:
-    """A training set without the trials that :func:`may_train` refuses; the same one if there are none."""
-    stay = may_train(training.table, data, dataset)
-    return training if stay.all() else training.rows(np.flatnonzero(stay))
-
-
-def notes(data: DataSpec, dataset: ImageDataset) -> list[str]:
-    """What a user should know of concepts that are left out, in a line."""
-    leave = excluded_concepts(data, dataset)
-    if data.together_with == "none":
-        return []
-    images = dataset.images[dataset.images["split"] == "train"]
-    n_images, n_concepts = int(images["concept"].isin(leave).sum()), images["concept"].nunique()
-    return [
-        f"together with {data.together_with}: {len(leave)} of {n_concepts} training concepts "
-        f"({n_images} of {len(images)} images) are left out, because it tests them"
-    ]

@@ -70,7 +70,7 @@ class ThingsSim(ImageDataset):
         super().__init__(root)
         self.preset = preset_named(preset)
         if seed < 0:
-            raise UsageError("a seed of 0 or more", str(seed), "give another seed")
+            raise UsageError(f"the seed {seed} is negative", "choose a seed of 0 or more")
         self.seed = seed
         self._files: dict[str, bytes] = {}
         self._features: dict[str, np.ndarray] = {}
@@ -81,9 +81,8 @@ class ThingsSim(ImageDataset):
         """1 to the number of subjects of the preset."""
         return tuple(range(1, self.preset.subjects + 1))
 
-    def _place(self, derived: Path) -> Path:
-        """A place for each preset and seed."""
-        return derived / f"{self.preset.name}-{self.preset.digest[:8]}-seed-{self.seed}"
+    def _derived_in(self, folder: Path) -> Path:
+        return folder / f"{self.preset.name}-{self.preset.digest[:8]}-seed-{self.seed}"
 
     @cached_property
     def images(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
 
-from ..datasets.base import check_disjoint
+from ..datasets.zero_shot import check_disjoint
 from ..errors import DataError, UsageError
 from ..labels import natural
 

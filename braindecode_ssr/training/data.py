@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..config import Channels, RunSpec
-from ..datasets.base import ImageDataset, check_contents, check_disjoint, eeg_info, leave_out
+from ..datasets.base import ImageDataset, eeg_info
+from ..datasets.zero_shot import check_contents, check_disjoint, leave_out
 from ..errors import DataError, UsageError
 from ..files import files_sha256
 from ..images.features import ImageFeatures
@@ -264,7 +265,7 @@ def match_subjects(
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
     prepared: list[tuple[TrialStore, str]] = []
-    asked = dataset.as_asked(spec.trials)
+    asked = dataset.with_spec(spec.trials)
     files: dict[str, tuple[Label, Path]] = {}
     for subject in subjects:
         store = prepare(dataset, subject, spec.trials, progress=progress)

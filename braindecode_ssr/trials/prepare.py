@@ -408,7 +408,7 @@ def recorded_batches(
     shown: dict[str, pd.Series] = {}
     whiten: Whitening | None = None
     fitted, skipped = None, None
-    for recording in dataset.as_asked(spec).recordings(subject):
+    for recording in dataset.with_spec(spec).recordings(subject):
         session, split = recording.session, recording.split
         kept, dropped = chosen_trials(recording, spec)
         source = f"{recording.source or 'recording'} (session {session}, {split})"

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from things_files import write_gifford, write_images, write_metadata, write_things, write_ubp
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.things_eeg.check import as_rows, check, is_whole, where
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_eeg.files import (
     GIFFORD_OSF,
@@ -17,6 +17,18 @@ from braindecode_ssr.datasets.things_eeg.files import (
     raw_source,
     release_source,
 )
+
+
+def where(dataset, subjects=None, read=False):
+    return [SimpleNamespace(**row) for row in dataset.inventory(subjects, read=read)]
+
+
+def check(dataset):
+    return where(dataset, read=True)
+
+
+def is_whole(reports):
+    return all(r.state == "found" or (r.state == "missing" and not r.needed) for r in reports)
 
 
 def by_what(reports):
@@ -28,7 +40,7 @@ def test_where_nothing_is(tmp_path):
     assert len(reports) == 3 + 10 * 4 * 2
     assert {report.state for report in reports} == {"missing"} and not is_whole(reports)
     raw = by_what(reports)["raw EEG, subject 5, session 2, test"]
-    assert raw.path == tmp_path / "none/Raw_data/sub-05/ses-02/raw_eeg_test.npy"
+    assert raw.path == str(tmp_path / "none/Raw_data/sub-05/ses-02/raw_eeg_test.npy")
     assert "https://plus.figshare.com/ndownloader/files/33247376" in raw.source
     assert "CC BY 4.0" in raw.source and "14.40 GB unpacked" in raw.source
     assert "https://osf.io/download/qkgtf" in reports[0].source
@@ -53,7 +65,7 @@ def test_an_epoch_beyond_the_end_of_a_raw_file(tmp_path):
     write_things(tmp_path, sessions=1, tail=500)
     broken = [report for report in check(ThingsEEG(tmp_path)) if report.state == "broken"]
     assert len(broken) == 2 and all(str(report.path) in report.detail for report in broken)
-    shorter = ThingsEEG(tmp_path).as_asked(TrialSpec(tmax=0.4, stop=0.4))
+    shorter = ThingsEEG(tmp_path).with_spec(TrialSpec(tmax=0.4, stop=0.4))
     assert is_whole(check(shorter))
 
 
@@ -138,16 +150,15 @@ def test_archive_is_named_where_images_are_not_unpacked(tmp_path):
 
 
 def test_rows_are_json(tmp_path):
-    rows = as_rows(where(ThingsEEG(tmp_path)))
+    rows = ThingsEEG(tmp_path).inventory()
     assert json.loads(json.dumps(rows)) == rows
     assert list(rows[0]) == ["state", "what", "path", "size", "detail", "source", "needed"]
 
 
 def test_where_answers_without_torch_and_mne(tmp_path):
     code = (
-        "import sys; from braindecode_ssr.datasets.things_eeg.check import where; "
-        "from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG; "
-        f"where(ThingsEEG({str(tmp_path)!r})); "
+        "import sys; from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG; "
+        f"ThingsEEG({str(tmp_path)!r}).inventory(); "
         "print([m for m in ('torch', 'mne', 'braindecode', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import DataSpec
-from braindecode_ssr.datasets import base as exclusion
-from braindecode_ssr.datasets.base import (
+from braindecode_ssr.datasets import zero_shot as exclusion
+from braindecode_ssr.datasets.zero_shot import (
     excluded_concepts,
     leave_out,
     may_train,

@@ -29,7 +29,6 @@ from things_files import (
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.pickles import load_dict, load_npy
-from braindecode_ssr.datasets.things_eeg.check import check
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
@@ -204,8 +203,9 @@ def test_gotcha_15_what_macos_leaves_in_image_folders(tmp_path):
     dataset = ThingsEEG(tmp_path)
     assert isinstance(dataset.image("aardvark/aardvark_01b"), Image.Image)
     assert len(list(dataset.recordings(5))) == 2
-    train = next(report for report in check(ThingsEEG(tmp_path)) if report.what == "train images")
-    assert (train.state, train.detail) == ("found", f"{len(TRAIN)} of {len(TRAIN)} here")
+    rows = ThingsEEG(tmp_path).inventory(read=True)
+    train = next(row for row in rows if row["what"] == "train images")
+    assert (train["state"], train["detail"]) == ("found", f"{len(TRAIN)} of {len(TRAIN)} here")
 
 
 def test_gotcha_16_whitening_is_fitted_on_training_trials_only(tmp_path):

@@ -506,7 +506,7 @@ def test_the_check_finds_what_prepare_refuses(tree, kind):
 
 def test_the_check_is_of_the_trials_that_are_asked_for(tree):
     def broken(**asked):
-        rows = OwnBids(tree).as_asked(TrialSpec(**asked)).inventory([1], read=True)
+        rows = OwnBids(tree).with_spec(TrialSpec(**asked)).inventory([1], read=True)
         return [row["detail"] for row in rows if row["state"] == "broken"]
 
     assert not broken() and len(broken(tmin=-3.0)) == 4 and "line 2" in broken(tmin=-3.0)[0]

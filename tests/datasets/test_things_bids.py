@@ -110,7 +110,7 @@ def test_bids_is_found_by_itself_or_asked_for(both, tmp_path):
     dataset = ThingsEEG(together)
     auto, asked = dataset.source_key(3), dataset.source_key(3, TrialSpec(release="bids"))
     assert auto.startswith("raw|") and asked.startswith("bids|")
-    named = dataset.as_asked(TrialSpec(release="bids"))
+    named = dataset.with_spec(TrialSpec(release="bids"))
     assert ".bdf" in next(named.recordings(3)).source
     assert ".npy" in next(dataset.recordings(3)).source
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import DataSpec
-from braindecode_ssr.datasets.base import notes, published_test_concepts, training_images
 from braindecode_ssr.datasets.things_meg.epochs import (
     PUBLISHED_EXP_IMAGES,
     check_codes,
@@ -22,6 +21,7 @@ from braindecode_ssr.datasets.things_meg.epochs import (
     shown_images,
     trial_table,
 )
+from braindecode_ssr.datasets.zero_shot import notes, published_test_concepts, training_images
 from braindecode_ssr.errors import DataError
 
 DATA = Path(__file__).parents[1] / "data"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from braindecode_ssr.datasets.base import check_disjoint, folded
+from braindecode_ssr.datasets.zero_shot import check_disjoint, folded
 from braindecode_ssr.errors import LeakageError
 
 SHARED = [parent / "shared" / "data" / "things_meg" for parent in Path(__file__).parents]

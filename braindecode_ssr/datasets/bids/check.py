@@ -147,11 +147,11 @@ def _subject(
     except SSRError as error:
         detail = error.message
         return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
-    spec = dataset.asked or TrialSpec(**dataset.settings.get("trials", {}))
+    spec = dataset.spec or TrialSpec(**dataset.settings.get("trials", {}))
     rows = {run.path: _run(run, what, reader, source, more, read, spec) for run in runs}
     spoiled = {run.session for run in runs if rows[run.path]["state"] != FOUND}
     whole = [run for run in runs if run.session not in spoiled]
-    sessions = partial(dataset.as_asked(spec).sessions, subject, whole)
+    sessions = partial(dataset.with_spec(spec).sessions, subject, whole)
     faults = _together(what, dataset.folders[subject], sessions, spec, source) if read else []
     return [*rows.values(), *faults]
 

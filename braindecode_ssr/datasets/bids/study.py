@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -138,16 +137,10 @@ class BidsDataset(ImageDataset):
     def reader(self) -> Reader:
         """A function that reads onsets and image numbers of each split from events."""
 
-    def as_asked(self, spec: TrialSpec) -> BidsDataset:
-        """A copy of the dataset whose ``recordings`` and ``inventory`` follow ``spec``."""
-        dataset = copy.copy(self)
-        dataset.asked = spec
-        return dataset
-
     def recordings(self, subject: Label) -> Iterator[Recording]:
         """The sessions of a subject, runs concatenated, training part before test part.
 
-        Bad channels are kept as recorded unless :meth:`as_asked` set another treatment.
+        Bad channels are kept as recorded unless :meth:`with_spec` set another treatment.
 
         Raises
         ------
@@ -167,8 +160,8 @@ class BidsDataset(ImageDataset):
         runs = self.runs(subject) if runs is None else runs
         check_copies(runs)
         reader, events = self.reader(), [read_events(run.events) for run in runs]
-        bad_channels = self.asked.bad_channels if self.asked else "keep"
-        channels = self.asked.channels if self.asked else "all"
+        bad_channels = self.spec.bad_channels if self.spec else "keep"
+        channels = self.spec.channels if self.spec else "all"
         marks = subject_marks(runs, events, bad_channels)
         like = [common_channels(runs, self.root, marks)] if channels == "common" and runs else []
         return [

@@ -1,1 +1,1 @@
-"""."""
+"""THINGS-EEG2: raw, preprocessed and in BIDS."""

@@ -1,10 +1,9 @@
-"""One raw session file of THINGS-EEG2: volts, names, and the images in its stimulus row."""
+"""One raw session file of THINGS-EEG2: volts, channel names, and the images in its stimulus row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,14 +20,13 @@ from ...preprocessing.epochs import first_twice
 from ..base import Recording
 from ..pickles import load_dict
 
-KEYS = ("raw_eeg_data", "ch_names", "sfreq")
 HIGHEST_RATE = 1e5
 TARGET = 99999
 VOLTS = 0.1
 """A root mean square above which a signal cannot be volts: EEG is 1e-5, in microvolts it is 10."""
-
 PIECE = 1 << 16
-"""Samples of a channel that are looked at at once."""
+"""Samples of a channel that are looked at once: they stay in the processor's cache."""
+PUBLISHED = "use the file as published"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,36 +52,57 @@ class RawSession:
     codes: np.ndarray
 
 
-def read_raw_session(path: Path) -> RawSession:
+def read_raw_session(path: Path, channels: ChannelSet | None = None) -> RawSession:
     """Read and check one raw file.
+
+    Parameters
+    ----------
+    path : Path
+    channels : ChannelSet, optional
+        Those of another file of the subject, which give the order; default: the standard order.
 
     Raises
     ------
     DataError
-        If names and rows disagree, names occur twice, there is no stimulus row, a channel is not
-        finite or constant, or the values cannot be volts.
+        If names and rows disagree, names occur twice, there is no stimulus row, a channel is not finite or
+        constant, the values cannot be volts, or the channels are not those of the other file.
     """
-    content, data, names, types, stim = _rows(path)
+    data, names, rows, stim, sfreq = _read_rows(path)
     samples, codes = events_of_row(np.array(data[stim]), str(path))
-    keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
-    if not keep:
-        raise DataError(f"channels of type 'eeg' in {path}", "none", "use the published file")
-    contiguous = keep == list(range(len(keep)))
-    signal = data[: len(keep)] if contiguous else data[keep]
-    ch_names = tuple(names[row] for row in keep)
-    check_channels(signal, ch_names, str(path))
-    return RawSession(signal, ch_names, _rate(content["sfreq"], path), samples, codes)
+    for row in rows:  # one at a time is in memory
+        _check_volts(data[row], names[row], path)
+    ch_names = tuple(names[row] for row in rows)
+    if channels is None:
+        order = in_standard_order(ch_names, THINGS_EEG_63_RAW)
+    else:
+        _, (_, order) = match_channels([channels, ChannelSet(str(path), ch_names)], "all")
+    rows = [rows[index] for index in order]
+    contiguous = rows == list(range(len(rows)))
+    signal = data[: len(rows)] if contiguous else data[rows]
+    return RawSession(signal, tuple(names[row] for row in rows), sfreq, samples, codes)
+
+
+def to_recording(
+    session: RawSession, path: Path, subject: Label, number: int, split: str, n_images: int
+) -> Recording:
+    """The recording in a raw file, without a fingerprint; ``n_images`` is the size of the split."""
+    samples, numbers = image_events(session, n_images, f"session {number}, {path}")
+    return Recording(
+        data=session.data,
+        ch_names=session.ch_names,
+        sfreq=session.sfreq,
+        samples=samples,
+        numbers=numbers,
+        subject=subject,
+        session=number,
+        split=split,
+        source=str(path),
+    )
 
 
 def read_image_numbers(path: Path) -> np.ndarray:
-    """The image numbers of one raw file, in order of presentation; only its stimulus row is read.
-
-    Raises
-    ------
-    DataError
-        If its rows or codes are not those of a raw file.
-    """
-    _, data, _, _, stim = _rows(path)
+    """The image numbers of one raw file, in order of presentation; only its stimulus row is read."""
+    data, _, _, stim, _ = _read_rows(path)
     codes = events_of_row(np.array(data[stim]), str(path))[1]
     forget(data)
     return codes[codes != TARGET]
@@ -91,9 +110,46 @@ def read_image_numbers(path: Path) -> np.ndarray:
 
 def read_header(path: Path) -> tuple[tuple[str, ...], float]:
     """The names of the EEG channels of one raw file and its sampling rate; no signal is read."""
-    content, _, names, types, stim = _rows(path)
-    keep = [row for row, kind in enumerate(types) if row != stim and kind == "eeg"]
-    return tuple(names[row] for row in keep), _rate(content["sfreq"], path)
+    _, names, rows, _, sfreq = _read_rows(path)
+    return tuple(names[row] for row in rows), sfreq
+
+
+def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float]:
+    """The array of a raw file, the names of its rows, the EEG rows, the stimulus row, and the rate."""
+    content = load_dict(path, ("raw_eeg_data", "ch_names", "sfreq"))
+    try:
+        data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
+        types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
+    except (TypeError, ValueError) as error:  # lists that are none, rows of different lengths
+        raise DataError(
+            f"{path} does not hold a recording with names of its channels ({str(error).splitlines()[0]})",
+            PUBLISHED,
+        ) from error
+    problem = ""
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    stim = [row for row, name in enumerate(names) if name.lower() == "stim"]
+    stim = stim or [row for row, kind in enumerate(types) if kind == "stim"]
+    rows = [row for row, kind in enumerate(types) if row not in stim and kind == "eeg"]
+    sfreq = content["sfreq"]
+    if data.ndim != 2 or data.dtype.kind != "f" or not data.size:
+        problem = (
+            f"an array of shape {data.shape} and type {data.dtype}, not floats (channels, samples)"
+        )
+    elif not len(names) == len(types) == len(data):
+        problem = f"{len(data)} rows, {len(names)} names and {len(types)} channel types"
+    elif twice:
+        problem = f"the name {twice[0]} twice"
+    elif len(stim) != 1:
+        problem = (
+            f"no single stimulus channel 'stim': {len(stim)} of them among {len(names)} channels"
+        )
+    elif not rows:
+        problem = "no channel of type 'eeg'"
+    elif not isinstance(sfreq, (int, float, np.number)) or not 0 < sfreq <= HIGHEST_RATE:
+        problem = f"a sampling rate of {sfreq!r} Hz"
+    if problem:
+        raise DataError(f"{path} has {problem}", PUBLISHED)
+    return data, names, rows, stim[0], float(sfreq)
 
 
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -125,9 +181,9 @@ def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]
     if not whole.all():
         bad = int(np.argmin(whole))
         raise DataError(
-            f"whole positive codes in the stimulus row of {source}",
-            f"{values[bad]} at sample {places[bad]}",
-            "use the file as published: the stimulus row must not be filtered or resampled",
+            f"the stimulus row of {source} holds {values[bad]} at sample {places[bad]}, which is not a "
+            "whole positive code",
+            f"{PUBLISHED}: the stimulus row must not be filtered or resampled",
         )
     adjacent = np.diff(places, prepend=-1 if len(places) and places[0] == 0 else -2) == 1
     rise = np.diff(values, prepend=0)
@@ -140,9 +196,9 @@ def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]
     if len(falls) or len(crowded):
         where = places[falls[0]] if len(falls) else samples[crowded[0] + 1]
         raise DataError(
-            f"a zero between the codes in the stimulus row of {source}",
-            f"one code right after another at sample {where}",
-            "use the file as published: one sample per image",
+            f"the stimulus row of {source} has one code right after another at sample {where}, without a "
+            "zero between them",
+            f"{PUBLISHED}: one sample per image",
         )
     return samples.astype(np.int64), codes
 
@@ -160,160 +216,47 @@ def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.nd
     unknown = np.flatnonzero(numbers > n_images)
     if len(unknown):
         raise DataError(
-            f"event codes 1 to {n_images} (the image list) or {TARGET} (target) in {source}",
-            f"the unknown code {numbers[unknown[0]]} at sample {samples[unknown[0]]}",
+            f"{source} has the unknown code {numbers[unknown[0]]} at sample {samples[unknown[0]]}: codes are "
+            f"1 to {n_images}, as in the image list, or {TARGET} for targets",
             "use the image_metadata.npy that belongs to this recording",
         )
     if not len(numbers):
-        found = f"{len(session.codes)} targets and no image"
-        raise DataError(f"images in the stimulus row of {source}", found, "use another file")
+        raise DataError(
+            f"the stimulus row of {source} has {len(session.codes)} targets and no image",
+            "use another file",
+        )
     pair = first_twice(samples, numbers, session.sfreq)
     if pair is not None:
         first, second = (f"{numbers[place]} at sample {samples[place]}" for place in pair)
         raise DataError(
             f"two codes in the stimulus row of {source} are one event: {first} and {second}",
-            "use the file as published: one code for each image",
+            f"{PUBLISHED}: one code for each image",
         )
     return samples, numbers
 
 
 def check_channels(data: np.ndarray, ch_names: tuple[str, ...], source: str) -> None:
-    """Raise on a channel that is not finite, constant, or not in volts.
-
-    Goes channel by channel, so that one is in memory at a time.
-
-    Raises
-    ------
-    DataError
-        Names the channel and the source.
-    """
+    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory."""
     for name, channel in zip(ch_names, data, strict=True):
-        low, high, power = _extent(channel)
-        forget(data)
-        if not np.isfinite(low + high):
-            problem = "NaN or infinite values"
-        elif low == high:
-            problem = f"a constant {low:g}"
-        elif np.sqrt(power) > VOLTS:
-            problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?)"
-        else:
-            continue
-        raise DataError(
-            f"a signal in volts on every channel of {source}",
-            f"{problem} on channel {name}",
-            "repair or download the file again, or leave the subject out",
-        )
+        _check_volts(channel, name, source)
 
 
-def _extent(channel: np.ndarray) -> tuple[float, float, float]:
-    """Least and largest value and mean square, in pieces that stay in the processor's cache."""
+def _check_volts(channel: np.ndarray, name: str, source: Path | str) -> None:
     low, high, power = np.inf, -np.inf, 0.0
     for first in range(0, len(channel), PIECE):
         piece = np.require(channel[first : first + PIECE], requirements="A")
         low, high = np.minimum(low, piece.min()), np.maximum(high, piece.max())
         power += float(np.dot(piece, piece))
-    return float(low), float(high), power / max(1, len(channel))
-
-
-def same_channels(session: RawSession, like: ChannelSet, source: str) -> RawSession:
-    """The session with the channels of another one, in its order.
-
-    Raises
-    ------
-    DataError
-        If the two do not have the same channels.
-    """
-    if session.ch_names == like.ch_names:
-        return session
-    _, (_, rows) = match_channels([like, ChannelSet(source, session.ch_names)], "all")
-    data = session.data if rows == list(range(len(session.data))) else session.data[rows]
-    return replace(session, data=data, ch_names=tuple(like.ch_names))
-
-
-def _rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[str], list[str], int]:
-    """The dict of a raw file, its array, names and types of the rows, and which is the stimulus row."""
-    content = load_dict(path, KEYS)
-    try:
-        data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
-        types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
-    except (TypeError, ValueError) as error:  # lists that are none, rows of different lengths
-        raise DataError(
-            f"{path} does not hold a recording with names of its channels ({str(error).splitlines()[0]})",
-            "use the file as published",
-        ) from error
-    _check_names(data, names, types, path)
-    return content, data, names, types, _stimulus_row(names, types, path)
-
-
-def _check_names(data: np.ndarray, names: list[str], types: list[str], path: Path) -> None:
-    problem = ""
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if data.ndim != 2 or data.dtype.kind != "f" or not data.size:
-        problem = f"an array of shape {data.shape} and type {data.dtype}"
-    elif not len(names) == len(types) == len(data):
-        problem = f"{len(data)} rows, {len(names)} names and {len(types)} channel types"
-    elif twice:
-        problem = f"the name {twice[0]} twice"
-    if problem:
-        raise DataError(
-            f"one name and type for every row of (channels, samples) in {path}",
-            problem,
-            "wrong channel count: use the file as published",
-        )
-
-
-def _stimulus_row(names: list[str], types: list[str], path: Path) -> int:
-    named = [row for row, name in enumerate(names) if name.lower() == "stim"]
-    typed = [row for row, kind in enumerate(types) if kind == "stim"]
-    rows = named or typed
-    if len(rows) != 1:
-        found = f"{len(rows)} of them among {len(names)} channels"
-        raise DataError(f"one stimulus channel 'stim' in {path}", found, "use the published file")
-    return rows[0]
-
-
-def _rate(sfreq: Any, path: Path) -> float:
-    is_number = np.isscalar(sfreq) and not isinstance(sfreq, str)
-    rate = float(sfreq) if is_number else 0.0
-    if not 0 < rate <= HIGHEST_RATE:
-        raise DataError(f"{path} has a sampling rate of {sfreq!r} Hz", "use the file as published")
-    return rate
-
-
-def raw_recording(
-    path: Path, subject: Label, number: int, split: str, n_images: int, like: list[ChannelSet]
-) -> tuple[RawSession, Recording]:
-    """The content of a raw file and the recording in it, whose fingerprint is still open.
-
-    Parameters
-    ----------
-    number : int
-        The session.
-    n_images : int
-        Images of the split.
-    like : list of ChannelSet
-        Holds the subject's channels in order; filled by the first file.
-
-    Raises
-    ------
-    DataError
-        If its channels or events are not those of the set.
-    """
-    session = read_raw_session(path)
-    if not like:
-        order = in_standard_order(session.ch_names, THINGS_EEG_63_RAW)
-        like.append(ChannelSet(str(path), tuple(session.ch_names[index] for index in order)))
-    session = same_channels(session, like[0], str(path))
-    samples, numbers = image_events(session, n_images, f"session {number}, {path}")
-    found = Recording(
-        data=session.data,
-        ch_names=session.ch_names,
-        sfreq=session.sfreq,
-        samples=samples,
-        numbers=numbers,
-        subject=subject,
-        session=number,
-        split=split,
-        source=str(path),
+    forget(channel)
+    if not np.isfinite(low + high):
+        problem = "NaN or infinite values"
+    elif low == high:
+        problem = f"a constant {low:g}"
+    elif np.sqrt(power / len(channel)) > VOLTS:
+        problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?),"
+    else:
+        return
+    raise DataError(
+        f"{source} has {problem} on channel {name}",
+        "repair or download the file again, or leave the subject out",
     )
-    return session, found

@@ -1,1 +1,1 @@
-"""."""
+"""THINGS-MEG, as its authors preprocessed it."""

@@ -14,7 +14,7 @@ from ...config import TrialSpec
 from ...errors import DataError, MissingDataError, SSRError, UsageError
 from ...files import file_key
 from ...labels import Label
-from ..base import JOIN, ImageDataset, Recording
+from ..base import BOUNDARY, ImageDataset, Recording
 from ..download import Source
 from .epochs import check_count, check_published_numbers, image_table, shown_images
 from .files import (
@@ -57,7 +57,7 @@ def joined_recordings(
 
     THINGS-MEG was released as epochs, so nothing lies between two trials and their order in time is that
     of their split. Trials are as they are in the files, and their onsets are annotations; a second
-    annotation, :data:`JOIN`, marks where one trial ends and the next begins. A filter would run over the
+    annotation, :data:`BOUNDARY`, marks where one trial ends and the next begins. A filter would run over the
     joins: the files are filtered already.
 
     Parameters
@@ -136,7 +136,7 @@ def _joined(trials: np.ndarray, table: pd.DataFrame, info: mne.Info, onset: int)
         ["stim"] * n_trials,
         extras=table[["image_id", "concept", "number", "split"]].to_dict("records"),
     )
-    joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [JOIN] * (n_trials - 1))
+    joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [BOUNDARY] * (n_trials - 1))
     return raw.set_annotations(shown + joins, verbose="error")
 
 
