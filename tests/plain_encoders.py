@@ -44,9 +44,9 @@ def affine(p, name, x):
     return y if bias is None else y + bias
 
 
-def layer_norm(p, name, x):
+def layer_norm(p, name, x, eps=1e-5):
     centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
     return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
 
 

@@ -25,7 +25,7 @@ def same_of(image):
     return image[:, None] == image[None, :]
 
 
-SIZES = {"n_outputs": 8, "n_chans": 2, "n_times": 5, "n_features": 6}
+SIZES = {"n_outputs": 8, "n_chans": 2, "n_times": 5, "n_features": 6, "backbone_width": 4}
 
 
 def of_any_kind(loss, **params):
@@ -40,6 +40,7 @@ def known(loss, rows=6):
         "image": torch.arange(rows) // 2,
         "trial": torch.randn(rows, 2, 5),
         "features": torch.randn(rows, 6),
+        "hidden": torch.randn(rows, 4),
     }
     takes = inspect.signature(loss.forward).parameters
     return {name: rows for name, rows in there.items() if name in takes}

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .base import Regime, check_sizes, check_weights, full_precision, log_gaussian, perceptron, unit
+from ..errors import UsageError
+from .base import (
+    Regime,
+    check_embeddings,
+    check_sizes,
+    check_weights,
+    full_precision,
+    log_gaussian,
+    perceptron,
+    unit,
+    weighted_total,
+)
 from .contrast import Contrast, Duplicates, Target, squared_distance
 
 
@@ -80,19 +91,24 @@ class CLUB(nn.Module):
 class SemanticSwap(Contrast):
     r"""Contrast, domain codes without semantics, and reconstruction with swapped semantics.
 
-    :math:`L = w_1 \mathrm{NCE}(b, o) + w_2 (I(d_b; b) + I(d_o; o)) + w_3 (|\hat b - b|^2 +
-    |\hat o - o|^2) + \text{surprise}`, with :math:`\hat b = D_b(d_b, o)`, :math:`\hat o = D_o(d_o, b)`, all
-    vectors of unit length and the targets of the reconstruction detached. :math:`I` is the CLUB bound; the
-    surprise of its networks has a gradient for them only, so that the same optimizer trains them.
+    :math:`L = w_1 \mathrm{NCE}(b, o) + w_2 (I(d_b; b) + I(d_o; o)) + w_3 (|\hat h - h|^2 +
+    |\hat f - f|^2) + \text{surprise}`. Domain codes :math:`d_b, d_o` are made of what the encoders make, h of
+    a trial and f of its image, and :math:`\hat h = D_b(d_b, o)`, :math:`\hat f = D_o(d_o, b)` rebuild
+    both with the embedding of the other side. Embeddings, domain codes and targets have unit length, and
+    targets are detached. :math:`I` is the CLUB bound; the surprise of its networks has a gradient for them
+    only, so that the same optimizer trains them.
 
-    Source: VE-SDN (Chen et al., arXiv 2408.06788). It takes semantic and domain codes from encoder features;
-    here the embeddings, which retrieval compares, are the semantic codes, and the domain codes are computed
-    from them. Its CLUB networks have optimizers of their own and several steps per batch; here they take one.
+    Source: VE-SDN (Chen et al., arXiv 2408.06788), whose semantic codes are the embeddings here. Its CLUB
+    networks have optimizers of their own and several steps per batch; here they take one.
 
     Parameters
     ----------
     n_outputs : int
         Width of the embeddings.
+    n_features : int
+        Width of the image features.
+    backbone_width : int
+        Width of the backbone's output.
     target, scale, duplicates
         As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
     regime : str
@@ -108,6 +124,8 @@ class SemanticSwap(Contrast):
     def __init__(
         self,
         n_outputs: int,
+        n_features: int,
+        backbone_width: int,
         target: Target = "original",
         regime: Regime = "unit",
         scale: float | None = None,
@@ -124,32 +142,63 @@ class SemanticSwap(Contrast):
             {f"brain_{target}": contrast, "information": information, "swap": swap}
         )
         self.domains, self.decoders, self.clubs = (nn.ModuleDict() for _ in range(3))
-        for side in ("brain", "image"):
+        for side, width in (("brain", backbone_width), ("image", n_features)):
             if information or swap:
-                self.domains[side] = perceptron(n_outputs, hidden, domain, activation=nn.GELU)
+                widths = (width, hidden, domain)
+                self.domains[side] = perceptron(*widths, activation=nn.GELU)
             if swap:
-                widths = (domain + n_outputs, hidden, n_outputs)
+                widths = (domain + n_outputs, hidden, width)
                 self.decoders[side] = perceptron(*widths, activation=nn.GELU)
             if information:
                 self.clubs[side] = CLUB(domain, n_outputs)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    def forward(
+        self,
+        brain: Tensor,
+        original: Tensor,
+        view: Tensor,
+        image: Tensor | None = None,
+        features: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """``brain_original`` (or ``brain_view``), ``swap``, ``information`` and ``surprise``."""
+        """As of any contrastive loss, with what the encoders make.
+
+        Parameters
+        ----------
+        brain, original, view : Tensor, shape (b, e)
+        image : Tensor of int, shape (b,), optional
+        features : Tensor, shape (b, n_features)
+            Of the original images.
+        hidden : Tensor, shape (b, backbone_width)
+            Output of the backbone. Both are required unless only the contrast has a weight.
+
+        Returns
+        -------
+        dict of str to Tensor of shape ()
+            ``loss``, ``brain_original`` (or ``brain_view``), ``swap``, ``information`` and ``surprise``.
+        """
+        check_embeddings(brain, original, view)
         images, parts = self.images(original, view), dict[str, Any]()
         if self.weights[f"brain_{self.target}"]:
             parts[f"brain_{self.target}"] = self.contrast(brain, images, image)
+        if not self.domains:
+            return weighted_total(parts, self.weights)
+        if features is None or hidden is None:
+            raise UsageError(
+                "the loss semantic-swap rebuilds what the encoders make, but got embeddings only",
+                "train with EEGRetriever, or pass features= and hidden=",
+            )
+        made = {"brain": full_precision(hidden), "image": full_precision(features)}
         semantic = {"brain": unit(full_precision(brain)), "image": unit(full_precision(images))}
-        domain = {side: unit(net(semantic[side])) for side, net in self.domains.items()}
+        domain = {side: unit(net(made[side])) for side, net in self.domains.items()}
         for side, decoder in self.decoders.items():
             other = semantic["image" if side == "brain" else "brain"]
             rebuilt = decoder(torch.cat([domain[side], other], 1))
-            distance = squared_distance(rebuilt, semantic[side].detach())
+            distance = squared_distance(rebuilt, unit(made[side].detach()))
             parts["swap"] = parts.get("swap", 0.0) + distance
         for side, club in self.clubs.items():
             assert isinstance(club, CLUB)
             pair = domain[side], semantic[side]
             parts["information"] = parts.get("information", 0.0) + club.bound(*pair)
             parts["surprise"] = parts.get("surprise", 0.0) + club.surprise(*pair)
-        return parts
+        return weighted_total(parts, self.weights)

@@ -80,6 +80,21 @@ def check_width(width: int, wanted: int) -> None:
         )
 
 
+Length = Literal["raw", "unit"]
+
+
+def check_length(length: Length, what: str = "length of vectors") -> bool:
+    """Whether vectors are normalized; a UsageError if there is no such choice."""
+    if length not in ("raw", "unit"):
+        raise unknown_name(what, length, ["raw", "unit"])
+    return length == "unit"
+
+
+def unit_vectors(features: Tensor, widths: list[int]) -> Tensor:
+    """Each of the vectors that are concatenated in features (..., sum of widths) scaled to unit length."""
+    return torch.cat([F.normalize(part, dim=-1) for part in features.split(widths, -1)], -1)
+
+
 class ImageHead(nn.Linear):
     """A linear map of image features to the shared space.
 
@@ -89,15 +104,21 @@ class ImageHead(nn.Linear):
         Width of the features, or of the vectors that are concatenated in them.
     n_outputs : int
         Width of the shared space.
+    length : {"raw", "unit"}
+        Whether each vector keeps its length, or is normalized before the map.
     """
 
-    def __init__(self, widths: int | Sequence[int], n_outputs: int) -> None:
-        super().__init__(widths if isinstance(widths, int) else sum(widths), n_outputs)
+    def __init__(self, widths: int | Sequence[int], n_outputs: int, length: Length = "raw") -> None:
+        self.widths = [widths] if isinstance(widths, int) else list(widths)
+        self.unit = check_length(length)
+        super().__init__(sum(self.widths), n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., d) to (..., e)."""
         if not torch.jit.is_scripting():
             self._check(features.shape[-1])
+        if self.unit:
+            features = unit_vectors(features, self.widths)
         return F.linear(features, self.weight, self.bias)
 
     @torch.jit.unused
@@ -106,13 +127,13 @@ class ImageHead(nn.Linear):
 
 
 class FusionHead(nn.Module):
-    r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers, a layer norm.
+    r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers with norms.
 
     .. math:: h = \sum_k W_k f_k + b_k, \qquad
-              y = \mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)) + b_2)
+              y = \mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)))
 
     Source: Brain-HIVE (ICLR 2026, arXiv 2602.07495), where the vectors are those of CLIP RN50, CLIP ViT-B/32
-    and the autoencoder of SDXL.
+    and the autoencoder of SDXL; 4,723,712 parameters, as in its public code.
 
     Parameters
     ----------
@@ -138,14 +159,13 @@ class FusionHead(nn.Module):
 
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]
         self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.LayerNorm(n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
         check_width(features.shape[-1], sum(self.widths))
         vectors = features.split(self.widths, -1)
         mapped = [to(vector) for to, vector in zip(self.maps, vectors, strict=True)]
-        return self.norm(self.blocks(torch.stack(mapped).sum(0)))
+        return self.blocks(torch.stack(mapped).sum(0))
 
 
 class LayerMixerHead(nn.Module):
@@ -253,6 +273,8 @@ class BlurMixerHead(nn.Module):
         Width of the bottleneck.
     drop_prob : float
         Dropout probability inside it.
+    length : {"raw", "unit"}
+        Whether vectors keep their lengths, or are normalized before they are mixed; published: ``"unit"``.
 
     Raises
     ------
@@ -267,8 +289,10 @@ class BlurMixerHead(nn.Module):
         n_defaults: int = 4,
         n_hidden: int = 768,
         drop_prob: float = 0.85,
+        length: Length = "raw",
     ) -> None:
         super().__init__()
+        self.unit = check_length(length)
         if len(set(widths)) != 1:
             raise UsageError(
                 "the blur mixer mixes vectors number by number, and these have widths "
@@ -291,6 +315,8 @@ class BlurMixerHead(nn.Module):
         if not torch.jit.is_scripting():
             self._check(features.shape[-1])
         vectors = features.unflatten(-1, [self.n_vectors, self.width])
+        if self.unit:
+            vectors = F.normalize(vectors, dim=-1)
         return self.to_shared(self.adapter(mix(vectors, self.defaults, self.scores)))
 
     @torch.jit.unused
@@ -357,19 +383,15 @@ class GeodesicHead(nn.Module):
         If there are more than two vectors, or two of different widths, or there is no such choice.
     """
 
-    def __init__(
-        self, widths: Sequence[int], n_outputs: int, perceptual: Literal["raw", "unit"] = "raw"
-    ) -> None:
+    def __init__(self, widths: Sequence[int], n_outputs: int, perceptual: Length = "raw") -> None:
         super().__init__()
-        if perceptual not in ("raw", "unit"):
-            raise unknown_name("length of the perceptual vector", perceptual, ["raw", "unit"])
         if len(widths) > 2 or len(set(widths)) != 1:
             raise UsageError(
                 "the image head geodesic takes one vector, or a semantic and a perceptual one of one width, "
                 f"and there are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and two views with images.pool="side-by-side"',
             )
-        self.length = perceptual
+        self.unit = check_length(perceptual, "length of the perceptual vector")
         self.widths = tuple(widths)
         width = self.widths[0]
         self.semantic = nn.Linear(width, n_outputs)
@@ -381,7 +403,7 @@ class GeodesicHead(nn.Module):
         check_width(features.shape[-1], sum(self.widths))
         vectors = features.split(self.widths, -1)
         semantic, perceptual = vectors[0], vectors[-1]
-        if self.length == "unit":
+        if self.unit:
             perceptual = F.normalize(perceptual, dim=-1)
         start = expmap0(self.semantic(F.normalize(semantic, dim=-1)))
         end = expmap0(self.perceptual(perceptual))

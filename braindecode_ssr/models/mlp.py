@@ -69,15 +69,16 @@ class BrainMLP(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     .. rubric:: Architecture Overview
 
-    A trial is flattened, mapped linearly to ``n_outputs``, refined by residual layers and normalized;
-    EEGProject with a hidden layer in its residual.
+    A trial is flattened, mapped linearly to ``n_outputs``, and refined by residual layers, each followed by a
+    layer norm; EEGProject with a hidden layer in its residual. As in the public code, which has 6,452,224
+    parameters for 17 channels, 250 samples and 1024 outputs.
 
     .. rubric:: Macro Components
 
     - ``BrainMLP.flatten`` **Flatten**: ``(b, c, t)`` to ``(b, c * t)``.
     - ``BrainMLP.linear`` **Linear map** to ``n_outputs``.
-    - ``BrainMLP.blocks`` **Residual layers**: :math:`h + W_2\,\mathrm{drop}(\sigma(W_1 h)) + b_2`.
-    - ``BrainMLP.final_layer`` **Layer norm**.
+    - ``BrainMLP.final_layer`` **Residual layers**:
+      :math:`\mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)))`.
 
     Parameters
     ----------
@@ -108,26 +109,25 @@ class BrainMLP(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
         self.n_blocks, self.activation, self.drop_prob = n_blocks, activation, drop_prob
         self.flatten = nn.Flatten()
-        self._build(self.n_outputs)
+        self.linear = nn.Linear(self.n_chans * self.n_times, self.n_outputs)
+        self.final_layer = self.make_head(self.n_outputs)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of trials, shape (b, c, t) to (b, n_outputs)."""
-        return self.blocks(self.linear(self.flatten(x)))
+        return self.linear(self.flatten(x))
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        """New residual layers."""
+        layers = [
+            ResidualBlock(n_outputs, self.activation, self.drop_prob) for _ in range(self.n_blocks)
+        ]
+        return nn.Sequential(*layers)
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace all layers after the flattened trial with new ones of another width."""
-        self._set_n_outputs(n_outputs)
-        old = self.linear.weight
-        self._build(n_outputs)
-        self.to(old)
-
-    def _build(self, width: int) -> None:
-        self.linear = nn.Linear(self.n_chans * self.n_times, width)
-        blocks = [
-            ResidualBlock(width, self.activation, self.drop_prob) for _ in range(self.n_blocks)
-        ]
-        self.blocks = nn.Sequential(*blocks)
-        self.final_layer = nn.LayerNorm(width)
+        old = self.linear
+        self.linear = nn.Linear(old.in_features, n_outputs).to(old.weight)
+        super().reset_head(n_outputs)
 
 
 class BraVL(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):

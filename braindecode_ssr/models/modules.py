@@ -338,7 +338,10 @@ class ResidualProjector(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    r"""A residual layer, :math:`y = x + W_2\,\mathrm{Dropout}(\sigma(W_1 x)) + b_2`, in one width."""
+    r"""A residual layer and a norm, :math:`y = \mathrm{LayerNorm}(x + W_2\,\mathrm{Dropout}(\sigma(W_1 x)))`.
+
+    Source: Brain-HIVE's public code, whose maps have no bias.
+    """
 
     def __init__(self, width: int, activation: type[nn.Module], drop_prob: float) -> None:
         super().__init__()
@@ -346,12 +349,13 @@ class ResidualBlock(nn.Module):
             nn.Linear(width, width, bias=False),
             activation(),
             nn.Dropout(drop_prob),
-            nn.Linear(width, width),
+            nn.Linear(width, width, bias=False),
         )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine vectors, shape (b, width)."""
-        return x + self.layers(x)
+        return self.norm(x + self.layers(x))
 
 
 class SubjectMap(nn.Module):

@@ -564,8 +564,7 @@ class Place(nn.Module):
 
     def __init__(self, n_chans: int, n_times: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_chans, n_times))
-        nn.init.normal_(self.weight, 0.0, 0.02)
+        self.weight = nn.Parameter(torch.zeros(n_chans, n_times))
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to trials of shape (b, c, t)."""

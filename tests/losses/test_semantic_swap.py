@@ -1,17 +1,26 @@
+import plain_encoders as plain
 import pytest
 import torch
 from random_batches import random_batch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Contrast, SemanticSwap
+from braindecode_ssr.losses.semantic_swap import CLUB
 
 unit = torch.nn.functional.normalize
 PARTS = ["brain_original", "information", "swap", "surprise"]
+PUBLIC = {"swap": 4.273755, "information": 0.055690}
 
 
 def build(**params):
     torch.manual_seed(0)
-    return SemanticSwap(6, domain=5, hidden=7, **params).double()
+    return SemanticSwap(6, 4, 3, domain=5, hidden=7, **params).double()
+
+
+def batch_of(seed, rows=5):
+    """Embeddings of width 6, features of width 4 and outputs of a backbone of width 3."""
+    features, hidden = (random_batch(seed + 100, rows, width)[0] for width in (4, 3))
+    return *random_batch(seed, rows, 6), None, features, hidden
 
 
 def perceptron(net, x):
@@ -22,15 +31,16 @@ def perceptron(net, x):
 
 
 def test_parts_from_their_definitions():
-    loss, (brain, original, view) = build(information=0.3, swap=2.0), random_batch(0, 5, 6)
-    parts = loss(brain, original, view)
+    loss, batch = build(information=0.3, swap=2.0), batch_of(0)
+    brain, original, view, _, features, hidden = batch
+    parts = loss(*batch)
     assert list(parts) == ["loss", "brain_original", "swap", "information", "surprise"]
     b, o = unit(brain), unit(original)
     swap = information = surprise = 0.0
-    for side, own, other in (("brain", b, o), ("image", o, b)):
-        domain = unit(perceptron(loss.domains[side], own))
+    for side, own, other, made in (("brain", b, o, hidden), ("image", o, b, features)):
+        domain = unit(perceptron(loss.domains[side], made))
         rebuilt = perceptron(loss.decoders[side], torch.cat([domain, other], 1))
-        swap += sum(((rebuilt[i] - own[i]) ** 2).sum().item() for i in range(5)) / 5
+        swap += sum(((rebuilt[i] - unit(made)[i]) ** 2).sum().item() for i in range(5)) / 5
         mean, log_variance = loss.clubs[side](domain)
         normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
         own_density = normal.log_prob(own).sum(1)
@@ -45,35 +55,47 @@ def test_parts_from_their_definitions():
     torch.testing.assert_close(parts["loss"], contrast + 0.3 * information + 2 * swap + surprise)
 
 
+def test_the_numbers_of_the_public_code():
+    """Cross-Modal-EEG 80aeb02, utils/loops_decouple.py, run with the same weights and batch."""
+    loss = SemanticSwap(8, 10, 12, domain=6, hidden=7)
+    loss.clubs = torch.nn.ModuleDict({side: CLUB(6, 8, 9) for side in ("brain", "image")})
+    batch = [plain.noise((16, width), 50 + width) for width in (8, 9, 8, 10, 12)]
+    plain.made_up(loss, (1,))
+    brain, original, view, features, hidden = batch[0], batch[1][:, :8], *batch[2:]
+    with torch.no_grad():
+        parts = loss(brain, original, view, None, features, hidden)
+    assert parts["swap"].item() == pytest.approx(PUBLIC["swap"], abs=1e-5)
+    assert parts["information"].item() == pytest.approx(PUBLIC["information"], abs=1e-5)
+
+
 def test_each_modality_is_rebuilt_with_the_meaning_of_the_other():
-    loss, (brain, original, view) = build(), random_batch(1, 5, 6)
-    original.requires_grad_()
-    loss.domains["image"].requires_grad_(False)
-    rebuilt_brain = loss.decoders["brain"](
-        torch.cat([unit(loss.domains["brain"](unit(brain))), unit(original)], 1)
-    )
-    assert torch.autograd.grad(rebuilt_brain.sum(), original)[0].abs().sum() > 0
-    before = loss(brain, original, view)["swap"]
-    assert before != loss(brain, original.flip(0), view)["swap"]
+    loss, (brain, original, *rest) = build(contrast=0.0, information=0.0), batch_of(1)
+    for part in (brain, original):
+        part.requires_grad_()
+    before = loss(brain, original, *rest)["swap"]
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(before, (brain, original)))
+    assert before != loss(brain, original.flip(0), *rest)["swap"]
+    assert before != loss(brain.flip(0), original, *rest)["swap"]
 
 
 def test_order_and_lengths_do_not_matter():
-    loss, batch, order = build(), random_batch(2, 6, 6), torch.randperm(6)
-    one, other = loss(*batch), loss(*(3 * batch[:, order]))
+    loss, batch, order = build(), batch_of(2, 6), torch.randperm(6)
+    mixed = [part if part is None else part[order] for part in batch]
+    one, other = loss(*batch), loss(*(3 * part for part in mixed[:3]), *mixed[3:])
     for name in one:
         torch.testing.assert_close(one[name], other[name], msg=name)
 
 
 def test_gradient_numerically():
     """The targets of the swap are detached: it is left out of what is differentiated numerically."""
-    loss, (brain, original, view) = build(swap=0.0), random_batch(3, 4, 6)
-    brain.requires_grad_()
+    loss, (brain, *rest, hidden) = build(swap=0.0), batch_of(3, 4)
+    brain.requires_grad_(), hidden.requires_grad_()
 
-    def what_moves_embeddings(x):
-        parts = loss(x, original, view)
+    def what_moves_the_encoder(x, made):
+        parts = loss(x, *rest, made)
         return parts["loss"] - parts["surprise"]
 
-    assert torch.autograd.gradcheck(what_moves_embeddings, (brain,))
+    assert torch.autograd.gradcheck(what_moves_the_encoder, (brain, hidden))
 
 
 def test_the_target_of_the_swap_is_detached():
@@ -81,10 +103,11 @@ def test_the_target_of_the_swap_is_detached():
     for net in (*loss.domains.values(), *loss.decoders.values()):
         for parameter in net.parameters():
             parameter.data.zero_()
-    batch = random_batch(4, 5, 6).requires_grad_()
+    batch = [part if part is None else part.requires_grad_() for part in batch_of(4)]
     parts = loss(*batch)
     assert parts["swap"].item() == pytest.approx(2.0)  # nothing against vectors of length 1, twice
-    assert torch.autograd.grad(parts["loss"], batch)[0].abs().sum() == 0
+    made = torch.autograd.grad(parts["loss"], batch[4:])
+    assert all(gradient.abs().sum() == 0 for gradient in made)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +121,15 @@ def test_the_target_of_the_swap_is_detached():
 )
 def test_parts_of_weight_zero_are_gone_with_their_parameters(weights, parts, modules):
     loss = build(**weights)
-    assert list(loss(*random_batch(5, 4, 6)))[1:] == parts
+    assert list(loss(*batch_of(5, 4)))[1:] == parts
     names = {name.split(".")[0] for name, _ in loss.named_parameters()}
     assert names - {"similarity"} == modules
 
 
 def test_targets_and_bad_input():
-    batch = random_batch(6, 4, 6)
+    batch = batch_of(6, 4)
+    with pytest.raises(UsageError, match="got embeddings only.*features= and hidden="):
+        build()(*batch[:3])
     assert "brain_view" in build(target="view")(*batch)
     assert build(target="view")(*batch)["swap"] != build()(*batch)["swap"]
     with pytest.raises(UsageError, match="all 0"):

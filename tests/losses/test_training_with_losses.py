@@ -153,9 +153,9 @@ def test_a_loss_with_a_memory_goes_on_where_it_was(name, params, tmp_path):
         loss = {"name": name, "params": params}
         spec = run_spec(TINY, {"loss": loss, "model": {"n_outputs": 16}})
         train = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
-        net = fit(
-            make_data(), model(), pipeline.build_loss(spec), train, tmp_path / folder, **options
-        )
+        one = model()
+        loss = pipeline.build_loss(spec, one)
+        net = fit(make_data(), one, loss, train, tmp_path / folder, **options)
         return [*net.module_.state_dict().values(), *net.criterion_.state_dict().values()]
 
     whole = run("whole", 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models import SSR, FusionHead
+from braindecode_ssr.models import SSR, BlurMixerHead, FusionHead
 from braindecode_ssr.models.image_heads import ImageHead, build_image_head
 
 
@@ -27,6 +27,19 @@ def test_widths_side_by_side_are_one_width_to_a_linear_map():
     assert ImageHead((4, 2), 3).weight.shape == (3, 6)
 
 
+def test_each_vector_can_be_scaled_to_unit_length():
+    head, features = ImageHead((4, 2), 3, length="unit"), torch.randn(5, 6)
+    parts = [rows / rows.square().sum(1, keepdim=True).sqrt() for rows in features.split((4, 2), 1)]
+    expected = torch.cat(parts, 1) @ head.weight.T + head.bias
+    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(torch.jit.script(head)(features), expected)
+    mixer = BlurMixerHead((3, 3), 2, length="unit").eval()
+    raw = BlurMixerHead((3, 3), 2).eval()
+    raw.load_state_dict(mixer.state_dict())
+    parts = [rows / rows.square().sum(1, keepdim=True).sqrt() for rows in features.split(3, 1)]
+    torch.testing.assert_close(mixer(features), raw(torch.cat(parts, 1)))
+
+
 @pytest.mark.parametrize(
     "head", ["linear", ImageHead, "braindecode_ssr.models.image_heads.ImageHead"]
 )
@@ -40,6 +53,8 @@ def test_by_name_by_class_and_by_path(head):
         ("linaer", {}, "image head.*'linaer'.*did you mean 'linear'"),
         ("nowhere.Head", {}, "nowhere.Head.*image head.*add --trust"),
         ("linear", {"depth": 2}, "ImageHead cannot be built.*depth"),
+        ("linear", {"length": "one"}, "length of vectors.*'one'"),
+        ("blur-mixer", {"length": "one"}, "length of vectors.*'one'"),
     ],
 )
 def test_a_head_that_is_none(head, params, said):

@@ -37,7 +37,8 @@ def test_forward_equals_a_plain_derivation(n_outputs):
 def test_short_trials_and_starting_weights():
     torch.manual_seed(0)
     model = VESDN(n_outputs=1024, n_chans=9, n_times=100)
-    for weight in (model.spatial[0].weight, model.attend.linear1.weight, model.place.weight):
+    assert not model.place.weight.any()  # as in the public code
+    for weight in (model.spatial[0].weight, model.attend.linear1.weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     with pytest.raises(UsageError, match="VESDN.*at least 25 samples.* 24"):
         VESDN(n_outputs=8, n_chans=3, n_times=24)
