@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import ContrastiveLoss, Regime, Similarity, check_number, full_precision, unit
 from .contrast import same_image, symmetric_info_nce
 
-BLURS = (0.0, 0.5, 1.0)
+BLURS = (1 - 6 / 51, 1.0, 1 + 6 / 51)
 """Share of the view in the target of a certain, an ordinary and an uncertain trial."""
 LESS, MEDIUM, MORE = range(3)
 
@@ -43,7 +43,7 @@ def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
 
 
 def blurred(original: Tensor, view: Tensor, level: Tensor) -> Tensor:
-    """A point between original and view, (b, e) of unit length, for each row; ``level`` indexes ``BLURS``."""
+    """A point on the line from original to view, (b, e) of unit length; ``level`` (b,) indexes ``BLURS``."""
     share = torch.tensor(BLURS, dtype=original.dtype, device=original.device)[level][:, None]
     return (1 - share) * original + share * view
 
@@ -51,10 +51,11 @@ def blurred(original: Tensor, view: Tensor, level: Tensor) -> Tensor:
 class UncertainBlur(ContrastiveLoss):
     """Contrast of brains with more or less blurred images, by how certain the trial was before.
 
-    UBP blurs the image of a trial before its frozen encoder, with one of three kernels. A loss gets
-    embeddings, so here the three targets lie between the original (less blur) and the pooled views (more),
-    starting with their midpoint. The blur of an image is decided whenever it is seen, and used when it is
-    seen again. Without ``image`` there is no memory: the decision of a batch is used for that batch.
+    UBP blurs the image of a trial before its frozen encoder, with a kernel of 51 pixels, or of 6 less or more
+    where the trial was certain or uncertain. A loss gets embeddings: here the target of an ordinary trial is
+    the pooled view, and the two others lie on the line from the original through it, 6/51 before and beyond.
+    The blur of an image is decided whenever it is seen, and used when it is seen again. Without ``image``
+    there is no memory: the decision of a batch is used for that batch.
 
     Source: UBP (Wu et al., CVPR 2025, arXiv 2503.04207), uncertainty-aware blur prior. The memory is per
     image; UBP's is per trial, which is the same where each image has one.

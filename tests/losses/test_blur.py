@@ -8,6 +8,7 @@ from random_batches import random_batch
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import Contrast, UncertainBlur, symmetric_info_nce
 from braindecode_ssr.losses.uncertain_blur import blur_levels, blurred
+from braindecode_ssr.methods import METHODS
 
 SCALE = math.log(1 + 1 / 0.07)
 
@@ -24,7 +25,7 @@ class ByLoops:
         unit = [[v / np.linalg.norm(v) for v in part] for part in (original, view)]
         targets = []
         for row, i in enumerate(image):
-            share = self.level[i] / 2
+            share = (45 / 51, 1, 57 / 51)[self.level[i]]
             target = (1 - share) * unit[0][row] + share * unit[1][row]
             targets.append(target / np.linalg.norm(target))
         now = [SCALE * float(b @ t) for b, t in zip(brain, targets, strict=True)]
@@ -65,7 +66,7 @@ def test_sure_and_unsure_trials():
     assert blur_levels(similarity, similarity).tolist() == [1] * 30 + [0, 2]
     original, view = torch.eye(3), torch.zeros(3, 3)
     found = blurred(original, view, torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(found.diagonal(), torch.tensor([1.0, 0.5, 0.0]))
+    torch.testing.assert_close(found.diagonal(), torch.tensor([6 / 51, 0.0, -6 / 51]))
 
 
 def test_without_images_the_batch_decides_for_itself():
@@ -74,11 +75,18 @@ def test_without_images_the_batch_decides_for_itself():
     total = loss(*batch)["loss"]
     assert loss.level.numel() == 0
     assert total != UncertainBlur(regime="free", alpha=1e-6)(*batch)["loss"]
-    middle = [torch.nn.functional.normalize(part, dim=1) for part in batch[1:]]
-    plain = Contrast(regime="free")(batch[0], sum(middle) / 2, batch[2])["loss"]
+    plain = Contrast(target="view", regime="free")(*batch)["loss"]
     torch.testing.assert_close(UncertainBlur(regime="free", alpha=1e-6)(*batch)["loss"], plain)
     order = torch.randperm(40)
     torch.testing.assert_close(loss(*batch[:, order])["loss"], total)
+
+
+def test_ordinary_trials_are_trained_towards_the_view_that_the_published_gallery_holds():
+    batch = random_batch(0, 40, 5)
+    first = UncertainBlur()(*batch, torch.arange(40))["loss"]  # nothing is known of any trial yet
+    wanted = Contrast(target="view", regime="free-learned")(*batch)["loss"]
+    torch.testing.assert_close(first, wanted)
+    assert METHODS["ubp"].as_published.evaluation == {"gallery": "views"}
 
 
 def test_where_view_and_original_agree_it_is_plain_contrast():
