@@ -215,8 +215,9 @@ def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
         return [(None, run.weights)]
     last = spec.train.epochs
     epoch = last
-    if asked == "validation":  # the first of the best epochs
-        epoch = int(run.history["valid_top1"].to_numpy().argmax()) + 1
+    if asked == "validation":  # the first of the best epochs; runs of version 0.1.0 chose by top-1
+        chosen_by = "valid_mrr" if "valid_mrr" in run.history else "valid_top1"
+        epoch = int(run.history[chosen_by].to_numpy().argmax()) + 1
     if asked == spec.train.selection:
         return [(epoch, run.weights)]
     from .training.callbacks import kept_epochs

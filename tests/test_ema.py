@@ -65,7 +65,7 @@ def test_validation_scores_the_average_and_training_goes_on_unharmed(tmp_path):
     assert with_average.history[:, "train_loss"] == without.history[:, "train_loss"]
     spec = TrainSpec(epochs=3, batch_size=32, lr=3e-3, selection="validation", **asked)
     best = fit(make_data(), *make_parts(), spec, tmp_path / "c")
-    last = int(np.argmax(best.history[:, "valid_top1"])) + 1
+    last = int(np.argmax(best.history[:, "valid_mrr"])) + 1
     until = run(tmp_path / "d", epochs=last, train=asked)
     for one, other in zip(best.module_.parameters(), until.module_.parameters(), strict=True):
         assert torch.equal(one, other)

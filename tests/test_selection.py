@@ -20,7 +20,9 @@ def run(tmp_path):
     (tmp_path / "epochs").mkdir()
     for epoch in range(1, 5):
         (tmp_path / "epochs" / f"epoch-{epoch:04d}.safetensors").write_bytes(b"")
-    (tmp_path / "history.csv").write_text("valid_top1\n0.1\n0.5\n0.2\n0.5\n")
+    (tmp_path / "history.csv").write_text(
+        "valid_mrr,valid_top1\n0.1,0.5\n0.5,0.1\n0.2,0.6\n0.5,0.2\n"
+    )
     return Run(tmp_path)
 
 

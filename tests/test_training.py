@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
 def test_validation_concepts_are_scored_and_the_best_epoch_is_kept(tmp_path):
     options = {"validation_concepts": 6, "selection": "validation"}
     net = run(tmp_path, epochs=6, train=options)
-    scores = net.history[:, "valid_top1"]
+    scores = net.history[:, "valid_mrr"]
     best = int(np.argmax(scores))
     until_best = run(tmp_path / "short", epochs=best + 1, train={"validation_concepts": 6})
     assert torch.equal(weights(net), weights(until_best))

@@ -247,13 +247,16 @@ class ValidationRetrieval(Callback):
         return _can_load(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Record ``valid_top1`` and ``valid_top5``; of equally good epochs the first is kept."""
+        """Record ``valid_mrr``, ``valid_top1`` and ``valid_top5``, and keep the epoch of the largest MRR.
+
+        The mean reciprocal rank of the few held-out trials varies less than their accuracy.
+        """
         model = self.average.model if self.average else net.module_
-        before = [row.get("valid_top1", -1.0) for row in net.history[:-1]]
+        before = [row.get("valid_mrr", -1.0) for row in net.history[:-1]]
         scores = summarize(self.ranks(model))
-        for name in ("top1", "top5"):
+        for name in ("mrr", "top1", "top5"):
             net.history.record(f"valid_{name}", scores[name])
-        if scores["top1"] > max(before, default=-1.0):
+        if scores["mrr"] > max(before, default=-1.0):
             atomic_write(self.best_weights, lambda path: torch.save(model.state_dict(), path))
 
     def ranks(self, model: nn.Module) -> np.ndarray:

@@ -108,7 +108,7 @@ def test_named_evaluations_side_by_side(call, kept_run, tmp_path):
     assert {name: rows[0][name] for name in ("top1", "mrr")} == {
         name: done[name] for name in ("top1", "mrr")
     }
-    best = pd.read_csv(path / "history.csv")["valid_top1"].argmax() + 1
+    best = pd.read_csv(path / "history.csv")["valid_mrr"].argmax() + 1
     assert rows[1]["epoch"] == best and rows[2]["top1"] >= max(rows[0]["top1"], rows[1]["top1"])
     assert rows[3]["n_gallery"] == 8 and "ceiling_top1" not in rows[3]
     ranks = pd.read_csv(table, keep_default_na=False)
