@@ -25,6 +25,7 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "pipeline": ["train", "evaluate"],
         "scoring": ["score"],
         "ensembles": ["ensemble"],
+        "trained": ["load_run"],
     },
 )
 __all__ += ["__version__"]

@@ -32,6 +32,7 @@ from .runs import (
     same_data,
     trained_anew,
     versions,
+    write_model,
 )
 from .training.build import build_loss, build_model, features_of, initialize, is_pretrained
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from .evaluation import Embeddings
+    from .trained import TrainedRun
 
 Asked = str | Evaluation | EvaluationSpec | None
 Say = Callable[[str], None]
@@ -62,7 +64,7 @@ def train(
     trust: Trust = False,
     progress: bool = False,
     say: Say = _silent,
-) -> Run | None:
+) -> TrainedRun | None:
     """Prepare trials and features, train, test, and write the run folder.
 
     A finished run is returned as it is, and an interrupted one resumes from its last checkpoint. Started by
@@ -94,14 +96,17 @@ def train(
 
     Returns
     -------
-    Run or None
-        With ``summary``, ``queries`` and ``history``; None in all processes but the first.
+    TrainedRun or None
+        With ``summary``, ``queries``, ``history``, ``model`` and ``retrieve``; None in all processes but the
+        first.
 
     Raises
     ------
     UsageError, DataError
         See :func:`braindecode_ssr.checks.check_run`; and if the existing run was trained on other data.
     """
+    from .trained import TrainedRun
+
     first = os.environ.get("RANK", "0") == "0"
     if not first:
         progress, say = False, _silent
@@ -111,14 +116,13 @@ def train(
         spec, notes = resolve(spec, dataset)
         final = run_of(Path(out), spec)
         if not overwrite and _is_finished(final, spec, dataset, say):
-            return final if first else None
+            return TrainedRun(final.path, trust) if first else None
         for line in (f"run {final.path.name}", *notes):
             say(line)
         check_run(spec, dataset, out)
 
         from .evaluation import load_test_set
-        from .runs import write_weights
-        from .training.data import training_data, trials_record
+        from .training.data import training_data, trials_record, whitening_record
         from .training.distributed import own_device, pick_device, seed_everything, world
 
         device = own_device(pick_device(spec.train.device))
@@ -129,7 +133,7 @@ def train(
         ):
             processes.wait()
             if not overwrite and _is_finished(final, spec, dataset, say):  # meanwhile, by another
-                return final if first else None
+                return TrainedRun(final.path, trust) if first else None
             if run.damage:
                 say(f"{run.path} is damaged and will be repaired: cannot read {run.damage}")
 
@@ -172,6 +176,7 @@ def train(
             else:
                 processes.check_alone(spec.method)
             loss = build_loss(spec, model)
+            whitened, whitening = whitening_record(spec, dataset)
             if first:
                 record = {
                     "spec": spec.model_dump(mode="json"),
@@ -182,9 +187,11 @@ def train(
                         "fingerprint": dataset.source_key(spec.data.subject, spec.trials),
                     },
                     "channels": list(channels.ch_names),
+                    "whitened_channels": whitened,
                     "signals": dict(channels.facts),
                     "flags": list(flags),
                     "features": made_by,
+                    "n_features": sizes[0],
                     "device": device,
                     "versions": versions(),
                     "machine": machine(),
@@ -224,7 +231,7 @@ def train(
                 history = fit_ridge(data, model, spec.train)
             if not first:
                 return None
-            write_weights(run.weights, model)
+            write_model(run, model, whitening)
             run.write_table("history.csv", history)
             queries, numbers = score_run(run, spec, model, test)
             run.write_table("queries.csv", queries)
@@ -239,7 +246,7 @@ def train(
             run.write_json("summary.json", summary)  # last: now the run is complete
             if overwrite:
                 replace_run(final, run)
-        return Run(final.path)
+        return TrainedRun(final.path, trust, device)
 
 
 def evaluate(

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
 REPAIR = "run the `ssr-bd` command that made it again, or leave this folder out"
+CONFIG, CARD, WHITENING = "config.json", "README.md", "whitening.safetensors"
 FILES = ("run.json", "history.csv", "model.safetensors", "queries.csv")
+HUB_FILES = (*FILES, "summary.json", CONFIG, CARD, WHITENING)
+"""What a run is on the Hugging Face Hub."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -77,8 +80,10 @@ class Run:
     path : Path
         The folder. ``run.json`` holds settings, data and versions; ``history.csv`` one row per epoch;
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
-        the numbers; ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every
-        epoch if ``train.keep`` is ``"every"``.
+        the numbers; ``config.json`` and ``README.md`` the model and its card as braindecode and the Hugging
+        Face Hub know them; ``whitening.safetensors`` the mean noise normalization of the training sessions,
+        if known; ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every epoch
+        if ``train.keep`` is ``"every"``.
     """
 
     path: Path
@@ -373,6 +378,19 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     state = model.state_dict()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     atomic_write(path, save(tensors))  # save_file would make a file that only its owner can read
+
+
+def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
+    """Write weights, the configuration of a braindecode model, and the whitening if its arrays are known."""
+    from safetensors.numpy import save
+
+    write_weights(run.weights, model)
+    if getattr(model, "_has_config", False):
+        from braindecode import __version__
+
+        run.write_json(CONFIG, {**model.get_config(), "braindecode_version": __version__})
+    if whitening:
+        atomic_write(run.path / WHITENING, save(whitening))
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:

@@ -81,6 +81,10 @@ class LazyGroup(Group):
             "Make tables and figures of finished runs from their saved ranks.",
             "runs:report",
         ),
+        "retrieve": (
+            "Retrieve the images that a person saw in a new recording.",
+            "trained:retrieve",
+        ),
         "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),
         "features": ("Extract, import and check image features.", "features:features"),
         "list": (

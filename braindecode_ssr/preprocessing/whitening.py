@@ -10,7 +10,7 @@ a shape that takes slices will do, and memory stays flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,10 +63,24 @@ def fit_whitening(
         )
     if kind in ("mvnn", "mvnn-time"):
         covariance = noise_covariance if kind == "mvnn" else joint_noise_covariance
-        matrix = whitening_matrix(covariance(trials, conditions), source)
-        return partial(whiten, matrix=matrix, in_place=True)
+        return whitening_of({"matrix": whitening_matrix(covariance(trials, conditions), source)})
     mean, deviation = channel_scale(trials, source)
-    return partial(standardize, mean=mean, deviation=deviation, in_place=True)
+    return whitening_of({"mean": mean, "deviation": deviation})
+
+
+def whitening_of(arrays: Mapping[str, np.ndarray]) -> partial:
+    """The whitening with these arrays: ``matrix`` (chans, chans), or ``mean`` and ``deviation`` (chans,)."""
+    return partial(whiten if "matrix" in arrays else standardize, **arrays, in_place=True)
+
+
+def mean_whitening(sessions: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """One whitening for several sessions, from their mean noise covariance, or their mean moments."""
+    if "matrix" in sessions[0]:
+        covariances = [np.linalg.inv(one["matrix"] @ one["matrix"]) for one in sessions]
+        return {"matrix": whitening_matrix(np.mean(covariances, axis=0))}
+    mean = np.mean([one["mean"] for one in sessions], axis=0)
+    squares = np.mean([one["mean"] ** 2 + one["deviation"] ** 2 for one in sessions], axis=0)
+    return {"mean": mean, "deviation": np.sqrt(squares - mean**2)}
 
 
 def noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:

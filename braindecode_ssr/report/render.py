@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -15,6 +20,7 @@ from ..files import atomic_write, unwritable
 from ..registry import unknown_name
 
 if TYPE_CHECKING:
+    from ..datasets.base import ImageDataset
     from .figures import Picture
 
 MARK = "†"
@@ -91,12 +97,79 @@ def percent(fraction: float) -> str:
 
 def html(report: Report, pictures: tuple[Picture, ...] = ()) -> str:
     """The report as one page that holds its figures."""
+    return _filled("report.html", report=report, pictures=pictures, mark=MARK)
+
+
+def _filled(name: str, **values: Any) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    source = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-    template = environment.from_string(source)
-    return template.render(report=report, pictures=pictures, mark=MARK) + "\n"
+    source = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values) + "\n"
+
+
+def retrieval_page(
+    table: pd.DataFrame,
+    images: ImageDataset,
+    page: Path,
+    title: str,
+    lines: Iterable[str] = (),
+    *,
+    embed: bool = False,
+) -> None:
+    """Write a page with the image that was seen, if known, beside the nearest ones; the right one is framed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :meth:`braindecode_ssr.trained.TrainedRun.retrieve`.
+    images : ImageDataset
+        The candidates.
+    page : Path
+        The file.
+    title : str
+    lines : iterable of str
+        What stands below the title.
+    embed : bool
+        Put small copies of the images into the page; otherwise it links the files on this disk.
+    """
+    sources: dict[str, str] = {}
+    known = set(images.images["image_id"])
+
+    def source(image_id: str) -> str:
+        if image_id not in sources:
+            file = images.image_source(image_id)
+            if embed or file is None:
+                picture, content = images.image(image_id), BytesIO()
+                picture.thumbnail((160, 160))
+                picture.save(content, "JPEG")
+                code = base64.b64encode(content.getvalue()).decode()
+                sources[image_id] = f"data:image/jpeg;base64,{code}"
+            else:
+                relative = os.path.relpath(file.absolute(), page.absolute().parent)
+                sources[image_id] = quote(Path(relative).as_posix())
+        return sources[image_id]
+
+    top = sum(name.startswith("top_") for name in table)
+    queries = []
+    for number, row in enumerate(table.to_dict("records"), 1):
+        nearest = [
+            {"name": row[f"top_{k}"], "source": source(row[f"top_{k}"]), "score": row[f"score_{k}"]}
+            | {"right": row[f"top_{k}"] == row["image"]}
+            for k in range(1, top + 1)
+        ]
+        notes = [f"rank {row['rank']}"] if "rank" in row else []
+        queries.append(
+            {
+                "name": row["image"] or f"trial {number}",
+                "source": source(row["image"]) if row["image"] in known else "",
+                "note": ", ".join([*notes, f"{row['n_trials']} trials"]),
+                "nearest": nearest,
+            }
+        )
+    values = {"title": title, "lines": list(lines), "queries": queries, "top": top}
+    named = bool(table["image"].notna().any())
+    atomic_write(page, _filled("retrieval.html", named=named, **values), "--html")
 
 
 def markdown(report: Report) -> str:

@@ -42,14 +42,8 @@ def build_model(
     ``n_subjects`` the number of training subjects.
     """
     n_signal = len(signals.chs_info) * signals.n_times
-    if spec.train.solver == "encoding":
-        from .encoding import Encoding
-
-        return Encoding(n_signal, n_features, signals.sfreq, signals.tmin)
     if spec.train.solver != "gradient":
-        from .ridge import RIDGES
-
-        return RIDGES[spec.train.solver](n_signal, n_features)
+        return build_closed_form(spec, n_signal, n_features, signals.tmin)
     from ..models.ssr import SSR
 
     return SSR(
@@ -69,6 +63,22 @@ def build_model(
         components=spec.model.components,
         space=spec.model.space,
     )
+
+
+def build_closed_form(
+    spec: RunSpec, n_signal: int, n_features: int, tmin: float | None = None
+) -> Ridge | Encoding:
+    """The unfitted linear map of a spec, between trials of ``n_signal`` numbers and image features.
+
+    ``tmin`` is the time of the first sample, which only fitting needs.
+    """
+    if spec.train.solver == "encoding":
+        from .encoding import Encoding
+
+        return Encoding(n_signal, n_features, spec.trials.sfreq, tmin)
+    from .ridge import RIDGES
+
+    return RIDGES[spec.train.solver](n_signal, n_features)
 
 
 def initialize(model: SSR, spec: ModelSpec) -> list[str]:

@@ -25,6 +25,7 @@ from ..images.store import equal_rows
 from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.epochs import choose_channels, smooth_chosen
+from ..preprocessing.whitening import mean_whitening
 from ..resolve import training_subjects
 from ..trials.averages import TrialRows, averages_on_disk
 from ..trials.prepare import prepare
@@ -333,6 +334,24 @@ def training_data(
     data = leave_out(data, spec.data, dataset)
     _check_contents(data.table["image_id"], dataset, features)
     return data, matched[0][1]
+
+
+def whitening_record(
+    spec: RunSpec, dataset: ImageDataset
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The channels that were whitened together, and the mean whitening of all training sessions.
+
+    Without arrays if a session's own are not known, such as those of released trials.
+    """
+    stores = [prepare(dataset, one, spec.trials) for one in training_subjects(spec, dataset)]
+    names, sessions = stores[0].ch_names, []
+    for store in stores:
+        found = store.whitenings()
+        if not found or sorted(store.ch_names) != sorted(names):
+            return names, {}
+        picks = [store.ch_names.index(name) for name in names]
+        sessions += [{k: v[np.ix_(*[picks] * v.ndim)] for k, v in one.items()} for one in found]
+    return names, mean_whitening(sessions)
 
 
 def trials_record(

@@ -32,7 +32,16 @@ from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha25
 from ..labels import Label, as_read, folder_name
 from ..preprocessing.epochs import first_time, n_times, running_count, windows
 from ..preprocessing.whitening import Whitening, fit_whitening
-from .store import DTYPE, FORMAT, TRIALS, TrialStore, check_batch, write_header, write_table
+from .store import (
+    DTYPE,
+    FORMAT,
+    TRIALS,
+    WHITENING,
+    TrialStore,
+    check_batch,
+    write_header,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import mne
@@ -177,6 +186,16 @@ class ResumableStore:
         self._parts.append(part)
         self._tables.append(table[TRIAL_COLUMNS])
         return self._trials, bool(done)
+
+    def keep_whitening(self, session: Label, whiten: Any) -> None:
+        """Keep the arrays of a session's whitening, for recordings that have no training part."""
+        from safetensors.numpy import save
+
+        arrays = {k: v for k, v in whiten.keywords.items() if isinstance(v, np.ndarray)}
+        if any(len(array) != self._parts[-1]["shape"][1] for array in arrays.values()):
+            return  # of channels and times together: too large to keep
+        name = WHITENING.replace("*", folder_name(session, "ses"))
+        atomic_write(self.folder / name, save(arrays))
 
     def finish_session(self) -> None:
         """Record that everything up to here is complete."""
@@ -437,6 +456,8 @@ def recorded_batches(
             if split == "train":
                 numbers = table["number"].to_numpy()
                 whiten, fitted = fit_whitening(spec.whitening, trials, numbers, source), session
+                if store is not None:
+                    store.keep_whitening(session, whiten)
             if whiten is None or fitted != session:
                 raise Changed if session == skipped else no_training_part(session, source)
             whiten(trials)

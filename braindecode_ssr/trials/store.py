@@ -30,6 +30,8 @@ __all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
 FORMAT = 1
 DTYPE = np.dtype("<f4")
 TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
+WHITENING = "whitening_*.safetensors"
+"""The arrays that whitened each session; stores of released trials have none."""
 CHUNK = 256
 """Trials that are read, checked or written at once."""
 BLOCK = 2**30
@@ -243,6 +245,12 @@ class TrialStore:
                 "prepare the recordings of that split too",
             )
         return rows
+
+    def whitenings(self) -> list[dict[str, np.ndarray]]:
+        """The arrays that whitened each session, see :func:`.whitening.whitening_of`; empty if unknown."""
+        from safetensors.numpy import load_file
+
+        return [load_file(file) for file in sorted(self.path.glob(WHITENING))]
 
     def average(
         self,

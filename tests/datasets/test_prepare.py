@@ -146,6 +146,21 @@ def test_without_whitening_trials_are_volts(tmp_path):
     assert np.abs(store.trials - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
+def test_the_whitening_of_each_session_is_kept(tmp_path):
+    """So that recordings without a training part can be whitened in the same way."""
+    recordings = published_sessions(n_train=8, n_test=3)
+    dataset = ToyDataset(tmp_path, recordings, toy_images(8, 3))
+    store = prepare(dataset, 1, TrialSpec())
+    raw = prepare(dataset, 1, TrialSpec(whitening="none"))
+    kept = store.whitenings()
+    sessions = store.table["session"].unique()
+    assert len(kept) == len(sessions) and raw.whitenings() == []
+    for session, arrays in zip(sessions, kept, strict=True):
+        rows = (store.table["session"] == session).to_numpy()
+        expected = np.einsum("ij,njt->nit", arrays["matrix"], raw.trials[rows])
+        np.testing.assert_allclose(store.trials[rows], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_manifest_says_where_it_comes_from(tmp_path):
     spec = TrialSpec(sfreq=200.0)
     parts = [toy_recording([1, 2, 3]), toy_recording([1, 3], split="test")]

@@ -1,0 +1,103 @@
+"""``ssr-bd retrieve``: what a trained run is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import FILE, FOLDER, common, device_option, say, show_bars, trust_option, trusting
+from .output import print_json, print_table
+
+
+@click.command("retrieve")
+@click.argument("run")
+@click.argument("recordings", nargs=-1, required=True, metavar="RECORDING...", type=FILE)
+@click.option("--images", type=FOLDER, required=True, help="Folder of the candidate images.")
+@click.option(
+    "--events",
+    multiple=True,
+    type=FILE,
+    help="When images were shown: a TSV with the columns onset and image, or one onset (seconds) a line; "
+    "once for each recording.  [default: the annotations]",
+)
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Images to list.")
+@click.option(
+    "--whitening",
+    help="recording: fitted on the new trials; run: that of the training sessions; none.  "
+    "[default: recording, if the run was trained on whitened trials]",
+)
+@click.option(
+    "--average",
+    default="image",
+    show_default=True,
+    help="image: average all trials of an image; none: each trial is a query.",
+)
+@click.option("--html", type=FILE, help="Write a page that shows the images.")
+@click.option("--embed-images", is_flag=True, help="Put copies of the images into the page.")
+@device_option
+@trust_option
+@common
+def retrieve(
+    run, recordings, images, events, top, whitening, average, html, embed_images, device, trust,
+    as_json,
+) -> None:  # fmt: skip
+    """Retrieve the images that a person saw, from new recordings in any format that MNE reads.
+
+    RUN is a run folder, or ORG/NAME on the Hugging Face Hub. Channels are joined by name; epochs are cut,
+    resampled and whitened as in training. Trials of the same image are averaged over all recordings.
+
+    \b
+    ssr-bd retrieve runs/RUN sub-05_task-test_eeg.vhdr --images pictures --html page.html
+    """  # noqa: D301
+    trusting(trust)
+    from braindecode_ssr.datasets.recordings import ImageFolder
+    from braindecode_ssr.retrieval.metrics import chance, summarize
+    from braindecode_ssr.trained import load_run
+
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        say(text)
+
+    folder = ImageFolder(images)
+    options = {"events": list(events) or None, "whitening": whitening or "auto", "average": average}
+    table = load_run(run, device=device or "auto").retrieve(
+        list(recordings), folder, top=top, progress=show_bars(), say=note, **options
+    )
+    n_images = len(folder.images)
+    content: dict[str, Any] = {
+        "run": str(run),
+        "recordings": [str(path) for path in recordings],
+        "notes": notes,
+    }
+    content |= {"n_queries": len(table), "n_gallery": n_images}
+    if "rank" in table:
+        content |= {**summarize(table["rank"].to_numpy()), **chance(n_images)}
+    title = f"{len(table)} queries among {n_images} images"
+    if "rank" in table:
+        title += (
+            f": top-1 {100 * content['top1']:.1f} %, top-5 {100 * content['top5']:.1f} %"
+            f" (chance {100 * content['chance_top1']:.1f} and {100 * content['chance_top5']:.1f} %)"
+        )
+    if html:
+        from braindecode_ssr.report.render import retrieval_page
+
+        retrieval_page(table, folder, html, title, [Path(run).name, *notes], embed=embed_images)
+        content["html"] = str(html)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    if as_json:
+        print_json({**content, "queries": rows})
+        return
+    shown = [
+        {
+            name: "-" if value is None else value
+            for name, value in row.items()
+            if "score" not in name
+        }
+        for row in rows
+    ]
+    click.echo(f"{title}\n")
+    print_table(shown)
