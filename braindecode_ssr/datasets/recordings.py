@@ -17,7 +17,7 @@ from ..errors import DataError, MissingDataError, UsageError
 from ..labels import Label
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import first_twice
-from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_range
+from .base import IMAGE_COLUMNS, ImageDataset, Recording
 from .bids.events import BidsEvents, image_column, image_events, mark_of, onset_samples, read_events
 from .pictures import SUFFIXES
 from .things_eeg.raw import check_channels
@@ -222,8 +222,6 @@ def read_recording(
             )
     if spec.whitening != "none" and kind == "eeg" and not joins:
         check_channels(data, tuple(names), owner)
-    else:
-        check_range(data.min(axis=1), data.max(axis=1), names, owner)
     kept, shown = _shown(texts, owner, named, say)
     samples = samples[kept]
     twice = first_twice(samples, np.asarray(shown or np.arange(len(samples))), sfreq)
