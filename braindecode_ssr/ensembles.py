@@ -46,7 +46,7 @@ def ensemble(
     evaluation: str | None = None,
     images: str | Path | None = None,
     out: str | Path | None = None,
-    say: Say | None = None,
+    say: Say = lambda text: None,
     **options: Any,
 ) -> Result:
     """Average the similarities of runs or files, and rank the candidates by the mean.

@@ -81,7 +81,7 @@ def score(
     images: str | Path | Sequence[str] | None = None,
     evaluation: str = DEFAULT,
     out: str | Path | None = None,
-    say: Say | None = None,
+    say: Say = lambda text: None,
     **labels: Any,
 ) -> Result:
     """Rank the candidates from similarities or embeddings of any program.
@@ -204,7 +204,7 @@ def read_similarity(
     brain: Source,
     gallery: Source | None = None,
     images: str | Path | Sequence[str] | None = None,
-    say: Say | None = None,
+    say: Say = lambda text: None,
 ) -> Similarity:
     """Similarities of any program, joined by the names of images. Nothing in a file is executed.
 
@@ -220,7 +220,7 @@ def read_similarity(
         Image embeddings (g, e) of the candidates, compared by their cosine.
     images : path-like or sequence of str, optional
         Names for arrays without any, in the order of rows and of columns; a file has one a line.
-    say : callable, optional
+    say : callable
         Gets a line if rows and columns are joined by their order, or candidates have no query.
 
     Raises
@@ -263,11 +263,10 @@ def read_similarity(
                 "save their names beside them, as brain_ids and gallery_ids or in the first column and row "
                 "of a csv table",
             )
-        if say is not None:
-            say(
-                f"{source} has no names of images: each row is taken as the response to the image of the "
-                "column with the same number"
-            )
+        say(
+            f"{source} has no names of images: each row is taken as the response to the image of the column "
+            "with the same number"
+        )
         rows = columns = [f"image {n:0{len(str(len(near)))}}" for n in range(1, len(near) + 1)]
     if not rows or not columns:
         raise DataError(
@@ -283,7 +282,7 @@ def _joined(
     columns: list[str],
     labels: dict[str, Any],
     source: str,
-    say: Say | None,
+    say: Say,
 ) -> Similarity:
     """Similarities whose names fit; names are compared without suffix, case counts."""
     both = []
@@ -309,7 +308,7 @@ def _joined(
             "call images alike on both sides, and give all of them",
         )
     spare = near.shape[1] - len(near)
-    if spare and say is not None:
+    if spare:
         say(f"{spare} of {near.shape[1]} candidates of {source} are the image of no query")
     if not np.isfinite(near).all():
         q, g = np.argwhere(~np.isfinite(near))[0]
@@ -322,10 +321,12 @@ def _joined(
 
 def _vectors(given: Source) -> tuple[np.ndarray, list[str] | None]:
     """Embeddings (n, e), and their names if there are any."""
-    names = [*map(str, given.index)] if isinstance(given, pd.DataFrame) else None
-    rows, names = (
-        load_features(given) if isinstance(given, str | Path) else (np.asarray(given), names)
-    )
+    if isinstance(given, str | Path):
+        rows, names = load_features(given)
+    else:
+        rows, names = np.asarray(given), None
+        if isinstance(given, pd.DataFrame):
+            names = [*map(str, given.index)]
     return rows.reshape(-1, rows.shape[-1]), names
 
 
@@ -363,9 +364,7 @@ def _read(
         try:
             about = about if isinstance(about, dict) else dict(json.loads(str(about)))
         except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{path} is damaged: about is no JSON object", "write it again"
-            ) from error
+            raise DataError(f"{path} is damaged: {error}", "write it again") from error
         known |= {name: about[name] for name in (*LABELS, *KNOWN) if name in about}
         check_flags(known.get("flags", ()))
         near = _compared(content["brain"], content["gallery"], about.get("space", "euclidean"))
@@ -378,12 +377,10 @@ def _read(
     if key and key not in arrays:
         raise unknown_name(f"array of {path}", key, list(arrays))
     if not key and len(arrays) != 1:
+        one = next(iter(arrays), "KEY")
         raise DataError(
-            f"{path} holds {len(arrays)} arrays with two axes"
-            + f": {', '.join(arrays)}" * bool(arrays),
-            f"name one of them, such as {path}:{next(iter(arrays))}"
-            if arrays
-            else "save one of them",
+            f"{path} holds {len(arrays)} arrays with two axes: {', '.join(arrays) or 'none'}",
+            f"save similarities in one, and name it as {path}:{one}",
         )
     return arrays[key or next(iter(arrays))], rows, columns, known
 
@@ -414,9 +411,8 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def labels_of_run(spec: RunSpec, summary: dict[str, Any]) -> dict[str, Any]:
     """What is known of the similarities of a run that was evaluated."""
-    return {name: summary[name] for name in (*LABELS, *KNOWN) if name in summary} | {
-        "preset": preset_of(spec)
-    }
+    known = {name: summary[name] for name in (*LABELS, *KNOWN) if name in summary}
+    return known | {"preset": preset_of(spec)}
 
 
 def embeddings_writer(
@@ -429,16 +425,13 @@ def embeddings_writer(
     UsageError
         If there are several evaluations, one that changes similarities, or another suffix.
     """
-    [step, *more] = [final_step(each.spec) for each in asked]
-    if more or step != final_step(EvaluationSpec()):
+    steps = [final_step(each.spec) for each in asked]
+    if steps != [final_step(EvaluationSpec())] or path.suffix not in (".npz", ".safetensors"):
         raise UsageError(
-            "--embeddings writes what one evaluation compares, before a correction or n-way",
-            "leave out correction and n-way; `ssr-bd score FILE --evaluation correction=csls` applies them",
-        )
-    if path.suffix not in (".npz", ".safetensors"):
-        raise UsageError(
-            f"embeddings are written as .npz or .safetensors, not {path.name}",
-            f"write for example --embeddings {path.with_suffix('.npz')}",
+            "--embeddings writes what one evaluation compares, before a correction or n-way, to a .npz or "
+            ".safetensors file",
+            "write for example --embeddings FILE.npz; `ssr-bd score FILE.npz --evaluation correction=csls` "
+            "corrects it",
         )
     return lambda found, summary: write_embeddings(path, found, labels_of_run(spec, summary))
 

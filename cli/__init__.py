@@ -81,6 +81,8 @@ class LazyGroup(Group):
             "Make tables and figures of finished runs from their saved ranks.",
             "runs:report",
         ),
+        "results": ("Write results of runs as small files that add up.", "results:results"),
+        "leaderboard": ("Make a table or page of many people's results.", "results:leaderboard"),
         "retrieve": (
             "Retrieve the images that a person saw in a new recording.",
             "trained:retrieve",

@@ -1,4 +1,4 @@
-"""``ssr-bd score`` and ``ensemble``: tables of what any program computed, and of several runs together."""
+"""``ssr-bd score``, ``ensemble``, ``results`` and ``leaderboard``: results of any program, together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from . import Group
 from .options import (
     FOLDER,
     NAMES,
@@ -104,3 +105,52 @@ def _show(done, out: Path | None, as_json: bool) -> None:
         print_scored(summaries)
     if out:
         say(f"folder: {out}")
+
+
+@click.group("results", cls=Group)
+def results() -> None:
+    """Write results of runs as small files that add up: see `ssr-bd leaderboard`."""
+
+
+@results.command("add")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--to", type=FOLDER, required=True, help="The results folder.")
+@common
+def add(runs, to, as_json) -> None:
+    """Write one JSON file for each method, dataset, protocol, evaluation, subject and seed.
+
+    RUNS are folders of runs, benchmarks, `ssr-bd score` or `ssr-bd ensemble`, or folders that hold them.
+    """
+    from braindecode_ssr.report.leaderboard import add_results
+
+    files = add_results(runs, to, say)
+    if as_json:
+        print_json({"to": str(to), "files": [str(file) for file in files]})
+    else:
+        click.echo("".join(f"{file}\n" for file in files), nl=False)
+
+
+@click.command("leaderboard")
+@click.argument("folder", type=PATH)
+@click.option("--format", "form", default="md", show_default=True, help="md, csv, latex or html.")
+@click.option(
+    "--out", type=PATH, help="Write files, such as the page report.html, into this folder."
+)
+@common
+@click.pass_context
+def leaderboard(context, folder, form, out, as_json) -> None:
+    """Print the tables of a results folder, best first.
+
+    Files that lack version, flags or digest, were changed or do not add up are refused, and named; the exit
+    code is then 1.
+    """
+    from braindecode_ssr.report.leaderboard import leaderboard
+    from braindecode_ssr.report.render import as_text, write_report
+
+    report, refused = leaderboard(folder, say)
+    files = [str(path) for path in write_report(report, form, out)] if out else []
+    if as_json:
+        print_json({**report.as_json(), "files": files, "refused": refused})
+    else:
+        click.echo("\n".join(files) if out else as_text(report, form).rstrip("\n"))
+    context.exit(1 if refused else 0)

@@ -94,7 +94,7 @@ def _readers(folder: Path) -> Iterator[Callable[[], Tables]]:
         return iter([partial(_of_benchmark, folder)])
     if (folder / "summary.json").is_file():
         again = sorted(file.parent for file in folder.glob("evaluation_*/summary.json"))
-        return iter([partial(_of_run, Run(folder), Run(place)) for place in (folder, *again)])
+        return iter([partial(tables_of_run, Run(folder), Run(place)) for place in (folder, *again)])
     inside = sorted(file.parent for file in folder.glob("[!.]*/summary.json"))
     if inside:
         return (reader for run in inside for reader in _readers(run))
@@ -114,7 +114,7 @@ def _of_benchmark(folder: Path) -> Tables:
     return queries, runs
 
 
-def _of_run(run: Run, place: Run) -> Tables:
+def tables_of_run(run: Run, place: Run) -> Tables:
     """One evaluation of a run, in the form of a benchmark's tables."""
     summary, file = place.summary, place.path / "queries.csv"
     if "scored_by" in summary:  # similarities or embeddings of another program, or an ensemble
@@ -216,7 +216,7 @@ def check_results(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
     _check_same(done, ["dataset"], "preset")
     if "fingerprint" in done:
         _check_same(done[done["fingerprint"] != ""], ["dataset", "subject"], "fingerprint")
-    _check_once(done)
+    check_once(done)
     _check_complete(queries, done)
 
 
@@ -236,7 +236,8 @@ def _check_same(runs: pd.DataFrame, within: list[str], name: str) -> None:
     )
 
 
-def _check_once(runs: pd.DataFrame) -> None:
+def check_once(runs: pd.DataFrame) -> None:
+    """Raise DataError if two runs would count as one."""
     one_run = [*ROW, "subject", "seed"]
     twice = runs[runs.duplicated(one_run, keep=False)]
     if len(twice):

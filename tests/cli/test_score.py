@@ -51,3 +51,16 @@ def test_score_prints_a_table_and_refuses_in_one_line(call, tmp_path):
     assert "100.0 %" in done.out and "no names" in done.err
     assert json.loads(call("score", tmp_path / "a.npy", "--json").out)["chance_top1"] == 1 / 8
     assert "no such file" in call("score", tmp_path / "b.npy", code=1).error
+
+
+def test_results_of_a_run_become_a_page(call, tiny_run, tmp_path):
+    to, site = tmp_path / "results", tmp_path / "site"
+    [file] = call("results", "add", tiny_run[0], "--to", to, "--json", code=0).json["files"]
+    content = json.loads(open(file).read())
+    assert content["top1"] == tiny_run[1].json["top1"] and content["spec"]["method"] == "ssr"
+    assert content["versions"]["torch"] and content["data"]
+    assert "ssr" in call("leaderboard", to, code=0).out
+    call("leaderboard", to, "--format", "html", "--out", site, code=0)
+    assert "Leaderboard" in (site / "report.html").read_text()
+    (to / "bad.json").write_text("{}")
+    assert "refused" in call("leaderboard", to, code=1).err
