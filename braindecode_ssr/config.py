@@ -77,6 +77,24 @@ OTHER_NAMES = {
 """What other libraries call our settings."""
 
 
+SHORT_NAMES = {
+    "dataset": "data.dataset",
+    "subject": "data.subject",
+    "protocol": "data.protocol",
+    "preset": "data.preset",
+    "backbone": "model.backbone",
+    "encoder": "images.encoder",
+    "loss": "loss.name",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "train.lr",
+    "weight_decay": "train.weight_decay",
+    "seed": "train.seed",
+    "device": "train.device",
+}
+"""What the options of the command line and the keywords of ``train`` stand for."""
+
+
 class Spec(BaseModel):
     """A frozen set of choices that refuses unknown keys."""
 
@@ -242,6 +260,8 @@ class ModelSpec(Spec):
         Supervised components of each trial that the backbone gets in the place of channels and samples: those
         in which an encoding model, fitted on the training trials, predicts the responses to images best. For
         backbones without convolution, such as EEGProject.
+    width : int
+        Width of the backbone's head, and least width of an embedding that is taken instead.
     n_outputs : int
         Width of the shared space.
     image_head : str
@@ -257,7 +277,7 @@ class ModelSpec(Spec):
     """
 
     later: ClassVar[tuple[str, ...]] = (
-        *("image_head", "image_head_params", "subjects", "space", "components"),
+        *("image_head", "image_head_params", "subjects", "space", "components", "width"),
         "pretrained_concepts",
     )
 
@@ -268,6 +288,7 @@ class ModelSpec(Spec):
     pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
     freeze: tuple[str, ...] = ()
     components: int | None = Field(default=None, ge=1, le=1000)
+    width: int = Field(default=1024, ge=1)
     n_outputs: int = Field(default=512, ge=2)
     image_head: str = "linear"
     image_head_params: Params = {}
@@ -420,6 +441,20 @@ def parse_setting(text: str) -> dict[str, Any]:
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested
+
+
+def nested(options: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings from options by short name or dotted name; None stands for not given."""
+    settings: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None:
+            dotted = SHORT_NAMES.get(name, name)
+            if "." not in dotted and dotted != "method":
+                raise _unknown_setting(dotted)
+            for part in reversed(dotted.split(".")):
+                value = {part: value}
+            settings = merge(settings, value)
+    return settings
 
 
 def merge(*layers: dict[str, Any]) -> dict[str, Any]:

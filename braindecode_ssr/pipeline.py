@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks import check_run
-from .config import DataSpec, EvaluationSpec, RunSpec
+from .config import DataSpec, EvaluationSpec, RunSpec, nested
 from .datasets import DATASETS, open_dataset
 from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError, UsageError
@@ -20,7 +21,7 @@ from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .registry import unknown_name
-from .resolve import resolve, training_subjects
+from .resolve import resolve, run_spec, training_subjects
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
     Run,
@@ -54,7 +55,7 @@ def _silent(text: str) -> None:
 
 
 def train(
-    spec: RunSpec,
+    spec: RunSpec | None = None,
     *,
     backbone: str | type[torch.nn.Module] | torch.nn.Module | None = None,
     data_dir: str | Path | None = None,
@@ -62,8 +63,9 @@ def train(
     overwrite: bool = False,
     resume: bool | None = None,
     trust: Trust = False,
-    progress: bool = False,
+    progress: bool | None = None,
     say: Say = _silent,
+    **settings: Any,
 ) -> TrainedRun | None:
     """Prepare trials and features, train, test, and write the run folder.
 
@@ -72,8 +74,8 @@ def train(
 
     Parameters
     ----------
-    spec : RunSpec
-        From :func:`braindecode_ssr.resolve.run_spec`.
+    spec : RunSpec, optional
+        From :func:`braindecode_ssr.resolve.run_spec`; default: made of ``settings``.
     backbone : str, type of nn.Module, or nn.Module, optional
         Replaces that of the spec: a name, ``"my_net.py:MyNet"``, a class, or a model whose weights are the
         initial ones. The run records ``module.Class``; pass the object to :func:`evaluate` again.
@@ -89,10 +91,14 @@ def train(
     trust : bool or str
         Import any class that the spec names by a dotted path, or this one; otherwise only modules of
         braindecode, ``torch.nn``, this package and installed entry points.
-    progress : bool
-        Show progress bars on stderr.
+    progress : bool, optional
+        Show progress bars on stderr; default: in a terminal and in a notebook.
     say : callable
         Gets a line about each step and each decision.
+    **settings
+        In the place of ``spec``, by the names of the options of ``ssr-bd train``: ``dataset``, ``subject``,
+        ``method``, ``protocol``, ``encoder``, ``loss``, ``epochs``, ``batch_size``, ``lr``, ``seed``,
+        ``preset``, ``device``; any other by its dotted name, as in ``**{"train.ema": 0.99}``.
 
     Returns
     -------
@@ -104,9 +110,23 @@ def train(
     ------
     UsageError, DataError
         See :func:`braindecode_ssr.checks.check_run`; and if the existing run was trained on other data.
+
+    Examples
+    --------
+    >>> run = train(dataset="things-sim", subject=5, backbone="EEGNet", epochs=10)  # doctest: +SKIP
+    >>> run.summary["top1"]  # doctest: +SKIP
     """
     from .trained import TrainedRun
 
+    if spec is None:
+        spec = run_spec(nested(settings))
+    elif settings:
+        raise UsageError(
+            f"train got a spec and the settings {', '.join(settings)} beside it",
+            "put them into the spec with braindecode_ssr.resolve.run_spec, or leave the spec out",
+        )
+    if progress is None:
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
     first = os.environ.get("RANK", "0") == "0"
     if not first:
         progress, say = False, _silent

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -88,6 +89,27 @@ class Run:
 
     path: Path
     parts: ClassVar[tuple[str, ...]] = FILES
+
+    def _repr_html_(self) -> str:
+        """The numbers of the run as a table in a notebook."""
+        if not self.finished:
+            return f"<p>unfinished run in <code>{escape(str(self.path))}</code></p>"
+        numbers = self.summary
+        names = [
+            "dataset",
+            "method",
+            "backbone",
+            "protocol",
+            "subject",
+            "seed",
+            "evaluation",
+            "n_gallery",
+        ]
+        cells = {name.replace("_", " "): str(numbers[name]) for name in names if name in numbers}
+        cells["flags"] = ", ".join(numbers.get("flags", ())) or "none"
+        cells |= {f"top-{k}": f"{100 * numbers[f'top{k}']:.1f} %" for k in (1, 5)}
+        rows = (f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in cells.items())
+        return f"<table><caption>{escape(self.path.name)}</caption>{''.join(rows)}</table>"
 
     @property
     def checkpoint(self) -> Path:

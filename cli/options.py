@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braindecode_ssr.config import merge, parse_setting, read_toml
+from braindecode_ssr.config import merge, nested, parse_setting, read_toml
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.labels import Label, typed_label
 
@@ -158,35 +158,13 @@ def show_bars() -> bool:
 
 # -- settings ------------------------------------------------------------------------------------------------
 
-SETTING = {
-    "method": "method",
-    "dataset": "data.dataset",
-    "subject": "data.subject",
-    "protocol": "data.protocol",
-    "preset": "data.preset",
-    "backbone": "model.backbone",
-    "encoder": "images.encoder",
-    "loss": "loss.name",
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "seed": "train.seed",
-    "device": "train.device",
-}
-"""The setting that an option stands for."""
-
 
 def settings_of(
     config: Path | None, sets: tuple[str, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Nested settings: options override ``--set``, which overrides the configuration file."""
-    given: dict[str, Any] = {}
-    for name, value in options.items():
-        if value is not None:
-            for part in reversed(SETTING[name].split(".")):
-                value = {part: value}
-            given = merge(given, value)
     layers = [read_toml(config)] if config else []
-    return merge(*layers, *map(parse_setting, sets), given)
+    return merge(*layers, *map(parse_setting, sets), nested(options))
 
 
 def opened(

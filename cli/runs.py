@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 @click.option("--encoder", help="Image encoder, or the name features were imported under.")
 @click.option("--epochs", type=int, help="[default: the method's]")
 @click.option("--batch-size", type=int, help="[default: the method's, or less if images are few]")
+@click.option("--lr", type=float, help="Learning rate.  [default: the method's]")
+@click.option("--weight-decay", type=float, help="Of AdamW.  [default: the method's]")
 @click.option("--seed", type=int, help="Seed of weights, batches and masks.  [default: 0]")
 @device_option
 @preset_option

@@ -8,8 +8,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from braindecode_ssr.config import build
-from braindecode_ssr.errors import DataError, MissingDataError
+from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.files import atomic_write
+from braindecode_ssr.pipeline import train
+from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.runs import Run, git_commit, machine, new_run, run_name, run_of, versions
 
 SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
@@ -102,3 +104,15 @@ def test_the_machine_names_what_the_last_digits_depend_on(tmp_path):
 def test_the_commit_is_that_of_the_source_tree_or_nothing():
     commit = git_commit()
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
+
+
+def test_train_takes_the_options_of_the_command_line_as_keywords(tmp_path):
+    places = {"data_dir": tmp_path / "data", "out": tmp_path / "runs"}
+    run = train(dataset="things-sim", preset="tiny", subject=1, epochs=1, lr=1e-3, **places)
+    spec = run_spec({"data": {"preset": "tiny"}, "train": {"epochs": 1, "lr": 1e-3}})
+    assert train(spec, **places).path == run.path  # the same run, which is finished
+    assert "<td>things-sim</td>" in run._repr_html_() and "top-1" in run._repr_html_()
+    with pytest.raises(UsageError, match="epochs"):
+        train(epoch=1, **places)
+    with pytest.raises(UsageError, match="epochs"):
+        train(spec, epochs=2, **places)

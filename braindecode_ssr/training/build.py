@@ -60,6 +60,7 @@ def build_model(
         image_head_params=dict(spec.model.image_head_params) or None,
         feature_widths=list(widths) or None,
         n_subjects=n_subjects if spec.model.subjects == "own" else None,
+        width=spec.model.width,
         components=spec.model.components,
         space=spec.model.space,
     )
