@@ -10,23 +10,13 @@ class SSRError(Exception):
         What is wrong: a plain sentence without a full stop.
     hint : str
         What the user can do about it: an exact command, option or path.
-
-    Notes
-    -----
-    Three parts, ``(expected, found, hint)``, are the older form of ``("expected ...; found ...", hint)``.
     """
 
     exit_code = 1
 
-    def __init__(self, *parts: str) -> None:
-        if len(parts) == 3:
-            expected, found, hint = parts
-            parts = f"expected {expected}; found {found}", hint
-            self.expected, self.found = expected, found
-        else:
-            self.expected, self.found = "", parts[0]
-        self.message, self.hint = parts
-        super().__init__(*parts)
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.message, self.hint = message, hint
 
     def __str__(self) -> str:
         text = "; ".join(part for part in (self.message, self.hint) if part)

@@ -136,7 +136,7 @@ def test_windows_over_a_join_are_dropped(meg, tmin, tmax, kept):
 
 
 def test_only_chosen_sessions_are_read(meg, monkeypatch):
-    from braindecode_ssr.datasets.things_meg.files import EpochTrials
+    from braindecode_ssr.datasets.things_meg.epochs import EpochTrials
 
     read = []
     slices = EpochTrials.__getitem__

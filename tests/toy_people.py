@@ -27,7 +27,7 @@ class People(ToyDataset):
         if fate == "waits":
             time.sleep(120)
         if fate:
-            raise DataError("a whole file", fate, "download it again")
+            raise DataError(f"the file is {fate}", "download it again")
 
     def presentations(self, subject, spec):
         return [("train", np.array([1, 2, 3, 1])), ("test", np.array([1, 2]))]

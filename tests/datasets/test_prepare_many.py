@@ -19,12 +19,12 @@ SPEC = TrialSpec()
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_one_that_fails_does_not_keep_the_others_from_it(tmp_path, jobs, capsys):
-    said, dataset = [], People(tmp_path, {2: "a cut off one"})
+    said, dataset = [], People(tmp_path, {2: "cut off"})
     done = prepare_many(dataset, [1, 2, 3], SPEC, jobs=jobs, progress=True, say=said.append)
     done = {ended.subject: ended for ended in done}
     assert set(done) == {1, 2, 3}
     assert isinstance(done[2].error, DataError) and done[2].path is None
-    assert str(done[2].error) == "expected a whole file; found a cut off one; download it again"
+    assert str(done[2].error) == "the file is cut off; download it again"
     for subject in (1, 3):
         assert done[subject].path == trials_path(dataset, subject, SPEC)
         alone = prepare(People(tmp_path / "alone", {}), subject, SPEC)

@@ -60,7 +60,7 @@ class DrawnDataset(ImageDataset):
     def image(self, image_id: str) -> Image.Image:
         self.decoded.append(image_id)
         if image_id in self.missing:
-            raise MissingDataError(f"the image {image_id}", "no file", "get it")
+            raise MissingDataError(f"there is no image {image_id}", "get it")
         rng = np.random.default_rng(image_seed(image_id))
         pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         return Image.fromarray(pixels).resize((60, 60), Image.Resampling.BICUBIC)

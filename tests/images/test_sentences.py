@@ -210,7 +210,7 @@ def test_weights_out_of_reach_say_how_to_go_without_text(
     dataset: DrawnDataset, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*args: object) -> None:
-        raise MissingDataError("weights", "none", "get them")
+        raise MissingDataError("there are no weights", "get them")
 
     monkeypatch.setattr("braindecode_ssr.images.features.build_encoder", unreachable)
     features = ImageFeatures(store, "RN50/openai", ("text",))

@@ -1,9 +1,10 @@
-"""THINGS-MEG: the dataset, its trials joined end to end for hosts that want Raw, and which files are here."""
+"""THINGS-MEG: the dataset, which of its files are here, and its trials joined end to end as Raw."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,34 +12,30 @@ import numpy as np
 import pandas as pd
 
 from ...config import TrialSpec
-from ...errors import DataError, MissingDataError, SSRError, UsageError
+from ...errors import SSRError, UsageError
 from ...files import file_key
 from ...labels import Label
 from ..base import BOUNDARY, ImageDataset, Recording
-from ..download import Source
-from .epochs import check_count, check_published_numbers, image_table, shown_images
+from ..inventory import FOUND, fault, images_row, row
+from .epochs import MEGTrials, open_epochs, read_attributes, trial_metadata
 from .files import (
     IMAGE_FOLDERS,
     OBJECT_IMAGES,
     PUBLISHED_SUBJECTS,
-    attribute_files,
     attributes_file,
     dataset_folder,
-    first_part,
     image_file,
     meg_sources,
     subject_files,
     subject_parts,
 )
+from .images import check_count, check_published_numbers, image_table, shown_images
 
 if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
 
-    from .epochs import MEGTrials
-
-
-WHOLE = TrialSpec(
+AS_RELEASED = TrialSpec(
     tmin=-60.0,
     tmax=60.0,
     start=-60.0,
@@ -47,97 +44,7 @@ WHOLE = TrialSpec(
     whitening="none",
     bad_channels="keep",
 )
-"""All times that the files have, nothing normalized; bad channels stay in ``info["bads"]``."""
-
-
-def joined_recordings(
-    dataset: ThingsMEG, subject: Label, sessions: Iterable[int] | None = None
-) -> Iterator[tuple[int, str, mne.io.RawArray]]:
-    """The trials of a subject, joined end to end: one Raw for each session and split.
-
-    THINGS-MEG was released as epochs, so nothing lies between two trials and their order in time is that
-    of their split. Trials are as they are in the files, and their onsets are annotations; a second
-    annotation, :data:`BOUNDARY`, marks where one trial ends and the next begins. A filter would run over the
-    joins: the files are filtered already.
-
-    Parameters
-    ----------
-    dataset : ThingsMEG
-    subject : int
-    sessions : iterable of int, optional
-        Which, counted from 1; default: all.
-
-    Yields
-    ------
-    session : int
-        Counted from 1.
-    split : {"train", "test"}
-    raw : mne.io.RawArray
-        Annotations ``"stim"`` at the onset of each image, with ``image_id``, ``concept``, ``number`` and
-        ``split`` as extras.
-
-    Raises
-    ------
-    MissingDataError, DataError
-        See :class:`.MEGTrials`.
-    """
-    trials = dataset.epochs(subject, WHOLE)
-    onset = int(np.argmin(np.abs(trials.epochs.times[trials.keep])))
-    if sessions is not None:
-        trials.table = trials.table[trials.table["session"].isin(set(sessions))]
-    parts: list[tuple[np.ndarray, pd.DataFrame]] = []
-    for batch in trials:
-        if parts and parts[0][1]["session"].iloc[0] != batch.table["session"].iloc[0]:
-            yield from _session(parts, trials.info, onset)
-            parts = []
-        parts.append((batch.trials, batch.table))
-    if parts:
-        yield from _session(parts, trials.info, onset)
-
-
-def joined_to_braindecode(dataset: ThingsMEG, subject: Label) -> BaseConcatDataset:
-    """The joined trials as braindecode datasets, ready for ``create_windows_from_events``."""
-    from braindecode.datasets import BaseConcatDataset, RawDataset
-
-    return BaseConcatDataset(
-        [
-            RawDataset(raw, description={"subject": subject, "session": session, "split": split})
-            for session, split, raw in joined_recordings(dataset, dataset.check_subject(subject))
-        ]
-    )
-
-
-def _session(
-    parts: list[tuple[np.ndarray, pd.DataFrame]], info: mne.Info, onset: int
-) -> Iterator[tuple[int, str, mne.io.RawArray]]:
-    """The splits of a session, training part first."""
-    table = pd.concat([rows for _, rows in parts], ignore_index=True)
-    trials = np.concatenate([data for data, _ in parts])
-    for split in ("train", "test"):
-        rows = np.flatnonzero(table["split"] == split)
-        if len(rows):
-            yield (
-                int(table["session"].iloc[0]),
-                split,
-                _joined(trials[rows], table.iloc[rows], info, onset),
-            )
-
-
-def _joined(trials: np.ndarray, table: pd.DataFrame, info: mne.Info, onset: int) -> mne.io.RawArray:
-    import mne
-
-    n_trials, n_chans, n_times = trials.shape
-    data = trials.transpose(1, 0, 2).reshape(n_chans, -1).astype(np.float64)
-    raw = mne.io.RawArray(data, info, verbose="error")
-    sfreq, firsts = info["sfreq"], np.arange(n_trials) * n_times
-    shown = mne.Annotations(
-        (firsts + onset) / sfreq,
-        0.0,
-        ["stim"] * n_trials,
-        extras=table[["image_id", "concept", "number", "split"]].to_dict("records"),
-    )
-    joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [BOUNDARY] * (n_trials - 1))
-    return raw.set_annotations(shown + joins, verbose="error")
+"""All times that the files have, nothing whitened; bad channels stay in ``info["bads"]``."""
 
 
 class ThingsMEG(ImageDataset):
@@ -176,12 +83,6 @@ class ThingsMEG(ImageDataset):
         """Subjects whose first part is here."""
         return tuple(subject_files(self.root))
 
-    def inventory(
-        self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
-        """Every file that is looked for; see :func:`reports`."""
-        return reports(self, subjects, deep=read)
-
     @cached_property
     def images(self) -> pd.DataFrame:
         """One row per image, from the sample attributes or the trials of the first subject who is here.
@@ -195,7 +96,14 @@ class ThingsMEG(ImageDataset):
         DataError
             If the table is broken, or incomplete where it is the published one.
         """
-        metadata, source = self._attributes()
+        tables = (attributes_file(self.root, subject) for subject in self.subjects)
+        path = next((path for path in tables if path), None)
+        if path:
+            metadata, source = read_attributes(path), str(path)
+        else:
+            subject = next(iter(self.present_subjects), PUBLISHED_SUBJECTS[0])
+            parts = subject_parts(self.root, subject)
+            metadata, source = trial_metadata(open_epochs(parts), self.root, subject), str(parts[0])
         shown = shown_images(metadata, source)
         check_published_numbers(shown, source)
         images = image_table(shown, source)
@@ -209,22 +117,28 @@ class ThingsMEG(ImageDataset):
             "use the epochs: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
         )
 
-    def to_braindecode(self, subject: int | str) -> BaseConcatDataset:
-        """The trials joined end to end, as braindecode datasets; see :mod:`.joined_trials`."""
-        pass
-
-        return joined_to_braindecode(self, self.check_subject(subject))
+    def epochs(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
+        """The trials of a subject, read and whitened session by session; see :class:`.MEGTrials`."""
+        return MEGTrials(self, self.check_subject(subject), spec)
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
         """The sensors and the samples of a trial, from the headers of the files."""
         trials = self.epochs(subject, spec)
         return trials.info, trials.keep.stop - trials.keep.start
 
-    def epochs(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
-        """The trials of a subject, read and normalised session by session; see :class:`.MEGTrials`."""
-        from .epochs import MEGTrials
+    def to_braindecode(self, subject: int | str) -> BaseConcatDataset:
+        """The trials joined end to end, as braindecode datasets; see :func:`joined_recordings`."""
+        from braindecode.datasets import BaseConcatDataset, RawDataset
 
-        return MEGTrials(self, self.check_subject(subject), spec)
+        subject = self.check_subject(subject)
+        return BaseConcatDataset(
+            [
+                RawDataset(
+                    raw, description={"subject": subject, "session": session, "split": split}
+                )
+                for session, split, raw in joined_recordings(self, subject)
+            ]
+        )
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """A digest of the content of the parts of a subject, and of the table beside them.
@@ -239,13 +153,7 @@ class ThingsMEG(ImageDataset):
         return "meg|" + file_key(self.source_files(subject), self.hashes)
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
-        """The parts of a subject, and the sample attributes if they are here.
-
-        Raises
-        ------
-        MissingDataError, DataError
-            As :meth:`source_key`.
-        """
+        """The parts of a subject, and the sample attributes if they are here; raises as ``source_key``."""
         subject = self.check_subject(subject)
         table = attributes_file(self.root, subject)
         return [*subject_parts(self.root, subject), *([table] if table else [])]
@@ -260,148 +168,129 @@ class ThingsMEG(ImageDataset):
         MissingDataError
             If the image file is not here; names the path.
         """
-        if image_id not in self._files:
-            found = f"no image {image_id!r}"
-            raise DataError(f"an image of {self.name}", found, "names are concept/file stem")
-        return image_file(self.root, self._files[image_id])
+        return image_file(self.root, self.image_row(image_id).file)
 
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        return dict(zip(self.images["image_id"], self.images["file"], strict=True))
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        """Every file that is looked for, of the subjects who are here, else of the published ones.
 
-    def _attributes(self) -> tuple[pd.DataFrame, str]:
-        """The quickest table of trials there is, and its path."""
-        from .epochs import metadata_of, read_attributes
+        Reading finds what preparing the trials would find, such as epochs that are stored twice.
+        """
+        chosen = subjects or self.present_subjects or self.subjects
+        rows = [row for subject in chosen for row in self._subject_rows(subject, read)]
+        what, folder = "images", self.root / IMAGE_FOLDERS[0]
+        try:
+            images = self.images
+        except SSRError:
+            detail = "which ones is not known without the trials of a subject"
+            unknown = row(what, folder, OBJECT_IMAGES, needed=False)
+            return [*rows, unknown | {"detail": detail}]
+        looked = images if read else images.iloc[[0, -1]]
+        files = [partial(image_file, self.root, file) for file in looked["file"]]
+        found = images_row(what, folder, OBJECT_IMAGES, files)
+        if found["state"] == FOUND and not read:
+            found |= {"detail": f"{len(images)}; only the first and last looked for", "size": 0}
+        return [*rows, found]
 
-        for path in attribute_files(self.root):
-            return read_attributes(path), str(path)
-        here = self.present_subjects
-        if not here:
-            first_part(self.root, PUBLISHED_SUBJECTS[0])  # says what is missing, and where
-        return metadata_of(self.root, here[0]), str(first_part(self.root, here[0]))
+    def _subject_rows(self, subject: Label, read: bool) -> list[dict[str, Any]]:
+        """The parts of a subject that are here, or the published ones, and the table of trials."""
+        subject, root = self.check_subject(subject), self.root
+        sources = {Path(source.place).name: source for source in meg_sources(subject)}
+        table = f"sample_attributes_P{subject}.csv"
+        first = subject_files(root).get(subject)
+        folder = first.parent if first else root / "derivatives" / "preprocessed"
+        names = [name for name in sources if name.endswith(".fif")]
+        if first:
+            here = {path.name for path in folder.glob(f"preprocessed_P{subject}-epo*.fif")}
+            names = sorted(here, key=lambda name: (len(name), name))
+        rows: list[dict[str, Any]] = []
+        for name in names:
+            content = partial(self._content, subject) if read and not rows and first else None
+            source = sources.get(name, "nowhere public")
+            what = f"MEG trials, subject {subject}, {name}"
+            rows.append(row(what, folder / name, source, content))
+        if first and not read:
+            try:
+                subject_parts(root, subject)
+            except SSRError as error:
+                source = next(iter(sources.values()), "nowhere public")
+                what = f"MEG trials, subject {subject}, all parts"
+                rows.append(row(what, first, source) | fault(error))
+        path = attributes_file(root, subject) or root / "sourcedata" / table
+        source = sources.get(table, "nowhere public")
+        what = f"table of trials, subject {subject}"
+        return [*rows, row(what, path, source, needed=False)]
+
+    def _content(self, subject: Label) -> str:
+        """What the parts of a subject hold together; reads all of them."""
+        trials = self.epochs(subject, self.spec or TrialSpec(**self.settings["trials"]))
+        trials.check()
+        counts = trials.table["split"].value_counts()
+        shown = trials.table.groupby("split")["image_id"].nunique()
+        sessions = trials.table["session"].nunique()
+        return (
+            f"{len(trials.parts)} parts, {sessions} sessions: {counts['train']} training trials of "
+            f"{shown['train']} images, {counts['test']} test trials of {shown['test']} images, "
+            f"{len(trials.picks)} sensors, {len(trials.epochs.times)} samples at "
+            f"{trials.epochs.info['sfreq']:g} Hz"
+        )
 
 
-FOUND, MISSING, BROKEN = "found", "missing", "broken"
+def joined_recordings(
+    dataset: ThingsMEG, subject: Label, sessions: Iterable[int] | None = None
+) -> Iterator[tuple[int, str, mne.io.RawArray]]:
+    """The trials of a subject, joined end to end: one Raw for each session and split.
 
-
-def reports(
-    dataset: ThingsMEG, subjects: Iterable[Label] | None, *, deep: bool
-) -> list[dict[str, Any]]:
-    """``state, what, path, size, detail, source, needed`` of every file that is looked for.
+    THINGS-MEG was released as epochs, so nothing lies between two trials and their order in time is that
+    of their split. Trials are as they are in the files, and their onsets are annotations; a second
+    annotation, :data:`.BOUNDARY`, marks where one trial ends and the next begins. A filter would run over the
+    joins: the files are filtered already.
 
     Parameters
     ----------
     dataset : ThingsMEG
-    subjects : iterable of int, optional
-        None: those who are here, else the published ones.
-    deep : bool
-        Read the trials and say what is in them; otherwise only look.
+    subject : int
+    sessions : iterable of int, optional
+        Which, counted from 1; default: all.
+
+    Yields
+    ------
+    session : int
+        Counted from 1.
+    split : {"train", "test"}
+        Training part of a session first.
+    raw : mne.io.RawArray
+        Annotations ``"stim"`` at the onset of each image, with ``image_id``, ``concept``, ``number`` and
+        ``split`` as extras.
+
+    Raises
+    ------
+    MissingDataError, DataError
+        See :class:`.MEGTrials`.
     """
-    chosen = subjects or dataset.present_subjects or dataset.subjects
-    rows = [row for subject in chosen for row in _subject(dataset, subject, deep)]
-    return [*rows, _images(dataset, deep)]
+    trials = dataset.epochs(subject, AS_RELEASED)
+    if sessions is not None:
+        trials.table = trials.table[trials.table["session"].isin(set(sessions))]
+    for session, batches in groupby(trials, lambda batch: batch.table["session"].iloc[0]):
+        tables, parts = zip(*((batch.table, batch.trials) for batch in batches), strict=True)
+        table, data = pd.concat(tables, ignore_index=True), np.concatenate(parts)
+        del parts
+        for split in ("train", "test"):
+            rows = np.flatnonzero(table["split"] == split)
+            if len(rows):
+                yield int(session), split, _joined(data[rows], table.iloc[rows], trials)
 
 
-def _subject(dataset: ThingsMEG, subject: Label, deep: bool) -> list[dict[str, Any]]:
-    """The parts of a subject that are here, or the published ones, and the table of trials."""
-    subject, root = dataset.check_subject(subject), dataset.root
-    sources = {Path(source.place).name: source for source in meg_sources(subject)}
-    first = subject_files(root).get(subject)
-    folder = first.parent if first else root / "derivatives" / "preprocessed"
-    here = sorted(folder.glob(f"preprocessed_P{subject}-epo*.fif"), key=lambda p: (len(p.name), p))
-    names = [path.name for path in here if first] or [n for n in sources if n.endswith(".fif")]
-    rows = []
-    for name in names:
-        what = f"MEG trials, subject {subject}, {name}"
-        rows.append(_row(what, folder / name, sources.get(name)))
-    if deep and first:
-        rows[0] |= _read(dataset, subject)
-    elif first:
-        rows += _missing_part(root, subject, sources)
-    table = f"sample_attributes_P{subject}.csv"
-    path = attributes_file(root, subject) or root / "sourcedata" / table
-    rows.append(_row(f"table of trials, subject {subject}", path, sources.get(table), needed=False))
-    return rows
+def _joined(data: np.ndarray, table: pd.DataFrame, trials: MEGTrials) -> mne.io.RawArray:
+    import mne
 
-
-def _read(dataset: ThingsMEG, subject: Label) -> dict[str, Any]:
-    """What the parts of a subject hold together, or what is wrong with them."""
-    from ...config import TrialSpec
-    from .epochs import MEGTrials
-
-    try:
-        trials = MEGTrials(dataset, subject, TrialSpec(whitening="none"))
-    except MissingDataError as error:
-        return {"state": MISSING, "detail": error.message}
-    except SSRError as error:
-        return {"state": BROKEN, "detail": error.message}
-    counts = trials.table["split"].value_counts()
-    shown = trials.table.groupby("split")["image_id"].nunique()
-    sessions = trials.table["session"].nunique()
-    return {
-        "detail": f"{len(trials.parts)} parts, {sessions} sessions: {counts['train']} training trials of "
-        f"{shown['train']} images, {counts['test']} test trials of {shown['test']} images, "
-        f"{len(trials.picks)} sensors, {len(trials.epochs.times)} samples at "
-        f"{trials.epochs.info['sfreq']:g} Hz"
-    }
-
-
-def _missing_part(root: Path, subject: Label, sources: dict[str, Source]) -> list[dict[str, Any]]:
-    """A part that another one names and that is not here; or one that is broken."""
-    try:
-        subject_parts(root, subject)
-    except SSRError as error:
-        missing = isinstance(error, MissingDataError)
-        found = error.message
-        path = first_part(root, subject)
-        what = f"MEG trials, subject {subject}, all parts"
-        row = _row(what, path, next(iter(sources.values()), None))
-        return [row | {"state": MISSING if missing else BROKEN, "detail": found}]
-    return []
-
-
-def _images(dataset: ThingsMEG, deep: bool) -> dict[str, Any]:
-    """The images; needed unless features are imported."""
-    images = _images_or_none(dataset)
-    row = _row("images", dataset.root / IMAGE_FOLDERS[0], OBJECT_IMAGES, needed=False)
-    if images is None:
-        known = "which ones is not known without the trials of a subject"
-        return row | {"state": MISSING, "detail": known}
-    looked = images if deep else images.iloc[[0, -1]]
-    missing, size = [], 0
-    for file in looked["file"]:
-        try:
-            size += image_file(dataset.root, file).stat().st_size
-        except MissingDataError as error:
-            missing.append(error)
-    if missing:
-        detail = f"{len(missing)} of {len(looked)} looked for are not here: {missing[0].found} for "
-        detail += missing[0].expected.removeprefix("the image ")
-        return row | {"state": MISSING, "detail": detail}
-    detail = f"all {len(images)}" if deep else f"{len(images)}; only the first and last looked for"
-    return row | {"state": FOUND, "detail": detail, "size": size if deep else 0}
-
-
-def _images_or_none(dataset: ThingsMEG) -> pd.DataFrame | None:
-    try:
-        return dataset.images
-    except SSRError:
-        return None
-
-
-def _row(what: str, path: Path, source: Source | None, *, needed: bool = True) -> dict[str, Any]:
-    here = path.is_file()
-    return {
-        "state": FOUND if here else MISSING,
-        "what": what,
-        "path": str(path),
-        "size": path.stat().st_size if here else 0,
-        "detail": "" if here else "no such file",
-        "source": _say(source) if source else "nowhere public",
-        "needed": needed,
-    }
-
-
-def _say(source: Source) -> str:
-    size = f", {source.bytes / 1e6:.1f} MB" if source.bytes else ""
-    return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
+    n_trials, n_chans, n_times = data.shape
+    signal = data.transpose(1, 0, 2).reshape(n_chans, -1).astype(np.float64)
+    raw = mne.io.RawArray(signal, trials.info, verbose="error")
+    onset = int(np.argmin(np.abs(trials.epochs.times[trials.keep])))
+    sfreq, firsts = trials.info["sfreq"], np.arange(n_trials) * n_times
+    extras = table[["image_id", "concept", "number", "split"]].to_dict("records")
+    shown = mne.Annotations((firsts + onset) / sfreq, 0.0, ["stim"] * n_trials, extras=extras)
+    joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [BOUNDARY] * (n_trials - 1))
+    return raw.set_annotations(shown + joins, verbose="error")
