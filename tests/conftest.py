@@ -2,6 +2,7 @@
 
 import os
 import socket
+from concurrent.futures import Executor, Future
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,34 @@ def _own_data_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSR_DATA", str(tmp_path_factory.mktemp("ssr-data")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync():
+    """Nothing is forced to the disk: no power cut comes. What would be is held by test_power_cut.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
+@pytest.fixture
+def runs_here(monkeypatch):
+    """The runs of a benchmark are done in this process: one of their own each takes seconds to start."""
+    from contextlib import nullcontext
+
+    from braindecode_ssr.benchmark.workers import LocalWorkers
+
+    here = nullcontext(Here())
+    monkeypatch.setattr(LocalWorkers, "executor", lambda self, n_tasks: here)
+
+
+class Here(Executor):
+    """Does what is submitted at once."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,10 @@ import warnings
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["braindecode_ssr.pipeline", "braindecode_ssr_cli"])
+SERVER.set_forkserver_preload(  # the command line and the pipeline import torch only when they need it
+    [f"braindecode_ssr.{name}" for name in ("models.ssr", "training.retriever", "evaluation")]
+    + ["braindecode_ssr.pipeline", "braindecode_ssr_cli", "torchvision"]
+)
 
 
 def started(function, *args, folder, cwd=None, env=None, **kwargs):
@@ -45,6 +48,7 @@ def _call(out, err, where, named, args, kwargs):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, stream.fileno())
         os.close(file)
+    os.fsync = lambda number: None  # as in conftest.py
     os.chdir(where["cwd"])
     os.environ.clear()
     os.environ.update(where["env"])

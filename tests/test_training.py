@@ -1,8 +1,4 @@
 import errno
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from forked import started
 
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.errors import DataError, TrainingError, UsageError
@@ -123,34 +120,32 @@ def test_without_resume_old_checkpoints_are_forgotten(tmp_path):
     assert len(run(tmp_path, epochs=1).history) == 1
 
 
-KILLED = """
-import sys, time
-sys.path[:0] = [{tests!r}]
-import test_training as t
-from pathlib import Path
-from skorch.callbacks import Callback
-from braindecode_ssr.training import retriever as training
-class Slow(Callback):
-    def on_batch_begin(self, net, **kwargs):
-        time.sleep(0.05)
-real = training.EEGRetriever
-def slow(*args, callbacks, **kwargs):
-    return real(*args, callbacks=[*callbacks, ("slow", Slow())], **kwargs)
-training.EEGRetriever = slow
-t.run(Path({folder!r}), epochs=30)
-"""
+def slow_run(folder):
+    """A run with a pause at each batch, in a process of its own."""
+    from skorch.callbacks import Callback
+
+    from braindecode_ssr.training import retriever
+
+    class Slow(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            time.sleep(0.05)
+
+    def slow(*args, callbacks, **kwargs):
+        return EEGRetriever(*args, callbacks=[*callbacks, ("slow", Slow())], **kwargs)
+
+    retriever.EEGRetriever = slow
+    run(Path(folder), epochs=30)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     folder = tmp_path / "killed"
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
+    process = started(slow_run, str(folder), folder=tmp_path)
     deadline = time.monotonic() + 120
     while not any(folder.glob("epoch-000[2-9]")):
-        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint came"
+        assert process.is_alive() and time.monotonic() < deadline, process.err.read_text()
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     done = len(list(folder.glob("epoch-*")))
     assert done >= 1
     resumed = run(folder, epochs=30, resume=True)

@@ -1,9 +1,14 @@
 """A small made-up experiment: recordings of any length, any channels, any events."""
 
+import sys
+import time
+
 import numpy as np
 import pandas as pd
 
+from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import IMAGE_COLUMNS, ImageDataset, Recording
+from braindecode_ssr.trials.prepare import prepare
 
 CHANNELS = ("P7", "P5", "P3", "P1", "Pz", "P2", "P4", "Oz")
 
@@ -88,3 +93,33 @@ def published_sessions(n_train=8, n_test=3, seed=0):
         recordings.append(toy_recording(train, session, "train", seed))
         recordings.append(toy_recording(test, session, "test", seed))
     return recordings
+
+
+def sessions(**changes):
+    """Three sessions, training and test part each."""
+    numbers = [1, 2, 3, 1]
+    return [
+        toy_recording(numbers, session=session, split=split, **changes)
+        for session in (1, 2, 3)
+        for split in ("train", "test")
+    ]
+
+
+def two_sessions():
+    return [toy_recording([1, 2, 3, 1], session=session) for session in (1, 2)]
+
+
+def prepare_slowly(folder, parts, place, seconds=60.0):
+    """Prepare, in a process of its own, with a pause before the recording in this place."""
+    part = parts[place]
+
+    def slow():
+        print("half way", flush=True)
+        time.sleep(seconds)
+        return part
+
+    parts[place] = slow
+    try:
+        prepare(ToyDataset(folder, parts), 1, TrialSpec())
+    except KeyboardInterrupt:
+        sys.exit(130)

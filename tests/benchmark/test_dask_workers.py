@@ -35,9 +35,12 @@ def check(ended, tasks, folder):
 FATES = ("", "killed", "", "raises", "killed once", "")
 
 
-def test_workers_of_this_machine(tmp_path):
+def test_workers_of_this_machine_by_the_address_of_their_scheduler(tmp_path):
     tasks = toys(FATES, tmp_path)
-    check(outcomes("local", tasks), tasks, tmp_path)
+    with dask_workers("local", 2, 1) as here:
+        check(outcomes(here.client.scheduler.address, tasks), tasks, tmp_path)
+        (task,) = toys(["last"], tmp_path)
+        assert [outcome.name for outcome in run_tasks(work, [task], here)] == [task.name]
 
 
 @pytest.fixture
@@ -75,6 +78,7 @@ def scheduler(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_scheduler_somewhere(scheduler, tmp_path):
     address, _ = scheduler
     tasks = toys(FATES, tmp_path)

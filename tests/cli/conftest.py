@@ -67,8 +67,16 @@ TINY = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 3, "--batch-s
 
 
 @pytest.fixture(scope="session")
-def tiny_run(shell, tmp_path_factory):
+def tiny_run(shell, sim_dir, tmp_path_factory):
     """A finished run on the tiny simulation, its folder and its printed summary."""
-    out = tmp_path_factory.mktemp("runs")
-    done = shell("train", *TINY, "--subject", "5", "--out", out, "--json", code=0)
+    place = ("--out", tmp_path_factory.mktemp("runs"), "--data-dir", sim_dir)
+    done = shell("train", *TINY, "--subject", "5", *place, "--json", code=0)
     return Path(done.json["run"]), done
+
+
+@pytest.fixture(scope="session")
+def written(shell, tmp_path_factory):
+    """Subjects 4 and 5 of the tiny simulation in the published layout."""
+    out = tmp_path_factory.mktemp("written")
+    args = ("--out", out, "--layout", "raw", "--preset", "tiny", "--subject", "4-5", "--json")
+    return out, shell("data", "simulate", "things-sim", *args, code=0).json

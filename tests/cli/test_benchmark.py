@@ -12,14 +12,13 @@ GRID += ("--evaluations", "default,as-published,repetitions=1", "--jobs", "2")
 
 
 @pytest.fixture(scope="session")
-def grid(shell, tmp_path_factory):
+def grid(shell, sim_dir, tmp_path_factory):
     """A folder in which NeuroBridge's run could not be written, its data and the printed outcome."""
     out = tmp_path_factory.mktemp("grid")
-    data = tmp_path_factory.mktemp("grid-data") / "things-sim"
-    place = ("--out", out, "--data-dir", data)
+    place = ("--out", out, "--data-dir", sim_dir)
     asked = shell("benchmark", *GRID, *place, "--dry-run", "--json", code=0).json
     broken = next(row["run"] for row in asked["runs"] if row["method"] == "neurobridge")
-    assert not list(out.iterdir()) and not data.exists()
+    assert not list(out.iterdir())
     (out / broken).write_text("no folder")
     return out, place, shell("benchmark", *GRID, *place, code=1)
 
@@ -114,7 +113,7 @@ def test_the_same_command_does_what_is_missing_and_nothing_else(grid, call):
         broken.write_text("no folder")
 
 
-def test_a_folder_of_another_version_of_the_dataset(grid, call):
+def test_a_folder_of_another_version_of_the_dataset(grid, call, runs_here):
     out, place, _ = grid
     record = next(out.glob("things-sim_contrast*")) / "run.json"
     text = record.read_text()
@@ -126,7 +125,7 @@ def test_a_folder_of_another_version_of_the_dataset(grid, call):
     assert "things-sim v0" in error and "things-sim v1" in error
 
 
-def test_a_damaged_table_of_a_run_is_made_again(grid, call):
+def test_a_damaged_table_of_a_run_is_made_again(grid, call, runs_here):
     out, place, _ = grid
     table = next(out.glob("things-sim_contrast*")) / "queries.csv"
     text = table.read_text()
@@ -187,7 +186,7 @@ def on_files(call, folder, dataset, layout, protocols):
     return set(rows)
 
 
-def test_the_same_command_on_files_in_the_published_layout(call, tmp_path):
+def test_the_same_command_on_files_in_the_published_layout(call, tmp_path, runs_here):
     rows = on_files(call, tmp_path, "things-eeg", "raw", "intra")
     assert rows == {("contrast", "intra"), ("ridge-encoding", "intra")}
 

@@ -11,14 +11,6 @@ import pytest
 from .conftest import TINY
 
 
-@pytest.fixture(scope="session")
-def written(shell, tmp_path_factory):
-    """Subjects 4 and 5 of the tiny simulation in the published layout."""
-    out = tmp_path_factory.mktemp("written")
-    args = ("--out", out, "--layout", "raw", "--preset", "tiny", "--subject", "4-5", "--json")
-    return out, shell("data", "simulate", "things-sim", *args, code=0).json
-
-
 def test_the_files_lie_as_published(written):
     out, report = written
     assert report["subjects"] == [4, 5] and report["recordings"] == 16

@@ -1,21 +1,25 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import mne
 import numpy as np
 import pytest
+from forked import started
 from scipy.linalg import fractional_matrix_power
 from sklearn.discriminant_analysis import _cov
 from sklearn.utils import shuffle
-from toy_recordings import ToyDataset, published_sessions, toy_images, toy_recording
+from toy_recordings import (
+    ToyDataset,
+    prepare_slowly,
+    published_sessions,
+    toy_images,
+    toy_recording,
+    two_sessions,
+)
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import EpochedTrials, eeg_info
@@ -336,38 +340,16 @@ def test_a_store_knows_the_time_of_its_first_sample(tmp_path, sfreq):
     assert TrialStore.open(store.path).tmin == 0.05
 
 
-CHILD = f"""
-import sys, time
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from toy_recordings import ToyDataset, toy_recording
-from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
-
-def slow():
-    print("half way", flush=True)
-    time.sleep(float(sys.argv[2]))
-    return toy_recording([1, 2, 3, 1], session=2)
-
-parts = [toy_recording([1, 2, 3, 1]), slow]
-prepare(ToyDataset(sys.argv[1], parts), 1, TrialSpec())
-"""
-
-
-def child(folder, seconds):
-    command = [sys.executable, "-c", CHILD, str(folder), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
-
-
 def test_killed_half_way_and_started_again(tmp_path):
-    process = child(tmp_path, 60)
-    assert process.stdout.readline() == b"half way\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = started(prepare_slowly, tmp_path, two_sessions(), 1, folder=tmp_path)
+    while not process.out.read_text():
+        assert process.is_alive(), process.err.read_text()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
     leftovers = list(tmp_path.rglob("*.tmp"))
     assert len(leftovers) == 1
-    parts = [toy_recording([1, 2, 3, 1]), toy_recording([1, 2, 3, 1], session=2)]
-    dataset = ToyDataset(tmp_path, parts)
+    dataset = ToyDataset(tmp_path, two_sessions())
     with pytest.raises(DataError):
         TrialStore.open(trials_path(dataset, 1, TrialSpec()))
     assert len(prepare(dataset, 1, TrialSpec())) == 8
@@ -375,13 +357,12 @@ def test_killed_half_way_and_started_again(tmp_path):
 
 
 def test_two_at_once(tmp_path):
-    start = time.perf_counter()
-    processes = [child(tmp_path, 0.2) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
-    assert time.perf_counter() - start < 120
+    processes = [
+        started(prepare_slowly, tmp_path, two_sessions(), 1, 0.2, folder=tmp_path) for _ in range(2)
+    ]
     for process in processes:
-        process.stdout.close()
-    parts = [toy_recording([1, 2, 3, 1]), toy_recording([1, 2, 3, 1], session=2)]
-    store = TrialStore.open(trials_path(ToyDataset(tmp_path, parts), 1, TrialSpec()))
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    store = TrialStore.open(trials_path(ToyDataset(tmp_path, two_sessions()), 1, TrialSpec()))
     assert len(store) == 8
     assert os.listdir(store.path.parent) == [store.path.name]

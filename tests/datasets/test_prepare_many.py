@@ -5,6 +5,7 @@ from multiprocessing import Pipe
 
 import numpy as np
 import pytest
+from forked import SERVER
 from toy_people import People
 
 from braindecode_ssr.config import TrialSpec
@@ -15,6 +16,12 @@ from braindecode_ssr.trials.prepare_many import prepare_many
 from braindecode_ssr.trials.store import TrialStore
 
 SPEC = TrialSpec()
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch):
+    """Processes that have their imports already."""
+    monkeypatch.setattr(module, "get_context", lambda how: SERVER)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

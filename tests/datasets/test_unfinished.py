@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
-from toy_recordings import ToyDataset, toy_recording
+from forked import started
+from toy_recordings import ToyDataset, prepare_slowly, sessions, toy_recording
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
@@ -17,46 +16,19 @@ from braindecode_ssr.files import JOURNAL
 from braindecode_ssr.trials.prepare import ResumableStore, prepare, trials_path
 from braindecode_ssr.trials.store import TrialStore
 
-CHILD = f"""
-import sys, time
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_unfinished import sessions
-from toy_recordings import ToyDataset
-from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
-
-def stop():
-    print("half way", flush=True)
-    time.sleep(60)
-
-parts = sessions()
-parts[int(sys.argv[2])] = stop
-try:
-    prepare(ToyDataset(sys.argv[1], parts), 1, TrialSpec())
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
 SPEC = TrialSpec()
-
-
-def sessions(**changes):
-    """Three sessions, training and test part each."""
-    numbers = [1, 2, 3, 1]
-    return [
-        toy_recording(numbers, session=session, split=split, **changes)
-        for session in (1, 2, 3)
-        for split in ("train", "test")
-    ]
 
 
 def stopped(folder, how, place):
     """A process that was stopped when it wanted the recording in this place."""
-    command = [sys.executable, "-c", CHILD, str(folder), str(place)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"half way\n"
-        os.kill(process.pid, how)
-        return process.wait()
+    (folder / "printed").mkdir()
+    process = started(prepare_slowly, folder, sessions(), place, folder=folder / "printed")
+    while not process.out.read_text():
+        assert process.is_alive(), process.err.read_text()
+        time.sleep(0.01)
+    os.kill(process.pid, how)
+    process.join()
+    return process.exitcode
 
 
 def interrupted(folder, place, key="key", spec=SPEC):
