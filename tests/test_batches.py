@@ -42,6 +42,20 @@ def test_an_epoch_shows_each_trial_at_most_once_and_leaves_the_short_batch_out(d
     assert len(set(seen)) == 32
 
 
+@pytest.mark.parametrize(("size", "n_processes", "rest"), [(16, 1, 8), (13, 1, 0), (14, 2, 12)])
+def test_a_short_batch_is_kept_where_it_has_two_rows_for_each_process(
+    data, size, n_processes, rest
+):
+    """UBP and others keep it: DataLoader(drop_last=False)."""
+    worlds = [World(rank, n_processes) for rank in range(n_processes)]
+    parts = [list(Batches(data, size, 0, world=world, drop_last=False)) for world in worlds]
+    sizes = [sum(len(x) for x, _ in of_all) for of_all in zip(*parts, strict=True)]
+    assert sizes == [size] * (40 // size) + [rest] * bool(rest)
+    assert {len(part) for part in parts} == {len(Batches(data, size, 0, 0, worlds[0], False))}
+    seen = torch.cat([x[:, 0, 0] for part in parts for x, _ in part]).tolist()
+    assert len(set(seen)) == len(seen) == sum(sizes)
+
+
 def test_order_follows_from_seed_and_epoch_alone(data):
     def order(batches):
         return torch.cat([x[:, 0, 0] for x, _ in batches]).tolist()
@@ -96,7 +110,7 @@ def test_batches_from_disk_are_those_from_memory(data, data_on_disk):
 
 def test_each_process_reads_its_own_rows_alone(data_on_disk):
     whole = list(Batches(data_on_disk, 8, seed=3))
-    shares = [list(Batches(data_on_disk, 8, 3, share=World(rank, 2).share)) for rank in range(2)]
+    shares = [list(Batches(data_on_disk, 8, 3, world=World(rank, 2))) for rank in range(2)]
     for (x, y), *parts in zip(whole, *shares, strict=True):
         assert [len(part) for part, _ in parts] == [4, 4]
         assert torch.equal(torch.cat([part for part, _ in parts]), x)

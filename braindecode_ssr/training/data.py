@@ -30,6 +30,7 @@ from ..resolve import training_subjects
 from ..trials.averages import TrialRows, averages_on_disk
 from ..trials.prepare import prepare
 from ..trials.store import TrialStore
+from .distributed import ALONE, World
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 T = TypeVar("T")
@@ -112,8 +113,9 @@ def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
 class Batches:
     """Batches of a training set in an order that follows from seed and epoch (counted from 0).
 
-    A last batch that would be short is left out. Trials on disk are read while the batch before is used.
-    Of each batch, only the rows that ``share`` selects are read and returned.
+    A last batch that would be short is left out, or kept without ``drop_last`` if each process gets at least
+    two rows of it. Trials on disk are read while the batch before is used. Of each batch, only the rows that
+    ``world`` assigns to this process are read and returned.
     """
 
     def __init__(
@@ -122,7 +124,8 @@ class Batches:
         batch_size: int,
         seed: int,
         epoch: int = 0,
-        share: Callable[[Tensor], Tensor] = lambda rows: rows,
+        world: World = ALONE,
+        drop_last: bool = True,
     ) -> None:
         if batch_size > len(data):
             raise UsageError(
@@ -130,21 +133,28 @@ class Batches:
                 f"use a --batch-size of at most {len(data)} trials",
             )
         self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, epoch
-        self.share = share
+        self.world, self.drop_last = world, drop_last
 
     def __len__(self) -> int:
-        return len(self.data) // self.batch_size
+        return n_batches(len(self.data), self.batch_size, self.drop_last, self.world.size)
 
     def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.data), generator=generator).to(self.data.image.device)
         self.epoch += 1
-        rows = [self.share(batch) for batch in order.split(self.batch_size)[: len(self)]]
+        order = order[: len(order) - len(order) % self.world.size]
+        rows = [self.world.share(batch) for batch in order.split(self.batch_size)[: len(self)]]
         if not isinstance(self.data.x, TrialRows):
             yield from map(self.data.gather, rows)
             return
         for trials, index in zip(prefetch(map(self.data.x.__getitem__, rows)), rows, strict=True):
             yield trials, self.data.targets(index)
+
+
+def n_batches(n_trials: int, batch_size: int, drop_last: bool = True, n_processes: int = 1) -> int:
+    """Batches of an epoch, see :class:`Batches`."""
+    whole, rest = divmod(n_trials, batch_size)
+    return whole + (not drop_last and rest >= 2 * n_processes)
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:

@@ -102,6 +102,9 @@ class World:
             dist.barrier()
 
 
+ALONE = World()
+
+
 @contextmanager
 def world(device: str) -> Iterator[World]:
     """Join the processes that ``torchrun`` started; a world of one without it.

@@ -37,14 +37,13 @@ from .callbacks import (
     first_missing,
     learning_rate_factor,
 )
-from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts
-from .distributed import World, synchronize_batch_norm
+from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts, n_batches
+from .distributed import ALONE, World, synchronize_batch_norm
 from .encoding import fit_components
 
 with quiet_import():
     from braindecode import EEGRegressor
 
-ALONE = World()
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
 MAY_CHANGE = {"epochs", "device", "memory"}  # between a run and its continuation
 N_OUTPUTS = 512  # default width of the shared space
@@ -70,6 +69,8 @@ class EEGRetriever(EEGRegressor):
         Of the forward pass; the loss is always float32.
     seed : int
         Of the order of batches, dropout and masks.
+    drop_last : bool
+        Leave out a short last batch of a TrainingSet.
     world : World
         The processes that train together; see :mod:`braindecode_ssr.training.distributed`.
     **kwargs
@@ -89,6 +90,7 @@ class EEGRetriever(EEGRegressor):
         criterion: Any = SSRLoss,
         precision: str = "float32",
         seed: int = 0,
+        drop_last: bool = True,
         world: World = ALONE,
         train_split: Any = None,
         **kwargs: Any,
@@ -96,6 +98,7 @@ class EEGRetriever(EEGRegressor):
         super().__init__(module, *args, criterion=criterion, train_split=train_split, **kwargs)
         self.precision = precision
         self.seed = seed
+        self.drop_last = drop_last
         self.world = world
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> EEGRetriever:
@@ -129,8 +132,8 @@ class EEGRetriever(EEGRegressor):
     def get_iterator(self, dataset: Any, training: bool = False, drop_index: bool = True) -> Any:
         """Batches in seeded order for a TrainingSet in training, else braindecode's iterator."""
         if training and isinstance(dataset, TrainingSet):
-            done, share = len(self.history), self.world.share
-            return Batches(dataset, self.batch_size, self.seed, done, share)
+            options = len(self.history), self.world, self.drop_last
+            return Batches(dataset, self.batch_size, self.seed, *options)
         return super().get_iterator(dataset, training=training, drop_index=drop_index)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -330,7 +333,8 @@ def fit(
     if spec.clip:
         callbacks.append(("clip", GradientNormClipping(spec.clip)))
     if spec.warmup or spec.schedule != "constant":
-        callbacks.append(("rate", _schedule(spec, len(train), done)))
+        steps = n_batches(len(train), spec.batch_size or 1, spec.drop_last, world.size)
+        callbacks.append(("rate", _schedule(spec, steps, done)))
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
     net = EEGRetriever(
@@ -344,6 +348,7 @@ def fit(
         lr=spec.lr,
         batch_size=spec.batch_size,
         seed=spec.seed,
+        drop_last=spec.drop_last,
         device=device,
         precision=precision,
         world=world,
@@ -397,9 +402,8 @@ def _repair(
         )
 
 
-def _schedule(spec: TrainSpec, n_trials: int, done: int) -> LRScheduler:
-    """The learning rate of each step, warm-up included, from the first step after ``done`` epochs."""
-    steps = n_trials // (spec.batch_size or 1)
+def _schedule(spec: TrainSpec, steps: int, done: int) -> LRScheduler:
+    """The learning rate of each of an epoch's steps, warm-up included, after ``done`` epochs."""
     total, warmup = steps * spec.epochs, round(spec.warmup * steps)
     factor = partial(learning_rate_factor, total=total, warmup=warmup, schedule=spec.schedule)
     last = done * steps - 1
