@@ -62,6 +62,13 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
     - ``TSConv.mix`` **Mixing**: point-wise convolution of the filters, flattened.
     - ``TSConv.final_layer`` **Projector**: linear map, residual layer, layer norm.
 
+    .. rubric:: Additional Mechanisms
+
+    Features are flattened window by window, as in NICE's code, not filter by filter as in NeuroBridge's. A
+    weight w of the first linear map of NeuroBridge's projector fits here as
+    ``w.unflatten(1, (n_filters, -1)).transpose(1, 2).flatten(1)``; as it is, its shape fits too, and the
+    output is wrong.
+
     Parameters
     ----------
     n_filters : int, default=40

@@ -7,7 +7,9 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build
 from braindecode_ssr.methods import METHODS
+from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.evaluations import FLAGS, named_evaluation
+from braindecode_ssr.training.data import n_batches
 
 ALL = list(METHODS)
 N_SUBJECTS = {"things-eeg": 10, "things-meg": 4}
@@ -98,6 +100,30 @@ def test_methods_known_to_leak_say_so():
     assert {name for name, flags in flagged.items() if "transductive" in flags} == {"bravl"}
     honest = ("ssr", "ve-sdn", "contrast", "ridge-decoding")
     assert not any(METHODS[name].as_published.flags for name in honest)
+
+
+PUBLIC_CODE = {  # read there: keeps the short last batch, float32 on CUDA, features of unit length
+    "neurobridge": (False, True, False),  # train.py, 6144203
+    "samga": (False, True, False),  # train.py, 1a63745
+    "nice": (True, True, False),  # nice_stand.py, a7709d8
+    "atm": (False, True, True),  # Retrieval/ATMS_retrieval.py, 22c84ad
+    "neural-mcrl": (False, True, True),  # EEGToVisual/NeuralMCRL.py, e30bca3
+    "ve-sdn": (False, True, True),  # train_decouple.py, 80aeb02
+    "ved": (False, True, True),  # main_eeg.py, preprocess/process_image.py, 4544817
+    "ubp": (True, True, True),  # base/data_eeg.py, 89d8b83
+    "cogcapturer": (True, False, True),  # 810fb90
+    "hyfi": (True, False, False),  # 2c404bd: half-precision features, one of the two of unit length
+    "brain-hive": (True, False, False),  # configs/train_clip.yaml, f06db69: bfloat16
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC_CODE)
+def test_steps_precision_and_lengths_are_those_of_the_public_code(name):
+    for protocol in ("intra", "inter"):
+        spec = run_spec({"method": name, "data": {"dataset": "things-eeg", "protocol": protocol}})
+        full, unit = spec.train.precision == "float32", spec.model.image_head_params.get("length")
+        assert (not spec.train.drop_last, full, unit == "unit") == PUBLIC_CODE[name]
+    assert n_batches(16_540, 1024, drop_last=False) == 17 and n_batches(16_540, 1024) == 16
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -44,6 +44,19 @@ def test_forward_equals_a_plain_derivation(n_vectors, n_defaults):
     torch.testing.assert_close(head(features), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_the_numbers_of_the_public_code():
+    """VisualEEGDecoding 4544817, models/Encoder.py, run with the same weights on vectors of unit length."""
+    head = BlurMixerHead((16,) * 3, 8, length="unit").eval()
+    features = plain.made_up(head, (2, 48))
+    head.to_shared = torch.nn.Identity()
+    wanted = [
+        [0.329000, -0.230618, -0.204284, -0.063454],
+        [0.274223, -0.199941, -0.159243, -0.059614],
+    ]
+    found = head(features)[:, [0, 1, 7, 15]]
+    torch.testing.assert_close(found, torch.tensor(wanted), rtol=0, atol=1e-5)
+
+
 def test_a_mixture_lies_between_what_is_mixed():
     vectors, defaults, scores = torch.randn(9, 3, 4), torch.randn(2, 4), 3 * torch.randn(5, 4)
     every = torch.cat([vectors, defaults.expand(9, 2, 4)], 1)

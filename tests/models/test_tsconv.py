@@ -140,6 +140,16 @@ def test_a_level_that_all_trials_share_costs_no_digits():
         torch.testing.assert_close(mine.double(), other.double(), rtol=1e-4, atol=1e-4)
 
 
+def test_a_projector_trained_on_features_filter_by_filter_fits_as_the_docstring_says():
+    torch.manual_seed(0)
+    model = TSConv(n_outputs=6, n_chans=3, n_times=90, n_filters=4).eval()
+    x, w = torch.randn(2, 3, 90), torch.randn(6, model.n_features)
+    by_filter = model.mix[0](model.spatial(model.temporal(x))).flatten(1)
+    moved = w.unflatten(1, (4, -1)).transpose(1, 2).flatten(1)
+    torch.testing.assert_close(by_filter @ w.T, model.encode(x) @ moved.T)
+    assert "w.unflatten(1, (n_filters, -1)).transpose(1, 2).flatten(1)" in TSConv.__doc__
+
+
 def test_another_layer_in_the_place_of_batch_norm_is_used_as_it_is():
     model = TSConv(n_outputs=6, n_chans=3, n_times=90, n_filters=4)
     model.temporal[3] = torch.nn.InstanceNorm2d(4)
