@@ -66,10 +66,17 @@ class Similarity:
     labels: dict[str, Any]
 
     def labeled(self, **labels: Any) -> Similarity:
-        """The same with further flags and other labels; None changes nothing."""
+        """The same with further flags and other labels, unless a run says otherwise; None changes nothing."""
         for name in set(labels) - {*LABELS, "flags"}:
             raise unknown_name("label of a result", name, [*LABELS, "flags"])
         given = {name: value for name, value in labels.items() if value is not None}
+        for name in {"dataset", "protocol", "subject"} & set(given):
+            known = self.labels[name]
+            if known not in (UNSTATED, given[name]):
+                raise UsageError(
+                    f"these similarities are of {name} {known}, not {given[name]}",
+                    "leave out the label",
+                )
         given["flags"] = [*self.labels["flags"], *check_flags(given.get("flags", ()))]
         return replace(self, labels=self.labels | given)
 

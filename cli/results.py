@@ -31,6 +31,21 @@ scored_option = click.option(
 )
 
 
+def label_options(function: Any) -> Any:
+    """What tables say about similarities that come from no run."""
+    for option in (
+        click.option("--flags", type=NAMES, help="What readers must know, such as test-selection."),
+        click.option("--dataset", help="For tables, as the next four."),
+        click.option("--protocol", help="intra or inter."),
+        click.option("--backbone"),
+        click.option("--subject", type=SUBJECT),
+        click.option("--seed", type=click.IntRange(0)),
+        click.option("--method", help="[default: the name of the file, or the methods of members]"),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command("score")
 @click.argument("file")
 @click.option("--gallery", help="File of image embeddings; FILE then holds brain embeddings.")
@@ -42,13 +57,7 @@ scored_option = click.option(
     default="default",
     help="default, correction=csls, n-way=50 or several with + or commas.  [default: default]",
 )
-@click.option("--flags", type=NAMES, help="What readers must know, such as test-selection.")
-@click.option("--dataset", help="For tables, as the next five.")
-@click.option("--protocol", help="intra or inter.")
-@click.option("--method", help="[default: the name of the file]")
-@click.option("--backbone")
-@click.option("--subject", type=SUBJECT)
-@click.option("--seed", type=click.IntRange(0))
+@label_options
 @scored_option
 @common
 def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
@@ -72,8 +81,8 @@ def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
     "--evaluation",
     help="default, or axes such as correction=csls.  [default: as the runs were tested]",
 )
-@click.option("--method", help="What tables call it.  [default: the methods of its members]")
 @images_option
+@label_options
 @data_dir_option
 @device_option
 @scored_option

@@ -56,6 +56,15 @@ def test_files_are_joined_by_name(files):
     assert corrected["flags"] == ["transductive", "ensemble"]
 
 
+def test_labels_of_a_run_cannot_be_changed(files):
+    from braindecode_ssr.scoring import read_similarity
+
+    found = read_similarity(files[0]).labeled(subject=3, dataset="things-eeg")
+    assert found.labeled(subject=3, method="mine").labels["method"] == "mine"
+    with pytest.raises(SSRError, match="of subject 3, not 4"):
+        found.labeled(subject=4)
+
+
 def test_what_is_not_averaged(files, tmp_path):
     names = [*IDS[:-1], "other"]
     pd.DataFrame(OTHER, names, names).to_csv(tmp_path / "c.csv")
