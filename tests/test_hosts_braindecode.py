@@ -39,16 +39,9 @@ class Case:
     store: TrialStore
 
 
-def cut(recordings, sfreq):
+def cut(recordings):
     """The windows that braindecode cuts, one of a second for each image."""
-    return create_windows_from_events(
-        recordings,
-        trial_stop_offset_samples=int(sfreq),
-        window_size_samples=int(sfreq),
-        window_stride_samples=int(sfreq),
-        mapping={"stim": 0},
-        on_overlapping_events="ignore",
-    )
+    return create_windows_from_events(recordings)
 
 
 @pytest.fixture(scope="module", params=["things-eeg", "things-meg", "things-sim"])
@@ -64,7 +57,7 @@ def case(request, tmp_path_factory):
     recordings = dataset.to_braindecode(subject)
     plain = TrialSpec(sfreq=sfreq, baseline="none", whitening="none", tmin=-0.05, tmax=1.05)
     store = prepare(dataset, subject, plain)
-    return Case(dataset, subject, sfreq, recordings, cut(recordings, sfreq), store)
+    return Case(dataset, subject, sfreq, recordings, cut(recordings), store)
 
 
 def near(x, y):
@@ -196,6 +189,6 @@ def test_braindecodes_preprocessing(case):
     names = list(case.store.ch_names[-3:])
     raw = case.dataset.to_braindecode(case.subject).split([[0]])["0"]
     preprocess(raw, [Preprocessor("pick", picks=names), Preprocessor("resample", sfreq=100.0)])
-    windows = cut(raw, 100.0)
+    windows = cut(raw)
     assert windows[0][0].shape == (3, 100)
     assert windows.get_metadata()["image_id"].notna().all()

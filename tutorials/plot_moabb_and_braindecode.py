@@ -84,14 +84,7 @@ axes[0].legend(["each line a channel"], fontsize=8, loc="upper right")
 from braindecode.preprocessing import create_windows_from_events
 
 concat = dataset.source().to_braindecode(1)
-windows = create_windows_from_events(
-    concat,
-    trial_stop_offset_samples=250,
-    window_size_samples=250,
-    window_stride_samples=250,
-    mapping={"stim": 0},
-    on_overlapping_events="ignore",
-)
+windows = create_windows_from_events(concat)
 windows.get_metadata()[["image_id", "concept", "split", "subject", "session"]].head()
 
 ######################################################################

@@ -119,7 +119,7 @@ class Recording:
         shown = images_by_number(images, self.split).loc[self.numbers, ["image_id", "concept"]]
         extras = shown.assign(number=shown.index, split=self.split).to_dict("records")
         onsets = self.samples / self.sfreq
-        annotations = mne.Annotations(onsets, 0.0, ["stim"] * len(extras), extras=extras)
+        annotations = mne.Annotations(onsets, 1.0, ["stim"] * len(extras), extras=extras)
         joins = np.concatenate([np.asarray(self.joins, np.int64), self.gaps]) / self.sfreq
         firsts, stops = self.bad_segments.T / self.sfreq
         annotations += mne.Annotations(joins, 0.0, [BOUNDARY] * len(joins))
@@ -369,8 +369,8 @@ class ImageDataset(ABC):
     def to_braindecode(self, subject: Label) -> BaseConcatDataset:
         """The continuous recordings as braindecode datasets, ready for ``create_windows_from_events``.
 
-        Every image event is an annotation ``"stim"`` whose extras (image_id, concept, number, split)
-        become columns of the windows' metadata.
+        Every image event is an annotation ``"stim"`` of one second whose extras (image_id, concept, number,
+        split) become columns of the windows' metadata.
         """
         from braindecode.datasets import BaseConcatDataset, RawDataset
 

@@ -151,7 +151,7 @@ def test_a_store_of_windows_that_braindecode_cut(tmp_path):
     parts = [toy_recording([1, 2, 2, 1], 1), toy_recording([2, 3], 1, "test")]
     concat = create_windows_from_events(
         ToyDataset(tmp_path, parts).to_braindecode(1),
-        trial_stop_offset_samples=500,
+        trial_stop_offset_samples=-500,
         window_size_samples=500,
         window_stride_samples=500,
         mapping={"stim": 0},

@@ -113,7 +113,7 @@ def test_cut_equals_the_windows_of_braindecode(tmp_path):
     concat = create_windows_from_events(
         dataset.to_braindecode(1),
         trial_start_offset_samples=-200,
-        trial_stop_offset_samples=1001,
+        trial_stop_offset_samples=1,
         window_size_samples=1201,
         window_stride_samples=1201,
         mapping={"stim": 0},

@@ -291,6 +291,6 @@ def _joined(data: np.ndarray, table: pd.DataFrame, trials: MEGTrials) -> mne.io.
     onset = int(np.argmin(np.abs(trials.epochs.times[trials.keep])))
     sfreq, firsts = trials.info["sfreq"], np.arange(n_trials) * n_times
     extras = table[["image_id", "concept", "number", "split"]].to_dict("records")
-    shown = mne.Annotations((firsts + onset) / sfreq, 0.0, ["stim"] * n_trials, extras=extras)
+    shown = mne.Annotations((firsts + onset) / sfreq, 1.0, ["stim"] * n_trials, extras=extras)
     joins = mne.Annotations(firsts[1:] / sfreq, 0.0, [BOUNDARY] * (n_trials - 1))
     return raw.set_annotations(shown + joins, verbose="error")
