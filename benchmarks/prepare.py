@@ -32,7 +32,7 @@ import pandas as pd
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import IMAGE_COLUMNS, ImageDataset, Recording
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
-from braindecode_ssr.datasets.things_eeg.files import raw_sessions
+from braindecode_ssr.datasets.things_eeg.files import raw_files
 from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 from braindecode_ssr.trials.prepare import prepare
 
@@ -183,8 +183,8 @@ def read_session(root: Path, subject: int, most: int | None) -> Iterator[Recordi
     import mne
 
     dataset = ThingsEEG(root)
-    files = raw_sessions(dataset.root, subject, int((dataset.images["split"] == "train").sum()))[0]
-    for split, path in (("train", files.train), ("test", files.test)):
+    files = raw_files(dataset.root, subject, int((dataset.images["split"] == "train").sum()))
+    for _, split, path in files[:2]:
         content = np.load(path, allow_pickle=True).item()
         names, sfreq = content["ch_names"], content["sfreq"]
         info = mne.create_info(names, sfreq, content["ch_types"])

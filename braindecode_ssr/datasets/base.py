@@ -247,21 +247,21 @@ class ImageDataset(ABC):
         MissingDataError
             If the file is not here.
         """
-        return None
-
-    def image_row(self, image_id: str) -> Any:
-        """The row of the image table of an image, as a named tuple; DataError if there is none."""
-        try:
-            return self._image_rows[image_id]
-        except KeyError:
+        if image_id not in self._image_files:
             raise DataError(
                 f"{self.name} has no image {image_id!r}",
-                "name images as concept/file stem, such as aardvark/aardvark_01b",
-            ) from None
+                f"names are concept/file stem, such as {next(iter(self._image_files))}",
+            )
+        return self.image_file(*self._image_files[image_id])
+
+    def image_file(self, split: str, file: str) -> Path | None:
+        """The file of an image, given its split and ``file`` in the image table; None if it is not one."""
+        return None
 
     @cached_property
-    def _image_rows(self) -> dict[str, Any]:
-        return {image.image_id: image for image in self.images.itertuples(index=False)}
+    def _image_files(self) -> dict[str, tuple[str, str]]:
+        columns = (self.images[name] for name in ("image_id", "split", "file"))
+        return {name: (split, file) for name, split, file in zip(*columns, strict=True)}
 
     def image_hashes(self) -> dict[str, str]:
         """By image id, the beginning of the SHA-256 of its file, for those that are here."""

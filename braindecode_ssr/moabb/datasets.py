@@ -18,7 +18,7 @@ from moabb.datasets.metadata.schema import (
 )
 
 from ..datasets.things_eeg.dataset import ThingsEEG
-from ..datasets.things_eeg.files import metadata_file, raw_sessions, raw_subjects
+from ..datasets.things_eeg.files import metadata_file, raw_files, raw_subjects
 from ..datasets.things_meg.dataset import ThingsMEG, joined_recordings
 from ..datasets.things_meg.epochs import PUBLISHED_SENSORS
 from ..datasets.things_meg.files import subject_parts
@@ -172,8 +172,7 @@ class Gifford2022(ImageRecordings):
         ):
             in_bids = things_bids_sessions(dataset.root, subject, n_training)
             return [images, *(file for one in in_bids for run in one.runs for file in run.files)]
-        sessions = raw_sessions(dataset.root, subject, n_training)
-        return [images, *(file for one in sessions for file in (one.train, one.test))]
+        return [images, *(file.path for file in raw_files(dataset.root, subject, n_training))]
 
 
 DOI_HEBART2023 = "10.7554/eLife.82580"

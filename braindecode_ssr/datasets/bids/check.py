@@ -239,7 +239,7 @@ def _images(dataset: BidsDataset, source: str) -> dict[str, Any]:
     paths, missing = [], []
     for file in files:
         try:
-            paths.append(dataset.image_path(file))
+            paths.append(dataset.image_file("", file))
         except MissingDataError as error:
             missing.append(error.message.removeprefix("there is no image file "))
     splits = dataset.images["split"].value_counts()

@@ -208,7 +208,7 @@ class BidsDataset(ImageDataset):
         runs = self.found[folder.name.removeprefix("sub-")] if folder else []
         return [run for run in runs if self.shows_images(run)]
 
-    def image_path(self, file: str) -> Path:
+    def image_file(self, split: str, file: str) -> Path:
         """The path of an image file; a name without a suffix is tried with the usual ones.
 
         Names are compared regardless of case and Unicode normalization.
@@ -238,22 +238,6 @@ class BidsDataset(ImageDataset):
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
         )
 
-    def image_source(self, image_id: str) -> Path:
-        """The path of an original image.
-
-        Raises
-        ------
-        DataError
-            If the dataset has no image of that name.
-        MissingDataError
-            If the image file is missing; names the path.
-        """
-        if image_id not in self._files:
-            raise DataError(
-                f"{self.name} has no image {image_id!r}", "names are those of its image table"
-            )
-        return self.image_path(self._files[image_id])
-
     def _alike(self, folder: Path, file: str) -> Path | None:
         """The file whose name differs only in case or Unicode normalization."""
         paths = [folder]
@@ -278,10 +262,6 @@ class BidsDataset(ImageDataset):
     @cached_property
     def _listed(self) -> dict[Path, dict[str, list[Path]]]:
         return {}
-
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        return dict(zip(self.images["image_id"], self.images["file"], strict=True))
 
 
 def _folded(name: str) -> str:

@@ -27,6 +27,7 @@ from .files import (
     PUBLISHED_SUBJECTS,
     PUBLISHED_TRAINING_IMAGES,
     SPLIT_FOLDERS,
+    RawFile,
     image_file,
     metadata_file,
     numbered_folders,
@@ -124,12 +125,12 @@ def _raw_rows(
     spec = (dataset.spec or TrialSpec()).model_copy(update={"whitening": "none"})
     channels: ChannelSet | None = None
 
-    def content(path: Path, session: int, split: str) -> str:
+    def content(file: RawFile) -> str:
         nonlocal channels
-        n_images = 99998 if images is None else int((images["split"] == split).sum())
-        raw = read_raw_session(path, channels)
-        channels = channels or ChannelSet(str(path), raw.ch_names)
-        recording = to_recording(raw, path, subject, session, split, n_images)
+        n_images = 99998 if images is None else int((images["split"] == file.split).sum())
+        raw = read_raw_session(file.path, channels)
+        channels = channels or ChannelSet(str(file.path), raw.ch_names)
+        recording = to_recording(raw, file, subject, n_images)
         check_session([recording], spec)
         numbers = recording.numbers
         return (
@@ -138,15 +139,16 @@ def _raw_rows(
             f"{len(raw.codes) - len(numbers)} targets"
         )
 
-    rows = []
-    for session in range(1, last + 1):
-        files = session_files(folder, session)
-        for split, path in (("train", files.train), ("test", files.test)):
-            what = f"raw EEG, subject {subject}, session {session}, {split}"
-            rows.append(
-                row(what, path, source, partial(content, path, session, split) if read else None)
-            )
-    return rows
+    return [
+        row(
+            f"raw EEG, subject {subject}, session {session}, {file.split}",
+            file.path,
+            source,
+            partial(content, file) if read else None,
+        )
+        for session in range(1, last + 1)
+        for file in session_files(folder, session)
+    ]
 
 
 def _release_rows(

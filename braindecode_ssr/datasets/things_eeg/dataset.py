@@ -33,12 +33,13 @@ from ..fetch import Downloads, Form
 from .files import (
     IMAGE_SOURCES,
     PUBLISHED_SUBJECTS,
+    RawFile,
     bids_source,
     dataset_folder,
     image_file,
     image_folders,
     metadata_file,
-    raw_sessions,
+    raw_files,
     raw_source,
     raw_subjects,
     read_images,
@@ -159,14 +160,12 @@ class ThingsEEG(ImageDataset):
             )
             return
         n_images = self.images["split"].value_counts()
-        sessions = raw_sessions(self.root, subject, self._n_training)
-        names = read_header(sessions[0].train)[0]
+        files = raw_files(self.root, subject, self._n_training)
+        names = read_header(files[0].path)[0]
         order = in_standard_order(names, THINGS_EEG_63_RAW)
-        channels = ChannelSet(str(sessions[0].train), tuple(names[index] for index in order))
-        for files in sessions:
-            for split, path in (("train", files.train), ("test", files.test)):
-                # nothing here holds on to what is yielded: a session is gigabytes
-                yield _recording(path, channels, subject, files.session, split, n_images[split])
+        channels = ChannelSet(str(files[0].path), tuple(names[index] for index in order))
+        for file in files:  # nothing here holds on to what is yielded: a session is gigabytes
+            yield _recording(file, channels, subject, n_images[file.split])
 
     def presentations(
         self, subject: int | str, spec: TrialSpec
@@ -175,11 +174,8 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         if self.form(subject, spec) != "raw":
             return None
-        return [
-            (split, read_image_numbers(path))
-            for files in raw_sessions(self.root, subject, self._n_training)
-            for split, path in (("train", files.train), ("test", files.test))
-        ]
+        files = raw_files(self.root, subject, self._n_training)
+        return [(file.split, read_image_numbers(file.path)) for file in files]
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
         """All channels of the trials and samples of each, from the first file of the subject."""
@@ -191,7 +187,7 @@ class ThingsEEG(ImageDataset):
             signal = open_signal([run], bids_root(run), marks=marks)
             names, sfreq = signal.ch_names, signal.sfreq
         elif form == "raw":
-            names, sfreq = read_header(raw_sessions(self.root, subject, self._n_training)[0].train)
+            names, sfreq = read_header(raw_files(self.root, subject, self._n_training)[0].path)
         else:
             files = release_files(form, self.root, subject)
             train = read_release(form, "train", files, self.images)
@@ -251,8 +247,7 @@ class ThingsEEG(ImageDataset):
         subject, form = self.check_subject(subject), self.form(subject, spec)
         files = [metadata_file(self.root)]
         if form == "raw":
-            for raw in raw_sessions(self.root, subject, self._n_training):
-                files += [raw.train, raw.test]
+            files += [file.path for file in raw_files(self.root, subject, self._n_training)]
         elif form == "bids":
             sessions = things_bids_sessions(self.root, subject, self._n_training, self.choice)
             files += [file for session in sessions for run in session.runs for file in run.files]
@@ -260,24 +255,15 @@ class ThingsEEG(ImageDataset):
             files += release_files(form, self.root, subject)
         return files
 
-    def image_source(self, image_id: str) -> Path:
-        """The file of an original image.
-
-        Raises
-        ------
-        DataError
-            If the dataset has no image of that name.
-        MissingDataError
-            If the image file is not here; names the path.
-        """
-        image = self.image_row(image_id)
-        return image_file(self.root, image.split, image.file)
+    def image_file(self, split: str, file: str) -> Path:
+        """The file of an image; MissingDataError names the path."""
+        return image_file(self.root, split, file)
 
 
-def _recording(path: Path, channels: ChannelSet, *known: Any) -> Recording:
+def _recording(file: RawFile, channels: ChannelSet, subject: Label, n_images: int) -> Recording:
     with ThreadPoolExecutor(1) as pool:
-        fingerprint = pool.submit(files_sha256, [path])
-        recording = to_recording(read_raw_session(path, channels), path, *known)
+        fingerprint = pool.submit(files_sha256, [file.path])
+        recording = to_recording(read_raw_session(file.path, channels), file, subject, n_images)
     return replace(recording, fingerprint=fingerprint.result()[0])
 
 

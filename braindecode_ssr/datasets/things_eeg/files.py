@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -46,12 +48,12 @@ HOW = (
 # -- folders and files ---------------------------------------------------------------------------------------
 
 
-class SessionFiles(NamedTuple):
-    """The raw files of a session, which is counted from 1: training and test part."""
+class RawFile(NamedTuple):
+    """The raw file of the training or test part of a session, which is counted from 1."""
 
     session: int
-    train: Path
-    test: Path
+    split: str
+    path: Path
 
 
 def dataset_folder(root: Path) -> Path:
@@ -63,13 +65,7 @@ def dataset_folder(root: Path) -> Path:
 
 
 def numbered_folders(parent: Path, kind: str) -> dict[Any, Path]:
-    """The folders ``sub-05`` or ``sub-5`` (``kind`` is ``"sub"`` or ``"ses"``) of a folder, by number.
-
-    Raises
-    ------
-    DataError
-        If two folders have the same number.
-    """
+    """The folders ``sub-05`` or ``sub-5`` (``kind`` is ``"sub"`` or ``"ses"``) of a folder, by number."""
     folders: dict[Any, Path] = {}
     for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
         match = re.fullmatch(rf"{kind}-0*(\d+)", folder.name)
@@ -107,21 +103,16 @@ def raw_subjects(root: Path) -> dict[Any, Path]:
     return found
 
 
-def raw_sessions(root: Path, subject: Label, n_training_images: int) -> list[SessionFiles]:
-    """The raw files of a subject, session by session.
+def raw_files(root: Path, subject: Label, n_training_images: int) -> list[RawFile]:
+    """The raw files of a subject, session by session, training part first; MissingDataError names the paths.
 
     Any number of sessions from the first on, without a gap; all four of the published image set.
-
-    Raises
-    ------
-    MissingDataError
-        If a file or a session is not here; names every path that was looked for.
     """
     folder = raw_subjects(root).get(subject, root / RAW_FOLDERS[0] / f"sub-{subject:02d}")
     published = n_training_images >= PUBLISHED_TRAINING_IMAGES
     last = max([*numbered_folders(folder, "ses"), PUBLISHED_SESSIONS if published else 1])
-    sessions = [session_files(folder, session) for session in range(1, last + 1)]
-    missing = [str(path) for files in sessions for path in files[1:] if not path.is_file()]
+    files = [file for session in range(1, last + 1) for file in session_files(folder, session)]
+    missing = [str(file.path) for file in files if not file.path.is_file()]
     if missing:
         more = " and more" if len(missing) > 8 else ""
         raise MissingDataError(
@@ -130,21 +121,21 @@ def raw_sessions(root: Path, subject: Label, n_training_images: int) -> list[Ses
             f"put them there (about 3.6 GB a session; unpacked from sub-{subject:02d}.zip of OSF crxs4 or "
             f"figshare 10.25452/figshare.plus.18470912); {HOW}",
         )
-    return sessions
+    return files
 
 
-def session_files(folder: Path, session: int) -> SessionFiles:
-    """The files of a session below the folder of its subject, whether they are here or not."""
+def session_files(folder: Path, session: int) -> list[RawFile]:
+    """Both files of a session below the folder of its subject, whether they are here or not."""
     parent = numbered_folders(folder, "ses").get(session, folder / f"ses-{session:02d}")
-    paths = []
-    for names in RAW_FILES.values():
+    files = []
+    for split, names in RAW_FILES.items():
         here = [parent / name for name in names if (parent / name).is_file()]
         if len(here) > 1:
             raise DataError(
                 f"{here[0]} and {here[1]} are the same part of a session", "remove one of them"
             )
-        paths.append(here[0] if here else parent / names[0])
-    return SessionFiles(session, *paths)
+        files.append(RawFile(session, split, here[0] if here else parent / names[0]))
+    return files
 
 
 def image_folders(root: Path, split: str) -> Iterator[Path]:
@@ -155,13 +146,7 @@ def image_folders(root: Path, split: str) -> Iterator[Path]:
 
 
 def image_file(root: Path, split: str, file: str) -> Path:
-    """The file of an image, ``file`` being its path below the folder of the split.
-
-    Raises
-    ------
-    MissingDataError
-        If it is not here; names the path.
-    """
+    """The file of an image, ``file`` being its path below the folder of the split."""
     paths = [folder / file for folder in image_folders(root, split)]
     for path in paths:
         if path.is_file():
@@ -176,13 +161,7 @@ def image_file(root: Path, split: str, file: str) -> Path:
 
 
 def metadata_file(root: Path) -> Path:
-    """The list of images.
-
-    Raises
-    ------
-    MissingDataError
-        If it is not here; names the paths that were looked for.
-    """
+    """The list of images; MissingDataError if it is not here."""
     paths = [root / base / METADATA_FILE for base in IMAGE_FOLDERS]
     for path in paths:
         if path.is_file():
@@ -199,18 +178,10 @@ def metadata_file(root: Path) -> Path:
 
 
 def read_images(path: Path) -> pd.DataFrame:
-    """The image table of an ``image_metadata.npy``.
+    """The image table of an ``image_metadata.npy``, training images first.
 
-    Parameters
-    ----------
-    path : Path
-        A pickled dict of lists; ``train_img_concepts`` holds folders such as ``00001_aardvark``,
-        ``train_img_files`` files such as ``aardvark_01b.jpg``, in image-number order; so for test.
-
-    Returns
-    -------
-    DataFrame
-        ``split, number, image_id, concept, file``, training images first.
+    The file is a pickled dict of lists: ``train_img_concepts`` holds folders such as ``00001_aardvark``,
+    ``train_img_files`` files such as ``aardvark_01b.jpg``, in image-number order; so for test.
 
     Raises
     ------
@@ -253,32 +224,6 @@ def read_images(path: Path) -> pd.DataFrame:
 DATA_LICENCE = "CC BY 4.0"
 IMAGE_LICENCE = "research use only, not to be redistributed; the owners keep their copyright"
 METADATA_SHA256 = "681a75633c59a356a66ca19a277429c1d48a00a98405ff96e53ee0b9f00b397c"
-RAW_FIGSHARE: dict[Any, int] = {
-    1: 33244238,
-    2: 33247340,
-    3: 33247355,
-    4: 33247361,
-    5: 33247376,
-    6: 34404491,
-    7: 33247622,
-    8: 33247652,
-    9: 38916017,
-    10: 33247694,
-}
-"""File numbers of figshare+ article 18470912, by subject."""
-GIFFORD_OSF: dict[Any, tuple[str, int, str]] = {
-    1: ("nb8wr", 1071722467, "f25d5ea30ba6811edd7ebd460d7b271edaf527b6920ab2d3d6e7950e9ee9639f"),
-    2: ("u43p5", 1071516660, "e1eba2d74009c6dd41becf53d84b8d47532103b41110a5855e7e286bcca6fe41"),
-    3: ("fy4n6", 1071567672, "ec12b31410b8161f5b274b4c61890a615e5fdbb5e58e6e9325a0188272daa936"),
-    4: ("py8jz", 1071421033, "eec31590d21248d9cc8caf3b93f5711b2c24540f080eab4f83f152155f5a6eb5"),
-    5: ("2cn7v", 1072655693, "d353e154e840ff9c07b2de19db2105626df4bc556313365cff392dd56d8df40e"),
-    6: ("bd83f", 1072667739, "2aa40414e495b44e57ab98c345b19085c769d14b4ba3704ba6fdf99dfc40060f"),
-    7: ("mw8hr", 1071671310, "729cf0136b1c4e0cdfecd79a7a0c25fb2a741a7baed9d775cfb8ed1507bb8ff4"),
-    8: ("n9bzm", 1071848309, "c604d30723c65c25a612888bc1c16a83a58f26b5aab9a146d5029c626ffb5a71"),
-    9: ("fv6jz", 1071469818, "7c5a67083e5c5b73f2d2ede03d7e76f082f6d61ae4f74ec08783ce5841b0604b"),
-    10: ("8fyu9", 1071595380, "6cd7111bbd8d62d29b05abe0533fa6bca8f634ef85ce9c19ae8ab0a853681094"),
-}
-"""OSF file of the preprocessed form of each subject, its size and SHA-256."""
 UNOFFICIAL = {
     "nice": ("LidongYang/EEG_Image_decode", "Preprocessed_data_250Hz", 10_300_000_000),
     "ubp": ("Haitao999/things-eeg", "Preprocessed_data_250Hz_whiten", 2_600_000_000),
@@ -317,9 +262,17 @@ IMAGE_SOURCES = (
 )
 
 
+@cache
+def published_files(subject: Label) -> dict[str, str]:
+    """Where a published subject is: ``figshare`` (raw), ``osf``, ``size``, ``sha256`` (preprocessed)."""
+    with Path(__file__).with_name("files.csv").open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["subject"] == str(subject)]
+    return rows[0] if rows else {}
+
+
 def raw_source(subject: Label) -> Source:
     """The raw recordings of a subject; unpacked, about 14.4 GB."""
-    number, name = RAW_FIGSHARE.get(subject), f"sub-{subject:02d}"
+    number, name = published_files(subject).get("figshare"), f"sub-{subject:02d}"
     urls = (
         f"https://plus.figshare.com/ndownloader/files/{number}",
         f"https://files.osf.io/v1/resources/crxs4/providers/googledrive/{name}.zip",
@@ -367,14 +320,14 @@ def release_source(form: str, subject: Label) -> Source:
             licence="see its page",
             about=about,
         )
-    osf, size, sha256 = GIFFORD_OSF.get(subject, ("", 0, ""))
+    known = published_files(subject)
     return Source(
         what=f"preprocessed EEG of subject {subject}, 17 channels, 100 Hz",
         place=f"Preprocessed_data/{name}",
-        urls=(f"https://osf.io/download/{osf}" if osf else "https://osf.io/anp5v",),
-        size=size,
+        urls=(f"https://osf.io/download/{known['osf']}" if known else "https://osf.io/anp5v",),
+        size=int(known.get("size", 0)),
         licence=DATA_LICENCE,
-        sha256=sha256,
+        sha256=known.get("sha256", ""),
         archive=Archive(
             place=f"Preprocessed_data/{name}.zip",
             names=("preprocessed_eeg_training.npy", "preprocessed_eeg_test.npy"),

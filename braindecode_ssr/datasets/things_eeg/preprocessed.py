@@ -196,12 +196,8 @@ FORMS = {
 def find_release(root: Path, subject: Label, release: str) -> str:
     """The form to read: ``"raw"``, ``"bids"`` or a key of :data:`FORMS`.
 
-    ``"auto"`` is raw where it is here, else the one released form that is, else BIDS.
-
-    Raises
-    ------
-    UsageError
-        If the name is not known, or ``"auto"`` finds several forms and no raw files.
+    ``"auto"`` is raw where it is here, else the one released form that is (UsageError if there are several),
+    else BIDS.
     """
     if release != "auto":
         name = release.lower().replace("-", "")
@@ -233,13 +229,7 @@ def release_folders(root: Path, form: str) -> dict[Any, Path]:
 
 
 def release_files(form: str, root: Path, subject: Label) -> list[Path]:
-    """The files of a subject: training, test, and what else the form needs.
-
-    Raises
-    ------
-    MissingDataError
-        Naming every file that is not here.
-    """
+    """The files of a subject: training, test, and what else the form needs; raises if one is not here."""
     kind = FORMS[form]
     usual = root / kind.folders[0] / f"sub-{subject:02d}"
     folder = release_folders(root, form).get(subject, usual)
@@ -264,13 +254,8 @@ def open_release(
 ) -> EpochedTrials:
     """The trials of a subject in a released form.
 
-    Parameters
-    ----------
-    images : DataFrame
-        The image table of the dataset.
-    spec : TrialSpec
-        ``start`` and ``stop`` crop the files' own time axis; rate, baseline, normalisation and
-        repetitions are those of the files.
+    ``spec.start`` and ``spec.stop`` crop the files' own time axis; rate, baseline, normalization and
+    repetitions are those of the files.
 
     Raises
     ------
@@ -314,13 +299,7 @@ def open_release(
 
 
 def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame) -> ReleasedSplit:
-    """One split of a subject's files, as found.
-
-    Raises
-    ------
-    DataError
-        If the file is broken or has another number of conditions than the list has images.
-    """
+    """One split of a subject's files; DataError if it is broken or is not of the images of the list."""
     path = files[0] if split == "train" else files[1]
     listed = images_by_number(images, split)
     released = FORMS[form].read(path, files, listed)
@@ -336,12 +315,7 @@ def crop(times: np.ndarray, sfreq: float, start: float, stop: float, source: str
     """The samples from ``start`` to before ``stop``, as far as the time axis of a file reaches.
 
     An axis that begins one sample late, as those of 301 values do when aligned at the end, counts as
-    beginning on time.
-
-    Raises
-    ------
-    UsageError
-        If fewer than two samples remain.
+    beginning on time. UsageError if fewer than two samples remain.
     """
     first = round((start - float(times[0])) * sfreq)
     last = first + round((stop - start) * sfreq)

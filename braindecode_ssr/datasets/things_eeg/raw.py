@@ -19,6 +19,7 @@ from ...preprocessing.channels import (
 from ...preprocessing.epochs import first_twice
 from ..base import Recording
 from ..pickles import load_dict
+from .files import RawFile
 
 HIGHEST_RATE = 1e5
 TARGET = 99999
@@ -55,11 +56,7 @@ class RawSession:
 def read_raw_session(path: Path, channels: ChannelSet | None = None) -> RawSession:
     """Read and check one raw file.
 
-    Parameters
-    ----------
-    path : Path
-    channels : ChannelSet, optional
-        Those of another file of the subject, which give the order; default: the standard order.
+    The order of channels is that of ``channels``, those of another file of the subject, or the standard one.
 
     Raises
     ------
@@ -82,11 +79,9 @@ def read_raw_session(path: Path, channels: ChannelSet | None = None) -> RawSessi
     return RawSession(signal, tuple(names[row] for row in rows), sfreq, samples, codes)
 
 
-def to_recording(
-    session: RawSession, path: Path, subject: Label, number: int, split: str, n_images: int
-) -> Recording:
+def to_recording(session: RawSession, file: RawFile, subject: Label, n_images: int) -> Recording:
     """The recording in a raw file, without a fingerprint; ``n_images`` is the size of the split."""
-    samples, numbers = image_events(session, n_images, f"session {number}, {path}")
+    samples, numbers = image_events(session, n_images, f"session {file.session}, {file.path}")
     return Recording(
         data=session.data,
         ch_names=session.ch_names,
@@ -94,9 +89,9 @@ def to_recording(
         samples=samples,
         numbers=numbers,
         subject=subject,
-        session=number,
-        split=split,
-        source=str(path),
+        session=file.session,
+        split=file.split,
+        source=str(file.path),
     )
 
 
@@ -155,25 +150,9 @@ def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Onsets and codes of a stimulus row, as ``mne.find_events`` finds them by default.
 
-    A code begins where the row rises; a code that lasts counts once, and one that is there from the
-    first sample on is no onset.
-
-    Parameters
-    ----------
-    row : ndarray, shape (samples,)
-        Zero but for the codes.
-    source : str
-        For the message.
-
-    Returns
-    -------
-    samples, codes : ndarray of int64, shape (n_events,)
-
-    Raises
-    ------
-    DataError
-        If a code is not a whole positive number, or changes into another without a zero between
-        them or within one sample.
+    A code begins where the row rises; a code that lasts counts once, and one that is there from the first
+    sample on is no onset. DataError if a code is not a whole positive number, or changes into another without
+    a zero between them or within one sample.
     """
     places = np.flatnonzero(row)
     values = row[places]
@@ -204,13 +183,7 @@ def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """Onsets and numbers of the images; targets are left out.
-
-    Raises
-    ------
-    DataError
-        If a code is neither an image number of the split nor the target, or there is no image.
-    """
+    """Onsets and numbers of the images, of which the split has ``n_images``; targets are left out."""
     image = session.codes != TARGET
     samples, numbers = session.samples[image], session.codes[image]
     unknown = np.flatnonzero(numbers > n_images)

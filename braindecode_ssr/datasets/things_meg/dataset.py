@@ -158,17 +158,9 @@ class ThingsMEG(ImageDataset):
         table = attributes_file(self.root, subject)
         return [*subject_parts(self.root, subject), *([table] if table else [])]
 
-    def image_source(self, image_id: str) -> Path:
-        """The file of an original image.
-
-        Raises
-        ------
-        DataError
-            If the dataset has no image of that name.
-        MissingDataError
-            If the image file is not here; names the path.
-        """
-        return image_file(self.root, self.image_row(image_id).file)
+    def image_file(self, split: str, file: str) -> Path:
+        """The file of an image; MissingDataError names the path."""
+        return image_file(self.root, file)
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False

@@ -45,13 +45,7 @@ TRIALS_AT_ONCE = 256
 
 
 def open_epochs(parts: list[Path]) -> mne.BaseEpochs:
-    """The epochs of all parts; the data stay on disk.
-
-    Raises
-    ------
-    DataError
-        If the parts hold no epochs, or differ in sensors or times.
-    """
+    """The epochs of all parts; the data stay on disk. DataError if the parts differ in sensors or times."""
     import mne
 
     first, *others = map(_sensor_names, parts)
@@ -91,15 +85,7 @@ def _sensor_names(part: Path) -> list[str]:
 
 
 def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.DataFrame:
-    """The metadata of epochs, or of files without any the sample attributes that lie beside them.
-
-    Raises
-    ------
-    MissingDataError
-        If there are neither.
-    DataError
-        If the sample attributes have another number of trials.
-    """
+    """The metadata of epochs, or of files without any the sample attributes that lie beside them."""
     if epochs.metadata is not None:
         return epochs.metadata
     path, source = attributes_file(root, subject), first_part(root, subject)
@@ -131,20 +117,9 @@ def read_attributes(path: Path) -> pd.DataFrame:
 
 
 class EpochTrials:
-    """Some trials of epochs on disk, read when a slice of them is asked for.
+    """Some trials of epochs on disk, read when a slice of them is asked for: epochs, channels, samples.
 
-    Parameters
-    ----------
-    epochs : mne.BaseEpochs
-        Not preloaded.
-    rows : ndarray of int, shape (n_trials,)
-        Which epochs, in which order.
-    picks : ndarray of int, shape (chans,)
-        Which channels.
-    keep : slice
-        Which samples.
-    weights : ndarray, shape (chans, chans), optional
-        What bad channels are interpolated with; the identity for the others.
+    ``weights``, of shape (chans, chans), interpolate bad channels; the identity for the others.
     """
 
     def __init__(

@@ -56,13 +56,7 @@ def subject_files(root: Path) -> dict[Any, Path]:
 
 
 def first_part(root: Path, subject: Label) -> Path:
-    """The file ``preprocessed_P<subject>-epo.fif``.
-
-    Raises
-    ------
-    MissingDataError
-        If it is not here; names the paths that were looked for, and what is there under other names.
-    """
+    """The file ``preprocessed_P<subject>-epo.fif``; the error names what is there under other names."""
     here = subject_files(root)
     if subject in here:
         return here[subject]
@@ -80,15 +74,7 @@ def first_part(root: Path, subject: Label) -> Path:
 
 
 def subject_parts(root: Path, subject: Label) -> list[Path]:
-    """All parts of a subject in order, each read as far as needed to know that it is whole.
-
-    Raises
-    ------
-    MissingDataError
-        If a part is not here; says which, and which are.
-    DataError
-        If a part is no fif file, is cut off, or names itself or an earlier part as the next.
-    """
+    """All parts of a subject in order, each read as far as needed to know that it is whole."""
     parts = [first_part(root, subject)]
     while name := next_part(parts[-1]):
         path = parts[-1].parent / Path(name).name
@@ -113,12 +99,8 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
 def next_part(path: Path) -> str:
     """The name of the part that a fif file names as the next; empty for the last.
 
-    Goes from tag to tag to the end of the file; data are skipped, so that this takes no time.
-
-    Raises
-    ------
-    DataError
-        If the file is no fif file, or ends before its tags do.
+    Goes from tag to tag to the end of the file; data are skipped, so that this takes no time. DataError if
+    the file is no fif file, or ends before its tags do.
     """
     size, position, role, following = path.stat().st_size, 0, 0, ""
     with path.open("rb") as file:
@@ -152,10 +134,7 @@ def attributes_file(root: Path, subject: Label) -> Path | None:
 def image_file(root: Path, file: str) -> Path:
     """The file of an image, ``file`` being its path below ``object_images``.
 
-    Raises
-    ------
-    MissingDataError
-        If it is not here; names the path, and says so where only the image set of THINGS-EEG2 is here.
+    MissingDataError says so where only the image set of THINGS-EEG2 is here.
     """
     paths = [root / folder / file for folder in IMAGE_FOLDERS]
     for path in paths:

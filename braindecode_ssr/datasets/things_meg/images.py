@@ -32,14 +32,7 @@ PUBLISHED = "use the files of ds004212 version 2.0.1, or its sourcedata/sample_a
 
 
 def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
-    """What is shown in every trial that is not a catch trial.
-
-    Parameters
-    ----------
-    metadata : DataFrame
-        The columns of ``sample_attributes``; others, such as an unnamed index, do not matter.
-    source : str
-        Where it comes from, for messages.
+    """What is shown in every trial that is not a catch trial, given the columns of ``sample_attributes``.
 
     Returns
     -------
@@ -198,16 +191,8 @@ def trial_table(
 def check_codes(codes: np.ndarray, shown: pd.DataFrame, source: str) -> list[str]:
     """Compare event codes, of all epochs, with the THINGS image numbers that the table gives them.
 
-    Returns
-    -------
-    list of str
-        A note, if single trials differ; the table is believed.
-
-    Raises
-    ------
-    DataError
-        If more than one in a hundred differ: table and events do not belong together, or one of them counts
-        from 0.
+    Returns a note if single trials differ; the table is believed. DataError if more than one in a hundred
+    differ: table and events do not belong together, or one of them counts from 0.
     """
     numbers = shown["things_image_nr"].to_numpy()
     difference = np.asarray(codes)[shown.index] - numbers
