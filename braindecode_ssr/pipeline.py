@@ -16,7 +16,7 @@ from .datasets import DATASETS, open_dataset
 from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError, UsageError
 from .evaluation import check_selection, labels_of, score_run
-from .files import lock
+from .files import atomic_write, lock
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
@@ -24,9 +24,11 @@ from .registry import unknown_name
 from .resolve import resolve, run_spec, training_subjects
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
+    CARD,
     Run,
     git_commit,
     machine,
+    model_card,
     new_run,
     replace_run,
     run_of,
@@ -263,6 +265,7 @@ def train(
                 "train_seconds": round(float(history["dur"].sum()), 2),
                 **_ceiling(dataset, spec),
             }
+            atomic_write(run.path / CARD, model_card(spec, record, summary))
             run.write_json("summary.json", summary)  # last: now the run is complete
             if overwrite:
                 replace_run(final, run)

@@ -23,6 +23,7 @@ from .config import RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
+from .retrieval.evaluations import FLAGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -413,6 +414,61 @@ def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
         run.write_json(CONFIG, {**model.get_config(), "braindecode_version": __version__})
     if whitening:
         atomic_write(run.path / WHITENING, save(whitening))
+
+
+def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -> str:
+    """The README of a run on the Hugging Face Hub: what it is, its numbers and how they were obtained."""
+    from tabulate import tabulate
+
+    data, trials = spec.data, spec.trials
+    who = ", ".join(map(str, summary.get("train_subjects", ()))) or "unknown"
+    channels = record["channels"]
+    flags = [f"- **{flag}**: {FLAGS[flag]}" for flag in summary["flags"]]
+    averaged = dict.fromkeys((summary["repetitions"], summary["repetitions_max"]))
+    facts = {
+        "dataset": f"{data.dataset}, version {(record['dataset'] or {}).get('fingerprint')}",
+        "protocol": f"{data.protocol}: trained on subject {who}, tested on subject {data.subject}",
+        "channels": f"{len(channels)}: {', '.join(channels)}",
+        "trials": f"{trials.start:g} to {trials.stop:g} s after image onset at {trials.sfreq:g} Hz, "
+        f"baseline {trials.baseline}, whitening {trials.whitening}",
+        "images": f"features of {spec.images.encoder}, views {', '.join(spec.images.views) or 'none'}",
+        "model": f"{spec.method}, backbone {spec.model.backbone}, {spec.train.epochs} epochs, "
+        f"seed {spec.train.seed}",
+        "evaluation": f"{summary['evaluation']}: {summary['n_queries']} queries among "
+        f"{summary['n_gallery']} images, {' to '.join(map(str, averaged))} trials averaged",
+    }
+    numbers = [
+        [row, *(f"{100 * summary[prefix + key]:.1f} %" for key in ("top1", "top5"))]
+        for row, prefix in (("this run", ""), ("ceiling", "ceiling_"), ("chance", "chance_"))
+        if f"{prefix}top1" in summary
+    ]
+    lines = [
+        *("---", "library_name: braindecode", "tags:", "- braindecode", "- braindecode_ssr"),
+        *("- eeg", "- image-retrieval", "---", "", f"# {spec.method}: {data.dataset}, "),
+    ]
+    lines[-1] += f"subject {data.subject}"
+    lines += [
+        "",
+        "Retrieves the image that a person saw from brain responses, with braindecode_ssr",
+        "",
+    ]
+    lines[-2] += f" {record['versions'].get('braindecode_ssr', '')}."
+    lines += [tabulate(facts.items(), ["", ""], tablefmt="pipe"), "", "## Numbers", ""]
+    lines += [tabulate(numbers, ["", "top-1", "top-5"], tablefmt="pipe"), ""]
+    lines += ["One run with one seed; the rank of each query is in `queries.csv`.", ""]
+    lines += [
+        "Flags, without which the numbers must not be read:" if flags else "No flags.",
+        *flags,
+    ]
+    lines += ["", "## Use", "", "```python", "from braindecode_ssr import SSR, load_run", ""]
+    lines += [
+        'run = load_run("FOLDER or ORG/NAME")',
+        'run.retrieve("recording.vhdr", images="pictures")',
+    ]
+    if spec.train.solver == "gradient":
+        lines += ['model = SSR.from_pretrained("FOLDER or ORG/NAME")']
+    lines += ["```", "", "No image and no recording is part of this folder.", ""]
+    return "\n".join(lines)
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:

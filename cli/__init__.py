@@ -87,6 +87,8 @@ class LazyGroup(Group):
             "Retrieve the images that a person saw in a new recording.",
             "trained:retrieve",
         ),
+        "push": ("Upload a run to the Hugging Face Hub.", "trained:push"),
+        "export": ("Write a run's model or embeddings for other programs.", "trained:export"),
         "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),
         "features": ("Extract, import and check image features.", "features:features"),
         "list": (

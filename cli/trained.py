@@ -1,4 +1,4 @@
-"""``ssr-bd retrieve``: what a trained run is for."""
+"""``ssr-bd retrieve``, ``push`` and ``export``: what a trained run is for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from .options import FILE, FOLDER, common, device_option, say, show_bars, trust_option, trusting
+from .options import (
+    FILE,
+    FOLDER,
+    PATH,
+    common,
+    data_dir_option,
+    device_option,
+    say,
+    show_bars,
+    trust_option,
+    trusting,
+)
 from .output import print_json, print_table
 
 
@@ -101,3 +112,49 @@ def retrieve(
     ]
     click.echo(f"{title}\n")
     print_table(shown)
+
+
+@click.command("push")
+@click.argument("run", type=PATH)
+@click.argument("name", metavar="ORG/NAME")
+@click.option("--to", type=FOLDER, help="Write the files to ORG/NAME in this folder instead.")
+@click.option("--private", is_flag=True, help="Only the owner can see a new repository.")
+@common
+def push(run, name, to, private, as_json) -> None:
+    """Upload a run to the Hugging Face Hub: weights, configuration, model card, settings and ranks.
+
+    Images, checkpoints and the path of the data are not uploaded. Log in first with `hf auth login`.
+    """
+    from braindecode_ssr.share import push
+
+    place = push(run, name, to=to, private=private)
+    if as_json:
+        print_json({"run": str(run), "name": name, "place": place})
+    else:
+        click.echo(place)
+
+
+@click.command("export")
+@click.argument("run")
+@click.option(
+    "--format", "form", required=True, help="embeddings, onnx, torchscript or torch-export."
+)
+@click.option("--out", type=FOLDER, help="Folder.  [default: export in the run folder]")
+@data_dir_option
+@trust_option
+@common
+def export(run, form, out, data_dir, trust, as_json) -> None:
+    """Write the model of a run, or its embeddings of the test, for other programs.
+
+    What was written is read again and compared with the run. export.json says what the model takes.
+    """
+    trusting(trust)
+    from braindecode_ssr.share import export
+
+    done = export(run, form, out, data_dir=data_dir, trust=trust, progress=show_bars())
+    if as_json:
+        print_json(done)
+        return
+    for name in done["files"]:
+        click.echo(Path(done["folder"]) / name)
+    click.echo(f"largest difference from the run: {done['difference']:.1e} of its largest output")
