@@ -209,7 +209,8 @@ def _write_model(run: TrainedRun, form: str, folder: Path, names: list[str], n_t
 
         def __init__(self, function: str) -> None:
             super().__init__()
-            self.model, self.function = run.model, function
+            self.function = function
+            self.model: Any = run.model
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.model(x) if self.function == "brain" else self.model.image_head(x)

@@ -1,10 +1,14 @@
 """What a run is used for: a process that gets a run folder, a recording and a folder of images."""
 
+import json
 import os
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from braindecode_ssr.datasets.things_sim import ThingsSim
 
@@ -64,3 +68,86 @@ def test_a_new_recording_of_the_same_subject_is_decoded_as_well_as_the_test(shel
     new = shell("retrieve", Path(out["run"]), *files, "--images", images, "--json", code=0).json
     assert new["n_queries"] == new["n_gallery"] == 200
     assert new["top1"] >= out["top1"] - 0.05
+
+
+def test_push_to_a_folder_that_stands_for_the_hub(call, tiny_run, tmp_path):
+    from braindecode_ssr import SSR, load_run
+    from braindecode_ssr.runs import HUB_FILES
+
+    done = call("push", tiny_run[0], "lab/net", "--to", tmp_path, "--json", code=0).json
+    place = Path(done["place"])
+    assert place == tmp_path / "lab" / "net"
+    assert {path.name for path in place.iterdir()} == set(HUB_FILES)
+    root = json.loads((tiny_run[0] / "run.json").read_text())["dataset"]["root"]
+    for path in place.iterdir():
+        assert root.encode() not in path.read_bytes(), path.name
+    pushed, own = load_run(place), load_run(tiny_run[0])
+    assert pushed.summary == own.summary and pushed.spec == own.spec
+    for model in (pushed.model, SSR.from_pretrained(str(place))):
+        for name, value in own.model.state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+    card = (place / "README.md").read_text()
+    assert f"{100 * own.summary['top1']:.1f} %" in card and "No flags." in card
+    assert "intra" in card and "P7, P5" in card and "default: 16 queries among 16 images" in card
+
+
+def test_what_is_not_pushed(call, tiny_run, tmp_path, monkeypatch):
+    for name in ("net", "lab/../net", "a/b/c"):
+        assert "ORG/NAME" in call("push", tiny_run[0], name, code=2).error
+
+    def offline(self, *args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", offline)
+    error = call("push", tiny_run[0], "lab/net", code=1).error
+    assert "Name or service not known" in error and "--to FOLDER" in error
+    (tmp_path / "summary.json").write_text("{}")
+    assert "run.json" in call("push", tmp_path, "lab/net", "--to", tmp_path / "x", code=1).error
+    assert not (tmp_path / "x" / "lab" / "net").exists()
+
+
+@pytest.mark.parametrize("form", ["torchscript", "torch-export"])
+def test_exported_models(call, tiny_run, tmp_path, form):
+    """Loaded by torch alone, for a batch of another size."""
+    from braindecode_ssr import load_run
+
+    done = call("export", tiny_run[0], "--format", form, "--out", tmp_path, "--json", code=0).json
+    assert done["difference"] <= 1e-4 and done["n_times"] == 250 and len(done["channels"]) == 17
+    assert json.loads((tmp_path / "export.json").read_text())["files"] == done["files"]
+    run = load_run(tiny_run[0])
+    width = run.model.n_features
+    sides = {"brain": ((7, 17, 250), run.model), "image": ((7, width), run.model.image_head)}
+    for name, (shape, function) in sides.items():
+        [file] = tmp_path.glob(f"{name}.*")
+        loaded = torch.jit.load(file) if form == "torchscript" else torch.export.load(file).module()
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(loaded(x), function(x), rtol=1e-4, atol=1e-5)
+
+
+def test_an_export_that_differs_is_refused(call, tiny_run, tmp_path, monkeypatch):
+    import braindecode_ssr.share
+
+    def wrong(side, example, path):
+        path.write_bytes(b"x")
+        return lambda x: 1.001 * side(x)
+
+    monkeypatch.setitem(braindecode_ssr.share.WRITERS, "torchscript", wrong)
+    args = ("export", tiny_run[0], "--out", tmp_path / "out", "--format")
+    assert "differs from the run by 1.0e-03" in call(*args, "torchscript", code=1).error
+    assert not (tmp_path / "out").exists()
+    assert "did you mean 'torchscript'" in call(*args, "torchscrypt", code=2).error
+    monkeypatch.setattr(braindecode_ssr.share, "find_spec", lambda name: None)
+    assert 'pip install "braindecode-ssr[onnx]"' in call(*args, "onnx", code=2).error
+
+
+def test_exported_embeddings_give_the_ranks_of_the_run(call, tiny_run, tmp_path):
+    call("export", tiny_run[0], "--format", "embeddings", "--out", tmp_path, code=0)
+    arrays = np.load(tmp_path / "embeddings.npz", allow_pickle=False)
+    brain, gallery = (
+        arrays[name] / np.linalg.norm(arrays[name], axis=1, keepdims=True)
+        for name in ("brain", "gallery")
+    )
+    near, ids = brain @ gallery.T, arrays["gallery_ids"].tolist()
+    queries = pd.read_csv(tiny_run[0] / "queries.csv").set_index("image_id")
+    for row, image in zip(near, arrays["brain_ids"], strict=True):
+        assert (row >= row[ids.index(image)]).sum() == queries.loc[image, "rank"]
