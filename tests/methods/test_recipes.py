@@ -50,7 +50,7 @@ def n_parameters(name, dataset, protocol, part="model"):
         spec.trials.sfreq,
         round((spec.trials.stop - spec.trials.start) * spec.trials.sfreq),
     )
-    signals = SimpleNamespace(chs_info=chs_info, n_times=n_times, sfreq=sfreq)
+    signals = SimpleNamespace(chs_info=chs_info, n_times=n_times, sfreq=sfreq, tmin=0.0)
     widths = FEATURE_WIDTHS.get(name, (1024,))
     model = pipeline.build_model(spec, signals, sum(widths), widths)
     return sum(p.numel() for p in (model if part == "model" else model.backbone).parameters())
