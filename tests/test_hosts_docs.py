@@ -37,7 +37,7 @@ def test_meg_in_moabb(tmp_path):
 
 
 def test_an_evaluation(tmp_path):
-    table = run("CrossSubjectEvaluation(", tmp_path)["table"]
+    table = run("paradigm.evaluation(", tmp_path)["table"]
     assert len(table) == 2 and table["score_top5"].between(0, 1).all()
 
 

@@ -73,15 +73,25 @@ def only_ours(checks, monkeypatch):
 def registered(monkeypatch):
     """MOABB with our datasets in it, and without them afterwards."""
     import moabb.datasets
+    import moabb.paradigms
     from moabb.datasets import metadata, utils
 
     for cls in OURS:
         monkeypatch.setattr(moabb.datasets, cls.__name__, None, raising=False)
+    monkeypatch.setattr(moabb.paradigms, "ImageRetrieval", None, raising=False)
     register()
     yield moabb.datasets
     monkeypatch.undo()
     utils._init_dataset()
     metadata.DATASET_METADATA_CATALOG._catalog = None
+
+
+def test_the_paradigm_is_found_by_name_as_benchmark_does(registered):
+    from moabb.benchmark import _get_paradigm_instance
+
+    from braindecode_ssr.moabb import ImageRetrieval
+
+    assert isinstance(_get_paradigm_instance("ImageRetrieval"), ImageRetrieval)
 
 
 def test_moabb_makes_them_without_a_warning(checks, only_ours, caplog):

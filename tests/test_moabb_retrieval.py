@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moabb.evaluations import CrossSubjectEvaluation, WithinSubjectEvaluation
 from moabb.evaluations.splitters import CrossSubjectSplitter, WithinSubjectSplitter
 from moabb.paradigms import P300, LeftRightImagery, MotorImagery
 from sklearn.base import BaseEstimator
@@ -145,23 +144,12 @@ class TestScore:
 class TestEvaluations:
     """MOABB's evaluations, run."""
 
-    def scores(self, evaluation, cv_class, dataset, paradigm, features, folder):
-        made = evaluation(
-            paradigm=paradigm,
-            datasets=[dataset],
-            return_epochs=True,
-            mne_labels=True,
-            cv_class=cv_class,
-            cv_kwargs={"is_test": of_test_runs},
-            hdf5_path=str(folder),
-            overwrite=True,
-        )
+    def scores(self, protocol, dataset, paradigm, features, folder):
+        made = paradigm.evaluation(protocol, [dataset], hdf5_path=str(folder), overwrite=True)
         return made.process({"ridge": FeatureRegression(features, Ridge(alpha=3e3))})
 
     def test_within_subjects(self, dataset, paradigm, features, tmp_path):
-        table = self.scores(
-            WithinSubjectEvaluation, PublishedSplit, dataset, paradigm, features, tmp_path
-        )
+        table = self.scores("intra", dataset, paradigm, features, tmp_path)
         assert sorted(zip(table["subject"], table["session"], strict=True)) == [
             (subject, session) for subject in "12" for session in "01"
         ]
@@ -169,9 +157,7 @@ class TestEvaluations:
         assert table["score_top1"].mean() > 3 / 16 and table["score_top5"].mean() > 8 / 16
 
     def test_across_subjects(self, dataset, paradigm, features, tmp_path):
-        table = self.scores(
-            CrossSubjectEvaluation, LeaveSubjectOutZeroShot, dataset, paradigm, features, tmp_path
-        )
+        table = self.scores("inter", dataset, paradigm, features, tmp_path)
         assert len(table) == 4
         assert (table["samples"] == 2 * 118).all()  # training trials of the one other subject
         assert table["score_top1"].between(0, 1).all() and table["score_top1"].nunique() > 1
@@ -185,14 +171,7 @@ class TestEvaluations:
         dataset = Hebart2023(subjects=[1, 2], root=root)
         names = dataset.source().images["image_id"]
         features = pd.DataFrame(np.random.default_rng(0).normal(size=(len(names), 4)), index=names)
-        table = self.scores(
-            CrossSubjectEvaluation,
-            LeaveSubjectOutZeroShot,
-            dataset,
-            ImageRetrieval(),
-            features,
-            tmp_path,
-        )
+        table = self.scores("inter", dataset, ImageRetrieval(), features, tmp_path)
         assert len(table) == 24 and (table["n_classes"] == 2).all()
         assert (table["channels"] == len(meg_files.SENSORS)).all()
         assert table["score_top1"].isin([0, 0.5, 1]).all()

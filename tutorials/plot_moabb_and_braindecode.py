@@ -95,7 +95,7 @@ float(max(abs(1e6 * windows[i][0] - same[i]).max() for i in range(len(windows)))
 
 ######################################################################
 # ``split``, ``set_target``, ``save``, ``EEGRegressor`` and all else of braindecode work on them. For large
-# data there is a faster road to the same type: a trial store is cut, cleaned and written once, and then
+# data there is a faster way to the same type: a trial store is cut, whitened and written once, and then
 # hands out windows without a copy.
 
 from braindecode_ssr.config import TrialSpec
@@ -128,41 +128,24 @@ features.shape
 # MOABB's evaluations, with no concept on both sides
 # --------------------------------------------------
 #
-# MOABB's own splits would train on the images that are tested. These do not: ``PublishedSplit`` trains
-# on a person's training images and tests on the same person's test images, ``LeaveSubjectOutZeroShot``
+# MOABB's own splits would train on the images that are tested. ``ImageRetrieval.evaluation`` does not:
+# ``"intra"`` trains on a person's training images and tests on the same person's test images, ``"inter"``
 # trains on the training images of all others. Either refuses data in which a concept is on both sides.
 # A ridge regression is the simplest thing that can be scored.
 
-from moabb.evaluations import CrossSubjectEvaluation, WithinSubjectEvaluation
 from sklearn.linear_model import Ridge
 
-from braindecode_ssr.moabb import (
-    FeatureRegression,
-    LeaveSubjectOutZeroShot,
-    PublishedSplit,
-    of_test_runs,
-)
+from braindecode_ssr.moabb import FeatureRegression, LeaveSubjectOutZeroShot
 
 pipelines = {"ridge": FeatureRegression(features, Ridge(alpha=3e3))}
-roads = {
-    "within": (WithinSubjectEvaluation, PublishedSplit),
-    "across": (CrossSubjectEvaluation, LeaveSubjectOutZeroShot),
+scores = {
+    protocol: paradigm.evaluation(
+        protocol, [dataset], hdf5_path=str(folder / "results"), overwrite=True
+    ).process(pipelines)
+    for protocol in ("intra", "inter")
 }
-scores = {}
-for name, (evaluation, split) in roads.items():
-    made = evaluation(
-        paradigm=paradigm,
-        datasets=[dataset],
-        return_epochs=True,  # these two: test images are no training classes
-        mne_labels=True,
-        cv_class=split,
-        cv_kwargs={"is_test": of_test_runs},
-        hdf5_path=str(folder / "results"),
-        overwrite=True,
-    )
-    scores[name] = made.process(pipelines)
 columns = ["subject", "session", "score_top1", "score_top5", "samples", "samples_test", "n_classes"]
-scores["within"][columns]
+scores["intra"][columns]
 
 ######################################################################
 # Each dot is one session of one person: the 6 or so trials of each of 16 test images are averaged and

@@ -27,17 +27,19 @@ def __dir__() -> list[str]:
 
 
 def register() -> None:
-    """Add the datasets to the module ``moabb.datasets``, where MOABB looks up datasets.
+    """Add the datasets to ``moabb.datasets`` and ``ImageRetrieval`` to ``moabb.paradigms``.
 
-    Afterwards ``dataset_search``, ``moabb.datasets.Gifford2022``, MOABB's metadata catalog and braindecode's
-    ``MOABBDataset("Gifford2022", ...)`` find them. Because this modifies MOABB's module, so that code listing
-    all datasets gets these too, it happens only on request; repeated calls have no further effect. The rest
-    of MOABB accepts the dataset objects without registration.
+    Afterwards ``dataset_search``, ``moabb.datasets.Gifford2022``, MOABB's metadata catalog, braindecode's
+    ``MOABBDataset("Gifford2022", ...)`` and pipeline files that name the paradigm find them. Because this
+    modifies MOABB's modules, so that code listing all datasets gets these too, it happens only on request;
+    repeated calls have no further effect. The rest of MOABB accepts the objects without registration.
     """
     import moabb.datasets
+    import moabb.paradigms
     from moabb.datasets import metadata, utils
 
     for name in DATASETS:
         setattr(moabb.datasets, name, getattr(import_module(".datasets", __package__), name))
+    moabb.paradigms.ImageRetrieval = import_module(".paradigm", __package__).ImageRetrieval
     utils._init_dataset()
     metadata.DATASET_METADATA_CATALOG._catalog = None  # rebuilt on next use

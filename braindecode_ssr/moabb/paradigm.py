@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,22 +14,24 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import DataError
+from ..registry import unknown_name
 from ..retrieval.metrics import top_k
 from ..retrieval.ranks import cosine, rank_of_target
 from .datasets import SimulatedThings
 from .recordings import EVENTS, ImageRecordings
+from .splits import LeaveSubjectOutZeroShot, PublishedSplit, of_test_runs
 
 if TYPE_CHECKING:
     import mne
     from moabb.datasets.base import BaseDataset
+    from moabb.evaluations.base import BaseEvaluation
 
 
 class ImageRetrieval(BaseParadigm):
     """Zero-shot image retrieval: identify the image a person saw among candidates.
 
-    Labels are image IDs. An evaluation needs four settings together, because test images are not among the
-    training classes and labels must remain text: ``return_epochs=True, mne_labels=True``, a ``cv_class`` of
-    :mod:`braindecode_ssr.moabb.splits`, and for that ``cv_kwargs={"is_test": of_test_runs}``.
+    Labels are image IDs. :meth:`evaluation` makes a MOABB evaluation with the four settings that this needs:
+    test images are not among the training classes, and labels must remain text.
 
     A pipeline ends in an estimator with ``predict(X)``, one vector per trial, and ``gallery(image_ids)``,
     one vector per image of the same space, such as
@@ -96,6 +98,37 @@ class ImageRetrieval(BaseParadigm):
     def is_valid(self, dataset: BaseDataset) -> bool:
         """Whether a dataset records which image was shown."""
         return isinstance(dataset, ImageRecordings)
+
+    def evaluation(
+        self, protocol: Literal["intra", "inter"], datasets: list[BaseDataset], **options: Any
+    ) -> BaseEvaluation:
+        """A zero-shot evaluation of MOABB.
+
+        Parameters
+        ----------
+        protocol : {"intra", "inter"}
+            Train on the training trials of the tested subject, or on those of all others.
+        datasets : list of dataset
+        **options
+            Of the evaluation, such as ``hdf5_path`` and ``overwrite``.
+
+        Returns
+        -------
+        WithinSubjectEvaluation or CrossSubjectEvaluation
+            With ``return_epochs``, ``mne_labels``, ``cv_class`` and ``cv_kwargs`` set.
+        """
+        from moabb.evaluations import CrossSubjectEvaluation, WithinSubjectEvaluation
+
+        kinds = {
+            "intra": (WithinSubjectEvaluation, PublishedSplit),
+            "inter": (CrossSubjectEvaluation, LeaveSubjectOutZeroShot),
+        }
+        if protocol not in kinds:
+            raise unknown_name("protocol", protocol, list(kinds))
+        kind, cv_class = kinds[protocol]
+        fixed = {"return_epochs": True, "mne_labels": True, "cv_class": cv_class}
+        fixed["cv_kwargs"] = {"is_test": of_test_runs}
+        return kind(paradigm=self, datasets=datasets, **fixed, **options)
 
     def used_events(self, dataset: ImageRecordings) -> dict[str, int]:
         """A code for each image, counted from 1: training images first, then test images."""
