@@ -63,15 +63,20 @@ class ToyDataset(ImageDataset):
 
     def __init__(self, root, recordings, images=None, key="key"):
         super().__init__(root)
-        self._recordings, self.key, self.made = recordings, key, 0
+        self._recordings, self.key, self._made = recordings, key, []
         self._images = toy_images() if images is None else images
 
     @property
     def images(self):
         return self._images
 
+    @property
+    def made(self):
+        """How often recordings were asked for, of this dataset or a copy with a spec."""
+        return len(self._made)
+
     def recordings(self, subject):
-        self.made += 1
+        self._made.append(subject)
         for recording in self._recordings:
             yield recording() if callable(recording) else recording
 
