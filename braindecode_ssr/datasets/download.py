@@ -163,9 +163,8 @@ def problem(path: Path, source: Source) -> str:
     size = path.stat().st_size
     if source.size and size != source.size:
         return f"{size} bytes instead of {source.size}"
-    with path.open("rb") as file:
-        if found := wrong_head(source.file, file.read(HEAD)):
-            return found
+    if found := wrong_head(source.file, _head(path)):
+        return found
     found = file_sha256(path) if source.sha256 else ""
     return "" if found == source.sha256 else f"SHA-256 {found} instead of {source.sha256}"
 
@@ -354,6 +353,8 @@ class Downloader:
 
     def _attempt(self, source: Source, url: str, part: PartialFile) -> None:
         """One request; returns when everything that the server has is there."""
+        from tqdm import tqdm
+
         note, headers = part.note, {}
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
@@ -364,10 +365,33 @@ class Downloader:
             if start and start == total:
                 return
             chunks = _chunks(response, part, total or source.size)
-            if start == 0:
-                chunks = _begin(source, url, part, response, total, chunks)
+            if start == 0:  # look at the first bytes before those of earlier are given up for them
+                first = b""
+                while len(first) < HEAD and (chunk := next(chunks, b"")):
+                    first += chunk
+                if found := wrong_head(source.file, first):
+                    raise TryAgain(f"the server sends {found}", tries=3)
+                if source.size and total and total != source.size:
+                    offer = f"the server offers {total} bytes instead of {source.size}"
+                    raise TryAgain(offer, tries=3)
+                check_free(part.path, total, source.what)
+                with writing(part.path, "--data-dir"):
+                    part.begin(url, _validator(response), total)
+                chunks = chain([first], chunks)
             limit = source.size or total or None
-            self._write(source, part, chunks, limit)
+            look: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": not self.progress}
+            name = PurePosixPath(source.file).name
+            with (
+                tqdm(total=limit, initial=part.size, desc=name, **look) as bar,
+                writing(part.path, "--data-dir"),
+                part.path.open("ab", buffering=0) as file,
+            ):
+                for chunk in chunks:
+                    file.write(chunk)
+                    bar.update(len(chunk))
+                    if limit and file.tell() > limit:
+                        break
+                os.fsync(file.fileno())
         if limit and part.size > limit:
             part.discard()
             raise TryAgain(f"the server sends more than {limit} bytes", tries=3)
@@ -375,27 +399,6 @@ class Downloader:
             raise TryAgain(f"the connection ended at {part.size} of {total} bytes")
         if source.size and part.size < source.size:
             raise TryAgain(f"the download ended at {part.size} of {source.size} bytes", tries=3)
-
-    def _write(
-        self, source: Source, part: PartialFile, chunks: Iterator[bytes], limit: int | None
-    ) -> None:
-        from tqdm import tqdm
-
-        bar = tqdm(
-            total=limit,
-            initial=part.size,
-            desc=PurePosixPath(source.file).name,
-            unit="B",
-            unit_scale=True,
-            disable=not self.progress,
-        )
-        with bar, writing(part.path, "--data-dir"), part.path.open("ab", buffering=0) as file:
-            for chunk in chunks:
-                file.write(chunk)
-                bar.update(len(chunk))
-                if limit and file.tell() > limit:
-                    break
-            os.fsync(file.fileno())
 
     @contextmanager
     def _request(
@@ -415,30 +418,6 @@ class Downloader:
                 with _network_errors():
                     raise _status_error(response)
             yield response
-
-
-def _begin(
-    source: Source,
-    url: str,
-    part: PartialFile,
-    response: requests.Response,
-    total: int,
-    chunks: Iterator[bytes],
-) -> Iterator[bytes]:
-    """Check the first bytes and the size before what was downloaded earlier is given up for them."""
-    first = b""
-    for chunk in chunks:
-        first += chunk
-        if len(first) >= HEAD:
-            break
-    if found := wrong_head(source.file, first):
-        raise TryAgain(f"the server sends {found}", tries=3)
-    if source.size and total and total != source.size:
-        raise TryAgain(f"the server offers {total} bytes instead of {source.size}", tries=3)
-    check_free(part.path, total, source.what)
-    with writing(part.path, "--data-dir"):
-        part.begin(url, _validator(response), total)
-    return chain([first], chunks)
 
 
 def _chunks(response: requests.Response, part: PartialFile, total: int) -> Iterator[bytes]:
@@ -572,22 +551,21 @@ def local_status(source: Source, root: Path) -> Status:
         return Status(ABSENT, "nemar-py compares what is there" if have else "", have)
     have = PartialFile(root / source.file).size
     if source.archive:
-        found = _folder_status(source, source.archive, root)
+        found = _archive_status(source, source.archive, root)
         return replace(found, have=have) if found.state == ABSENT else found
     if not target.is_file():
         return Status(ABSENT, have=have)
     wrong = problem(target, source)
     if not wrong:
         return Status(HERE)
-    with target.open("rb") as file:
-        junk = wrong_head(source.file, file.read(HEAD))
+    junk = wrong_head(source.file, _head(target))
     return Status(ABSENT, f"{junk} is in its place") if junk else Status(OTHER, wrong)
 
 
-def _folder_status(source: Source, archive: Archive, root: Path) -> Status:
+def _archive_status(source: Source, archive: Archive, root: Path) -> Status:
     folder, packed = root / source.place, root / archive.place
     if archive.names:
-        missing = next((name for name in archive.names if not _is_right(folder / name)), "")
+        missing = next((name for name in archive.names if not _is_whole(folder / name)), "")
         complete, detail = not missing, f"{missing} is missing or damaged"
     else:
         n_files = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
@@ -595,19 +573,23 @@ def _folder_status(source: Source, archive: Archive, root: Path) -> Status:
     if complete:
         return Status(HERE)
     if packed.is_file():
-        wrong = problem(packed, source) or (
-            "" if zipfile.is_zipfile(packed) else "it is not a complete zip file"
-        )
+        wrong = problem(packed, source)
+        if not wrong and not zipfile.is_zipfile(packed):
+            wrong = "it is not a complete zip file"
         return Status(ABSENT, f"{packed.name} is not used: {wrong}") if wrong else Status(PACKED)
     return Status(ABSENT, detail if folder.is_dir() else "")
 
 
-def _is_right(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
+    head = _head(path, HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
     return bool(head) and not wrong_head(path.name, head)
+
+
+def _head(path: Path, size: int = HEAD) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def wrong_file(source: Source, root: Path, found: Status) -> DataError:
@@ -657,46 +639,31 @@ def download(
             raise wrong_file(source, root, found)
         if source.nemar:
             return _download_from_nemar(source, root / source.place)
-        if source.archive:
-            packed = found.state == PACKED
-            return _download_archive(source, source.archive, root, downloader, password, packed)
-        target = root / source.place
+        archive, target = source.archive, root / source.file
+        if archive and found.state == PACKED:  # the user put it there, and it stays
+            downloader.say(f"unpacking {source.what}")
+            unpack(target, archive, root / source.place, password)
+            return str(target)
         part = PartialFile(target)
-        check_free(target, max(0, source.bytes - part.size), source.what)
+        more = archive.unpacked if archive else 0
+        check_free(target, max(0, source.bytes - part.size) + more, source.what)
         url = downloader.fetch(source, part)
-        part.publish(target)
+        if not archive:
+            part.publish(target)
+            return url
+        for last in (False, True):
+            downloader.say(f"unpacking {source.what}")
+            try:
+                unpack(part.path, archive, root / source.place, password)
+                break
+            except (DamagedArchive, WrongArchive) as error:  # kept, it would fail again and again
+                part.discard()
+                if last or isinstance(error, WrongArchive):
+                    raise
+                downloader.say(f"{source.what}: the archive is damaged, downloading it once more")
+                url = downloader.fetch(source, part)
+        part.discard()
         return url
-
-
-def _download_archive(
-    source: Source,
-    archive: Archive,
-    root: Path,
-    downloader: Downloader,
-    password: str,
-    packed_is_here: bool,
-) -> str:
-    """Unpack the archive that the user put there, or a downloaded one, which is deleted afterwards."""
-    folder, packed = root / source.place, root / archive.place
-    if packed_is_here:
-        downloader.say(f"unpacking {source.what}")
-        unpack(packed, archive, folder, password)
-        return str(packed)
-    part = PartialFile(packed)
-    check_free(packed, max(0, source.bytes - part.size) + archive.unpacked, source.what)
-    for last in (False, True):
-        url = downloader.fetch(source, part)
-        downloader.say(f"unpacking {source.what}")
-        try:
-            unpack(part.path, archive, folder, password)
-            break
-        except (DamagedArchive, WrongArchive) as error:  # kept, it would fail again and again
-            part.discard()
-            if last or isinstance(error, WrongArchive):
-                raise
-            downloader.say(f"{source.what}: the archive is damaged, downloading it once more")
-    part.discard()
-    return url
 
 
 def _download_from_nemar(source: Source, target: Path) -> str:

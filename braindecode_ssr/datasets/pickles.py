@@ -95,9 +95,21 @@ def load_pt(path: str | Path) -> Any:
     head = _head(path)
     if not head.startswith(_ZIP):
         _refuse(path, head, "a file of torch.save")
-    offset = _pickle_offset(path)
     try:
-        return _unpickle(path, offset)
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            inside = [e for e in archive.infolist() if e.filename.endswith("/data.pkl")]
+            if inside:
+                start = inside[0].header_offset + 26
+                file.seek(start)
+                lengths = np.frombuffer(file.read(4), "<u2")
+                start += 4 + int(lengths.sum())
+    except Exception as error:  # a damaged directory raises anything
+        raise _damaged(path, error) from error
+    if not inside or inside[0].compress_type != zipfile.ZIP_STORED:
+        kind = "a compressed zip archive" if inside else "a zip archive without data.pkl"
+        raise DataError(f"{path} is not a file of torch.save: it is {kind}", DOWNLOAD_AGAIN)
+    try:
+        return _unpickle(path, start)
     except NeedsTorch:
         return _load_tensors(path)
 
@@ -184,27 +196,6 @@ def _unpickle(path: Path, offset: int) -> Any:
         ) from error
     except Exception as error:  # hostile or damaged bytes raise anything
         raise _damaged(path, error) from error
-
-
-def _pickle_offset(path: Path) -> int:
-    """Where the pickle lies in a file of ``torch.save``, which stores it uncompressed."""
-    reason = f"{path} is not a file of torch.save"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [e for e in archive.infolist() if e.filename.endswith("/data.pkl")]
-        if not entries:
-            raise DataError(f"{reason}: it is a zip archive without data.pkl", DOWNLOAD_AGAIN)
-        with path.open("rb") as file:
-            file.seek(entries[0].header_offset + 26)
-            lengths = file.read(4)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged directory raises anything
-        raise _damaged(path, error) from error
-    if entries[0].compress_type != zipfile.ZIP_STORED:
-        raise DataError(f"{reason}: it is a compressed zip archive", DOWNLOAD_AGAIN)
-    skip = int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
-    return entries[0].header_offset + 30 + skip
 
 
 def _load_tensors(path: Path) -> Any:
@@ -500,29 +491,24 @@ def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
     data should be.
     """
     known = {} if known is None else known
-    if id(value) not in known:
-        known[id(value)] = value, _plain(value, known)
-    return known[id(value)][1]
-
-
-def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
+    if id(value) in known:
+        return known[id(value)][1]
+    found = value
     if isinstance(value, _Array):
-        if value.mapped is not None:
-            return value.mapped
-        array = value.view(np.ndarray)
-        if array.dtype.hasobject:
-            entries = np.empty(array.size, dtype=object)
-            for place, entry in enumerate(array.flat):
+        found = value.view(np.ndarray) if value.mapped is None else value.mapped
+        if found.dtype.hasobject:
+            entries = np.empty(found.size, dtype=object)
+            for place, entry in enumerate(found.flat):
                 entries[place] = plain(entry, known)
-            array.flat[:] = entries
-        return array
-    if isinstance(value, dict):
-        return {key: plain(entry, known) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(plain(entry, known) for entry in value)
-    if isinstance(value, _Dtype | _Call):
+            found.flat[:] = entries
+    elif isinstance(value, dict):
+        found = {key: plain(entry, known) for key, entry in value.items()}
+    elif isinstance(value, list | tuple):
+        found = type(value)(plain(entry, known) for entry in value)
+    elif isinstance(value, _Dtype | _Call):
         raise pickle.UnpicklingError("a bare dtype or function where data should be")
-    return value
+    known[id(value)] = value, found
+    return found
 
 
 # -- features and names of images ----------------------------------------------------------------------------
@@ -650,15 +636,9 @@ def _as_names(value: Any) -> list[str] | None:
 
 
 def _read_npy(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        head = file.read(6)
-    if head != b"\x93NUMPY":
-        kind = "a zip archive (.npz?)" if head[:2] == b"PK" else f"a file beginning with {head!r}"
-        kind = "a web page" if head.lstrip()[:1] == b"<" else kind
-        raise DataError(
-            f"{path} is {kind}, not an array written by numpy.save",
-            "get the file itself, or save the array with numpy.save",
-        )
+    head = _head(path)
+    if not head.startswith(_NPY):
+        _refuse(path, head, "an array written by numpy.save")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {"features": np.load(path, allow_pickle=False)}
@@ -710,9 +690,9 @@ def _table(path: Path) -> tuple[dict[str, list[str]], pd.DataFrame]:
             f"{', '.join(map(repr, header[:4]))}",
             "add a column 'image_id', or save features without names with numpy.save",
         )
-    names = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, **layout)
-    table = pd.read_csv(path, usecols=lambda name: name not in columns, **layout)
-    return {name: names[name].str.strip().tolist() for name in columns}, table
+    as_text: Any = dict.fromkeys(columns, str.strip)
+    table = pd.read_csv(path, converters=as_text, **layout)
+    return {name: table.pop(name).tolist() for name in columns}, table
 
 
 def _read_table(path: Path) -> dict[str, Any]:

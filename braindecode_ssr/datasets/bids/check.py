@@ -207,11 +207,10 @@ def _run(
 
 def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
     """Read and summarize a recording; raises whatever preparing its trials would raise."""
-    root = run.path.parents[3 if run.session else 2]
     events = read_events(run.events)
     marks = subject_marks([run], [events], spec.bad_channels)
     alone = RecordedSession(
-        [run], [events], reader or (lambda *_: {}), root, 1, 1, [], marks, spec.channels
+        [run], [events], reader or (lambda *_: {}), 1, 1, [], marks, spec.channels
     )
     signal, shown = alone.open()
     counts = [

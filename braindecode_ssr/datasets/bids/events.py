@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 from ...errors import DataError, LeakageError, MissingDataError
 from ...preprocessing.epochs import first_twice
 from ..base import IMAGE_COLUMNS
-from .files import check_content
+from .files import check_content, file_state
 
 EMPTY = ("", "n/a")
 STIMULI = ("image", "stim_file", "stim", "tot_img_number")
@@ -125,6 +126,11 @@ def read_events(path: Path) -> BidsEvents:
             "add the file; its name is that of the recording with _events.tsv in place of _eeg or _meg and "
             "the rest",
         )
+    return _read_events(path, file_state(path))
+
+
+@lru_cache(maxsize=64)
+def _read_events(path: Path, state: tuple[int, int]) -> BidsEvents:
     events = BidsEvents(read_table(path), path)
     if not len(events):
         raise DataError(f"{path} has no rows below its header", "get the complete file")

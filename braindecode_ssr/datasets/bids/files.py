@@ -72,7 +72,7 @@ class BidsRun:
         for folder in self.folders:
             fitting = [
                 (len(shared), path)
-                for path, kind, shared in _tables(folder, _stat(folder))
+                for path, kind, shared in _tables(folder, file_state(folder))
                 if kind == suffix
                 and path.suffix == ".tsv"
                 and shared.items() <= self.entities.items()
@@ -90,7 +90,13 @@ class BidsRun:
     @property
     def folders(self) -> list[Path]:
         """The folder of the recording and its parents, up to the BIDS folder."""
-        return list(self.path.parents)[: 4 if self.session else 3]
+        depth = 4 if self.path.parents[1].name.startswith("ses-") else 3
+        return list(self.path.parents)[:depth]
+
+    @property
+    def root(self) -> Path:
+        """The BIDS folder."""
+        return self.folders[-1]
 
     @property
     def siblings(self) -> list[Path]:
@@ -220,10 +226,10 @@ def companions(run: BidsRun) -> set[Path]:
     inherited = {
         path
         for folder in run.folders
-        for path, kind, shared in _tables(folder, _stat(folder))
+        for path, kind, shared in _tables(folder, file_state(folder))
         if kind in kinds and shared.items() <= labels.items() and path.is_file()
     }
-    return inherited | _named_inside(run.path, _stat(run.path))
+    return inherited | _named_inside(run.path, file_state(run.path))
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -297,7 +303,8 @@ def _as_mne_reads(path: Path, reader: str, **options: Any) -> list[Path]:
     return [Path(name) for name in raw.filenames if name is not None]
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
+    """Size and time of change, 0 if there is no such file: a key of what was read from it."""
     try:
         state = path.stat()
     except OSError:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from ...labels import Label
 from ...preprocessing.channels import ChannelSet, check_facts, in_standard_order, match_channels
 from ..base import Recording
 from ..things_eeg.raw import check_channels
-from .events import BidsEvents
+from .events import BidsEvents, read_table
 from .files import BidsRun, fingerprint
 from .marks import TREATED, SubjectMarks, guess_types, interpolation, reading
 
@@ -101,7 +100,6 @@ class Signal:
 
 def open_signal(
     runs: Sequence[BidsRun],
-    root: Path,
     like: ChannelSet | None = None,
     channels: str = "all",
     marks: SubjectMarks | None = None,
@@ -118,7 +116,7 @@ def open_signal(
         differ in channels or sampling rate, or a channel is bad and no treatment was chosen.
     """
     marks = marks or SubjectMarks()
-    raws = tuple(open_run(run, root) for run in runs)
+    raws = tuple(open_run(run) for run in runs)
     guessed = tuple(tuple(guess_types(*pair)) for pair in zip(raws, runs, strict=True))
     sets = [
         _channel_set(raw, run, channels, marks.left_out)
@@ -150,22 +148,22 @@ def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
     return ChannelSet(sets[0].owner, names, sets[0].facts)
 
 
-def common_channels(runs: Sequence[BidsRun], root: Path, marks: SubjectMarks) -> ChannelSet:
+def common_channels(runs: Sequence[BidsRun], marks: SubjectMarks) -> ChannelSet:
     """Open the recordings to find their :func:`subject_channels`."""
     sets = []
     for run in runs:
-        raw = open_run(run, root)
+        raw = open_run(run)
         guess_types(raw, run)
         sets.append(_channel_set(raw, run, "common", marks.left_out))
     return subject_channels(sets)
 
 
-def open_run(run: BidsRun, root: Path) -> mne.io.BaseRaw:
+def open_run(run: BidsRun) -> mne.io.BaseRaw:
     """Open a recording with mne-bids without loading its samples."""
     import mne_bids
 
     with reading(run), contextlib.redirect_stdout(io.StringIO()):
-        place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=root)
+        place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=run.root)
         # silences warnings about sidecar files that we do not use
         return mne_bids.read_raw_bids(place, verbose="error")
 
@@ -217,9 +215,7 @@ def eeg_reference(run: BidsRun) -> str:
         return ""
     entities = set(run.path.stem.split("_"))
     said = ""
-    root = run.path.parents[3 if run.session else 2]
-    folders = [folder for folder in run.path.parents if folder.is_relative_to(root)]
-    for folder in reversed(folders):  # the nearest wins
+    for folder in reversed(run.folders):  # the nearest wins
         for path in sorted(folder.glob("*eeg.json"), key=lambda path: len(path.name)):
             if set(path.stem.split("_")) <= entities:
                 with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -239,14 +235,9 @@ def common_reference(runs: Sequence[BidsRun]) -> str:
 
 def _reference_column(run: BidsRun) -> str:
     """The references that channels.tsv lists for its EEG channels."""
-    import pandas as pd
-
-    path = run.events.with_name(run.events.name.replace("_events.tsv", "_channels.tsv"))
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError):
-        return ""
-    if not {"type", "reference"} <= set(table.columns):
+    path = run.sidecar("channels")
+    table = read_table(path) if path else None
+    if table is None or not {"type", "reference"} <= set(table.columns):
         return ""
     said = table["reference"][table["type"].str.upper() == "EEG"]
     return ", ".join(dict.fromkeys(text for text in said if not _unknown(text)))
@@ -320,7 +311,6 @@ class RecordedSession:
     runs: Sequence[BidsRun]
     events: Sequence[BidsEvents]
     reader: Reader
-    root: Path
     subject: Label
     session: Label
     like: list[ChannelSet]
@@ -337,7 +327,7 @@ class RecordedSession:
             event lies past the end of its recording.
         """
         like = self.like[0] if self.like else None
-        signal = open_signal(self.runs, self.root, like, self.channels, self.marks)
+        signal = open_signal(self.runs, like, self.channels, self.marks)
         if not self.like:
             self.like.append(signal.channel_set)
         shown = [self.reader(part, signal.sfreq) for part in self.events]

@@ -163,13 +163,12 @@ class BidsDataset(ImageDataset):
         bad_channels = self.spec.bad_channels if self.spec else "keep"
         channels = self.spec.channels if self.spec else "all"
         marks = subject_marks(runs, events, bad_channels)
-        like = [common_channels(runs, self.root, marks)] if channels == "common" and runs else []
+        like = [common_channels(runs, marks)] if channels == "common" and runs else []
         return [
             RecordedSession(
                 [run for run in runs if run.session == label],
                 [part for part, run in zip(events, runs, strict=True) if run.session == label],
                 reader,
-                self.root,
                 subject,
                 session,
                 like,
@@ -187,7 +186,7 @@ class BidsDataset(ImageDataset):
         """Channels and samples per trial, from the header of the first recording."""
         runs = self.runs(self.check_subject(subject))
         marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
-        signal = open_signal(runs[:1], self.root, channels=spec.channels, marks=marks)
+        signal = open_signal(runs[:1], channels=spec.channels, marks=marks)
         info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
         return info, n_times(signal.sfreq, spec)
 

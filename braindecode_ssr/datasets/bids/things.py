@@ -131,7 +131,6 @@ def recorded_parts(
             runs,
             [events[run.path] for run in runs],
             image_reader(split, images),
-            bids_root(runs[0]),
             subject,
             session.session,
             like,
@@ -189,11 +188,6 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
     check_once(shown, samples, numbers.astype(np.int64), sfreq)
     lines = shown.table.index.to_numpy() + 2
     return Shown(samples, numbers.astype(np.int64), lines)
-
-
-def bids_root(run: BidsRun) -> Path:
-    """The root of the BIDS folder of a recording."""
-    return run.path.parents[3 if run.session else 2]
 
 
 def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFrame) -> None:

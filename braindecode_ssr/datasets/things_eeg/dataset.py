@@ -23,7 +23,6 @@ from ..bids.events import read_events
 from ..bids.marks import subject_marks
 from ..bids.recordings import common_reference, open_signal
 from ..bids.things import (
-    bids_root,
     things_bids_recordings,
     things_bids_sessions,
     things_bids_subjects,
@@ -184,7 +183,7 @@ class ThingsEEG(ImageDataset):
         if form == "bids":
             run = things_bids_sessions(self.root, subject, self._n_training)[0].train[0]
             marks = subject_marks([run], [read_events(run.events)], spec.bad_channels)
-            signal = open_signal([run], bids_root(run), marks=marks)
+            signal = open_signal([run], marks=marks)
             names, sfreq = signal.ch_names, signal.sfreq
         elif form == "raw":
             names, sfreq = read_header(raw_files(self.root, subject, self._n_training)[0].path)
