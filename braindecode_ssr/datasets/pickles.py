@@ -690,9 +690,9 @@ def _table(path: Path) -> tuple[dict[str, list[str]], pd.DataFrame]:
             f"{', '.join(map(repr, header[:4]))}",
             "add a column 'image_id', or save features without names with numpy.save",
         )
-    as_text: Any = dict.fromkeys(columns, str.strip)
-    table = pd.read_csv(path, converters=as_text, **layout)
-    return {name: table.pop(name).tolist() for name in columns}, table
+    names = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, **layout)
+    table = pd.read_csv(path, usecols=lambda name: name not in columns, **layout)
+    return {name: names[name].str.strip().tolist() for name in columns}, table
 
 
 def _read_table(path: Path) -> dict[str, Any]:

@@ -242,7 +242,15 @@ def twin(tree, entity="", fmt=""):
                 new.write_text(text)
 
 
-@pytest.mark.parametrize("entity", ["proc-sss", "acq-two", "rec-x", "desc-clean"])
+@pytest.mark.parametrize("entity", ["acq-two", "desc-clean"])
+def test_a_recording_in_two_versions_is_refused(tree, entity):
+    twin(tree, entity)
+    key, label = entity.split("-")
+    found = spoil(tree)
+    assert f"--set data.bids.{key}={label}" in found and f"--set data.bids.{key}=none" in found
+
+
+@pytest.mark.parametrize("entity", ["proc-sss", "rec-x"])
 def test_a_recording_in_two_versions_is_read_once(tree, entity):
     expected = first_trials(tree, 1)
     twin(tree, entity)

@@ -131,7 +131,7 @@ def test_pickles_are_refused_and_not_executed(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "beginning with b''"),
+        (b"", "an empty file"),
         (b"<!DOCTYPE html><html>sign in</html>", "a web page"),
         (b"PK\x03\x04", "zip archive"),
         (b"\x93NUMPY\x01\x00", "cut short"),
