@@ -34,7 +34,24 @@ class Group(click.Group):
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             raise unknown_name("command", args[0], known)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, click.Group):
+            _check_repeated(command, rest)
+        return name, command, rest
+
+
+def _check_repeated(command: click.Command, args: list[str]) -> None:
+    """Refuse an option that is given twice and takes one value: click would use the last in silence."""
+    for option in command.params:
+        if not isinstance(option, click.Option) or option.multiple or option.is_flag:
+            continue
+        given = [word for word in args if word.split("=")[0] in option.opts]
+        if len(given) > 1:
+            raise UsageError(
+                f"{option.opts[0]} is given {len(given)} times, and {command.name} takes it once",
+                f"leave one {option.opts[0]}; several subjects, methods or seeds make a grid: "
+                "`ssr-bd benchmark --subjects 1,2`",
+            )
 
 
 class LazyGroup(Group):
@@ -92,9 +109,10 @@ class LazyGroup(Group):
         "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),
         "features": ("Extract, import and check image features.", "features:features"),
         "list": (
-            "List datasets, methods, backbones, losses, encoders and views.",
+            "List datasets, methods, backbones, losses, encoders, views and settings.",
             "info:list_parts",
         ),
+        "show": ("Show all that is known of a method, backbone, dataset or setting.", "info:show"),
         "doctor": ("Show versions, devices, folders and what is missing.", "info:doctor"),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import platform
+import re
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from braindecode_ssr.datasets import data_root
-from braindecode_ssr.registry import Registry
+from braindecode_ssr.registry import Registry, unknown_name
 
 from .options import common
-from .output import print_rows
+from .output import print_json, print_rows
 
 if TYPE_CHECKING:
     from braindecode_ssr.methods.base import Method
 
 
-KINDS = ["datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"]
+KINDS = [
+    "datasets",
+    "methods",
+    "backbones",
+    "image-heads",
+    "losses",
+    "encoders",
+    "views",
+    "settings",
+]
+
+ONE = {"loss": "losses"} | {kind.removesuffix("s"): kind for kind in KINDS if kind != "losses"}
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
 @common
 def list_parts(kind: str, as_json: bool) -> None:
-    """List datasets, methods, backbones, image heads, losses, encoders or views."""
+    """List datasets, methods, backbones, image heads, losses, encoders, views, or settings for --set."""
     rows = catalogue(kind)
     if not as_json:  # a column has texts and numbers, and is empty where nothing is known
         known = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
         rows = [{k: v for k, v in row.items() if isinstance(v, str | int)} for row in known]
     print_rows(rows, as_json)
+
+
+@click.command("show")
+@click.argument("kind", type=click.Choice(list(ONE)))
+@click.argument("name")
+@common
+def show(kind: str, name: str, as_json: bool) -> None:
+    """Show all that is known of one part, such as `show method ssr` or `show setting train.lr`."""
+    rows = {row["name"]: row for row in catalogue(ONE[kind])}
+    found = next((known for known in rows if known.lower() == name.lower()), None)
+    if found is None:
+        raise unknown_name(kind, name, list(rows))
+    if as_json:
+        print_json(rows[found])
+        return
+    for key, value in rows[found].items():
+        if value not in (None, "", [], {}):
+            lines = value if isinstance(value, list) else [value]
+            for number, line in enumerate(lines):
+                label = key.replace("_", " ") if number == 0 else ""
+                text = line if isinstance(line, str) else json.dumps(line)
+                click.echo(click.wrap_text(text, 100, f"{label:<20}", " " * 20))
 
 
 @click.command("doctor")
@@ -46,7 +84,10 @@ def doctor(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-NEEDED = ("torch", "torchvision", "braindecode", "moabb", "mne", "skorch", "open_clip_torch")
+NEEDED = (
+    *("braindecode_ssr", "numpy", "scipy", "pandas", "pydantic", "click"),
+    *("torch", "torchvision", "braindecode", "moabb", "mne", "skorch", "open_clip_torch"),
+)
 MIN_FREE_GB = 5
 
 
@@ -56,7 +97,7 @@ def examine() -> list[dict[str, str]]:
 
 
 def _packages() -> list[dict[str, str]]:
-    rows = []
+    rows = [_row("python", f"{platform.python_version()} on {platform.platform()}", "ok")]
     for name in NEEDED:
         try:
             rows.append(_row(name, version(name), "ok"))
@@ -108,7 +149,7 @@ def _folders() -> list[dict[str, str]]:
         _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
         _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
     ]
-    for name in ("things-eeg", "things-sim"):
+    for name in ("things-eeg", "things-meg", "things-sim"):
         found = Path(base / name).exists()
         rows.append(_row(name, "found" if found else f"not at {base / name}", "note"))
     return rows
@@ -136,7 +177,7 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views"}
+    kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views", "settings"}
     """
     if kind == "methods":
         from braindecode_ssr.methods import METHODS
@@ -158,12 +199,40 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
         "views": VIEWS,
         "losses": LOSSES,
     }
+    if kind == "settings":
+        return list(_settings())
     registry = {**registries, "image-heads": IMAGE_HEADS}[kind]
     rows = []
     for name in registry:
         lines = (registry[name].__doc__ or "").strip().splitlines()
         rows.append({"name": name, "description": lines[0] if lines else ""})
     return rows
+
+
+def _settings() -> Iterator[dict[str, Any]]:
+    """Every setting with its default and what the docstring of its spec says of it."""
+    from braindecode_ssr.config import RunSpec
+
+    for section, field in RunSpec.model_fields.items():
+        spec: Any = field.annotation
+        if not hasattr(spec, "model_fields"):
+            yield {
+                "name": section,
+                "default": str(field.default),
+                "description": "Registered name.",
+            }
+            continue
+        blocks = re.findall(
+            r"^(\S.*?) : .*\n((?:    .*\n?|\n)+)", cleandoc(spec.__doc__ or ""), re.M
+        )
+        said = {}
+        for names, text in blocks:
+            said |= dict.fromkeys(names.split(", "), " ".join(text.replace("``", "").split()))
+        for name, inner in spec.model_fields.items():
+            default = inner.get_default(call_default_factory=True)
+            shown = default if isinstance(default, str) else json.dumps(default)
+            row = {"name": f"{section}.{name}", "default": shown}
+            yield {**row, "description": said.get(name, (spec.__doc__ or "").splitlines()[0])}
 
 
 def _method_row(method: Method) -> dict[str, Any]:

@@ -106,7 +106,9 @@ def _imported_from(node, package):
 def room(module):
     """``braindecode_ssr.models.ssr`` is in the room ``models``; the root itself has no name."""
     package, *rest = module.split(".")
-    return "cli" if package == "braindecode_ssr_cli" else (rest[0] if rest else "")
+    if package == "braindecode_ssr_cli" or rest == ["__main__"]:  # python -m braindecode_ssr
+        return "cli"
+    return rest[0] if rest else ""
 
 
 def may_import(module, other):

@@ -13,6 +13,7 @@ import pytest
         ("image-heads", {"linear", "fusion", "geodesic"}),
         ("losses", {"ssr", "contrast", "neurobridge"}),
         ("encoders", {"pyramid", "open-clip"}),
+        ("settings", {"train.lr", "data.subject", "model.components", "evaluation.gallery"}),
         ("views", {"original", "blur", "noise", "low-resolution", "mosaic", "fovea", "text"}),
     ],
 )
@@ -46,3 +47,25 @@ def test_a_table_that_fits_the_terminal_is_the_same_as_in_a_pipe(call, monkeypat
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "400")
     assert call("list", "image-heads", code=0).out == plain
+
+
+def test_every_setting_says_what_it_is(call):
+    from braindecode_ssr.config import setting_names
+
+    rows = {row["name"]: row for row in call("list", "settings", "--json", code=0).json}
+    assert list(rows) == setting_names()
+    assert rows["train.weight_decay"]["description"] == "Of AdamW."
+    assert all(len(row["description"]) > 5 for row in rows.values())
+
+
+def test_one_part_is_shown_whole(call):
+    shown = call("show", "method", "SSR", code=0).out
+    assert "EEGProject, inter TSConv" in shown and "known to differ" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert call("show", "loss", "ssr", "--json", code=0).json["name"] == "ssr"
+    assert "did you mean 'neurobridge'" in call("show", "method", "neurobrige", code=2).err
+
+
+def test_an_option_that_takes_one_value_is_given_once(call):
+    said = call("train", "--subject", "1", "--subject=2", code=2).err
+    assert "--subject" in said and "benchmark" in said
