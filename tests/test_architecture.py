@@ -195,7 +195,7 @@ def test_importing_the_root_is_light(package):
     assert done.stdout.split() == []
 
 
-def test_the_first_line_is_said_before_torch_is_imported(tmp_path):
+def test_the_first_line_is_printed_before_torch_is_imported(tmp_path):
     """By ``train``; ``data prepare``, ``data check`` and ``features import`` need no torch at all."""
     code = f"""
 import sys

@@ -51,7 +51,7 @@ def use(dataset, views, subject=1):
     return store.path, Path(rows.path), np.stack(tables)
 
 
-def test_what_is_there_is_read_and_nothing_is_said_or_written(read_only):
+def test_what_is_there_is_read_and_nothing_is_reported_or_written(read_only):
     root, home = read_only
     before = inside(root)
     dataset = ThingsSim(root, "tiny")

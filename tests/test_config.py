@@ -72,7 +72,7 @@ def test_a_value_that_does_not_fit_is_named(section, name, value):
     assert "\n" not in str(caught.value)
 
 
-def test_a_word_that_is_nearly_one_of_those_gets_the_nearest():
+def test_a_near_miss_gets_the_nearest_name():
     with pytest.raises(UsageError, match=r"did you mean 'sinkhorn'\?"):
         build({"evaluation": {"correction": "sinkhron"}})
 
@@ -108,7 +108,7 @@ def test_merging_with_nothing_or_itself_changes_nothing(settings):
     assert merge(settings, {}) == merge({}, settings) == merge(settings, settings) == settings
 
 
-def test_later_settings_win_and_neighbours_stay():
+def test_later_settings_win_and_neighbors_stay():
     assert merge({"t": {"a": 1, "b": 2}}, {"t": {"a": 3}}) == {"t": {"a": 3, "b": 2}}
 
 

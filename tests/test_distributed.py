@@ -138,7 +138,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, options):
         assert apart <= 1e-6 * torch.linalg.norm(value.double()), name
 
 
-def test_a_lost_process_ends_the_other_in_one_line_and_the_run_goes_on(tmp_path):
+def test_a_lost_process_ends_the_other_in_one_line_and_the_run_resumes(tmp_path):
     options = {"epochs": 5}
     processes = start(tmp_path, 2, stop=11, **options)
     wait_for(lambda: any((tmp_path / "checkpoint").glob("epoch-*")), processes)
@@ -176,7 +176,7 @@ def test_each_process_has_its_rows_of_a_batch():
     assert World().share(batch) is batch
 
 
-def test_synchronised_batch_norm_keeps_parameters_and_statistics():
+def test_synchronized_batch_norm_keeps_parameters_and_statistics():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv1d(3, 5, 3), torch.nn.BatchNorm1d(5))
     model(torch.randn(7, 3, 20))

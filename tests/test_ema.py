@@ -58,7 +58,7 @@ def test_a_run_ends_with_the_average_and_trains_as_without(tmp_path):
     assert not torch.equal(a, b)
 
 
-def test_validation_scores_the_average_and_training_goes_on_unharmed(tmp_path):
+def test_validation_scores_the_average_and_training_continues_unharmed(tmp_path):
     asked = {"validation_concepts": 6, "ema": 0.5}
     with_average = run(tmp_path / "a", epochs=3, train=asked)
     without = run(tmp_path / "b", epochs=3, train={"validation_concepts": 6})

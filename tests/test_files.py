@@ -65,7 +65,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_missed_by_the_block_is_told_as_such(tmp_path):
+def test_a_file_missed_by_the_block_is_reported(tmp_path):
     with pytest.raises(MissingDataError, match="^a; b$"):
         with atomic_folder(tmp_path / "store"):
             raise MissingDataError("a", "b")
@@ -215,7 +215,7 @@ def test_a_second_time_is_read_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1.0]", '{"top1": "0.3"}', "\udcff"])
-def test_a_damaged_file_is_written_anew(tmp_path, text):
+def test_a_damaged_file_is_rewritten(tmp_path, text):
     path = tmp_path / "numbers.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert cached_numbers(path, lambda: NUMBERS) == NUMBERS
@@ -259,7 +259,7 @@ def test_every_trial_once_and_in_order(monkeypatch, threads):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_an_error_comes_through(monkeypatch, threads):
+def test_an_error_is_passed_on(monkeypatch, threads):
     monkeypatch.setattr(files, "_threads", lambda: threads)
     with pytest.raises(ZeroDivisionError):
         list(in_chunks(lambda part: 1 // (part.start - 10), 23, 5))

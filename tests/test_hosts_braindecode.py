@@ -103,7 +103,7 @@ def test_windows_are_the_trials_of_the_store(case):
         assert table[column].tolist() == expected[column].tolist(), column
 
 
-def test_both_roads_give_the_same_dataset(case):
+def test_both_ways_give_the_same_dataset(case):
     """A store as braindecode windows, and braindecode windows as a store."""
     ours = case.store.to_braindecode(case.dataset.images)
     for part, split in (("train", "train"), ("test", "test")):

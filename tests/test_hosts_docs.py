@@ -51,7 +51,7 @@ def test_every_block_is_run_above():
     assert len(BLOCKS) == 5
 
 
-def test_what_is_said_of_moabbdataset(tmp_path):
+def test_what_the_docs_say_about_moabbdataset(tmp_path):
     """It loses the names of images, which is why the page advises against it."""
     from braindecode.datasets import MOABBDataset
 

@@ -31,7 +31,7 @@ def test_keeping_changes_nothing_in_training(tmp_path):
     assert torch.equal(flat(plain.module_), flat(keeping.module_))
 
 
-def test_a_run_that_goes_on_has_all_epochs(tmp_path):
+def test_a_resumed_run_has_all_epochs(tmp_path):
     run(tmp_path / "run", epochs=2, kept=tmp_path / "epochs")
     net = run(tmp_path / "run", epochs=4, kept=tmp_path / "epochs", resume=True)
     kept = kept_epochs(tmp_path / "epochs")
@@ -39,13 +39,13 @@ def test_a_run_that_goes_on_has_all_epochs(tmp_path):
     assert torch.equal(of_file(kept[4]), flat(net.module_))
 
 
-def test_a_run_that_begins_anew_forgets_the_epochs_of_another(tmp_path):
+def test_a_run_that_starts_over_forgets_the_epochs_of_another(tmp_path):
     run(tmp_path / "run", epochs=3, kept=tmp_path / "epochs")
     run(tmp_path / "run", epochs=1, kept=tmp_path / "epochs")
     assert list(kept_epochs(tmp_path / "epochs")) == [1]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         run(tmp_path / "run", epochs=1, kept=tmp_path / "file" / "epochs")

@@ -120,7 +120,7 @@ def test_moabb_finds_a_nemar_id(checks):
     assert Hebart2023.nemar_id is None and SimulatedThings.nemar_id is None
 
 
-def test_data_path_honours_its_flags(checks, monkeypatch):
+def test_data_path_honors_its_flags(checks, monkeypatch):
     """MOABB reads the source of a folder of datasets: it is given that of this package."""
     import moabb.datasets
 

@@ -199,7 +199,7 @@ def test_presets_and_seeds_do_not_share_a_cache():
     assert len(codes) == 4
 
 
-def test_nothing_is_fetched_unless_asked(tmp_path, monkeypatch):
+def test_nothing_is_downloaded_unless_asked(tmp_path, monkeypatch):
     """With the id of its NEMAR deposit, MOABB would bring gigabytes before it reads local files."""
     import moabb.datasets.base as base
 
@@ -231,7 +231,7 @@ def test_sessions_that_are_not_there_are_refused(meg):
         Hebart2023(subjects=[2], sessions=[7], root=meg).get_data()
 
 
-def test_fetching_is_our_own(tmp_path, monkeypatch):
+def test_downloading_is_our_own(tmp_path, monkeypatch):
     """What is asked of the download room; its own tests hold what it does."""
     from braindecode_ssr.datasets import fetch
 

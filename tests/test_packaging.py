@@ -58,7 +58,7 @@ def test_files_that_are_not_python_are_installed():
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
 
 
-def test_version_is_told_once():
+def test_version_is_stated_once():
     version = braindecode_ssr.__version__
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -200,7 +200,7 @@ def begun(tmp_path_factory):
 @pytest.mark.parametrize(
     "name", "model.pt criterion.pt optimizer.pt average.pt history.json spec.json".split()
 )
-def test_the_checkpoint_before_a_damaged_one_is_gone_on_from(begun, tmp_path, name, how):
+def test_the_checkpoint_before_a_damaged_one_is_resumed_from(begun, tmp_path, name, how):
     checkpoints, expected = begun
     shutil.copytree(checkpoints, tmp_path / "checkpoint")
     damaged, said = tmp_path / "checkpoint/epoch-0003" / name, []

@@ -124,7 +124,7 @@ def test_a_failure_of_ours_is_a_warning(packages, broken):
     assert len(util.models_mandatory_parameters) == 1
 
 
-def test_a_host_that_fails_does_so_as_without_us_and_may_come_back(packages):
+def test_a_failing_host_fails_as_without_us_and_may_recover(packages):
     write(packages, {"fakehost/models/__init__.py": "raise OSError('broken')"})
     registration.register()
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_a_host_that_fails_does_so_as_without_us_and_may_come_back(packages):
     assert_registered()
 
 
-def test_a_host_that_is_not_there(packages):
+def test_a_missing_host(packages):
     shutil.rmtree(packages / "fakehost" / "models")
     registration.register()
     with pytest.raises(ModuleNotFoundError, match="No module named 'fakehost.models'"):

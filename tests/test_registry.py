@@ -20,7 +20,7 @@ def test_an_unknown_name_gets_the_nearest_and_the_list():
         Registry("backbone", PARTS)["EEGProjekt"]
 
 
-def test_a_name_unlike_any_gets_the_list_only():
+def test_a_name_similar_to_none_gets_the_list_only():
     with pytest.raises(UsageError) as caught:
         Registry("backbone", PARTS)["qqqqqqqqqqqqqqqqqqqq"]
     assert "did you mean" not in str(caught.value)

@@ -60,7 +60,7 @@ def test_validation_must_have_concepts(dataset):
         resolve(run_spec(TINY, {"train": {"validation_concepts": 23}}), dataset)
 
 
-def test_the_only_encoder_that_is_there_is_taken_and_said(dataset):
+def test_the_only_encoder_that_is_there_is_taken_and_reported(dataset):
     import numpy as np
 
     ids = dataset.images["image_id"].tolist()
@@ -111,7 +111,7 @@ def test_a_dataset_gets_its_own_options(tmp_path):
         (["original"], ("original",)),
     ],
 )
-def test_of_the_views_of_a_method_those_that_are_there(dataset, monkeypatch, there, taken):
+def test_only_those_views_of_a_method_that_are_there(dataset, monkeypatch, there, taken):
     import numpy as np
 
     ids = dataset.images["image_id"].tolist()

@@ -95,7 +95,7 @@ def test_tiny_units_change_nothing():
     np.testing.assert_allclose(volts.weight(0.5), 1e-13 * femto.weight(0.5), rtol=1e-6)
 
 
-def test_too_large_is_said_before_anything_is_read():
+def test_too_large_is_reported_before_anything_is_read():
     with pytest.raises(UsageError, match="at most 30000 trials.*fewer channels"):
         Scatter(iter(()), 60_000, 54_200)
 

@@ -60,7 +60,7 @@ def test_a_run_takes_its_steps_at_these_rates(tmp_path):
     assert seen == pytest.approx([1e-2 * share for share in (1 / 3, 2 / 3, 1, *cosine)])
 
 
-def test_a_resumed_run_goes_on_at_its_rates_to_the_same_weights(tmp_path):
+def test_a_resumed_run_continues_at_its_rates_to_the_same_weights(tmp_path):
     options = {"warmup": 0.5, "clip": 0.1, "ema": 0.9}
     whole, seen = rates_of(tmp_path / "whole", epochs=4, **options)
     with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:

@@ -112,7 +112,7 @@ def test_two_files_of_embeddings(tmp_path):
     }
 
 
-def test_candidates_without_a_query_are_said(tmp_path):
+def test_candidates_without_a_query_are_reported(tmp_path):
     said = []
     found = score(table(NEAR[:5], IDS[:5], IDS), say=said.append)
     assert ranks(found) == {name: RANKS[name] for name in IDS[:5]}

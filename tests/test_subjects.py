@@ -219,7 +219,7 @@ def test_a_run_on_all_others_and_its_evaluation(backbone, folder, tmp_path):
     np.testing.assert_allclose(queries["score"], by_hand["score"], rtol=1e-3, atol=1e-5)
 
 
-def test_who_is_trained_on_alone_has_the_only_part(folder, tmp_path):
+def test_a_single_training_subject_has_the_only_part(folder, tmp_path):
     alone = merge(
         SETTINGS, {"data": {"protocol": "intra"}, "model": {"backbone_params": SMALL["ATM"]}}
     )
@@ -244,7 +244,7 @@ def test_a_run_from_before_there_was_the_choice_is_evaluated(folder, tmp_path):
 
 
 @pytest.mark.parametrize("backbone", ["EEGProject", "EEGNet"])
-def test_backbones_without_use_for_subjects_are_refused_before_anything_is_read(
+def test_backbones_that_ignore_subjects_are_refused_before_anything_is_read(
     backbone, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("braindecode_ssr.training.build.image_features", None)

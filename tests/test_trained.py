@@ -140,7 +140,7 @@ def test_bad_segments_and_joins_are_left_out(plain, raws):
     assert f"{touched.sum()} in a bad segment" in said[0]
 
 
-def test_whitening_is_a_choice_and_said(whitened, raws, sim):
+def test_whitening_is_a_choice_and_reported(whitened, raws, sim):
     run, said = load_run(whitened), []
     cut, whiten_with = raws[0], load_file(whitened / "whitening.safetensors")
     by = {

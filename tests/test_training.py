@@ -137,7 +137,7 @@ def slow_run(folder):
     run(Path(folder), epochs=30)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     folder = tmp_path / "killed"
     process = started(slow_run, str(folder), folder=tmp_path)
     deadline = time.monotonic() + 120
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     assert max(p.name for p in tmp_path.glob("epoch-*")) == "epoch-0002"
 
 
-def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_run_in_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     run(tmp_path, epochs=2)
 
     def full(self, f_params, **kwargs):
@@ -266,7 +266,7 @@ def test_a_compiled_model_learns_what_a_plain_one_does(tmp_path):
     assert list(compiled.module_.state_dict()) == list(plain.module_.state_dict())
 
 
-def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path):
+def test_a_checkpoint_of_another_run_is_not_resumed_from(tmp_path):
     run(tmp_path, epochs=1)
     with pytest.raises(DataError, match="of another run: lr = .* instead of 0.5"):
         run(tmp_path, epochs=2, resume=True, train={"lr": 0.5})

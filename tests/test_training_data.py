@@ -100,7 +100,7 @@ def on_disk(data, folder):
     return TrainingSet(x, data.image, data.original, data.view, data.table)
 
 
-def test_a_run_from_disk_goes_on_where_it_was_cut_off(tmp_path):
+def test_a_run_from_disk_resumes_where_it_was_cut_off(tmp_path):
     data = on_disk(make_data(), tmp_path / "data")
     options = {"train": {"validation_concepts": 4}}
     run(tmp_path / "parts", epochs=2, data=data, **options)

@@ -14,7 +14,7 @@ def test_what_is_written_is_read(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_whoever_may_read_other_files_may_read_weights(tmp_path):
+def test_weights_are_as_readable_as_other_files(tmp_path):
     write_weights(tmp_path / "w.safetensors", torch.nn.Linear(3, 2))
     (tmp_path / "other").touch()
     modes = {file.stat().st_mode for file in tmp_path.iterdir()}

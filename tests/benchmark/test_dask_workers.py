@@ -105,7 +105,7 @@ def test_a_scheduler_that_goes_away(scheduler, tmp_path):
         ("locla", "local, slurm or tcp://host:port"),
     ],
 )
-def test_a_cluster_that_is_none(monkeypatch, address, expected):
+def test_an_invalid_cluster(monkeypatch, address, expected):
     monkeypatch.setattr("braindecode_ssr.benchmark.workers.CONNECT_TIMEOUT", "1 s")
     with pytest.raises(UsageError, match=expected), dask_workers(address, 1, 1):
         pass

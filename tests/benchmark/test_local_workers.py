@@ -57,7 +57,7 @@ def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn):
     assert not [str(warning.message) for warning in recwarn]
 
 
-def test_who_stops_listening_ends_the_processes(tmp_path):
+def test_closing_the_iterator_ends_the_processes(tmp_path):
     tasks = toys(["", "waits"], tmp_path)
     with closing(run_tasks(work, tasks, LocalWorkers(2))) as ended:
         assert next(ended).name == "0-"

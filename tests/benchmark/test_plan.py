@@ -125,7 +125,7 @@ def test_a_seed_is_done_with_all_methods_before_the_next_one(planned):
     assert order == [(seed, *cell) for seed in (3, 0) for cell in cells]
 
 
-def test_cost_is_told_from_finished_runs_of_the_same_kind(planned, tmp_path):
+def test_cost_is_estimated_from_finished_runs_of_the_same_kind(planned, tmp_path):
     plan = planned(methods=("ssr", "contrast"), seeds="3")
     preview = grid_preview(plan, tmp_path, 2)
     assert preview["seconds"] is None and preview["unknown"] == preview["to_do"] == 6

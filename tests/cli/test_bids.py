@@ -32,7 +32,7 @@ def things(tmp_path_factory):
     return base / "bids"
 
 
-def test_ones_own_recordings_as_a_process(shell, study, tmp_path):
+def test_your_own_recordings_as_a_process(shell, study, tmp_path):
     where = ("--data-dir", study)
     checked = shell("data", "check", "bids", *where, "--subject", 1, "--json", code=0).json
     assert {file["state"] for file in checked["files"]} == {"found"}
@@ -107,7 +107,7 @@ def test_settings_where_data_are_looked_at(call, study, tmp_path):
 
 @pytest.mark.parametrize("dataset", ["bids", "things-eeg", "things-eeg1", "things-meg"])
 @pytest.mark.parametrize("kind", ["missing", "empty", "other"])
-def test_a_wrong_data_folder_is_one_error_everywhere(call, tmp_path, dataset, kind):
+def test_a_wrong_data_folder_is_the_same_error_everywhere(call, tmp_path, dataset, kind):
     folder = tmp_path / "data"
     if kind != "missing":
         folder.mkdir()

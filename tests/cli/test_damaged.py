@@ -81,7 +81,7 @@ def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
 
 
 @pytest.mark.parametrize("rank", ["1.5", "1e308", "0", "999", "-3", "nan", "first", ""])
-def test_a_rank_that_cannot_be(call, tiny_run, tmp_path, rank):
+def test_an_impossible_rank(call, tiny_run, tmp_path, rank):
     folder = shutil.copytree(
         tiny_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint")
     )
@@ -116,7 +116,7 @@ def failing(monkeypatch, error):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_errors_of_the_machine_are_sentences(call, monkeypatch, error, words):
+def test_system_errors_are_sentences(call, monkeypatch, error, words):
     failing(monkeypatch, error)
     done = call("doctor")
     assert done.code in (1, 2) and words in done.error and "foreseen" not in done.error

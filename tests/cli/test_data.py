@@ -44,7 +44,7 @@ def test_check_reads_every_file(call, written):
     assert sum("raw EEG" in file["what"] for file in done.json["files"]) == 16
 
 
-def test_where_says_what_is_missing_and_where_it_is_to_be_had(call, tmp_path):
+def test_where_says_what_is_missing_and_where_to_get_it(call, tmp_path):
     done = call("data", "where", "things-eeg", "--subject", 5, "--data-dir", tmp_path, code=0)
     assert "missing" in done.out and "https://" in done.out and "CC BY" in done.out
     call("data", "check", "things-eeg", "--subject", 5, "--data-dir", tmp_path, code=1)
@@ -188,7 +188,7 @@ def test_prepare_several_at_a_time_and_one_that_fails(shell, unprepared):
     assert "a web page" in alone.error
 
 
-def test_prepare_is_stopped_by_ctrl_c_and_gone_on_with(unprepared, shell):
+def test_prepare_is_stopped_by_ctrl_c_and_resumed(unprepared, shell):
     import signal
     import subprocess
     import sys

@@ -44,7 +44,7 @@ def test_bad_input(call, tiny_run, args, code, expected):
     assert expected in done.error and done.out == ""
 
 
-def test_a_folder_that_is_no_run(call, tmp_path):
+def test_a_folder_that_is_not_a_run(call, tmp_path):
     assert str(tmp_path) in call("evaluate", tmp_path, code=1).error
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_summary(call, tiny_run, tmp_path):
     assert "run.json" in call("evaluate", broken, code=1).error
 
 
-def test_features_that_were_made_anew_by_something_else_are_refused(call, tiny_run, tmp_path):
+def test_features_that_were_made_again_by_something_else_are_refused(call, tiny_run, tmp_path):
     path, _ = tiny_run
     other = tmp_path / "run"
     shutil.copytree(path, other, ignore=shutil.ignore_patterns("checkpoint"))
@@ -192,7 +192,7 @@ def test_a_run_of_an_older_version_is_read(call, tiny_run, tmp_path):
         (("--set", "train.lr=1"), "settings of the evaluation"),
     ],
 )
-def test_an_evaluation_that_cannot_be(call, tiny_run, args, expected):
+def test_an_impossible_evaluation(call, tiny_run, args, expected):
     path, _ = tiny_run
     done = call("evaluate", path, *args, code=2)
     assert expected in done.error and done.out == ""

@@ -56,7 +56,7 @@ def test_training_on_imported_features_without_any_image(call, bare, arrays, tmp
     assert "views blur instead of blur, noise, low-resolution, mosaic" in done.err
 
 
-def test_originals_alone_stand_in_for_views_and_it_is_said(call, bare, arrays, tmp_path):
+def test_originals_alone_replace_views_and_this_is_reported(call, bare, arrays, tmp_path):
     bring(call, bare, arrays, "original")(0)
     done = train(call, bare, tmp_path, "--json")
     assert done.json["encoder"] == "mine" and done.json["views"] == ["original"]
@@ -177,13 +177,13 @@ def test_the_image_order_is_printed_and_names_features(call, bare, tmp_path):
     np.testing.assert_array_equal(store.read("mine", "original", images["image_id"]), rows)
 
 
-def test_the_order_of_arrays_without_names_is_said(call, bare, arrays):
+def test_the_order_of_arrays_without_names_is_reported(call, bare, arrays):
     said = bring(call, bare, arrays, "original")(0).err
     assert "no names" in said and f"ssr-bd data images things-eeg --data-dir {bare} --csv" in said
 
 
 @pytest.mark.parametrize("dataset", ["things-eeg", "bids", "things-meg"])
-def test_the_images_of_an_empty_folder_are_the_usual_error(call, tmp_path, dataset):
+def test_an_empty_folder_gives_the_usual_error_for_images(call, tmp_path, dataset):
     done = call("data", "images", dataset, "--data-dir", tmp_path, "--csv", code=1)
     assert str(tmp_path) in done.error and done.out == ""
 

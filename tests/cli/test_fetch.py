@@ -175,7 +175,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(fetch, mirror):
         (("things-eeg", "--form", "images", "--mirror", "nowhere"), 2, "https://host/folder"),
     ],
 )
-def test_what_cannot_be_fetched(call, tmp_path, args, code, said, monkeypatch):
+def test_what_cannot_be_downloaded(call, tmp_path, args, code, said, monkeypatch):
     monkeypatch.delenv("SSR_THINGS_PASSWORD", raising=False)
     line = call("data", "fetch", *args, "--data-dir", tmp_path / "x", code=code).error
     assert said in line and not (tmp_path / "x").exists()
@@ -242,7 +242,7 @@ def big(mirror, event, times=300):
     return len(body)
 
 
-def test_a_killed_fetch_goes_on(start, fetch, mirror):
+def test_a_killed_download_resumes(start, fetch, mirror):
     event = threading.Event()
     size = big(mirror, event)
     part = fetch.root / f"{TRAIN}.part"

@@ -39,7 +39,7 @@ def test_check_finds_a_missing_part(out, call, tmp_path):
     assert "preprocessed_P1-epo-2.fif" in done.out
 
 
-def test_where_says_what_is_missing_and_where_it_is_to_be_had(call, tmp_path):
+def test_where_says_what_is_missing_and_where_to_get_it(call, tmp_path):
     done = call("data", "where", "things-meg", "--data-dir", tmp_path, "--json", code=0)
     files = json.loads(done.out)["files"]
     parts = [file for file in files if file["path"].endswith(".fif")]
@@ -101,6 +101,6 @@ def test_together_with_needs_things_concepts(out, call):
     assert "none of those that things-eeg tests" in done.err
 
 
-def test_a_layout_that_there_is_not(call, tmp_path):
+def test_an_unknown_layout(call, tmp_path):
     options = ("--layout", "fmri", "--out", tmp_path)
     assert "fmri" in call("data", "simulate", "things-sim", *options, code=2).err

@@ -202,7 +202,7 @@ def test_names_are_canonical(call, tiny_run):
         (("evaluation.selection=oracle",), "train.keep=every"),
     ],
 )
-def test_what_can_be_known_before_is_said_before_work_starts(
+def test_what_can_be_known_before_work_starts_is_reported_then(
     call, tmp_path, monkeypatch, sets, expected
 ):
     """By ``train`` and by ``train --dry-run`` in the same words; nothing has been made by then."""

@@ -51,7 +51,7 @@ def test_they_are_made_once_for_each_choice_of_channels(store):
     assert first.path != other.path
 
 
-def test_a_store_that_is_made_anew_has_new_ones(store, tmp_path):
+def test_a_store_that_is_made_again_has_new_ones(store, tmp_path):
     before = averages_on_disk(store, "all")
     others = [batch_of([1, 2, 3, 3], seed=9), batch_of([1], "test", seed=9)]
     store = TrialStore.write(tmp_path / "store", others, INFO)
@@ -60,7 +60,7 @@ def test_a_store_that_is_made_anew_has_new_ones(store, tmp_path):
     assert not before.path.exists()
 
 
-def test_trials_that_are_written_over_make_them_anew(store):
+def test_overwritten_trials_make_them_again(store):
     before = averages_on_disk(store, "all")
     trials = np.load(store.path / "trials.npy", mmap_mode="r+")
     trials[:] += 1
@@ -89,7 +89,7 @@ def test_a_store_of_single_trials_is_not_copied(tmp_path):
     assert np.array_equal(read(some), store.average("train", channels=("Pz",)).x)
 
 
-def test_too_little_room_is_said_before_anything_is_written(store, monkeypatch):
+def test_too_little_space_is_reported_before_anything_is_written(store, monkeypatch):
     monkeypatch.setattr(files, "free_bytes", lambda path: 100)
     with pytest.raises(DataError, match="averaging trials on disk needs .*train.memory"):
         averages_on_disk(store, "all")

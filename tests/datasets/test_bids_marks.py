@@ -191,7 +191,7 @@ def test_labels_mean_what_they_mean_to_mne(texts, mark):
     assert {mark_of(text) for text in texts} == {mark}
 
 
-def test_a_mark_behind_the_end_is_named(tree):
+def test_a_mark_after_the_end_is_named(tree):
     mark(tree, "BAD_", 3000, 1)
     assert "events.tsv, line 2, marks something at 3000 s" in refused(tree)
 
@@ -283,7 +283,7 @@ def test_raw_says_what_is_bad(tree):
     assert len(events) == 32
 
 
-def test_channels_that_are_no_eeg_by_their_names(tree, tmp_path):
+def test_channels_that_are_not_eeg_by_name(tree, tmp_path):
     names = (*CH_NAMES[:-2], "VEOG", "Status")
     tree = bids_trees.write_study(tmp_path / "new", names, labels=("01",))
     for path in tree.rglob("*_channels.tsv"):

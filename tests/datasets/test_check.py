@@ -104,7 +104,7 @@ def test_where_sees_an_empty_file(tmp_path):
     )
 
 
-def test_a_hole_between_sessions(tmp_path):
+def test_a_gap_between_sessions(tmp_path):
     write_things(tmp_path, sessions=3)
     (tmp_path / "Raw_data/sub-05/ses-02").rename(tmp_path / "elsewhere")
     states = [report.state for report in where(ThingsEEG(tmp_path))[3:]]

@@ -71,7 +71,7 @@ def test_all_files_of_a_recording_and_no_others(study):
     assert rest <= {"as_raw-2.fif", "as_raw-3.fif", "as_raw-4.fif"}
 
 
-def test_a_change_of_content_is_seen_and_a_touch_is_none(study):
+def test_a_change_of_content_counts_and_a_touch_does_not(study):
     run, parts = study
     before = file_key(run.files), fingerprint([run])
     for path in parts:

@@ -98,7 +98,7 @@ def test_invented_concepts_cannot_be_excluded():
         excluded_concepts(TOGETHER, FewImages(["bachub", "flook"], tested="grend"))
 
 
-def test_somebody_must_be_left():
+def test_some_subject_must_remain():
     dataset = FewImages(ONLY_EEG[:2])
     table = dataset.images.iloc[:4]
     with pytest.raises(UsageError, match="does not test"):

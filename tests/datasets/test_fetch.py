@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "fetch.rst"
 
 
 @pytest.mark.parametrize(("name", "form"), FORMS)
-def test_every_road_can_be_gone(name, form, tmp_path):
+def test_every_path_can_be_taken(name, form, tmp_path):
     offer = DOWNLOADS[name]
     sources = offer.sources(form, tmp_path, offer.subjects)
     assert (
@@ -61,7 +61,7 @@ def test_the_files_of_meg():
     assert sources[3][4].place == "sourcedata/sample_attributes_P4.csv"
 
 
-def test_the_shortest_road_is_the_default(tmp_path):
+def test_the_shortest_path_is_the_default(tmp_path):
     todo = plan_download("things_eeg", tmp_path, subjects=[5])
     assert todo.form == "gifford" and todo.bytes == 1_736_481_485
     assert [source.sha256[:8] for source in todo.sources] == [
@@ -99,7 +99,7 @@ def test_meg_files_that_lie_directly_in_the_folder(tmp_path):
     assert [found.state for found in todo.status] == ["absent"] * 5
 
 
-def test_something_else_in_the_way_is_said_before_anything_is_fetched(tmp_path):
+def test_something_in_the_way_is_reported_before_any_download(tmp_path):
     path = tmp_path / "image_set/image_metadata.npy"
     path.parent.mkdir()
     np.save(path, {"mine": 1}, allow_pickle=True)
@@ -108,7 +108,7 @@ def test_something_else_in_the_way_is_said_before_anything_is_fetched(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["nice", "ubp", "neurobridge"])
-def test_unofficial_copies_are_named_and_not_fetched(form):
+def test_unofficial_copies_are_named_and_not_downloaded(form):
     with pytest.raises(UsageError, match="huggingface.co/datasets"):
         DOWNLOADS["things-eeg"].form(form)
 

@@ -89,7 +89,7 @@ def test_an_array_of_another_size_than_its_bytes(tmp_path, shape):
         load_npy(tmp_path / "a.npy")
 
 
-def test_bytes_are_no_pointers(tmp_path):
+def test_bytes_are_not_pointers(tmp_path):
     class Array:
         def __reduce__(self):
             rebuild, args, _ = np.empty(0).__reduce__()
@@ -100,7 +100,7 @@ def test_bytes_are_no_pointers(tmp_path):
         load_npy(tmp_path / "a.npy")
 
 
-def test_a_call_behind_a_long_array_is_refused_and_not_executed(tmp_path):
+def test_a_call_after_a_long_array_is_refused_and_not_executed(tmp_path):
     class Call:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/executed",)

@@ -94,7 +94,7 @@ def test_trials_are_cut_at_the_onsets(study):
     np.testing.assert_allclose(store.trials[first], np.concatenate(expected), atol=1e-10)
 
 
-def test_a_file_of_test_concepts_says_the_same_as_the_column(study, tree):
+def test_a_file_of_test_concepts_equals_the_column(study, tree):
     for path in tree.rglob("*_events.tsv"):
         if "rest" not in path.name:
             change(path, drop=["split"])
@@ -109,7 +109,7 @@ def test_a_file_of_test_concepts_says_the_same_as_the_column(study, tree):
     assert "at least two train images" in spoil(tree)
 
 
-def test_the_split_is_said_once(tree):
+def test_the_split_is_given_only_once(tree):
     (tree / "test_concepts.txt").write_text("egg\n", encoding="utf-8")
     assert "remove one of the two" in spoil(tree)
 
@@ -324,7 +324,7 @@ def test_other_tasks_are_left_alone(study):
     assert {run.task for run in OwnBids(study).runs(1)} == {"look"}
 
 
-def test_a_forgotten_image_column(tree):
+def test_a_missing_image_column(tree):
     change(events_of(tree, run="2"), drop=["image"])
     found = spoil(tree)
     assert "'image'" in found and "run-2_events.tsv" in found
@@ -347,7 +347,7 @@ def test_a_forgotten_image_column(tree):
         ({"concept": "egg"}, "two concepts"),
     ],
 )
-def test_events_that_cannot_be(tree, columns, expected):
+def test_impossible_events(tree, columns, expected):
     change(events_of(tree), **columns)
     with pytest.raises(DataError, match=expected):
         prepare(OwnBids(tree), 1, SPEC)
@@ -363,7 +363,7 @@ def test_a_concept_in_both_splits_names_both_places(tree):
     assert "'apple'" in found and f"{path}, line {rows[0] + 2}" in found and "never both" in found
 
 
-def test_a_line_of_too_many_cells_is_named(tree):
+def test_a_line_with_too_many_cells_is_named(tree):
     path = events_of(tree)
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[6] += "\tmore"

@@ -340,7 +340,7 @@ def test_a_store_knows_the_time_of_its_first_sample(tmp_path, sfreq):
     assert TrialStore.open(store.path).tmin == 0.05
 
 
-def test_killed_half_way_and_started_again(tmp_path):
+def test_killed_halfway_and_started_again(tmp_path):
     process = started(prepare_slowly, tmp_path, two_sessions(), 1, folder=tmp_path)
     while not process.out.read_text():
         assert process.is_alive(), process.err.read_text()

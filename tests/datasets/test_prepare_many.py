@@ -53,7 +53,7 @@ def test_a_process_that_is_killed_is_named_and_its_sessions_are_kept(tmp_path):
     assert not [name for name in os.listdir(dataset.derived / "trials") if name.startswith(".")]
 
 
-def test_whoever_stops_listening_stops_the_work(tmp_path):
+def test_closing_the_iterator_stops_the_work(tmp_path):
     dataset = People(tmp_path, {1: "waits", 2: "waits"})
     done = prepare_many(dataset, [1, 2, 3], SPEC, jobs=3)
     assert next(done).subject == 3
@@ -61,7 +61,7 @@ def test_whoever_stops_listening_stops_the_work(tmp_path):
     assert len(prepare(People(tmp_path, {}), 1, SPEC)) == 6
 
 
-def test_a_process_that_nobody_listens_to_stops_and_keeps_what_is_finished(tmp_path):
+def test_an_orphaned_process_stops_and_keeps_what_is_finished(tmp_path):
     """As when the process that started it is killed."""
 
     class Mute(People):
@@ -79,7 +79,7 @@ def test_a_process_that_nobody_listens_to_stops_and_keeps_what_is_finished(tmp_p
     assert len(json.loads((left / "unfinished.json").read_text())["finished"]) == 2
 
 
-def test_the_memory_for_each_is_said(monkeypatch):
+def test_the_memory_for_each_is_reported(monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 10_000_000_000)
     assert module._memory_line(4) == "4 subjects in parallel, 2.5 GB of free memory for each"
     assert "use fewer --jobs" in module._memory_line(20)

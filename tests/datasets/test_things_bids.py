@@ -212,7 +212,7 @@ def test_inventory_names_what_is_missing_or_broken(tree):
         ({"onset": lambda old: (old.astype(float) * 1000).astype(str)}, "onsets in seconds"),
     ],
 )
-def test_events_that_cannot_be(tree, columns, expected):
+def test_impossible_events(tree, columns, expected):
     change(events_of(tree), **columns)
     assert re.search(expected, spoil(tree)), spoil(tree)
 
@@ -372,7 +372,7 @@ def test_real_numbers_off_by_one_are_found(images, real_runs):
         things_bids_images(events, 1000.0, listed)
 
 
-def test_other_folders_are_no_subjects(tmp_path):
+def test_other_folders_are_not_subjects(tmp_path):
     (tmp_path / "sub-01" / "ses-01" / "anat").mkdir(parents=True)
     (tmp_path / "sub-x" / "eeg").mkdir(parents=True)
     assert things_bids_subjects(tmp_path) == {}

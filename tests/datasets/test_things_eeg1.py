@@ -87,7 +87,7 @@ def test_onsets_of_the_real_file():
         assert eeg1_samples(BidsEvents(table, "events.tsv"), 1000.0).tolist() == expected
 
 
-def test_a_pace_that_cannot_be_is_an_error(alone):
+def test_an_impossible_pace_is_an_error(alone):
     root, path = alone
     change(path, onset=[str(7 * k) for k in range(26)])
     with pytest.raises(DataError, match="an image every 7"):
@@ -152,7 +152,7 @@ def test_images_that_nobody_else_saw(alone):
         ({"onset": "n/a"}, "'n/a' in .*line 2, column 'onset'"),
     ],
 )
-def test_events_that_cannot_be(alone, columns, expected):
+def test_impossible_events(alone, columns, expected):
     root, path = alone
     change(path, **columns)
     with pytest.raises(DataError, match=expected):

@@ -182,7 +182,7 @@ def test_other_sensors_than_meg_are_left_out(tmp_path):
     assert sorted(prepare(ThingsMEG(tmp_path), 1, AS_RELEASED).ch_names) == sorted(SENSORS)
 
 
-def test_a_store_is_made_anew_when_a_part_changes(copy, tmp_path):
+def test_a_store_is_made_again_when_a_part_changes(copy, tmp_path):
     dataset = ThingsMEG(tmp_path)
     first = dataset.source_key(1)
     write_subject(tmp_path, made=epochs(data=signals(len(attributes()), seed=1)))
@@ -261,7 +261,7 @@ def test_rows_off_by_one(tmp_path):
     assert "events and metadata of one release" in refused(tmp_path)
 
 
-def test_a_single_code_that_differs_is_told(tmp_path, monkeypatch):
+def test_a_single_code_that_differs_is_reported(tmp_path, monkeypatch):
     from braindecode_ssr.datasets.things_meg import images as things_meg_design
 
     monkeypatch.setattr(things_meg_design, "MOST_MISMATCHES", 0.1)
@@ -298,7 +298,7 @@ def test_trials_without_a_session(tmp_path):
     assert "no session_nr" in refused(tmp_path)
 
 
-def test_a_session_without_training_trials_cannot_be_normalised(tmp_path):
+def test_a_session_without_training_trials_cannot_be_normalized(tmp_path):
     table = attributes()
     kept = ~((table["session_nr"] == 2) & (table["trial_type"] == "exp")).to_numpy()
     write_subject(tmp_path, made=epochs()[kept])

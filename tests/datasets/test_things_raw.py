@@ -210,7 +210,7 @@ def test_fields_of_another_kind_name_the_file(tmp_path, change):
         list(dataset.recordings(5))
 
 
-def test_a_name_that_is_no_text(tmp_path):
+def test_a_name_that_is_not_text(tmp_path):
     write_metadata(tmp_path, train=[("00001_aardvark\udc80", TRAIN[0][1]), *TRAIN[1:]])
     with pytest.raises(DataError, match="image_metadata.npy"):
         ThingsEEG(tmp_path).images  # noqa: B018

@@ -39,7 +39,7 @@ def test_a_file_that_ends_too_early(file, trials):
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["mvnn", "zscore"])
-def test_normalised_on_disk_as_in_memory_to_the_bit(file, trials, kind, threads, monkeypatch):
+def test_normalized_on_disk_as_in_memory_to_the_bit(file, trials, kind, threads, monkeypatch):
     monkeypatch.setattr(files, "_threads", lambda: threads)
     file[:] = trials
     numbers = np.arange(300) % 50

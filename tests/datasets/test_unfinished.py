@@ -81,7 +81,7 @@ def assert_same_store(store, expected):
         (signal.SIGINT, 1, [1, 1, 2, 2, 3, 3]),
     ],
 )
-def test_stopped_and_gone_on_with(tmp_path, expected, cut, how, place, again):
+def test_stopped_and_resumed(tmp_path, expected, cut, how, place, again):
     code = stopped(tmp_path, how, place)
     assert code == (130 if how == signal.SIGINT else -how)
     dataset, said = ToyDataset(tmp_path, sessions()), []
@@ -104,7 +104,7 @@ def test_stopped_twice(tmp_path, expected, cut):
     assert cut == [1, 1, 3, 3]
 
 
-def test_another_file_in_the_place_of_a_finished_one(tmp_path, cut):
+def test_another_file_instead_of_a_finished_one(tmp_path, cut):
     interrupted(tmp_path, 4)
     parts = sessions()
     parts[1] = toy_recording([3, 1, 2], session=1, split="test", fingerprint="another")
@@ -116,7 +116,7 @@ def test_another_file_in_the_place_of_a_finished_one(tmp_path, cut):
 
 
 @pytest.mark.parametrize("damage", ["trials", "journal", "spec"])
-def test_what_is_left_is_damaged(tmp_path, expected, cut, damage):
+def test_damaged_leftovers(tmp_path, expected, cut, damage):
     left = interrupted(tmp_path, 4)
     if damage == "trials":
         os.truncate(left / "trials.npy", 1000)
@@ -138,7 +138,7 @@ def test_what_was_left_of_other_files_is_removed_and_of_other_settings_is_not(tm
     assert left == sorted([store.path.name, other.name])
 
 
-def test_a_session_that_goes_on_after_it_seemed_finished(tmp_path, cut):
+def test_a_session_that_continues_after_it_seemed_finished(tmp_path, cut):
     """A second test part of a session needs the noise of its training part: all is made anew."""
     interrupted(tmp_path, 2)
     parts = sessions()

@@ -42,7 +42,7 @@ def test_wrong_files_do_not(name):
     assert "web page" in wrong_head(name, b"\n <!DOCTYPE HTML><title>Not\n here</title>")
 
 
-def test_binary_data_is_no_table():
+def test_binary_data_is_not_a_table():
     assert wrong_head("x.csv", b"PK\x03\x04\x00") == "binary data"
 
 
@@ -54,7 +54,7 @@ def test_pages(head):
     assert page(head)
 
 
-def test_a_file_that_mentions_html_is_none():
+def test_a_file_that_mentions_html_is_not_a_page():
     assert page(b"trial_type,<html>") == "" and page(b"\x93NUMPY<html>") == ""
 
 

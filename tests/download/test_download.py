@@ -125,7 +125,9 @@ def test_a_folder_with_a_missing_or_broken_file_is_made_whole(server, downloader
     assert (tmp_path / "data/sub-05/train.npy").read_bytes() == NPY
 
 
-def test_a_spoilt_archive_of_unknown_checksum_is_fetched_once_more(server, downloader, tmp_path):
+def test_a_damaged_archive_of_unknown_checksum_is_downloaded_once_more(
+    server, downloader, tmp_path
+):
     spoilt = bytearray(ARCHIVE)
     spoilt[50_000] ^= 1
 
@@ -165,7 +167,7 @@ def test_a_wrong_password_keeps_the_download(server, downloader, tmp_path):
     assert not [line for line in downloader.said if "right" in line or "wrong" in line]
 
 
-def test_a_disk_without_room(server, downloader, source, tmp_path, content, monkeypatch):
+def test_a_disk_without_space(server, downloader, source, tmp_path, content, monkeypatch):
     monkeypatch.setattr(files, "free_bytes", lambda path: 300_000)
     wanted = source(server.put("/some.fif", content))
     with pytest.raises(DataError, match=r"needs 0.4 MB, and 0.3 MB are free.*--data-dir"):
@@ -173,7 +175,9 @@ def test_a_disk_without_room(server, downloader, source, tmp_path, content, monk
     assert server.requests == []
 
 
-def test_a_disk_that_fills_up_meanwhile(server, downloader, source, tmp_path, content, monkeypatch):
+def test_a_disk_that_fills_up_during_the_download(
+    server, downloader, source, tmp_path, content, monkeypatch
+):
     def full(*args):
         raise OSError(28, "No space left on device")
 
@@ -186,12 +190,12 @@ def test_a_disk_that_fills_up_meanwhile(server, downloader, source, tmp_path, co
     assert (tmp_path / wanted.place).read_bytes() == content
 
 
-def test_a_folder_one_may_not_write_to(server, downloader, source, content):
+def test_a_read_only_folder(server, downloader, source, content):
     with pytest.raises(DataError, match="--data-dir"):
         download(source(server.put("/x", content)), type(files.Path())("/dev/null/x"), downloader)
 
 
-def test_two_at_once_take_turns_and_the_second_says_for_whom_it_waits(
+def test_two_at_once_take_turns_and_the_second_says_whom_it_waits_for(
     server, downloader, source, tmp_path, content
 ):
     event = threading.Event()
@@ -231,7 +235,7 @@ def test_bids_without_its_client(downloader, tmp_path, monkeypatch):
         download(wanted, tmp_path, downloader)
 
 
-def test_bids_that_nemars_client_does_not_take(downloader, tmp_path):
+def test_bids_that_the_nemar_client_refuses(downloader, tmp_path):
     place = "nm000232/sub-05"
     wanted = Source("BIDS", place, ("http://127.0.0.1:9",), 0, "CC", nemar="nm000232")
     with pytest.raises(DataError, match="must use HTTPS.*complete files are kept|pip install"):

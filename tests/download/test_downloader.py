@@ -44,7 +44,7 @@ def test_a_good_server(fetch, server, waits, content):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_connection_that_is_cut_three_times_goes_on_where_it_was(
+def test_a_connection_that_is_cut_three_times_resumes_where_it_was(
     fetch, server, waits, content, known
 ):
     assert fetch(cut(100_000), cut(70_000), cut(150_000), known=known) == content
@@ -62,7 +62,7 @@ def test_a_cut_at_every_place_near_the_ends(fetch, content):
         assert fetch(cut(n)) == content
 
 
-def test_a_server_without_ranges_starts_anew(fetch, server, content):
+def test_a_server_without_ranges_starts_over(fetch, server, content):
     assert fetch(cut(200_000, ranges=False), always=honest(ranges=False)) == content
     assert server.ranges(PATH)[1].startswith("bytes=")
 
@@ -139,7 +139,7 @@ def test_a_page_with_status_200(fetch, text, said):
     assert said in fails(fetch, always=page(text))
 
 
-def test_a_page_once_is_forgiven_and_does_not_cost_what_is_here(fetch, server, content):
+def test_one_web_page_is_forgiven_and_loses_nothing(fetch, server, content):
     assert fetch(cut(200_000), page(b"quota"), page(b"quota")) == content
     assert [r is None for r in server.ranges(PATH)] == [True, False, False, False]
 
@@ -185,7 +185,7 @@ def test_progress_gives_new_patience(fetch, waits, content):
     assert max(waits) <= 4.0
 
 
-def test_no_such_file_is_said_at_once(fetch, waits):
+def test_no_such_file_is_reported_at_once(fetch, waits):
     assert "there is no such file (404)" in fails(fetch, always=busy(404))
     assert "responds 401" in fails(fetch, always=busy(401)) and waits == []
 
@@ -197,7 +197,7 @@ def test_the_next_address_is_tried(server, downloader, source, tmp_path, content
     assert (tmp_path / "folder/some-epo.fif").read_bytes() == content
 
 
-def test_what_came_from_one_address_goes_on_at_the_next(
+def test_what_came_from_one_address_resumes_at_the_next(
     server, downloader, source, tmp_path, content
 ):
     bad = server.put("/bad.fif", content, cut(200_000))
@@ -226,7 +226,7 @@ def test_redirects_that_lead_nowhere(server, fetch, to):
     assert any(said in text for said in ("endless loop", "request failed", "asks to log in"))
 
 
-def test_a_server_that_says_nothing(server, fetch, downloader, waits, content):
+def test_a_silent_server(server, fetch, downloader, waits, content):
     event = threading.Event()
     downloader.timeout = 2, 0.2
     try:
@@ -252,7 +252,7 @@ def test_tampered_bytes_are_never_used(server, fetch, content):
     assert not list(fetch.target.parent.glob("*.part*"))
 
 
-def test_a_part_that_is_spoilt_is_fetched_anew(server, fetch, content):
+def test_a_part_that_is_damaged_is_downloaded_again(server, fetch, content):
     part = PartialFile(fetch.target)
     part.begin(server.url + PATH, '"one"', len(content))
     part.path.write_bytes(b"\x00" * 1000)
@@ -267,7 +267,7 @@ def test_a_part_longer_than_the_file(server, fetch, content):
     assert fetch(known=False) == content
 
 
-def test_a_part_that_is_whole_already(server, fetch, content):
+def test_a_part_that_is_complete_already(server, fetch, content):
     part = PartialFile(fetch.target)
     part.begin(server.url + PATH, '"one"', len(content))
     part.path.write_bytes(content)
@@ -278,7 +278,7 @@ def test_a_part_that_is_whole_already(server, fetch, content):
     assert fetch(known=False) == content and len(server.requests) == 1
 
 
-def test_ctrl_c_leaves_a_part_that_goes_on(server, fetch, downloader, content, waits):
+def test_ctrl_c_leaves_a_part_that_resumes(server, fetch, downloader, content, waits):
     def stop(seconds):
         raise KeyboardInterrupt
 
@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_a_part_that_goes_on(server, fetch, downloader, content, w
     assert server.ranges(PATH)[-1].startswith("bytes=2")
 
 
-def test_a_server_that_packs_what_it_was_asked_to_send_as_it_is(fetch, content):
+def test_a_server_that_compresses_against_the_request(fetch, content):
     import gzip
 
     def packs(handler, body):
@@ -300,7 +300,7 @@ def test_a_server_that_packs_what_it_was_asked_to_send_as_it_is(fetch, content):
     assert fetch(packs) == content
 
 
-def test_a_size_that_is_told_only_by_the_server_must_fit(fetch, monkeypatch):
+def test_a_size_known_only_from_the_server_must_fit(fetch, monkeypatch):
     from braindecode_ssr import files
 
     monkeypatch.setattr(files, "free_bytes", lambda path: 300_000)

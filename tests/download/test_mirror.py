@@ -57,7 +57,7 @@ def test_names_are_quoted(mirror, source):
 
 
 @pytest.mark.parametrize("sums", [b"not a list", b"abc  file"])
-def test_a_list_that_is_none(mirror, sums):
+def test_not_a_list(mirror, sums):
     with pytest.raises(DataError, match="sha256sum"):
         mirror(sums)
 
@@ -67,6 +67,6 @@ def test_a_page_instead_of_a_list_is_no_list(mirror):
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "host/x", "/a/folder", "http://"])
-def test_what_is_no_address(downloader, url):
+def test_not_an_address(downloader, url):
     with pytest.raises(UsageError, match="https://host/folder"):
         open_mirror(url, downloader)

@@ -96,7 +96,7 @@ def test_what_is_needed_must_be_there(run):
     assert not run.folder.exists()
 
 
-def test_a_bomb(run):
+def test_an_archive_bomb(run):
     body = zipped({"a/zeros.bin": bytes(10_000_000)})
     assert len(body) < 20_000
     with pytest.raises(DataError, match="unpacks to 10.0 MB instead of 1.0 MB"):
@@ -133,7 +133,7 @@ def test_what_a_killed_process_left_is_swept(run):
     assert list(run(zipped(IMAGES))) == list(NAMES)
 
 
-def test_a_full_disk_is_said_before(run, monkeypatch):
+def test_a_full_disk_is_reported_before(run, monkeypatch):
     from braindecode_ssr import files
 
     monkeypatch.setattr(files, "free_bytes", lambda path: 5)

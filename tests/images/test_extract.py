@@ -80,7 +80,7 @@ def test_batches_and_order_do_not_matter(
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 4, 8])
-def test_a_stopped_run_goes_on(
+def test_a_stopped_run_resumes(
     dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, stop_after: int
 ) -> None:
     whole = FeatureStore(tmp_path / "whole")
@@ -116,7 +116,7 @@ extract(dataset, Dying(), VIEWS, FeatureStore({store!r}), batch_size=6)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(dataset: DrawnDataset, store: FeatureStore, tmp_path: Path) -> None:
+def test_a_killed_run_resumes(dataset: DrawnDataset, store: FeatureStore, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     script = KILLED.format(root=root, folder=str(dataset.root), store=str(store.path))
     killed = subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
@@ -224,7 +224,7 @@ def test_wrong_names(
     assert store.encoders() == []
 
 
-def test_an_object_that_is_no_encoder(dataset: DrawnDataset, store: FeatureStore) -> None:
+def test_an_object_that_is_not_an_encoder(dataset: DrawnDataset, store: FeatureStore) -> None:
     with pytest.raises(UsageError, match="without dim, size"):
         extract(dataset, type("Half", (), {"name": "half"})(), ["original"], store)
 

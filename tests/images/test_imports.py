@@ -137,7 +137,7 @@ def test_pickles_are_refused_and_not_executed(
         (b"\x93NUMPY\x01\x00", "cut short"),
     ],
 )
-def test_files_that_are_no_arrays(
+def test_files_that_are_not_arrays(
     dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, content: bytes, words: str
 ) -> None:
     (tmp_path / "a.npy").write_bytes(content)
@@ -156,7 +156,7 @@ def test_a_truncated_array(dataset: DrawnDataset, store: FeatureStore, tmp_path:
 
 
 @pytest.mark.parametrize("array", [np.arange(60).reshape(12, 5), np.ones(12), np.array(["a"] * 12)])
-def test_arrays_that_are_no_features(
+def test_arrays_that_are_not_features(
     dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, array: np.ndarray
 ) -> None:
     with pytest.raises(DataError, match="floating-point"):
@@ -407,7 +407,7 @@ def test_names_and_rows_of_other_counts(
 
 
 @pytest.mark.parametrize("extra", [{"label": range(12)}, {"word": ["a"] * 12}])
-def test_columns_that_are_no_features(
+def test_columns_that_are_not_features(
     dataset: DrawnDataset, store: FeatureStore, tmp_path: Path, extra: dict
 ) -> None:
     table = pd.DataFrame(rows(12)).assign(image_id=ids_of(dataset, "train"), **extra)

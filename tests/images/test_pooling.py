@@ -49,7 +49,7 @@ def test_encoders_side_by_side(store, rows):
     assert features.widths() == (2, 3)
 
 
-def test_views_side_by_side_and_the_original_in_the_place_of_each(store, rows):
+def test_views_side_by_side_and_the_original_instead_of_each(store, rows):
     features = ImageFeatures(store, "b+a", ("noise", "blur"), pool="side-by-side")
     order = [("b", "noise"), ("a", "noise"), ("b", "blur"), ("a", "blur")]
     np.testing.assert_array_equal(features.view(IDS), np.hstack([rows[key] for key in order]))

@@ -44,7 +44,7 @@ def test_gratings_excite_their_own_filters(level: int, orientation: int) -> None
     assert divmod(int(mean.argmax()), pyramid.ORIENTATIONS) == (level, orientation)
 
 
-def test_filters_are_a_quadrature_blind_to_grey() -> None:
+def test_filters_are_a_quadrature_blind_to_gray() -> None:
     filters = gabor_filters()[:, 0]
     torch.testing.assert_close(filters.sum((1, 2)), torch.zeros(12), atol=1e-6, rtol=0)
     torch.testing.assert_close(filters.square().sum((1, 2)), torch.ones(12))
@@ -65,7 +65,7 @@ def test_energy_is_the_plain_sum() -> None:
     assert float(energies(images)[0, 0, 2, 1]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_colours_are_opponent() -> None:
+def test_colors_are_opponent() -> None:
     colours = {"white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
     images = torch.tensor(list(colours.values())).float()[:, :, None, None]
     seen = opponent_colors(images)[..., 0, 0]
@@ -73,7 +73,7 @@ def test_colours_are_opponent() -> None:
     torch.testing.assert_close(seen, torch.tensor(expected))
 
 
-def test_energies_are_centred_on_noise() -> None:
+def test_energies_are_centered_on_noise() -> None:
     seen = energies(noise(24)).mean((0, 2, 3))
     torch.testing.assert_close(seen, torch.zeros(4), atol=0.05, rtol=0)
 
@@ -97,7 +97,7 @@ def test_images_can_be_told_apart_in_every_view(view: str) -> None:
         assert mean_pair_cosine(seen.numpy()) < 0.95
 
 
-def test_even_grey_is_no_zero_vector() -> None:
+def test_uniform_gray_is_not_a_zero_vector() -> None:
     for level in (0, 127, 255):
         assert Pyramid().encode(torch.full((1, 3, 224, 224), level, dtype=torch.uint8)).norm() > 1
 

@@ -83,7 +83,7 @@ def test_the_concept_is_that_of_the_table(dataset: DrawnDataset, store: FeatureS
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2])
-def test_a_stopped_run_goes_on(dataset: DrawnDataset, store: FeatureStore, stop_after: int) -> None:
+def test_a_stopped_run_resumes(dataset: DrawnDataset, store: FeatureStore, stop_after: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         extract(dataset, Reader(stop_after), ["text"], store, batch_size=6)
     rest = Reader()
@@ -107,7 +107,7 @@ def test_another_text_tower_is_another_encoder(dataset: DrawnDataset, store: Fea
         extract(dataset, other, ["blur"], store)
 
 
-def test_who_is_same_encoder() -> None:
+def test_which_encoders_are_the_same() -> None:
     assert same_encoder("a", "a" + WORDS + "t") and same_encoder("a" + WORDS + "t", "a")
     assert same_encoder("a" + WORDS + "t", "a" + WORDS + "t") and same_encoder(
         "imported:x", "imported:y"

@@ -119,7 +119,9 @@ def test_missing_features_name_the_image_and_the_commands(store: FeatureStore) -
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "NaN"), (0, "only zeros")])
-def test_rows_that_are_no_vectors_are_refused(store: FeatureStore, value: float, word: str) -> None:
+def test_rows_that_are_not_vectors_are_refused(
+    store: FeatureStore, value: float, word: str
+) -> None:
     broken = features()
     broken[3] = value
     with pytest.raises(DataError) as error:

@@ -103,7 +103,7 @@ def test_fovea_is_opencv() -> None:
     assert largest_difference(view("fovea", images), reference) <= 2
 
 
-def test_fovea_is_half_blurred_in_the_centre() -> None:
+def test_fovea_is_half_blurred_in_the_center() -> None:
     mask = sharpness(224, 224, 3.0)
     assert mask[112, 112] == 0.5
     assert mask.min() == pytest.approx(0.5 * np.exp(-3))

@@ -287,7 +287,7 @@ def test_a_head_without_posteriors_counts_as_of_variance_one(tmp_path):
     assert torch.isfinite(torch.tensor(net.history[-1]["train_loss"]))
 
 
-def test_it_learns_and_goes_on_where_it_was(tmp_path):
+def test_it_learns_and_resumes_where_it_was(tmp_path):
     def run(folder, epochs, **options):
         spec = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
         net = fit(make_data(), model(), criterion(warmup=2.0), spec, tmp_path / folder, **options)

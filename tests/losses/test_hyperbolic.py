@@ -107,7 +107,7 @@ def test_rows_of_one_image():
 
 
 @pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), "much"])
-def test_a_scale_that_is_none(scale):
+def test_an_invalid_scale(scale):
     with pytest.raises(UsageError, match="scale .* in .0, inf"):
         HyperbolicContrast(scale=scale)
 

@@ -51,7 +51,7 @@ def test_a_learned_scale_stays_in_bounds_and_comes_back(regime, start, bound):
 
 
 @pytest.mark.parametrize("regime", list(REGIMES))
-def test_a_scale_of_ones_own(regime):
+def test_a_custom_scale(regime):
     assert torch.as_tensor(Similarity(regime, scale=5.0).scale()).item() == pytest.approx(5.0)
 
 

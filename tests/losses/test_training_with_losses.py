@@ -147,7 +147,7 @@ def test_arrays_have_no_image_index():
     ("name", "params"),
     [("uncertain-blur", {}), ("semantic-swap", {}), ("mmd-contrast", {"stage": 3})],
 )
-def test_a_loss_with_a_memory_goes_on_where_it_was(name, params, tmp_path):
+def test_a_loss_with_a_memory_resumes_where_it_was(name, params, tmp_path):
     def run(folder, epochs, **options):
         torch.manual_seed(0)
         loss = {"name": name, "params": params}

@@ -164,7 +164,7 @@ def leaks_in(method, dataset, protocol):
     ],
 )
 @pytest.mark.parametrize("place", ["settings", "intra", "things-sim", "things-sim/intra"])
-def test_the_guard_bites(settings, caught, place):
+def test_the_guard_works(settings, caught, place):
     honest = METHODS["contrast"]
     where = {"settings": settings} if place == "settings" else {"settings_of": {place: settings}}
     assert leaks_in(honest.model_copy(update=where), "things-sim", "intra") == (caught,)

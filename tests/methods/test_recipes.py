@@ -282,7 +282,7 @@ def test_a_linear_map_has_no_backbone(name, tmp_path):
         resolve(run_spec(TINY, {"model": {"backbone": "linear"}}), dataset)
 
 
-def test_the_catalogue_is_complete():
+def test_the_catalog_is_complete():
     rows = catalogue("methods")
     assert [row["name"] for row in rows] == ALL
     wanted = {"citation", "year", "venue", "backbone", "parameters", "loss", "encoder", "views"}

@@ -68,7 +68,7 @@ def test_what_the_recipe_counts():
     assert VED.parameters["things-meg"]["inter"] == brain + image + 2 * 1025 * 512
 
 
-def test_an_original_in_the_place_of_each_level_and_the_mixture_are_two_galleries():
+def test_an_original_instead_of_each_level_and_the_mixture_are_two_galleries():
     torch.manual_seed(0)
     spec = asked()
     model = SSR(

@@ -45,7 +45,7 @@ def test_an_adjustment_is_taken_only_where_the_defaults_do_not_fit():
     assert build_backbone("EEGDINO", params, n_chans=21, **shape).adjusted == {}
 
 
-def test_zeros_behind_a_trial_whose_length_no_patch_divides():
+def test_zeros_after_a_trial_whose_length_no_patch_divides():
     shape = {"n_outputs": 8, "n_chans": 3, "n_times": 90, "feature_point": "head"}
     params = {"depth": 1, "embed_dim": 16}
     encoder = build_backbone("LUNA", params, **shape)

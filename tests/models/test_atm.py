@@ -44,7 +44,7 @@ def test_forward_equals_a_plain_derivation(subject, tokens):
     torch.testing.assert_close(output, plain.tsconv(p, attended[:, kept]), rtol=1e-4, atol=1e-4)
 
 
-def test_a_choice_of_tokens_that_there_is_not():
+def test_an_unknown_choice_of_tokens():
     with pytest.raises(UsageError, match="tokens.*'last'"):
         ATM(n_outputs=6, n_chans=3, n_times=90, tokens="last")
 

@@ -104,7 +104,7 @@ def test_channels_without_a_position_are_named():
         (Strange(lambda x: 1 / 0), "Strange.*: division by zero"),
     ],
 )
-def test_what_cannot_be_a_backbone_is_told_in_one_line(given, message):
+def test_what_cannot_be_a_backbone_is_reported_in_one_line(given, message):
     with pytest.raises(UsageError, match=message) as caught:
         build_backbone(given, **SHAPE)
     assert "\n" not in str(caught.value)

@@ -85,5 +85,5 @@ def test_looking_leaves_modes_random_state_and_statistics_alone():
 @pytest.mark.parametrize(
     "output", [torch.zeros(2, 3, 1), torch.zeros(1, 3), {"features": torch.zeros(2, 3)}, None]
 )
-def test_what_is_no_vector_for_each_trial(output):
+def test_not_one_vector_per_trial(output):
     assert not is_one_vector(output)

@@ -59,7 +59,7 @@ def test_every_parameter_is_trained():
     assert all(part.grad.abs().sum() > 0 for part in head.parameters())
 
 
-def test_a_blank_feature_is_no_trouble():
+def test_a_blank_feature_is_fine():
     head = GeodesicHead((4, 4), 5)
     found = head(torch.zeros(2, 8))
     found.sum().backward()

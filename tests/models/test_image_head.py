@@ -57,7 +57,7 @@ def test_by_name_by_class_and_by_path(head):
         ("blur-mixer", {"length": "one"}, "length of vectors.*'one'"),
     ],
 )
-def test_a_head_that_is_none(head, params, said):
+def test_an_unknown_head(head, params, said):
     with pytest.raises(UsageError, match=said):
         build_image_head(head, (4,), 3, params)
 

@@ -44,7 +44,7 @@ def test_it_may_start_elsewhere():
 
 
 @pytest.mark.parametrize("params", [{"centre": 3}, {"centre": -1}, {"strength": -1}])
-def test_a_start_that_is_none(params):
+def test_an_invalid_start(params):
     (name, value), *_ = params.items()
     with pytest.raises(UsageError, match=f"{name} {value}.*image_head_params"):
         build_image_head("layer-mixer", (8, 8, 8), 4, params)

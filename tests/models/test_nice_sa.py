@@ -33,6 +33,6 @@ def test_channels_are_equal_to_the_attention():
     torch.testing.assert_close(front(x[:, order]), front(x)[:, order])
 
 
-def test_its_own_drop_out():
+def test_its_own_dropout():
     front = NICESA(n_outputs=6, n_chans=3, n_times=90, attention_drop_prob=0.7, drop_prob=0.1).front
     assert front.drop.p == 0.7

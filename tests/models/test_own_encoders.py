@@ -23,7 +23,7 @@ def build(name, **params):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n_chans, n_times", [(17, 250), (63, 250), (271, 201)])
-def test_takes_the_trials_that_there_are(name, n_chans, n_times):
+def test_takes_the_available_trials(name, n_chans, n_times):
     with torch.device("meta"):
         model = build(name, n_outputs=16, n_chans=n_chans, n_times=n_times)
         assert model(torch.empty(2, n_chans, n_times)).shape == (2, 16)
@@ -38,7 +38,7 @@ def test_batch_of_one_in_training_and_gradients_everywhere(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_activation_drop_out_and_last_layer(name):
+def test_activation_dropout_and_last_layer(name):
     model = build(name, activation=torch.nn.SiLU, drop_prob=0.77)
     parts = list(model.modules())
     assert any(isinstance(part, torch.nn.SiLU) for part in parts)

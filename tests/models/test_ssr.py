@@ -91,7 +91,7 @@ def test_what_braindecode_asks_of_a_model(model_class):
     assert all(part.training for part in model.modules())
 
 
-def test_activation_and_drop_out_before_the_projector(x):
+def test_activation_and_dropout_before_the_projector(x):
     model = SSR(**SMALL, activation=torch.nn.ReLU, drop_prob=0.5)
     assert [type(part) for part in model.neck] == [torch.nn.ReLU, torch.nn.Dropout]
     assert model.neck[1].p == 0.5
@@ -247,7 +247,7 @@ def test_subjects_reach_a_backbone_that_takes_them(x):
     torch.testing.assert_close(model(x), model(x, subject_index=torch.zeros(3, dtype=torch.long)))
 
 
-def test_subjects_for_a_backbone_without_use_for_them(model, x):
+def test_subjects_for_a_backbone_that_ignores_them(model, x):
     with pytest.raises(UsageError, match="EEGProject.*leave subject_index out"):
         model(x, subject_index=torch.zeros(3, dtype=torch.long))
 

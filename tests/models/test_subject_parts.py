@@ -75,7 +75,7 @@ def test_these_take_subjects_and_no_others():
     assert found == set(PARTS)
 
 
-def test_parts_that_are_off_by_default_are_asked_for_and_said():
+def test_parts_that_are_off_by_default_are_asked_for_and_reported():
     small = PARTS["BrainModule"][1]
     options = {"n_outputs": 8, **SIGNAL}
     assert build_backbone("BrainModule", small, **options).adjusted == {}
@@ -135,7 +135,7 @@ def test_parts_that_begin_alike_are_parts():
 
 
 @pytest.mark.parametrize("backbone", [Deaf, Deaf(), "EEGProject"])
-def test_a_backbone_that_has_no_use_for_subjects(backbone):
+def test_a_backbone_that_ignores_subjects(backbone):
     wanted = "(Deaf|EEGProject) has no parts.*each subject.*model.subjects=shared"
     with pytest.raises(UsageError, match=wanted):
         build_backbone(backbone, n_subjects=3, n_outputs=8, **SIGNAL)

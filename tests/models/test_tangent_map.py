@@ -39,7 +39,7 @@ def test_the_space_is_part_of_the_configuration():
     assert again(torch.randn(2, 3, 50)).shape == (2, 16)
 
 
-def test_a_space_that_is_none():
+def test_an_unknown_space():
     with pytest.raises(UsageError, match="space.*'hyperbolc'; did you mean 'hyperbolic'"):
         SSR(**SMALL, space="hyperbolc")
 

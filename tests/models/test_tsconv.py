@@ -150,7 +150,7 @@ def test_a_projector_trained_on_features_filter_by_filter_fits_as_the_docstring_
     assert "w.unflatten(1, (n_filters, -1)).transpose(1, 2).flatten(1)" in TSConv.__doc__
 
 
-def test_another_layer_in_the_place_of_batch_norm_is_used_as_it_is():
+def test_another_layer_instead_of_batch_norm_is_used_as_it_is():
     model = TSConv(n_outputs=6, n_chans=3, n_times=90, n_filters=4)
     model.temporal[3] = torch.nn.InstanceNorm2d(4)
     x = torch.randn(2, 3, 90)

@@ -42,7 +42,7 @@ def test_weights_of_either_sign_learn():
         assert side.any() and (model.spatial.weight[side] != before[side]).all()
 
 
-def test_drop_out_is_where_it_was_published():
+def test_dropout_is_where_it_was_published():
     model = VED(n_outputs=6, n_chans=3, n_times=100)
     kinds = [type(part).__name__ for part in model.temporal]
     assert kinds == ["Linear", "ELU", "Dropout"] * 2
@@ -80,6 +80,6 @@ def count(model):
         ({"spatial_norm": "layer"}, "spatial_norm 'layer'.*batch or none"),
     ],
 )
-def test_a_choice_that_is_none(choice, said):
+def test_an_invalid_choice(choice, said):
     with pytest.raises(UsageError, match=said):
         VED(n_outputs=6, n_chans=3, n_times=100, **choice)

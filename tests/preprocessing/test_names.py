@@ -8,6 +8,6 @@ def test_functions_are_found_by_name(name):
     assert getattr(preprocessing, name).__name__ == name
 
 
-def test_a_name_that_is_not_there():
+def test_a_missing_name():
     with pytest.raises(AttributeError, match="whitten"):
         _ = preprocessing.whitten

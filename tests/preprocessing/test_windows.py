@@ -89,7 +89,7 @@ def test_a_large_offset_costs_no_precision():
 
 @settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
-def test_a_trial_does_not_depend_on_its_neighbours(n_trials, n_chans, seed):
+def test_a_trial_does_not_depend_on_its_neighbors(n_trials, n_chans, seed):
     rng = np.random.default_rng(seed)
     data = rng.standard_normal((n_chans, 2000))
     samples = rng.integers(50, 1700, n_trials)

@@ -110,7 +110,7 @@ def test_the_gallery_is_that_of_the_evaluation_where_runs_do_not_tell():
     assert report.summary["gallery"].item() == "concept"
 
 
-def test_rows_on_unlike_subjects_and_failed_runs_are_told():
+def test_rows_on_unlike_subjects_and_failed_runs_are_reported():
     queries = pd.concat([query_rows(0), query_rows(1, method="nice", subjects=(1, 2))])
     runs = run_rows(queries)
     runs.loc[len(runs)] = {**runs.iloc[-1], "subject": 3, "run": "x", "status": "failed"}
@@ -119,7 +119,7 @@ def test_rows_on_unlike_subjects_and_failed_runs_are_told():
     assert any(note.startswith("1 runs failed") for note in notes)
 
 
-def test_what_one_subject_can_say_is_told():
+def test_what_one_subject_can_say_is_reported():
     table = made_of(query_rows(subjects=(4,), seeds=(0,))).sections[0].tables[0]
     assert "of one subject, it says nothing about others" in table.notes[0]
     assert "over queries" in table.notes[0]

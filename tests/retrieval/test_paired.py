@@ -94,7 +94,7 @@ def test_two_methods():
     assert row["remark"] == ""
 
 
-def test_too_few_subjects_is_said():
+def test_too_few_subjects_is_reported():
     [row] = paired_tests(two(5)).to_dict("records")
     assert row["p_holm"] == 0.0625 and row["remark"] == "5 subjects are too few to reach p < 0.05"
 

@@ -27,7 +27,7 @@ def test_it_is_scaling_by_loops(shape, temperature):
     np.testing.assert_allclose(plan.sum(axis=0), shape[0] / shape[1], rtol=1e-6)
 
 
-def test_it_solves_the_regularised_transport_problem():
+def test_it_solves_the_regularized_transport_problem():
     """The dual, minimised by scipy, gives the same plan."""
     similarity, temperature = np.random.default_rng(3).uniform(-1, 1, size=(4, 5)), 0.3
     columns = np.full(5, 4 / 5)

@@ -88,7 +88,7 @@ def test_sampling_rate_does_not_change_the_response():
     np.testing.assert_allclose(fast[:10, :, ::4], slow[:10], atol=0.03 * np.abs(slow).max())
 
 
-def test_kernels_peak_at_one_where_they_are_told():
+def test_kernels_peak_at_one_where_they_should():
     times = np.arange(800) / 1000
     courses = kernels(times, np.array([0.1, 0.3]), np.array([0.02, 0.05]))
     np.testing.assert_allclose(courses.argmax(1) / 1000, [0.1, 0.3], atol=0.008)

@@ -27,7 +27,7 @@ def eye(pictures):
     return fit_eye(pictures[:40], Response(early_dims=12, late_dims=8), 0)
 
 
-def test_features_are_standardised_on_the_references(eye, pictures):
+def test_features_are_standardized_on_the_references(eye, pictures):
     features = eye.see(pictures[:40])
     assert features.shape == (40, 20) and features.dtype == np.float32
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)

@@ -120,7 +120,7 @@ def test_writing_again_adds_what_is_missing_and_leaves_the_rest(written, dataset
     assert kept.stat().st_mtime_ns == before
 
 
-def test_other_data_are_never_written_over(written, dataset, tmp_path):
+def test_other_data_are_never_overwritten(written, dataset, tmp_path):
     out, _ = written
     with pytest.raises(UsageError, match="other data in"):
         write_raw(ThingsSim(dataset.root, OWN, seed=1), [5], out)

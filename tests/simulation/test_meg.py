@@ -228,7 +228,7 @@ def test_a_folder_of_something_else_is_refused(sim, tmp_path):
         write_meg(sim, (1,), tmp_path)
 
 
-def test_subjects_that_there_are_not(sim, tmp_path):
+def test_unknown_subjects(sim, tmp_path):
     with pytest.raises(UsageError, match="1 to 4"):
         write_meg(sim, (5,), tmp_path)
     assert not list(tmp_path.iterdir())

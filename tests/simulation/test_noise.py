@@ -106,7 +106,7 @@ def test_recorded_covariance_is_that_of_the_session(events):
     assert spread.std() < 0.05 * spread.mean()
 
 
-def test_drift_starts_anew_in_each_run():
+def test_drift_starts_over_in_each_run():
     events = session_events(SMALL, "train", 1, 1, 0)
     slow = replace(
         SMALL.noise, background=1e-9, alpha=0.0, line=0.0, sensor=0.0, blink_gap=0.0, blink_rate=0.0
