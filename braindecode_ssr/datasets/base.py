@@ -222,8 +222,7 @@ class ImageDataset(ABC):
         Raises
         ------
         DataError
-            If the dataset has no image of that name, or its file is damaged or cannot be converted
-            faithfully.
+            If there is no image of that name, or its file is damaged or cannot be converted faithfully.
         MissingDataError
             If the image file is not here; names the path.
         """
@@ -282,12 +281,9 @@ class ImageDataset(ABC):
         return True
 
     def source_files(self, subject: Label, spec: TrialSpec) -> list[Path]:
-        """All files that the trials of a subject are made of; empty for a dataset that needs none.
+        """All files that the trials of a subject are made of; MissingDataError if one is not here.
 
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
+        Empty for a dataset that needs none.
         """
         return []
 
@@ -315,19 +311,9 @@ class ImageDataset(ABC):
     ) -> list[dict[str, Any]]:
         """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
 
-        By default the :meth:`source_files` of each subject; reading checks the :meth:`epochs` too.
-
-        Parameters
-        ----------
-        subjects : iterable of int or str, optional
-            Whose recordings; default: all that matter.
-        read : bool
-            Read each file and say what is in it, instead of only looking whether it is there.
-
-        Returns
-        -------
-        list of dict
-            ``state`` is ``"found"``, ``"missing"`` or ``"broken"``. Empty for a dataset that needs no files.
+        By default the :meth:`source_files` of each subject. With ``read``, files are read and ``detail`` says
+        what is in them; otherwise they are only looked for. ``state`` is ``"found"``, ``"missing"`` or
+        ``"broken"``. Empty for a dataset that needs no files.
         """
         rows: dict[Path, dict[str, Any]] = {}
         spec = self.spec or TrialSpec(**self.settings.get("trials", {}))

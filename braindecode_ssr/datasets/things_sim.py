@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -88,6 +88,10 @@ class ThingsSim(ImageDataset):
     def images(self) -> pd.DataFrame:
         """One row per image, see :class:`~braindecode_ssr.datasets.base.ImageDataset`."""
         return check_images(image_table(self.preset, self.seed), self.source_key())
+
+    def with_spec(self, spec: TrialSpec) -> Self:
+        """The same dataset, with all that it has simulated so far: nothing depends on the spec."""
+        return self
 
     def source_key(self, subject: Label | None = None, spec: TrialSpec | None = None) -> str:
         """What the data depend on; the same for all subjects."""

@@ -16,25 +16,17 @@ from .base import Recording
 def no_training_part(session: Label, source: str) -> DataError:
     """The error of a session whose whitening cannot be fitted."""
     return DataError(
-        f"there is no training part of session {session} before its test part, to fit the normalisation, "
+        f"there is no training part of session {session} before its test part, to fit the whitening, "
         f"only {source}",
         "add the training recording of that session, or --set trials.whitening=none",
     )
 
 
 def check_session(recordings: Iterable[Recording], spec: TrialSpec) -> None:
-    """Raise what :func:`recorded_batches` would raise for a session, without looking at its samples.
+    """Raise what cutting a session, training part first, would raise, without looking at its samples.
 
-    Parameters
-    ----------
-    recordings : iterable of Recording
-        Of one session, training part first.
-
-    Raises
-    ------
-    DataError, UsageError
-        If an epoch reaches beyond its file, no trial of a part is left, there are too few, or the session
-        has a test part and no training part.
+    An epoch reaches beyond its file, no trial of a part is left, there are too few, or the session has a test
+    part and no training part.
     """
     trained = spec.whitening == "none"
     for recording in recordings:
@@ -45,24 +37,7 @@ def check_session(recordings: Iterable[Recording], spec: TrialSpec) -> None:
 
 
 def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
-    """Which trials of a recording are kept, and in which order.
-
-    Parameters
-    ----------
-    numbers : ndarray of int, shape (n_trials,)
-        Image numbers, in order of presentation.
-    split : {"train", "test"}
-    spec : TrialSpec
-
-    Returns
-    -------
-    ndarray of int
-
-    Raises
-    ------
-    DataError
-        If there are too few for the published subset.
-    """
+    """Which trials of a recording are kept, in which order, given image numbers in order of presentation."""
     if spec.repetitions == "published":
         return published_subset(numbers, PUBLISHED_REPETITIONS[split])
     return np.arange(len(numbers))
@@ -71,22 +46,13 @@ def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
 def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
     """Which trials of a recording are cut, in which order, and how many are left out for which reason.
 
-    Returns
-    -------
-    kept : ndarray of int
-    dropped : dict of str to int
-        Empty if none are.
-
-    Raises
-    ------
-    DataError
-        See :func:`usable_trials`; if none is left, or too few for the published subset.
+    DataError as in :func:`usable_trials`; if none is left, or too few for the published subset.
     """
     usable, dropped = usable_trials(recording, spec)
     if dropped and not len(usable):
-        said = ", ".join(f"{count} {why}" for why, count in dropped.items())
+        reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
         raise DataError(
-            f"no {recording.split} trial of {recording.source} is left: {said}",
+            f"no {recording.split} trial of {recording.source} is left: {reasons}",
             "leave the session out, or use bad segments with --set trials.bad_segments=keep",
         )
     if len(usable):
@@ -99,18 +65,7 @@ def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
     """Which trials of a recording can be cut, and how many cannot for which reason.
 
     The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no segment
-    that is marked bad.
-
-    Returns
-    -------
-    usable : ndarray of int
-    dropped : dict of str to int
-        Empty if none are.
-
-    Raises
-    ------
-    DataError
-        If an epoch reaches beyond its file and ``spec.incomplete`` does not drop it.
+    that is marked bad. DataError if one reaches beyond its file and ``spec.incomplete`` does not drop it.
     """
     offset, operator = window_operator(recording.sfreq, spec)
     samples = np.asarray(recording.samples)
@@ -119,7 +74,16 @@ def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
     file = np.searchsorted(edges, samples, "right")
     beyond = (first < edges[file - 1]) | (stop > edges[np.minimum(file, len(edges) - 1)])
     if beyond.any() and spec.incomplete == "error":
-        raise _incomplete(recording, spec, beyond, edges[file - 1])
+        row = int(np.flatnonzero(beyond)[0])
+        onset = (samples[row] - edges[file[row] - 1]) / recording.sfreq
+        where = recording.places[row] if len(recording.places) else recording.source
+        raise DataError(
+            f"{beyond.sum()} of {len(beyond)} {recording.split} trials of {recording.source} reach beyond "
+            f"the start or end of their recording: the image of the first begins at {onset:.3f} s in "
+            f"{where}, and epochs go from {spec.tmin:g} to {spec.tmax:g} s",
+            "shorten epochs with --set trials.tmax=... or trials.tmin=..., or leave these trials out with "
+            "--set trials.incomplete=drop",
+        )
     gaps = np.sort(recording.gaps)
     across = np.searchsorted(gaps, first, "right") < np.searchsorted(gaps, stop, "left")
     starts, ends = np.sort(recording.bad_segments, axis=0).T
@@ -133,18 +97,3 @@ def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
     }
     dropped = {why: int(which.sum()) for why, which in reasons.items() if which.any()}
     return np.flatnonzero(~(beyond | across | bad)), dropped
-
-
-def _incomplete(
-    recording: Recording, spec: TrialSpec, beyond: np.ndarray, starts: np.ndarray
-) -> DataError:
-    row = int(np.flatnonzero(beyond)[0])
-    onset = (recording.samples[row] - starts[row]) / recording.sfreq
-    where = recording.places[row] if len(recording.places) else recording.source
-    return DataError(
-        f"{beyond.sum()} of {len(beyond)} {recording.split} trials of {recording.source} reach beyond the "
-        f"start or end of their recording: the image of the first begins at {onset:.3f} s in {where}, and "
-        f"epochs go from {spec.tmin:g} to {spec.tmax:g} s",
-        "shorten epochs with --set trials.tmax=... or trials.tmin=..., or leave these trials out with "
-        "--set trials.incomplete=drop",
-    )

@@ -166,7 +166,7 @@ def _release_rows(
         n_images, repetitions, chans, times = released.data.shape
         return (
             f"{n_images} images x {repetitions} repetitions, {chans} channels, {times} samples at "
-            f"{released.sfreq:g} Hz, {released.normalisation}"
+            f"{released.sfreq:g} Hz, {released.normalization}"
         )
 
     return [

@@ -103,17 +103,7 @@ class ThingsEEG(ImageDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, from ``image_metadata.npy``; the number is the place in its list.
-
-        Raises
-        ------
-        MissingDataError
-            If the list is not here.
-        DataError
-            If its lists disagree or an image occurs twice.
-        LeakageError
-            If a test concept is a training concept too.
-        """
+        """One row per image, from ``image_metadata.npy``; the number is the place in its list."""
         return read_images(metadata_file(self.root))
 
     @property
@@ -195,13 +185,7 @@ class ThingsEEG(ImageDataset):
         return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
 
     def reference(self, subject: int | str) -> str:
-        """The reference that the sidecar files of recordings in BIDS name; empty for other files.
-
-        Raises
-        ------
-        DataError
-            If they name several.
-        """
+        """The reference that the sidecar files of recordings in BIDS name; empty for other files."""
         subject = self.check_subject(subject)
         if self.form(subject) != "bids":
             return ""
@@ -225,24 +209,12 @@ class ThingsEEG(ImageDataset):
         return ("test-in-whitening",) if self.form(subject, spec) == "gifford" else ()
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """The form of the files that the trials of a subject are made of, and a digest of their content.
-
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
-        """
+        """The form of the files that the trials of a subject are made of, and a digest of their content."""
         files = self.source_files(subject, spec)
         return f"{self.form(subject, spec)}|{file_key(files, self.hashes)}"
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
-        """The image list and the recordings of a subject, in the form that is used.
-
-        Raises
-        ------
-        MissingDataError
-            If one is not here.
-        """
+        """The image list and the recordings of a subject, in the form that is used."""
         subject, form = self.check_subject(subject), self.form(subject, spec)
         files = [metadata_file(self.root)]
         if form == "raw":

@@ -42,27 +42,13 @@ OTHER_FORM = (
 
 @dataclass(frozen=True, eq=False)
 class ReleasedSplit:
-    """The training or test part of a released form.
+    """The training or test part of a released form."""
 
-    Parameters
-    ----------
-    data : ndarray, shape (n_images, n_repetitions, chans, times)
-        As in the file, of any float type; row ``i`` is image number ``i + 1``.
-    ch_names : tuple of str
-        Channel names.
-    times : ndarray, shape (times,)
-        Seconds after image onset of the samples that are there.
-    sessions : ndarray of int, shape (n_images, n_repetitions)
-        Counted from 1; 0 where the file does not say.
-    normalisation : str
-        What was done to the amplitudes: ``"whitened"`` or ``"z-scored"``.
-    """
-
-    data: np.ndarray
+    data: np.ndarray  # (n_images, n_repetitions, chans, times); row i is image number i + 1
     ch_names: tuple[str, ...]
-    times: np.ndarray
-    sessions: np.ndarray
-    normalisation: str
+    times: np.ndarray  # seconds after image onset of the samples that are there
+    sessions: np.ndarray  # (n_images, n_repetitions), from 1; 0 where the file does not say
+    normalization: str  # "whitened" or "z-scored"
 
     @property
     def sfreq(self) -> float:
@@ -121,8 +107,8 @@ def read_neurobridge(path: Path, files: list[Path], images: pd.DataFrame) -> Rel
             OTHER_FORM,
         )
     flat = data.reshape(-1, *data.shape[2:])
-    normalisation = "z-scored" if info.get("normalization") == "zscore" else "whitened"
-    return _released_split(path, flat, info, normalisation=normalisation)
+    normalization = "z-scored" if info.get("normalization") == "zscore" else "whitened"
+    return _released_split(path, flat, info, normalization=normalization)
 
 
 def _released_split(
@@ -130,7 +116,7 @@ def _released_split(
     data: Any,
     content: dict[str, Any],
     sessions: np.ndarray | None = None,
-    normalisation: str = "whitened",
+    normalization: str = "whitened",
 ) -> ReleasedSplit:
     """Data with checked axes; a time axis longer than the data is aligned at its end.
 
@@ -156,7 +142,7 @@ def _released_split(
         )
     if sessions is None:
         sessions = np.zeros(data.shape[:2], dtype=np.int64)
-    return ReleasedSplit(data, names, times[-data.shape[3] :], sessions, normalisation)
+    return ReleasedSplit(data, names, times[-data.shape[3] :], sessions, normalization)
 
 
 # -- which form is read --------------------------------------------------------------------------------------
@@ -278,14 +264,14 @@ def open_release(
     picks = in_standard_order(train.ch_names, FORMS[form].order)
     channels = ChannelSet(str(files[0]), tuple(train.ch_names[index] for index in picks))
     notes = [
-        "epochs, baseline and normalisation are those of the files; whitening is not applied again"
+        "epochs, baseline and normalization are those of the files; whitening is not applied again"
     ]
     if not train.sessions.any():
         notes.append("the files do not say which session a trial is of (session 0)")
     times = times_of(train.times[keep], train.sfreq, spec)
     manifest = {
         "release": form,
-        "units": f"unitless ({train.normalisation})",
+        "units": f"unitless ({train.normalization})",
         "sfreq": train.sfreq,
         "files": [str(path) for path in files],
         **times,

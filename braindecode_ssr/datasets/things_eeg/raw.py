@@ -32,24 +32,12 @@ PUBLISHED = "use the file as published"
 
 @dataclass(frozen=True, eq=False)
 class RawSession:
-    """The content of a raw file.
+    """The content of a raw file."""
 
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        Signal in volts; mapped from the file where that is large and the stimulus row is last.
-    ch_names : tuple of str
-        Names of its rows.
-    sfreq : float
-        Sampling rate in Hz.
-    samples, codes : ndarray of int, shape (n_events,)
-        Onsets and codes of the stimulus row, targets included.
-    """
-
-    data: np.ndarray
+    data: np.ndarray  # (chans, samples) in volts; mapped where large and the stimulus row is last
     ch_names: tuple[str, ...]
     sfreq: float
-    samples: np.ndarray
+    samples: np.ndarray  # onsets in the stimulus row, targets included
     codes: np.ndarray
 
 

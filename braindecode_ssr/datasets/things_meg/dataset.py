@@ -87,14 +87,8 @@ class ThingsMEG(ImageDataset):
     def images(self) -> pd.DataFrame:
         """One row per image, from the sample attributes or the trials of the first subject who is here.
 
-        Concepts that are tested have no training image.
-
-        Raises
-        ------
-        MissingDataError
-            If neither is here.
-        DataError
-            If the table is broken, or incomplete where it is the published one.
+        Concepts that are tested have no training image. DataError if the table is broken, or incomplete where
+        it is the published one.
         """
         tables = (attributes_file(self.root, subject) for subject in self.subjects)
         path = next((path for path in tables if path), None)
@@ -141,19 +135,11 @@ class ThingsMEG(ImageDataset):
         )
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """A digest of the content of the parts of a subject, and of the table beside them.
-
-        Raises
-        ------
-        MissingDataError
-            If a part is not here.
-        DataError
-            If a part is no fif file, or cut off.
-        """
+        """A digest of the content of the parts of a subject, and of the table beside them."""
         return "meg|" + file_key(self.source_files(subject), self.hashes)
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
-        """The parts of a subject, and the sample attributes if they are here; raises as ``source_key``."""
+        """The parts of a subject, and the sample attributes if they are here."""
         subject = self.check_subject(subject)
         table = attributes_file(self.root, subject)
         return [*subject_parts(self.root, subject), *([table] if table else [])]

@@ -114,7 +114,7 @@ def next_part(path: Path) -> str:
                 end += length
             if len(header) < _TAG.size or length < 0 or end > size:
                 raise DataError(
-                    f"{path} is cut off: it has {size} bytes, and its own index speaks of {end} or more",
+                    f"{path} is cut off: it has {size} bytes, and its tags need {end} or more",
                     AGAIN,
                 )
             if kind == _ROLE:

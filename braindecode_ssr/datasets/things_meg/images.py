@@ -191,14 +191,14 @@ def trial_table(
 def check_codes(codes: np.ndarray, shown: pd.DataFrame, source: str) -> list[str]:
     """Compare event codes, of all epochs, with the THINGS image numbers that the table gives them.
 
-    Returns a note if single trials differ; the table is believed. DataError if more than one in a hundred
+    Returns a note if single trials differ; the table is trusted. DataError if more than one in a hundred
     differ: table and events do not belong together, or one of them counts from 0.
     """
     numbers = shown["things_image_nr"].to_numpy()
     difference = np.asarray(codes)[shown.index] - numbers
     wrong = np.flatnonzero(difference)
     if len(wrong) <= MOST_MISMATCHES * len(numbers):
-        note = "trials have another event code than the table says; the table is believed"
+        note = "trials have another event code than the table says; the table is trusted"
         return [f"{len(wrong)} {note}"] if len(wrong) else []
     first, steps = wrong[0], np.unique(difference)
     shift = f", all of them by {steps[0]:+d}" if len(steps) == 1 else ""
