@@ -225,7 +225,7 @@ def _settings() -> Iterator[dict[str, Any]]:
         blocks = re.findall(
             r"^(\S.*?) : .*\n((?:    .*\n?|\n)+)", cleandoc(spec.__doc__ or ""), re.M
         )
-        said = {}
+        said: dict[str, str] = {}
         for names, text in blocks:
             said |= dict.fromkeys(names.split(", "), " ".join(text.replace("``", "").split()))
         for name, inner in spec.model_fields.items():
