@@ -16,7 +16,7 @@ from .errors import DataError, UsageError
 from .pipeline import evaluate_each
 from .registry import unknown_name
 from .retrieval.evaluations import DEFAULT, Evaluation, changed, evaluation_of
-from .runs import Run, preset_of
+from .runs import Run, preset_of, settings_digest
 from .scoring import (
     Result,
     Say,
@@ -127,6 +127,7 @@ def ensemble(
         "how": weights,
         "weights": [share / sum(shares) for share in shares],
         "members": [path.name for path in paths],
+        "settings": sorted(settings_digest(run.spec) for run in runs.values()),
     }
     nears = [
         _in_order(members[0], member, paths[0], path)

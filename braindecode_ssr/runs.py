@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import RunSpec, TrainSpec
+from .config import EvaluationSpec, RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
@@ -273,6 +273,17 @@ def run_name(spec: RunSpec) -> str:
 def preset_of(spec: RunSpec) -> str:
     """The preset of a simulated dataset; ``"none"`` for recorded ones."""
     return spec.data.preset if spec.data.dataset == "things-sim" else "none"
+
+
+def settings_digest(spec: RunSpec) -> str:
+    """Eight digits of the settings of a run, whatever its subject, seed, machine and evaluation."""
+    other = {name: TrainSpec.model_fields[name].default for name in ("device", "memory", "seed")}
+    changes = {
+        "data": spec.data.model_copy(update={"subject": 1}),
+        "train": spec.train.model_copy(update=other),
+        "evaluation": EvaluationSpec(),
+    }
+    return spec.model_copy(update=changes).digest[:8]
 
 
 def run_of(out: Path, spec: RunSpec) -> Run:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..config import EvaluationSpec, RunSpec, TrainSpec
+from ..config import RunSpec
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_write, load_json, sha256
 from ..labels import folder_name
@@ -21,7 +21,7 @@ from ..methods import METHODS
 from ..retrieval.evaluations import AS_PUBLISHED, check_flags, named_evaluation
 from ..retrieval.metrics import METRICS, per_query
 from ..retrieval.statistics import COLUMN, ROW
-from ..runs import Run, check_ranks
+from ..runs import Run, check_ranks, settings_digest
 from . import report_of
 from .render import Report, Table
 from .results import Results, check_once, tables_of_run
@@ -166,18 +166,12 @@ def settings_of(content: dict[str, Any]) -> str:
     if content["spec"] is None:
         members = content.get("ensemble") or {}
         names = ("method", "backbone", "gallery", "selection", "n_gallery")
-        return sha256(json.dumps([*map(content.get, names), members.get("weights")]))[:8]
+        facts = [*map(content.get, names), members.get("how"), members.get("settings")]
+        return sha256(json.dumps(facts))[:8]
     try:
-        spec = RunSpec.model_validate(content["spec"])
+        return settings_digest(RunSpec.model_validate(content["spec"]))
     except ValidationError as error:
         raise DataError("its spec is of another version of this package", AGAIN) from error
-    machine = {name: TrainSpec.model_fields[name].default for name in ("device", "memory", "seed")}
-    changes = {
-        "data": spec.data.model_copy(update={"subject": 1}),
-        "train": spec.train.model_copy(update=machine),
-        "evaluation": EvaluationSpec(),
-    }
-    return spec.model_copy(update=changes).digest[:8]
 
 
 def check_result(content: dict[str, Any], path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,19 @@ def test_weights_come_from_held_out_training_concepts(call, tiny_run, other_run)
         history = pd.read_csv(run / "history.csv")
         history["valid_top1"] = [0.9, *[last] * (len(history) - 1)]
         history.to_csv(run / "history.csv", index=False)
-    done = call("ensemble", copy, other_run[0], *asked, code=0).json
+    out = other_run[0].with_name("out")
+    done = call("ensemble", copy, other_run[0], *asked, "--out", out, code=0).json
     assert done["ensemble"]["weights"] == pytest.approx([0.25, 0.75])
     assert done["ensemble"]["how"] == "validation"
+    to = other_run[0].with_name("results")
+    [file] = call("results", "add", out, "--to", to, "--json", code=0).json["files"]
+    again = json.loads(Path(file).read_text())
+    own = call("results", "add", other_run[0], "--to", to, "--json", code=0).json["files"][0]
+    assert again["ensemble"]["settings"] == 2 * [Path(own).stem.rpartition("_")[2]]
+    from braindecode_ssr.report.leaderboard import settings_of
+
+    name = Path(file).stem.rpartition("_")[2]
+    again["subject"], again["ensemble"]["weights"] = 6, [0.4, 0.6]  # of somebody else
+    assert settings_of(again) == name
+    again["ensemble"]["settings"][0] = "other"
+    assert settings_of(again) != name
