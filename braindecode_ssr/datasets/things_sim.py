@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,12 +13,12 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import UsageError
-from ..files import cached_numbers, sha256
+from ..files import cached_numbers, one_thread, sha256
 from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..preprocessing.epochs import n_times
 from ..registry import unknown_name
-from ..simulation.experiment import N_SESSIONS, Preset, preset_named
+from ..simulation.experiment import N_SESSIONS, LivelyResponse, Preset, preset_named
 from ..simulation.images import image_table
 from .base import ImageDataset, Recording, check_images, eeg_info
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..simulation.recording import Brain
 
 
-VERSION = 1  # of the simulator; changes when the same preset and seed give other data
 OBSERVER = 1  # the version of the ideal observer
 REFERENCES = 400  # training images that fix the eye
 
@@ -61,7 +61,6 @@ class ThingsSim(ImageDataset):
     """
 
     name = "things-sim"
-    default_encoder = "pyramid"
     options = ("preset", "seed")
     ch_names = THINGS_EEG_63_RAW
     sessions = tuple(range(1, N_SESSIONS + 1))
@@ -72,6 +71,7 @@ class ThingsSim(ImageDataset):
         if seed < 0:
             raise UsageError(f"the seed {seed} is negative", "choose a seed of 0 or more")
         self.seed = seed
+        self.default_encoder = "pyramid" if self.preset.version == 1 else "simnet"
         self._files: dict[str, bytes] = {}
         self._features: dict[str, np.ndarray] = {}
         self._brains: dict[Label, Brain] = {}
@@ -95,7 +95,7 @@ class ThingsSim(ImageDataset):
 
     def source_key(self, subject: Label | None = None, spec: TrialSpec | None = None) -> str:
         """What the data depend on; the same for all subjects."""
-        return f"things-sim v{VERSION} constants {self.preset.digest} seed {self.seed}"
+        return f"things-sim v{self.preset.version} constants {self.preset.digest} seed {self.seed}"
 
     def jpeg(self, image_id: str) -> bytes:
         """The JPEG file of an image.
@@ -106,13 +106,17 @@ class ThingsSim(ImageDataset):
             If there is no such image.
         """
         if image_id not in self._files:
-            from ..simulation.images import jpeg
-
             if image_id not in self._image_ids:
                 raise unknown_name("simulated image", image_id, list(self.images["image_id"][:3]))
             concept, name = image_id.split("/")
-            self._files[image_id] = jpeg(concept, name, self.preset.image_size, self.seed)
+            self._files[image_id] = self.draw(concept, name)
         return self._files[image_id]
+
+    def draw(self, concept: str, exemplar: str) -> bytes:
+        """The JPEG file of any exemplar of a concept, whether it is shown or not."""
+        from ..simulation.images import jpeg
+
+        return jpeg(concept, exemplar, self.preset.image_size, self.seed, self.preset.version)
 
     def image(self, image_id: str) -> Image:
         """The image, as RGB, exactly as its file has it."""
@@ -166,8 +170,27 @@ class ThingsSim(ImageDataset):
         """What the eye gets of the images of a split, in image-number order; ``(n_images, dims)``."""
         if split not in self._features:
             ids = self.images["image_id"][self.images["split"] == split]
-            self._features[split] = self.eye.see(self.image(image_id) for image_id in ids)
+            self._features[split] = self.seen([tuple(image_id.split("/")) for image_id in ids])
         return self._features[split]
+
+    def seen(self, images: Sequence[tuple[str, str]]) -> np.ndarray:
+        """What a brain gets of images, given as concept and exemplar; ``(n_images, dims)``.
+
+        In version 1 all from pixels. In version 2 early features from pixels, then the meaning of the image;
+        each levels off.
+        """
+        from ..simulation.images import decode, latents
+
+        with one_thread():
+            features = self.eye.see(decode(self._drawn(*image)) for image in images)
+        response = self.preset.response
+        if not isinstance(response, LivelyResponse):
+            return features
+        return latents(features, images, response, self.seed)
+
+    def _drawn(self, concept: str, exemplar: str) -> bytes:
+        name = f"{concept}/{exemplar}"
+        return self.jpeg(name) if name in self._image_ids else self.draw(concept, exemplar)
 
     @cached_property
     def eye(self) -> Eye:
@@ -177,16 +200,23 @@ class ThingsSim(ImageDataset):
         train = self.images["image_id"][self.images["split"] == "train"].to_numpy()
         chosen = train[np.linspace(0, len(train) - 1, min(REFERENCES, len(train))).astype(int)]
         pictures = (self.image(image_id) for image_id in chosen)
-        return fit_eye(pictures, self.preset.response, self.seed)
+        with one_thread() if self.preset.version == 2 else nullcontext():
+            return fit_eye(pictures, self.preset.response, self.seed)
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """Early and late dimensions of what a brain gets of an image."""
+        late = self.preset.response.late_dims if self.preset.version == 2 else 0
+        return self.eye.early[1].shape[1], late or self.eye.late[1].shape[1]
 
     def brain(self, subject: Label) -> Brain:
         """The brain of a subject: the true responses."""
         from ..simulation.recording import subject_brain
 
         if subject not in self._brains:
-            dims = self.eye.early[1].shape[1], self.eye.late[1].shape[1]
             response, sfreq = self.preset.response, self.preset.sfreq
-            self._brains = {subject: subject_brain(response, dims, subject, self.seed, sfreq)}
+            brain = subject_brain(response, self.dims, subject, self.seed, sfreq)
+            self._brains = {subject: brain}
         return self._brains[subject]
 
     def ceiling(

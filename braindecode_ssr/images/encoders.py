@@ -26,13 +26,14 @@ ENCODERS = Registry(
     "encoder",
     {
         "pyramid": "braindecode_ssr.images.pyramid:Pyramid",
+        "simnet": "braindecode_ssr.images.pyramid:SimNet",
         "open-clip": "braindecode_ssr.images.open_clip:OpenCLIP",
     },
 )
 
 JOINT = "+"
 
-READS_TEXT = {"pyramid": False, "open-clip": True}
+READS_TEXT = {"pyramid": False, "simnet": False, "open-clip": True}
 """Kinds that are always named as written, and whether they read sentences: known without loading torch."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -144,3 +145,89 @@ def _standardized(values: Tensor, mean: tuple[float, ...], sd: tuple[float, ...]
     """Standardize the channels of ``(n, channels, m)``."""
     center, scale = (torch.tensor(c, device=values.device)[:, None] for c in (mean, sd))
     return (values - center) / scale
+
+
+COARSE, MEANING, FINE = (0.5, 9.0), (3.0, 7.3), (12.0, 40.0)
+"""Half cycles per image, from and to, of what a :class:`SimNet` calls coarse, meaningful and fine."""
+HUES, TINT = 4.0, 2.0
+"""Half cycles per image below which it looks at colors, and at those of the whole image most of all."""
+GAINS = {"meaning": 1.5, "tint": 7.0, "fine": 1.2}
+BOUND, BIAS = 3.0, 0.7
+
+
+class SimNet(ImageEncoder):
+    """A random network, the encoder of simulated images: it reads their meaning, and much that no brain sees.
+
+    The cosine transform of the image (128 pixels) goes through a layer of 512 random rectified units: coarse
+    waves of luminance, in which version 2 of the simulation writes what an image means, coarse waves of the
+    two color-opponent channels, and fine waves of luminance. Fine waves are what blurring, low resolution
+    and mosaics remove. Weights are drawn once and the same everywhere.
+
+    Parameters
+    ----------
+    argument : str
+        Empty; there are no variants.
+    device : str
+        Where to compute.
+
+    Raises
+    ------
+    UsageError
+        If an argument is given.
+
+    Examples
+    --------
+    >>> SimNet().dim
+    512
+    """
+
+    name = "simnet"
+    size = 128
+    dim = 512
+
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:
+        if argument:
+            raise UsageError(f"simnet:{argument}: the network has no variants", "write simnet")
+        self.device = torch.device(device)
+        orders = torch.arange(int(FINE[1]), dtype=torch.float64)
+        phases = (torch.arange(self.size, dtype=torch.float64) + 0.5) / self.size
+        cosines = math.sqrt(2 / self.size) * torch.cos(math.pi * orders[:, None] * phases)
+        radius = torch.hypot(orders[:, None], orders)
+        self.cosines = cosines.float().to(self.device)
+        self.scale = (9.0 * radius.clamp(min=1) ** -1.15).float().to(self.device)
+        coarse, means, fine = (
+            (radius >= low) & (radius < high) for low, high in (COARSE, MEANING, FINE)
+        )
+        means &= (orders[:, None] > 0) & (orders > 0)
+        hues = radius < HUES
+        self.masks = [mask.to(self.device) for mask in (coarse, hues, fine)]
+        tints = torch.where(radius < TINT, GAINS["tint"], 1.0)[hues]
+        gains = torch.cat([torch.where(means, GAINS["meaning"], 1.0)[coarse], tints, tints])
+        rng = np.random.default_rng(128)
+        seen = torch.from_numpy(rng.normal(size=(len(gains), self.dim))) * gains[:, None]
+        fines = GAINS["fine"] * torch.from_numpy(rng.normal(size=(int(fine.sum()), self.dim)))
+        parts = [part / math.sqrt(len(part)) for part in (seen, fines)]
+        self.weight = torch.cat(parts).float().to(self.device)
+        self.bias = torch.from_numpy(rng.normal(BIAS, 0.3, self.dim)).float().to(self.device)
+
+    def description(self) -> dict[str, Any]:
+        """All the numbers of the network."""
+        return {
+            "encoder": self.name,
+            "version": 1,
+            "size": self.size,
+            "bands": [COARSE, MEANING, FINE, HUES, TINT],
+            "gains": GAINS,
+            "bound": BOUND,
+            "bias": BIAS,
+        }
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Activations of the units, float32 ``(n, 512)``."""
+        colors = opponent_colors(images.to(self.device).float() / 255)
+        waves = self.cosines @ colors @ self.cosines.T / self.scale
+        coarse, hues, fine = self.masks
+        inputs = [waves[:, 0, coarse], waves[:, 1:, hues].flatten(1), waves[:, 0, fine]]
+        bounded = BOUND * (torch.cat(inputs, 1) / BOUND).tanh()
+        return (bounded @ self.weight + self.bias).relu().cpu()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -78,6 +78,26 @@ class Response:
     individuality: float = 0.68  # share of the variance of topographies that is a subject's own
     gain_sd: float = 0.2  # over subjects, of the logarithm of the gain
     latency_sd: float = 0.008  # over subjects
+
+
+@dataclass(frozen=True)
+class LivelyResponse(Response):
+    """Responses of version 2: part of them is to what a picture means, and none is the same twice.
+
+    The late dimensions are the meaning of the picture, which the generator draws: the category, the concept
+    and the exemplar each have a share of its variance.
+    """
+
+    early_dims: int = 24
+    late_dims: int = 32
+    shares: tuple[float, float, float] = (0.3, 0.4, 0.3)
+    weight_sd: float = (
+        0.5  # over subjects and dimensions, of the logarithm of the gain of a dimension
+    )
+    saturation: float = 2.0  # standard deviations at which a dimension levels off
+    jitter: float = 0.006  # seconds, standard deviation of the latency over presentations
+    attention: float = 0.3  # over presentations, of the logarithm of the gain
+    suppression: float = 0.1  # the n-th presentation in a recording has a gain of n ** -suppression
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,11 @@ class Preset:
                 )
 
     @property
+    def version(self) -> int:
+        """Of the simulator: 1, or 2 with a :class:`LivelyResponse`."""
+        return 2 if isinstance(self.response, LivelyResponse) else 1
+
+    @property
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of all constants but the name."""
         constants = {key: value for key, value in asdict(self).items() if key != "name"}
@@ -194,6 +219,14 @@ PRESETS: dict[str, Preset] = {
         train=Run(runs=5, blocks=3, sequences=56, targets=6),
         test=Run(runs=1, blocks=4, sequences=51, targets=6),
     ),
+}
+PRESETS |= {
+    f"{name}-v2": replace(PRESETS[name], name=f"{name}-v2", response=response)
+    for name, response in {
+        "tiny": LivelyResponse(early_gain=3e-6, late_gain=2.4e-6),
+        "small": LivelyResponse(early_gain=1.7e-6, late_gain=1.35e-6),
+        "full": LivelyResponse(),
+    }.items()
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,11 +13,15 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
-from .experiment import Preset, Response, generator
+from .experiment import LivelyResponse, Preset, Response, generator
 
 TEXTURES = ("plain", "stripes", "checks", "dots", "rings", "patches")
 GROUNDS = ("gradient", "clouds", "horizon", "stripes")
 JPEG_QUALITY = 92
+CATEGORIES = 20
+MEANINGS = 32  # dimensions of a meaning
+WAVE = 1.0  # of each dimension, in units of an orthonormal cosine transform of an image in 0..1
+LUMINANCE = np.array([0.299, 0.587, 0.114])
 N_ANGLES = 360
 
 
@@ -217,14 +221,70 @@ def _rgb(palette: np.ndarray) -> np.ndarray:
     return (value * (1 + saturation * (np.clip(ramp, 0, 1) - 1))).astype(np.float32)
 
 
-def jpeg(concept: str, exemplar: str, size: int, seed: int) -> bytes:
-    """The JPEG file of an image, which its names and the seed determine; ``size`` in pixels."""
+def jpeg(concept: str, exemplar: str, size: int, seed: int, version: int = 1) -> bytes:
+    """The JPEG file of an image, which its names and the seed determine; ``size`` in pixels.
+
+    In version 2, concepts of a category share background and palette, and the :func:`meaning` of the image
+    is written into its luminance.
+    """
     family = draw_concept(generator(seed, "concept", concept))
     rng = generator(seed, "exemplar", concept, exemplar)
-    picture = render(vary(family, rng), size, rng)
+    if version == 1:
+        picture = render(vary(family, rng), size, rng)
+    else:
+        kin = _category_look(seed, category(concept, seed))
+        hue = generator(seed, "hue", concept).normal(0, 0.12, (4, 3))
+        family = replace(family, ground=kin.ground, palette=kin.palette + hue)
+        small = Image.fromarray(render(vary(family, rng), size // 2, rng))
+        picture = with_meaning(small.resize((size, size)), meaning(concept, exemplar, seed))
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
+
+
+def category(concept: str, seed: int) -> int:
+    """The category of a concept, from 0."""
+    return int(generator(seed, "category of", concept).integers(CATEGORIES))
+
+
+@cache
+def _category_look(seed: int, number: int) -> Concept:
+    return draw_concept(generator(seed, "look", number))
+
+
+def meaning(
+    concept: str,
+    exemplar: str,
+    seed: int,
+    shares: tuple[float, float, float] = (0.3, 0.4, 0.3),
+) -> np.ndarray:
+    """What an image means: a point of variance one, shape (MEANINGS,), which names and seed determine.
+
+    The sum of a point of its category, one of its concept and one of its own, with shares of the variance.
+    """
+    origins = ((category(concept, seed),), (concept,), (concept, exemplar))
+    parts = [generator(seed, "meaning", *origin).normal(size=MEANINGS) for origin in origins]
+    return np.sqrt(shares) @ np.stack(parts)
+
+
+def with_meaning(picture: Image.Image, point: np.ndarray) -> np.ndarray:
+    """Replace some coarse waves of the luminance by those of a meaning; uint8, shape (size, size, 3)."""
+    pixels = np.asarray(picture, np.float64) / 255
+    down, across = _waves(picture.size[0])
+    now = np.einsum("ky,yx,kx->k", down, pixels @ LUMINANCE, across, optimize=True)
+    pixels += np.einsum("k,ky,kx->yx", WAVE * point - now, down, across, optimize=True)[..., None]
+    return np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8)
+
+
+@cache
+def _waves(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of each wave along both axes, ``(MEANINGS, size)``: a DCT, from 3 half cycles on."""
+    down, across = np.nonzero(np.add.outer(np.arange(9) ** 2, np.arange(9) ** 2) >= 9)
+    order = np.argsort(np.hypot(down, across), kind="stable")
+    order = order[(down[order] > 0) & (across[order] > 0)][:MEANINGS]
+    cosines = np.cos(np.pi * np.outer(np.arange(9), np.arange(size) + 0.5) / size)
+    cosines *= np.sqrt(2 / size)
+    return cosines[down[order]], cosines[across[order]]
 
 
 def decode(file: bytes) -> Image.Image:
@@ -350,6 +410,24 @@ def oriented_energy(luminance: np.ndarray) -> np.ndarray:
     spectrum = np.fft.fft2(padded)[:, None] * _gabor_spectra()[None]
     filtered = np.fft.ifft2(spectrum)[..., PAD:-PAD, PAD:-PAD]
     return np.square(np.abs(filtered)).astype(np.float32)
+
+
+def latents(
+    seen: np.ndarray, images: Sequence[tuple[str, str]], response: LivelyResponse, seed: int
+) -> np.ndarray:
+    """What a brain of version 2 gets of images: early features that an eye saw, and meanings.
+
+    Each dimension levels off at ``response.saturation`` of its standard deviations; rounded, so that the last
+    bits of linear algebra do not matter. Float32, shape (n_images, early + late dims).
+    """
+    early = seen[:, : response.early_dims]
+    points = np.stack([meaning(*image, seed, response.shares) for image in images])
+    points = (
+        points[:, : response.late_dims] * np.arange(1, response.late_dims + 1) ** -response.spectrum
+    )
+    spread = np.concatenate([np.arange(1, part.shape[1] + 1) for part in (early, points)])
+    limit = response.saturation * spread**-response.spectrum
+    return np.round(limit * np.tanh(np.hstack([early, points]) / limit), 4).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

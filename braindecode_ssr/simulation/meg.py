@@ -26,7 +26,7 @@ from ..errors import UsageError
 from ..files import atomic_files
 from ..registry import unknown_name
 from .experiment import Preset, Response, generator
-from .images import concept_words, decode, jpeg
+from .images import concept_words
 from .layout import claim, part_names, write_file, write_images, write_parts
 from .recording import (
     Brain,
@@ -142,8 +142,7 @@ def write_meg(
         out / "object_images" / name / f"{stem}.jpg": (name, stem)
         for name, stem in zip(images["concept"], images["stem"], strict=True)
     }
-    size, seed = dataset.preset.image_size, dataset.seed
-    files = write_images(pictures, lambda name: jpeg(*name, size, seed))
+    files = write_images(pictures, lambda name: dataset.draw(*name))
     features = cache(lambda: seen(dataset, images))
     for subject in chosen:
         say(f"MEG of subject {subject}")
@@ -153,9 +152,7 @@ def write_meg(
 
 def seen(dataset: ThingsSim, images: pd.DataFrame) -> np.ndarray:
     """The eye's features of each image; float32, shape (n_images, dims)."""
-    names = zip(images["concept"], images["stem"], strict=True)
-    size, seed = dataset.preset.image_size, dataset.seed
-    return dataset.eye.see(decode(jpeg(*name, size, seed)) for name in names)
+    return dataset.seen(list(zip(images["concept"], images["stem"], strict=True)))
 
 
 def _write_subject(
@@ -172,8 +169,7 @@ def _write_subject(
     write_file(csv, lambda file: file.write(table.to_csv(index=False).encode()))
     paths = [out / "derivatives" / "preprocessed" / name for name in part_names(subject)]
     if not all(path.is_file() for path in paths):
-        dims = dataset.eye.early[1].shape[1], dataset.eye.late[1].shape[1]
-        brain = _meg_brain(preset.response, dims, subject, dataset.seed, preset.every)
+        brain = _meg_brain(preset.response, dataset.dims, subject, dataset.seed, preset.every)
         epochs = _subject_epochs(runs, features(), brain, subject, dataset.seed, preset.every)
         info, events = helmet_info(SFREQ, preset.every), _meg_events(runs)
         with atomic_files(paths) as parts:

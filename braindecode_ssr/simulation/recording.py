@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
 from ..files import one_thread
 from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
-from .experiment import Events, Noise, Preset, Response, generator, session_events
+from .experiment import (
+    Events,
+    LivelyResponse,
+    Noise,
+    Preset,
+    Response,
+    generator,
+    session_events,
+)
 
 EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
 LATE_CENTERS = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]
@@ -22,6 +31,7 @@ CHUNK = 2**17  # samples in memory at once
 LOWPASS = 100.0  # Hz, of the amplifier
 SLOWEST = 0.05  # Hz, below which the 1/f spectrum is flat
 KNOT = 8.0  # seconds between the knots of the drift
+STEP = 1e-7  # volts, of the amplifier in version 2
 WARM_UP = 20.0  # seconds of filtering that are discarded
 
 
@@ -59,11 +69,31 @@ def simulate(
     data = np.zeros((64, events.n_samples))
     shown = features[np.where(events.is_target, 1, events.numbers) - 1]
     shown[events.is_target] = 0
-    add_responses(data[:-1], events.samples, shown, events.is_target, brain)
     noise = session_noise(preset.noise, subject, session, seed)
-    add_noise(data[:-1], events, noise, generator(seed, "recording", subject, session, split))
+    rng = generator(seed, "recording", subject, session, split)
+    if not isinstance(brain.response, LivelyResponse):
+        add_responses(data[:-1], events.samples, shown, events.is_target, brain)
+        add_noise(data[:-1], events, noise, rng)
+    else:
+        state = generator(seed, "state", subject, session, split)
+        samples, gains = presentations(events, brain.response, state)
+        with one_thread():
+            add_responses(data[:-1], samples, shown, events.is_target, brain, gains)
+            add_noise(data[:-1], events, noise, rng, np.float64)
+        data[:-1] = np.rint(data[:-1] / STEP) * STEP
     data[-1, events.samples] = events.numbers
     return data, events
+
+
+def presentations(
+    events: Events, response: LivelyResponse, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample at which each response begins, and its gain: attention, and suppression by repetition."""
+    n = len(events.numbers)
+    shift = np.rint(rng.normal(0, response.jitter, n) * events.sfreq).astype(np.int64)
+    attention = np.exp(rng.normal(0, response.attention, n) - response.attention**2 / 2)
+    shown = pd.Series(events.numbers).groupby(events.numbers).cumcount().to_numpy() + 1
+    return events.samples + shift, attention * shown**-response.suppression
 
 
 # -- patterns over the 63 channels of THINGS-EEG2 -----------------------------------------------------------
@@ -121,16 +151,17 @@ def bump(centers: list[str], width: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The responses of a subject, float32 in volts, sampled from image onset on."""
+    """The responses of a subject in volts, sampled from image onset on: float32, in version 2 float64."""
 
     weights: np.ndarray  # response to one unit of each feature, (dims, chans, times)
     common: np.ndarray  # response to any image, (chans, times)
     target: np.ndarray  # additional response to a target, (chans, times)
+    response: Response = Response()
 
     def respond(self, features: np.ndarray) -> np.ndarray:
-        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, float32."""
+        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``."""
         dims, *shape = self.weights.shape
-        specific = features.astype(np.float32) @ self.weights.reshape(dims, -1)
+        specific = features.astype(self.weights.dtype) @ self.weights.reshape(dims, -1)
         return specific.reshape(-1, *shape) + self.common
 
 
@@ -153,6 +184,10 @@ def subject_brain(
     peaks, widths = moments(response, dims, generator(seed, "kernels"))
     peaks = peaks + shift + rng.normal(0, 0.004, len(peaks))
     amplitude = np.repeat([response.early_gain, response.late_gain], dims)
+    kind: type = np.float32
+    if isinstance(response, LivelyResponse):
+        kind = np.float64
+        amplitude = amplitude * np.exp(rng.normal(0, response.weight_sd, sum(dims)))
     weights = np.einsum(
         "k,kc,kt->kct",
         gain * amplitude,
@@ -160,9 +195,10 @@ def subject_brain(
         kernels(times, peaks, widths),
     )
     return Brain(
-        weights=weights.astype(np.float32),
+        weights=weights.astype(kind),
         common=gain * _common(response, times, shift),
         target=gain * _target(response, times, shift),
+        response=response,
     )
 
 
@@ -210,11 +246,17 @@ def _target(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
 
 
 def add_responses(
-    data: np.ndarray, samples: np.ndarray, features: np.ndarray, targets: np.ndarray, brain: Brain
+    data: np.ndarray,
+    samples: np.ndarray,
+    features: np.ndarray,
+    targets: np.ndarray,
+    brain: Brain,
+    gains: np.ndarray | None = None,
 ) -> None:
     """Add the overlapping responses to all presentations to a recording ``(chans, samples)``, in place.
 
-    Presentations begin at ``samples`` and show images with features ``(n, dims)``, some of them targets.
+    Presentations begin at ``samples`` and show images with features ``(n, dims)``, some of them targets;
+    ``gains`` multiply their responses.
     Responses beyond the end of the recording are cut.
     """
     length = brain.common.shape[1]
@@ -222,6 +264,8 @@ def add_responses(
         part = slice(first, first + AT_ONCE)
         responses = brain.respond(features[part])
         responses[targets[part]] += brain.target
+        if gains is not None:
+            responses *= gains[part, None, None]
         for sample, response in zip(samples[part].tolist(), responses, strict=True):
             window = data[:, sample : sample + length]
             window += response[:, : window.shape[1]]
@@ -265,11 +309,15 @@ def session_noise(noise: Noise, subject: Label, session: int, seed: int) -> Sess
 
 
 def add_noise(
-    data: np.ndarray, events: Events, noise: SessionNoise, rng: np.random.Generator
+    data: np.ndarray,
+    events: Events,
+    noise: SessionNoise,
+    rng: np.random.Generator,
+    kind: type = np.float32,
 ) -> None:
     """Add noise to a recording ``(chans, samples)`` in volts, in place, chunk by chunk in time."""
     background_rng, alpha_rng, sensor_rng, slow_rng = rng.spawn(4)
-    mixing = np.linalg.cholesky(noise.background).astype(np.float32)
+    mixing = np.linalg.cholesky(noise.background).astype(kind)
     colored = _Stream(background_filter(noise.constants.slope, events.sfreq), 63, background_rng)
     rhythm = _Stream(alpha_filter(noise.alpha_frequency, events.sfreq), len(noise.alpha), alpha_rng)
     sfreq, duration = events.sfreq, events.n_samples / events.sfreq
@@ -282,11 +330,11 @@ def add_noise(
     for first in range(0, events.n_samples, CHUNK):
         sample = np.arange(first, min(first + CHUNK, events.n_samples))
         part = mixing @ colored.take(len(sample))
-        part += noise.alpha.T.astype(np.float32) @ (
+        part += noise.alpha.T.astype(kind) @ (
             rhythm.take(len(sample)) * alpha_envelope(events, noise.constants.alpha_gap, sample)
         )
         white = sensor_rng.standard_normal(part.shape, dtype=np.float32)
-        part += np.float32(noise.constants.sensor) * white
+        part += kind(noise.constants.sensor) * white
         line = np.sin(2 * np.pi * frequency * sample / sfreq + phase)
         slow = np.stack([line, blinks[sample], *_drift(events, knots, sample)])
         patterns = np.stack([noise.line, noise.blink, *noise.drift])
