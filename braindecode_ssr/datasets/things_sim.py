@@ -243,7 +243,28 @@ class ThingsSim(ImageDataset):
         name = f"ceilings/{self._ceiling_key(subject, repetitions, spec)}.json"
         before = self.derived_before / name
         kept = before if before.is_file() else self.derived / name
-        return cached_numbers(kept, lambda: self._ceiling(subject, repetitions, spec))
+        return cached_numbers(
+            kept, lambda: self._ceiling(subject, repetitions, spec, self.features("test"))
+        )
+
+    def ceiling_through(
+        self,
+        train: np.ndarray,
+        test: np.ndarray,
+        subject: Label,
+        repetitions: int | None = None,
+        spec: TrialSpec | None = None,
+    ) -> dict[str, float]:
+        """The ceiling of an observer who knows brain and noise, but images only by their features.
+
+        From the features of an encoder a ridge regression, fitted on the training images, predicts what the
+        brain gets of the test images. ``train`` and ``test`` hold the features in image-number order,
+        ``(n_images, d)``; the rest is as for :meth:`ceiling`.
+        """
+        from sklearn.linear_model import RidgeCV
+
+        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(train, self.features("train"))
+        return self._ceiling(subject, repetitions, spec or TrialSpec(), ridge.predict(test))
 
     def _ceiling_key(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> str:
         whose = f"sub-{self.check_subject(subject):02d}"
@@ -251,12 +272,12 @@ class ThingsSim(ImageDataset):
         return f"{whose}_{sha256(text)[:16]}"
 
     def _ceiling(
-        self, subject: Label, repetitions: int | None, spec: TrialSpec
+        self, subject: Label, repetitions: int | None, spec: TrialSpec, features: np.ndarray
     ) -> dict[str, float]:
         from ..simulation.recording import ceiling
 
         sessions = self._test_trials(subject, repetitions, spec)
-        return ceiling(sessions, self._templates(subject, spec))
+        return ceiling(sessions, self._templates(subject, spec, features))
 
     @cached_property
     def _image_ids(self) -> frozenset[str]:
@@ -287,12 +308,13 @@ class ThingsSim(ImageDataset):
         events = session_events(self.preset, split, subject, session, self.seed)
         return events.numbers[~events.is_target]
 
-    def _templates(self, subject: Label, spec: TrialSpec) -> np.ndarray:
-        """True responses to the test images, cut as trials; ``(images, chans, times)``."""
+    def _templates(self, subject: Label, spec: TrialSpec, features: np.ndarray) -> np.ndarray:
+        """Expected responses to images with these features, cut as trials; ``(images, chans, times)``."""
         from ..preprocessing.epochs import windows
 
         brain, sfreq = self.brain(subject), self.preset.sfreq
-        responses = brain.respond(self.features("test"))
+        showings = len(self._numbers(subject, 1, "test")) // self.preset.test_images
+        responses = brain.expected(features, sfreq, showings)
         before, after = (int(np.ceil(abs(t) * sfreq)) + 2 for t in (spec.tmin, spec.tmax))
         length = max(after, responses.shape[2])
         quiet = np.zeros((len(self.ch_names), before + length))

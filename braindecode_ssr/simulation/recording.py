@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
 from ..files import one_thread
@@ -164,6 +165,14 @@ class Brain:
         specific = features.astype(self.weights.dtype) @ self.weights.reshape(dims, -1)
         return specific.reshape(-1, *shape) + self.common
 
+    def expected(self, features: np.ndarray, sfreq: float, showings: int) -> np.ndarray:
+        """The same, in the mean over ``showings`` presentations of each image in a recording."""
+        response, responses = self.response, self.respond(features)
+        if not isinstance(response, LivelyResponse):
+            return responses
+        gain = np.mean(np.arange(1, showings + 1.0) ** -response.suppression)
+        return gain * gaussian_filter1d(responses, response.jitter * sfreq, axis=2)
+
 
 def subject_brain(
     response: Response, dims: tuple[int, int], subject: Label, seed: int, sfreq: float
@@ -317,7 +326,7 @@ def add_noise(
 ) -> None:
     """Add noise to a recording ``(chans, samples)`` in volts, in place, chunk by chunk in time."""
     background_rng, alpha_rng, sensor_rng, slow_rng = rng.spawn(4)
-    mixing = np.linalg.cholesky(noise.background).astype(kind)
+    mixing: np.ndarray = np.linalg.cholesky(noise.background).astype(kind)
     colored = _Stream(background_filter(noise.constants.slope, events.sfreq), 63, background_rng)
     rhythm = _Stream(alpha_filter(noise.alpha_frequency, events.sfreq), len(noise.alpha), alpha_rng)
     sfreq, duration = events.sfreq, events.n_samples / events.sfreq
