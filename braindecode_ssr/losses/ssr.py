@@ -388,7 +388,10 @@ class SSRLoss(Loss):
     between brain and pooled views. What inference uses is in
     :class:`braindecode_ssr.models.SSR`; this module is discarded after training.
 
-    Source: the figure of SSR, which shows no weights.
+    Source: the figure of SSR, which shows no weights. Ours give the brain embedding about as much gradient
+    from both reconstructions together as from one contrast: on things-sim ``small``, subject 5, batches of
+    128, its norm at weight 1 was 0.17 of that of ``brain_original`` before training and 0.14, 0.14 and 0.34
+    after 1, 3 and 8 epochs, so that 5 makes it 0.8, 0.7, 0.7 and 1.7. Later contrasts fade and it is more.
 
     Parameters
     ----------
@@ -427,8 +430,8 @@ class SSRLoss(Loss):
         brain_view: float = 1.0,
         brain_original: float = 1.0,
         view_original: float = 1.0,
-        reconstruct_view: float = 1.0,
-        reconstruct_brain: float = 1.0,
+        reconstruct_view: float = 5.0,
+        reconstruct_brain: float = 5.0,
         single_anchor: float = 0.0,
         scale: float | None = None,
         duplicates: Duplicates = "negatives",

@@ -133,6 +133,37 @@ def test_a_loss_gets_the_number_of_finished_epochs(tmp_path):
     assert run(3, resume=True)[6:] == [2, 2, 2]
 
 
+def test_what_the_partner_is_worth_is_recorded_and_weights_are_the_same(tmp_path):
+    class Silent(SSRLoss):
+        def diagnostics(self):
+            return {}
+
+    def run(kind):
+        torch.manual_seed(0)
+        parts, spec = (model(), kind(16)), TrainSpec(epochs=2, batch_size=32, lr=3e-3)
+        return fit(make_data(), *parts, spec, tmp_path / kind.__name__)
+
+    net, silent = run(SSRLoss), run(Silent)
+    names = {f"reconstruct_{d}_{c}" for d in ("view", "brain") for c in ("shuffled", "none")}
+    assert names <= set(net.history[-1]) and not names & set(silent.history[-1])
+    for one, other in ((net.module_, silent.module_), (net.criterion_, silent.criterion_)):
+        assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+def test_vectors_before_the_projectors_and_a_projector_of_views_by_setting(tmp_path):
+    params = {"level": "encoded", "view_projector": "own"}
+    spec = run_spec(TINY, {"loss": {"params": params}, "model": {"n_outputs": 16}})
+    torch.manual_seed(0)
+    encoder = model()
+    loss = pipeline.build_loss(spec, encoder)
+    start = loss.view_projector.weight.detach().clone()
+    net = fit(make_data(), encoder, loss, TrainSpec(epochs=1, batch_size=32), tmp_path)
+    assert {"hidden", "features", "view_features"} <= net.inputs_
+    assert not torch.equal(net.criterion_.view_projector.weight, start)
+    widths = [part.layers[2].out_features for part in loss.reconstruction.reconstructors.values()]
+    assert widths == [12, encoder.backbone_width]
+
+
 def test_arrays_have_no_image_index():
     data = make_data()
     arrays = data.x.numpy(), data.original.numpy()
