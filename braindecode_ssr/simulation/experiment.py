@@ -240,15 +240,7 @@ def preset_named(preset: str | Preset) -> Preset:
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A random generator for one purpose.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the whole experiment.
-    *purpose : str or int
-        What it is for, from coarse to fine: ``("noise", subject, session, split)``.
-    """
+    """A random generator for one purpose, such as ``"noise", subject, session``, of an experiment's seed."""
     words = [zlib.crc32(str(part).encode()) for part in purpose]
     return np.random.default_rng([seed, len(words), *words])
 

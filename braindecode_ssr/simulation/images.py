@@ -314,12 +314,8 @@ def image_table(preset: Preset, seed: int) -> pd.DataFrame:
     """The image table of an experiment, in image-number order.
 
     Concepts are numbered in ASCII order within their split, and images of a concept from 1, so that the
-    sorted file listing of a split is in image-number order, as in THINGS-EEG2.
-
-    Returns
-    -------
-    DataFrame
-        ``split, number, image_id, concept, file``.
+    sorted file listing of a split is in image-number order, as in THINGS-EEG2. The columns are ``split``,
+    ``number``, ``image_id``, ``concept`` and ``file``.
     """
     words = concept_words(preset.concepts + preset.test_images, seed)
     exemplar = generator(seed, "exemplars").integers(1, 13, preset.test_images)

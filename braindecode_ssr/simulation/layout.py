@@ -36,19 +36,8 @@ def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> l
     ``image_set/training_images/00001_bachub/bachub_01b.jpg`` and so on. Each file appears whole or not at
     all; existing files of the same simulation are left as they are, so that an interrupted run can resume.
 
-    Parameters
-    ----------
-    dataset : ThingsSim
-        The simulation.
-    subjects : iterable of int
-        Whose recordings.
-    out : path-like
-        A new folder, or one that an equal simulation was written to.
-
-    Returns
-    -------
-    list of Path
-        All files of the layout for these subjects.
+    ``out`` is a new folder, or one that an equal simulation was written to. Returns all files of the layout
+    for these subjects.
 
     Raises
     ------
@@ -178,16 +167,9 @@ def write_parts(
 ) -> None:
     """Write epochs into a series of FIF files that refer to one another; MNE would hold them all in memory.
 
-    Parameters
-    ----------
-    paths, names : list
-        Where to write the parts, and their final names; no more than epochs.
-    info : mne.Info
-    events, metadata : ndarray of int, shape (n_epochs, 3); DataFrame, n_epochs rows
-    batches : iterable of ndarray, shape (n, chans, times)
-        All epochs, in order.
-    first : int
-        First sample of an epoch relative to its onset, where the baseline ends.
+    The parts go to ``paths``, which become ``names``; no more of them than epochs. ``events`` is
+    ``(n_epochs, 3)``, ``metadata`` has a row and ``batches`` ``(n, chans, times)`` an epoch for each, in
+    order; ``first`` is the first sample of an epoch relative to its onset, where the baseline ends.
     """
     import mne
 

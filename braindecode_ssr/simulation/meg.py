@@ -101,21 +101,9 @@ def write_meg(
     subject appear together once all are whole; existing files of the same simulation are left as they are.
     One run at a time is in memory.
 
-    Parameters
-    ----------
-    dataset : ThingsSim
-        The EEG experiment whose concepts, images and eye are used.
-    subjects : iterable of int
-        Whose trials; empty for all.
-    out : path-like
-        A new folder, or one that an equal simulation was written to.
-    say : callable
-        Called with a line of text about each subject.
-
-    Returns
-    -------
-    list of Path
-        All files of the layout for these subjects.
+    The concepts, images and eye are those of the EEG experiment; no ``subjects`` are all. ``out`` is a new
+    folder, or one that an equal simulation was written to; ``say`` is called with a line about each subject.
+    Returns all files of the layout for these subjects.
 
     Raises
     ------

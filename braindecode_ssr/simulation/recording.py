@@ -45,26 +45,11 @@ def simulate(
     features: np.ndarray,
     brain: Brain,
 ) -> tuple[np.ndarray, Events]:
-    """The recording of one split in one session.
+    """The recording of one split, "train" or "test", in one session; subject and session count from 1.
 
-    Parameters
-    ----------
-    preset : Preset
-        The experiment.
-    seed, subject, session : int
-        Seed of the experiment; subject and session from 1.
-    split : {"train", "test"}
-        Which part of the session.
-    features : ndarray, shape (n_images, dims)
-        The eye's features of the images of the split, in image-number order.
-    brain : Brain
-        Of the subject.
-
-    Returns
-    -------
-    data : ndarray of float64, shape (64, samples)
-        63 channels in volts, then the stimulus channel: the image number at each onset, else zero.
-    events : Events
+    ``features`` ``(n_images, dims)`` are what the brain gets of the images of the split, in image-number
+    order. The data, float64 ``(64, samples)``, are 63 channels in volts, then the stimulus channel: the image
+    number at each onset, else zero.
     """
     events = session_events(preset, split, subject, session, seed)
     data = np.zeros((64, events.n_samples))
@@ -477,23 +462,11 @@ def _shrunk(covariance: np.ndarray) -> np.ndarray:
 def log_likelihoods(
     trials: np.ndarray, rows: np.ndarray, templates: np.ndarray, used: np.ndarray
 ) -> np.ndarray:
-    """Log likelihood of each candidate, summed over the trials of each image.
+    """Log likelihood of each candidate, summed over the trials of each image, up to a constant per query.
 
-    Parameters
-    ----------
-    trials : ndarray, shape (n, chans, times)
-        All trials of one session, from which the observer knows the noise.
-    rows : ndarray of int, shape (n,)
-        Which image each trial shows.
-    templates : ndarray, shape (images, chans, times)
-        True responses.
-    used : ndarray of bool, shape (n,)
-        Which trials are scored.
-
-    Returns
-    -------
-    ndarray, shape (images, images)
-        Queries by candidates, up to a constant per query.
+    From all trials ``(n, chans, times)`` of one session the observer knows the noise; ``rows`` says which
+    image each shows, ``used`` which are scored; ``templates`` ``(images, chans, times)`` are true responses.
+    The result is ``(images, images)``, queries by candidates.
     """
     residuals = trials - templates[rows]
     common = residuals.mean(axis=0)
@@ -521,12 +494,7 @@ def ceiling(
 ) -> dict[str, float]:
     """The accuracy of the ideal observer: ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
 
-    Parameters
-    ----------
-    sessions : iterable of (trials, rows, used)
-        Of each session, as for :func:`log_likelihoods`.
-    templates : ndarray, shape (images, chans, times)
-        True responses, cut as the trials are.
+    Trials, rows and used of each session, and the templates, are as for :func:`log_likelihoods`.
     """
     scores = np.zeros((len(templates), len(templates)))
     for trials, rows, used in sessions:
