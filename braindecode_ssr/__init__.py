@@ -26,6 +26,7 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "scoring": ["score"],
         "ensembles": ["ensemble"],
         "trained": ["load_run"],
+        "calibrate": ["finetune"],
     },
 )
 __all__ += ["__version__"]

@@ -112,10 +112,10 @@ class Spec(BaseModel):
         content = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if isinstance(value, Spec):
-                content[name] = value._digested()
-            elif name in self.later and value == field.default:
+            if name in self.later and value == field.default:
                 del content[name]
+            elif isinstance(value, Spec):
+                content[name] = value._digested()
         return content
 
 
@@ -407,8 +407,28 @@ class EvaluationSpec(Spec):
     selection: Literal["trained", "last", "validation", "oracle"] = "trained"
 
 
+class FinetuneSpec(Spec):
+    """Which run a model is trained further from, see :func:`braindecode_ssr.pipeline.finetune`.
+
+    Parameters
+    ----------
+    run : str
+        The name of its folder; empty: trained from the beginning.
+    weights : str
+        SHA-256 of its weights, the first 16 digits.
+    trials : int, optional
+        Only the first trials of the training part, in order of presentation; None: all.
+    """
+
+    run: str = ""
+    weights: str = ""
+    trials: int | None = Field(default=None, ge=4)
+
+
 class RunSpec(Spec):
     """Everything that a run depends on."""
+
+    later: ClassVar[tuple[str, ...]] = ("finetune",)
 
     method: str = "ssr"
     data: DataSpec = DataSpec()
@@ -418,6 +438,13 @@ class RunSpec(Spec):
     loss: LossSpec = LossSpec()
     train: TrainSpec = TrainSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    finetune: FinetuneSpec = FinetuneSpec()
+
+    @property
+    def label(self) -> str:
+        """What tables call the method: ``ssr``, or ``ssr-finetuned-200`` for one of 200 trials."""
+        tuned = f"-finetuned-{self.finetune.trials or 'all'}" if self.finetune.run else ""
+        return self.method + tuned
 
 
 def read_toml(path: Path) -> dict[str, Any]:

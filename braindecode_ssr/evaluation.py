@@ -249,7 +249,7 @@ def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> 
     """What a table says about a run before its numbers."""
     return {
         "dataset": spec.data.dataset,
-        "method": spec.method,
+        "method": spec.label,
         "backbone": spec.model.backbone,
         "subjects": spec.model.subjects,
         "protocol": spec.data.protocol,

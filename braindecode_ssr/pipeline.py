@@ -27,6 +27,7 @@ from .runs import (
     CARD,
     Run,
     git_commit,
+    load_weights,
     machine,
     model_card,
     new_run,
@@ -60,6 +61,7 @@ def train(
     spec: RunSpec | None = None,
     *,
     backbone: str | type[torch.nn.Module] | torch.nn.Module | None = None,
+    start: TrainedRun | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = "runs",
     overwrite: bool = False,
@@ -81,6 +83,9 @@ def train(
     backbone : str, type of nn.Module, or nn.Module, optional
         Replaces that of the spec: a name, ``"my_net.py:MyNet"``, a class, or a model whose weights are the
         initial ones. The run records ``module.Class``; pass the object to :func:`evaluate` again.
+    start : TrainedRun, optional
+        The run that ``spec.finetune`` names, whose weights are the initial ones; see
+        :func:`braindecode_ssr.calibrate.finetune`.
     data_dir : path-like, optional
         The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
     out : path-like
@@ -136,6 +141,11 @@ def train(
         # Which run is this, and is it finished already?
         dataset = open_dataset(spec.data, data_dir)
         spec, notes = resolve(spec, dataset)
+        if bool(spec.finetune.run) != (start is not None):
+            raise UsageError(
+                f"the spec is that of a run fine-tuned from {spec.finetune.run or 'nothing'}",
+                "use ssr-bd finetune RUN, or braindecode_ssr.finetune",
+            )
         final = run_of(Path(out), spec)
         if not overwrite and _is_finished(final, spec, dataset, say):
             return TrainedRun(final.path, trust) if first else None
@@ -197,6 +207,12 @@ def train(
                     say(line)
             else:
                 processes.check_alone(spec.method)
+            if start is not None:
+                load_weights(model, start.weights)
+                flags = check_flags([*flags, *start.record.get("flags", ()), "finetuned"])
+                say(
+                    f"weights of {start.path.name}, frozen: {', '.join(spec.model.freeze) or 'none'}"
+                )
             loss = build_loss(spec, model)
             whitened, whitening = whitening_record(spec, dataset)
             if first:
@@ -351,7 +367,6 @@ def evaluate_each(
         As from :func:`evaluate`.
     """
     from .evaluation import embed, load_test_set, weights_to_test
-    from .runs import load_weights
     from .training.distributed import pick_device
 
     run, device = Run(Path(path)), pick_device(device)

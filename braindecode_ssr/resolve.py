@@ -151,7 +151,8 @@ def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
 
 def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     """Number of averaged training trials: one per training image and subject."""
-    return len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
+    n_trials = len(training_images(spec.data, dataset)) * len(training_subjects(spec, dataset))
+    return min(n_trials, spec.finetune.trials or n_trials)
 
 
 def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:

@@ -265,7 +265,7 @@ def run_name(spec: RunSpec) -> str:
     machine_options = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
     train = spec.train.model_copy(update=machine_options)
     return (
-        f"{spec.data.dataset}_{spec.method}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
+        f"{spec.data.dataset}_{spec.label}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
         f"_seed-{spec.train.seed}_{spec.model_copy(update={'train': train}).digest[:8]}"
     )
 
@@ -443,11 +443,16 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
         "trials": f"{trials.start:g} to {trials.stop:g} s after image onset at {trials.sfreq:g} Hz, "
         f"baseline {trials.baseline}, whitening {trials.whitening}",
         "images": f"features of {spec.images.encoder}, views {', '.join(spec.images.views) or 'none'}",
-        "model": f"{spec.method}, backbone {spec.model.backbone}, {spec.train.epochs} epochs, "
+        "model": f"{spec.label}, backbone {spec.model.backbone}, {spec.train.epochs} epochs, "
         f"seed {spec.train.seed}",
         "evaluation": f"{summary['evaluation']}: {summary['n_queries']} queries among "
         f"{summary['n_gallery']} images, {' to '.join(map(str, averaged))} trials averaged",
     }
+    if spec.finetune.run:
+        facts["fine-tuned"] = (
+            f"from {spec.finetune.run} with {spec.finetune.trials or 'all'} training trials of the tested "
+            f"subject, frozen: {', '.join(spec.model.freeze) or 'nothing'}"
+        )
     numbers = [
         [row, *(f"{100 * summary[prefix + key]:.1f} %" for key in ("top1", "top5"))]
         for row, prefix in (("this run", ""), ("ceiling", "ceiling_"), ("chance", "chance_"))
@@ -455,7 +460,7 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
     ]
     lines = [
         *("---", "library_name: braindecode", "tags:", "- braindecode", "- braindecode_ssr"),
-        *("- eeg", "- image-retrieval", "---", "", f"# {spec.method}: {data.dataset}, "),
+        *("- eeg", "- image-retrieval", "---", "", f"# {spec.label}: {data.dataset}, "),
     ]
     lines[-1] += f"subject {data.subject}"
     lines += [

@@ -104,6 +104,10 @@ class LazyGroup(Group):
             "Retrieve the images that a person saw in a new recording.",
             "trained:retrieve",
         ),
+        "finetune": (
+            "Train a run further on a few trials of another person.",
+            "trained:finetune",
+        ),
         "push": ("Upload a run to the Hugging Face Hub.", "trained:push"),
         "export": ("Write a run's model or embeddings for other programs.", "trained:export"),
         "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),

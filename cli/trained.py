@@ -1,4 +1,4 @@
-"""``ssr-bd retrieve``, ``push`` and ``export``: what a trained run is for."""
+"""``ssr-bd retrieve``, ``finetune``, ``push`` and ``export``: what a trained run is for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import click
 from .options import (
     FILE,
     FOLDER,
+    NUMBERS,
     PATH,
+    SUBJECT,
     common,
     data_dir_option,
     device_option,
@@ -112,6 +114,79 @@ def retrieve(
     ]
     click.echo(f"{title}\n")
     print_table(shown)
+
+
+@click.command("finetune")
+@click.argument("run")
+@click.option("--subject", type=SUBJECT, help="The person.  [default: the tested subject of RUN]")
+@click.option(
+    "--trials",
+    type=NUMBERS,
+    default="200",
+    show_default=True,
+    help="Training trials of the person, the first that were shown; several, such as 50,100,200, give a "
+    "curve.",
+)
+@click.option("--dataset", help="Where the person is.  [default: the dataset of RUN]")
+@click.option(
+    "--freeze",
+    default="none",
+    show_default=True,
+    help="What is not trained: none, backbone, or head (the two projectors).",
+)
+@click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
+@click.option("--lr", type=float, help="Learning rate.  [default: that of RUN]")
+@click.option("--seed", type=int, help="[default: that of RUN]")
+@click.option(
+    "--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for run folders."
+)
+@click.option("--overwrite", is_flag=True, help="Train finished runs again.")
+@data_dir_option
+@device_option
+@trust_option
+@common
+def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **options) -> None:
+    """Train RUN further on a few trials of another person, and test it on that person.
+
+    Each result is a run folder like any other, flagged `finetuned`. The first row of the table is RUN on
+    that person as it is. The same command resumes what was interrupted.
+
+    \b
+    ssr-bd finetune runs/RUN --subject 7 --trials 50,100,200 --freeze backbone
+    """  # noqa: D301
+    trusting(trust)
+    from braindecode_ssr import calibrate
+    from braindecode_ssr.trained import load_run
+
+    start = load_run(run, trust=trust, device=device or "auto")
+    where = {"subject": subject, "dataset": dataset, "data_dir": data_dir, "progress": show_bars()}
+    options = {name: value for name, value in options.items() if value is not None}
+    options |= {"device": device or "auto", "trust": trust, "say": say}
+    results = [(0, start.path, calibrate.untouched(start, **where))]
+    for n in trials:
+        done = calibrate.finetune(start, trials=n, **where, **options)
+        results.append((n, done.path, done.summary))
+    keys = ("top1", "top5", "mrr", "n_queries", "n_gallery", "chance_top1")
+    if as_json:
+        rows = [
+            {"trials": n, "run": str(path), **{key: numbers[key] for key in keys}}
+            for n, path, numbers in results
+        ]
+        print_json({"run": str(start.path), "subject": subject, "rows": rows})
+        return
+    table: list[dict[str, Any]] = [
+        {
+            "trials": n,
+            "top-1 %": round(100 * numbers["top1"], 1),
+            "top-5 %": round(100 * numbers["top5"], 1),
+            "MRR": round(numbers["mrr"], 3),
+            "run": path.name,
+        }
+        for n, path, numbers in results
+    ]
+    last = results[-1][2]
+    click.echo(f"{last['n_queries']} queries among {last['n_gallery']} images, flagged finetuned\n")
+    print_table(table)
 
 
 @click.command("push")

@@ -15,7 +15,7 @@ TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROO
 ORDER = """
     errors registry labels files config methods retrieval preprocessing simulation datasets trials images
     models losses runs resolve training trained evaluation checks pipeline scoring ensembles share
-    benchmark moabb report _registration
+    calibrate benchmark moabb report _registration
 """.split()
 
 # Room -> the outside packages that it may import; rooms that are not named are free to choose,

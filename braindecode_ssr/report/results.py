@@ -133,7 +133,7 @@ def tables_of_run(run: Run, place: Run) -> Tables:
             "preset": preset_of(spec),
             "protocol": spec.data.protocol,
             "evaluation": summary.get("evaluation") or named,
-            "method": spec.method,
+            "method": spec.label,
             "backbone": spec.model.backbone,
             "seed": spec.train.seed,
         }

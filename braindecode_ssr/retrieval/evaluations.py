@@ -27,6 +27,7 @@ FLAGS = {
     "fewer-candidates": "each query is ranked among only some of the test images",
     "test-in-whitening": "their authors whitened these files with the noise of training and test trials",
     "ensemble": "similarities of several models were averaged; the name of the method says of how many",
+    "finetuned": "trained further on some trials of the tested subject, of which all set the whitening",
     "pretrained-elsewhere": "training started from weights that may have seen the tested concepts",
 }
 """Flag to what a reader must know. A row of a table with any of them is not comparable to one without."""

@@ -328,6 +328,9 @@ def training_data(
     training = training_subjects(spec, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
     matched = match_subjects(spec, dataset, subjects, progress=progress)[: len(training)]
+    first = spec.finetune.trials
+    if first is not None:
+        matched = [(store.head("train", first), signals) for store, signals in matched]
     tables = [
         store.averaged_images("train").assign(subject=store.table["subject"].iloc[0])
         for store, _ in matched
@@ -388,7 +391,8 @@ def _averaged(
     probability, seed = spec.train.smoothing, spec.train.seed
     chosen = choose_channels(*shape[:2], probability, seed) if probability else None
     with tqdm(desc="averages", unit="image", total=n_trials, disable=not progress) as bar:
-        if 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory:
+        large = 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory
+        if large and spec.finetune.trials is None:
             files = [averages_on_disk(store, names, bar.update) for store, names in stores]
             return TrialRows(files, chosen, SMOOTHING_WIDTH)
         x, first = np.empty(shape, np.float32), 0

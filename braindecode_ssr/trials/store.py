@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from ..config import Channels
 from ..datasets.base import TRIAL_COLUMNS, WHITENED, TrialBatch, check_trials
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_folder, file_sha256, forget, load_json
 from ..labels import as_read
 from ..preprocessing.channels import channel_indices
@@ -251,6 +251,17 @@ class TrialStore:
         from safetensors.numpy import load_file
 
         return [load_file(file) for file in sorted(self.path.glob(WHITENING))]
+
+    def head(self, split: str, n: int) -> TrialStore:
+        """Only the first ``n`` trials of a split, in memory; UsageError if there are fewer."""
+        rows = self.rows(split)
+        if n > len(rows):
+            raise UsageError(
+                f"there are {len(rows)} {split} trials in {self.path}, not {n}",
+                "use fewer --trials",
+            )
+        table = self.table.iloc[rows[:n]].reset_index(drop=True)
+        return TrialStore(self.path, np.array(self.trials[rows[:n]]), table, self.manifest)
 
     def average(
         self,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,82 @@ def test_exported_embeddings_give_the_ranks_of_the_run(call, tiny_run, tmp_path)
     queries = pd.read_csv(tiny_run[0] / "queries.csv").set_index("image_id")
     for row, image in zip(near, arrays["brain_ids"], strict=True):
         assert (row >= row[ids.index(image)]).sum() == queries.loc[image, "rank"]
+
+
+def test_finetune(call, tiny_run, tmp_path):
+    from safetensors.torch import load_file
+
+    from braindecode_ssr import load_run
+
+    options = ("--subject", 2, "--epochs", 2, "--out", tmp_path, "--freeze", "backbone", "--json")
+    done = call("finetune", tiny_run[0], "--trials", "16,32", *options, code=0)
+    rows = done.json["rows"]
+    assert [row["trials"] for row in rows] == [0, 16, 32]
+    assert rows[0]["run"] == str(tiny_run[0]) and {row["n_queries"] for row in rows} == {16}
+    run, base = load_run(rows[2]["run"]), load_file(tiny_run[0] / "model.safetensors")
+    weights = load_file(run.weights)
+    moved = {name for name, value in weights.items() if not torch.equal(value, base[name])}
+    assert moved and not any(name.startswith("backbone.") for name in moved)
+    summary = run.summary
+    assert "finetuned" in summary["flags"] and summary["method"] == "ssr-finetuned-32"
+    assert (summary["subject"], summary["train_subjects"]) == (2, [2])
+    assert summary["n_train"] <= 32 and summary["top1"] == rows[2]["top1"]
+    assert run.spec.finetune.run == tiny_run[0].name and run.spec.finetune.trials == 32
+    assert (
+        f"from {tiny_run[0].name} with 32 training trials" in (run.path / "README.md").read_text()
+    )
+    # evaluate and report work as for any run, and the same command trains nothing again
+    assert call("evaluate", run.path, "--json", code=0).json["flags"] == summary["flags"]
+    assert "ssr-finetuned-32" in call("report", run.path, tiny_run[0], code=0).out
+    again = call("finetune", tiny_run[0], "--trials", "32", *options, code=0)
+    assert again.json["rows"][-1]["run"] == str(run.path) and "finished already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("--subject", 99), "99"),
+        (("--subject", 5, "--trials", 100000), "use fewer --trials"),
+        (("--subject", 5, "--freeze", "backbones"), "did you mean 'backbone'"),
+    ],
+)
+def test_what_cannot_be_finetuned(call, tiny_run, tmp_path, args, expected):
+    assert expected in call("finetune", tiny_run[0], *args, "--out", tmp_path, code=2).error
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"spec": {"model": {"subjects": "own"}}}, "a part for each subject"),
+        ({"spec": {"train": {"solver": "ridge-decoding"}}}, "closed form"),
+        ({"features": {"original": "another"}}, "pyramid"),
+        ({"signals": {"sampling rate": "100 Hz"}}, "the sampling rate differs"),
+    ],
+    ids=["own", "closed", "features", "signals"],
+)
+def test_a_run_that_does_not_fit_is_not_finetuned(call, tiny_run, tmp_path, change, expected):
+    from braindecode_ssr.config import merge
+
+    other = shutil.copytree(tiny_run[0], tmp_path / "run")
+    record = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps(merge(record, change)))
+    assert expected in call("finetune", other, "--subject", 5, "--out", tmp_path).error
+
+
+def test_concepts_that_the_run_learned_are_not_tested(tiny_run, tmp_path, monkeypatch):
+    """In another dataset, whose test concepts the run was trained on."""
+    from braindecode_ssr import calibrate
+    from braindecode_ssr.errors import LeakageError
+
+    class Swapped(ThingsSim):
+        @property
+        def images(self):
+            swapped = {"train": "test", "test": "train"}
+            return super().images.assign(split=super().images["split"].map(swapped))
+
+    def opened(data, root):
+        return (Swapped if data.dataset == "swapped" else ThingsSim)(root or tmp_path, "tiny")
+
+    monkeypatch.setattr(calibrate, "open_dataset", opened)
+    with pytest.raises(LeakageError, match="zero-shot"):
+        calibrate.finetune(tiny_run[0], subject=2, dataset="swapped", out=tmp_path)

@@ -1,0 +1,206 @@
+"""Calibrate a run to a new person with a few minutes of trials: fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .config import FinetuneSpec, RunSpec
+from .datasets import open_dataset
+from .datasets.base import ImageDataset
+from .datasets.zero_shot import check_disjoint, training_images
+from .errors import DataError, UsageError
+from .evaluation import load_test_set, score
+from .files import file_sha256
+from .images.features import ImageFeatures
+from .labels import Label
+from .models.names import Trust
+from .pipeline import train
+from .registry import unknown_name
+from .trained import TrainedRun, load_run
+from .training.build import features_of
+from .training.data import match_subjects
+
+FREEZE = {"none": (), "backbone": ("backbone",), "head": ("image_head", "final_layer")}
+"""What to leave as it is: nothing, the brain encoder, or both projectors."""
+EPOCHS = 20
+"""Training epochs unless others are asked for: few, since trials are few."""
+
+
+def finetune(
+    source: str | Path | TrainedRun,
+    *,
+    subject: Label | None = None,
+    trials: int | None = 200,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = "runs",
+    freeze: str = "none",
+    epochs: int = EPOCHS,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    trust: Trust = False,
+    progress: bool = False,
+    say: Callable[[str], Any] = lambda text: None,
+) -> TrainedRun:
+    """Train a run further on the first trials of another person, and test it on that person.
+
+    The result is a run folder like any other, with the flag ``finetuned``; tables call its method
+    ``ssr-finetuned-200``. The same call resumes it, and returns it once it is finished.
+
+    Parameters
+    ----------
+    source : path-like or TrainedRun
+        The run to start from: a folder, or ``ORG/NAME`` on the Hub.
+    subject : int or str, optional
+        The person; default: the tested subject of the run.
+    trials : int, optional
+        How many training trials of the person are used, the first in order of presentation; None: all.
+        Whitening, fitted for each session before, has seen the noise of all training trials.
+    dataset : str, optional
+        Where the person is; default: the dataset of the run.
+    data_dir : path-like, optional
+        The folder of the dataset; default: where the run found it.
+    out : path-like
+        The run folder is created in here.
+    freeze : {"none", "backbone", "head"}
+        What is not trained: nothing, the brain encoder, or the two projectors into the shared space.
+    epochs : int
+        Training epochs.
+    lr, seed : optional
+        Default: those of the run.
+    device, overwrite, trust, progress, say
+        As for :func:`braindecode_ssr.train`.
+
+    Returns
+    -------
+    TrainedRun
+
+    Raises
+    ------
+    UsageError
+        If the run cannot be trained further (closed forms, parts for each subject, components), or there
+        are fewer trials.
+    DataError
+        If channels, signals or image features are not those of the run.
+    LeakageError
+        If the run was trained on concepts that are tested here.
+    """
+    run = (
+        load_run(source, trust=trust, device=device)
+        if not isinstance(source, TrainedRun)
+        else source
+    )
+    if freeze not in FREEZE:
+        raise unknown_name("part to freeze", freeze, list(FREEZE))
+    spec, found, _ = _for_subject(run, subject, dataset, data_dir, progress)
+    largest = spec.train.batch_size or 2
+    changed: dict[str, Any] = {"epochs": epochs, "lr": lr or spec.train.lr, "device": device}
+    changed["batch_size"] = None if trials is None else max(2, min(largest, trials // 2))
+    changed |= {"seed": spec.train.seed if seed is None else seed, "warmup": 0.0}
+    changed |= {"validation_concepts": 0, "selection": "last", "keep": "final"}
+    start: dict[str, Any] = {
+        "run": run.path.name,
+        "weights": file_sha256(run.weights)[:16],
+        "trials": trials,
+    }
+    spec = RunSpec.model_validate(
+        spec.model_dump()
+        | {
+            "model": {**spec.model.model_dump(), "freeze": FREEZE[freeze], "pretrained": None},
+            "train": {**spec.train.model_dump(), **changed},
+            "finetune": FinetuneSpec(**start).model_dump(),
+        }
+    )
+    options: dict[str, Any] = {
+        "overwrite": overwrite,
+        "trust": trust,
+        "progress": progress,
+        "say": say,
+    }
+    done = train(spec, start=run, data_dir=found.root, out=out, **options)
+    assert done is not None  # one process
+    return done
+
+
+def untouched(
+    source: str | Path | TrainedRun,
+    *,
+    subject: Label | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    trust: Trust = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """The numbers of a run on another person without any fine-tuning: where a curve begins.
+
+    Parameters and errors are those of :func:`finetune`; returns metrics, chance and counts.
+    """
+    run = (
+        load_run(source, trust=trust, device=device)
+        if not isinstance(source, TrainedRun)
+        else source
+    )
+    spec, found, features = _for_subject(run, subject, dataset, data_dir, progress)
+    test = load_test_set(spec, found, features, spec.evaluation, trained=run.channels)
+    return score(run.model, test, spec.evaluation)[1]
+
+
+def _for_subject(
+    run: TrainedRun,
+    subject: Label | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    progress: bool,
+) -> tuple[RunSpec, ImageDataset, ImageFeatures]:
+    """The spec of a run for another person, with dataset and features, all checked against the run."""
+    spec = run.spec
+    cannot = {
+        "a closed form": spec.train.solver != "gradient",
+        "a model with a part for each subject": spec.model.subjects == "own",
+        "a model on fitted components": spec.model.components is not None,
+    }
+    for what in (what for what, is_so in cannot.items() if is_so):
+        raise UsageError(
+            f"{run.path.name} is {what}, which cannot be trained further on another person",
+            "train one with --set model.subjects=shared and a method such as ssr",
+        )
+    before = (run.record.get("dataset") or {}).get("root")
+    name = dataset or spec.data.dataset
+    same = name == spec.data.dataset
+    root = data_dir or (before if same else None)
+    if same and not root:
+        raise DataError(
+            f"{run.path / 'run.json'} does not say where the data are", "add --data-dir"
+        )
+    data = spec.data.model_copy(update={"dataset": name})
+    found = open_dataset(data, root)
+    found.check_here()
+    trained_on = found
+    if not same:
+        if not before or not Path(before).exists():
+            raise DataError(
+                f"the data of {run.path.name} are not here, so that it is not known which concepts it was "
+                "trained on",
+                f"calibrate on {spec.data.dataset}, or bring its folder back",
+            )
+        trained_on = open_dataset(spec.data, before)
+    tested = found.images.loc[found.images["split"] == "test", "concept"]
+    learned = training_images(spec.data, trained_on)["concept"]
+    check_disjoint(learned, tested, f"{run.path.name} and {found.root}")
+    whom = found.check_subject(spec.data.subject if subject is None else subject)
+    channels = tuple(run.channels.ch_names)
+    changed = {"subject": whom, "protocol": "intra", "channels": channels}
+    spec = spec.model_copy(update={"data": data.model_copy(update=changed)})
+    match_subjects(spec, found, [whom], trained=run.channels, progress=progress)
+    features = features_of(spec, found, run.record.get("features"))
+    features.complete(found, device=run.device, progress=progress)
+    features.original(found.images["image_id"].tolist()[:1])  # made by the same encoder
+    return spec, found, features
+
+
+__all__ = ["finetune", "untouched"]
