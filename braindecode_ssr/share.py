@@ -160,9 +160,9 @@ def export(
         "run": run.path.name,
         "format": form,
         "channels": list(run.channels.ch_names),
-        "sfreq": trials.sfreq,
+        "sfreq": _of_trials(run, "sampling rate", trials.sfreq),
         "n_times": int(run.channels.facts["number of samples"]),
-        "start": trials.start,
+        "start": _of_trials(run, "time of the first sample", trials.start),
         "whitening": trials.whitening,
         "encoder": spec.images.encoder,
         "versions": versions(),
@@ -179,6 +179,12 @@ def export(
         content["files"] = names
         atomic_write(part / "export.json", json.dumps(content, indent=2) + "\n")
     return {**content, "folder": str(folder)}
+
+
+def _of_trials(run: TrainedRun, fact: str, default: float) -> float:
+    """A fact of the trials of a run, as a number; of released files, it may not be what was asked for."""
+    known = run.channels.facts.get(fact)
+    return float(known.split()[0]) if known else default
 
 
 def _write_embeddings(run: TrainedRun, file: Path, **options: Any) -> float:

@@ -20,8 +20,8 @@ from .files import read_json
 from .images.encoders import is_encoder
 from .images.features import ImageFeatures
 from .models.names import Trust, trusting
-from .preprocessing.channels import ChannelSet
-from .preprocessing.epochs import average_by, windows
+from .preprocessing.channels import ChannelSet, check_facts
+from .preprocessing.epochs import average_by, first_sample, first_time, windows
 from .preprocessing.whitening import fit_whitening, whitening_of
 from .registry import unknown_name
 from .runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
@@ -302,12 +302,12 @@ class TrainedRun(Run):
         known = None if shown is None else pd.factorize(np.array(names, object))[0]
         self._whiten(x, whitening, known, recording.source, say)
         x = x[:, [list(needs).index(name) for name in trained.ch_names]]
-        if str(x.shape[2]) != trained.facts["number of samples"]:
-            raise DataError(
-                f"trials of {recording.source} have {x.shape[2]} samples, those of {trained.owner} "
-                f"{trained.facts['number of samples']}",
-                AGAIN,
-            )
+        times = {
+            "sampling rate": f"{spec.sfreq:g} Hz",
+            "number of samples": str(x.shape[2]),
+            "time of the first sample": first_sample(first_time(recording.sfreq, spec), spec.sfreq),
+        }
+        check_facts(trained, ChannelSet(recording.source, trained.ch_names, times))
         found = [named(name) if named and name else None for name in names]
         return x, [image or name for image, name in zip(found, names, strict=True)]
 

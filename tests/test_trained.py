@@ -204,6 +204,17 @@ def test_what_does_not_fit_is_refused(plain, raws, change, expected):
         load_run(plain).embed(raw)
 
 
+def test_trials_that_begin_at_another_time_are_refused(plain, raws, tmp_path):
+    """As those of a run on released files that begin later than trials.start."""
+    run = shutil.copytree(plain, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    assert record["signals"]["time of the first sample"] == "0 s"
+    record["signals"]["time of the first sample"] = "0.1 s"
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="time of the first sample differs: 0.1 s in .*, 0 s in "):
+        load_run(run).embed(raws[0])
+
+
 def test_microvolts_are_refused(whitened, raws):
     raw = changed(raws[0], lambda raw: raw.apply_function(lambda data: data * 1e6, verbose="error"))
     with pytest.raises(DataError, match="microvolts"):

@@ -161,6 +161,11 @@ def first_time(sfreq: float, spec: TrialSpec) -> float:
     return offset / sfreq + kept.start / spec.sfreq
 
 
+def first_sample(tmin: float, sfreq: float) -> str:
+    """The time of the first sample of trials, on the grid of their samples, for comparison with others."""
+    return f"{round(tmin * sfreq) / sfreq + 0.0:g} s"
+
+
 def _extent(sfreq: float, spec: TrialSpec) -> tuple[int, int, slice]:
     """First sample of an epoch relative to the onset, its length, and the samples kept after resampling."""
     offset, last = round(spec.tmin * sfreq), round(spec.tmax * sfreq)

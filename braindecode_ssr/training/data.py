@@ -24,7 +24,7 @@ from ..images.features import ImageFeatures
 from ..images.store import equal_rows
 from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
-from ..preprocessing.epochs import choose_channels, smooth_chosen
+from ..preprocessing.epochs import choose_channels, first_sample, smooth_chosen
 from ..preprocessing.whitening import mean_whitening
 from ..resolve import training_subjects
 from ..trials.averages import TrialRows, averages_on_disk
@@ -240,13 +240,14 @@ def _has_position(channel: dict[str, Any]) -> bool:
 def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
     """The channels of a store, and what must be equal in trials that are joined with its own."""
     sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
-    first = None if store.tmin is None else round(store.tmin * store.sfreq) / store.sfreq
     facts = {
         "channel type": ", ".join(store.info.get_channel_types(unique=True)),
         "unit": store.units,
         "sampling rate": f"{store.sfreq:g} Hz",
         "number of samples": str(store.trials.shape[2]),
-        "time of the first sample": "" if first is None else f"{first + 0.0:g} s",
+        "time of the first sample": ""
+        if store.tmin is None
+        else first_sample(store.tmin, store.sfreq),
         "reference": reference,
     }
     owner = f"subject {store.table['subject'].iloc[0]} ({[*sources, store.path][0]})"
