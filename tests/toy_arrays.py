@@ -36,10 +36,9 @@ class ToyArrays(ImageDataset):
         rows += [("test", k + 1, f"t{k}", f"t{k}", f"t{k}.png") for k in range(8)]
         return check_images(pd.DataFrame(rows, columns=IMAGE_COLUMNS), self.name)
 
-    def image_source(self, image_id):
+    def image_file(self, split, file):
         """The file of an image."""
-        images = self.images
-        return self.root / images["file"][images["image_id"] == image_id].iloc[0]
+        return self.root / file
 
     def source_files(self, subject, spec):
         """The array of a subject."""
