@@ -28,7 +28,7 @@ from .options import (
 from .output import print_evaluations, print_json, print_summary
 
 if TYPE_CHECKING:
-    from braindecode_ssr.report.figures import Picture
+    from braindecode_ssr.report.pictures import Picture
 
 
 @click.command("train")

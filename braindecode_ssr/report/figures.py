@@ -2,92 +2,29 @@
 
 from __future__ import annotations
 
-import io
-import re
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import atomic_write
 from ..labels import natural, short_name
 from ..retrieval.statistics import COLUMN, interval, labels_of_methods
 from . import section_title
+from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
+from .run_figures import learning_curves
 from .tables import IMITATES, marked, meaning, published_subjects
 
 if TYPE_CHECKING:
     from .render import Report
     from .results import Results
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-"""Of Okabe and Ito: also told apart by color-blind readers."""
-
 TOGETHER = 5  # methods side by side in one axis
-STYLE: Any = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "hatch.linewidth": 0.5,
-    "pdf.fonttype": 42,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A figure with its caption.
-
-    Parameters
-    ----------
-    name : str
-        Name of its files, without ending.
-    caption : str
-    figure : matplotlib.figure.Figure
-    """
-
-    name: str
-    caption: str
-    figure: Figure
-
-    def png(self) -> bytes:
-        """The figure as PNG, 200 dots per inch; the same bytes each time."""
-        return self._saved("png", dpi=200, metadata={"Software": None})
-
-    def pdf(self) -> bytes:
-        """The figure as PDF, for a paper."""
-        return self._saved("pdf", metadata={"CreationDate": None})
-
-    def base64(self) -> str:
-        """The PNG as text, for HTML."""
-        return b64encode(self.png()).decode()
-
-    def write(self, out: Path) -> list[Path]:
-        """Write both into a folder, each whole or not at all."""
-        paths = [out / f"{self.name}.png", out / f"{self.name}.pdf"]
-        for path, content in zip(paths, (self.png(), self.pdf()), strict=True):
-            atomic_write(path, content)
-        return paths
-
-    def _saved(self, form: str, **options: Any) -> bytes:
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(STYLE):
-            self.figure.savefig(buffer, format=form, **options)
-        return buffer.getvalue()
 
 
 def draw(results: Results, report: Report) -> tuple[Picture, ...]:
@@ -104,6 +41,7 @@ def draw(results: Results, report: Report) -> tuple[Picture, ...]:
     tuple of Picture
         Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
         concepts. Per dataset, preset and protocol with several numbers of repetitions: their curve.
+        Of runs whose folders are here: learning curves.
     """
     rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
     pictures: list[Picture] = []
@@ -111,22 +49,10 @@ def draw(results: Results, report: Report) -> tuple[Picture, ...]:
         rows = rows_of[key]
         pictures += [bars(key, queries, rows), rank_histogram(key, queries, rows)]
         pictures += confusion(key, queries, rows)
-    return tuple(pictures + curves(report.summary))
+    return (*pictures, *curves(report.summary), *learning_curves(results.trained))
 
 
 # -- what figures share --------------------------------------------------------------------------------------
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, size in inches; call within ``matplotlib.rc_context(STYLE)``."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def file_name(kind: str, key: Sequence[str]) -> str:
-    """A name that every file system accepts."""
-    return re.sub(r"[^a-z0-9._=+-]+", "-", "_".join([kind, *key]).lower()).strip("-")
 
 
 def chunks(methods: Sequence[str]) -> list[list[str]]:
@@ -134,14 +60,6 @@ def chunks(methods: Sequence[str]) -> list[list[str]]:
     n_axes = -(-len(methods) // TOGETHER)
     size = -(-len(methods) // n_axes)
     return [list(methods[start : start + size]) for start in range(0, len(methods), size)]
-
-
-def footnote(figure: Figure, text: str, flags: Iterable[str]) -> None:
-    """A line of small print below the axes, with the meaning of flags."""
-    told = meaning(flags)
-    text = " ".join(filter(None, [text, f"{MARK} {told}" if told else ""]))
-    if text:
-        figure.supxlabel(text, fontsize=6, color="#444444", x=0.01, ha="left", wrap=True)
 
 
 @dataclass(frozen=True)
@@ -241,7 +159,7 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
             axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
         # only when all is drawn: a limit stops shared axes from growing
         panels[0][0].set_ylim(bottom=0)
-        panels[0][0].set_title(section_title(key), loc="left")
+        headline(figure, section_title(key))
         shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in IMITATES else []
         footnote(figure, "", [*rows["flags"], *shown])
     about = "Top-1 accuracy of each subject and their mean, with 95 % intervals."
@@ -305,7 +223,7 @@ def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFra
             axis.tick_params(axis="x", length=0)
             axis.set_ylabel("queries (%)")
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
-        panels[0][0].set_title(section_title(key), loc="left")
+        headline(figure, section_title(key))
         panels[-1][0].set_xlabel(f"rank of the seen image among {n_gallery}")
         footnote(figure, "", rows["flags"])
     about = "Ranks of the seen image, all subjects and seeds together."
@@ -357,7 +275,7 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
             axis.set_visible(False)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
         bar.set_label("among the five nearest (% of queries)")
-        figure.suptitle(section_title(key), fontsize=8, fontweight="bold", x=0.01, ha="left")
+        headline(figure, section_title(key))
         figure.supylabel("concept seen", fontsize=8)
         about = "Columns: concepts of candidates. Only the five nearest candidates are saved."
         footnote(figure, about, rows["flags"])
@@ -425,7 +343,7 @@ def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
             axis.set_ylabel(f"{metric.replace('top', 'top-')} accuracy (%)")
             axis.set_ylim(0, 102)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        figure.suptitle(section_title(key), fontsize=8, fontweight="bold", x=0.01, ha="left")
+        headline(figure, section_title(key))
     about = "Accuracy over the number of test trials averaged, with 95 % intervals."
     told = meaning(rows["flags"])
     caption = f"{about} {section_title(key)}." + (f" {MARK} {told}" if told else "")

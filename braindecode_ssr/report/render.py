@@ -21,7 +21,7 @@ from ..registry import unknown_name
 
 if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
-    from .figures import Picture
+    from .pictures import Picture
 
 MARK = "†"
 """Follows every number whose flags a reader must know."""

@@ -41,10 +41,13 @@ class Results:
         One row per query.
     runs : DataFrame
         One row per run and evaluation, failed ones too.
+    trained : tuple of Run
+        Those whose folders are here, with their history.
     """
 
     queries: pd.DataFrame
     runs: pd.DataFrame
+    trained: tuple[Run, ...] = ()
 
 
 def read_results(
@@ -70,7 +73,8 @@ def read_results(
     """
     parts: list[Tables] = []
     errors: list[DataError] = []
-    for read in [read for folder in folders for read in _readers(Path(folder))]:
+    places = [Path(folder) for folder in folders]
+    for read in [read for folder in places for read in _readers(folder)]:
         try:
             parts.append(read())
         except DataError as error:
@@ -83,6 +87,7 @@ def read_results(
     results = Results(
         queries.drop_duplicates([*ROW, "run", "subject", "seed", "image_id"], ignore_index=True),
         runs.drop_duplicates([*ROW, "run"], ignore_index=True),
+        _trained(places, set(runs["run"])),
     )
     check_results(results.queries, results.runs)
     return results
@@ -102,6 +107,14 @@ def _readers(folder: Path) -> Iterator[Callable[[], Tables]]:
         f"there are no runs in {folder}" if folder.is_dir() else f"there is no folder {folder}",
         "give the folder of a finished `ssr-bd benchmark` or `ssr-bd train`",
     )
+
+
+def _trained(places: Iterable[Path], names: set[str]) -> tuple[Run, ...]:
+    """The folders of runs of these names that hold a history and a summary, each once."""
+    inside = [file.parent for place in places for file in sorted(place.glob("[!.]*/history.csv"))]
+    found = {folder.name: Run(folder) for folder in (*places, *inside) if folder.name in names}
+    files = ("history.csv", "summary.json")
+    return tuple(run for run in found.values() if all((run.path / f).is_file() for f in files))
 
 
 def _of_benchmark(folder: Path) -> Tables:

@@ -1,8 +1,14 @@
 """Folders of benchmarks as they are on disk."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
 from random_ranks import query_rows, run_rows, write_tables
+from safetensors.numpy import save_file
+
+from braindecode_ssr.config import RunSpec
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +50,37 @@ def made(read_only_folder):
     from braindecode_ssr.report import report
 
     return report([read_only_folder])
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """A run of SSR on the tiny simulation, as ``train`` writes it, with invented numbers."""
+    from braindecode_ssr.datasets import open_dataset
+
+    root = tmp_path_factory.mktemp("run")
+    folder = root / "run"
+    folder.mkdir()
+    settings = {"data": {"preset": "tiny", "subject": 5}, "model": {"backbone": "EEGNet"}}
+    spec = RunSpec(**settings)
+    dataset = open_dataset(spec.data, root)
+    data = {"root": str(root), "fingerprint": dataset.source_key(5, spec.trials)}
+    (folder / "run.json").write_text(
+        json.dumps({"spec": spec.model_dump(mode="json"), "dataset": data})
+    )
+    shown = dataset.images[dataset.images["split"] == "test"]
+    queries = query_rows(subjects=(5,), seeds=(0,), n=len(shown))
+    old = queries["image_id"].tolist()
+    queries = queries.replace(dict(zip(old, shown["image_id"], strict=True)))
+    queries["concept"] = shown["concept"].to_numpy()
+    named = ["subject", "image_id", "concept", "rank", "score", *(f"top_{k}" for k in range(1, 6))]
+    queries[named].to_csv(folder / "queries.csv", index=False)
+    summary = {"evaluation": "default", "n_queries": len(shown), "n_gallery": len(shown)}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    epochs = np.arange(1, 5)
+    history = pd.DataFrame({"epoch": epochs, "train_batch_count": 3, "brain_view": 4 / epochs})
+    for place, name in enumerate(("", "_paired", "_shuffled", "_none")):
+        history[f"reconstruct_brain{name}"] = place + 1 / epochs
+    history = history.assign(dur=1.0, train_loss=5 / epochs, train_loss_best=True)
+    history.to_csv(folder / "history.csv", index=False)
+    save_file({"w": np.zeros(1)}, folder / "model.safetensors")
+    return folder

@@ -176,6 +176,20 @@ def test_pictures_of_one_subject_and_one_image():
     assert [picture.png()[:4] for picture in draw(results, report_of(results))]
 
 
+@pytest.mark.parametrize("label", ["ssr", "a-method-of-ours-with-a-long-name"])
+def test_no_text_is_cut_with_one_subject_and_one_method(label):
+    queries = query_rows(subjects=(5,), seeds=(0,), method=label, preset="small")
+    results = Results(queries, run_rows(queries))
+    for picture in draw(results, report_of(results)):
+        picture.figure.draw_without_rendering()
+        width, height = picture.figure.bbox.size
+        box = picture.figure._suptitle.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+        assert (
+            " ".join(texts(picture.figure).split()).count("(small), intra-subject, evaluation") == 1
+        )
+
+
 def test_the_recipe_of_the_documentation(tables, tmp_path, monkeypatch):
     default = [table[table["evaluation"] == "default"] for table in tables]
     write_tables(tmp_path / "bench", *default)
