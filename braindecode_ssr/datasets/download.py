@@ -281,10 +281,7 @@ class Downloader:
     def fetch(self, source: Source, part: PartialFile) -> str:
         """Download all bytes of a source into ``part`` and verify them; the address they came from.
 
-        Raises
-        ------
-        DataError
-            If no address provides the file; bytes that may still be right are kept.
+        Raises DataError if no address provides the file; bytes that may still be right are kept.
         """
         reasons = []
         for url in source.urls:
@@ -612,6 +609,9 @@ def download(
 
     Processes that download the same file take turns.
 
+    Raises DataError if it cannot be downloaded and verified, another file is in its place, or the disk is
+    full; MissingDataError if nemar-py is needed and not installed.
+
     Parameters
     ----------
     password : str
@@ -623,13 +623,6 @@ def download(
     -------
     str
         Where it came from; empty if it was there already.
-
-    Raises
-    ------
-    DataError
-        If it cannot be downloaded and verified, another file is in its place, or the disk is full.
-    MissingDataError
-        If nemar-py is needed and not installed.
     """
     with writing(root, "--data-dir"), lock(root / source.file, "download", say=downloader.say):
         found = local_status(source, root)
@@ -722,12 +715,8 @@ class Mirror:
 def open_mirror(url: str, downloader: Downloader) -> Mirror:
     """Read the checksums of a mirror, if it has any.
 
-    Raises
-    ------
-    UsageError
-        If ``url`` is not a web address.
-    DataError
-        If the mirror cannot be reached, or its list is malformed.
+    Raises UsageError if ``url`` is not a web address; DataError if the mirror cannot be reached, or its
+    list is malformed.
     """
     if not re.match(r"https?://[^/]", url):
         raise UsageError(

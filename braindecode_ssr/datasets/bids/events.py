@@ -113,12 +113,8 @@ class BidsEvents:
 def read_events(path: Path) -> BidsEvents:
     """Read an events.tsv and set aside the rows that mark bad segments and boundaries.
 
-    Raises
-    ------
-    MissingDataError
-        If the file or its content is missing.
-    DataError
-        If it is not a table, has no rows, or an onset is missing or not a number.
+    Raises MissingDataError if the file or its content is missing; DataError if it is not a table, has no
+    rows, or an onset is missing or not a number.
     """
     if not path.is_file() and not path.is_symlink():
         raise MissingDataError(
@@ -155,12 +151,8 @@ def _read_events(path: Path, state: tuple[int, int]) -> BidsEvents:
 def read_table(path: Path) -> pd.DataFrame:
     """A tab-separated table of strings, uninterpreted, in UTF-8 or UTF-16 with a byte order mark.
 
-    Raises
-    ------
-    MissingDataError
-        If git-annex keeps its content elsewhere.
-    DataError
-        If it is not such text, two columns have the same name, or a line has too few or too many cells.
+    Raises MissingDataError if git-annex keeps its content elsewhere; DataError if it is not such text,
+    two columns have the same name, or a line has too few or too many cells.
     """
     text = read_text(path).rstrip("\n")
     if not text:
@@ -193,12 +185,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_text(path: Path) -> str:
     """A text file in UTF-8 or UTF-16; newlines become line feeds and accents NFC.
 
-    Raises
-    ------
-    MissingDataError
-        If git-annex keeps its content elsewhere.
-    DataError
-        If it is in another encoding; names the first line that shows it.
+    Raises MissingDataError if git-annex keeps its content elsewhere; DataError if it is in another
+    encoding, naming the first line that shows it.
     """
     check_content(path)
     try:
@@ -225,10 +213,7 @@ def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
 
     The column ``sample`` is used where it is complete, and must agree with ``onset`` in seconds.
 
-    Raises
-    ------
-    DataError
-        If an onset is negative, or the two columns differ by more than a sample.
+    Raises DataError if an onset is negative, or the two columns differ by more than a sample.
     """
     onsets = events.numbers("onset", "onsets in seconds") * sfreq
     if "sample" in events.table and events.has("sample").all():
@@ -315,18 +300,14 @@ def image_events(events: BidsEvents) -> BidsEvents:
 def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[str] | None:
     """The concepts of the test split, one per line; None where events have a column ``split``.
 
+    Raises MissingDataError if there is neither the file nor the column; DataError if there are both, only
+    some events have the column, or the file is empty.
+
     Parameters
     ----------
     path : Path
     events : sequence of BidsEvents
         All events, to see whether they have the column; empty: read the file if it exists.
-
-    Raises
-    ------
-    MissingDataError
-        If there is neither the file nor the column.
-    DataError
-        If there are both, only some events have the column, or the file is empty.
     """
     with_split = [part for part in events if "split" in part.table]
     if with_split and path.is_file():
@@ -355,6 +336,9 @@ def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[st
 def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataFrame:
     """The image of each event that shows one.
 
+    Raises DataError if an image is not a path below a folder, has no concept, or a split is neither train
+    nor test, naming file, line and column.
+
     Parameters
     ----------
     events : BidsEvents
@@ -366,12 +350,6 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     -------
     DataFrame
         ``image_id`` (the path without suffix), ``concept``, ``split``, ``file``, and ``place`` of the line.
-
-    Raises
-    ------
-    DataError
-        If an image is not a path below a folder, has no concept, or a split is neither train nor test; names
-        file, line and column.
     """
     column = image_column(events)
     events = image_events(events)
@@ -423,12 +401,8 @@ def _outside_the_folder(file: str) -> bool:
 def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) -> pd.DataFrame:
     """The image table of all that was shown (:func:`listed_images`), by name within a split.
 
-    Raises
-    ------
-    DataError
-        If two events disagree about an image, a test concept is unknown, or a split has too few images.
-    LeakageError
-        If a concept is in both splits.
+    Raises DataError if two events disagree about an image, a test concept is unknown, or a split has too
+    few images; LeakageError if a concept is in both splits.
     """
     for by, what in (("image_id", "file"), ("image_id", "concept"), ("concept", "split")):
         pairs = shown.drop_duplicates([by, what])

@@ -61,10 +61,7 @@ class BidsRun:
     def sidecar(self, suffix: str) -> Path | None:
         """Its ``events.tsv`` or ``channels.tsv``: next to it or inherited from a parent folder.
 
-        Raises
-        ------
-        DataError
-            If two files in a folder match equally well.
+        Raises DataError if two files in a folder match equally well.
         """
         own = self.path.with_name(f"{self.name}_{suffix}.tsv")
         if own.is_file() or own.is_symlink():
@@ -130,10 +127,7 @@ def bids_runs(folder: Path) -> list[BidsRun]:
     Only the first file of a split recording is listed, but every version of a recording; see
     :func:`one_version`.
 
-    Raises
-    ------
-    DataError
-        If a file is named for another subject or session than its folder.
+    Raises DataError if a file is named for another subject or session than its folder.
     """
     found = []
     for place in _data_folders(folder):
@@ -159,12 +153,8 @@ def one_version(
     ``choice`` maps entities, ``datatype`` or ``format`` to labels, such as ``{"proc": "sss"}``. ``"none"``
     selects recordings without the entity; ``"all"`` keeps every label, for recordings that really differ.
 
-    Raises
-    ------
-    DataError
-        If several versions of a recording remain: formats, datatypes, or entities such as ``proc``.
-    UsageError
-        If a recording has no matching version.
+    Raises DataError if several versions of a recording remain: formats, datatypes, or entities such as
+    ``proc``; UsageError if a recording has no matching version.
     """
     apart = [
         *PARTS,

@@ -157,10 +157,7 @@ def interpolation(
     Interpolation is linear in the samples, so applying it to unit vectors yields the weights; those of bad
     channels are zero. EEG channels without positions get those of the 10-05 system by name.
 
-    Raises
-    ------
-    DataError
-        If a channel has no position, or MNE cannot interpolate.
+    Raises DataError if a channel has no position, or MNE cannot interpolate.
     """
     import mne
 

@@ -82,10 +82,7 @@ class Signal:
 
         They are read in chunks into one preallocated array, so memory use stays close to its size.
 
-        Raises
-        ------
-        DataError
-            If a file is truncated, or a channel is constant, not finite or not in volts.
+        Raises DataError if a file is truncated, or a channel is constant, not finite or not in volts.
         """
         data = np.empty((len(self.ch_names), sum(self.lengths)))
         each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
@@ -109,11 +106,8 @@ def open_signal(
     ``like`` holds the channels of another recording of the subject; by default those of the first recording
     are used, in an order that does not depend on the file. Without ``marks`` no channel counts as bad.
 
-    Raises
-    ------
-    DataError
-        If a file cannot be opened, has no EEG or MEG channel or both types of MEG sensor, the recordings
-        differ in channels or sampling rate, or a channel is bad and no treatment was chosen.
+    Raises DataError if a file cannot be opened, has no EEG or MEG channel or both types of MEG sensor,
+    the recordings differ in channels or sampling rate, or a channel is bad and no treatment was chosen.
     """
     marks = marks or SubjectMarks()
     raws = tuple(open_run(run) for run in runs)
@@ -320,11 +314,8 @@ class RecordedSession:
     def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
         """Read headers and events; returns the signal, not loaded, and the images shown in each recording.
 
-        Raises
-        ------
-        DataError
-            If a recording or its events are invalid, recordings differ in channels or sampling rate, or an
-            event lies past the end of its recording.
+        Raises DataError if a recording or its events are invalid, recordings differ in channels or
+        sampling rate, or an event lies past the end of its recording.
         """
         like = self.like[0] if self.like else None
         signal = open_signal(self.runs, like, self.channels, self.marks)

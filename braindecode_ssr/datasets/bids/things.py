@@ -69,10 +69,7 @@ def things_bids_sessions(
     The published image set needs all four sessions with five training runs each; a reduced one any number of
     consecutive sessions from the first, all with the same number of training runs.
 
-    Raises
-    ------
-    MissingDataError
-        If recordings are missing; lists them.
+    Raises MissingDataError if recordings are missing; lists them.
     """
     folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
     runs = bids_runs(folder) if folder.is_dir() else []
@@ -156,11 +153,8 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
     ``events`` need ``trial_type`` and ``tot_img_number``; ``category_name`` is checked if present. ``listed``
     holds the images of the split, by number.
 
-    Raises
-    ------
-    DataError
-        If a number is not in the list or belongs to another concept, a ``trial_type`` is unknown, or no
-        image is shown.
+    Raises DataError if a number is not in the list or belongs to another concept, a ``trial_type`` is
+    unknown, or no image is shown.
     """
     need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
     events.require(["onset", "trial_type", "tot_img_number"], need)
@@ -275,12 +269,8 @@ class ThingsEEG1(BidsDataset):
     def images(self) -> pd.DataFrame:
         """One row per image, sorted by name within each split, from the events of the first subject.
 
-        Raises
-        ------
-        MissingDataError
-            If there is no subject.
-        DataError
-            If the events do not identify the images.
+        Raises MissingDataError if there is no subject; DataError if the events do not identify the
+        images.
         """
         subject = next(iter(self.present_subjects), None)
         if subject is None:
@@ -337,10 +327,7 @@ def shown_images(events: BidsEvents) -> pd.DataFrame:
 
     The concept is the folder of the image, because ``object`` is ``-1`` for validation images.
 
-    Raises
-    ------
-    DataError
-        If there is no validation part, as for subject 1, or a value is invalid.
+    Raises DataError if there is no validation part, as for subject 1, or a value is invalid.
     """
     if "isteststim" not in events.table and "stim" in events.table:
         raise DataError(
