@@ -12,6 +12,7 @@ from ...config import TrialSpec
 from ...errors import MissingDataError, SSRError
 from ...labels import Label, folder_name
 from ..download import Source
+from ..inventory import BROKEN, FOUND, MISSING, described, fault
 from ..things_eeg.files import bids_source
 from ..usable_trials import check_session, usable_trials
 from .events import TEST_CONCEPTS, read_events
@@ -48,7 +49,6 @@ def eeg1_source(subject: Label) -> Source:
     )
 
 
-FOUND, MISSING, BROKEN = "found", "missing", "broken"
 OWN = "your own recordings"
 
 
@@ -63,14 +63,11 @@ def eeg1_rows(
     rows = []
     here = list(dataset.folders) or dataset.subjects
     for subject in map(dataset.check_subject, subjects) if subjects else here:
-        source = say(eeg1_source(subject))
-        more = (
-            "; the authors suggest to leave this subject out"
-            if subject in dataset.advised_against
-            else ""
-        )
+        source = described(eeg1_source(subject))
+        advised = subject in dataset.advised_against
+        more = "; the authors suggest leaving this subject out" if advised else ""
         rows += _subject(dataset, subject, source, more, read)
-    return [*rows, _images(dataset, say(EEG1_IMAGES))]
+    return [*rows, _images(dataset, described(EEG1_IMAGES))]
 
 
 def own_rows(
@@ -107,13 +104,11 @@ def things_rows(
     ``sessions`` returns the sessions or raises what is missing; ``parts`` returns the parts of given
     sessions. Without an image list, ``readers`` (by split) is empty and ``parts`` is None.
     """
-    source, what = say(bids_source(subject)), f"BIDS, subject {subject}"
+    source, what = described(bids_source(subject)), f"BIDS, subject {subject}"
     try:
         found = sessions()
     except SSRError as error:
-        missing = isinstance(error, MissingDataError)
-        detail = error.message
-        return [_row(MISSING if missing else BROKEN, what, root, detail=detail, source=source)]
+        return [_row(what=what, path=root, source=source, **fault(error))]
     rows = {
         run.path: _run(
             run, f"{what}, session {part.session}", readers.get(run.task), source, "", read, spec
@@ -126,12 +121,6 @@ def things_rows(
     return [*rows.values(), *faults]
 
 
-def say(source: Source) -> str:
-    """A source on one line."""
-    size = f", {source.bytes / 1e6:.0f} MB" if source.bytes else ""
-    return f"{source.url} ({source.what}{size}; {source.licence}) -> {source.place}"
-
-
 def _subject(
     dataset: BidsDataset, subject: Label, source: str, more: str, read: bool
 ) -> list[dict[str, Any]]:
@@ -139,14 +128,12 @@ def _subject(
     try:
         runs = dataset.runs(subject)
     except SSRError as error:
-        state = MISSING if isinstance(error, MissingDataError) else BROKEN
         path = dataset.folders.get(subject, dataset.root / folder_name(subject))
-        return [_row(state, what, path, detail=str(error), source=source)]
+        return [_row(what=what, path=path, source=source, **fault(error) | {"detail": str(error)})]
     try:
         reader = dataset.reader() if read else None
     except SSRError as error:
-        detail = error.message
-        return [_row(BROKEN, "images", dataset.root, detail=detail, source=source)]
+        return [_row(BROKEN, "images", dataset.root, detail=error.message, source=source)]
     spec = dataset.spec or TrialSpec(**dataset.settings.get("trials", {}))
     rows = {run.path: _run(run, what, reader, source, more, read, spec) for run in runs}
     spoiled = {run.session for run in runs if rows[run.path]["state"] != FOUND}
@@ -193,15 +180,14 @@ def _run(
     what = ", ".join([what, *named])
     try:
         check_content(run.events)
+        if not run.events.is_file():
+            return _row(MISSING, what, run.events, detail="no such file", source=source)
     except MissingDataError as error:
         return _row(MISSING, what, run.events, detail=str(error), source=source)
-    if not run.events.is_file():
-        return _row(MISSING, what, run.events, detail="no such file", source=source)
     try:
         detail = _content(run, reader, spec) if read else ""
     except SSRError as error:
-        detail = str(error)
-        return _row(BROKEN, what, run.path, run.files, detail, source)
+        return _row(BROKEN, what, run.path, run.files, str(error), source)
     return _row(FOUND, what, run.path, run.files, f"{detail}{more}".removeprefix("; "), source)
 
 
@@ -259,12 +245,5 @@ def _row(
     needed: bool = True,
 ) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in files)
-    return {
-        "state": state,
-        "what": what,
-        "path": str(path),
-        "size": size,
-        "detail": detail,
-        "source": source,
-        "needed": needed,
-    }
+    found = {"state": state, "what": what, "path": str(path), "size": size}
+    return {**found, "detail": detail, "source": source, "needed": needed}
