@@ -110,7 +110,7 @@ def test_excluded_subjects_train_nobody_but_can_be_asked_for(written):
     assert dataset.present_subjects == (2, 3)
     assert len(prepare(dataset, 6, SPEC).table) == 20
     rows = dataset.inventory([6])
-    assert "leave this subject out" in rows[0]["detail"]
+    assert "leaving this subject out" in rows[0]["detail"]
 
 
 def test_settings_of_the_pace():
