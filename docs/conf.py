@@ -3,12 +3,18 @@
 ``SSR_DOCS_ONLINE=1`` adds links into the documentation of braindecode, MNE, torch and others.
 """
 
+import inspect
 import os
+import pydoc
+import re
 import sys
 from pathlib import Path
 
 os.environ["DOCSTRING_INHERITANCE_ENABLE"] = "1"  # before braindecode: models inherit parameters
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+from sphinx.util.inspect import stringify_signature  # noqa: E402
+from sphinx.util.nodes import make_refnode  # noqa: E402
 
 import braindecode_ssr  # noqa: E402
 
@@ -31,6 +37,7 @@ exclude_patterns = ["_build"]
 default_role = "literal"
 
 autosummary_generate = True
+autosummary_ignore_module_all = False  # public names are loaded when they are asked for
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say it, with shapes
 numpydoc_show_class_members = False
@@ -38,7 +45,13 @@ numpydoc_class_members_toctree = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"braindecode_ssr {version}"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "header_links_before_dropdown": 8,
+}
+# pages without pages below them need no navigation at the left
+html_sidebars = {name: [] for name in ("index", "install", "whats_new", "cite")}
 html_show_sourcelink = False
 
 sphinx_gallery_conf = {
@@ -46,6 +59,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["auto_tutorials"],
     "filename_pattern": "/plot_",
     "doc_module": ("braindecode_ssr",),
+    "backreferences_dir": "generated/backreferences",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -60,6 +74,45 @@ def _skip(app, what, name, obj, skip, options):
     return skip or (name.startswith("set_") and name.endswith("_request"))
 
 
+def _signature(app, what, name, obj, options, signature, returns):
+    """The parameters of models, whose ``__new__`` comes from the Hugging Face Hub and takes anything."""
+    if what == "class" and signature == "(*args, **kwargs)":
+        return stringify_signature(inspect.signature(obj), show_annotation=False), returns
+    return None
+
+
+def _identity(name):
+    """The object behind a dotted name, by the module that defines it."""
+    obj = pydoc.locate(name)
+    return getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+
+
+def _public_path(app, env, node, contnode):
+    """Link a name by any import path to where its object is documented."""
+    if node.get("refdomain") != "py" or not node["reftarget"].startswith("braindecode_ssr."):
+        return None
+    objects = env.get_domain("py").objects
+    if not hasattr(env, "ssr_public"):
+        env.ssr_public = {_identity(name): name for name in objects}
+    name = env.ssr_public.get(_identity(node["reftarget"]))
+    if name is None or _identity(name)[1] is None:
+        return None
+    entry = objects[name]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
+
+
+def _changes(app, path, parent, content):
+    """Read ``CHANGELOG.md`` as reStructuredText."""
+    if path.name != "CHANGELOG.md":
+        return
+    text = "".join(
+        f"\\ ``{part}``\\ " if i % 2 else re.sub(r"([*|_\\])", r"\\\1", part)
+        for i, part in enumerate(content[0].split("`"))
+    )
+    text = re.sub(r"\[([^]]+)\]\(([^)]+)\)", r"`\1 <\2>`__", text)
+    content[0] = re.sub(r"^## (.+)$", lambda m: f"{m[1]}\n{'-' * len(m[1])}", text, flags=re.M)
+
+
 def _draw(app):
     """Draw the picture of `layout.rst` from the imports of the package."""
     sys.path.insert(0, str(Path(__file__).parent))
@@ -72,6 +125,9 @@ def setup(app):
     """Connect the hooks above."""
     app.connect("builder-inited", _draw)
     app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("missing-reference", _public_path)
+    app.connect("include-read", _changes)
 
 
 if os.environ.get("SSR_DOCS_ONLINE"):

@@ -2,11 +2,13 @@
 
 import re
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-TRAINING = Path(__file__).parents[1] / "docs" / "training.rst"
+DOCS = Path(__file__).parents[1] / "docs"
+TRAINING = DOCS / "training.rst"
 
 
 def code_of(section):
@@ -43,3 +45,21 @@ def test_the_lightning_module(tmp_path):
     trainer = lightning.Trainer(max_epochs=1, default_root_dir=tmp_path, **options)
     trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=16))
     assert trainer.global_step == 2
+
+
+@pytest.mark.parametrize(
+    "package", ["", ".models", ".losses", ".moabb", ".images", ".preprocessing"]
+)
+def test_the_api_page_has_every_public_name(package):
+    page = (DOCS / "api.rst").read_text(encoding="utf-8")
+    listed = {
+        f"{module}.{name}"
+        for module, part in re.findall(
+            r"currentmodule:: (\S+)\n(.*?)(?=\.\. currentmodule|\Z)", page, re.S
+        )
+        for name in re.findall(r"^   ([A-Za-z_][\w.]*)$", part, re.M)
+    }
+    whole = f"braindecode_ssr{package}"
+    names = {name for name in import_module(whole).__all__ if not name.isupper()} - {"__version__"}
+    short = {name for name in names if f"braindecode_ssr.{name}" in listed}
+    assert not {name for name in names - short if f"{whole}.{name}" not in listed}
