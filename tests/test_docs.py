@@ -5,6 +5,7 @@ import textwrap
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -63,3 +64,11 @@ def test_the_api_page_has_every_public_name(package):
     names = {name for name in import_module(whole).__all__ if not name.isupper()} - {"__version__"}
     short = {name for name in names if f"braindecode_ssr.{name}" in listed}
     assert not {name for name in names - short if f"{whole}.{name}" not in listed}
+
+
+def test_the_result_on_the_first_page_is_that_of_the_evidence():
+    page = (DOCS / "index.rst").read_text(encoding="utf-8")
+    table = pd.read_csv(DOCS / "evidence-small.csv", dtype=str).set_index("row")
+    rows = ["ridge-decoding", "contrast on originals", "ssr", "encoding"]
+    for name, top1, top5 in table.loc[rows, ["top-1", "top-5"]].itertuples():
+        assert re.search(rf"^{name} +{top1} +{top5} ", page, re.M), name
