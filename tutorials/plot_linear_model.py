@@ -107,6 +107,6 @@ picture = evoked.plot_joint(
 )
 
 ######################################################################
-# On the command line it is ``ssr-bd train --method encoding``. In :doc:`/evidence` it is ahead of every network
-# on simulated brains, whose responses are linear in what the eye gets; on real recordings it has not been
-# measured here. It costs a minute to know.
+# On the command line it is ``ssr-bd train --method encoding``. In :doc:`/evidence` it is ahead of every
+# network on simulated brains, whose responses are linear in what the eye gets; on real recordings it has
+# not been measured here. It costs a minute to know.
