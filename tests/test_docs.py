@@ -1,12 +1,16 @@
 """The Python of the documentation runs as it stands there."""
 
 import re
+import shlex
 import textwrap
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
+
+from braindecode_ssr_cli import root
 
 DOCS = Path(__file__).parents[1] / "docs"
 TRAINING = DOCS / "training.rst"
@@ -72,3 +76,28 @@ def test_the_result_on_the_first_page_is_that_of_the_evidence():
     rows = ["ridge-decoding", "contrast on originals", "ssr", "encoding"]
     for name, top1, top5 in table.loc[rows, ["top-1", "top-5"]].itertuples():
         assert re.search(rf"^{name} +{top1} +{top5} ", page, re.M), name
+
+
+def commands(text):
+    """The commands of a page as lists of words, without comments."""
+    for line in re.findall(r"^ +(ssr-bd .+)$", text.replace("\\\n", " "), re.M):
+        for command in line.split("&&"):
+            yield [word for word in shlex.split(command, comments=True) if word not in "[]"]
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.rst"))], ids=lambda page: page.name
+)
+def test_commands_of_the_docs_have_the_options_they_are_given(page):
+    for words in commands(page.read_text(encoding="utf-8")):
+        command, rest = root, words[1:]
+        while rest and isinstance(command, click.Group) and not rest[0].startswith("-"):
+            command = command.get_command(click.Context(command), rest.pop(0))
+            assert command is not None, words
+        options = {name for option in command.params for name in option.opts} | {"--help", "-h"}
+        given = {
+            re.match("-{1,2}[a-z-]*", word.strip("[]"))[0]
+            for word in rest
+            if word.strip("[]").startswith("-")
+        }
+        assert given <= options, words
