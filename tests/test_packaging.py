@@ -104,7 +104,10 @@ def declared(entries):
 def test_dependencies_are_those_imported():
     needed, used = declared(PROJECT["dependencies"]), third_party_imports(*TREES.values())
     cluster = declared(PROJECT["optional-dependencies"]["cluster"])
-    assert used - needed == cluster, "imported but not declared in pyproject.toml"
+    onnx = declared(
+        PROJECT["optional-dependencies"]["onnx"]
+    )  # two of the three are imported by torch
+    assert used - needed == cluster | (onnx & used), "imported but not declared in pyproject.toml"
     assert needed - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
 
 
