@@ -38,23 +38,26 @@ def without(*parts: str) -> dict[str, float]:
     return dict.fromkeys(parts, 0.0)
 
 
+ONE = dict.fromkeys(PARTS[3:], 1.0)
+"""Weights of the reconstructions, those of ``ssr-tuned``; the default of the loss is 5."""
+
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     REFERENCE: ("contrast", {}),
     "contrast on pooled views": ("contrast", {"target": "view"}),
     "contrast on both": ("ssr", without(*PARTS[2:])),
     "triple: the three contrasts": ("ssr", without(*PARTS[3:])),
-    "triple + view from brain": ("ssr", without(PARTS[4])),
-    "triple + brain from view": ("ssr", without(PARTS[3])),
-    "ssr": ("ssr", {}),
-    "ssr, shuffled partner": ("ssr", {"context": "shuffled"}),
-    "ssr, no partner": ("ssr", {"context": "none"}),
-    "ssr, reconstruction x 5": ("ssr", {PARTS[3]: 5.0, PARTS[4]: 5.0}),
-    "ssr, pull on one end": ("ssr", {"pull_target": "detached"}),
+    "triple + view from brain": ("ssr", {PARTS[3]: 1.0, PARTS[4]: 0.0}),
+    "triple + brain from view": ("ssr", {PARTS[3]: 0.0, PARTS[4]: 1.0}),
+    "ssr": ("ssr", ONE),
+    "ssr, shuffled partner": ("ssr", {**ONE, "context": "shuffled"}),
+    "ssr, no partner": ("ssr", {**ONE, "context": "none"}),
+    "ssr, reconstruction x 5": ("ssr", dict.fromkeys(PARTS[3:], 5.0)),
+    "ssr, pull on one end": ("ssr", {**ONE, "pull_target": "detached"}),
     "ssr, reconstructors of 0.1": (
         "ssr",
-        {"reconstructor": "whole", "pull_target": "detached"},
+        {**ONE, "reconstructor": "whole", "pull_target": "detached"},
     ),
-    "ssr, two image projectors": ("ssr", {"view_projector": "own"}),
+    "ssr, two image projectors": ("ssr", {**ONE, "view_projector": "own"}),
     "ridge-decoding": ("ridge-decoding", {}),
     "encoding": ("encoding", {}),
 }

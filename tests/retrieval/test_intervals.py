@@ -1,4 +1,4 @@
-import sys
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +71,11 @@ def test_seeds_of_the_same_queries_do_not_count_as_more_queries():
 @pytest.fixture(scope="module")
 def simulation():
     """The module benchmarks/intervals.py."""
-    folder = str(Path(__file__).resolve().parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        import intervals
-    finally:
-        sys.path.remove(folder)
-    return intervals
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "intervals.py"
+    spec = importlib.util.spec_from_file_location("intervals", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("n_subjects", [2, 4])
