@@ -11,7 +11,7 @@ from bids_trees import write_events, write_run, write_things_bids
 from things_files import TEST, TRAIN, presentations, raw_content, write_metadata, write_raw_session
 
 from braindecode_ssr.config import RunSpec, TrialSpec
-from braindecode_ssr.datasets.bids.study import OwnBids
+from braindecode_ssr.datasets.bids.study import BIDSImages
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError
@@ -160,7 +160,7 @@ def test_another_reference_in_the_sidecar_files_is_refused(other, tmp_path):
         ranks(root, tmp_path / "runs")
     path.write_text(json.dumps({**content, "EEGReference": "FCz"}), encoding="utf-8")
     with pytest.raises(DataError, match="reference differs.*FCz"):
-        OwnBids(root).reference(2 if "sub-02" in path.name else 1)
+        BIDSImages(root).reference(2 if "sub-02" in path.name else 1)
 
 
 def copy_subject(tree, old, new):

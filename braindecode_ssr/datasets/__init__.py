@@ -21,7 +21,7 @@ DATASETS = Registry(
         "things-eeg": "braindecode_ssr.datasets.things_eeg.dataset:ThingsEEG",
         "things-meg": "braindecode_ssr.datasets.things_meg.dataset:ThingsMEG",
         "things-eeg1": "braindecode_ssr.datasets.bids.things:ThingsEEG1",
-        "bids": "braindecode_ssr.datasets.bids.study:OwnBids",
+        "bids": "braindecode_ssr.datasets.bids.study:BIDSImages",
     },
 )
 

@@ -11,7 +11,7 @@ import pytest
 
 from braindecode_ssr.config import RunSpec, TrialSpec
 from braindecode_ssr.datasets.bids.events import mark_of
-from braindecode_ssr.datasets.bids.study import OwnBids
+from braindecode_ssr.datasets.bids.study import BIDSImages
 from braindecode_ssr.datasets.bids.things import ThingsEEG1
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.training.data import trials_record
@@ -29,7 +29,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(study):
-    return prepare(OwnBids(study), 1, SPEC)
+    return prepare(BIDSImages(study), 1, SPEC)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def status(tree, *bads, **where):
 
 def refused(tree, spec=SPEC):
     with pytest.raises(DataError) as caught:
-        prepare(OwnBids(tree), 1, spec)
+        prepare(BIDSImages(tree), 1, spec)
     return str(caught.value)
 
 
@@ -84,9 +84,9 @@ def test_an_image_near_the_end_or_start_of_an_inner_run(tree, plain, run, line, 
     found = refused(tree)
     assert f"{path}, line {line}," in found and "1 of " in found
     assert "trials.tmax" in found and "trials.incomplete=drop" in found
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     assert [row["state"] for row in rows if row["path"].endswith(".vhdr")].count("broken") == 1
-    store = prepare(OwnBids(tree), 1, asked(incomplete="drop"))
+    store = prepare(BIDSImages(tree), 1, asked(incomplete="drop"))
     assert store.manifest["dropped"] == {"beyond the recording": 1}
     shown = pd.concat([read(beside(tree, "events.tsv", run=r)) for r in "12"])
     shown = shown[shown["image"] != "n/a"]
@@ -98,7 +98,7 @@ def test_an_image_near_the_end_or_start_of_an_inner_run(tree, plain, run, line, 
         )
         np.testing.assert_array_equal(old[kept[(shown["split"] == split).to_numpy()]], new)
     shorter = asked(tmin=-0.1, tmax=0.2, stop=0.2)
-    assert len(prepare(OwnBids(tree), 1, shorter)) == len(plain)
+    assert len(prepare(BIDSImages(tree), 1, shorter)) == len(plain)
 
 
 def test_runs_of_eeg1_are_not_joined_by_a_trial(tmp_path):
@@ -118,18 +118,18 @@ def test_runs_of_eeg1_are_not_joined_by_a_trial(tmp_path):
 def test_trials_in_a_bad_segment_are_dropped_and_counted(tree, plain):
     mark(tree, "bad segment", 3.0, 1.0)
     said = []
-    store = prepare(OwnBids(tree), 1, SPEC, say=said.append)
+    store = prepare(BIDSImages(tree), 1, SPEC, say=said.append)
     onsets = read(beside(tree, "events.tsv")).query("image != 'n/a'")["onset"].astype(float)
     inside = ((onsets + 1.0 >= 3.0) & (onsets - 0.2 < 4.0)).sum()
     assert store.manifest["dropped"] == {"in a bad segment": inside}
     assert len(store) == len(plain) - inside
     assert f"{inside} of {len(plain)} trials left out" in said[0]
     again = []
-    prepare(OwnBids(tree), 1, SPEC, say=again.append)
+    prepare(BIDSImages(tree), 1, SPEC, say=again.append)
     assert again == said
-    assert len(prepare(OwnBids(tree), 1, asked(bad_segments="keep"))) == len(plain)
+    assert len(prepare(BIDSImages(tree), 1, asked(bad_segments="keep"))) == len(plain)
     assert SPEC.digest == TrialSpec.model_validate({"whitening": "none"}).digest
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     assert "left out in a bad segment" in rows[0]["detail"]
 
 
@@ -137,7 +137,7 @@ def test_a_run_records_what_was_left_out(tree):
     mark(tree, "BAD_", 3.0, 1.0)
     said = []
     spec = RunSpec(trials=SPEC)
-    record = trials_record(spec, OwnBids(tree), said.append)
+    record = trials_record(spec, BIDSImages(tree), said.append)
     assert record["1"]["dropped"]["in a bad segment"] > 0 and record["1"]["n_trials"] < 80
     assert "left out" in said[0]
 
@@ -146,25 +146,25 @@ def test_annotations_of_the_file_count_though_events_replace_them(tree, study):
     path = beside(tree, "eeg.vhdr").with_suffix(".vmrk")
     lines = path.read_text(encoding="utf-8").rstrip("\n")
     path.write_text(f"{lines}\nMk9=Comment,BAD_blink,751,250,0\n", encoding="utf-8")
-    first = prepare(OwnBids(tree), 1, SPEC).manifest["dropped"]
+    first = prepare(BIDSImages(tree), 1, SPEC).manifest["dropped"]
     mark(tree, "BAD_blink", 3.0, 1.0)
-    assert first == prepare(OwnBids(tree), 1, SPEC).manifest["dropped"] != {}
+    assert first == prepare(BIDSImages(tree), 1, SPEC).manifest["dropped"] != {}
     starts = "Mk1=New Segment,,1,1,0\nMk2=New Segment,,1001,1,0"  # the second after a pause
     path.write_text(f"{lines}\n{starts}\n", encoding="utf-8")
     shutil.copy(beside(study, "events.tsv"), beside(tree, "events.tsv"))
-    found = prepare(OwnBids(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
+    found = prepare(BIDSImages(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
     assert found == {"across an interruption": 4}
 
 
 def test_no_trial_crosses_an_interruption_inside_a_file(tree):
     mark(tree, "EDGE boundary", 4.0, "n/a")
-    found = prepare(OwnBids(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
+    found = prepare(BIDSImages(tree), 1, asked(bad_segments="keep")).manifest["dropped"]
     assert found == {"across an interruption": 4}
 
 
 def test_a_whole_run_that_is_bad_leaves_the_others(tree):
     mark(tree, "BAD_run", 0, 8)
-    assert prepare(OwnBids(tree), 1, SPEC).manifest["dropped"]["in a bad segment"] == 20
+    assert prepare(BIDSImages(tree), 1, SPEC).manifest["dropped"]["in a bad segment"] == 20
     mark(tree, "BAD_run", 0, 8, run="2")
     assert "no train trial of" in refused(tree)
 
@@ -172,7 +172,7 @@ def test_a_whole_run_that_is_bad_leaves_the_others(tree):
 def test_a_badger_is_not_bad(tree, plain):
     for path in tree.rglob("*look*_events.tsv"):
         write(read(path).assign(trial_type="badger"), path)
-    assert len(prepare(OwnBids(tree), 1, SPEC)) == len(plain)
+    assert len(prepare(BIDSImages(tree), 1, SPEC)) == len(plain)
     assert mark_of("BADGER", image=True) == "" and mark_of("BAD_trial", image=True) == "bad"
 
 
@@ -202,7 +202,7 @@ def test_bad_channels_are_refused_with_every_way_out(tree):
     assert "channels Pz, O1 of" in found and f"{beside(tree, 'channels.tsv', run='2')}" in found
     for way in ("interpolate", "drop", "keep"):
         assert f"trials.bad_channels={way}" in found
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     assert [row["state"] for row in rows[:4]] == ["found", "broken", "found", "found"]
 
 
@@ -213,7 +213,7 @@ def test_bad_channels_are_interpolated_as_mne_does_where_they_are_bad(tree, plai
     signal[:, 1] = 7  # flat: what it holds does not matter
     signal.tofile(header.with_suffix(".eeg"))
     said = []
-    store = prepare(OwnBids(tree), 1, asked(bad_channels="interpolate"), say=said.append)
+    store = prepare(BIDSImages(tree), 1, asked(bad_channels="interpolate"), say=said.append)
     raw = mne.io.read_raw_brainvision(header, preload=True, verbose="error")
     raw.set_montage("easycap-M1")
     raw.info["bads"] = ["Pz"]
@@ -236,10 +236,10 @@ def test_bad_channels_are_interpolated_as_mne_does_where_they_are_bad(tree, plai
 def test_bad_channels_leave_all_recordings_or_stay(tree):
     status(tree, "Pz", session="2", run="2")
     kept = [name for name in CH_NAMES if name != "Pz"]
-    assert prepare(OwnBids(tree), 1, asked(bad_channels="drop")).ch_names == kept
-    info, n_times = OwnBids(tree).trial_axes(1, asked(bad_channels="drop"))
+    assert prepare(BIDSImages(tree), 1, asked(bad_channels="drop")).ch_names == kept
+    info, n_times = BIDSImages(tree).trial_axes(1, asked(bad_channels="drop"))
     assert info["ch_names"] == kept and n_times == 250
-    store = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    store = prepare(BIDSImages(tree), 1, asked(bad_channels="keep"))
     assert store.ch_names == list(CH_NAMES)
     assert "Pz" in store.left_out
     status(tree, *CH_NAMES)
@@ -266,14 +266,14 @@ def test_bads_of_a_fif_file(tmp_path):
     raw.save(path, overwrite=True, verbose="error")
     found = refused(tree)
     assert "MEG0121" in found and f"marked bad in {path}" in found
-    store = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    store = prepare(BIDSImages(tree), 1, asked(bad_channels="keep"))
     assert store.manifest["dropped"]["in a bad segment"] > 0
 
 
 def test_raw_says_what_is_bad(tree):
     mark(tree, "BAD_artifact", 3.0, 1.0)
     status(tree, "Pz")
-    dataset = OwnBids(tree)
+    dataset = BIDSImages(tree)
     raw = next(dataset.recordings(1)).to_raw(dataset.images)
     assert raw.info["bads"] == ["Pz"]
     marks = dict(zip(raw.annotations.description, raw.annotations.onset, strict=True))
@@ -288,17 +288,17 @@ def test_channels_that_are_not_eeg_by_name(tree, tmp_path):
     tree = bids_trees.write_study(tmp_path / "new", names, labels=("01",))
     for path in tree.rglob("*_channels.tsv"):
         path.unlink()
-    store = prepare(OwnBids(tree), 1, SPEC)
+    store = prepare(BIDSImages(tree), 1, SPEC)
     assert store.ch_names == list(CH_NAMES[:-2])
     assert "VEOG" in store.left_out and "Status" in store.left_out
-    assert "VEOG, Status" in OwnBids(tree).inventory(read=True)[0]["detail"]
+    assert "VEOG, Status" in BIDSImages(tree).inventory(read=True)[0]["detail"]
 
 
 def test_stim_file_is_the_image_column(tree, study):
     for path in tree.rglob("*task-look*_events.tsv"):
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
         table.rename(columns={"image": "stim_file"}).to_csv(path, sep="\t", index=False)
-    pd.testing.assert_frame_equal(OwnBids(tree).images, OwnBids(study).images)
+    pd.testing.assert_frame_equal(BIDSImages(tree).images, BIDSImages(study).images)
 
 
 def test_names_of_pictures_in_other_case_and_unicode_form(tree):
@@ -308,7 +308,7 @@ def test_names_of_pictures_in_other_case_and_unicode_form(tree):
         write(table.assign(image=table["image"].str.replace("apple_0.png", f"{name}.png")), path)
     picture = tree / "stimuli" / "apple" / "apple_0.png"
     picture.rename(picture.with_name(unicodedata.normalize("NFD", name) + ".PNG"))
-    dataset = OwnBids(tree)
+    dataset = BIDSImages(tree)
     shown = [i for i in dataset.images["image_id"] if "caf" in i]
     assert len(shown) == 1 and dataset.image(shown[0]).size == (16, 16)
 
@@ -316,13 +316,13 @@ def test_names_of_pictures_in_other_case_and_unicode_form(tree):
 def test_text_in_utf16_is_read_and_in_latin1_named(tree, plain):
     path, concepts = beside(tree, "events.tsv"), tree / "test_concepts.txt"
     path.write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
-    assert len(prepare(OwnBids(tree), 1, SPEC)) == len(plain)
+    assert len(prepare(BIDSImages(tree), 1, SPEC)) == len(plain)
     for file in tree.rglob("*look*_events.tsv"):
         text = file.read_bytes().decode("utf-16" if file == path else "utf-8")
         file.write_text(text.replace("egg", "\xe9gg").replace("\ttest", "\tn/a"), "utf-8")
         write(read(file).drop(columns="split"), file)
     concepts.write_text("\xe9gg\n", encoding="utf-16")
-    assert set(OwnBids(tree).images.query("split == 'test'")["concept"]) == {"\xe9gg"}
+    assert set(BIDSImages(tree).images.query("split == 'test'")["concept"]) == {"\xe9gg"}
     concepts.write_text("dog\n\xe9gg\n", encoding="latin-1")
     found = refused(tree)
     assert f"{concepts} is not UTF-8" in found and "line 2" in found and "iconv" in found
@@ -341,7 +341,7 @@ def test_content_that_git_annex_keeps_elsewhere(tree, suffix, unlocked):
         path.symlink_to("../../../.git/annex/objects/aa/bb/MD5E-s1--0/MD5E-s1--0")
     found = refused(tree)
     assert f"datalad get {path}" in found
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     assert any("annex" in row["detail"] and row["state"] != "found" for row in rows)
 
 
@@ -350,7 +350,7 @@ def test_images_that_git_annex_keeps_elsewhere(tree):
     path.unlink()
     path.symlink_to("../../.git/annex/objects/nowhere")
     with pytest.raises(MissingDataError, match="datalad get"):
-        OwnBids(tree).image("apple/apple_0")
+        BIDSImages(tree).image("apple/apple_0")
 
 
 @pytest.mark.parametrize("key", ["DataFile", "MarkerFile"])
@@ -368,7 +368,7 @@ def test_a_header_that_names_another_file(tree, key):
 def test_events_and_channels_are_inherited(tree, plain):
     """One list of events for the first runs of both sessions; a channel bad in all recordings."""
     shutil.rmtree(tree / "sub-01" / "ses-2")
-    store = prepare(OwnBids(tree), 1, SPEC)
+    store = prepare(BIDSImages(tree), 1, SPEC)
     beside(tree, "events.tsv").rename(tree / "task-look_run-1_events.tsv")
     for run in "12":
         beside(tree, "channels.tsv", run=run).unlink()
@@ -376,10 +376,10 @@ def test_events_and_channels_are_inherited(tree, plain):
     status = ["good", "bad", *["good"] * (len(CH_NAMES) - 2)]
     write(pd.DataFrame({"name": CH_NAMES, "type": "EEG", "status": status}), path)
     assert str(path) in refused(tree)
-    inherited = prepare(OwnBids(tree), 1, asked(bad_channels="keep"))
+    inherited = prepare(BIDSImages(tree), 1, asked(bad_channels="keep"))
     np.testing.assert_array_equal(inherited.trials, store.trials)
     write(pd.DataFrame({"name": CH_NAMES, "type": ["MISC", *["EEG"] * 7]}), path)
-    assert prepare(OwnBids(tree), 1, SPEC).ch_names == list(CH_NAMES[1:])
+    assert prepare(BIDSImages(tree), 1, SPEC).ch_names == list(CH_NAMES[1:])
     shutil.copy(tree / "task-look_run-1_events.tsv", tree / "ses-1_task-look_events.tsv")
     assert "both belong to" in refused(tree)
 
@@ -388,9 +388,9 @@ def test_formats_are_named_where_no_recording_is_read(tree):
     for path in tree.rglob("*_eeg.vhdr"):
         path.rename(path.with_suffix(".mff"))
     with pytest.raises(MissingDataError, match=r"_eeg\.mff.*\.vhdr"):
-        prepare(OwnBids(tree), 1, SPEC)
+        prepare(BIDSImages(tree), 1, SPEC)
     shutil.copytree(tree / "sub-01", tree / "sub-02")
     for path in tree.glob("sub-01/**/*_eeg.mff"):
         path.rename(path.with_suffix(".vhdr"))
     with pytest.raises(MissingDataError, match=r"sub-02.*_eeg\.mff.*\.vhdr"):
-        OwnBids(tree).check_subject(2)
+        BIDSImages(tree).check_subject(2)

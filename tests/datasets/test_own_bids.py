@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.bids.study import OwnBids
+from braindecode_ssr.datasets.bids.study import BIDSImages
 from braindecode_ssr.errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
 from braindecode_ssr.trials.prepare import prepare
 
@@ -43,14 +43,14 @@ def change(path, drop=(), **columns):
 
 def spoil(tree, error=DataError):
     with pytest.raises(error) as caught:
-        prepare(OwnBids(tree), 1, SPEC)
+        prepare(BIDSImages(tree), 1, SPEC)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 900
     return str(caught.value)
 
 
 def test_the_contract(study):
     """Trial array, image id, concept, repetition, session, subject, split."""
-    dataset = OwnBids(study)
+    dataset = BIDSImages(study)
     assert dataset.subjects == dataset.present_subjects == (1, 2)
     images = dataset.images
     assert images["split"].value_counts().to_dict() == {"train": 8, "test": 2}
@@ -75,7 +75,7 @@ def test_the_contract(study):
 
 def test_trials_are_cut_at_the_onsets(study):
     """Against MNE alone, run by run."""
-    store = prepare(OwnBids(study), 1, SPEC)
+    store = prepare(BIDSImages(study), 1, SPEC)
     expected = []
     for run in ("1", "2"):
         path = events_of(study, run=run)
@@ -100,7 +100,7 @@ def test_a_file_of_test_concepts_equals_the_column(study, tree):
             change(path, drop=["split"])
     assert "neither" in spoil(tree, MissingDataError)
     (tree / "test_concepts.txt").write_text("egg\n\n", encoding="utf-8")
-    pd.testing.assert_frame_equal(OwnBids(tree).images, OwnBids(study).images)
+    pd.testing.assert_frame_equal(BIDSImages(tree).images, BIDSImages(study).images)
     (tree / "test_concepts.txt").write_text("egs\n", encoding="utf-8")
     assert "did you mean 'egg'" in spoil(tree)
     (tree / "test_concepts.txt").write_text("\n", encoding="utf-8")
@@ -123,7 +123,7 @@ def test_a_concept_column_goes_before_the_folder(tree):
     assert "neither" in spoil(tree) and "column 'image'" in spoil(tree)
     for path in tree.rglob("*look*_events.tsv"):
         change(path, **_concepts(path))
-    images = OwnBids(tree).images
+    images = BIDSImages(tree).images
     assert images["image_id"].iloc[0] == "apple_0" and images["concept"].iloc[0] == "apple"
 
 
@@ -139,8 +139,8 @@ def _on_windows(name):
 def test_windows_paths_and_missing_suffixes(tree, study):
     for path in tree.rglob("*look*_events.tsv"):
         change(path, image=lambda old: [_on_windows(name) for name in old])
-    dataset = OwnBids(tree)
-    assert dataset.images["image_id"].tolist() == OwnBids(study).images["image_id"].tolist()
+    dataset = BIDSImages(tree)
+    assert dataset.images["image_id"].tolist() == BIDSImages(study).images["image_id"].tolist()
     assert dataset.image("apple/apple_0").size == (16, 16)
 
 
@@ -161,7 +161,7 @@ def relabel(tree, new, old="01"):
 
 
 def first_trials(tree, subject):
-    return np.array(prepare(OwnBids(tree), subject, SPEC).trials[:10])
+    return np.array(prepare(BIDSImages(tree), subject, SPEC).trials[:10])
 
 
 def test_a_subject_is_the_folder_it_names(tree):
@@ -174,7 +174,7 @@ def test_a_subject_is_the_folder_it_names(tree):
     for path in (tree / "sub-01" / "ses-1" / "eeg").glob("*task-rest*"):
         name = path.name.replace("sub-01", "sub-emptyroom").replace("rest", "noise")
         shutil.copy(path, noise / name)
-    dataset = OwnBids(tree)
+    dataset = BIDSImages(tree)
     assert dataset.subjects == (1, 2, "pilot", "S01")
     np.testing.assert_array_equal(first_trials(tree, "sub-02"), before)
     for asked in ("02", 2, "2"):
@@ -191,7 +191,7 @@ def test_a_subject_is_the_folder_it_names(tree):
 
 def test_two_folders_of_one_number(tree):
     relabel(tree, "2")
-    dataset = OwnBids(tree)
+    dataset = BIDSImages(tree)
     assert dataset.subjects == (1, "02", "2")
     with pytest.raises(UsageError, match="sub-02 or sub-2"):
         dataset.check_subject(2)
@@ -206,13 +206,13 @@ def test_sessions_keep_their_labels(tree):
     place.mkdir(parents=True)
     for path in (tree / "sub-01" / "ses-1" / "eeg").glob("*task-rest*"):
         shutil.copy(path, place / path.name.replace("ses-1", "ses-practice"))
-    assert set(prepare(OwnBids(tree), 1, SPEC).table["session"]) == {1, 2}
+    assert set(prepare(BIDSImages(tree), 1, SPEC).table["session"]) == {1, 2}
     shutil.move(tree / "sub-01" / "ses-1", tree / "sub-01" / "ses-B")
     for path in (tree / "sub-01" / "ses-B").rglob("*ses-1*"):
         if path.suffix in (".vhdr", ".vmrk"):
             path.write_text(path.read_text().replace("ses-1", "ses-B"))
         path.rename(path.with_name(path.name.replace("ses-1", "ses-B")))
-    table = prepare(OwnBids(tree), 1, SPEC).table
+    table = prepare(BIDSImages(tree), 1, SPEC).table
     assert table["session"].unique().tolist() == [2, "B"]
 
 
@@ -258,14 +258,14 @@ def test_a_recording_in_two_versions_is_read_once(tree, entity):
     key, label = entity.split("-")
     assert f"_{entity}_" in found and "_task-look_run-1_eeg.vhdr" in found
     assert f"--set data.bids.{key}={label}" in found and f"--set data.bids.{key}=none" in found
-    rows = OwnBids(tree).inventory([1], read=True)
+    rows = BIDSImages(tree).inventory([1], read=True)
     assert rows[0]["state"] == "broken" and entity in rows[0]["detail"]
     for choice in ("none",) if key == "rec" else (label, "none"):  # mne-bids knows no rec
-        store = prepare(OwnBids(tree, bids={key: choice}), 1, SPEC)
+        store = prepare(BIDSImages(tree, bids={key: choice}), 1, SPEC)
         assert len(store.table) == 80
         np.testing.assert_array_equal(store.trials[:10], expected)
     with pytest.raises(UsageError, match=f"data.bids.{key}=other"):
-        prepare(OwnBids(tree, bids={key: "other"}), 1, SPEC)
+        prepare(BIDSImages(tree, bids={key: "other"}), 1, SPEC)
 
 
 def test_a_recording_in_two_formats_is_read_once(tree):
@@ -273,8 +273,8 @@ def test_a_recording_in_two_formats_is_read_once(tree):
     found = spoil(tree)
     assert "run-1_eeg.edf" in found and "run-1_eeg.vhdr" in found
     assert "--set data.bids.format=edf" in found
-    assert len(prepare(OwnBids(tree, bids={"format": "vhdr"}), 1, SPEC).table) == 80
-    assert len(prepare(OwnBids(tree, bids={"format": "edf"}), 1, SPEC).table) == 80
+    assert len(prepare(BIDSImages(tree, bids={"format": "vhdr"}), 1, SPEC).table) == 80
+    assert len(prepare(BIDSImages(tree, bids={"format": "edf"}), 1, SPEC).table) == 80
 
 
 def test_one_run_with_two_spellings_and_a_copy_under_another_name(tree):
@@ -314,14 +314,16 @@ def test_an_event_that_is_listed_twice(tree, kind):
     table.to_csv(path, sep="\t", index=False)
     found = spoil(tree)
     assert path.name in found and "lines" in found and "listed twice" in found
-    row = next(row for row in OwnBids(tree).inventory([1], read=True) if row["state"] == "broken")
+    row = next(
+        row for row in BIDSImages(tree).inventory([1], read=True) if row["state"] == "broken"
+    )
     assert "listed twice" in row["detail"]
 
 
 def test_other_tasks_are_left_alone(study):
     assert (study / "sub-01" / "ses-1" / "eeg").glob("*task-rest*")
-    assert OwnBids(study).tasks == {"look"}
-    assert {run.task for run in OwnBids(study).runs(1)} == {"look"}
+    assert BIDSImages(study).tasks == {"look"}
+    assert {run.task for run in BIDSImages(study).runs(1)} == {"look"}
 
 
 def test_a_missing_image_column(tree):
@@ -350,7 +352,7 @@ def test_a_missing_image_column(tree):
 def test_impossible_events(tree, columns, expected):
     change(events_of(tree), **columns)
     with pytest.raises(DataError, match=expected):
-        prepare(OwnBids(tree), 1, SPEC)
+        prepare(BIDSImages(tree), 1, SPEC)
 
 
 def test_a_concept_in_both_splits_names_both_places(tree):
@@ -380,15 +382,15 @@ def test_a_line_with_too_many_cells_is_named(tree):
 
 def test_nothing_there(tmp_path):
     with pytest.raises(MissingDataError, match="is empty.*--data-dir"):
-        prepare(OwnBids(tmp_path), 1, SPEC)
+        prepare(BIDSImages(tmp_path), 1, SPEC)
     with pytest.raises(MissingDataError, match="no folder"):
-        prepare(OwnBids(tmp_path / "nowhere"), 1, SPEC)
-    assert OwnBids(tmp_path).inventory()[0]["state"] == "missing"
+        prepare(BIDSImages(tmp_path / "nowhere"), 1, SPEC)
+    assert BIDSImages(tmp_path).inventory()[0]["state"] == "missing"
 
 
 def test_a_subject_that_is_not_here(study):
     with pytest.raises(UsageError, match="subject 3.*1, 2"):
-        OwnBids(study).check_subject(3)
+        BIDSImages(study).check_subject(3)
 
 
 def test_runs_that_differ_in_channels(tree):
@@ -406,7 +408,7 @@ def test_runs_that_differ_in_channels(tree):
 def test_misc_channels_are_left_out(tree):
     for path in tree.rglob("sub-01*_channels.tsv"):
         change(path, type=lambda old: ["MISC", *old[1:]])
-    assert prepare(OwnBids(tree), 1, SPEC).info["ch_names"] == list(CH_NAMES[1:])
+    assert prepare(BIDSImages(tree), 1, SPEC).info["ch_names"] == list(CH_NAMES[1:])
     for path in tree.rglob("sub-01*_channels.tsv"):
         change(path, type="MISC")
     assert "EEG channels" in spoil(tree) and "channels.tsv" in spoil(tree)
@@ -416,7 +418,7 @@ def test_misc_channels_are_left_out(tree):
 def test_magnetic_sensors(tmp_path, kind):
     ch_names = [f"MEG{n:03d}1" for n in range(1, 6)]
     bids_trees.write_study(tmp_path, ch_names, fmt="FIF", datatype="meg", ch_types=kind)
-    dataset = OwnBids(tmp_path)
+    dataset = BIDSImages(tmp_path)
     store = prepare(dataset, 1, TrialSpec())
     assert store.info["ch_names"] == ch_names
     assert store.info.get_channel_types(unique=True) == [kind]
@@ -431,12 +433,12 @@ def test_two_kinds_of_magnetic_sensors_are_refused(tmp_path):
     told = spoil(tmp_path)
     assert "magnetometers and gradiometers" in told and "data.channels=mag" in told
     for kind, names in (("mag", ch_names[:1]), ("grad", ch_names[1:])):
-        store = prepare(OwnBids(tmp_path), 1, SPEC.model_copy(update={"channels": kind}))
+        store = prepare(BIDSImages(tmp_path), 1, SPEC.model_copy(update={"channels": kind}))
         assert store.info["ch_names"] == names
         assert store.info.get_channel_types(unique=True) == [kind]
     for path in tmp_path.rglob("*_channels.tsv"):
         change(path, type=lambda old: ["MISC", *old[1:]])
-    store = prepare(OwnBids(tmp_path), 1, SPEC)
+    store = prepare(BIDSImages(tmp_path), 1, SPEC)
     assert store.info["ch_names"] == ch_names[1:] and store.manifest["units"].startswith("T ")
 
 
@@ -446,21 +448,21 @@ def test_eeg_and_meg_of_one_subject_are_refused(tree):
         tree, ch_names, fmt="FIF", datatype="meg", ch_types="mag", labels=("01",)
     )
     assert "both EEG and MEG of subject 1" in spoil(tree)
-    store = prepare(OwnBids(tree, bids={"datatype": "eeg"}), 1, SPEC)
+    store = prepare(BIDSImages(tree, bids={"datatype": "eeg"}), 1, SPEC)
     assert store.info["ch_names"] == list(CH_NAMES)
 
 
 def test_inventory(tree):
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     assert {row["state"] for row in rows} == {"found"}
     assert sum(row["what"].startswith("recording of subject 1") for row in rows) == 4
     assert "6 channels (eeg)" in rows[0]["detail"] and "16 train trials" in rows[0]["detail"]
     assert rows[-1]["detail"] == "8 training and 2 test images, 10 files here"
     (tree / "stimuli" / "egg" / "egg_0.png").unlink()
-    last = OwnBids(tree).inventory()[-1]
+    last = BIDSImages(tree).inventory()[-1]
     assert last["state"] == "missing" and not last["needed"] and "egg/egg_0.png" in last["detail"]
     events_of(tree).unlink()
-    rows = OwnBids(tree).inventory()
+    rows = BIDSImages(tree).inventory()
     assert rows[0]["state"] == "missing"
 
 
@@ -503,18 +505,18 @@ REFUSED = {
 def test_the_check_finds_what_prepare_refuses(tree, kind):
     damage, said = REFUSED[kind]
     damage(tree)
-    rows = OwnBids(tree).inventory(read=True)
+    rows = BIDSImages(tree).inventory(read=True)
     broken = [row for row in rows if row["state"] == "broken"]
     assert len(broken) == 1 and broken[0]["what"].startswith("recording of subject 1, session 1")
     with pytest.raises(DataError) as caught:
-        prepare(OwnBids(tree), 1, TrialSpec())
+        prepare(BIDSImages(tree), 1, TrialSpec())
     for text in (broken[0]["detail"], str(caught.value)):
         assert all(part in text for part in said), text
 
 
 def test_the_check_is_of_the_trials_that_are_asked_for(tree):
     def broken(**asked):
-        rows = OwnBids(tree).with_spec(TrialSpec(**asked)).inventory([1], read=True)
+        rows = BIDSImages(tree).with_spec(TrialSpec(**asked)).inventory([1], read=True)
         return [row["detail"] for row in rows if row["state"] == "broken"]
 
     assert not broken() and len(broken(tmin=-3.0)) == 4 and "line 2" in broken(tmin=-3.0)[0]
@@ -525,10 +527,10 @@ def test_the_check_is_of_the_trials_that_are_asked_for(tree):
 
 
 def test_a_change_of_the_split_makes_another_store(study, tree):
-    before = OwnBids(tree).source_key(1)
+    before = BIDSImages(tree).source_key(1)
     for path in tree.rglob("sub-02*look*_events.tsv"):
         change(path, image=lambda old: old.str.replace("door/", "gate/"))
-    assert OwnBids(tree).source_key(1) != before
+    assert BIDSImages(tree).source_key(1) != before
 
 
 def test_every_error_is_one_of_ours(tree):
@@ -536,4 +538,4 @@ def test_every_error_is_one_of_ours(tree):
     for content in (b"", b"\x00\x01\x02", b"onset\n", b"{}", b"onset\timage\nx\ty\tz\n"):
         path.write_bytes(content)
         with pytest.raises(SSRError):
-            prepare(OwnBids(tree), 1, SPEC)
+            prepare(BIDSImages(tree), 1, SPEC)

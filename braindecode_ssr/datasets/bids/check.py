@@ -21,7 +21,7 @@ from .marks import subject_marks
 from .recordings import Reader, RecordedSession
 
 if TYPE_CHECKING:
-    from .study import BidsDataset, OwnBids
+    from .study import BidsDataset, BIDSImages
     from .things import BidsSession, ThingsEEG1
 
 
@@ -71,9 +71,9 @@ def eeg1_rows(
 
 
 def own_rows(
-    dataset: OwnBids, subjects: Iterable[Label] | None, read: bool
+    dataset: BIDSImages, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
-    """The same rows for :class:`.OwnBids`."""
+    """The same rows for :class:`.BIDSImages`."""
     path, detail = dataset.root / "sub-01" / "eeg", ""
     try:
         here = dataset.folders

@@ -1,4 +1,4 @@
-"""Datasets of BIDS recordings: subjects, sessions and image files, and :class:`OwnBids`."""
+"""Datasets of BIDS recordings: subjects, sessions and image files, and :class:`BIDSImages`."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-class OwnBids(BidsDataset):
+class BIDSImages(BidsDataset):
     """Your own EEG or MEG recordings in BIDS, with the image shown named in events.tsv.
 
     Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
