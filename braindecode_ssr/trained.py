@@ -28,6 +28,7 @@ from .runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
 
 WHITENINGS = ("recording", "run", "none")
 AVERAGES = ("image", "none")
@@ -217,6 +218,45 @@ class TrainedRun(Run):
             table[f"score_{place}"] = near[np.arange(len(near)), column]
         table.attrs["n_images"] = len(ids)
         return table
+
+    def plot_history(self) -> Figure:
+        """Draw the learning curve: the loss of each epoch, each of its parts, and validation if any.
+
+        Raises
+        ------
+        UsageError
+            If the run was fitted in closed form, without epochs.
+        """
+        from .report import run_figures
+
+        return run_figures.plot_history(self)
+
+    def plot_retrieval(self, each: int = 2, *, data_dir: str | Path | None = None) -> Figure:
+        """Draw the best, middle and worst test queries: what was seen and the five nearest images.
+
+        The right image is framed. The images of the dataset must be on this disk.
+
+        Parameters
+        ----------
+        each : int
+            How many of each kind.
+        data_dir : path-like, optional
+            The folder of the dataset, if it is not where it was when the run was trained.
+
+        Raises
+        ------
+        DataError
+            If the dataset or an image is not here, or the data are not those that the run was trained on.
+        """
+        from .report import run_figures
+
+        return run_figures.plot_retrieval(self, each, data_dir)
+
+    def plot_similarity(self) -> Figure:
+        """Draw how often each concept is among the five nearest of each other, ordered by cluster."""
+        from .report import run_figures
+
+        return run_figures.plot_similarity(self)
 
     def _features(
         self, folder: ImageDataset, ids: list[str], progress: bool, say: Say

@@ -29,6 +29,7 @@ from .output import print_evaluations, print_json, print_summary
 
 if TYPE_CHECKING:
     from braindecode_ssr.report.pictures import Picture
+    from braindecode_ssr.report.render import Grid
 
 
 @click.command("train")
@@ -161,9 +162,15 @@ def evaluate(
 @click.option("--format", "form", default="md", show_default=True, help="md, csv, latex or html.")
 @click.option("--out", type=PATH, help="Write files into this folder.")
 @click.option("--plots", is_flag=True, help="Draw figures too: into --out, or into the HTML page.")
+@click.option(
+    "--embed-images",
+    is_flag=True,
+    help="Put small copies of the images that were seen and retrieved into the figures. By default "
+    "HTML links the files on this disk. Images of THINGS must not be passed on.",
+)
 @click.option("--against", help="Test the other methods against this one only, not all pairs.")
 @common
-def report(folders, form, out, plots, against, as_json) -> None:
+def report(folders, form, out, plots, embed_images, against, as_json) -> None:
     """Print tables of runs: accuracy with intervals, subjects, tests, published numbers.
 
     FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained or tested.
@@ -171,18 +178,24 @@ def report(folders, form, out, plots, against, as_json) -> None:
     from braindecode_ssr.report import read_results, report_of
     from braindecode_ssr.report.render import as_text, check_places, write_report
 
-    check_places(form, out, plots)
+    check_places(form, out, plots, embed_images)
     results = read_results(folders, say)
     report = report_of(results, against=against)
     figures: tuple[Picture, ...] = ()
+    grids: tuple[Grid, ...] = ()
     if plots:
         from braindecode_ssr.report.figures import draw
+        from braindecode_ssr.report.run_figures import retrieval_grids, retrieval_pictures
 
         figures = draw(results, report)
-    files = write_report(report, form, out, figures) if out else []
+        if form == "html":
+            grids = retrieval_grids(results.trained, out, embed_images, say)
+        else:
+            figures += retrieval_pictures(results.trained, embed_images, say)
+    files = write_report(report, form, out, figures, grids) if out else []
     if as_json:
         print_json({**report.as_json(), "files": [str(path) for path in files]})
     elif out:
         click.echo("\n".join(map(str, files)))
     else:
-        click.echo(as_text(report, form, figures), nl=False)
+        click.echo(as_text(report, form, figures, grids), nl=False)

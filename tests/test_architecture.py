@@ -14,8 +14,8 @@ TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROO
 # The rooms in order: each may import those before it.
 ORDER = """
     errors registry labels files config methods retrieval preprocessing simulation datasets trials images
-    models losses runs resolve training trained evaluation checks pipeline scoring ensembles share
-    calibrate benchmark moabb report _registration
+    models losses runs report resolve training trained evaluation checks pipeline scoring ensembles share
+    calibrate benchmark moabb _registration
 """.split()
 
 # Room -> the outside packages that it may import; rooms that are not named are free to choose,

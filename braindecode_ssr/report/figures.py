@@ -17,7 +17,7 @@ from ..retrieval.statistics import COLUMN, interval, labels_of_methods
 from . import section_title
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
-from .run_figures import learning_curves
+from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
 from .tables import IMITATES, marked, meaning, published_subjects
 
 if TYPE_CHECKING:
@@ -250,6 +250,8 @@ NAMED = 24  # concepts whose names can still be read
 def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> list[Picture]:
     """One matrix per method: rows are concepts seen, columns concepts among the five nearest.
 
+    Many concepts take a figure for each method.
+
     Parameters are as of :func:`bars`; without the columns ``top_1`` and so on there is no figure.
     """
     if "top_1" not in queries:
@@ -257,6 +259,16 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
     methods = labels_of_methods(queries)
     flags = dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
     names, concepts = list(dict.fromkeys(methods)), sorted(queries["concept"].unique())
+    about = "How often a concept (column) is among the five nearest of another, ordered by cluster."
+    if len(concepts) > NAMED:  # a large figure each, whose names can be read
+        pictures = []
+        for method in names:
+            title = f"{section_title(key)}: {marked(method, flags[method])}"
+            figure = confused_concepts(queries[methods == method], title, [flags[method]])
+            name = file_name("confusion", (*key, method))
+            pictures.append(Picture(name, f"{about} {title}.", figure))
+        return pictures
+    concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
     with matplotlib.rc_context(STYLE):
@@ -267,9 +279,8 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
             image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
             axis.set_title(marked(method, flags[method]), loc="left")
             axis.spines[:].set_visible(True)
-            shown = concepts if len(concepts) <= NAMED else []
-            axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=5)
-            axis.set_yticks(range(len(shown)), shown, fontsize=5)
+            axis.set_xticks(range(len(concepts)), concepts, rotation=90, fontsize=5)
+            axis.set_yticks(range(len(concepts)), concepts, fontsize=5)
             axis.tick_params(length=0)
         for axis in axes.flat[len(names) :]:
             axis.set_visible(False)
@@ -277,27 +288,8 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
         bar.set_label("among the five nearest (% of queries)")
         headline(figure, section_title(key))
         figure.supylabel("concept seen", fontsize=8)
-        about = "Columns: concepts of candidates. Only the five nearest candidates are saved."
-        footnote(figure, about, rows["flags"])
-    about = "How often a concept (column) is among the five nearest of another."
+        footnote(figure, COLUMNS, rows["flags"])
     return [Picture(file_name("confusion", key), f"{about} {section_title(key)}.", figure)]
-
-
-def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
-    """How often each concept is among the five nearest of queries of each, shape (seen, candidate).
-
-    Candidates that are not the image of any query, such as images without trials, are left out.
-    """
-    place = {concept: at for at, concept in enumerate(concepts)}
-    of_image = dict(zip(queries["image_id"], queries["concept"], strict=True))
-    seen = queries["concept"].map(place).to_numpy()
-    matrix = np.zeros((len(concepts), len(concepts)))
-    for name in (name for name in queries if name.startswith("top_")):
-        candidates = queries[name].map(of_image).map(place)
-        there = candidates.notna().to_numpy()
-        np.add.at(matrix, (seen[there], candidates[there].astype(int).to_numpy()), 1)
-    counts = np.bincount(seen, minlength=len(concepts))
-    return matrix / np.maximum(counts, 1)[:, None]
 
 
 # -- accuracy over repetitions -------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib.resources import files
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ..errors import UsageError
+from ..errors import SSRError, UsageError
 from ..files import atomic_write, unwritable
 from ..registry import unknown_name
 
@@ -95,17 +95,75 @@ def percent(fraction: float) -> str:
 # -- formats -------------------------------------------------------------------------------------------------
 
 
-def html(report: Report, pictures: tuple[Picture, ...] = ()) -> str:
+def html(report: Report, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()) -> str:
     """The report as one page that holds its figures."""
-    return _filled("report.html", report=report, pictures=pictures, mark=MARK)
+    return _filled("report.html", report=report, pictures=pictures, grids=grids, mark=MARK)
 
 
 def _filled(name: str, **values: Any) -> str:
-    from jinja2 import Environment
+    from jinja2 import Environment, PackageLoader
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    source = files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return environment.from_string(source).render(**values) + "\n"
+    loader = PackageLoader(__package__, "")
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, **options).get_template(name).render(**values) + "\n"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Seen images and the nearest ones, for a page.
+
+    Parameters
+    ----------
+    title : str
+    queries : list of dict
+        ``name``, ``source``, ``note`` of the image that was seen, and a list of the same, with ``right``, of
+        the ``nearest``; an image whose source is empty is not shown.
+    top : int
+        How many are nearest.
+    named : bool
+        Whether it is known what was seen.
+    """
+
+    title: str
+    queries: list[dict[str, Any]]
+    top: int
+    named: bool = True
+
+
+def image_links(
+    images: ImageDataset | None, folder: Path | None, *, embed: bool = False
+) -> Callable[[str], str]:
+    """A function that gives the source of an image in a page, empty if the image is not here.
+
+    Parameters
+    ----------
+    images : ImageDataset or None
+    folder : Path or None
+        Where the page will be; None for a page that is printed.
+    embed : bool
+        Put small copies of the images into the page; otherwise it links the files on this disk. Images that
+        are not files, such as simulated ones, are always copied.
+    """
+
+    @cache
+    def link(image_id: str) -> str:
+        if images is None:
+            return ""
+        try:
+            file = images.image_source(image_id)
+            picture = images.image(image_id) if embed or file is None else None
+        except SSRError:
+            return ""
+        if picture is not None:
+            content = BytesIO()
+            picture.thumbnail((160, 160))
+            picture.save(content, "JPEG")
+            return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+        if folder is None:
+            return file.absolute().as_uri()
+        return quote(Path(os.path.relpath(file.absolute(), folder.absolute())).as_posix())
+
+    return link
 
 
 def retrieval_page(
@@ -133,43 +191,37 @@ def retrieval_page(
     embed : bool
         Put small copies of the images into the page; otherwise it links the files on this disk.
     """
-    sources: dict[str, str] = {}
-    known = set(images.images["image_id"])
-
-    def source(image_id: str) -> str:
-        if image_id not in sources:
-            file = images.image_source(image_id)
-            if embed or file is None:
-                picture, content = images.image(image_id), BytesIO()
-                picture.thumbnail((160, 160))
-                picture.save(content, "JPEG")
-                code = base64.b64encode(content.getvalue()).decode()
-                sources[image_id] = f"data:image/jpeg;base64,{code}"
-            else:
-                relative = os.path.relpath(file.absolute(), page.absolute().parent)
-                sources[image_id] = quote(Path(relative).as_posix())
-        return sources[image_id]
-
+    source, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
     top = sum(name.startswith("top_") for name in table)
     queries = []
     for number, row in enumerate(table.to_dict("records"), 1):
-        nearest = [
-            {"name": row[f"top_{k}"], "source": source(row[f"top_{k}"]), "score": row[f"score_{k}"]}
-            | {"right": row[f"top_{k}"] == row["image"]}
-            for k in range(1, top + 1)
-        ]
-        notes = [f"rank {row['rank']}"] if "rank" in row else []
+        names = [row[f"top_{k}"] for k in range(1, top + 1)]
+        scores = [f"{row[f'score_{k}']:.3f}" for k in range(1, top + 1)]
         queries.append(
             {
                 "name": row["image"] or f"trial {number}",
                 "source": source(row["image"]) if row["image"] in known else "",
-                "note": ", ".join([*notes, f"{row['n_trials']} trials"]),
-                "nearest": nearest,
+                "note": ", ".join(
+                    [
+                        *([f"rank {row['rank']}"] if "rank" in row else []),
+                        f"{row['n_trials']} trials",
+                    ]
+                ),
+                "nearest": [
+                    {
+                        "name": name,
+                        "source": source(name),
+                        "note": score,
+                        "right": name == row["image"],
+                    }
+                    for name, score in zip(names, scores, strict=True)
+                ],
             }
         )
-    values = {"title": title, "lines": list(lines), "queries": queries, "top": top}
-    named = bool(table["image"].notna().any())
-    atomic_write(page, _filled("retrieval.html", named=named, **values), "--html")
+    grid = Grid(title, queries, top, named=bool(table["image"].notna().any()))
+    atomic_write(
+        page, _filled("retrieval.html", title=title, lines=list(lines), grid=grid), "--html"
+    )
 
 
 def markdown(report: Report) -> str:
@@ -255,7 +307,9 @@ def escape_latex(text: str) -> str:
 FORMATS = ("md", "csv", "latex", "html")
 
 
-def as_text(report: Report, form: str, pictures: tuple[Picture, ...] = ()) -> str:
+def as_text(
+    report: Report, form: str, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()
+) -> str:
     """The report in a format.
 
     Parameters
@@ -263,7 +317,8 @@ def as_text(report: Report, form: str, pictures: tuple[Picture, ...] = ()) -> st
     report : Report
     form : {"md", "csv", "latex", "html"}
     pictures : tuple of Picture
-        Shown in HTML only.
+    grids : tuple of Grid
+        Both are shown in HTML only.
 
     Raises
     ------
@@ -275,12 +330,14 @@ def as_text(report: Report, form: str, pictures: tuple[Picture, ...] = ()) -> st
     if form == "csv":
         return report.summary.to_csv(index=False)
     if form == "html":
-        return html(report, pictures)
+        return html(report, pictures, grids)
     return markdown(report) if form == "md" else latex(report)
 
 
-def check_places(form: str, out: Path | None, plots: bool) -> None:
+def check_places(form: str, out: Path | None, plots: bool, embed: bool = False) -> None:
     """Raise UsageError if figures are asked for and there is no place for them."""
+    if embed and not plots:
+        raise UsageError("--embed-images is about figures, which are not asked for", "add --plots")
     if plots and out is None and form != "html":
         raise UsageError(
             f"--plots with --format {form} needs a folder for the figures",
@@ -289,7 +346,11 @@ def check_places(form: str, out: Path | None, plots: bool) -> None:
 
 
 def write_report(
-    report: Report, form: str, out: Path, pictures: tuple[Picture, ...] = ()
+    report: Report,
+    form: str,
+    out: Path,
+    pictures: tuple[Picture, ...] = (),
+    grids: tuple[Grid, ...] = (),
 ) -> list[Path]:
     """Write the report and its figures into a folder, each file whole or not at all.
 
@@ -304,7 +365,7 @@ def write_report(
     DataError
         If the folder cannot be written.
     """
-    text = as_text(report, form, pictures)
+    text = as_text(report, form, pictures, grids)
     texts = {f"report.{'tex' if form == 'latex' else form}": text}
     if form == "csv":
         texts = {"summary.csv": text}

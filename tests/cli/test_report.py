@@ -77,6 +77,7 @@ def test_against(call, bench):
         (("{tmp}/nowhere",), 1, "no folder"),
         (("{bench}", "--format", "pdf"), 2, "md, csv, latex, html"),
         (("{bench}", "--plots"), 2, "add --out DIR"),
+        (("{bench}", "--embed-images"), 2, "add --plots"),
         (("{bench}", "--against", "nise"), 2, "did you mean 'nice'"),
         (("{bench}", "--out", "{bench}/runs.csv"), 1, "cannot write"),
     ],
