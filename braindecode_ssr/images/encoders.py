@@ -1,13 +1,15 @@
 """Frozen image encoders, by name.
 
 A name is ``kind`` or ``kind:argument``: ``"pyramid"``, ``"open-clip:RN50/openai"``,
-``"open-clip:RN50/openai@layer3"``. ``"RN50/openai"`` is short for the second. Several names joined by ``+``,
-such as ``"RN50/openai+ViT-B-32/laion2b_s34b_b79k"``, stand for their features concatenated.
+``"open-clip:RN50/openai@layer3"``, ``"timm:vit_small_patch14_dinov2.lvd142m@block6:cls"``.
+``"RN50/openai"`` is short for the second, ``"dinov2-small@block6:cls"`` for the last. Several names
+joined by ``+``, such as ``"RN50/openai+ViT-B-32/laion2b_s34b_b79k"``, stand for their features concatenated.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
@@ -28,10 +30,17 @@ ENCODERS = Registry(
         "pyramid": "braindecode_ssr.images.pyramid:Pyramid",
         "simnet": "braindecode_ssr.images.pyramid:SimNet",
         "open-clip": "braindecode_ssr.images.open_clip:OpenCLIP",
+        "timm": "braindecode_ssr.images.timm:Timm",
     },
 )
 
 JOINT = "+"
+
+SHORT = {
+    f"dinov2-{size}": f"timm:vit_{size}_patch14_dinov2.lvd142m"
+    for size in ("small", "base", "large", "giant")
+}
+"""Short names, after which ``@LAYER``, a pooling and a size may follow."""
 
 READS_TEXT = {"pyramid": False, "simnet": False, "open-clip": True}
 """Kinds that are always named as written, and whether they read sentences: known without loading torch."""
@@ -83,7 +92,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
         if names[-1] not in stored and not is_encoder(part):
             error = unknown_name("encoder", part, [*ENCODERS, *stored])
             error.hint += (
-                "; or open-clip:MODEL/WEIGHTS; or import its features: "
+                "; or open-clip:MODEL/WEIGHTS, timm:MODEL.WEIGHTS, dinov2-base; or import its features: "
                 f"ssr-bd features import --encoder {part} ..."
             )
             raise error
@@ -103,6 +112,8 @@ def full_name(name: str) -> str:
     UsageError
         If the name that an encoder gives itself does not build the same encoder again.
     """
+    word = re.split("[@:]", name, maxsplit=1)[0]
+    name = SHORT.get(word.lower().replace("_", "-"), word) + name[len(word) :]
     kind, colon, argument = name.partition(":")
     if kind not in ENCODERS:
         return f"open-clip:{name}" if "/" in name and not colon else name

@@ -135,7 +135,7 @@ class OpenCLIP(ImageEncoder):
             with _quiet():
                 return open_clip.get_tokenizer(self.asked.model)
         except Exception as error:
-            raise _unavailable(self.asked, error, what="tokenizer") from error
+            raise unavailable(self.asked.text, error, what="tokenizer") from error
 
     def _check_reads(self) -> None:
         if self.asked.layer:
@@ -213,11 +213,11 @@ def _build_model(asked: Asked) -> Any:
                 asked.model, precision="fp32", require_pretrained=required, **options
             )
     except OSError as error:
-        raise _unavailable(asked, error) from error
+        raise unavailable(asked.text, error) from error
     except Exception as error:
         raise DataError(
             f"{options.get('pretrained', asked.model)} does not hold weights that fit the model "
-            f"{asked.model} ({_first_line(error)})",
+            f"{asked.model} ({first_line(error)})",
             "remove that file to download it again, or choose other weights",
         ) from error
     return model.eval().requires_grad_(False)
@@ -238,34 +238,36 @@ def _weights_file(asked: Asked, known: dict[str, Any]) -> Path:
             if isinstance(found, str):
                 return Path(found)
     try:
-        _reach_hub()
+        reach_hub()
         with _quiet():
             return Path(download_pretrained(known))
     except SSRError:
         raise
     except Exception as error:
-        raise _unavailable(asked, error) from error
+        raise unavailable(asked.text, error) from error
 
 
-def _reach_hub() -> None:
+def reach_hub() -> None:
     """Fail at once if the hub cannot be reached: its client would retry for most of a minute."""
     from huggingface_hub import constants, get_session
 
     get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
 
 
-def _unavailable(asked: Asked, error: BaseException, what: str = "weights") -> MissingDataError:
+def unavailable(name: str, error: BaseException, what: str = "weights") -> MissingDataError:
+    """The error for weights that are neither stored nor can be downloaded."""
     from huggingface_hub import constants
 
     return MissingDataError(
-        f"the {what} {asked.text} are not in {constants.HF_HUB_CACHE} and cannot be downloaded "
-        f"({_first_line(error)})",
+        f"the {what} {name} are not in {constants.HF_HUB_CACHE} and cannot be downloaded "
+        f"({first_line(error)})",
         "run once on a machine with a network and copy that folder here (then set HF_HUB_OFFLINE=1), or "
-        f"import features extracted elsewhere: ssr-bd features import --encoder {asked.text} ...",
+        f"import features extracted elsewhere: ssr-bd features import --encoder {name} ...",
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -24,13 +24,23 @@ from .conftest import DrawnDataset
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
-MODELS = {"tiny-vit": VIT, "tiny-rn": RESNET}
+SIGLIP = {
+    "image_size": 160,
+    "timm_model_name": "test_vit3",
+    "timm_pool": "map",
+    "timm_proj": "linear",
+}
+MODELS = {
+    "tiny-vit": VIT,
+    "tiny-rn": RESNET,
+    "tiny-siglip": SIGLIP,
+}  # the last of timm's, as SigLIP is
 WORDS = {**TEXT, "context_length": 77, "vocab_size": 49408}  # those of open_clip's own tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_models(tmp_path_factory: pytest.TempPathFactory):
-    """open_clip learns two models small enough for tests."""
+    """open_clip learns models small enough for tests."""
     folder = tmp_path_factory.mktemp("configs")
     for name, vision in MODELS.items():
         config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TEXT}
@@ -203,7 +213,7 @@ def test_weights_out_of_reach_say_what_to_do_at_once(
     def unreachable() -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("braindecode_ssr.images.open_clip._reach_hub", unreachable)
+    monkeypatch.setattr("braindecode_ssr.images.open_clip.reach_hub", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **kw: None)
     with pytest.raises(MissingDataError) as error:
         build_encoder("RN50/openai")
