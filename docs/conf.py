@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ["DOCSTRING_INHERITANCE_ENABLE"] = "1"  # before braindecode: models inherit parameters
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from docutils import nodes  # noqa: E402
 from sphinx.util.inspect import stringify_signature  # noqa: E402
 from sphinx.util.nodes import make_refnode  # noqa: E402
 
@@ -101,6 +102,28 @@ def _public_path(app, env, node, contnode):
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
 
 
+def _model_links(app, doctree, docname):
+    """Link the models in the table of backbones to their pages, braindecode's to those of braindecode."""
+    if docname != "backbones":
+        return
+    import braindecode.models
+
+    objects = app.env.get_domain("py").objects
+    for row in doctree.findall(nodes.row):
+        for literal in list(row[0].findall(nodes.literal))[:1]:
+            name = literal.astext()
+            own = objects.get(f"braindecode_ssr.models.{name}")
+            if own:
+                to = own.docname, own.node_id
+                link = make_refnode(app.builder, docname, *to, literal.deepcopy(), name)
+            elif hasattr(braindecode.models, name):
+                page = f"https://braindecode.org/stable/generated/braindecode.models.{name}.html"
+                link = nodes.reference("", "", literal.deepcopy(), refuri=page, internal=False)
+            else:
+                continue
+            literal.replace_self(link)
+
+
 def _changes(app, path, parent, content):
     """Read ``CHANGELOG.md`` as reStructuredText."""
     if path.name != "CHANGELOG.md":
@@ -128,6 +151,7 @@ def setup(app):
     app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _public_path)
     app.connect("include-read", _changes)
+    app.connect("doctree-resolved", _model_links)
 
 
 if os.environ.get("SSR_DOCS_ONLINE"):

@@ -17,6 +17,8 @@ there is, so that it runs in less than a minute on a laptop. Nothing is download
 #
 # License: BSD-3
 
+# sphinx_gallery_thumbnail_number = 5
+
 ######################################################################
 # An experiment
 # -------------

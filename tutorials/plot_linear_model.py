@@ -18,7 +18,7 @@ over, and candidates are compared after that noise is whitened. It trains in sec
 # Trials and features
 # -------------------
 #
-# Mean trials of training images, in microvolts, and features of the images.
+# The mean trial of each image, at 17 channels over the back of the head, and features of the images.
 
 import tempfile
 from pathlib import Path
@@ -32,7 +32,7 @@ dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny")
 features = FeatureStore(dataset.derived / "features")
 extract(dataset, "pyramid", ["original"], features)
 store = prepare(dataset, 5, TrialSpec(whitening="none"))
-train, test = store.average("train"), store.average("test")
+train, test = (store.average(split, channels="occipital-17") for split in ("train", "test"))
 y_train, y_test = (
     features.read("pyramid", "original", part.table["image_id"].tolist()) for part in (train, test)
 )
@@ -52,16 +52,15 @@ from braindecode_ssr.retrieval.ranks import cosine, rank_of_target
 from braindecode_ssr.training.encoding import EncodingModel
 
 ridge = RidgeCV(np.logspace(0, 8, 17)).fit(train.x.reshape(len(train.x), -1) * 1e6, y_train)
-model = EncodingModel(store.sfreq, store.tmin, n_components=(12, 24, 48), ranks=(4, 8, 12))
+model = EncodingModel(store.sfreq, store.tmin)
 model.fit(train.x, y_train, groups=train.table["concept"].to_numpy())
 model.choices_.query("chosen")
 
 
 def decoding_top1(x, y):
     """Top-1 accuracy of ridge regression."""
-    found = cosine(
-        ridge.predict(x.reshape(len(x), -1) * 1e6) - ridge.intercept_, y - y_train.mean(0)
-    )
+    mean = y_train.mean(axis=0)
+    found = cosine(ridge.predict(x.reshape(len(x), -1) * 1e6) - mean, y - mean)
     return (rank_of_target(found, np.arange(len(x))) == 1).mean()
 
 
@@ -76,7 +75,10 @@ import matplotlib.pyplot as plt
 repetitions = (1, 2, 4, 8, 16)
 curves = {"ridge regression": [], "encoding model": []}
 for n in repetitions:
-    draws = [store.average("test", repetitions=n, seed=seed).x for seed in range(10)]
+    draws = [
+        store.average("test", channels="occipital-17", repetitions=n, seed=seed).x
+        for seed in range(10)
+    ]
     curves["ridge regression"].append(np.mean([decoding_top1(x, y_test) for x in draws]))
     curves["encoding model"].append(np.mean([model.score(x, y_test) for x in draws]))
 figure, axis = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
@@ -92,18 +94,19 @@ axis.legend()
 # ------------
 #
 # Filters of a linear model mix signal and noise; their covariance with the trials, the *patterns*, can be
-# read (Haufe et al. 2014). Here the first component, where and when.
+# read (Haufe et al. 2014). Here the first component, when and where, at all 63 channels.
 
 import mne
 
-flat = train.x.reshape(len(train.x), -1)
+whole = store.average("train").x
+flat = whole.reshape(len(whole), -1)
 component = model.transform(train.x)[:, 0]
-pattern = ((flat - flat.mean(0)).T @ (component - component.mean())).reshape(train.x.shape[1:])
+pattern = ((flat - flat.mean(0)).T @ (component - component.mean())).reshape(whole.shape[1:])
 evoked = mne.EvokedArray(
     pattern / np.abs(pattern).max() * 1e-6, store.info, tmin=store.tmin, verbose="error"
 )
 picture = evoked.plot_joint(
-    times=[0.1, 0.23, 0.36], title="pattern of the first component (arbitrary units)"
+    times=[0.1, 0.23, 0.36], title="pattern of the first component (scaled)"
 )
 
 ######################################################################

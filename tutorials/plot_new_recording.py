@@ -91,9 +91,12 @@ axis.plot((1, 2, 3, 4), accuracy, "o-", label="new sessions")
 axis.axhline(trained.summary["top1"], color="gray", label="test of the run")
 axis.axhline(1 / len(table), color="gray", linestyle=":", label="chance")
 axis.set(xlabel="sessions", ylabel="top-1 accuracy", xticks=(1, 2, 3, 4), ylim=(0, 1))
-axis.legend()
+axis.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
 
 ######################################################################
+# More trials help. New sessions stay below the test of the run, which shares its sessions, and their
+# noise, with the training.
+#
 # Without image names there are no ranks, and each trial is a query. ``run.embed(raws)`` gives the
 # embeddings themselves.
 
