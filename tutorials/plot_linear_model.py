@@ -106,7 +106,7 @@ evoked = mne.EvokedArray(
     pattern / np.abs(pattern).max() * 1e-6, store.info, tmin=store.tmin, verbose="error"
 )
 picture = evoked.plot_joint(
-    times=[0.1, 0.23, 0.36], title="pattern of the first component (scaled)"
+    times=[0.12, 0.36, 0.55], title="pattern of the first component (scaled)"
 )
 
 ######################################################################
