@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "doc_module": ("braindecode_ssr",),
     "backreferences_dir": "generated/backreferences",
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
