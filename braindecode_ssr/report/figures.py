@@ -18,7 +18,7 @@ from . import section_title
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
 from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
-from .tables import IMITATES, marked, meaning, published_subjects
+from .tables import marked, meaning, published_subjects
 
 if TYPE_CHECKING:
     from .render import Report
@@ -160,8 +160,7 @@ def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Pic
         # only when all is drawn: a limit stops shared axes from growing
         panels[0][0].set_ylim(bottom=0)
         headline(figure, section_title(key))
-        shown = rows.get("published_flags", []) if rows["dataset"].iloc[0] not in IMITATES else []
-        footnote(figure, "", [*rows["flags"], *shown])
+        footnote(figure, "", [*rows["flags"], *rows.get("published_flags", [])])
     about = "Top-1 accuracy of each subject and their mean, with 95 % intervals."
     return Picture(file_name("subjects", key), f"{about} {section_title(key)}.", figure)
 

@@ -15,8 +15,8 @@ from ..retrieval.evaluations import FLAGS, named_evaluation
 from ..retrieval.statistics import Interval, labels_of_methods, noise_floor, subject_means
 from .render import MARK, Table, percent
 
-IMITATES = {"things-sim": "things-eeg"}
-"""A simulated dataset to the one whose published numbers are shown beside it, with its name."""
+PUBLISHED_GALLERY = 200
+"""Candidates behind all published numbers, which are shown only beside numbers among as many."""
 
 
 # -- published numbers and flags -----------------------------------------------------------------------------
@@ -40,9 +40,9 @@ def with_published(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _published(row: dict[str, Any]) -> dict[str, Any]:
     method = _method(row["method"])
-    dataset = IMITATES.get(row["dataset"], row["dataset"])
+    dataset = row["dataset"]
     numbers = method.published.get(dataset, {}).get(row["protocol"]) if method else None
-    if method is None or numbers is None:
+    if method is None or numbers is None or row["n_gallery"] != PUBLISHED_GALLERY:
         return {}
     title = f"{method.title}, {method.venue}: " if method.venue else ""
     return {
@@ -68,9 +68,9 @@ def published_flags(method: Method) -> tuple[str, ...]:
 def published_subjects(row: dict[str, Any], metric: str, subjects: Iterable[Label]) -> list[float]:
     """Published accuracies of these subjects and their mean, as fractions; empty if one is not published.
 
-    The mean is left out for a part of the subjects. A simulated dataset has none: its subjects are nobody's.
+    The mean is left out for a part of the subjects. There are none for another dataset or size of gallery.
     """
-    method = _method(row["method"])
+    method = _method(row["method"]) if row["n_gallery"] == PUBLISHED_GALLERY else None
     of_dataset = method.published_subjects.get(row["dataset"], {}) if method else {}
     percents = of_dataset.get(row["protocol"], {}).get(metric, ())
     values = []

@@ -83,10 +83,10 @@ def test_the_printed_table(grid):
     assert "things-sim (tiny), intra-subject, evaluation as-published" in blocks[0]
     assert "16 candidates, 1 trials averaged" in blocks[2]
     for block in blocks:
-        assert "published on things-eeg" in block and "ceiling" in block and "chance" in block
+        assert "published" not in block.partition("\n")[2] and "66.9 / 92.9" not in block
+        assert "ceiling" in block and "chance" in block
         (ssr,) = [line for line in block.splitlines() if line.startswith("  ssr ")]
-        assert "66.9 / 92.9" in ssr and "1 x 1" in ssr and "[" in ssr
-        assert "neurobridge as published: test-selection, altered-gallery" in block
+        assert "1 x 1" in ssr and "[" in ssr
         (failed,) = [line for line in block.splitlines() if line.startswith("  neurobridge")]
         assert "1 failed" in failed
     assert "  neurobridge !" in blocks[0] and "  neurobridge !" not in blocks[1]

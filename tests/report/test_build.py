@@ -68,18 +68,32 @@ def test_a_leaky_row_is_marked_and_explained_and_others_are_not(made):
     assert leaky["flags"] == "altered-gallery" and FLAGS["altered-gallery"] in leaky["flags_mean"]
 
 
-def test_published_numbers_stand_beside_ours_with_protocol_and_source(made):
-    table = tables_of(made.sections[0])["accuracy"]
+def test_published_numbers_stand_beside_ours_with_protocol_and_source():
+    real = {"subjects": (1, 2), "dataset": "things-eeg", "preset": "none", "n": 200}
+    report = made_of(query_rows(0, **real), query_rows(1, method="nice", **real))
+    table = tables_of(report.sections[0])["accuracy"]
     row = cells(table)["nice"]
     assert row["published on things-eeg"] == f"16.1 / 43.6 {MARK}"
     assert row["published under"] == "class-templates" and row["source"] == "[2]"
     assert any(f"[2] NICE, ICLR'24: {METHODS['nice'].source}" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"dataset": "things-sim", "preset": "small", "n": 200}, {"dataset": "things-eeg", "n": 20}],
+)
+def test_published_numbers_are_hidden_beside_another_dataset_or_size_of_gallery(other):
+    report = made_of(query_rows(method="nice", subjects=(1, 2), **{"preset": "none", **other}))
+    words = " ".join(
+        cell for t in report.sections[0].tables for cell in (*t.head, *t.rows[0], *t.notes)
+    )
+    assert "ublished" not in words and "published_top1" not in report.summary
+
+
 def test_published_subjects_stand_below_ours_on_the_same_dataset_only(made):
     subjects = tables_of(made.sections[0])["top1"]
     assert not any("published" in row[0] for row in subjects.rows)
-    table = query_rows(method="ssr", subjects=(1, 3), dataset="things-meg", preset="none")
+    table = query_rows(method="ssr", subjects=(1, 3), dataset="things-meg", preset="none", n=200)
     section = made_of(table).sections[0]
     [row] = [row for row in tables_of(section)["top1"].rows if row[0] == "ssr, published"]
     assert row[1:] == ("19.3", "50.8", "–")
@@ -136,4 +150,4 @@ def test_json_has_no_nan(made):
     content = made.as_json()
     assert set(content) == {"summary", "subjects", "tests"}
     json.dumps(content, allow_nan=False, default=float)
-    assert content["summary"][2]["published_source"] and len(content["subjects"]) == 24
+    assert content["summary"][0]["gallery"] == "original" and len(content["subjects"]) == 24

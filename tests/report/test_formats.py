@@ -62,7 +62,7 @@ class Reader(HTMLParser):
             self.open.append(tag)
         self.cells += [""] if tag in ("td", "th") else []
         self.fetched += [v for k, v in attrs if k in ("src", "href") and not v.startswith("data:")]
-        assert tag not in ("script", "link", "l")
+        assert tag not in ("link", "l")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

@@ -76,7 +76,7 @@ def test_a_leaky_way_is_marked_in_its_pictures(pictures):
 
 def test_published_subjects_are_drawn_and_marked():
     queries = query_rows(
-        method="neurobridge", subjects=(1, 2, 3, 4), dataset="things-meg", preset="none"
+        method="neurobridge", subjects=(1, 2, 3, 4), dataset="things-meg", preset="none", n=200
     )
     results = Results(queries, run_rows(queries))
     [bars, *_] = draw(results, report_of(results))
