@@ -151,17 +151,18 @@ def image_links(
             return ""
         try:
             file = images.image_source(image_id)
-            picture = images.image(image_id) if embed or file is None else None
+            if file is not None and not embed:
+                if folder is None:
+                    return file.absolute().as_uri()
+                relative = os.path.relpath(file.absolute(), folder.absolute())
+                return quote(Path(relative).as_posix())
+            picture = images.image(image_id)
         except SSRError:
             return ""
-        if picture is not None:
-            content = BytesIO()
-            picture.thumbnail((160, 160))
-            picture.save(content, "JPEG")
-            return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-        if folder is None:
-            return file.absolute().as_uri()
-        return quote(Path(os.path.relpath(file.absolute(), folder.absolute())).as_posix())
+        content = BytesIO()
+        picture.thumbnail((160, 160))
+        picture.save(content, "JPEG")
+        return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
     return link
 
