@@ -41,15 +41,15 @@ class Group(click.Group):
 
 
 def _check_repeated(command: click.Command, args: list[str]) -> None:
-    """Refuse an option that is given twice and takes one value: click would use the last in silence."""
+    """Refuse a subject or seed that is given twice: click would use the last in silence."""
     for option in command.params:
-        if not isinstance(option, click.Option) or option.multiple or option.is_flag:
+        if option.name not in {"subject", "subjects", "seed", "seeds"}:
             continue
         given = [word for word in args if word.split("=")[0] in option.opts]
         if len(given) > 1:
             raise UsageError(
                 f"{option.opts[0]} is given {len(given)} times, and {command.name} takes it once",
-                f"leave one {option.opts[0]}; several subjects, methods or seeds make a grid: "
+                f"leave one {option.opts[0]}; several subjects or seeds make a grid: "
                 "`ssr-bd benchmark --subjects 1,2`",
             )
 

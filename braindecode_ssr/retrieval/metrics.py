@@ -9,6 +9,21 @@ import pandas as pd
 
 from ..errors import UsageError
 
+FLAGS = {
+    "test-selection": "the epoch, layer or setting was chosen on the test itself",
+    "test-images": "test images, though not the tested trials, were used in training or in a choice",
+    "altered-gallery": "the candidates are altered copies of the test images, not the images that were shown",
+    "class-templates": "the candidates are means of other images of a concept, not images that were shown",
+    "transductive": "all test queries were used together: the answer to one depends on the others",
+    "oracle-union": "a hit of any of several modalities counts as a hit",
+    "fewer-candidates": "each query is ranked among only some of the test images",
+    "test-in-whitening": "their authors whitened these files with the noise of training and test trials",
+    "ensemble": "similarities of several models were averaged; the name of the method says of how many",
+    "finetuned": "trained further on some trials of the tested subject, of which all set the whitening",
+    "pretrained-elsewhere": "training started from weights that may have seen the tested concepts",
+}
+"""Flag to what a reader must know. A row of a table with any of them is not comparable to one without."""
+
 METRICS: dict[str, Callable[[pd.Series], pd.Series]] = {
     "top1": lambda rank: (rank <= 1).astype(float),
     "top5": lambda rank: (rank <= 5).astype(float),

@@ -66,6 +66,6 @@ def test_one_part_is_shown_whole(call):
     assert "did you mean 'neurobridge'" in call("show", "method", "neurobrige", code=2).err
 
 
-def test_an_option_that_takes_one_value_is_given_once(call):
+def test_a_subject_is_given_once(call):
     said = call("train", "--subject", "1", "--subject=2", code=2).err
     assert "--subject" in said and "benchmark" in said

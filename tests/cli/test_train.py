@@ -30,6 +30,7 @@ def test_the_run_folder_holds_what_the_design_promises(tiny_run):
         "checkpoint",
         "queries.csv",
         "summary.json",
+        *("config.json", "README.md", "whitening.safetensors"),
     }
     summary = json.loads((path / "summary.json").read_text())
     assert {**summary, "run": str(path)} == done.json

@@ -33,7 +33,7 @@ SIGLIP = {
 MODELS = {
     "tiny-vit": VIT,
     "tiny-rn": RESNET,
-    "tiny-siglip": SIGLIP,
+    "tiny-map": SIGLIP,
 }  # the last of timm's, as SigLIP is
 WORDS = {**TEXT, "context_length": 77, "vocab_size": 49408}  # those of open_clip's own tokenizer
 
