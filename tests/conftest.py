@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests are small
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: some tests compare runs to the bit
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 settings.register_profile("ssr", deadline=None, derandomize=True, print_blob=True)
