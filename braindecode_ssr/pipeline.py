@@ -17,6 +17,7 @@ from .datasets.base import ImageDataset
 from .errors import DataError, MissingDataError, UsageError
 from .evaluation import check_selection, labels_of, score_run
 from .files import atomic_write, lock
+from .labels import natural
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
@@ -154,7 +155,12 @@ def train(
         check_run(spec, dataset, out)
 
         from .evaluation import load_test_set
-        from .training.data import training_data, trials_record, whitening_record
+        from .training.data import (
+            copied_recordings,
+            training_data,
+            trials_record,
+            whitening_record,
+        )
         from .training.distributed import own_device, pick_device, seed_everything, world
 
         device = own_device(pick_device(spec.train.device))
@@ -199,6 +205,10 @@ def train(
             sizes = data.original.shape[1], features.widths(), data.table["subject"].nunique()
             model: Any = build_model(spec, signals, *sizes)
             flags = _data_flags(spec, dataset)
+            everyone = sorted({*subjects, spec.data.subject}, key=natural)
+            for line in copied_recordings(dataset, everyone, spec):
+                say(f"flag same-recording: {line}")
+                flags = check_flags({*flags, "same-recording"})
             if spec.train.solver == "gradient":
                 if is_pretrained(spec.model, model, lambda: build_model(spec, signals, *sizes)):
                     flags = check_flags([*flags, "pretrained-elsewhere"])

@@ -1,6 +1,7 @@
 """Subjects, sessions and runs are joined by the names of their channels, never by position."""
 
 import json
+import re
 import shutil
 
 import mne
@@ -25,7 +26,7 @@ from braindecode_ssr.preprocessing.channels import (
 )
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.simulation.layout import write_raw as simulated_raw
-from braindecode_ssr.training.data import match_subjects
+from braindecode_ssr.training.data import copied_recordings, match_subjects
 from braindecode_ssr.trials.prepare import prepare
 
 METHOD = {
@@ -175,7 +176,7 @@ def copy_subject(tree, old, new):
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_recording_copied_to_another_subject_is_refused(study, tmp_path, linked):
+def test_a_recording_copied_to_another_subject_is_flagged(study, tmp_path, linked):
     root = tmp_path / "other"
     shutil.copytree(study, root, ignore=shutil.ignore_patterns("sub-02"))
     copy_subject(root, "01", "02")
@@ -183,11 +184,13 @@ def test_a_recording_copied_to_another_subject_is_refused(study, tmp_path, linke
         (copy,) = (root / "sub-02").rglob("*run-1_eeg.eeg")
         copy.unlink()
         copy.symlink_to(next((root / "sub-01").rglob("*run-1_eeg.eeg")))
-    with pytest.raises(
-        DataError, match=r"same recording: .*sub-0[12].*\.eeg and .*sub-0[12].*\.eeg"
-    ):
-        ranks(root, tmp_path / "runs")
-    assert ranks(root, tmp_path / "runs", protocol="intra").shape[0]
+    said = []
+    run = train(run_spec(METHOD), data_dir=root, out=tmp_path / "runs", say=said.append)
+    (line,) = [line for line in said if "same recording" in line]
+    assert re.search(r"sub-0[12].*\.eeg and .*sub-0[12].*\.eeg", line)
+    assert run.summary["flags"] == ["same-recording"]
+    alone = run_spec(METHOD, {"data": {"protocol": "intra"}})
+    assert train(alone, data_dir=root, out=tmp_path / "runs").summary["flags"] == []
 
 
 def things_subjects(root, fmt, simulation, second=2):
@@ -209,7 +212,7 @@ def joined(root, release):
 
 
 @pytest.mark.parametrize("fmt", ["raw", "bids"])
-def test_things_eeg2_copied_to_another_subject_is_refused(lab, tmp_path, fmt):
+def test_things_eeg2_copied_to_another_subject_is_noticed(lab, tmp_path, fmt):
     things_subjects(tmp_path, fmt, lab)
     assert len(joined(tmp_path, fmt)) == 2
     if fmt == "bids":
@@ -217,10 +220,9 @@ def test_things_eeg2_copied_to_another_subject_is_refused(lab, tmp_path, fmt):
     else:
         one, two = sorted((tmp_path / "Raw_data").rglob("raw_eeg_training.npy"))[::4]
         shutil.copy(one, two)
-    with pytest.raises(
-        DataError, match=r"subjects 1 and 2 have the same recording: .*sub-01.*sub-02"
-    ):
-        joined(tmp_path, fmt)
+    spec = RunSpec(trials={"release": fmt, "whitening": "none"}, data={"channels": "all"})
+    (said,) = copied_recordings(ThingsEEG(tmp_path), [1, 2], spec)
+    assert re.search(r"subjects 1 and 2 have the same recording: .*sub-01.*sub-02", said)
 
 
 def test_things_eeg2_of_two_references_is_refused(lab, tmp_path):

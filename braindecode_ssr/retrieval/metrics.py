@@ -18,6 +18,7 @@ FLAGS = {
     "oracle-union": "a hit of any of several modalities counts as a hit",
     "fewer-candidates": "each query is ranked among only some of the test images",
     "test-in-whitening": "their authors whitened these files with the noise of training and test trials",
+    "same-recording": "two of the subjects, training or tested, have the same recording",
     "ensemble": "similarities of several models were averaged; the name of the method says of how many",
     "finetuned": "trained further on some trials of the tested subject, of which all set the whitening",
     "pretrained-elsewhere": "training started from weights that may have seen the tested concepts",

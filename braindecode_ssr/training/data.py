@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, eeg_info
 from ..datasets.zero_shot import check_contents, check_disjoint, leave_out
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..files import files_sha256
 from ..images.features import ImageFeatures
 from ..images.store import equal_rows
@@ -271,18 +271,16 @@ def match_subjects(
     ------
     DataError
         If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
-        samples, time of the first sample or type of channels, or two have the same recording; names both
-        sides. Further subjects are not prepared then.
+        samples, time of the first sample or type of channels; names both sides. Further subjects are not
+        prepared then.
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
     prepared: list[tuple[TrialStore, str]] = []
     asked = dataset.with_spec(spec.trials)
-    files: dict[str, tuple[Label, Path]] = {}
     for subject in subjects:
         store = prepare(dataset, subject, spec.trials, progress=progress)
         reference = asked.reference(subject)
-        _check_copied(asked, subject, spec, files)
         prepared.append((store, reference))
         sets.append(channel_set(store, reference))
         _, picks = match_channels(sets, channels)
@@ -293,22 +291,23 @@ def match_subjects(
     return matched
 
 
-def _check_copied(
-    dataset: ImageDataset, subject: Label, spec: RunSpec, known: dict[str, tuple[Label, Path]]
-) -> None:
-    """Raise DataError if a file with a signal of this subject is a copy of one of another subject."""
-    files = [
-        file
-        for file in dataset.source_files(subject, spec.trials)
-        if file.suffix.lower() in SIGNAL_SUFFIXES and not file.with_suffix(".fdt").is_file()
-    ]
-    for file, digest in zip(files, files_sha256(files, dataset.hashes), strict=True):
-        other, first = known.setdefault(digest, (subject, file))
-        if other != subject and first != file:
-            raise DataError(
-                f"subjects {other} and {subject} have the same recording: {first} and {file} are equal",
-                "replace the copy with the recording that belongs there, or leave one of the subjects out",
-            )
+def copied_recordings(dataset: ImageDataset, subjects: Iterable[Label], spec: RunSpec) -> list[str]:
+    """A sentence for each pair of subjects of which one has a copy of a recording of the other."""
+    source = dataset.with_spec(spec.trials)
+    known: dict[str, tuple[Label, Path]] = {}
+    found: dict[tuple[Label, Label], str] = {}
+    for subject in subjects:
+        files = [
+            file
+            for file in source.source_files(subject, spec.trials)
+            if file.suffix.lower() in SIGNAL_SUFFIXES and not file.with_suffix(".fdt").is_file()
+        ]
+        for file, digest in zip(files, files_sha256(files, source.hashes), strict=True):
+            other, first = known.setdefault(digest, (subject, file))
+            if other != subject and first != file:
+                whose = f"subjects {other} and {subject} have the same recording"
+                found.setdefault((other, subject), f"{whose}: {first} and {file} are equal")
+    return list(found.values())
 
 
 def training_data(
