@@ -78,7 +78,7 @@ class Subject:
 
     def __init__(self, preset: str, subject: int) -> None:
         from braindecode_ssr.datasets import open_dataset
-        from braindecode_ssr.evaluation import load_test_set
+        from braindecode_ssr.inference.evaluation import load_test_set
         from braindecode_ssr.models.modules import Components
         from braindecode_ssr.resolve import resolve, run_spec
         from braindecode_ssr.training.build import features_of

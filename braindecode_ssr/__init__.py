@@ -25,9 +25,9 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "trials.store": ["TrialStore"],
         "images.store": ["FeatureStore"],
         "pipeline": ["train", "evaluate"],
-        "scoring": ["score"],
-        "ensembles": ["ensemble"],
-        "trained": ["load_run"],
+        "sharing.score": ["score"],
+        "sharing.ensemble": ["ensemble"],
+        "inference.trained": ["load_run"],
         "calibrate": ["finetune"],
     },
 )

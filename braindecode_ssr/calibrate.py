@@ -11,14 +11,14 @@ from .datasets import open_dataset
 from .datasets.base import ImageDataset
 from .datasets.zero_shot import check_disjoint, training_images
 from .errors import DataError, UsageError
-from .evaluation import load_test_set, score
 from .files import file_sha256
 from .images.features import ImageFeatures
+from .inference.evaluation import load_test_set, score
+from .inference.trained import TrainedRun, load_run
 from .labels import Label
 from .models.names import Trust
 from .pipeline import train
 from .registry import unknown_name
-from .trained import TrainedRun, load_run
 from .training.build import features_of
 from .training.data import match_subjects
 

@@ -10,19 +10,19 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_run
 from .config import DataSpec, EvaluationSpec, RunSpec, nested
 from .datasets import DATASETS, open_dataset
 from .datasets.base import ImageDataset
+from .datasets.zero_shot import training_subjects
 from .errors import DataError, MissingDataError, UsageError
-from .evaluation import check_selection, labels_of, score_run
 from .files import atomic_write, lock
+from .inference.evaluation import check_selection, labels_of, score_run
 from .labels import natural
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
 from .registry import unknown_name
-from .resolve import resolve, run_spec, training_subjects
+from .resolve import check_run, resolve, run_spec
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
     CARD,
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from .evaluation import Embeddings
-    from .trained import TrainedRun
+    from .inference.evaluation import Embeddings
+    from .inference.trained import TrainedRun
 
 Asked = str | Evaluation | EvaluationSpec | None
 Say = Callable[[str], None]
@@ -117,14 +117,14 @@ def train(
     Raises
     ------
     UsageError, DataError
-        See :func:`braindecode_ssr.checks.check_run`; and if the existing run was trained on other data.
+        See :func:`braindecode_ssr.resolve.check_run`; and if the existing run was trained on other data.
 
     Examples
     --------
     >>> run = train(dataset="things-sim", subject=5, backbone="EEGNet", epochs=10)  # doctest: +SKIP
     >>> run.summary["top1"]  # doctest: +SKIP
     """
-    from .trained import TrainedRun
+    from .inference.trained import TrainedRun
 
     if spec is None:
         spec = run_spec(nested(settings))
@@ -154,13 +154,8 @@ def train(
             say(line)
         check_run(spec, dataset, out)
 
-        from .evaluation import load_test_set
-        from .training.data import (
-            copied_recordings,
-            training_data,
-            trials_record,
-            whitening_record,
-        )
+        from .inference.evaluation import load_test_set
+        from .training.data import copied_recordings, training_data, trials_record, whitening_record
         from .training.distributed import own_device, pick_device, seed_everything, world
 
         device = own_device(pick_device(spec.train.device))
@@ -192,7 +187,7 @@ def train(
             processes.wait()
 
             # The trials of training and of the test
-            subjects = training_subjects(spec, dataset)
+            subjects = training_subjects(spec.data, dataset)
             say(f"trials of subject {', '.join(map(str, subjects))}")
             data, signals = training_data(spec, dataset, features, progress=progress)
             channels = signals.channels
@@ -376,7 +371,7 @@ def evaluate_each(
     queries, summary
         As from :func:`evaluate`.
     """
-    from .evaluation import embed, load_test_set, weights_to_test
+    from .inference.evaluation import embed, load_test_set, weights_to_test
     from .training.distributed import pick_device
 
     run, device = Run(Path(path)), pick_device(device)
@@ -545,5 +540,5 @@ def _trained_channels(run: Run) -> ChannelSet | None:
 
 def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
     """What a reader of the numbers must know about the files."""
-    subjects = {*training_subjects(spec, dataset), spec.data.subject}
+    subjects = {*training_subjects(spec.data, dataset), spec.data.subject}
     return check_flags(f for subject in subjects for f in dataset.flags(subject, spec.trials))

@@ -75,8 +75,8 @@ def benchmark(
 
     Finished runs are kept: the same command resumes after a stop, and a larger grid reuses what is there.
     """
-    from braindecode_ssr.benchmark.costs import cost_line, grid_preview
-    from braindecode_ssr.benchmark.plan import plan_benchmark
+    from braindecode_ssr.benchmarking.costs import cost_line, grid_preview
+    from braindecode_ssr.benchmarking.plan import plan_benchmark
 
     trusting(trust, options["backbone"])
     axes = ("methods", "subjects", "protocols", "seeds", "evaluations", "threads")
@@ -95,8 +95,8 @@ def benchmark(
     say(cost_line(preview, jobs))
     if dry_run:
         return
-    from braindecode_ssr.benchmark.run import benchmark
-    from braindecode_ssr.benchmark.tables import summary_rows, summary_tables
+    from braindecode_ssr.benchmarking.run import benchmark
+    from braindecode_ssr.benchmarking.tables import summary_rows, summary_tables
 
     done = benchmark(plan, out, jobs=jobs, cluster=cluster, progress=show_bars(), say=say)
     rows = summary_rows(done.queries, done.runs)

@@ -67,7 +67,7 @@ def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
     `ssr-bd evaluate --embeddings`, or brain embeddings with --gallery. Rows and columns are joined by the
     names of images. Nothing in a file is executed.
     """
-    from braindecode_ssr.scoring import read_similarity, score_each
+    from braindecode_ssr.sharing.score import read_similarity, score_each
 
     found = read_similarity(file, gallery, images, say).labeled(flags=flags, **labels)
     done = list(score_each(found, names or ("default",)))
@@ -95,7 +95,7 @@ def ensemble(sources, device, out, trust, as_json, **options) -> None:
     or files as for `ssr-bd score`. Weights are equal, or the top-1 of each run on its held-out training
     concepts. The result is flagged, and its size is part of its name.
     """
-    from braindecode_ssr.ensembles import ensemble
+    from braindecode_ssr.sharing.ensemble import ensemble
 
     trusting(trust)
     more: dict[str, Any] = {"device": device or "auto", "progress": show_bars(), "say": say}
@@ -103,7 +103,7 @@ def ensemble(sources, device, out, trust, as_json, **options) -> None:
 
 
 def _show(done, out: Path | None, as_json: bool) -> None:
-    from braindecode_ssr.scoring import write_scored
+    from braindecode_ssr.sharing.score import write_scored
 
     if out:
         write_scored(out, done)
@@ -130,7 +130,7 @@ def add(runs, to, as_json) -> None:
 
     RUNS are folders of runs, benchmarks, `ssr-bd score` or `ssr-bd ensemble`, or folders that hold them.
     """
-    from braindecode_ssr.report.leaderboard import add_results
+    from braindecode_ssr.reporting.leaderboard import add_results
 
     files = add_results(runs, to, say)
     if as_json:
@@ -153,8 +153,8 @@ def leaderboard(context, folder, form, out, as_json) -> None:
     Files that lack version, flags or digest, were changed or do not add up are refused, and named; the exit
     code is then 1.
     """
-    from braindecode_ssr.report.leaderboard import leaderboard
-    from braindecode_ssr.report.render import as_text, write_report
+    from braindecode_ssr.reporting.leaderboard import leaderboard
+    from braindecode_ssr.reporting.render import as_text, write_report
 
     report, refused = leaderboard(folder, say)
     files = [str(path) for path in write_report(report, form, out)] if out else []

@@ -28,8 +28,8 @@ from .options import (
 from .output import print_evaluations, print_json, print_summary
 
 if TYPE_CHECKING:
-    from braindecode_ssr.report.pictures import Picture
-    from braindecode_ssr.report.render import Grid
+    from braindecode_ssr.reporting.pictures import Picture
+    from braindecode_ssr.reporting.render import Grid
 
 
 @click.command("train")
@@ -77,7 +77,7 @@ def train(
     trusting(trust, options["backbone"])
     spec = run_spec(settings_of(config, sets, options))
     if dry_run:
-        from braindecode_ssr.checks import preview
+        from braindecode_ssr.resolve import preview
 
         print_json(preview(spec, data_dir, out))
         return
@@ -140,7 +140,7 @@ def evaluate(
 
     options = {"data_dir": data_dir, "device": device or "auto", "progress": show_bars()}
     if embeddings:
-        from braindecode_ssr.scoring import embeddings_writer
+        from braindecode_ssr.sharing.score import embeddings_writer
 
         options["embeddings"] = embeddings_writer(embeddings, Run(run).spec, asked)
     done = list(evaluate_each(run, asked, **options))
@@ -175,8 +175,8 @@ def report(folders, form, out, plots, embed_images, against, as_json) -> None:
 
     FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained or tested.
     """
-    from braindecode_ssr.report import read_results, report_of
-    from braindecode_ssr.report.render import as_text, check_places, write_report
+    from braindecode_ssr.reporting import read_results, report_of
+    from braindecode_ssr.reporting.render import as_text, check_places, write_report
 
     check_places(form, out, plots, embed_images)
     results = read_results(folders, say)
@@ -184,8 +184,8 @@ def report(folders, form, out, plots, embed_images, against, as_json) -> None:
     figures: tuple[Picture, ...] = ()
     grids: tuple[Grid, ...] = ()
     if plots:
-        from braindecode_ssr.report.figures import draw
-        from braindecode_ssr.report.run_figures import retrieval_grids, retrieval_pictures
+        from braindecode_ssr.reporting.figures import draw
+        from braindecode_ssr.reporting.run_figures import retrieval_grids, retrieval_pictures
 
         figures = draw(results, report)
         if form == "html":

@@ -66,8 +66,8 @@ def retrieve(
     """  # noqa: D301
     trusting(trust)
     from braindecode_ssr.datasets.recordings import ImageFolder
+    from braindecode_ssr.inference.trained import load_run
     from braindecode_ssr.retrieval.metrics import chance, summarize
-    from braindecode_ssr.trained import load_run
 
     notes: list[str] = []
 
@@ -96,7 +96,7 @@ def retrieve(
             f" (chance {100 * content['chance_top1']:.1f} and {100 * content['chance_top5']:.1f} %)"
         )
     if html:
-        from braindecode_ssr.report.render import retrieval_page
+        from braindecode_ssr.reporting.render import retrieval_page
 
         retrieval_page(table, folder, html, title, [Path(run).name, *notes], embed=embed_images)
         content["html"] = str(html)
@@ -156,7 +156,7 @@ def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **
     """  # noqa: D301
     trusting(trust)
     from braindecode_ssr import calibrate
-    from braindecode_ssr.trained import load_run
+    from braindecode_ssr.inference.trained import load_run
 
     start = load_run(run, trust=trust, device=device or "auto")
     where = {"subject": subject, "dataset": dataset, "data_dir": data_dir, "progress": show_bars()}
@@ -200,7 +200,7 @@ def push(run, name, to, private, as_json) -> None:
 
     Images, checkpoints and the path of the data are not uploaded. Log in first with `hf auth login`.
     """
-    from braindecode_ssr.share import push
+    from braindecode_ssr.sharing.export import push
 
     place = push(run, name, to=to, private=private)
     if as_json:
@@ -224,7 +224,7 @@ def export(run, form, out, data_dir, trust, as_json) -> None:
     What was written is read again and compared with the run. export.json says what the model takes.
     """
     trusting(trust)
-    from braindecode_ssr.share import export
+    from braindecode_ssr.sharing.export import export
 
     done = export(run, form, out, data_dir=data_dir, trust=trust, progress=show_bars())
     if as_json:

@@ -35,7 +35,7 @@ def runs_here(monkeypatch):
     """The runs of a benchmark are done in this process: one of their own each takes seconds to start."""
     from contextlib import nullcontext
 
-    from braindecode_ssr.benchmark.workers import LocalWorkers
+    from braindecode_ssr.benchmarking.workers import LocalWorkers
 
     here = nullcontext(Here())
     monkeypatch.setattr(LocalWorkers, "executor", lambda self, n_tasks: here)

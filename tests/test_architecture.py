@@ -14,8 +14,8 @@ TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROO
 # The rooms in order: each may import those before it.
 ORDER = """
     errors registry labels files config methods retrieval preprocessing simulation datasets trials images
-    models losses runs report resolve training trained evaluation checks pipeline scoring ensembles share
-    calibrate benchmark moabb _registration
+    models losses runs reporting training inference resolve pipeline sharing calibrate benchmarking moabb
+    _registration
 """.split()
 
 # Room -> the outside packages that it may import; rooms that are not named are free to choose,
@@ -145,7 +145,7 @@ def test_arrows(module, file):
         ("losses.ssr", "models.ssr", True),
         ("retrieval.ranks", "errors", True),
         ("datasets.base", "training.data", False),
-        ("training.data", "evaluation", False),
+        ("training.data", "inference.evaluation", False),
     ],
 )
 def test_the_order_forbids(module, other, admitted):

@@ -57,7 +57,7 @@ def test_files_are_joined_by_name(files):
 
 
 def test_labels_of_a_run_cannot_be_changed(files):
-    from braindecode_ssr.scoring import read_similarity
+    from braindecode_ssr.sharing.score import read_similarity
 
     found = read_similarity(files[0]).labeled(subject=3, dataset="things-eeg")
     assert found.labeled(subject=3, method="mine").labels["method"] == "mine"

@@ -40,7 +40,7 @@ def test_what_trains_reaches_nothing_that_tests(module, graph):
 
 def test_the_guard_sees_a_path(graph):
     assert "braindecode_ssr.training.callbacks" in reached("braindecode_ssr.pipeline", graph)
-    assert "braindecode_ssr.evaluation" in reached("braindecode_ssr_cli.runs", graph)
+    assert "braindecode_ssr.inference.evaluation" in reached("braindecode_ssr_cli.runs", graph)
 
 
 @pytest.mark.parametrize("module", [*TRAINS, *PREPARES])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from test_training import make_data, make_parts
 
-from braindecode_ssr.benchmark.plan import plan_benchmark
-from braindecode_ssr.benchmark.run import benchmark
-from braindecode_ssr.benchmark.workers import run_task
+from braindecode_ssr.benchmarking.plan import plan_benchmark
+from braindecode_ssr.benchmarking.run import benchmark
+from braindecode_ssr.benchmarking.workers import run_task
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.datasets.download import PartialFile
 from braindecode_ssr.files import atomic_folder

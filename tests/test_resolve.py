@@ -2,9 +2,10 @@ import pytest
 
 from braindecode_ssr.datasets import data_root, open_dataset
 from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.datasets.zero_shot import training_subjects
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.store import FeatureStore
-from braindecode_ssr.resolve import default_batch, resolve, run_spec, training_subjects
+from braindecode_ssr.resolve import default_batch, resolve, run_spec
 
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 3}}
 
@@ -27,8 +28,8 @@ def test_intra_and_inter_take_the_published_channels_and_backbones(dataset):
     inter, _ = resolve(run_spec(TINY, {"data": {"protocol": "inter"}}), dataset)
     assert (intra.data.channels, intra.model.backbone) == ("occipital-17", "EEGProject")
     assert (inter.data.channels, inter.model.backbone) == ("all", "TSConv")
-    assert training_subjects(intra, dataset) == [3]
-    assert training_subjects(inter, dataset) == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert training_subjects(intra.data, dataset) == [3]
+    assert training_subjects(inter.data, dataset) == [1, 2, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_what_is_asked_for_stays(dataset):

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from braindecode_ssr import score
 from braindecode_ssr.errors import DataError, SSRError, UsageError
-from braindecode_ssr.report import report
+from braindecode_ssr.reporting import report
 
 FOLDERS = [parent / "shared" / "data" / "real_similarity" for parent in Path(__file__).parents]
 REAL = next((folder for folder in FOLDERS if folder.is_dir()), None)

@@ -2,7 +2,7 @@ import pytest
 
 from braindecode_ssr.config import build, merge
 from braindecode_ssr.errors import MissingDataError, UsageError
-from braindecode_ssr.evaluation import check_selection, selected, weights_to_test
+from braindecode_ssr.inference.evaluation import check_selection, selected, weights_to_test
 from braindecode_ssr.runs import Run
 
 KEPT = {"train": {"epochs": 4, "keep": "every"}}

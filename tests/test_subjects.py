@@ -13,8 +13,8 @@ from test_training import make_data, weights
 from braindecode_ssr.config import TrainSpec, build, merge
 from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.evaluation import load_test_set
 from braindecode_ssr.images.features import image_features
+from braindecode_ssr.inference.evaluation import load_test_set
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.pipeline import build_model, evaluate, train

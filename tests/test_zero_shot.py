@@ -5,7 +5,7 @@ import torch
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.evaluation import TestSet, score
+from braindecode_ssr.inference.evaluation import TestSet, score
 from braindecode_ssr.retrieval.ranks import minus_distance, rank_of_target
 
 

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from braindecode_ssr.benchmark.workers import Outcome
+from braindecode_ssr.benchmarking.workers import Outcome
 
 KEPT = []  # what tasks leave behind in their process
 

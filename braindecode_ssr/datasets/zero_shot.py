@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..errors import LeakageError, UsageError
+from ..errors import LeakageError, MissingDataError, UsageError
+from ..labels import Label
 from ..registry import unknown_name
 
 if TYPE_CHECKING:
@@ -124,6 +125,20 @@ def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
             "use --set data.together_with=none",
         )
     return tested & frozenset(images["concept"][images["split"] == "train"])
+
+
+def training_subjects(data: DataSpec, dataset: ImageDataset) -> list[Label]:
+    """The tested subject for intra; for inter all others whose files are present, at least one."""
+    if data.protocol == "intra":
+        return [data.subject]
+    others = [subject for subject in dataset.present_subjects if subject != data.subject]
+    if not others:
+        raise MissingDataError(
+            f"inter-subject retrieval trains on other subjects, and {dataset.root} has only files of "
+            f"subject {data.subject}",
+            f"add those of others; `ssr-bd data where {dataset.name}` shows where they belong",
+        )
+    return others
 
 
 def training_images(data: DataSpec, dataset: ImageDataset) -> pd.DataFrame:

@@ -154,7 +154,7 @@ class FusionHead(nn.Module):
         self.widths = tuple(widths)
         self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
         from .modules import (
-            ResidualBlock,  # which imports braindecode, which registers SSR, which needs this file
+            ResidualBlock,  # imports braindecode, which registers SSR, which needs this file
         )
 
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]

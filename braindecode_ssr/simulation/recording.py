@@ -14,15 +14,7 @@ from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 from ..files import one_thread
 from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
-from .experiment import (
-    Events,
-    LivelyResponse,
-    Noise,
-    Preset,
-    Response,
-    generator,
-    session_events,
-)
+from .experiment import Events, LivelyResponse, Noise, Preset, Response, generator, session_events
 
 EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
 LATE_CENTERS = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]

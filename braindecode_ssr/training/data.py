@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, eeg_info
-from ..datasets.zero_shot import check_contents, check_disjoint, leave_out
+from ..datasets.zero_shot import check_contents, check_disjoint, leave_out, training_subjects
 from ..errors import UsageError
 from ..files import files_sha256
 from ..images.features import ImageFeatures
@@ -26,7 +26,6 @@ from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.epochs import choose_channels, first_sample, smooth_chosen
 from ..preprocessing.whitening import mean_whitening
-from ..resolve import training_subjects
 from ..trials.averages import TrialRows, averages_on_disk
 from ..trials.prepare import prepare
 from ..trials.store import TrialStore
@@ -325,7 +324,7 @@ def training_data(
     LeakageError
         If an image or concept of the zero-shot half of the data is among them.
     """
-    training = training_subjects(spec, dataset)
+    training = training_subjects(spec.data, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
     matched = match_subjects(spec, dataset, subjects, progress=progress)[: len(training)]
     first = spec.finetune.trials
@@ -356,7 +355,7 @@ def whitening_record(
 
     Without arrays if a session's own are not known, such as those of released trials.
     """
-    stores = [prepare(dataset, one, spec.trials) for one in training_subjects(spec, dataset)]
+    stores = [prepare(dataset, one, spec.trials) for one in training_subjects(spec.data, dataset)]
     names, sessions = stores[0].ch_names, []
     for store in stores:
         found = store.whitenings()
@@ -375,7 +374,7 @@ def trials_record(
     By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
     """
     record = {}
-    for subject in sorted({*training_subjects(spec, dataset), spec.data.subject}, key=natural):
+    for subject in sorted({*training_subjects(spec.data, dataset), spec.data.subject}, key=natural):
         store = prepare(dataset, subject, spec.trials, say=say)
         left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
         record[str(subject)] = {"n_trials": len(store), **left_out}

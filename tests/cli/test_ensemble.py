@@ -107,7 +107,7 @@ def test_weights_come_from_held_out_training_concepts(call, tiny_run, other_run)
     again = json.loads(Path(file).read_text())
     own = call("results", "add", other_run[0], "--to", to, "--json", code=0).json["files"][0]
     assert again["ensemble"]["settings"] == 2 * [Path(own).stem.rpartition("_")[2]]
-    from braindecode_ssr.report.leaderboard import settings_of
+    from braindecode_ssr.reporting.leaderboard import settings_of
 
     name = Path(file).stem.rpartition("_")[2]
     again["subject"], again["ensemble"]["weights"] = 6, [0.4, 0.6]  # of somebody else

@@ -126,18 +126,18 @@ def test_exported_models(call, tiny_run, tmp_path, form):
 
 
 def test_an_export_that_differs_is_refused(call, tiny_run, tmp_path, monkeypatch):
-    import braindecode_ssr.share
+    import braindecode_ssr.sharing.export
 
     def wrong(side, example, path):
         path.write_bytes(b"x")
         return lambda x: 1.001 * side(x)
 
-    monkeypatch.setitem(braindecode_ssr.share.WRITERS, "torchscript", wrong)
+    monkeypatch.setitem(braindecode_ssr.sharing.export.WRITERS, "torchscript", wrong)
     args = ("export", tiny_run[0], "--out", tmp_path / "out", "--format")
     assert "differs from the run by 1.0e-03" in call(*args, "torchscript", code=1).error
     assert not (tmp_path / "out").exists()
     assert "did you mean 'torchscript'" in call(*args, "torchscrypt", code=2).error
-    monkeypatch.setattr(braindecode_ssr.share, "find_spec", lambda name: None)
+    monkeypatch.setattr(braindecode_ssr.sharing.export, "find_spec", lambda name: None)
     assert 'pip install "braindecode-ssr[onnx]"' in call(*args, "onnx", code=2).error
 
 

@@ -11,11 +11,7 @@ from things_files import write_gifford, write_images, write_metadata, write_thin
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
-from braindecode_ssr.datasets.things_eeg.files import (
-    IMAGE_SOURCES,
-    raw_source,
-    release_source,
-)
+from braindecode_ssr.datasets.things_eeg.files import IMAGE_SOURCES, raw_source, release_source
 
 
 def where(dataset, subjects=None, read=False):

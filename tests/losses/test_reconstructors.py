@@ -7,11 +7,7 @@ from random_batches import random_batch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import MaskedReconstruction
-from braindecode_ssr.losses.ssr import (
-    TokenReconstructor,
-    distance,
-    root_mean_square_one,
-)
+from braindecode_ssr.losses.ssr import TokenReconstructor, distance, root_mean_square_one
 
 CHUNKED = {"n_tokens": 4, "n_heads": 2, "drop_prob": 0.0}
 

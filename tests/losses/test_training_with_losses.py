@@ -9,8 +9,8 @@ from braindecode_ssr import pipeline
 from braindecode_ssr.config import LossSpec, TrainSpec
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.evaluation import load_test_set, score
 from braindecode_ssr.images.features import image_features
+from braindecode_ssr.inference.evaluation import load_test_set, score
 from braindecode_ssr.losses import LOSSES, SSRLoss
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.resolve import resolve, run_spec

@@ -11,12 +11,7 @@ from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.extraction import read_pixels
 from braindecode_ssr.images.pyramid import SimNet
 from braindecode_ssr.images.views import build_view
-from braindecode_ssr.simulation.experiment import (
-    PRESETS,
-    LivelyResponse,
-    generator,
-    session_events,
-)
+from braindecode_ssr.simulation.experiment import PRESETS, LivelyResponse, generator, session_events
 from braindecode_ssr.simulation.images import category, meaning
 from braindecode_ssr.simulation.recording import STEP, presentations, subject_brain
 

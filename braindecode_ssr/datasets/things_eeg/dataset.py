@@ -22,11 +22,7 @@ from ..base import EpochedTrials, ImageDataset, Recording, eeg_info
 from ..bids.events import read_events
 from ..bids.marks import subject_marks
 from ..bids.recordings import common_reference, open_signal
-from ..bids.things import (
-    things_bids_recordings,
-    things_bids_sessions,
-    things_bids_subjects,
-)
+from ..bids.things import things_bids_recordings, things_bids_sessions, things_bids_subjects
 from ..download import Source
 from ..fetch import Downloads, Form
 from .files import (

@@ -1,1 +1,0 @@
-"""Many runs: a grid of methods, subjects and seeds, done in parallel, and the tables of its results."""

@@ -1,0 +1,333 @@
+"""The runs that a benchmark asks for: methods, subjects, protocols, seeds and evaluations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from ..config import EvaluationSpec, RunSpec, Spec, Subject, merge
+from ..datasets import open_dataset
+from ..datasets.base import ImageDataset
+from ..datasets.zero_shot import training_subjects
+from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..inference.evaluation import check_selection
+from ..labels import Label
+from ..methods import METHODS
+from ..registry import unknown_name
+from ..resolve import check_run, resolve, run_spec
+from ..retrieval.evaluations import named_evaluation
+from ..runs import Run, run_name, same_data
+from .workers import Task, evaluation_folder
+
+PROTOCOLS = ("intra", "inter")
+
+
+class Grid(Spec):
+    """A grid of runs.
+
+    Parameters
+    ----------
+    methods : tuple of str
+        Registered names.
+    subjects : tuple of int or str
+        Those that are tested.
+    protocols : tuple of {"intra", "inter"}
+    seeds : tuple of int
+        One run each.
+    evaluations : tuple of str
+        How numbers are obtained, in the words of :mod:`braindecode_ssr.retrieval.evaluations`.
+    settings : dict
+        Nested settings of all runs, dataset included.
+    threads : int
+        Threads of each run's numerical libraries. Their number changes the last digits of sums, so it is
+        given here and does not follow from how many runs are done in parallel.
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    subjects: tuple[Subject, ...] = Field(min_length=1)
+    protocols: tuple[str, ...] = ("intra",)
+    seeds: tuple[int, ...] = (0,)
+    evaluations: tuple[str, ...] = ("default",)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    threads: int = Field(default=1, ge=1)
+
+    def cells(self) -> Iterator[dict[str, Any]]:
+        """The nested settings of each run without evaluations: by protocol, method, subject, seed."""
+        for protocol in self.protocols:
+            for method in self.methods:
+                for subject in self.subjects:
+                    for seed in self.seeds:
+                        yield merge(
+                            self.settings,
+                            {
+                                "method": method,
+                                "data": {"subject": subject, "protocol": protocol},
+                                "train": {"seed": seed},
+                            },
+                        )
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Seeds from text: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    """
+    error = UsageError(
+        f"{text!r} is not a number or list of seeds",
+        "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
+    )
+    seeds: list[int] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, re.ASCII)
+        if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
+            raise error
+        seeds += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    if text.strip().isdecimal():
+        seeds = list(range(seeds[0]))
+    if not seeds:
+        raise error
+    return tuple(dict.fromkeys(seeds))
+
+
+def protocols_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each protocol once, or both if none is given; raises UsageError for a name that is unknown."""
+    for name in names:
+        if name not in PROTOCOLS:
+            raise unknown_name("protocol", name, list(PROTOCOLS))
+    return tuple(dict.fromkeys(names)) or PROTOCOLS
+
+
+@dataclass(frozen=True)
+class PlannedEvaluation:
+    """An evaluation of a run: its name in the tables, its flags, and its spec."""
+
+    name: str
+    flags: tuple[str, ...]
+    spec: EvaluationSpec
+
+
+@dataclass
+class PlannedRun:
+    """A run of the grid.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Resolved.
+    run : Run
+        Its folder, which need not exist.
+    subjects : tuple of int or str
+        Whose trials it uses.
+    evaluations : list of PlannedEvaluation
+    error : SSRError, optional
+        Why it cannot be done, as :func:`braindecode_ssr.resolve.check_run` found.
+    """
+
+    spec: RunSpec
+    run: Run
+    subjects: tuple[Label, ...]
+    evaluations: list[PlannedEvaluation] = field(default_factory=list)
+    error: SSRError | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder."""
+        return self.run.path.name
+
+    @property
+    def state(self) -> str:
+        """``done``, ``lacks features``, ``cannot run``, ``begun`` or ``to do``."""
+        if self.finished:
+            return "done"
+        if self.error is not None:
+            return "lacks features" if isinstance(self.error, MissingDataError) else "cannot run"
+        return "begun" if (self.run.path / "run.json").is_file() else "to do"
+
+    @property
+    def others(self) -> tuple[EvaluationSpec, ...]:
+        """The evaluations that are not the run's own."""
+        own = as_trained(self.spec.evaluation, self.spec)
+        return tuple(dict.fromkeys(e.spec for e in self.evaluations if e.spec != own))
+
+    @property
+    def folders(self) -> list[Run]:
+        """The run folder and those of its other evaluations."""
+        return [self.run, *(evaluation_folder(self.run, spec) for spec in self.others)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run and all its evaluations are finished."""
+        return all(folder.finished for folder in self.folders)
+
+    def results(self, evaluation: PlannedEvaluation) -> Run:
+        """The folder in which ranks and numbers of an evaluation are, or will be."""
+        if evaluation.spec in self.others:
+            return evaluation_folder(self.run, evaluation.spec)
+        return self.run
+
+    def task(self, dataset: ImageDataset, threads: int) -> Task:
+        """What a worker gets."""
+        out = str(self.run.path.parent.absolute())
+        return Task(self.spec, str(dataset.root.absolute()), out, self.others, threads)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a grid, and the dataset they use."""
+
+    grid: Grid
+    dataset: ImageDataset
+    runs: list[PlannedRun]
+
+    @property
+    def to_do(self) -> list[PlannedRun]:
+        """Runs that are not finished and have what they need: all of a seed before those of the next.
+
+        A grid that is stopped halfway has then compared all methods, with fewer seeds.
+        """
+        left = [planned for planned in self.runs if not (planned.finished or planned.error)]
+        return sorted(left, key=lambda planned: self.grid.seeds.index(planned.spec.train.seed))
+
+
+def plan_benchmark(
+    settings: dict[str, Any],
+    out: Path,
+    data_dir: str | Path | None = None,
+    *,
+    methods: tuple[str, ...] = (),
+    subjects: tuple[Label, ...] = (),
+    protocols: tuple[str, ...] = ("intra",),
+    seeds: str = "1",
+    evaluations: tuple[str, ...] = ("default",),
+    threads: int = 1,
+) -> Plan:
+    """Plan a grid from names and numbers as users type them.
+
+    Parameters
+    ----------
+    settings : dict
+        Nested settings of all runs.
+    out : Path
+        Where run folders are.
+    data_dir : path-like, optional
+        The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
+    methods, subjects, protocols, evaluations : tuple
+        Empty for all methods, all subjects whose files are there, both protocols, ``default``.
+    seeds : str
+        How many, or which; see :func:`braindecode_ssr.benchmarking.plan.seeds_of`.
+    threads : int
+        Threads of each run.
+
+    Raises
+    ------
+    UsageError
+        If a name or number is not known.
+    SSRError
+        If a run of a method that was named cannot be done, see :func:`braindecode_ssr.resolve.check_run`, for
+        example because its features are missing. With all methods, its runs fail instead.
+    """
+    names = tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS))
+    protocols, evaluations = protocols_of(protocols), evaluations or ("default",)
+    seed_numbers = seeds_of(seeds)
+    for name in names:
+        for evaluation in evaluations:
+            named_evaluation(evaluation, METHODS[name])
+    data = run_spec(settings).data
+    dataset = open_dataset(data, data_dir)
+    dataset.check_here()
+    grid = Grid(
+        methods=names,
+        subjects=tuple(map(dataset.check_subject, subjects or dataset.present_subjects)),
+        protocols=protocols,
+        seeds=seed_numbers,
+        evaluations=evaluations,
+        settings=merge(settings, {"data": {"dataset": data.dataset}}),
+        threads=threads,
+    )
+    plan = make_plan(grid, dataset, out)
+    if methods:
+        for planned in plan.runs:
+            if planned.error and not planned.finished:
+                raise planned.error
+    return plan
+
+
+def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
+    """The runs of a grid; cells that differ only in how the run is evaluated share a run.
+
+    Raises
+    ------
+    DataError
+        If a run in ``out`` was made from another version of the dataset.
+    """
+    resolved: dict[str, RunSpec] = {}
+    asked = []
+    for settings in grid.cells():
+        for name in grid.evaluations:
+            protocol = named_evaluation(name, METHODS[settings["method"]])
+            spec = run_spec(settings, protocol.settings)
+            if spec.digest not in resolved:
+                resolved[spec.digest], _ = resolve(spec, dataset)
+            asked.append((resolved[spec.digest], protocol))
+    names = {run_name(spec) for spec, _ in asked}
+    runs: dict[str, PlannedRun] = {}
+    checked: dict[str, SSRError | None] = {}
+    for spec, protocol in asked:
+        spec = _shared_run(spec, names, out)
+        evaluation = as_trained(protocol.spec, spec)
+        check_selection(spec.model_copy(update={"evaluation": evaluation}))
+        name = run_name(spec)
+        if name not in runs:
+            subjects = dict.fromkeys((*training_subjects(spec.data, dataset), spec.data.subject))
+            error = _problem(spec, dataset, out, checked)
+            runs[name] = PlannedRun(spec, Run(out / name), tuple(subjects), error=error)
+        runs[name].evaluations.append(PlannedEvaluation(protocol.name, protocol.flags, evaluation))
+    for planned in runs.values():
+        if difference := same_data(planned.run, dataset, planned.spec):
+            raise DataError(
+                f"{planned.run.path} is a run on other data: {difference}",
+                "give another --out, or move that run away",
+            )
+    return Plan(grid, dataset, list(runs.values()))
+
+
+def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
+    """An evaluation that says ``"trained"`` where it picks the epoch that the training of a run keeps."""
+    if evaluation.selection != spec.train.selection:
+        return evaluation
+    return evaluation.model_copy(update={"selection": "trained"})
+
+
+def _shared_run(spec: RunSpec, names: set[str], out: Path) -> RunSpec:
+    """The run of the grid that trains the same but keeps every epoch, if there is one: it serves for both."""
+    every = spec.train.model_copy(update={"keep": "every"})
+    twin = spec.model_copy(update={"train": every})
+    finished = (out / run_name(spec) / "summary.json").is_file()
+    return twin if run_name(twin) in names and not finished else spec
+
+
+def _problem(
+    spec: RunSpec, dataset: ImageDataset, out: Path, checked: dict[str, SSRError | None]
+) -> SSRError | None:
+    """Why a run cannot be done; runs that differ only in subject, seed and evaluation are checked once."""
+    alike = {
+        "data": spec.data.model_copy(update={"subject": 1}),
+        "train": spec.train.model_copy(update={"seed": 0}),
+        "evaluation": EvaluationSpec(),
+    }
+    key = spec.model_copy(update=alike).digest
+    if key not in checked:
+        checked[key] = None
+        try:
+            check_run(spec, dataset, out)
+        except SSRError as error:
+            checked[key] = error
+    return checked[key]

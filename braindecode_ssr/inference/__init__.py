@@ -1,0 +1,1 @@
+"""A trained run at work: its test set, and new recordings."""

@@ -1,0 +1,271 @@
+"""The test of a run: its trials and gallery, the weights that are tested, ranks and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..config import EvaluationSpec, RunSpec
+from ..datasets.base import ImageDataset
+from ..errors import MissingDataError, UsageError
+from ..images.features import ImageFeatures
+from ..preprocessing.channels import ChannelSet
+from ..retrieval.evaluations import Evaluation, check_flags
+from ..runs import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..training.data import Signals
+
+
+OPEN = EvaluationSpec()
+KEEP = "--set train.keep=every"
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """Averaged test trials of one subject, and the features of the candidates.
+
+    Parameters
+    ----------
+    x : ndarray, shape (q, c, t)
+        One trial per test image, averaged over repetitions.
+    table : DataFrame, q rows
+        ``subject, image_id, concept, n_repetitions``.
+    gallery : ndarray, shape (g, d)
+        Image features of the candidates.
+    gallery_ids : list of str
+        Their image ids.
+    signals : Signals
+        Channels, rate and window of ``x``, for the model.
+    """
+
+    __test__ = False  # not for pytest
+
+    x: np.ndarray
+    table: pd.DataFrame
+    gallery: np.ndarray
+    gallery_ids: list[str]
+    signals: Signals
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What a model makes of a test set.
+
+    Parameters
+    ----------
+    brain : ndarray, shape (q, e)
+        Brain embeddings.
+    table : DataFrame, q rows
+        ``subject, image_id, concept`` of each.
+    gallery : ndarray, shape (g, e)
+        Image embeddings of the candidates.
+    gallery_ids : list of str
+        Their image ids.
+    space : str
+        How they are compared, one of :data:`braindecode_ssr.retrieval.ranks.SPACES`.
+    """
+
+    brain: np.ndarray
+    table: pd.DataFrame
+    gallery: np.ndarray
+    gallery_ids: list[str]
+    space: str = "euclidean"
+
+
+def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
+    """The embeddings of the trials and of the candidates of a test set."""
+    from ..retrieval.ranks import embed_images, embed_trials, space_of
+
+    brain, gallery = embed_trials(model, test.x), embed_images(model, test.gallery)
+    return Embeddings(brain, test.table, gallery, test.gallery_ids, space_of(model))
+
+
+def load_test_set(
+    spec: RunSpec,
+    dataset: ImageDataset,
+    features: ImageFeatures,
+    evaluation: EvaluationSpec,
+    *,
+    trained: ChannelSet | None = None,
+    seed: int | None = None,
+    progress: bool = False,
+) -> TestSet:
+    """The test of a resolved spec: all test images are candidates, also those without trials.
+
+    Parameters
+    ----------
+    trained : ChannelSet, optional
+        The channels that the model was trained on, ``Signals.channels``; default: those of the spec in the
+        recordings of the tested subject.
+    seed : int, optional
+        Of the choice of repetitions; default: that of the spec.
+
+    Raises
+    ------
+    DataError
+        If the tested subject lacks these channels, or differs in reference, unit or sampling rate.
+    """
+    from ..training.data import match_subjects
+
+    subject = [spec.data.subject]
+    [(store, signals)] = match_subjects(spec, dataset, subject, trained=trained, progress=progress)
+    assert signals.channels is not None  # match_subjects sets them
+    averaged = store.average(
+        "test",
+        channels=tuple(signals.channels.ch_names),
+        repetitions=evaluation.repetitions,
+        seed=spec.train.seed if seed is None else seed,
+    )
+    ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
+    gallery = {"original": features.original, "views": features.view, "concept": features.concept}
+    table = averaged.table.assign(subject=spec.data.subject)
+    return TestSet(averaged.x, table, gallery[evaluation.gallery](ids), ids, signals)
+
+
+def score(
+    model: torch.nn.Module, test: TestSet, evaluation: EvaluationSpec = OPEN
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rank the gallery for every query.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With an ``image_head``. If it has a part for each training subject, trials are embedded as those of
+        an unknown subject, by the mean over the parts.
+    test : TestSet
+    evaluation : EvaluationSpec
+        Its correction and number of candidates are used here, the rest of it in :func:`load_test_set`.
+
+    Returns
+    -------
+    queries : DataFrame
+        One row per query, see :func:`braindecode_ssr.retrieval.ranks.query_table` and, for n-way retrieval,
+        :func:`braindecode_ssr.retrieval.metrics.n_way_table`.
+    numbers : dict
+        Metrics, chance and counts; accuracies are fractions.
+    """
+    from ..retrieval.metrics import retrieval_numbers
+    from ..retrieval.ranks import query_table
+
+    found = embed(model, test)
+    queries = query_table(
+        found.brain, found.gallery, test.table, test.gallery_ids, evaluation.correction, found.space
+    )
+    queries, numbers = retrieval_numbers(queries, len(test.gallery_ids), evaluation.n_way)
+    repetitions = test.table["n_repetitions"]
+    return queries, {
+        **numbers,
+        "repetitions": int(repetitions.min()),
+        "repetitions_max": int(repetitions.max()),
+    }
+
+
+def selected(spec: RunSpec) -> str:
+    """Which epoch an evaluation tests: ``"last"``, ``"validation"`` or ``"oracle"``."""
+    asked = spec.evaluation.selection
+    return spec.train.selection if asked == "trained" else asked
+
+
+def check_selection(spec: RunSpec) -> None:
+    """Raise UsageError if a run of this spec does not keep the weights that its evaluation tests."""
+    asked = selected(spec)
+    if spec.train.solver != "gradient" or asked == spec.train.selection:
+        return
+    if asked == "validation" and not spec.train.validation_concepts:
+        raise UsageError(
+            "selection = validation needs a run that scored its epochs on held-out training concepts",
+            f"train it with --set train.validation_concepts=20 {KEEP}",
+        )
+    if spec.train.keep != "every":
+        kept = "last" if spec.train.selection == "last" else "best validation"
+        raise UsageError(
+            f"selection = {asked} needs the weights of every epoch, but the run keeps only its {kept} epoch",
+            f"train it with {KEEP}",
+        )
+
+
+def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
+    """The epochs to test, counted from 1, and their weights: one, or all for the oracle.
+
+    A closed form has no epochs: its only solution is tested whatever the selection.
+
+    Parameters
+    ----------
+    run : Run
+        With weights and, if epochs were scored, with a history.
+    spec : RunSpec
+        That of the run, with the evaluation to be done.
+
+    Raises
+    ------
+    UsageError
+        If the run did not keep the weights.
+    MissingDataError
+        If it did, and files are missing.
+    """
+    check_selection(spec)
+    asked = selected(spec)
+    if spec.train.solver != "gradient":
+        return [(None, run.weights)]
+    last = spec.train.epochs
+    epoch = last
+    if asked == "validation":  # the first of the best epochs; runs of version 0.1.0 chose by top-1
+        chosen_by = "valid_mrr" if "valid_mrr" in run.history else "valid_top1"
+        epoch = int(run.history[chosen_by].to_numpy().argmax()) + 1
+    if asked == spec.train.selection:
+        return [(epoch, run.weights)]
+    from ..training.callbacks import kept_epochs
+
+    kept = kept_epochs(run.epochs)
+    epochs = range(1, last + 1) if asked == "oracle" else [epoch]
+    missing = [epoch for epoch in epochs if epoch not in kept]
+    if missing:
+        raise MissingDataError(
+            f"{run.epochs} lacks the weights of epoch {missing[0]}", "train the run again"
+        )
+    return [(epoch, kept[epoch]) for epoch in epochs]
+
+
+def score_run(
+    run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Ranks and numbers of a run at the selected epoch; the oracle takes the first of the best epochs."""
+    from ..runs import load_weights
+
+    results = []
+    for epoch, weights in weights_to_test(run, spec):
+        queries, numbers = score(load_weights(model, weights), test, spec.evaluation)
+        results.append((queries, {**numbers, "epoch": epoch}))
+    return max(results, key=lambda result: (result[1]["top1"], result[1]["top5"]))
+
+
+def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
+    """What a table says about a run before its numbers."""
+    return {
+        "dataset": spec.data.dataset,
+        "method": spec.label,
+        "backbone": spec.model.backbone,
+        "subjects": spec.model.subjects,
+        "protocol": spec.data.protocol,
+        "subject": spec.data.subject,
+        "seed": spec.train.seed,
+        "channels": spec.data.channels,
+        "encoder": spec.images.encoder,
+        "views": list(spec.images.views),
+        "space": spec.model.space,
+        "evaluation": evaluation.name,
+        "flags": list(check_flags((*evaluation.flags, *flags))),
+        "gallery": spec.evaluation.gallery,
+        "n_way": spec.evaluation.n_way,
+        "correction": spec.evaluation.correction,
+        "selection": selected(spec),
+        "epochs": spec.train.epochs,
+        "batch_size": spec.train.batch_size,
+    }

@@ -1,0 +1,459 @@
+"""A trained run on new recordings: its model, embeddings of trials, and the images nearest to them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.base import UNITS, VOLTS, ImageDataset, check_trials
+from ..datasets.recordings import ImageFolder, read_recording
+from ..datasets.usable_trials import chosen_trials
+from ..errors import DataError, MissingDataError, UsageError
+from ..files import read_json
+from ..images.encoders import is_encoder
+from ..images.features import ImageFeatures
+from ..models.names import Trust, trusting
+from ..preprocessing.channels import ChannelSet, check_facts
+from ..preprocessing.epochs import average_by, first_sample, first_time, windows
+from ..preprocessing.whitening import fit_whitening, whitening_of
+from ..registry import unknown_name
+from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+
+
+WHITENINGS = ("recording", "run", "none")
+AVERAGES = ("image", "none")
+AGAIN = "train the run again with this version of braindecode_ssr"
+Say = Callable[[str], object]
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class TrainedRun(Run):
+    """A run whose model can be used, from :func:`load_run`.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+    trust : bool or str
+        Import any class that the folder names, or this one.
+    device : str
+        Where the model is.
+    """
+
+    trust: Trust = False
+    device: str = "cpu"
+
+    @cached_property
+    def channels(self) -> ChannelSet:
+        """The channels of the model, in order, and what trials must have in common with its own."""
+        record = self.record
+        if "channels" not in record or "whitened_channels" not in record:
+            raise DataError(f"{self.path / 'run.json'} is of an earlier version", AGAIN)
+        return ChannelSet(f"the run {self.path.name}", record["channels"], record["signals"])
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The model with its weights, in evaluation mode.
+
+        Raises
+        ------
+        UsageError
+            If its configuration names a class that is not trusted.
+        DataError
+            If the folder is of an earlier version, damaged, or its backbone was given as an object.
+        """
+        from ..training.build import build_closed_form
+
+        spec, n_chans = self.spec, len(self.channels.ch_names)
+        if spec.train.solver != "gradient":
+            n_times = int(self.channels.facts["number of samples"])
+            n_features = self.record["n_features"]
+            model: Any = build_closed_form(spec, n_chans * n_times, n_features)
+        else:
+            from ..models.ssr import SSR
+
+            config = read_json(self.path / CONFIG)
+            if not isinstance(config, dict):
+                raise DataError(
+                    f"there is no readable {CONFIG} in {self.path}, which describes the model",
+                    f"{AGAIN}; if its backbone was given as an object, name it as my_net.py:MyNet",
+                )
+            if config.get("n_chans") != n_chans:
+                raise DataError(
+                    f"{CONFIG} in {self.path} has {config.get('n_chans')} channels, run.json {n_chans}",
+                    "get the complete folder again",
+                )
+            with warnings.catch_warnings():  # braindecode's, of channels as JSON has them
+                warnings.filterwarnings("ignore", "Modifying chs_info", UserWarning)
+                model = SSR.from_config(config, trust=self.trust)
+        return load_weights(model, self.weights).to(self.device).eval()
+
+    def embed(
+        self,
+        recordings: Any,
+        *,
+        events: Any = None,
+        whitening: str = "auto",
+        average: str = "none",
+        say: Say = _silent,
+    ) -> pd.DataFrame:
+        """Embeddings of the trials of new recordings.
+
+        Parameters
+        ----------
+        recordings : path-like, mne.io.Raw, mne.Epochs, or a list of them
+            In any format that MNE reads. Channels are joined by name; epochs are cut, baselined and resampled
+            as in training.
+        events : path-like, DataFrame, sequence of float, or a list of as many as recordings, optional
+            When images were shown: a BIDS ``events.tsv`` or a table with columns ``onset`` (seconds) and
+            ``image``, or onsets alone. Default: the annotations.
+        whitening : {"auto", "recording", "run", "none"}
+            Noise normalization of the new trials: fitted on each recording itself (its trials, not what they
+            show), the mean of the run's training sessions, or nothing, for data that are whitened already.
+            ``"auto"`` is ``"recording"`` if the run was trained on whitened trials, else ``"none"``.
+        average : {"image", "none"}
+            Average all trials of the same image before the model, or embed each trial.
+        say : callable
+            Receives a line on each decision.
+
+        Returns
+        -------
+        DataFrame, shape (n, e)
+            One row per trial or image, indexed by ``image`` (None where unknown) and ``n_trials``.
+
+        Raises
+        ------
+        DataError
+            If a recording lacks channels, has other units or too low a rate, or its events are not known.
+        """
+        from ..retrieval.ranks import embed_trials
+
+        x, table = self._trials(recordings, events, whitening, average, None, say)
+        index = pd.MultiIndex.from_frame(table[["image", "n_trials"]])
+        return pd.DataFrame(embed_trials(self.model, x), index=index)
+
+    def retrieve(
+        self,
+        recordings: Any,
+        images: str | Path | ImageDataset,
+        *,
+        top: int = 5,
+        events: Any = None,
+        whitening: str = "auto",
+        average: str = "image",
+        progress: bool = False,
+        say: Say = _silent,
+    ) -> pd.DataFrame:
+        """The images whose embeddings are nearest to those of new trials.
+
+        Parameters
+        ----------
+        recordings, events, whitening, average, say
+            As for :meth:`embed`. Trials of the same image are averaged over all recordings if events name
+            images; each other trial is a query of its own.
+        images : path-like or ImageDataset
+            The candidates: all images in a folder and its subfolders, which must be images of the run's
+            encoder; their features are kept below ``ssr`` in that folder, or in ``$SSR_CACHE``.
+        top : int
+            How many images to list for each query.
+        progress : bool
+            Show a progress bar while images are encoded.
+
+        Returns
+        -------
+        DataFrame
+            One row per query: ``image`` that was shown, ``n_trials``, ``rank`` of that image (ties count
+            against us), both missing if events name no images, then ``top_1``, ``score_1`` and so on.
+
+        Raises
+        ------
+        DataError
+            As :meth:`embed`; if only some of the named images are among the candidates, or the images
+            cannot be encoded as in training.
+        """
+        from ..retrieval.ranks import (
+            best,
+            embed_images,
+            embed_trials,
+            rank_of_target,
+            similarity,
+            space_of,
+        )
+
+        if top < 1:
+            raise UsageError(f"top = {top} lists no image", "give 1 or more")
+        folder = images if isinstance(images, ImageDataset) else ImageFolder(images)
+        ids = folder.images["image_id"].tolist()
+        find = folder.find if isinstance(folder, ImageFolder) else {i: i for i in ids}.get
+        model = self.model
+        x, table = self._trials(recordings, events, whitening, average, find, say)
+        features = self._features(folder, ids, progress, say)
+        near = similarity(embed_trials(model, x), embed_images(model, features), space_of(model))
+        own = pd.Index(ids).get_indexer(table["image"])
+        if (own >= 0).all():
+            table["rank"] = rank_of_target(near, own)
+        elif (own >= 0).any():
+            lost = table["image"][own < 0].unique()
+            raise DataError(
+                f"{len(lost)} of the images that events name are not among the candidates, such as "
+                f"{lost[0]!r} (candidates are called like {ids[0]!r})",
+                "add them to the folder of images, or leave their events out",
+            )
+        for place, column in enumerate(best(near, min(top, len(ids))).T, 1):
+            table[f"top_{place}"] = np.array(ids, object)[column]
+            table[f"score_{place}"] = near[np.arange(len(near)), column]
+        table.attrs["n_images"] = len(ids)
+        return table
+
+    def plot_history(self) -> Figure:
+        """Draw the learning curve: the loss of each epoch, each of its parts, and validation if any.
+
+        Raises
+        ------
+        UsageError
+            If the run was fitted in closed form, without epochs.
+        """
+        from ..reporting import run_figures
+
+        return run_figures.plot_history(self)
+
+    def plot_retrieval(self, each: int = 2, *, data_dir: str | Path | None = None) -> Figure:
+        """Draw the best, middle and worst test queries: what was seen and the five nearest images.
+
+        The right image is framed. The images of the dataset must be on this disk.
+
+        Parameters
+        ----------
+        each : int
+            How many of each kind.
+        data_dir : path-like, optional
+            The folder of the dataset, if it is not where it was when the run was trained.
+
+        Raises
+        ------
+        DataError
+            If the dataset or an image is not here, or the data are not those that the run was trained on.
+        """
+        from ..reporting import run_figures
+
+        return run_figures.plot_retrieval(self, each, data_dir)
+
+    def plot_similarity(self) -> Figure:
+        """Draw how often each concept is among the five nearest of each other, ordered by cluster."""
+        from ..reporting import run_figures
+
+        return run_figures.plot_similarity(self)
+
+    def _features(
+        self, folder: ImageDataset, ids: list[str], progress: bool, say: Say
+    ) -> np.ndarray:
+        """Features of the originals, by the very encoder of the run."""
+        from ..images.features import image_features
+
+        spec = self.spec.images
+        made_by = {
+            key: value
+            for key, value in (self.record.get("features") or {}).items()
+            if key == "original" or key.endswith(", original")
+        }
+        features: ImageFeatures = image_features(folder, spec.encoder, (), made_by, spec.pool)
+        foreign = [name for name in features.encoders if not is_encoder(name)]
+        if foreign and isinstance(folder, ImageFolder):
+            raise DataError(
+                f"the image features of {self.path.name} were imported as {foreign[0]!r}: no encoder here "
+                f"makes them of the images in {folder.root}",
+                "train a run with an encoder of `ssr-bd list encoders`",
+            )
+        features.complete(folder, device=self.device, progress=progress, say=say)
+        return replace(features, views=tuple(spec.views)).original(ids)
+
+    def _trials(
+        self, recordings: Any, events: Any, whitening: str, average: str, named: Any, say: Say
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        """Trials of all recordings as the model takes them, and a row on each."""
+        several = isinstance(recordings, list | tuple)
+        sources = list(recordings) if several else [recordings]
+        listed = list(events) if several and events is not None else [events] * len(sources)
+        if len(listed) != len(sources):
+            raise UsageError(
+                f"there are {len(sources)} recordings and events for {len(listed)}",
+                "give events for each of them, in their order",
+            )
+        for name, value, known in (
+            ("whitening", whitening, ("auto", *WHITENINGS)),
+            ("average", average, AVERAGES),
+        ):
+            if value not in known:
+                raise unknown_name(name, value, list(known))
+        parts = [
+            self._recorded(source, one, whitening, named, say)
+            for source, one in zip(sources, listed, strict=True)
+        ]
+        x, shown = (
+            np.concatenate([x for x, _ in parts]),
+            [name for _, names in parts for name in names],
+        )
+        table = pd.DataFrame({"image": pd.Series(shown, dtype=object), "n_trials": 1})
+        known_names = table["image"].notna()
+        if known_names.any() and not known_names.all():
+            raise DataError(
+                "events name images in some of the recordings and not in others",
+                "name them in all, or use the recordings one by one",
+            )
+        if average == "image" and known_names.all():
+            codes, names = pd.factorize(table["image"])
+            x, _ = average_by(x, codes)
+            counts = np.bincount(codes)
+            table = pd.DataFrame({"image": names.to_numpy(object), "n_trials": counts})
+        return x, table
+
+    def _recorded(
+        self, source: Any, events: Any, whitening: str, named: Any, say: Say
+    ) -> tuple[np.ndarray, list[str | None]]:
+        """The trials of one recording, and the images they show."""
+        spec = self.spec.trials.model_copy(update={"repetitions": "all"})
+        trained, whole = self.channels, self.record["whitened_channels"]
+        needs = whole if spec.whitening.startswith("mvnn") else trained.ch_names
+        kind = {"channel type": trained.facts["channel type"]}
+        recording, shown = read_recording(
+            source, ChannelSet(trained.owner, needs, kind), spec, events, named, say
+        )
+        kept, dropped = chosen_trials(recording, spec)
+        if dropped:
+            counts = ", ".join(f"{count} {why}" for why, count in dropped.items())
+            say(f"{recording.source}: left out {counts}")
+        x = windows(recording.data, recording.samples[kept], recording.sfreq, spec)
+        check_trials(x, list(recording.ch_names), recording.source)
+        names = [None] * len(x) if shown is None else [shown[row] for row in kept]
+        known = None if shown is None else pd.factorize(np.array(names, object))[0]
+        self._whiten(x, whitening, known, recording.source, say)
+        x = x[:, [list(needs).index(name) for name in trained.ch_names]]
+        times = {
+            "sampling rate": f"{spec.sfreq:g} Hz",
+            "number of samples": str(x.shape[2]),
+            "time of the first sample": first_sample(first_time(recording.sfreq, spec), spec.sfreq),
+        }
+        check_facts(trained, ChannelSet(recording.source, trained.ch_names, times))
+        found = [named(name) if named and name else None for name in names]
+        return x, [image or name for image, name in zip(found, names, strict=True)]
+
+    def _whiten(self, x: np.ndarray, asked: str, shown: Any, source: str, say: Say) -> None:
+        """Whiten trials of all channels in place, and say how."""
+        how, file = self.spec.trials.whitening, self.path / WHITENING
+        choice = asked if asked != "auto" else "none" if how == "none" else "recording"
+        if how == "none" and choice != "none":
+            raise UsageError(
+                f"{self.path.name} was trained on trials that are not whitened",
+                "use --whitening none",
+            )
+        if choice == "recording":
+            conditions = np.arange(len(x)) if how != "mvnn-time" or shown is None else shown
+            fit_whitening(how, x, conditions, source)(x)
+            say(f"{source}: whitened ({how}) with the noise of its own {len(x)} trials")
+        elif choice == "run":
+            if not file.is_file():
+                raise MissingDataError(
+                    f"there is no {WHITENING} in {self.path}: how its trials were whitened is not known",
+                    "use --whitening recording",
+                )
+            from safetensors.numpy import load_file
+
+            whitening_of(load_file(file))(x)
+            say(
+                f"{source}: whitened ({how}) with the mean noise of the training sessions of the run"
+            )
+        elif how != "none":
+            scale = float(np.std(x, dtype=np.float64))
+            if not 0.05 < scale < 20:
+                raise DataError(
+                    f"the trials of {source} have a standard deviation of {scale:.2g} ({VOLTS}?), those of "
+                    f"the run are {UNITS[how]}",
+                    "use --whitening recording or run",
+                )
+            say(f"{source}: not whitened here, as asked")
+
+
+def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") -> TrainedRun:
+    """A finished run whose model can be used, from its folder or from the Hugging Face Hub.
+
+    Nothing in the folder is executed: it holds JSON, CSV and safetensors, and classes that it names are
+    imported only from braindecode, ``torch.nn``, this package and installed entry points.
+
+    Parameters
+    ----------
+    source : path-like
+        A run folder, or ``ORG/NAME`` on the Hub, as ``ssr-bd push`` wrote it.
+    trust : bool or str
+        Import any class that the folder names by a dotted path, or this one.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Returns
+    -------
+    TrainedRun
+        With ``model``, ``embed`` and ``retrieve``, and all that a :class:`~braindecode_ssr.runs.Run` has.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such folder or repository, or it holds no finished run.
+    DataError
+        If its files are damaged.
+
+    Examples
+    --------
+    >>> from braindecode_ssr import load_run
+    >>> run = load_run("runs/things-sim_ssr_sub-05_intra_seed-0_4ab575dd")  # doctest: +SKIP
+    >>> run.retrieve("recording.vhdr", images="images", top=5)  # doctest: +SKIP
+    """
+    from ..training.distributed import pick_device
+
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        path = _downloaded(str(source), path)
+    run = TrainedRun(path, trust, pick_device(device))
+    with trusting(trust):
+        run.spec  # noqa: B018
+    run.summary  # noqa: B018
+    if run.damage:
+        raise DataError(
+            f"{run.path} is damaged: cannot read {run.damage}", "get the complete folder"
+        )
+    return run
+
+
+def _downloaded(source: str, path: Path) -> Path:
+    """The folder of a repository on the Hub; only files of a run are downloaded."""
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise MissingDataError(
+            f"there is no run folder {path}",
+            "give the folder that `ssr-bd train` printed, or ORG/NAME on the Hugging Face Hub",
+        )
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(source, allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # no network, no such repository, not a name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MissingDataError(
+            f"there is no folder {path}, and the Hugging Face Hub gives no run {source}: {reason}",
+            "check the name and the network",
+        ) from error
+
+
+__all__ = ["TrainedRun", "load_run"]

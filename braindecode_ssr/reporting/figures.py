@@ -1,0 +1,342 @@
+"""The figures of a report, drawn with matplotlib from saved tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..labels import natural, short_name
+from ..retrieval.statistics import COLUMN, interval, labels_of_methods
+from . import section_title
+from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
+from .render import MARK
+from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
+from .tables import marked, meaning, published_subjects
+
+if TYPE_CHECKING:
+    from .render import Report
+    from .results import Results
+
+
+TOGETHER = 5  # methods side by side in one axis
+
+
+def draw(results: Results, report: Report) -> tuple[Picture, ...]:
+    """Draw all figures for which the tables have the data.
+
+    Parameters
+    ----------
+    results : Results
+    report : Report
+        Of the same results.
+
+    Returns
+    -------
+    tuple of Picture
+        Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
+        concepts. Per dataset, preset and protocol with several numbers of repetitions: their curve.
+        Of runs whose folders are here: learning curves.
+    """
+    rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
+    pictures: list[Picture] = []
+    for key, queries in results.queries.groupby(list(COLUMN), sort=False):
+        rows = rows_of[key]
+        pictures += [bars(key, queries, rows), rank_histogram(key, queries, rows)]
+        pictures += confusion(key, queries, rows)
+    return (*pictures, *curves(report.summary), *learning_curves(results.trained))
+
+
+# -- what figures share --------------------------------------------------------------------------------------
+
+
+def chunks(methods: Sequence[str]) -> list[list[str]]:
+    """Methods for one axis each, as evenly as possible."""
+    n_axes = -(-len(methods) // TOGETHER)
+    size = -(-len(methods) // n_axes)
+    return [list(methods[start : start + size]) for start in range(0, len(methods), size)]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of one method in a grouped bar chart: its queries, and where and how its bars are drawn."""
+
+    queries: pd.DataFrame
+    row: dict[str, Any]
+    offset: float
+    width: float
+    look: dict[str, Any]
+
+    def draw(self, axis: Axes, x: np.ndarray, heights: np.ndarray) -> None:
+        """Draw bars of these heights."""
+        axis.bar(
+            x + self.offset,
+            heights,
+            0.92 * self.width,
+            edgecolor="white",
+            linewidth=0.3,
+            **self.look,
+        )
+
+
+def grouped_bars(
+    queries: pd.DataFrame, rows: pd.DataFrame, size: Callable[[int, int], tuple[float, float]]
+) -> tuple[Figure, list[tuple[Axes, list[Bars]]]]:
+    """A figure with an axis for every few methods, and the bars to draw in each.
+
+    Parameters
+    ----------
+    queries, rows : DataFrame
+        Of one dataset, preset, protocol and evaluation, and their part of the summary.
+    size : callable
+        Width and height of the figure in inches, from the number of methods in an axis and that of axes.
+    """
+    methods, labels = labels_of_methods(queries), labels_of_methods(rows)
+    parts = chunks(list(dict.fromkeys(methods)))
+    figure = new_figure(*size(len(parts[0]), len(parts)))
+    axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
+    panels: list[tuple[Axes, list[Bars]]] = []
+    color = 0
+    for axis, part in zip(axes, parts, strict=True):
+        width = 0.8 / max(len(part), 2)
+        panels.append((axis, []))
+        for place, method in enumerate(part):
+            [row] = rows[labels == method].to_dict("records")
+            look = {
+                "color": COLORS[color % len(COLORS)],
+                "hatch": "////" * bool(row["flags"]),
+                "label": marked(method, row["flags"]),
+            }
+            offset = (place - (len(part) - 1) / 2) * width
+            panels[-1][1].append(Bars(queries[methods == method], row, offset, width, look))
+            color += 1
+    return figure, panels
+
+
+# -- accuracy of subjects ------------------------------------------------------------------------------------
+
+
+def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
+    """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values.
+
+    Parameters
+    ----------
+    key : tuple of str
+        Dataset, preset, protocol and evaluation.
+    queries : DataFrame
+        Those of the key.
+    rows : DataFrame
+        Their part of the summary.
+    """
+    subjects = sorted(queries["subject"].unique().tolist(), key=natural)
+    x = np.arange(len(subjects) + 1, dtype=float)
+    x[-1] += 0.35  # the mean stands a little apart
+
+    def size(n_methods: int, n_axes: int) -> tuple[float, float]:
+        width = 1.6 + (len(subjects) + 1) * (0.16 * n_methods + 0.25)
+        return max(3.4, min(7.2, width)), 0.5 + 2.1 * n_axes
+
+    with matplotlib.rc_context(STYLE):
+        figure, panels = grouped_bars(queries, rows, size)
+        for axis, methods in panels:
+            for method in methods:
+                _draw_accuracies(axis, method, subjects, x)
+            chance = rows["chance_top1"].dropna()
+            if len(chance):
+                axis.axhline(100 * chance.mean(), color="#777777", lw=0.8, ls="--", label="chance")
+            axis.set_xticks(x, [*map(short_name, subjects), "mean"])
+            axis.tick_params(axis="x", length=0)
+            axis.set_ylabel("top-1 accuracy (%)")
+            axis.margins(x=0.01)
+            handles, labels = axis.get_legend_handles_labels()
+            order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")
+            ordered = [handles[place] for place in order], [labels[place] for place in order]
+            axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+        # only when all is drawn: a limit stops shared axes from growing
+        panels[0][0].set_ylim(bottom=0)
+        headline(figure, section_title(key))
+        footnote(figure, "", [*rows["flags"], *rows.get("published_flags", [])])
+    about = "Top-1 accuracy of each subject and their mean, with 95 % intervals."
+    return Picture(file_name("subjects", key), f"{about} {section_title(key)}.", figure)
+
+
+def _draw_accuracies(axis: Axes, method: Bars, subjects: list[Any], x: np.ndarray) -> None:
+    by_subject = dict(iter(method.queries.groupby("subject")))
+    there = [place for place, subject in enumerate(subjects) if subject in by_subject]
+    tables = [*(by_subject[subjects[place]] for place in there), method.queries]
+    found = [interval(table, "top1") for table in tables]
+    places = x[[*there, len(subjects)]]
+    means, low, high = (
+        100 * np.array([getattr(one, name) for one in found]) for name in ("mean", "low", "high")
+    )
+    method.draw(axis, places, means)
+    errors = np.maximum([means - low, high - means], 0)
+    options: dict[str, Any] = {
+        "fmt": "none",
+        "ecolor": "#222222",
+        "elinewidth": 0.7,
+        "capsize": 1.2,
+    }
+    axis.errorbar(places + method.offset, means, errors, **options)
+    published = published_subjects(method.row, "top1", subjects)
+    if not published:
+        return
+    flagged = bool(method.row["published_flags"])
+    label = marked("published", method.row["published_flags"])
+    taken = label in axis.get_legend_handles_labels()[1]
+    look: dict[str, Any] = {
+        "ms": 3,
+        "mec": "black",
+        "mew": 0.6,
+        "mfc": "#bbbbbb" if flagged else "white",
+    }
+    y = 100 * np.array(published)
+    axis.plot(x[: len(y)] + method.offset, y, "D", label=None if taken else label, **look)
+
+
+# -- ranks ---------------------------------------------------------------------------------------------------
+
+EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+"""Last rank of each bin, as far as there are candidates."""
+
+
+def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
+    """Share of all queries in each range of ranks, beside chance; parameters as of :func:`bars`."""
+    n_gallery = int(max(rows["n_gallery"].max(), queries["rank"].max()))
+    ranges = bins(n_gallery)
+    x = np.arange(len(ranges))
+    with matplotlib.rc_context(STYLE):
+        figure, panels = grouped_bars(queries, rows, lambda _, n_axes: (6.2, 0.5 + 2.0 * n_axes))
+        for axis, methods in panels:
+            for method in methods:
+                method.draw(axis, x, 100 * shares(method.queries["rank"].to_numpy(), ranges))
+            guess = [100 * (last - first + 1) / n_gallery for first, last in ranges]
+            options: dict[str, Any] = {"color": "#333333", "lw": 0.9, "ls": "--"}
+            axis.hlines(guess, x - 0.42, x + 0.42, label="chance", **options)
+            axis.set_xticks(x, [f"{a}" if a == b else f"{a}–{b}" for a, b in ranges])
+            axis.tick_params(axis="x", length=0)
+            axis.set_ylabel("queries (%)")
+            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+        headline(figure, section_title(key))
+        panels[-1][0].set_xlabel(f"rank of the seen image among {n_gallery}")
+        footnote(figure, "", rows["flags"])
+    about = "Ranks of the seen image, all subjects and seeds together."
+    return Picture(file_name("ranks", key), f"{about} {section_title(key)}.", figure)
+
+
+def bins(n_gallery: int) -> list[tuple[int, int]]:
+    """First and last rank of each bin; the last of all is the number of candidates."""
+    lasts = [*(edge for edge in EDGES if edge < n_gallery), n_gallery]
+    return list(zip([1, *(last + 1 for last in lasts[:-1])], lasts, strict=True))
+
+
+def shares(ranks: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """Fraction of ranks in each range, shape (ranges,)."""
+    return np.array([np.mean((ranks >= first) & (ranks <= last)) for first, last in ranges])
+
+
+# -- confusion of concepts -----------------------------------------------------------------------------------
+
+ACROSS = 3
+NAMED = 24  # concepts whose names can still be read
+
+
+def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> list[Picture]:
+    """One matrix per method: rows are concepts seen, columns concepts among the five nearest.
+
+    Many concepts take a figure for each method.
+
+    Parameters are as of :func:`bars`; without the columns ``top_1`` and so on there is no figure.
+    """
+    if "top_1" not in queries:
+        return []
+    methods = labels_of_methods(queries)
+    flags = dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
+    names, concepts = list(dict.fromkeys(methods)), sorted(queries["concept"].unique())
+    about = "How often a concept (column) is among the five nearest of another, ordered by cluster."
+    if len(concepts) > NAMED:  # a large figure each, whose names can be read
+        pictures = []
+        for method in names:
+            title = f"{section_title(key)}: {marked(method, flags[method])}"
+            figure = confused_concepts(queries[methods == method], title, [flags[method]])
+            name = file_name("confusion", (*key, method))
+            pictures.append(Picture(name, f"{about} {title}.", figure))
+        return pictures
+    concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
+    across = min(ACROSS, len(names))
+    down = -(-len(names) // across)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(0.9 + 2.3 * across, 0.6 + 2.3 * down)
+        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for axis, method in zip(axes.flat, names, strict=False):
+            matrix = 100 * confusion_matrix(queries[methods == method], concepts)
+            image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
+            axis.set_title(marked(method, flags[method]), loc="left")
+            axis.spines[:].set_visible(True)
+            axis.set_xticks(range(len(concepts)), concepts, rotation=90, fontsize=5)
+            axis.set_yticks(range(len(concepts)), concepts, fontsize=5)
+            axis.tick_params(length=0)
+        for axis in axes.flat[len(names) :]:
+            axis.set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
+        bar.set_label("among the five nearest (% of queries)")
+        headline(figure, section_title(key))
+        figure.supylabel("concept seen", fontsize=8)
+        footnote(figure, COLUMNS, rows["flags"])
+    return [Picture(file_name("confusion", key), f"{about} {section_title(key)}.", figure)]
+
+
+# -- accuracy over repetitions -------------------------------------------------------------------------------
+
+
+def curves(summary: pd.DataFrame) -> list[Picture]:
+    """One figure for each dataset, preset and protocol that was tested with several repetitions.
+
+    Points are rows of the evaluations ``default`` and ``repetitions=K``; others are left out.
+    """
+    plain = summary["evaluation"].str.fullmatch(r"default|repetitions=\d+")
+    rows = summary[plain & summary["top1"].notna()].copy()
+    rows["x"] = rows[["repetitions", "repetitions_max"]].mean(axis=1)
+    groups = rows.groupby(["dataset", "preset", "protocol"], sort=False)
+    return [_curve(key, part) for key, part in groups if part["evaluation"].nunique() > 1]
+
+
+def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
+    labels = labels_of_methods(rows)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(6.4, 2.6)
+        for axis, metric in zip(figure.subplots(1, 2), ("top1", "top5"), strict=True):
+            for place, method in enumerate(dict.fromkeys(labels)):
+                own = rows[labels == method].sort_values("x")
+                color = COLORS[place % len(COLORS)]
+                look: dict[str, Any] = {
+                    "ls": ("-", "--", ":")[place // len(COLORS) % 3],
+                    "marker": "o",
+                    "ms": 3,
+                }
+                axis.plot(own["x"], 100 * own[metric], lw=1.2, color=color, label=method, **look)
+                ends = (100 * own[f"{metric}_low"], 100 * own[f"{metric}_high"])
+                axis.fill_between(own["x"], *ends, color=color, alpha=0.15, lw=0)
+            for limit, line in (("chance", "--"), ("ceiling", ":")):
+                known = rows.dropna(subset=[f"{limit}_{metric}"])
+                means = known.groupby("x")[f"{limit}_{metric}"].mean()
+                axis.plot(means.index, 100 * means, line, color="#777777", lw=0.9, label=limit)
+            ticks = sorted(rows["x"].unique())
+            axis.set_xscale("log")
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
+            axis.set_xlabel("test trials averaged")
+            axis.set_ylabel(f"{metric.replace('top', 'top-')} accuracy (%)")
+            axis.set_ylim(0, 102)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        headline(figure, section_title(key))
+    about = "Accuracy over the number of test trials averaged, with 95 % intervals."
+    told = meaning(rows["flags"])
+    caption = f"{about} {section_title(key)}." + (f" {MARK} {told}" if told else "")
+    return Picture(file_name("repetitions", key), caption, figure)

@@ -1,0 +1,384 @@
+"""The content of a report, and the formats in which it is written."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from ..errors import SSRError, UsageError
+from ..files import atomic_write, unwritable
+from ..registry import unknown_name
+
+if TYPE_CHECKING:
+    from ..datasets.base import ImageDataset
+    from .pictures import Picture
+
+
+MARK = "†"
+"""Follows every number whose flags a reader must know."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Parameters
+    ----------
+    name : str
+        For labels and files: ``accuracy``, ``top1``, ``tests``.
+    caption : str
+    head : tuple of str
+    rows : tuple of tuple of str
+    notes : tuple of str
+        Lines below it.
+    words : int
+        How many columns from the left hold words; the numbers of the others are aligned right.
+    """
+
+    name: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """All tables of one dataset, preset, protocol and evaluation."""
+
+    title: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Results as tables for people, and as tidy tables.
+
+    Parameters
+    ----------
+    title : str
+    sections : tuple of Section
+    summary, subjects, tests : DataFrame
+        The same as tidy tables; accuracies are fractions.
+    """
+
+    title: str
+    sections: tuple[Section, ...]
+    summary: pd.DataFrame
+    subjects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tests: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tidy tables as lists of rows; unknown values are None."""
+        tables = {"summary": self.summary, "subjects": self.subjects, "tests": self.tests}
+        return {
+            name: table.astype(object).where(table.notna(), None).to_dict("records")
+            for name, table in tables.items()
+        }
+
+
+def percent(fraction: float) -> str:
+    """``"32.5"``; a dash where there is no number."""
+    return "–" if pd.isna(fraction) else f"{round(100 * fraction, 9):.1f}"
+
+
+# -- formats -------------------------------------------------------------------------------------------------
+
+
+def html(report: Report, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()) -> str:
+    """The report as one page that holds its figures."""
+    return _filled("report.html", report=report, pictures=pictures, grids=grids, mark=MARK)
+
+
+def _filled(name: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    loader = PackageLoader(__package__, "")
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, **options).get_template(name).render(**values) + "\n"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Seen images and the nearest ones, for a page.
+
+    Parameters
+    ----------
+    title : str
+    queries : list of dict
+        ``name``, ``source``, ``note`` of the image that was seen, and a list of the same, with ``right``, of
+        the ``nearest``; an image whose source is empty is not shown.
+    top : int
+        How many are nearest.
+    named : bool
+        Whether it is known what was seen.
+    """
+
+    title: str
+    queries: list[dict[str, Any]]
+    top: int
+    named: bool = True
+
+
+def image_links(
+    images: ImageDataset | None, folder: Path | None, *, embed: bool = False
+) -> Callable[[str], str]:
+    """A function that gives the source of an image in a page, empty if the image is not here.
+
+    Parameters
+    ----------
+    images : ImageDataset or None
+    folder : Path or None
+        Where the page will be; None for a page that is printed.
+    embed : bool
+        Put small copies of the images into the page; otherwise it links the files on this disk. Images that
+        are not files, such as simulated ones, are always copied.
+    """
+
+    @cache
+    def link(image_id: str) -> str:
+        if images is None:
+            return ""
+        try:
+            file = images.image_source(image_id)
+            if file is not None and not embed:
+                if folder is None:
+                    return file.absolute().as_uri()
+                relative = os.path.relpath(file.absolute(), folder.absolute())
+                return quote(Path(relative).as_posix())
+            picture = images.image(image_id)
+        except SSRError:
+            return ""
+        content = BytesIO()
+        picture.thumbnail((160, 160))
+        picture.save(content, "JPEG")
+        return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+    return link
+
+
+def retrieval_page(
+    table: pd.DataFrame,
+    images: ImageDataset,
+    page: Path,
+    title: str,
+    lines: Iterable[str] = (),
+    *,
+    embed: bool = False,
+) -> None:
+    """Write a page with the image that was seen, if known, beside the nearest ones; the right one is framed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :meth:`braindecode_ssr.inference.trained.TrainedRun.retrieve`.
+    images : ImageDataset
+        The candidates.
+    page : Path
+        The file.
+    title : str
+    lines : iterable of str
+        What stands below the title.
+    embed : bool
+        Put small copies of the images into the page; otherwise it links the files on this disk.
+    """
+    source, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
+    top = sum(name.startswith("top_") for name in table)
+    queries = []
+    for number, row in enumerate(table.to_dict("records"), 1):
+        names = [row[f"top_{k}"] for k in range(1, top + 1)]
+        scores = [f"{row[f'score_{k}']:.3f}" for k in range(1, top + 1)]
+        queries.append(
+            {
+                "name": row["image"] or f"trial {number}",
+                "source": source(row["image"]) if row["image"] in known else "",
+                "note": ", ".join(
+                    [
+                        *([f"rank {row['rank']}"] if "rank" in row else []),
+                        f"{row['n_trials']} trials",
+                    ]
+                ),
+                "nearest": [
+                    {
+                        "name": name,
+                        "source": source(name),
+                        "note": score,
+                        "right": name == row["image"],
+                    }
+                    for name, score in zip(names, scores, strict=True)
+                ],
+            }
+        )
+    grid = Grid(title, queries, top, named=bool(table["image"].notna().any()))
+    atomic_write(
+        page, _filled("retrieval.html", title=title, lines=list(lines), grid=grid), "--html"
+    )
+
+
+def markdown(report: Report) -> str:
+    """The report as GitHub-flavored Markdown."""
+    parts = [f"# {escape_markdown(report.title)}"]
+    for section in report.sections:
+        parts.append(f"## {escape_markdown(section.title)}")
+        for table in section.tables:
+            parts += [f"**{escape_markdown(table.caption)}**", markdown_table(table)]
+            if table.notes:
+                parts.append("\n".join(f"- {escape_markdown(note)}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """One table as Markdown, without its caption."""
+    from tabulate import tabulate
+
+    head, *rows = ([escape_markdown(cell) for cell in row] for row in (table.head, *table.rows))
+    align = ["left"] * table.words + ["right"] * (len(head) - table.words)
+    return tabulate(rows, head, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def escape_markdown(text: str) -> str:
+    """Text in which nothing is read as Markdown or HTML."""
+    return re.sub(r"([\\`*_|<>])", r"\\\1", " ".join(text.split()))
+
+
+WIDE = 8  # columns that still fit a page at its own size
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    MARK: r"\textsuperscript{\textdagger}",
+    "±": r"\(\pm\)",
+    "[": "{[}",  # after \\ a bracket would be a length
+    "]": "{]}",
+}
+
+
+def latex(report: Report) -> str:
+    """All tables of the report as LaTeX floats with labels."""
+    parts = [r"% Needs \usepackage{booktabs,graphicx} in the preamble."]
+    for number, section in enumerate(report.sections, 1):
+        parts.append(f"% {' '.join(section.title.split())}")
+        parts += [latex_table(table, f"tab:{table.name}-{number}") for table in section.tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_table(table: Table, label: str) -> str:
+    """One table as a float."""
+    frame = pd.DataFrame(table.rows, columns=list(table.head), dtype=object)
+    style = frame.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    text = style.to_latex(
+        column_format="l" * table.words + "r" * (len(table.head) - table.words),
+        hrules=True,
+        position="tp",
+        position_float="centering",
+        caption=escape_latex(table.caption),
+        label=re.sub(r"[^a-z0-9:-]", "", label),
+    )
+    if len(table.head) > WIDE:
+        start, end = r"\begin{tabular}", r"\end{tabular}"
+        text = text.replace(start, "\\resizebox{\\linewidth}{!}{%\n" + start)
+        text = text.replace(end, end + "}")
+    if table.notes:
+        notes = "\n\n".join(escape_latex(note) for note in table.notes)
+        below = rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {notes}}}"
+        text = text.replace(r"\end{table}", below + "\n" + r"\end{table}")
+    return text.rstrip("\n")
+
+
+def escape_latex(text: str) -> str:
+    """Text in which nothing is read as a LaTeX command."""
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+FORMATS = ("md", "csv", "latex", "html")
+
+
+def as_text(
+    report: Report, form: str, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()
+) -> str:
+    """The report in a format.
+
+    Parameters
+    ----------
+    report : Report
+    form : {"md", "csv", "latex", "html"}
+    pictures : tuple of Picture
+    grids : tuple of Grid
+        Both are shown in HTML only.
+
+    Raises
+    ------
+    UsageError
+        If the format is none of these.
+    """
+    if form not in FORMATS:
+        raise unknown_name("format of a report", form, list(FORMATS))
+    if form == "csv":
+        return report.summary.to_csv(index=False)
+    if form == "html":
+        return html(report, pictures, grids)
+    return markdown(report) if form == "md" else latex(report)
+
+
+def check_places(form: str, out: Path | None, plots: bool, embed: bool = False) -> None:
+    """Raise UsageError if figures are asked for and there is no place for them."""
+    if embed and not plots:
+        raise UsageError("--embed-images is about figures, which are not asked for", "add --plots")
+    if plots and out is None and form != "html":
+        raise UsageError(
+            f"--plots with --format {form} needs a folder for the figures",
+            "add --out DIR, or use --format html, which holds them itself",
+        )
+
+
+def write_report(
+    report: Report,
+    form: str,
+    out: Path,
+    pictures: tuple[Picture, ...] = (),
+    grids: tuple[Grid, ...] = (),
+) -> list[Path]:
+    """Write the report and its figures into a folder, each file whole or not at all.
+
+    Returns
+    -------
+    list of Path
+        The files: ``report.md``, ``report.tex``, ``report.html``, or as CSV ``summary.csv``,
+        ``subjects.csv`` and ``tests.csv``; figures as PNG and PDF.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written.
+    """
+    text = as_text(report, form, pictures, grids)
+    texts = {f"report.{'tex' if form == 'latex' else form}": text}
+    if form == "csv":
+        texts = {"summary.csv": text}
+        for name, table in (("subjects.csv", report.subjects), ("tests.csv", report.tests)):
+            if len(table):
+                texts[name] = table.to_csv(index=False)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    for name, content in texts.items():
+        atomic_write(out / name, content)
+    drawn = [path for picture in pictures for path in picture.write(out)]
+    return [*(out / name for name in texts), *drawn]

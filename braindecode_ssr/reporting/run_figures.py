@@ -1,0 +1,402 @@
+"""The figures of single runs: learning curves, retrieved images, confused concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..datasets import open_dataset
+from ..datasets.base import ImageDataset
+from ..errors import DataError, SSRError, UsageError
+from ..retrieval.evaluations import evaluation_name
+from ..runs import Run, preset_of, same_data
+from . import section_title
+from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
+from .render import Grid, image_links
+from .tables import marked
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+CONTEXTS = ("paired", "shuffled", "none")
+NO_PARTS = ("epoch", "train_batch_count", "dur")
+RIGHT = "#1a7f37"
+Say = Callable[[str], object]
+
+
+def key_of(run: Run) -> tuple[str, ...]:
+    """Dataset, preset, protocol, evaluation, method (marked if flagged) and backbone of a run."""
+    spec = run.spec
+    named = evaluation_name(spec.evaluation, spec.train.selection)
+    evaluation = run.summary.get("evaluation") or named
+    data = (spec.data.dataset, preset_of(spec), spec.data.protocol, evaluation)
+    method = marked(spec.method, ";".join(run.summary.get("flags", ())))
+    return *data, method, spec.model.backbone
+
+
+def title_of(key: tuple[str, ...]) -> str:
+    """Dataset, protocol, method and backbone of such a key."""
+    *data, _, method, backbone = key
+    return f"{section_title(tuple(data))}: {method}, {backbone}"
+
+
+def by_method(runs: Iterable[Run]) -> dict[tuple[str, ...], list[Run]]:
+    """The runs that are not damaged, by :func:`key_of`."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        if not run.damage:
+            groups.setdefault(key_of(run), []).append(run)
+    return groups
+
+
+def plot_history(run: Run) -> Figure:
+    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_history`."""
+    return learning_curve([run.history], title_of(key_of(run)), pyplot=True)
+
+
+def plot_retrieval(run: Run, each: int = 2, data_dir: str | Path | None = None) -> Figure:
+    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_retrieval`."""
+    images = images_of(run, data_dir)
+    shown = chosen_queries(run.queries, each)
+    return retrieved_images(shown, images.image, title_of(key_of(run)), pyplot=True)
+
+
+def plot_similarity(run: Run) -> Figure:
+    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_similarity`."""
+    title, flags = title_of(key_of(run)), ";".join(run.summary.get("flags", ()))
+    return confused_concepts(run.queries, title, [flags], pyplot=True)
+
+
+# -- learning curves -----------------------------------------------------------------------------------------
+
+
+def learning_curves(runs: Iterable[Run]) -> list[Picture]:
+    """One figure for each method and backbone on a dataset; runs without epochs are left out."""
+    pictures = []
+    for key, own in by_method(run for run in runs if "epoch" in run.history).items():
+        title, (*data, _, method, backbone) = title_of(key), key
+        figure = learning_curve([run.history for run in own], title)
+        about = "Training, epoch by epoch: the loss and each of its parts"
+        several = f", {len(own)} runs (thin) and their mean" if len(own) > 1 else ""
+        name = file_name("training", (*data, method, backbone))
+        pictures.append(Picture(name, f"{about}{several}. {title}.", figure))
+    return pictures
+
+
+def learning_curve(
+    histories: Sequence[pd.DataFrame], title: str, *, pyplot: bool = False
+) -> Figure:
+    """The loss of each epoch, each of its parts, and what else was recorded.
+
+    Parameters
+    ----------
+    histories : sequence of DataFrame
+        ``history.csv`` of runs of the same method.
+    title : str
+    pyplot : bool
+        Make a figure that ``matplotlib.pyplot.show`` shows.
+
+    Raises
+    ------
+    UsageError
+        If a run was fitted in closed form, without epochs.
+    """
+    if not all("epoch" in history for history in histories):
+        raise UsageError(
+            "this run was fitted in closed form and has no epochs",
+            "see run.history for the settings that were tried",
+        )
+    panels = panels_of(histories[0])
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(max(3.4, 2.4 * across), 0.4 + 1.8 * down, pyplot=pyplot)
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        for axis, (name, columns) in zip(axes, panels.items(), strict=False):
+            for place, column in enumerate(columns):
+                color, label = COLORS[place % len(COLORS)], label_of(name, column)
+                curves = [history.set_index("epoch")[column] for history in histories]
+                for curve in curves if len(curves) > 1 else ():
+                    axis.plot(curve.index, curve, lw=0.5, alpha=0.4, color=color)
+                mean = pd.concat(curves, axis=1).mean(axis=1)
+                axis.plot(mean.index, mean, lw=1.4, color=color, label=label)
+            axis.set_title(name, loc="left")
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.legend()
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        headline(figure, title)
+    return figure
+
+
+def panels_of(history: pd.DataFrame) -> dict[str, list[str]]:
+    """Title of each panel of a learning curve to the columns it shows; together all columns of numbers.
+
+    A part of the loss that was also computed with the right partner, with another row's and with none has
+    a panel of its own with these, whose distance is the context gain.
+    """
+    names = [name for name in history.select_dtypes("number") if name not in NO_PARTS]
+    judged = [n for n in names if all(f"{n}_{context}" in names for context in CONTEXTS)]
+    own = {name: [name, *(f"{name}_{context}" for context in CONTEXTS)] for name in judged}
+    panels = {
+        "loss": [name for name in names if name in ("train_loss", "valid_loss")],
+        "parts of the loss": [],
+        **{f"{name.replace('_', ' ')}, by context": columns for name, columns in own.items()},
+        "validation concepts": [n for n in names if n.startswith("valid_") and n != "valid_loss"],
+    }
+    shown = {name for columns in panels.values() for name in columns}
+    panels["parts of the loss"] = [name for name in names if name not in shown]
+    return {title: columns for title, columns in panels.items() if columns}
+
+
+def label_of(panel: str, column: str) -> str:
+    """What the legend of a panel calls a column of the history."""
+    context = next((one for one in CONTEXTS if column.endswith(f"_{one}")), None)
+    if panel.endswith("by context"):
+        return {"paired": "right partner", "shuffled": "another's", "none": "no partner"}.get(
+            context or "", "training"
+        )
+    return column.replace("train_", "").replace("valid_", "").replace("_", " ")
+
+
+# -- seen and retrieved images -------------------------------------------------------------------------------
+
+
+def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
+    """The best, middle and worst queries by rank, and by score where ranks are equal, in this order.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        With ``rank``, ``score`` and ``top_1`` and so on.
+    each : int
+        How many of each kind.
+
+    Returns
+    -------
+    DataFrame
+        Their rows, with the column ``kind``: ``"best"``, ``"middle"`` or ``"worst"``.
+    """
+    if "top_1" not in queries or not len(queries):
+        raise UsageError(
+            "the nearest images of these queries are not saved", "use the run's own evaluation"
+        )
+    ordered = queries.sort_values(["rank", "score"], ascending=[True, False], kind="stable")
+    n = len(ordered)
+    first = max(0, n // 2 - each // 2)
+    places = {
+        **dict.fromkeys(range(first, min(n, first + each)), "middle"),
+        **dict.fromkeys(range(max(0, n - each), n), "worst"),
+        **dict.fromkeys(range(min(n, each)), "best"),
+    }
+    return ordered.iloc[sorted(places)].assign(kind=[places[place] for place in sorted(places)])
+
+
+def images_of(run: Run, data_dir: str | Path | None = None) -> ImageDataset:
+    """The dataset of a run.
+
+    Raises
+    ------
+    DataError
+        If it is not here, or is not the one that the run was trained on.
+    """
+    root = data_dir or (run.record.get("dataset") or {}).get("root")
+    dataset = open_dataset(run.spec.data, root)
+    if changed := same_data(run, dataset, run.spec):
+        raise DataError(
+            f"the data are not those of {run.path.name}: {changed}", "give their folder"
+        )
+    return dataset
+
+
+def retrieval_grids(
+    runs: Iterable[Run], folder: Path | None, embed: bool = False, say: Say = lambda text: None
+) -> tuple[Grid, ...]:
+    """For a page in a folder, best, middle and worst queries of each method, beside the nearest images."""
+    grids = []
+    for key, queries, images in _retrieved(runs, say):
+        source, top = image_links(images, folder, embed=embed), _tops(queries)
+        rows: list[dict[str, Any]] = [
+            {
+                "name": row["image_id"],
+                "source": source(row["image_id"]),
+                "note": _note(row),
+                "nearest": [
+                    {"name": row[k], "source": source(row[k]), "right": row[k] == row["image_id"]}
+                    for k in top
+                ],
+            }
+            for row in queries.to_dict("records")
+        ]
+        grids.append(Grid(f"Best, middle and worst queries. {title_of(key)}", rows, len(top)))
+    return tuple(grids)
+
+
+def retrieval_pictures(
+    runs: Iterable[Run], embed: bool = False, say: Say = lambda text: None
+) -> tuple[Picture, ...]:
+    """The same as figures, which show names only unless ``embed``."""
+    pictures = []
+    for key, queries, images in _retrieved(runs, say):
+        find = images.image if embed and images else None
+        figure = retrieved_images(queries, find, title_of(key))
+        caption = f"Best, middle and worst queries. {title_of(key)}."
+        pictures.append(Picture(file_name("queries", key), caption, figure))
+    return tuple(pictures)
+
+
+def _retrieved(
+    runs: Iterable[Run], say: Say
+) -> Iterable[tuple[tuple[str, ...], pd.DataFrame, ImageDataset | None]]:
+    for key, own in by_method(runs).items():
+        tables = [run.queries.assign(seed=run.spec.train.seed) for run in own]
+        images: ImageDataset | None = None
+        try:
+            images = images_of(own[0])
+        except SSRError as error:
+            say(f"images are not shown: {error}")
+        queries = pd.concat(tables, ignore_index=True)
+        if "top_1" in queries and "rank" in queries:
+            yield key, chosen_queries(queries), images
+
+
+def _tops(queries: pd.DataFrame) -> list[str]:
+    return [name for name in queries if name.startswith("top_")]
+
+
+def _note(row: dict[str, Any]) -> str:
+    seed = f", seed {row['seed']}" if "seed" in row else ""
+    return f"{row['kind']}: rank {row['rank']:g}, subject {row['subject']}{seed}"
+
+
+def retrieved_images(
+    queries: pd.DataFrame,
+    find: Callable[[str], Image] | None,
+    title: str,
+    *,
+    pyplot: bool = False,
+) -> Figure:
+    """A row for each query: the image that was seen, then the nearest ones, the right one framed.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        From :func:`chosen_queries`.
+    find : callable or None
+        Gives an image by its name; None shows names only.
+    title : str
+    pyplot : bool
+        Make a figure that ``matplotlib.pyplot.show`` shows.
+    """
+    top, rows = _tops(queries), queries.to_dict("records")
+    height = 1.25 if find else 0.5
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(1.15 * (1 + len(top)), 0.5 + height * len(rows), pyplot=pyplot)
+        axes = figure.subplots(len(rows), 1 + len(top), squeeze=False)
+        for line, row in zip(axes, rows, strict=True):
+            for axis, column in zip(line, ("image_id", *top), strict=True):
+                name, seen = row[column], column == "image_id"
+                right = not seen and name == row["image_id"]
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(right)
+                axis.spines[:].set(color=RIGHT, linewidth=3)
+                short = name.rpartition("/")[2]
+                if find:
+                    axis.imshow(find(name))
+                    axis.set_xlabel(short, fontsize=6)
+                else:
+                    axis.text(0.5, 0.5, short, ha="center", va="center", fontsize=6)
+            line[0].set_ylabel(f"{row['kind']}\nrank {row['rank']:g}", fontsize=7)
+        for axis, text in zip(axes[0], ("seen", *range(1, len(top) + 1)), strict=True):
+            axis.set_title(text)
+        headline(figure, title)
+    return figure
+
+
+# -- confused concepts ---------------------------------------------------------------------------------------
+
+COLUMNS = "Columns: concepts of candidates. Only the five nearest candidates are saved."
+LEGIBLE = 300  # concepts whose names can be read in a large figure
+
+
+def confused_concepts(
+    queries: pd.DataFrame, title: str, flags: Iterable[str] = (), *, pyplot: bool = False
+) -> Figure:
+    """How often each concept is among the five nearest of each that was seen, ordered by cluster, with names.
+
+    Parameters
+    ----------
+    queries : DataFrame
+        Of one method.
+    title : str
+    flags : iterable of str
+        Explained below the figure.
+    pyplot : bool
+        Make a figure that ``matplotlib.pyplot.show`` shows.
+    """
+    if "top_1" not in queries:
+        raise UsageError(
+            "the nearest images of these queries are not saved", "use the run's own evaluation"
+        )
+    concepts = sorted(queries["concept"].unique())
+    concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
+    side = min(11.0, max(3.0, 0.055 * len(concepts)))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(side + 1.2, side + 0.8, pyplot=pyplot)
+        axis = figure.subplots()
+        matrix = 100 * confusion_matrix(queries, concepts)
+        image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
+        axis.spines[:].set_visible(True)
+        shown = concepts if len(concepts) <= LEGIBLE else []
+        size = min(6.0, 60 * side / len(concepts))
+        axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=size)
+        axis.set_yticks(range(len(shown)), shown, fontsize=size)
+        axis.tick_params(length=0)
+        axis.set_ylabel("concept seen")
+        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
+        bar.set_label("among the five nearest (% of queries)")
+        headline(figure, title)
+        footnote(figure, COLUMNS, flags)
+    return figure
+
+
+def by_cluster(matrix: np.ndarray, concepts: list[str]) -> list[str]:
+    """The concepts in an order that puts those beside each other which are taken for each other.
+
+    Average linkage of the confusions of both directions, with optimal order of leaves.
+    """
+    if len(concepts) < 3:
+        return concepts
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    distance = 1 - np.minimum(1, (matrix + matrix.T) / 2)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance), "average", optimal_ordering=True))
+    return [concepts[place] for place in order]
+
+
+def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
+    """How often each concept is among the five nearest of queries of each, shape (seen, candidate).
+
+    Candidates that are not the image of any query, such as images without trials, are left out.
+    """
+    place = {concept: at for at, concept in enumerate(concepts)}
+    of_image = dict(zip(queries["image_id"], queries["concept"], strict=True))
+    seen = queries["concept"].map(place).to_numpy()
+    matrix = np.zeros((len(concepts), len(concepts)))
+    for name in (name for name in queries if name.startswith("top_")):
+        candidates = queries[name].map(of_image).map(place)
+        there = candidates.notna().to_numpy()
+        np.add.at(matrix, (seen[there], candidates[there].astype(int).to_numpy()), 1)
+    counts = np.bincount(seen, minlength=len(concepts))
+    return matrix / np.maximum(counts, 1)[:, None]

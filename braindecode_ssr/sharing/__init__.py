@@ -1,0 +1,1 @@
+"""Results and runs that meet other programs: scores, ensembles, exports, the Hub."""
