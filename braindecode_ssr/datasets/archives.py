@@ -28,21 +28,10 @@ _JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}
 class Archive:
     """How a zip file becomes a folder.
 
-    Parameters
-    ----------
-    place : str
-        Path of the zip file below the dataset folder; one that the user put there is used.
-    keep : int
-        Trailing path components of each member that are kept: with 2,
-        ``training_images/00001_aardvark/a.jpg`` and ``00001_aardvark/a.jpg`` are the same file.
-    names : tuple of str
-        Files that the folder must hold; all others stay packed. Empty: every file is unpacked.
-    count : int
-        Minimum number of files in the folder, where their names are not known.
-    unpacked : int
-        Approximate size of the unpacked files in bytes; 0 if it is not known.
-    password : str
-        Where the user can find the password; empty if there is none.
+    ``place`` is the zip file below the dataset folder, ``keep`` how many trailing path components of a
+    member are kept. The folder must hold all of ``names`` (others stay packed), or at least ``count``
+    files. ``unpacked`` is about how many bytes that is (0: unknown), ``password`` says where users find
+    the password.
     """
 
     place: str
@@ -64,28 +53,9 @@ class DamagedArchive(DataError):
 def unpack(path: Path, archive: Archive, folder: Path, password: str = "", jobs: int = 0) -> int:
     """Unpack a zip file into ``folder``, which changes only after every CRC-32 was verified.
 
-    Files that are in the folder already and not in the archive stay.
-
-    Parameters
-    ----------
-    path : Path
-        The zip file, whatever its name.
-    jobs : int
-        Processes that decrypt in parallel; 0 for one per core.
-
-    Returns
-    -------
-    int
-        Number of files unpacked.
-
-    Raises
-    ------
-    DamagedArchive
-        If the zip file is cut short or damaged.
-    WrongArchive
-        If it holds links, paths outside its folder, duplicates or far too much, or lacks a file.
-    DataError
-        If the password is wrong or the disk is full.
+    DamagedArchive if it is cut short, WrongArchive if it holds links, paths outside its folder,
+    duplicates or far too much, or lacks a file. Files that are in the folder already and not in the
+    archive stay. ``jobs`` processes decrypt in parallel (0: one per core). Returns the number of files.
     """
     with atomic_folder(folder, merge=True) as temporary:
         with _open(path) as packed:

@@ -397,10 +397,7 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
 
 
 def eeg_info(ch_names: Sequence[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
-    """MNE Info of channels of one type; EEG with the positions of the 10-05 names they carry.
-
-    Names such as ``EEG OZ-Ref`` are understood, see :func:`.standard_names`, and kept.
-    """
+    """MNE Info of channels of one type; EEG with 10-05 positions, also for names such as ``EEG OZ-Ref``."""
     import mne
 
     if ch_type != "eeg":
@@ -419,15 +416,7 @@ def images_by_number(images: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The same image table, if nothing is missing or listed twice and no concept is in both splits.
-
-    Raises
-    ------
-    DataError
-        If a column is missing or an image occurs twice.
-    LeakageError
-        If a test concept is a training concept as well.
-    """
+    """The same image table, if no column is missing, no image listed twice and no concept in both splits."""
     if list(images.columns) != IMAGE_COLUMNS:
         raise DataError(
             f"the image table in {source} has the columns {list(images.columns)}",
@@ -453,17 +442,10 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class TrialBatch:
-    """Some prepared trials.
+    """Prepared trials, float32 (n_trials, chans, times), with a row of ``TRIAL_COLUMNS`` each.
 
-    Parameters
-    ----------
-    trials : ndarray of float32, shape (n_trials, chans, times)
-    table : DataFrame
-        One row per trial, columns ``TRIAL_COLUMNS``.
-    info : mne.Info, optional
-        Channels and sampling rate, where batches of different origin could differ in them.
-    source, fingerprint : str
-        Which file or simulation they come from, and its SHA-256.
+    ``info`` is given where batches could differ in channels or rate; ``fingerprint`` is the SHA-256 of
+    the source.
     """
 
     trials: np.ndarray

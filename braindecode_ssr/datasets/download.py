@@ -427,10 +427,7 @@ def _chunks(response: requests.Response, part: PartialFile, total: int) -> Itera
 
 
 def _range_of(response: requests.Response, url: str, part: PartialFile) -> tuple[int, int]:
-    """Where the bytes of a response start in the file, and the size of the file (0 if not known).
-
-    A partial file that the response does not continue is discarded.
-    """
+    """Where a response's bytes start, and the file's size or 0; discards a part it does not continue."""
     headers = response.headers
     if response.status_code == 200:
         encoded = headers.get("Content-Encoding", "identity") != "identity"

@@ -23,10 +23,7 @@ def row(
     *,
     needed: bool = True,
 ) -> dict[str, Any]:
-    """One row of :meth:`.ImageDataset.inventory`.
-
-    ``read`` opens the file and says what is in it; an error that it raises makes the row missing or broken.
-    """
+    """A row of :meth:`.ImageDataset.inventory`; ``read`` opens the file, and its error is the state."""
     fields: dict[str, Any] = {"state": FOUND, "what": what, "path": str(path), "size": 0}
     fields |= {"detail": "", "source": described(source), "needed": needed}
     if not path.is_file():
@@ -53,10 +50,7 @@ def images_row(
     files: Iterable[Callable[[], Path]],
     is_image: Callable[[Path], bool] = lambda path: True,
 ) -> dict[str, Any]:
-    """The row of a folder of images, which are needed unless features are imported.
-
-    Each of ``files`` returns the path of an image or raises MissingDataError.
-    """
+    """The row of a folder of images, which are needed unless features are imported."""
     paths, missing = [], []
     for file in files:
         try:

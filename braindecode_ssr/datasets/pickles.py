@@ -44,27 +44,7 @@ Order = Literal["C", "F"]
 
 
 def load_npy(path: str | Path) -> Any:
-    """The content of a ``.npy`` file.
-
-    Parameters
-    ----------
-    path : path-like
-        A plain array (memory-mapped, not read), an object array as ``np.save`` writes a dict, or a
-        bare pickle without npy header, as NICE writes them.
-
-    Returns
-    -------
-    ndarray, dict, list or other plain container
-        A 0-d object array is unwrapped, so that a dict comes back as a dict.
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such file.
-    DataError
-        If the file is empty, truncated, a web page, a zip, a Git LFS pointer, or a pickle that holds
-        anything but arrays and plain containers; nothing of it is executed.
-    """
+    """A ``.npy`` file: a plain array (memory-mapped), a pickled dict or list, or a bare pickle as of NICE."""
     path = Path(path)
     head = _head(path)
     if head.startswith(_PICKLE):
@@ -85,11 +65,10 @@ def load_npy(path: str | Path) -> Any:
 
 
 def load_pt(path: str | Path) -> Any:
-    """The content of a ``.pt`` file of ``torch.save`` since torch 1.6 (a zip), as NumPy arrays.
+    """A zipped ``.pt`` file as NumPy arrays.
 
     ``torch.load(weights_only=True)`` cannot read pickle protocol 5, in which the published files are
-    written, so the pickle inside is read here; files with tensors are left to torch. Raises as
-    :func:`load_npy`.
+    written.
     """
     path = Path(path)
     head = _head(path)
@@ -273,11 +252,7 @@ class MappedBytes:
 
 
 def shorten(file: IO[bytes], mapped: MappedBytes) -> IO[bytes] | None:
-    """The pickle at the position of a file, with keys in the place of long byte strings.
-
-    None if there are no long byte strings, or too much else. Raises ``pickle.UnpicklingError`` if the
-    pickle is truncated or damaged.
-    """
+    """The pickle at the position of a file with keys for long byte strings; None if that does not pay."""
     short = BytesIO()
     for _ in range(MOST_INSTRUCTIONS):
         code = _read(file, 1)
@@ -340,14 +315,7 @@ class NeedsTorch(DataError):
 class ArrayUnpickler(pickle.Unpickler):
     """Unpickles arrays and plain containers, and refuses everything else without importing it.
 
-    Parameters
-    ----------
-    file : binary file
-        The pickle.
-    path : Path
-        Where it is from, for errors.
-    mapped : MappedBytes, optional
-        Byte strings that the pickle has keys for: arrays made of them are mapped.
+    ``mapped`` are byte strings that the pickle has keys for: arrays made of them are mapped.
     """
 
     def __init__(self, file: IO[bytes], path: Path, mapped: MappedBytes | None = None) -> None:
@@ -486,9 +454,8 @@ for _core in ("numpy.core", "numpy._core"):
 def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
     """Replace arrays under construction by plain arrays, in all containers.
 
-    ``known`` holds what was made of each object, by identity: what is shared stays shared, so that a small
-    pickle cannot unfold into a large one. Raises ``pickle.UnpicklingError`` if a dtype or function is where
-    data should be.
+    ``known`` holds what was made of each object, by identity: what is shared stays shared, so that a
+    small pickle cannot unfold into a large one.
     """
     known = {} if known is None else known
     if id(value) in known:
@@ -525,31 +492,13 @@ OTHER_COLUMNS = ("split", "number", "concept")  # of `ssr-bd data images --csv`
 
 
 def load_features(path: str | Path) -> tuple[np.ndarray, list[str] | None]:
-    """Features as float32, and the names of their images if the file holds them.
+    """Features as float32, and the names of their images if the file holds them, else None.
 
-    Parameters
-    ----------
-    path : path-like
-        ``.npy``: one array. ``.npz``, ``.pt``, ``.pth``, ``.safetensors``: one array, or one named
-        ``img_features``, ``features`` or ``embeddings``; names are a list of strings ``image_ids``,
-        ``files``, ``names`` or the like (in safetensors, a JSON list in the metadata). ``.csv``, ``.tsv``:
-        a column of names (``image_id``, ``file``, ``name``, ``image``) and a column per feature; columns
-        ``split``, ``number`` and ``concept`` are ignored.
-
-    Returns
-    -------
-    features : ndarray of float32
-        As in the file; ``(n, d)`` if there are names.
-    names : list of str, length n, or None
-        None if the file has no names.
-
-    Raises
-    ------
-    MissingDataError
-        If the file is not there.
-    DataError
-        If it is damaged, has another number of names than of features, or holds Python objects, which
-        would have to be executed.
+    ``.npz``, ``.pt``, ``.pth`` and ``.safetensors`` hold one array, or one named ``img_features``,
+    ``features`` or ``embeddings``, and names as a list of strings ``image_ids``, ``files``, ``names`` or
+    the like (in safetensors a JSON list in the metadata). ``.csv`` and ``.tsv`` have a column of names
+    (``image_id``, ``file``, ``name``, ``image``) and one per feature; columns ``split``, ``number`` and
+    ``concept`` are ignored.
     """
     path = Path(path)
     content = load_arrays(path)

@@ -36,29 +36,10 @@ def open_picture(path: Path) -> Image:
 
 
 def to_rgb(picture: Image, source: str) -> Image:
-    """A picture as an 8-bit RGB image.
+    """A picture as an 8-bit RGB image: 16 bits scaled, transparency on white, EXIF rotation applied.
 
-    16 bits are scaled to 8, transparent parts are put on white, and the rotation in EXIF data is applied.
-    Color profiles are not.
-
-    Parameters
-    ----------
-    picture : Image
-        As Pillow opened it.
-    source : str
-        Its file or name, for messages.
-
-    Returns
-    -------
-    Image
-        Of mode RGB; ``info["remarks"]`` holds ``ON_WHITE`` and ``ROTATED`` where these apply.
-
-    Raises
-    ------
-    DataError
-        If the picture has floating-point or other pixels whose brightness is not known, several frames,
-        more than 89 million pixels, or a side more than 20 times as long as the other; or if it cannot be
-        decoded.
+    Color profiles are not applied. ``info["remarks"]`` holds ``ON_WHITE`` and ``ROTATED`` where these
+    apply.
     """
     with _decoding(source):
         return _to_rgb(picture, source)

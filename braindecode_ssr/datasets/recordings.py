@@ -32,19 +32,7 @@ UNITS_OF = {"eeg": 107, "mag": 112, "grad": 201}  # MNE's codes of V, T and T/m
 
 
 class ImageFolder(ImageDataset):
-    """The images of a folder and its subfolders; an image's id is its path without the suffix.
-
-    Parameters
-    ----------
-    root : path-like
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such folder, or no image in it.
-    DataError
-        If two files have the same id.
-    """
+    """The images of a folder and its subfolders; an image's id is its path without the suffix."""
 
     name = "images"
     subjects: tuple[Label, ...] = ()
@@ -104,13 +92,7 @@ class ImageFolder(ImageDataset):
         return whole, ends
 
     def find(self, name: str) -> str | None:
-        """The image that an event names, with or without suffix and leading folders; None if there is none.
-
-        Raises
-        ------
-        DataError
-            If it could be any of several.
-        """
+        """The image that an event names, with or without suffix and leading folders; None if unknown."""
         (whole, ends), tails = self._ids, _tails(name)
         found = whole.get(tails[0]) or ends.get(tails[0])
         found = found or next((whole[tail] for tail in tails if tail in whole), [])
@@ -132,15 +114,7 @@ def _tails(name: str) -> list[str]:
 
 
 def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
-    """A recording in any format that MNE reads, not loaded, and how messages call it.
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such file.
-    DataError
-        If MNE cannot read it.
-    """
+    """A recording in any format that MNE reads, not loaded, and how messages call it."""
     import mne
 
     if isinstance(source, mne.io.BaseRaw | mne.BaseEpochs):
@@ -172,26 +146,9 @@ def read_recording(
 ) -> tuple[Recording, list[str] | None]:
     """The signal of the channels that a run needs, the onsets of images, and their names if there are any.
 
-    Parameters
-    ----------
-    source : path-like, mne.io.Raw or mne.Epochs
-    needs : ChannelSet
-        The channels, in order, and their type among the facts.
-    spec : TrialSpec
-        How the trials of the run were made.
-    events : path-like, DataFrame or sequence of float, optional
-        A table with columns ``onset`` (seconds) and ``image`` or ``stim_file``, or onsets in seconds, or a
-        text file with one onset a line. Default: the annotations of the recording.
-    named : callable, optional
-        Finds the image that an annotation names; without it each annotation that is not ``BAD`` names one.
-    say : callable
-        Receives a line on annotations that are left out.
-
-    Raises
-    ------
-    DataError
-        If channels are missing or of another unit, the rate is too low, epochs are too short, or it is not
-        known which events show images.
+    ``events`` is a table with ``onset`` (seconds) and ``image`` or ``stim_file``, onsets in seconds, or a
+    text file with one a line; by default the annotations, of which ``named`` finds the image (None: each
+    that is not ``BAD`` names one). ``say`` gets a line on annotations that are left out.
     """
     import mne
 

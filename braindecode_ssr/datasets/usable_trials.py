@@ -23,11 +23,7 @@ def no_training_part(session: Label, source: str) -> DataError:
 
 
 def check_session(recordings: Iterable[Recording], spec: TrialSpec) -> None:
-    """Raise what cutting a session, training part first, would raise, without looking at its samples.
-
-    An epoch reaches beyond its file, no trial of a part is left, there are too few, or the session has a test
-    part and no training part.
-    """
+    """Raise what cutting a session, training part first, would raise, without looking at its samples."""
     trained = spec.whitening == "none"
     for recording in recordings:
         chosen_trials(recording, spec)
@@ -44,10 +40,7 @@ def kept_trials(numbers: np.ndarray, split: str, spec: TrialSpec) -> np.ndarray:
 
 
 def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
-    """Which trials of a recording are cut, in which order, and how many are left out for which reason.
-
-    DataError as in :func:`usable_trials`; if none is left, or too few for the published subset.
-    """
+    """Which trials of a recording are cut, in which order, and how many are left out for which reason."""
     usable, dropped = usable_trials(recording, spec)
     if dropped and not len(usable):
         reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
@@ -64,8 +57,8 @@ def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
 def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
     """Which trials of a recording can be cut, and how many cannot for which reason.
 
-    The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no segment
-    that is marked bad. DataError if one reaches beyond its file and ``spec.incomplete`` does not drop it.
+    The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no
+    segment that is marked bad.
     """
     offset, operator = window_operator(recording.sfreq, spec)
     samples = np.asarray(recording.samples)

@@ -82,10 +82,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
-    """The canonical name of an encoder, or of several joined by ``+``; UsageError if there is none.
-
-    Case, hyphens and underscores do not matter. Names under which features are stored are valid too.
-    """
+    """The canonical name of an encoder, or of several joined by ``+``; stored names are valid too."""
     names = []
     for part in parts_of(name):
         names.append(full_name(part))
@@ -103,14 +100,9 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
 def full_name(name: str) -> str:
     """The one name under which the features of an encoder are stored and looked up.
 
-    A name of no encoder stays as it is. An encoder of your own may be called otherwise than it was asked
-    for (``thumbnail`` may build ``thumbnail:8``): its class method ``canonical_name(argument)`` is asked, or
-    it is built once to read its ``name``.
-
-    Raises
-    ------
-    UsageError
-        If the name that an encoder gives itself does not build the same encoder again.
+    An encoder of your own may be called otherwise than it was asked for (``thumbnail`` may build
+    ``thumbnail:8``): its class method ``canonical_name(argument)`` is asked, or it is built once to read
+    its ``name``, which must build the same encoder again. A name of no encoder stays as it is.
     """
     word = re.split("[@:]", name, maxsplit=1)[0]
     name = SHORT.get(word.lower().replace("_", "-"), word) + name[len(word) :]
@@ -213,8 +205,8 @@ class ImageEncoder(ABC):
 def shortest_side(image: Image, size: int) -> Image:
     """Resize the shorter side of an RGB image to ``size`` pixels, bicubically, and crop the longer one.
 
-    The crop is central, as in CLIP's evaluation transform; square images, such as those of THINGS, are only
-    resized, as UBP and NeuroBridge do it.
+    The crop is central, as in CLIP's evaluation transform; square images, such as those of THINGS, are
+    only resized, as UBP and NeuroBridge do it.
     """
     from PIL import Image as pillow
 

@@ -246,15 +246,7 @@ def _decoded(
 def read_pixels(
     dataset: ImageDataset, encoder: ImageEncoder, image_id: str, remarks: Remarks | None = None
 ) -> Tensor:
-    """An image at the size of an encoder: a uint8 tensor of shape ``(3, size, size)``.
-
-    Raises
-    ------
-    MissingDataError
-        If the image is missing.
-    DataError
-        If it cannot be decoded.
-    """
+    """An image at the size of an encoder, uint8 (3, size, size)."""
     import torch
 
     try:

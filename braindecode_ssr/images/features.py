@@ -22,23 +22,12 @@ Pool = Literal["mean", "side-by-side"]
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Features of a dataset's images from one encoder, or from several concatenated.
+    """Features of a dataset's images from one encoder, or from several joined by ``+``.
 
-    Parameters
-    ----------
-    store : FeatureStore
-        Where they are stored.
-    encoder : str
-        Name of the encoder, or the name the features were imported under; several joined by ``+``.
-    views : tuple of str
-        Views that are pooled into the augmented feature; empty to use originals only.
-    fingerprints : dict of str to str
-        What must have made the features of a view, as :meth:`made_by` gives it.
-    pool : {"mean", "side-by-side"}
-        How views become one vector: their mean, or all of them concatenated. Then the original is repeated
-        once for each view.
-    objects : dict of str to ImageEncoder or View
-        Encoders and views that were given as objects, by name.
+    ``views`` are pooled into the augmented feature (none: originals only): their mean, or
+    ``"side-by-side"``, where the original is repeated for each view. ``fingerprints`` say what must have
+    made a view, as :meth:`made_by` gives it; ``objects`` are encoders and views that were given as
+    objects, by name.
     """
 
     store: FeatureStore
@@ -110,15 +99,9 @@ class ImageFeatures:
         return np.concatenate(views, 1) if self.pool == "side-by-side" else np.mean(views, axis=0)
 
     def concept(self, image_ids: Sequence[str]) -> np.ndarray:
-        """Mean feature of the other images of each image's concept, shape (n, d).
+        """Mean feature (n, d) of the stored images of each image's concept that are not in ``image_ids``.
 
-        The others are those of the same concept that are stored but not among ``image_ids``; the mean is not
-        normalized, as in NICE.
-
-        Raises
-        ------
-        MissingDataError
-            If there are no other images of a concept.
+        Not normalized, as in NICE.
         """
         others: dict[str, list[str]] = defaultdict(list)
         known = [set(self.store.image_ids(name, ORIGINAL)) for name in self.encoders]
@@ -168,21 +151,7 @@ def image_features(
     fingerprints: Mapping[str, str] | None = None,
     pool: Pool = "mean",
 ) -> ImageFeatures:
-    """The features of a dataset's images, in the dataset's own store.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-        The images.
-    encoder : str or ImageEncoder
-        A name, several joined by ``+``, or an encoder object, which is used where features are missing.
-    views : sequence of str, View or callable
-        Names of views, or the functions themselves: see :func:`~braindecode_ssr.images.views.build_view`.
-    fingerprints : dict of str to str, optional
-        What must have made the features, as :meth:`ImageFeatures.made_by` gives it.
-    pool : {"mean", "side-by-side"}
-        How views become one vector.
-    """
+    """The features of a dataset's images, in the dataset's own store; see :class:`ImageFeatures`."""
     objects: dict[str, Any] = {}
     if not isinstance(encoder, str):
         objects[encoder.name] = build_encoder(encoder)
@@ -199,10 +168,7 @@ def image_features(
 
 
 def check_features(dataset: ImageDataset) -> list[dict[str, Any]]:
-    """One row per encoder and view: ``encoder, view, images, width, missing, problem``.
-
-    ``missing`` counts images of the dataset without features; ``problem`` is empty if all is well.
-    """
+    """One row ``encoder, view, images, width, missing, problem`` per encoder and view."""
     store, wanted = FeatureStore.of(dataset), set(dataset.images["image_id"])
     rows = []
     for encoder in store.encoders():

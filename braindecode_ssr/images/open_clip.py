@@ -27,30 +27,14 @@ POOLING = "mean over positions and tokens, the class token included"
 class OpenCLIP(ImageEncoder):
     """A frozen image encoder of open_clip in float32, with its evaluation transform.
 
-    Parameters
-    ----------
-    argument : str
-        ``MODEL/WEIGHTS`` or ``MODEL/WEIGHTS@LAYER``: ``RN50/openai`` is the projected output (1024 numbers),
-        ``RN50/openai@layer3`` the output of that module of the image tower, averaged over positions
-        (class token included). WEIGHTS is a tag that open_clip knows, the path of a checkpoint, or
-        ``random``: untrained weights, always the same ones. MODEL may also be ``hf-hub:ORG/REPO`` or
-        ``local-dir:FOLDER``, which include weights.
-    device : str
-        Where to compute.
+    ``argument`` is ``MODEL/WEIGHTS`` or ``MODEL/WEIGHTS@LAYER``: ``RN50/openai`` is the projected output
+    (1024 numbers), ``RN50/openai@layer3`` the output of that module of the image tower, averaged over
+    positions (class token included). WEIGHTS is a tag that open_clip knows, the path of a checkpoint, or
+    ``random``: untrained weights, always the same ones. MODEL may also be ``hf-hub:ORG/REPO`` or
+    ``local-dir:FOLDER``, which include weights.
 
-    Raises
-    ------
-    UsageError
-        If the model, the weights or the layer are unknown.
-    MissingDataError
-        If the weights are neither here nor can be downloaded.
-    DataError
-        If they do not fit the model.
-
-    Notes
-    -----
-    Features are not normalized, as in NeuroBridge. The training transform, which crops at random, is never
-    used. Weights that were trained with QuickGELU run with QuickGELU.
+    Features are not normalized, as in NeuroBridge. The training transform, which crops at random, is
+    never used. Weights that were trained with QuickGELU run with QuickGELU.
     """
 
     def __init__(self, argument: str = "RN50/openai", device: str = "cpu") -> None:
@@ -108,15 +92,7 @@ class OpenCLIP(ImageEncoder):
 
     @torch.no_grad()
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
-        """The projected output of the text tower, float32 ``(n, dim)``, not normalized.
-
-        Raises
-        ------
-        UsageError
-            If the name asks for a layer of the image tower, or the model has no text tower.
-        MissingDataError
-            If the tokenizer is neither here nor can be downloaded.
-        """
+        """The projected output of the text tower, float32 (n, dim), not normalized."""
         self._check_reads()
         if not sentences:
             return torch.empty(0, self.dim)
@@ -308,10 +284,7 @@ def weights_hash(module: nn.Module, without: str | None = None) -> str:
 
 
 def _evaluation_transform(model: Any) -> tuple[int, Callable[[Any], Any], dict[str, Any]]:
-    """open_clip's own evaluation transform in two halves, between which views are applied.
-
-    Gives the size, a function that resizes a picture, and a description with ``mean`` and ``std``.
-    """
+    """open_clip's own transform, views applied between its halves: size, resizing function, description."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = PreprocessCfg(**model.visual.preprocess_cfg)
@@ -369,10 +342,9 @@ def _layer_output(model: Any, layer: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def pooled(output: Tensor, n: int) -> Tensor:
-    """Average the output of a layer for ``n`` images over positions: ``(n, c)``.
+    """Average a layer's output for ``n`` images over positions, (n, c).
 
-    Takes maps ``(n, c, h, h)`` or ``(n, h, h, c)``, tokens ``(n, l, c)`` or vectors ``(n, c)``; UsageError
-    for any other shape.
+    Takes maps (n, c, h, h) or (n, h, h, c), tokens (n, l, c) or vectors (n, c).
     """
     shape = output.shape
     if len(output) == n and output.ndim == 4 and shape[2] == shape[3]:

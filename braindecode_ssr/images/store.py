@@ -92,10 +92,7 @@ def check_spread(features: np.ndarray, source: str) -> None:
 
 
 def mean_pair_cosine(features: np.ndarray) -> float:
-    """Mean cosine over all pairs of different rows of ``(n, d)``.
-
-    Computed from the sum of the unit vectors: ``(|sum u|^2 - n) / (n (n - 1))``.
-    """
+    """Mean cosine of different rows of (n, d): ``(|sum u|^2 - n) / (n (n - 1))``, u of length 1."""
     n = len(features)
     norms = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     total = (1.0 / norms) @ features
@@ -103,10 +100,7 @@ def mean_pair_cosine(features: np.ndarray) -> float:
 
 
 def equal_rows(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-5) -> list[tuple[int, int]]:
-    """Pairs ``(i, j)`` of rows of ``(n, d)`` and ``(m, d)`` that are equal except for rounding.
-
-    Only pairs whose cosine is nearly 1 are compared number by number.
-    """
+    """Pairs ``(i, j)`` of rows of (n, d) and (m, d) that are equal except for rounding."""
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b)]
     near = np.argwhere(units[0] @ units[1].T > 1 - 1e-4)
     gaps = np.linalg.norm(a[near[:, 0]] - b[near[:, 1]], axis=1)
@@ -184,10 +178,7 @@ def _read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
 
 
 def write_table(folder: Path, features: np.ndarray, manifest: dict[str, Any]) -> None:
-    """Write a table, replacing the one in the folder.
-
-    The features come first, in a file of their own name; replacing the manifest makes them the table.
-    """
+    """Replace the table of a folder: features first, under a name of their own, then the manifest."""
     from safetensors.numpy import save
 
     content = save({"features": np.ascontiguousarray(features, np.float32)})
@@ -229,10 +220,7 @@ def _damaged(path: Path, reason: str) -> DataError:
 
 
 def same_encoder(one: str, other: str) -> bool:
-    """Whether features of two fingerprints may be combined.
-
-    They may if they are equal, both imported, or of one encoder, one of images and one of sentences.
-    """
+    """Whether features may be combined: equal, both imported, or one encoder's image and text."""
     if one == other or (one.startswith(IMPORTED) and other.startswith(IMPORTED)):
         return True
     (tower, _, text), (other_tower, _, other_text) = one.partition(WORDS), other.partition(WORDS)
@@ -530,11 +518,7 @@ class FeatureStore:
 def text_or_original(
     views: tuple[str, ...], encoder: str, store: FeatureStore, other: str = ""
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Replace text by the original where an encoder has no features of text and cannot extract any.
-
-    Returns the views that are possible, and notes on what was replaced and which command would provide it:
-    with the encoder ``other``, if that reads sentences.
-    """
+    """Replace text by the original where an encoder can neither read it nor has features of it; and notes."""
     lacking = {
         view: name
         for view in views

@@ -24,27 +24,14 @@ POOLINGS = {
 class Timm(ImageEncoder):
     """A frozen vision model of timm, such as DINOv2, in float32, with its evaluation transform.
 
-    Parameters
-    ----------
-    argument : str
-        ``MODEL.WEIGHTS`` as timm names them (``vit_small_patch14_dinov2.lvd142m``), ``hf-hub:ORG/REPO`` or
-        ``local-dir:FOLDER``; ``MODEL.random`` has untrained weights, always the same ones. Alone, the output
-        without the classifier. ``@block6`` is block 6, counted from 0 as timm does (a stage of a network
-        without blocks), before any final norm; ``@0.6667`` the block at that part of the depth: block
-        ``int(0.6667 * blocks) - 1``. ``:mean`` (of a layer the default) averages over patches, ``:cls`` takes
-        the class token, ``:tokens`` averages both; without a layer they pool the last block after the final
-        norm. ``:224`` makes images 224 pixels large instead of the model's own size. Nothing is normalized.
-    device : str
-        Where to compute.
-
-    Raises
-    ------
-    UsageError
-        If the model, weights, layer, pooling or size do not exist.
-    MissingDataError
-        If the weights are neither here nor can be downloaded.
-    DataError
-        If they do not fit the model.
+    ``argument`` is ``MODEL.WEIGHTS`` as timm names them (``vit_small_patch14_dinov2.lvd142m``),
+    ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``; ``MODEL.random`` has untrained weights, always the same
+    ones. Alone, the output without the classifier. ``@block6`` is block 6, counted from 0 as timm does (a
+    stage of a network without blocks), before any final norm; ``@0.6667`` the block at that part of the
+    depth: block ``int(0.6667 * blocks) - 1``. ``:mean`` (of a layer the default) averages over patches,
+    ``:cls`` takes the class token, ``:tokens`` averages both; without a layer they pool the last block
+    after the final norm. ``:224`` makes images 224 pixels large instead of the model's own size. Nothing
+    is normalized.
     """
 
     def __init__(self, argument: str, device: str = "cpu") -> None:

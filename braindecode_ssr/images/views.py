@@ -45,11 +45,7 @@ VIEWS = Registry(
 
 @dataclass(frozen=True)
 class View:
-    """A view with its parameters; it treats each image by itself.
-
-    Its features are stored under ``name``: the registered name, and ``?parameter=value`` for each parameter
-    that does not have its published value.
-    """
+    """A view with its parameters; ``name`` has ``?parameter=value`` for each other than the published one."""
 
     name: str
     function: ViewFunction
@@ -185,20 +181,8 @@ def original(images: Tensor, *, seed: Sequence[int] = ()) -> Tensor:
 def blur(images: Tensor, *, seed: Sequence[int] = (), kernel: int = 15) -> Tensor:
     """Gaussian blur as in NeuroBridge (OpenCV, whose width follows from the kernel size).
 
-    Parameters
-    ----------
-    kernel : int
-        Odd kernel size in pixels; the standard deviation is ``0.3 * ((kernel - 1) / 2 - 1) + 0.8``.
-        Published: 15 at 224 pixels.
-
-    Raises
-    ------
-    UsageError
-        If the kernel is even or below 1.
-
-    References
-    ----------
-    NeuroBridge, arXiv 2511.06836, "GaussianBlur".
+    ``kernel`` is odd, in pixels; the standard deviation is ``0.3 * ((kernel - 1) / 2 - 1) + 0.8``.
+    Published: 15 at 224 pixels (NeuroBridge, arXiv 2511.06836, "GaussianBlur").
     """
     height, width = images.shape[-2:]
     rows = _along_width(images, blur_operator(width, kernel))
@@ -210,17 +194,9 @@ def fovea(
 ) -> Tensor:
     """Images blended with their blurred copy, more blurred toward the periphery.
 
-    Parameters
-    ----------
-    kernel : int
-        Odd kernel size of the blurred copy, in pixels. Published: 51 at 224 pixels.
-    gain : float
-        How fast sharpness falls off. Published: 3.
-
-    References
-    ----------
-    UBP, arXiv 2503.04207: ``out = m * image + (1 - m) * blurred``, see :func:`sharpness`. Even the center
-    is half blurred.
+    ``out = m * image + (1 - m) * blurred`` of UBP, arXiv 2503.04207, with the map of :func:`sharpness`;
+    even the center is half blurred. Published: a kernel of 51 pixels at 224, and a gain (how fast
+    sharpness falls off) of 3.
     """
     mask = sharpness(images.shape[-2], images.shape[-1], gain).to(images.device)
     blurred = blur(images, kernel=kernel)
@@ -230,20 +206,8 @@ def fovea(
 def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0.1) -> Tensor:
     """Images that are downsampled and upsampled again, both bilinearly as Pillow does it.
 
-    Parameters
-    ----------
-    scale : float
-        Size of the small image relative to the image, above 0, at most 1; rounded down to whole pixels.
-        Published: 0.1 (22 of 224 pixels).
-
-    Raises
-    ------
-    UsageError
-        If no pixel would be left, or the scale is above 1.
-
-    References
-    ----------
-    NeuroBridge, arXiv 2511.06836, "LowResolution".
+    ``scale`` in (0, 1] is that of the small image, rounded down to whole pixels. Published: 0.1, 22 of
+    224 pixels (NeuroBridge, arXiv 2511.06836, "LowResolution").
     """
     height, width = images.shape[-2:]
     small = int(height * scale), int(width * scale)
@@ -258,20 +222,9 @@ def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0
 def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tensor:
     """Images made of square tiles: sampled bilinearly on a coarse grid, then enlarged by repetition.
 
-    Parameters
-    ----------
-    level : int
-        Side of a tile in pixels, at least 1. Published: 5 at 224 pixels (44 x 44 tiles).
-
-    Raises
-    ------
-    UsageError
-        If a tile is larger than the image.
-
-    References
-    ----------
-    NeuroBridge, arXiv 2511.06836, "Mosaic". As in its public code, a tile is an interpolated sample, not the
-    mean of its pixels.
+    ``level`` is the side of a tile in pixels. Published: 5 at 224 pixels, 44 x 44 tiles (NeuroBridge,
+    arXiv 2511.06836, "Mosaic"). As in its public code, a tile is an interpolated sample, not the mean of
+    its pixels.
     """
     height, width = images.shape[-2:]
     if not 1 <= level <= min(height, width):
@@ -290,25 +243,9 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
 def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 0) -> Tensor:
     """Images with Gaussian noise on every pixel and channel, one fixed draw per image.
 
-    The sum is clipped to 0..255 and truncated to whole numbers, as in the published code.
-
-    Parameters
-    ----------
-    seed : sequence of int, length n
-        One seed per image: the noise of an image does not depend on its batch.
-    sd : float
-        Standard deviation in gray levels. Published: 25 of 255, at 224 pixels.
-    draw : int
-        Another number gives other noise to the same images.
-
-    Raises
-    ------
-    UsageError
-        If ``sd`` or ``draw`` is negative.
-
-    References
-    ----------
-    NeuroBridge, arXiv 2511.06836, "GaussianNoise".
+    The noise of an image follows from its ``seed`` and ``draw``, not from its batch. The sum is clipped
+    to 0..255 and truncated to whole numbers, as published: ``sd`` 25 gray levels at 224 pixels
+    (NeuroBridge, arXiv 2511.06836, "GaussianNoise").
     """
     import torch
 
@@ -329,28 +266,9 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
 def text(concepts: Sequence[str], *, template: str = "This picture is {}") -> list[str]:
     """A sentence about the concept of each image, which the encoder reads instead of the image.
 
-    Parameters
-    ----------
-    concepts : sequence of str, length n
-        The concept of each image.
-    template : str
-        The sentence, with ``{}`` for the words of the concept. Published: that of ATM.
+    The default ``template`` is that of ATM, arXiv 2403.07721, whose public code writes names as in the
+    folder names.
 
-    Returns
-    -------
-    list of str, length n
-
-    Raises
-    ------
-    UsageError
-        If the template does not have exactly one place for the concept.
-
-    References
-    ----------
-    ATM, arXiv 2403.07721; its public code writes names as in the folder names.
-
-    Examples
-    --------
     >>> text(["aircraft_carrier", "baton4"])
     ['This picture is aircraft carrier', 'This picture is baton']
     """
@@ -363,10 +281,7 @@ def text(concepts: Sequence[str], *, template: str = "This picture is {}") -> li
 
 
 def concept_words(concept: str) -> str:
-    """The words of a concept's name.
-
-    Underscores become spaces; the digit by which THINGS tells homonyms apart (``bat1``, ``bat2``) is dropped.
-    """
+    """A concept's name in words, without the digit by which THINGS tells homonyms apart (``bat1``)."""
     return re.sub(r"(?<=[^\W\d_])_?\d$", "", concept).replace("_", " ").strip()
 
 
@@ -401,10 +316,7 @@ SMALL_KERNELS = {3: (2.0, 1.0), 5: (6.0, 4.0, 1.0), 7: (18.0, 14.0, 7.0, 2.0)}
 
 @lru_cache(16)
 def blur_operator(n: int, size: int) -> Tensor:
-    """OpenCV's Gaussian blur of ``n`` pixels with ``size`` taps, an ``(n, n)`` tensor.
-
-    Borders are mirrored without repeating the border pixel. UsageError if the size is even or below 1.
-    """
+    """OpenCV's Gaussian blur of ``n`` pixels, an (n, n) tensor; borders mirrored without the border pixel."""
     import torch
 
     if size < 1 or size % 2 == 0:
@@ -463,7 +375,7 @@ def _nearest_indices(n_in: int, n_out: int) -> Tensor:
 
 @lru_cache(16)
 def sharpness(height: int, width: int, gain: float) -> Tensor:
-    """Weight of the sharp image, ``0.5 * exp(-gain * min(distance / largest, 1))``, ``(height, width)``.
+    """Weight of the sharp image, ``0.5 * exp(-gain * min(distance / largest, 1))``, (height, width).
 
     Distances are from pixel ``(height // 2, width // 2)``; the largest is that of the last pixel.
     """

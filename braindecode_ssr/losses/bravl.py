@@ -92,10 +92,7 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 def log_likelihood(
     x: Tensor, center: Tensor, scale: float, likelihood: Likelihood = "normal"
 ) -> Tensor:
-    """Log-density of independent elements of one scale, (..., d) to (...).
-
-    ``scale`` is the standard deviation or, of a Laplace distribution, the mean distance from the center.
-    """
+    """Log-density of independent elements of one scale (sd; Laplace: mean distance), (..., d) to (...)."""
     far = (x - center).abs() / scale
     if likelihood == "laplace":
         return -(far + math.log(2 * scale)).sum(-1)

@@ -112,13 +112,7 @@ def without_duplicates(logits: Tensor, same: Tensor) -> Tensor:
 
 
 def same_image(image: Tensor | None, rows: int) -> Tensor:
-    """Which rows show the same image: index of images (b,) to bool (b, b).
-
-    Raises
-    ------
-    UsageError
-        If the index is missing, or not one number per row.
-    """
+    """Which rows show the same image: index of images (b,) to bool (b, b)."""
     if image is None or tuple(image.shape) != (rows,):
         found = "is missing" if image is None else f"has shape {tuple(image.shape)}"
         raise UsageError(

@@ -76,14 +76,8 @@ def distance(found: Tensor, wanted: Tensor, judged: Tensor, pull: Pull = "cosine
 class Reconstructor(nn.Module):
     """Fills in hidden elements: a two-layer perceptron on [visible elements, mask, whole other vector].
 
-    Visible elements are kept; only those that were hidden are judged.
-
-    Parameters
-    ----------
-    n_own, n_other : int
-        Widths of the vector that is filled in and of that of the other modality.
-    hidden : int, optional
-        Width between the layers; ``n_own`` if None.
+    Visible elements are kept; only those that were hidden are judged. ``n_own`` and ``n_other`` are the
+    widths of the vector that is filled in and of the other modality's.
     """
 
     takes_mask = True
@@ -136,20 +130,10 @@ class WholeReconstructor(Reconstructor):
 class TokenReconstructor(nn.Module):
     """A transformer decoder from the tokens of one vector, some hidden, to all tokens of the other.
 
-    Each vector becomes k tokens. Hidden ones are replaced by a learned one; blocks of attention among the own
-    tokens, attention to the other ones, and a perceptron of twice the width follow; a linear map predicts
-    from each token its chunk of the own vector, normalized. Only hidden tokens are judged.
-
-    Parameters
-    ----------
-    n_own, n_other : int
-        Widths of the vectors; multiples of ``n_tokens``.
-    hidden : int, optional
-        Width of a token; 128 if None.
-    n_tokens, n_blocks, n_heads : int
-        Tokens of a vector, blocks, and attention heads.
-    drop_prob : float
-        Dropout in the blocks.
+    Each vector becomes ``n_tokens`` tokens. Hidden ones are replaced by a learned one; blocks of
+    attention among the own tokens, attention to the other ones, and a perceptron of twice the width
+    follow; a linear map predicts from each token its chunk of the own vector, normalized. Only hidden
+    tokens are judged.
     """
 
     def __init__(

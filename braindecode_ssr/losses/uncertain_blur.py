@@ -21,25 +21,11 @@ LESS, MEDIUM, MORE = range(3)
 
 
 def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
-    r"""Which of the three blurs each trial gets next.
+    r"""Which of three blurs each trial gets next: 0 less, 1 medium, 2 more, int (b,).
 
-    A trial gets less blur if its similarity is above, and more if it is below
-    :math:`m \pm z_{1-\alpha/2}\, s`, with mean and sample standard deviation of the remembered similarities
-    of the batch.
-
-    Source: UBP (CVPR 2025, arXiv 2503.04207).
-
-    Parameters
-    ----------
-    now, remembered : Tensor, shape (b,)
-        Similarity of each trial with its image, at present and as a running mean.
-    alpha : float
-        Expected share of trials outside the bounds under a normal distribution.
-
-    Returns
-    -------
-    Tensor of int, shape (b,)
-        0 for less, 1 for medium, 2 for more.
+    A trial gets less blur if its similarity is above, and more if it is below :math:`m \pm
+    z_{1-\alpha/2}\, s`, with mean and sample standard deviation of the remembered similarities of the
+    batch. Source: UBP (CVPR 2025, arXiv 2503.04207).
     """
     width = NormalDist().inv_cdf(1 - alpha / 2) * remembered.std()
     middle = remembered.mean()

@@ -140,13 +140,7 @@ class ImageRetrieval(BaseParadigm):
 
 
 class ImageEvents(FixedTransformer):
-    """Convert annotations to events coded by image.
-
-    Parameters
-    ----------
-    codes : dict of str to int
-        By ``image_id``.
-    """
+    """Convert annotations to events, coded by ``codes`` of image ids."""
 
     def __init__(self, codes: dict[str, int]) -> None:
         super().__init__()
@@ -176,14 +170,9 @@ class ImageEvents(FixedTransformer):
 class RetrievalScore:
     """Top-k retrieval accuracy as a scikit-learn scorer.
 
-    The predictions for all trials of an image are averaged and compared with all images in ``y`` by cosine
-    similarity; ties count against the target. MOABB scores each session separately, so averages are within
-    sessions.
-
-    Parameters
-    ----------
-    k : int
-        Number of top-ranked candidates that count as a hit.
+    The predictions for all trials of an image are averaged and compared with all images in ``y`` by
+    cosine similarity; ties count against the target. MOABB scores each session separately, so averages
+    are within sessions.
     """
 
     def __init__(self, k: int) -> None:
@@ -198,21 +187,7 @@ class RetrievalScore:
 
 
 def image_ranks(estimator: Any, X: Any, y: Any) -> np.ndarray:
-    """The rank of each image in ``y`` among all of them, sorted by image name.
-
-    Parameters
-    ----------
-    estimator : object
-        With ``predict`` and ``gallery``, or a pipeline that ends in such an estimator.
-    X : mne.Epochs, or ndarray of shape (n_trials, chans, times)
-    y : array-like of str, shape (n_trials,)
-        The image of each trial.
-
-    Returns
-    -------
-    ndarray of int, shape (n_images,)
-        Counted from 1.
-    """
+    """The rank (from 1) of each image in ``y`` among all of them, sorted by image name, (n_images,)."""
     names, image = np.unique(np.asarray(y, dtype=str), return_inverse=True)
     vectors = np.asarray(estimator.predict(X))
     queries = np.zeros((len(names), vectors.shape[1]))

@@ -31,18 +31,10 @@ FEATURE_POINTS = ("auto", "embedding", "head")
 
 
 class BrainEncoder(NamedTuple):
-    """A backbone that is built, and where its features are taken.
+    """A built backbone, (b, c, t) to (b, width), and where its features are taken.
 
-    Parameters
-    ----------
-    module : nn.Module
-        Maps ``(b, c, t)`` to ``(b, width)``.
-    feature_point : {"embedding", "head"}
-    width : int
-        Numbers per trial.
-    adjusted : dict
-        Parameters taken from the table of adjustments, because the defaults did not fit or have no parts for
-        subjects.
+    ``adjusted`` are parameters from the table of adjustments, because the defaults did not fit or have no
+    parts for subjects.
     """
 
     module: nn.Module
@@ -52,20 +44,7 @@ class BrainEncoder(NamedTuple):
 
 
 def backbone_class(backbone: str | type[nn.Module]) -> type[nn.Module]:
-    """The class behind a name, or the class itself.
-
-    Parameters
-    ----------
-    backbone : str or type of nn.Module
-        A name of ours or of braindecode (case, hyphens and underscores do not matter); a dotted path
-        ``package.module.Class`` or a file ``my_net.py:MyNet``, see
-        :func:`braindecode_ssr.models.names.trusting`.
-
-    Raises
-    ------
-    UsageError
-        If there is no such name, or it is not that of a model.
-    """
+    """The class behind a name of ours or of braindecode, a path or a file, or the class itself."""
     found = named_backbone(backbone) if isinstance(backbone, str) else backbone
     if isinstance(found, nn.Module) and isinstance(backbone, str):  # see names.providing
         return type(found)
@@ -276,13 +255,8 @@ def adjustments(name: str) -> dict[str, Any]:
 def candidates(name: str, signal: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
     """What to try, in order: parameters, and samples of zeros to append to the trial.
 
-    Parameters
-    ----------
-    name : str
-        Name of the class.
-    signal : dict
-        Signal parameters, for which values such as ``"{n_chans}"`` in the table stand; with ``n_subjects``,
-        the parameters that give subjects parts of their own are included.
+    Values of ``signal`` stand in the table as ``"{n_chans}"``; with ``n_subjects``, the parameters that
+    give subjects parts of their own are included.
     """
     entry = adjustments(name)
     own = entry.get("subjects", {}) if signal.get("n_subjects") else {}
@@ -315,15 +289,10 @@ def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
 
 
 def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int | None) -> None:
-    """Check that a backbone has a part for each of so many subjects; None asks nothing.
+    """UsageError unless a backbone has a part for each of so many subjects; None asks nothing.
 
-    A trial must be encoded differently for the last subject than for the first. Noise is added to the weights
-    for this, because all parts may start alike; the model's own weights are left unchanged.
-
-    Raises
-    ------
-    UsageError
-        If the model does not take subjects, or has parts for fewer.
+    A trial must be encoded differently for the last subject than for the first. Noise is added to a copy
+    of the weights for this, because all parts may start alike.
     """
     if n_subjects is None:
         return

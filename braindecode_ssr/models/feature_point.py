@@ -16,14 +16,7 @@ SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
 class Bound(nn.Module):
     """A model with fixed arguments of its ``forward``, and with subjects where it takes them.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Its ``forward`` takes the trials first.
-    arguments : dict
-        Other arguments, the same for every batch, such as channel names.
-    n_zeros : int
-        Samples of zeros appended to every trial.
+    ``n_zeros`` samples of zeros are appended to every trial.
     """
 
     def __init__(self, model: nn.Module, arguments: dict[str, Any], n_zeros: int = 0) -> None:
@@ -34,15 +27,7 @@ class Bound(nn.Module):
         self.with_subjects = takes_subjects(model)
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Any:
-        """The model's output.
-
-        Parameters
-        ----------
-        x : Tensor, shape (b, c, t)
-            Trials.
-        subject_index : Tensor of int, shape (b,), optional
-            Who saw them, counted from 0; None: everything goes through the first subject's part.
-        """
+        """The output for trials (b, c, t) of subjects (b,), counted from 0; None: all the first subject's."""
         x = nn.functional.pad(x, (0, self.n_zeros))
         if not self.with_subjects:
             return self.model(x, **self.arguments)
@@ -81,10 +66,7 @@ class _Call(NamedTuple):
 
 
 def encode_zeros(module: nn.Module, n_chans: int, n_times: int) -> Any:
-    """The output of a model for two trials of zeros; modes and random state are left unchanged.
-
-    For a brain encoder a Tensor of shape (2, width).
-    """
+    """The output of a model for two trials of zeros; modes and random state are left unchanged."""
     parameter = next(module.parameters(), torch.empty(0))
     shape = (_N_TRIALS, n_chans, n_times)
     trials = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
@@ -104,20 +86,7 @@ def embedding_width(module: nn.Module, n_chans: int, n_times: int) -> int:
 
 
 def cut_head(module: nn.Module, n_chans: int, n_times: int) -> bool:
-    """Remove the last map of a model, in place, so that it returns its embedding.
-
-    Parameters
-    ----------
-    module : nn.Module
-        A model that gives one vector per trial.
-    n_chans, n_times : int
-        Shape of a trial.
-
-    Returns
-    -------
-    bool
-        Whether it was possible; if not, the model is unchanged.
-    """
+    """Remove the last map of a model, in place, so that it returns its embedding; False if it cannot be."""
     for call in _last_maps(module, n_chans, n_times):
         parent, _, name = call.name.rpartition(".")
         holder, head = module.get_submodule(parent), module.get_submodule(call.name)

@@ -54,13 +54,7 @@ def build_image_head(
 
 
 def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
-    """The class behind the name or path of an image head, or the class itself.
-
-    Raises
-    ------
-    UsageError
-        If there is no such head, or it is not a class of ``torch.nn.Module``.
-    """
+    """The class behind the name or path of an image head, or the class itself."""
     by_path = isinstance(head, str) and is_path(head)
     found = class_at("an image head", str(head)) if by_path else IMAGE_HEADS.resolve(head)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
@@ -223,18 +217,7 @@ class LayerMixerHead(nn.Module):
 def depth_prior(n_layers: int, centre: float | None = None, strength: float = 1.0) -> Tensor:
     r"""Initial logits of layers, shape (n_layers,): :math:`-\mathrm{strength} \cdot |k - \mathrm{centre}|`.
 
-    Parameters
-    ----------
-    n_layers : int
-    centre : float, optional
-        Position of the layer with the largest weight, counted from 0; default: the middle.
-    strength : float
-        By how much a logit falls from one layer to the next; 0 weighs all alike.
-
-    Raises
-    ------
-    UsageError
-        If the center lies outside the layers or the strength is negative.
+    ``centre``, counted from 0, is by default the middle; a strength of 0 weighs all layers alike.
     """
     centre = (n_layers - 1) / 2 if centre is None else centre
     if not 0 <= centre <= n_layers - 1:
@@ -325,23 +308,12 @@ class BlurMixerHead(nn.Module):
 
 
 def mix(vectors: Tensor, defaults: Tensor, scores: Tensor) -> Tensor:
-    r"""Mix vectors and learned defaults, each number weighted by a softmax of its own.
+    r"""Mix vectors (..., k, d) and learned defaults (m, d), each number weighted by a softmax of its own.
 
     .. math:: y_j = \sum_{i \le k} w_{ij} v_{ij} + \sum_{i > k} w_{ij} u_{i-k,j}, \qquad
               w_{ij} = e^{s_{ij}} \big/ \sum_l e^{s_{lj}}
 
-    Parameters
-    ----------
-    vectors : Tensor, shape (..., k, d)
-        Of an image.
-    defaults : Tensor, shape (m, d)
-        The same for every image.
-    scores : Tensor, shape (k + m, d)
-        Before the softmax, those of the vectors first.
-
-    Returns
-    -------
-    Tensor, shape (..., d)
+    Scores (k + m, d) are those before the softmax, those of the vectors first.
     """
     shares = scores.softmax(0)
     n_vectors = vectors.shape[-2]

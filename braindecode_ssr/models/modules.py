@@ -22,19 +22,7 @@ HEAD = "final_layer"  # what braindecode calls the last layer of every model
 
 
 def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
-    """The parameters of a part, by their full names.
-
-    Parameters
-    ----------
-    model : nn.Module
-    part : str
-        Name of a submodule or parameter, such as ``"backbone"`` or ``"backbone.temporal.1"``.
-
-    Raises
-    ------
-    UsageError
-        If no parameter belongs to a part of that name.
-    """
+    """The parameters of a submodule such as ``"backbone.temporal.1"``, or one parameter, by full names."""
     parameters = dict(model.named_parameters())
     found = {name: p for name, p in parameters.items() if f"{name}.".startswith(f"{part}.")}
     if not found:
@@ -45,13 +33,7 @@ def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
 
 
 def rate_groups(model: nn.Module, rates: dict[str, float]) -> list[tuple[str, dict[str, Any]]]:
-    """Learning rates of parts, by their names, as skorch's ``optimizer__param_groups``; the deeper part wins.
-
-    Raises
-    ------
-    UsageError
-        If there is no such part.
-    """
+    """Learning rates of parts as ``optimizer__param_groups`` of skorch; the deeper part wins."""
     groups: list[tuple[str, dict[str, Any]]] = []
     for part in sorted(rates, key=lambda name: -name.count(".")):
         parameters_of(model, part)
@@ -62,26 +44,9 @@ def rate_groups(model: nn.Module, rates: dict[str, float]) -> list[tuple[str, di
 def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
     """Load pretrained weights into a backbone, all but those of its last layer.
 
-    Parameters
-    ----------
-    backbone : nn.Module
-        Of a :class:`~braindecode_ssr.models.SSR`.
-    source : str
-        A folder as ``save_pretrained`` writes it, or the name of a repository on the Hugging Face Hub, such
-        as ``"braindecode/biot-pretrained-prest-16chs"``; see the table of backbones.
-
-    Returns
-    -------
-    list of str
-        Names of the parameters that keep their random initial values: those of the last layer, where its
-        width differs.
-
-    Raises
-    ------
-    MissingDataError
-        If there are no weights in the folder, or the Hub does not provide them.
-    DataError
-        If the weights belong to another model, or to other trials; the backbone is then unchanged.
+    ``source`` is a folder as ``save_pretrained`` writes it, or a repository on the Hugging Face Hub, such
+    as ``"braindecode/biot-pretrained-prest-16chs"``. Returns the names of the parameters that keep their
+    random initial values: those of the last layer, where its width differs.
     """
     model = backbone.model if isinstance(backbone, Bound) else backbone
     name, own = type(model).__name__, model.state_dict()
@@ -108,15 +73,10 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
 
 
 def brings_weights(build: Callable[[], nn.Module]) -> bool:
-    """Whether a model starts from trained weights that a part of it loads by itself.
+    """Whether a part of a model loads trained weights by itself, so that two seeds give equal ones.
 
-    Random initial values differ between two seeds, loaded ones do not. Models of braindecode, torch and this
-    package are not built for this: none of them loads weights when it is created.
-
-    Parameters
-    ----------
-    build : callable
-        Builds the untrained model.
+    Models of braindecode, torch and this package are not built for this: none of them loads weights when
+    it is created.
     """
     models = []
     for seed in (0, 1):
@@ -167,13 +127,7 @@ def _file_in(folder: Path, source: str, name: str) -> Path:
 
 
 def check_source(source: str, name: str = "the backbone") -> None:
-    """Check that pretrained weights exist, without loading or downloading them.
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such folder or repository, or it holds no weights.
-    """
+    """Check that pretrained weights exist, without loading or downloading them."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         _file_in(folder, source, name)
@@ -228,10 +182,10 @@ HUB_OPTIONS = {
 
 
 class Components(nn.Module):
-    """Components of trials: (b, c, t) to (b, n_components, 1), less the mean, by fixed filters.
+    """Fixed filters of trials less the mean, (b, c, t) to (b, n_components, 1); zero until fitted.
 
-    :func:`braindecode_ssr.training.encoding.fit_components` fits ``mean`` and ``filters`` on training trials;
-    before that they are zero.
+    :func:`braindecode_ssr.training.encoding.fit_components` fits ``mean`` and ``filters`` on training
+    trials.
     """
 
     mean: Tensor
@@ -248,10 +202,7 @@ class Components(nn.Module):
 
 
 class Configured:
-    """Mixin for braindecode models whose configuration may name trusted classes only.
-
-    braindecode's own loading imports whatever a ``config.json`` names.
-    """
+    """Mixin for braindecode models: their ``config.json`` may import trusted classes only."""
 
     if TYPE_CHECKING:  # what braindecode does not declare
         n_outputs: int
@@ -378,9 +329,9 @@ class TangentMap(nn.Linear):
     r"""A linear map to tangent vectors times a learned number, :math:`y = e^s\,(W x + b)`.
 
     :math:`e^s` starts at :math:`1 / \sqrt{e}` for e outputs. A linear map of layer-normed features gives
-    vectors so long (18, for 1024) that all points lie far from the origin, where distances depend on lengths,
-    and nothing is learned; the factor shortens them to about 1 and leaves the learning rates of the weights
-    alone.
+    vectors so long (18, for 1024) that all points lie far from the origin, where distances depend on
+    lengths, and nothing is learned; the factor shortens them to about 1 and leaves the learning rates of
+    the weights alone.
 
     Source: HyFI (AAAI 2026, arXiv 2603.22721), after MERU (arXiv:2304.09172), whose embeddings start like
     this.

@@ -53,15 +53,11 @@ Row = dict[str, str | int | None]
 
 @cache
 def backbone_rows() -> tuple[Row, ...]:
-    """The measured backbones: the rows of ``backbone_table.csv``, ours first.
+    """The rows of ``backbone_table.csv``, ours first.
 
-    Returns
-    -------
-    tuple of dict
-        ``name``; ``origin``; ``17x250``, ``63x250``, ``271x201``: ``"yes"`` or ``"no"``; ``feature_point``
-        (``"embedding"`` or ``"head"``), ``width``, ``parameters`` of the encoder and ``step_ms``
-        (milliseconds of one step with 8 trials on one processor core), all at the first shape that works;
-        ``needs``; ``adjusted`` parameters; ``reason`` why a shape does not work.
+    ``17x250``, ``63x250``, ``271x201`` are ``"yes"`` or ``"no"``, ``reason`` says why not; ``width``,
+    ``parameters`` and ``step_ms`` (one step with 8 trials on one processor core) are those of the first
+    shape that works.
     """
     integers = ("width", "parameters", "step_ms")
     with TABLE.open(encoding="utf-8", newline="") as file:
@@ -109,13 +105,6 @@ def backbone_name(name: str) -> str:
     """The registered form of a backbone's name, so that ``eegnet`` and ``EEGNet`` are one run.
 
     Our own names and measured ones are known without an import; for others braindecode is imported.
-    ``"auto"`` and ``"linear"`` (of closed-form methods) stay as they are; see :func:`canonical_path` for
-    paths and files.
-
-    Raises
-    ------
-    UsageError
-        If there is no such backbone.
     """
     if is_path(name):
         return canonical_path(name)
@@ -142,13 +131,7 @@ def _plain(name: str) -> str:
 
 
 def named_backbone(name: str) -> Any:
-    """The class behind a backbone's name; or the model, where :func:`providing` provides one.
-
-    Raises
-    ------
-    UsageError
-        If there is no such backbone, or its path may not be imported.
-    """
+    """The class behind a backbone's name; or the model, where :func:`providing` provides one."""
     if name in BACKBONES:
         return BACKBONES[name]
     if is_path(name):
@@ -158,11 +141,7 @@ def named_backbone(name: str) -> Any:
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Silence MNE's deprecation of montage names while braindecode is imported.
-
-    Some of braindecode's modules ask for ``standard_1020`` and ``standard_1005``, which MNE 1.13 deprecates
-    in a warning and a log record; users of a model can do nothing about it.
-    """
+    """Silence MNE 1.13's deprecation of montage names, which braindecode's modules ask for on import."""
     logger = logging.getLogger("mne")
 
     def unrelated(record: logging.LogRecord) -> bool:
@@ -194,16 +173,10 @@ _provided: ContextVar[dict[str, Any] | None] = ContextVar("provided", default=No
 
 @contextmanager
 def trusting(trust: Trust = True) -> Iterator[None]:
-    """Within this context, import whatever trusted paths and files name.
+    """Within this context, import whatever trusted paths (True: all) and files name.
 
-    Parameters
-    ----------
-    trust : bool, str or tuple of str
-        True: everything. A path, or several: only these. False: nothing beyond what is trusted already. Trust
-        what a user typed, not what a file names.
+    Trust what a user typed, not what a file names.
 
-    Examples
-    --------
     >>> from braindecode_ssr.models import SSR
     >>> with trusting():  # doctest: +SKIP
     ...     model = SSR(backbone="my_net.py:MyNet", n_chans=17, n_times=250, n_outputs=512)
@@ -229,20 +202,10 @@ def trusted() -> Trust:
 def providing(
     backbone: str | type[nn.Module] | nn.Module, recorded: str | None = None
 ) -> Iterator[str]:
-    """Within this context, let a name stand for a backbone that is given as an object.
+    """Within this context, let a name (which is yielded) stand for a backbone given as an object.
 
-    Parameters
-    ----------
-    backbone : str, type of nn.Module, or nn.Module
-        A name is trusted as typed.
-    recorded : str, optional
-        The name that a class or model stands for; default: its own.
-
-    Yields
-    ------
-    str
-        The name under which the backbone is recorded: ``module.Class``, for a model followed by ``@`` and a
-        digest of its layers and weights, because two models of one class are two backbones.
+    By default it is ``module.Class``, for a model followed by ``@`` and a digest of its layers and
+    weights, because two models of one class are two backbones.
     """
     if isinstance(backbone, str):
         with trusting(backbone):
@@ -286,13 +249,7 @@ def _file_and_class(path: str) -> tuple[Path | None, str]:
 
 
 def check_path(kind: str, path: str) -> None:
-    """Refuse a path that may not be imported, without importing anything.
-
-    Raises
-    ------
-    UsageError
-        If it is malformed, or neither trusted nor of a known package or entry point.
-    """
+    """Refuse a malformed or untrusted path, without importing anything."""
     name = canonical_path(path)
     file, cls = _file_and_class(name)
     parts = [cls] if file else name.split(".")
@@ -308,25 +265,10 @@ def check_path(kind: str, path: str) -> None:
 
 
 def class_at(kind: str, path: str) -> Any:
-    """The class that a dotted path, or a file and a class, names.
+    """The class at ``"package.module.Class"``, ``"package.module:Class"`` or ``"my_file.py:Class"``.
 
-    Parameters
-    ----------
-    kind : str
-        What it is to be, for messages: ``"a backbone"``.
-    path : str
-        ``"package.module.Class"``, ``"package.module:Class"`` or ``"my_file.py:Class"``.
-
-    Returns
-    -------
-    type
-        A subclass of ``torch.nn.Module`` from braindecode, ``torch.nn``, this package or an installed entry
-        point; any class where the path is trusted, see :func:`trusting`.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be imported, or is something else.
+    A subclass of ``torch.nn.Module`` from braindecode, ``torch.nn``, this package or an installed entry
+    point; any class where the path is trusted. ``kind``, such as ``"a backbone"``, is for messages.
     """
     from torch import nn
 

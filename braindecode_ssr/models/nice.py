@@ -28,8 +28,8 @@ def plain_layers(
 ) -> nn.Sequential:
     """TSConv up to its projector, layer by layer as published: (b, c, t) to (b, features).
 
-    Its parameters and buffers are those of ``temporal``, ``spatial`` and ``mix`` of :class:`TSConv`, in the
-    same order.
+    Parameters and buffers are those of ``temporal``, ``spatial`` and ``mix`` of :class:`TSConv`, in this
+    order.
     """
     return nn.Sequential(
         Rearrange("b c t -> b 1 c t"),

@@ -149,11 +149,7 @@ class SubjectTransformer(nn.Module):
 
 
 class ITransformer(nn.Module):
-    r"""One layer of the inverted Transformer of Liu et al (2024), as ATM uses it.
-
-    Every channel is a token, embedded by one linear map along time. Attention and feed-forward layer have
-    residual connections and are followed by layer norms; a third norm follows both.
-    """
+    """One layer of the inverted Transformer of Liu et al (2024), as ATM uses it: channels are tokens."""
 
     def __init__(
         self,
@@ -574,8 +570,8 @@ class Place(nn.Module):
 class WindowMeans(nn.Module):
     """Means over 64 windows at each tap of a filter: (b, c, t) to (b, windows, c, kernel_length).
 
-    The windows are those of an adaptive average pool of the filter's output: as even as possible, overlapping
-    by a sample where their number does not divide its length.
+    Windows are those of an adaptive average pool: even, overlapping by a sample where their number does
+    not divide.
     """
 
     def __init__(self, n_times: int, kernel_length: int) -> None:

@@ -55,15 +55,8 @@ MAX_LISTED = 20
 class ChannelSet:
     """The channels of one of several recordings, subjects or datasets to be joined.
 
-    Parameters
-    ----------
-    owner : str
-        Subject and path, for error messages.
-    ch_names : sequence of str
-        In the order of the array.
-    facts : dict of str to str
-        What must be equal before trials are joined, such as ``{"unit": "V", "reference": "Cz"}``; empty if
-        unknown.
+    ``owner`` is named in errors. ``facts``, such as ``{"unit": "V", "reference": "Cz"}``, must be equal
+    before trials are joined; empty if unknown.
     """
 
     owner: str
@@ -72,14 +65,12 @@ class ChannelSet:
 
 
 def plain_names(ch_names: Sequence[str]) -> list[str]:
-    """Channel names without what differs between amplifiers and file formats.
+    """Channel names in lower case without what differs between amplifiers and formats, for comparison only.
 
     Dropped are case, spaces, dots and underscores, a leading ``EEG``, the reference at the end (``-Ref``,
     ``-A1``, or whatever all names end with) and the serial number of CTF sensors; ``T3`` to ``T6`` become
-    ``T7``, ``T8``, ``P7`` and ``P8``. In lower case, for comparison only.
+    ``T7``, ``T8``, ``P7`` and ``P8``.
 
-    Examples
-    --------
     >>> plain_names(["OZ", "Oz..", "EEG Oz-Ref", "MLO11-1609"])
     ['oz', 'oz', 'oz', 'mlo11']
     """
@@ -97,10 +88,10 @@ def standard_names(ch_names: Sequence[str]) -> list[str]:
 
 
 def in_standard_order(ch_names: Sequence[str], order: Sequence[str] = ()) -> list[int]:
-    """The permutation that puts channels into an order that does not depend on the order they come in.
+    """The permutation that puts channels in an order that does not depend on the file.
 
-    Channels in ``order`` come first, all others follow by name. Default: the order of the raw files of
-    THINGS-EEG2 for exactly its 63 channels, else :data:`THINGS_EEG_63`.
+    Channels of ``order`` come first, others by name. Default: the order of the raw files of THINGS-EEG2
+    for exactly its 63 channels, else :data:`THINGS_EEG_63`.
     """
     plain = plain_names(ch_names)
     order = order or (THINGS_EEG_63_RAW if set(plain) == _PLAIN_63 else THINGS_EEG_63)
@@ -119,28 +110,10 @@ def match_channels(
 ) -> tuple[tuple[str, ...], list[list[int]]]:
     """One order of channels for several subjects, sessions or files, matched by name.
 
-    Parameters
-    ----------
-    sets : sequence of ChannelSet
-        The first one gives the order where ``channels`` does not.
-    channels : str or sequence of str
-        As for :func:`channel_indices`; ``"all"`` and MEG regions require the same channels everywhere,
-        ``"common"`` takes the intersection.
-
-    Returns
-    -------
-    names : tuple of str
-        As the first of ``sets`` has them.
-    picks : list of list of int
-        The indices of these channels in each of ``sets``.
-
-    Raises
-    ------
-    UsageError
-        As :func:`channel_indices`.
-    DataError
-        If a set lacks channels, has two channels with the same plain name, or differs from the first in a
-        fact or a reference; both sides are named.
+    The first of ``sets`` gives names, and the order where ``channels`` does not. ``"all"`` and MEG
+    regions require the same channels everywhere, ``"common"`` takes the intersection. Returns the names
+    and their indices in each set; DataError if a set lacks channels, repeats a name, or differs in a fact
+    or a reference.
     """
     first = sets[0]
     for other in sets[1:]:

@@ -33,37 +33,12 @@ def windows(
     tick: Callable[[int], object] | None = None,
     out: Any = None,
 ) -> Any:
-    """Cut the trials of a recording: epochs with baseline, resampled and cropped.
+    """Cut the trials of a recording into float32 (n_trials, chans, times): baseline, resampled and cropped.
 
     Equal to ``mne.Epochs(raw, events, tmin, tmax, baseline=(None, 0)).resample(sfreq)`` followed by the
-    crop. The baseline is subtracted in float64, so that large offsets cost no precision.
-
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        Continuous signal in volts; little of a memory-mapped one is in memory at a time.
-    samples : ndarray of int, shape (n_trials,)
-        Onsets, in samples from the start of ``data``.
-    sfreq : float
-        Sampling rate of ``data`` in Hz.
-    spec : TrialSpec
-        Times, baseline and sampling rate of the trials.
-    tick : callable, optional
-        Called with the number of trials done since the last call.
-    out : array-like, optional
-        Where the trials go: an array of the right shape, or anything that takes arrays for slices.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_trials, chans, times)
-        In the unit of ``data``; ``out`` if given.
-
-    Raises
-    ------
-    DataError
-        If an epoch reaches beyond the recording.
-    UsageError
-        If the recording cannot be cut as ``spec`` says, see :func:`window_operator`.
+    crop, with the baseline subtracted in float64. ``data`` (chans, samples) may be memory-mapped,
+    ``samples`` are onsets, ``tick`` gets the number of trials done since the last call, and ``out`` takes
+    arrays for slices.
     """
     offset, operator = window_operator(sfreq, spec)
     samples = np.asarray(samples)
@@ -347,13 +322,7 @@ def add_by(sums: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
 
 
 def running_count(numbers: np.ndarray) -> np.ndarray:
-    """How often the same number has come before, for each entry.
-
-    Examples
-    --------
-    >>> running_count(np.array([7, 3, 7, 7, 3])).tolist()
-    [0, 0, 1, 2, 1]
-    """
+    """How often the same number has come before, for each entry: [7, 3, 7, 7, 3] gives [0, 0, 1, 2, 1]."""
     numbers = np.asarray(numbers)
     order = np.argsort(numbers, kind="stable")
     _, firsts, counts = np.unique(numbers[order], return_index=True, return_counts=True)
@@ -363,21 +332,9 @@ def running_count(numbers: np.ndarray) -> np.ndarray:
 
 
 def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[int, int] | None:
-    """The first two events that must be one: a trigger read twice, or a trigger and a photodiode.
+    """Indices of two events that must be one, such as a trigger and a photodiode, or None.
 
-    Parameters
-    ----------
-    samples : ndarray of int, shape (n_trials,)
-        Onsets, in any order.
-    shown : ndarray, shape (n_trials,)
-        What is shown.
-    sfreq : float
-        Sampling rate in Hz.
-
-    Returns
-    -------
-    tuple of int or None
-        Indices of two events within a sample or 5 ms of each other, or with the same image within 50 ms.
+    They are within a sample or 5 ms of each other, or show the same image within 50 ms.
     """
     order = np.argsort(samples, kind="stable")
     gaps = np.diff(np.asarray(samples)[order])

@@ -108,27 +108,11 @@ def noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
 
 
 def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
-    """The shrunk covariance of channels and times together, of repetitions about the mean of their image.
+    """The shrunk covariance of channels and times together, float64 (chans * times, chans * times).
 
-    Trials of images that are shown once say nothing about noise and do not count. Each number of a trial is
-    divided by its standard deviation before the shrinkage of Ledoit and Wolf, and multiplied again after it.
-
-    Parameters
-    ----------
-    trials : array-like, shape (n_trials, chans, times)
-        Single trials of a low sampling rate: 50 Hz holds what brain responses to images consist of.
-    conditions : ndarray, shape (n_trials,)
-        The image of each trial.
-
-    Returns
-    -------
-    ndarray of float64, shape (chans * times, chans * times)
-        In the squared unit of ``trials``.
-
-    Raises
-    ------
-    DataError
-        If no image is repeated, or channels times samples are more than 4,096.
+    Of repetitions about the mean of their image; images shown once do not count. Each number of a trial
+    is divided by its standard deviation before the shrinkage of Ledoit and Wolf, and multiplied again
+    after it. Single trials should have a low rate: 50 Hz holds what brain responses to images consist of.
     """
     n_chans, n_times = trials.shape[1:]
     width = n_chans * n_times

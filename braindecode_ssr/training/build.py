@@ -36,11 +36,7 @@ def build_model(
     widths: Sequence[int] = (),
     n_subjects: int = 1,
 ) -> SSR | Ridge | Encoding:
-    """The untrained model of a resolved spec.
-
-    ``n_features`` is the width of the image features, ``widths`` those of the vectors concatenated in them,
-    ``n_subjects`` the number of training subjects.
-    """
+    """The untrained model of a resolved spec; ``widths`` are those of the vectors joined in the features."""
     n_signal = len(signals.chs_info) * signals.n_times
     if spec.train.solver != "gradient":
         return build_closed_form(spec, n_signal, n_features, signals.tmin)
@@ -69,10 +65,7 @@ def build_model(
 def build_closed_form(
     spec: RunSpec, n_signal: int, n_features: int, tmin: float | None = None
 ) -> Ridge | Encoding:
-    """The unfitted linear map of a spec, between trials of ``n_signal`` numbers and image features.
-
-    ``tmin`` is the time of the first sample, which only fitting needs.
-    """
+    """The unfitted linear map of a spec between trials of ``n_signal`` numbers and image features."""
     if spec.train.solver == "encoding":
         from .encoding import Encoding
 
@@ -100,10 +93,7 @@ def initialize(model: SSR, spec: ModelSpec) -> list[str]:
 
 
 def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Module]) -> bool:
-    """Whether training starts from weights that may have seen the tested concepts elsewhere.
-
-    ``build`` builds the model again; it is called where a part of it could load weights by itself.
-    """
+    """Whether training starts from weights that may have seen the tested concepts elsewhere."""
     if spec.pretrained_concepts != "unknown":
         return False
     roots = {type(part).__module__.partition(".")[0] for part in model.modules()}

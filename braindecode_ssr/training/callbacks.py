@@ -32,24 +32,7 @@ PARTS = ("model.pt", "criterion.pt", "optimizer.pt")
 def learning_rate_factor(
     step: int, total: int, warmup: int, schedule: Literal["constant", "cosine"]
 ) -> float:
-    """The learning rate of a step, as a factor of the full rate.
-
-    Parameters
-    ----------
-    step : int
-        Counted from 0.
-    total : int
-        Steps of the whole run.
-    warmup : int
-        First steps, over which the rate rises linearly.
-    schedule : {"constant", "cosine"}
-        What follows: the full rate, or half a cosine down to 0 (Loshchilov and Hutter 2017).
-
-    Returns
-    -------
-    float
-        In (0, 1] for all steps of the run.
-    """
+    """Factor of the full rate: a linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0."""
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "constant":
@@ -61,8 +44,7 @@ class WeightAverage(Callback):
     """Exponential moving average (EMA) of a model's weights and running statistics.
 
     After step n the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` of the way to the weights, so
-    that the first, random weights are soon forgotten (Tarvainen and Valpola 2017). A decay of 0.999 looks
-    back over about a thousand steps.
+    that the first, random weights are soon forgotten (Tarvainen and Valpola 2017).
     """
 
     averaged_: AveragedModel
@@ -135,8 +117,8 @@ def first_missing(folder: Path) -> int:
 class Checkpoints(Callback):
     """Save everything needed to resume, in folders ``epoch-0001`` and so on, each complete or not at all.
 
-    Epochs are saved as they end, but never so often that saving takes a noticeable part of the time; older
-    ones are removed. ``spec`` holds the training settings: checkpoints of a run with others are refused.
+    Never so often that saving takes a noticeable part of the time; older ones are removed. ``spec`` holds
+    the training settings: checkpoints of a run with others are refused.
     """
 
     def __init__(
@@ -247,10 +229,7 @@ class ValidationRetrieval(Callback):
         return _can_load(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Record ``valid_mrr``, ``valid_top1`` and ``valid_top5``, and keep the epoch of the largest MRR.
-
-        The mean reciprocal rank of the few held-out trials varies less than their accuracy.
-        """
+        """Record accuracies and keep the epoch of the largest MRR, which varies less than they do."""
         model = self.average.model if self.average else net.module_
         before = [row.get("valid_mrr", -1.0) for row in net.history[:-1]]
         scores = summarize(self.ranks(model))

@@ -37,20 +37,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet(Dataset):
-    """Trials and the features of the images they belong to.
+    """Trials (n, c, t), in memory or on disk, and the features (i, d) of the images they belong to.
 
-    Parameters
-    ----------
-    x : Tensor or TrialRows, shape (n, c, t)
-        Trials, usually averaged over repetitions; in memory or on disk.
-    image : Tensor of int, shape (n,)
-        Row of each trial's image in the features.
-    original, view : Tensor, shape (i, d)
-        Features of the original images, and pooled features of their views.
-    table : DataFrame, n rows
-        ``subject``, ``image_id``, ``concept`` of each trial.
-    subject : Tensor of int, shape (n,), optional
-        Subject of each trial: index into the sorted subjects of the whole set; default: from ``table``.
+    ``image`` (n,) is the row of each trial's image, ``view`` the pooled features of its views; the table
+    has ``subject, image_id, concept``; ``subject`` (n,) indexes the sorted subjects of the whole set.
     """
 
     x: Tensor | TrialRows
@@ -112,9 +102,9 @@ def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
 class Batches:
     """Batches of a training set in an order that follows from seed and epoch (counted from 0).
 
-    A last batch that would be short is left out, or kept without ``drop_last`` if each process gets at least
-    two rows of it. Trials on disk are read while the batch before is used. Of each batch, only the rows that
-    ``world`` assigns to this process are read and returned.
+    A last batch that would be short is left out, or kept without ``drop_last`` if each process gets at
+    least two rows of it. Trials on disk are read while the batch before is used, and only the rows that
+    ``world`` assigns to this process.
     """
 
     def __init__(
@@ -191,20 +181,10 @@ SIGNAL_SUFFIXES = (".bdf", ".edf", ".eeg", ".fif", ".meg4", ".set", ".npy", ".ma
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What a model must know about its input.
+    """What a model must know about its input: samples, rate in Hz, channels in order by 10-05 name.
 
-    Parameters
-    ----------
-    n_times : int
-        Samples of a trial.
-    sfreq : float
-        Sampling rate in Hz.
-    chs_info : list of dict
-        MNE's description of each channel, in order, under its name in the 10-05 system.
-    channels : ChannelSet, optional
-        The same channels by their own names, and what other trials must have in common with them.
-    tmin : float, optional
-        Time of the first sample in seconds after the onset of the image.
+    ``channels`` are the same by their own names, with what other trials must have in common with them;
+    ``tmin`` is the time of the first sample in seconds after the onset.
     """
 
     n_times: int
@@ -263,15 +243,9 @@ def match_subjects(
 ) -> list[tuple[TrialStore, Signals]]:
     """The prepared trials of subjects, and the channels to use: the same for all, in one order.
 
-    They are the channels of the spec, in the order of the first subject where the spec gives none, or those
-    that a model was ``trained`` on.
-
-    Raises
-    ------
-    DataError
-        If the subjects do not have the channels, or differ in reference, unit, sampling rate, number of
-        samples, time of the first sample or type of channels; names both sides. Further subjects are not
-        prepared then.
+    They are the channels of the spec, in the order of the first subject where the spec gives none, or
+    those that a model was ``trained`` on. DataError names both sides where subjects differ in anything;
+    further ones are not prepared then.
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
@@ -314,15 +288,9 @@ def training_data(
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
 
-    Trials are averaged over all repetitions of an image by the same subject. If they take more than
-    ``spec.train.memory``, they stay on disk.
-
-    Raises
-    ------
-    DataError
-        If the subjects, the tested one included, do not have the same channels; see :func:`match_subjects`.
-    LeakageError
-        If an image or concept of the zero-shot half of the data is among them.
+    Trials are averaged over all repetitions of an image by the same subject; on disk if they take more
+    than ``spec.train.memory``. LeakageError if an image or concept of the zero-shot half of the data is
+    among them.
     """
     training = training_subjects(spec.data, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
@@ -351,10 +319,7 @@ def training_data(
 def whitening_record(
     spec: RunSpec, dataset: ImageDataset
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The channels that were whitened together, and the mean whitening of all training sessions.
-
-    Without arrays if a session's own are not known, such as those of released trials.
-    """
+    """The channels whitened together, and the mean whitening of the training sessions where it is known."""
     stores = [prepare(dataset, one, spec.trials) for one in training_subjects(spec.data, dataset)]
     names, sessions = stores[0].ch_names, []
     for store in stores:
@@ -369,10 +334,7 @@ def whitening_record(
 def trials_record(
     spec: RunSpec, dataset: ImageDataset, say: Callable[[str], object]
 ) -> dict[str, Any]:
-    """How many trials each subject has, and what was left out because it was marked bad.
-
-    By subject: ``n_trials``, ``dropped`` (counts by reason) and ``channels`` (what was done with which).
-    """
+    """By subject: ``n_trials``, ``dropped`` (counts by reason), ``channels`` (what was done with which)."""
     record = {}
     for subject in sorted({*training_subjects(spec.data, dataset), spec.data.subject}, key=natural):
         store = prepare(dataset, subject, spec.trials, say=say)

@@ -74,8 +74,8 @@ class World:
     def add_gradients(self, model: nn.Module, loss: nn.Module) -> None:
         """Give every process the gradient of the whole batch.
 
-        The gradients of the model are summed, because each process has those of its rows; those of the loss
-        are averaged, because each process has all of them.
+        The gradients of the model are summed, because each process has those of its rows; those of the
+        loss are averaged, because each process has all of them.
         """
         if self.size == 1:
             return
@@ -107,15 +107,7 @@ ALONE = World()
 
 @contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the processes that ``torchrun`` started; a world of one without it.
-
-    Tensors on CUDA travel through NCCL, others through gloo.
-
-    Raises
-    ------
-    TrainingError
-        If another process is lost.
-    """
+    """Join the processes that ``torchrun`` started, by NCCL on CUDA, else gloo; one alone without it."""
     if _n_processes() == 1:
         yield World()
         return
@@ -163,15 +155,7 @@ def synchronize_batch_norm(model: nn.Module, among: World, device: str = "cpu") 
 
 
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalization over the batch of all processes on the CPU.
-
-    :class:`torch.nn.SyncBatchNorm` does the same on GPUs, and only there.
-
-    Parameters
-    ----------
-    like : nn.BatchNorm1d, 2d or 3d
-        The layer whose parameters and running statistics it takes over.
-    """
+    """Batch normalization over the batch of all processes on the CPU, where torch's SyncBatchNorm is not."""
 
     def __init__(self, like: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__(
@@ -207,13 +191,7 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def pick_device(name: str = "auto") -> str:
-    """The device to use; ``"auto"`` is CUDA, else Apple's MPS, else the CPU.
-
-    Raises
-    ------
-    UsageError
-        If there is no such device here.
-    """
+    """The device to use; ``"auto"`` is CUDA, else Apple's MPS, else the CPU."""
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"

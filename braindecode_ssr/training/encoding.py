@@ -44,24 +44,8 @@ BLOCK = 1024
 def raised_cosines(n_times: int, sfreq: float, start: float, spacing: float) -> np.ndarray:
     """Orthonormal smooth functions of time, shape (n_times, n_functions).
 
-    Raised cosines of twice the spacing in half width, centered every ``spacing`` seconds from 0.04 to 0.6 s
-    or to the end of the trial, made orthonormal by a QR decomposition.
-
-    Parameters
-    ----------
-    n_times : int
-        Samples of a trial.
-    sfreq : float
-        Sampling rate in Hz.
-    start : float
-        Time of the first sample in seconds after the onset.
-    spacing : float
-        Seconds between centers.
-
-    Raises
-    ------
-    UsageError
-        If the trial ends before 0.04 s.
+    Raised cosines of twice the spacing in half width, centered every ``spacing`` seconds from 0.04 to 0.6
+    s after the onset or to the end of the trial, made orthonormal by a QR decomposition.
     """
     times = start + np.arange(n_times) / sfreq
     last = min(LAST, times[-1])
@@ -248,18 +232,7 @@ def _inverse_root(noise: np.ndarray) -> np.ndarray:
 class Encoding(nn.Module):
     """An :class:`EncodingModel` as the model of a run: trials and features to components of equal meaning.
 
-    Parameters
-    ----------
-    n_signal : int
-        Channels times samples of a trial.
-    n_features : int
-        Width of the image features.
-    sfreq : float
-        Sampling rate of the trials in Hz.
-    start : float or None
-        Time of their first sample in seconds after the onset; None if it is not known.
-    n_outputs : int
-        Largest rank; components beyond the rank that is chosen are zero.
+    ``n_outputs`` is the largest rank; components beyond the rank that is chosen are zero.
     """
 
     space = "gaussian"
@@ -282,23 +255,9 @@ class Encoding(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: TrainingSet) -> pd.DataFrame:
-        """Fit the model to all training trials.
+        """Fit to all training trials, with concepts as groups of the cross-validation.
 
-        Parameters
-        ----------
-        data : TrainingSet
-            Trials of one subject or of several; concepts are the groups of the cross-validation.
-
-        Returns
-        -------
-        DataFrame
-            One row per combination: ``spacing``, ``n_components``, ``penalty``, ``rank``, ``valid_mrr``,
-            ``chosen``, and ``dur`` in seconds, all of it in the first row.
-
-        Raises
-        ------
-        DataError
-            If it is not known when the trials begin.
+        Returns a row per combination: ``spacing, n_components, penalty, rank, valid_mrr, chosen, dur``.
         """
         if self.start is None:
             raise DataError(

@@ -283,31 +283,13 @@ def fit(
     tmin: float = 0.0,
     say: Callable[[str], object] = lambda text: None,
 ) -> EEGRetriever:
-    """Train a model, with a checkpoint after each epoch.
+    """Train a model and its loss, with a checkpoint in ``folder`` after each epoch.
 
-    Parameters
-    ----------
-    data : TrainingSet
-        All training trials; the validation concepts are taken from them.
-    model, loss : nn.Module
-        Trained together; the loss is discarded afterwards.
-    spec : TrainSpec
-        With ``batch_size`` filled in: the batch of all processes together.
-    folder : Path
-        For checkpoints. Those that are there are used with ``resume`` and removed without.
-    world : World
-        The processes that train together. The first writes the checkpoints.
-    kept : Path, optional
-        Gets the weights of every epoch.
-    tmin : float
-        Time of the first sample of a trial in seconds, for a model with supervised components.
-    say : callable, optional
-        Gets a line about damaged checkpoints, and about the epoch that is resumed from.
-
-    Returns
-    -------
-    EEGRetriever
-        With the weights of the last epoch, or of the best one on validation concepts, or their average.
+    The validation concepts are taken from ``data``; ``spec.batch_size`` is the batch of all processes
+    together, of which the first writes the checkpoints (used with ``resume``, else removed). ``kept``
+    gets the weights of every epoch; ``say`` a line about damaged checkpoints and the epoch that is
+    resumed from. The result has the weights of the last epoch, or of the best one on validation concepts,
+    or their average.
     """
     world.check_batch(spec.batch_size or 1)
     average = WeightAverage(spec.ema) if spec.ema else None

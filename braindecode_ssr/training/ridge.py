@@ -97,11 +97,9 @@ class Scatter:
     r"""The part of ridge regression of outputs Y on inputs X that does not depend on the penalty.
 
     With centered X (n, p) and Y (n, m), :math:`W = (X^\top X + \lambda I)^{-1} X^\top Y`; with fewer rows
-    than inputs, the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in blocks; only
-    the second form keeps all inputs in memory. The matrix is in memory once: a solution overwrites one
-    triangle, which is then restored from the other one.
-
-    ``blocks`` are pairs of arrays (k, p) and (k, m); UsageError if n and p are both too large for memory.
+    than inputs, the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in blocks (k, p)
+    and (k, m); only the second form keeps all inputs in memory. The matrix is in memory once: a solution
+    overwrites one triangle, which is then restored from the other one.
     """
 
     def __init__(self, blocks: Iterator[Rows], n: int, p: int) -> None:
@@ -129,13 +127,9 @@ class Scatter:
 def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
     """Solve for the linear map, in place, with the penalty that retrieves unseen concepts best.
 
-    Some concepts are held out (``validation_concepts``, or a tenth if it is 0), the map is solved for each
-    penalty on the others, and held-out images are retrieved among themselves; then all trials are used.
-
-    Returns
-    -------
-    DataFrame
-        One row per penalty: ``share``, ``penalty``, ``valid_mrr``, ``chosen``, and ``dur``, seconds.
+    Some concepts are held out (``validation_concepts``, or a tenth if it is 0), the map is solved for
+    each penalty on the others, and held-out images are retrieved among themselves; then all trials are
+    used. Returns a row per penalty.
     """
     start = time.perf_counter()
     n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))

@@ -27,19 +27,10 @@ MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
 
 @dataclass(frozen=True, eq=False)
 class TrialFile:
-    """Trials in an npy file of float32, read without mapping it, so that only what is read takes memory.
+    """Float32 trials in an npy file, read without mapping it, so that only what is read takes memory.
 
-    Parameters
-    ----------
-    path : Path
-    shape : tuple of int
-        ``(n_trials, chans, times)``.
-    offset : int
-        Byte at which the first trial begins.
-    places : ndarray of int, shape (n_trials,)
-        The row of the file that each trial is.
-    state : tuple of int
-        Size and modification time of the file when it was opened.
+    ``offset`` is the byte of the first trial, ``places`` the row of each trial, ``state`` size and
+    modification time of the file when it was opened.
     """
 
     path: Path
@@ -67,11 +58,7 @@ class TrialFile:
         return self.shape[0]
 
     def read(self, index: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
-        """Read trials ``index`` into ``out[at]``, in the order of the file.
-
-        ``index`` and ``at`` are ints of shape (n,), ``out`` is contiguous float32 of shape (m, chans,
-        times). Raises DataError if the file is gone or has changed since it was opened.
-        """
+        """Read trials ``index`` (n,) into ``out[at]``, in the order of the file."""
         size = 4 * self.shape[1] * self.shape[2]
         order = np.argsort(self.places[index], kind="stable")
         starts = (self.offset + self.places[index][order] * size).tolist()
@@ -97,23 +84,10 @@ class TrialFile:
 def averages_on_disk(
     store: TrialStore, channels: Channels, tick: Callable[[int], object] | None = None
 ) -> TrialFile:
-    """What ``store.average("train", channels=channels)`` gives, on disk.
+    """What ``store.average("train", channels=channels)`` gives, on disk; made once, in the store's folder.
 
-    Made once and kept in the folder of the store, under a name that changes with the store and the
-    channels; those of an earlier store are removed. A store that holds each image once, with exactly the
-    requested channels, is its own average, and nothing is written.
-
-    Parameters
-    ----------
-    store : TrialStore
-    channels : "all", name of a channel set, or tuple of str
-    tick : callable, optional
-        Called with the number of images averaged since its last call.
-
-    Raises
-    ------
-    DataError
-        If there is no disk space for the averages, the folder cannot be written, or the store is gone.
+    The name changes with the store and the channels; older ones are removed. A store that holds each
+    image once, with exactly these channels, is its own average, and nothing is written.
     """
     images = store.averaged_images("train")
     if (images["n_repetitions"] == 1).all() and store.pick(channels) == list(
@@ -173,25 +147,10 @@ def _unreadable(path: Path, found: str) -> DataError:
 
 
 class TrialRows:
-    """Trials in one file after the other; ``rows[index]`` reads those and gives a tensor.
+    """Trials (n, c, t) in one file after the other; ``rows[index]`` reads those and gives a CPU tensor.
 
-    Parameters
-    ----------
-    files : iterable of TrialFile
-        With trials of the same shape.
-    smoothed : ndarray of bool, shape (n, c), optional
-        Channels to smooth on reading.
-    width : int
-        Samples of the moving average.
-    index : ndarray of int, optional
-        Which trials of all files these are; default: all. ``smoothed`` refers to them.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        ``(n, c, t)``.
-    device : torch.device
-        Of the tensors: the CPU.
+    ``smoothed`` (n, c) says which channels a moving average of ``width`` samples smooths on reading;
+    ``index`` which trials of all files these are (default: all).
     """
 
     device = torch.device("cpu")

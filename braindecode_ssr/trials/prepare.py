@@ -49,20 +49,10 @@ if TYPE_CHECKING:
 
 
 class WritableTrials:
-    """A section of a file that acts as a float32 array ``(n_trials, chans, times)``.
+    """A section of a file that acts as a float32 array (n_trials, chans, times), also for several threads.
 
-    Takes and gives arrays for slices, which is all that cutting and whitening need, from several threads.
     Reads and writes are explicit, so that a full disk is an error that can be caught; writing to mapped
     memory would kill the process.
-
-    Parameters
-    ----------
-    path : Path
-        An existing file.
-    start : int
-        Byte at which the first trial begins.
-    shape : tuple of int
-        Trials, channels, times.
     """
 
     dtype = DTYPE
@@ -115,14 +105,7 @@ class ResumableStore:
 
     Trials go straight to their place in the file. After each session the file is synced and the journal
     replaced, so that a killed process, or a power cut, leaves complete sessions and something after them
-    that is cut off.
-
-    Parameters
-    ----------
-    folder : Path
-        Empty, or what an interrupted process left.
-    manifest : dict
-        What the store will say of itself; a folder with another manifest is started anew.
+    that is cut off. A folder with another manifest is started anew.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -147,24 +130,8 @@ class ResumableStore:
     ) -> tuple[WritableTrials, bool]:
         """Where the trials of the next recording go, and whether they are there already.
 
-        Parameters
-        ----------
-        part : dict
-            What identifies the recording: ``source``, ``fingerprint``, and all that trials depend on
-            besides the spec.
-        table : DataFrame
-            One row per trial.
-        info : mne.Info
-            Of the trials.
-        n_times : int
-            Samples of a trial.
-
-        Raises
-        ------
-        Changed
-            If another recording was finished in this place.
-        DataError
-            If the trials do not fit those before.
+        ``part`` identifies the recording: ``source``, ``fingerprint``, and all that trials depend on
+        besides the spec; Changed if another one was finished in this place.
         """
         self.info = self.info or info
         before, shape = self._trials, (len(table), len(info["ch_names"]), n_times)
@@ -273,36 +240,14 @@ def prepare(
     """The trials of a subject, made once and then opened.
 
     A dataset that has epochs already, such as released preprocessed files, gives them itself. Otherwise
-    trials are cut from the recordings, session by session, and whitened with the noise of the training part
-    of the session. The store lies in ``dataset.derived / "trials"`` under a name that changes with the spec
-    and with the dataset's ``source_key(subject, spec)``.
+    trials are cut from the recordings, session by session, and whitened with the noise of the training
+    part of the session. The store lies in ``dataset.derived / "trials"`` under a name that changes with
+    the spec and with the dataset's ``source_key``.
 
-    Trials go to disk as they are cut, so that little memory is used beyond one recording. A process that is
-    killed or interrupted leaves its finished sessions, and the next one resumes after them if the
-    recordings are still the same.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-    subject : int or str
-    spec : TrialSpec
-    progress : bool or TrialBar
-        Show a progress bar on stderr, or the bar to use.
-    say : callable, optional
-        Receives a line on what is resumed, and on what was left out because it was marked bad.
-
-    Returns
-    -------
-    TrialStore
-        ``trials`` in volts, or unitless when whitened.
-
-    Raises
-    ------
-    UsageError
-        If the dataset has no such subject, or its recordings cannot be cut as the spec says.
-    DataError
-        If an event code is unknown, an epoch reaches beyond a recording, a channel is constant or holds
-        NaN, a session to be whitened has no training part, or the store cannot be written.
+    Trials go to disk as they are cut, so that little memory is used beyond one recording. A process that
+    is killed or interrupted leaves its finished sessions, and the next one resumes after them if the
+    recordings are still the same. ``say`` gets a line on what is resumed, and on what was left out
+    because it was marked bad.
     """
     subject = dataset.check_subject(subject)
     path = trials_path(dataset, subject, spec)
@@ -399,29 +344,10 @@ def recorded_batches(
 ) -> Iterator[TrialBatch]:
     """The trials of each recording of a subject; one recording or batch is in memory at a time.
 
-    Parameters
-    ----------
-    dataset : ImageDataset
-    subject : int or str
-    spec : TrialSpec
-    tick, skip : callable, optional
-        Called with the number of trials cut since the last call, and with those that were in the store
-        already.
-    store : ResumableStore, optional
-        Where trials go as they are cut; sessions that are finished in it are not cut again.
-
-    Yields
-    ------
-    TrialBatch
-        With ``repetitions="published"``: images in order of number, the kept trials of each in the order of
-        the public scripts; otherwise in order of presentation.
-
-    Raises
-    ------
-    DataError, UsageError
-        See :func:`prepare`.
-    Changed
-        If a recording is not the one that is finished in the store.
+    ``tick`` and ``skip`` get the number of trials cut since the last call, and of those that were in
+    ``store`` already, where trials go as they are cut. With ``repetitions="published"`` images are in
+    order of number, the kept trials of each in the order of the public scripts; otherwise in order of
+    presentation.
     """
     images = dataset.images
     shown: dict[str, pd.Series] = {}
@@ -514,16 +440,7 @@ def _trial_table(
 
 
 class TrialBar:
-    """A progress bar on stderr that counts the trials of a subject.
-
-    Parameters
-    ----------
-    subject : int or str
-    show : bool
-        Whether to show a bar.
-    line : int
-        The line below the cursor, where several bars are shown.
-    """
+    """A progress bar on stderr that counts the trials of a subject, ``line`` lines below the cursor."""
 
     def __init__(self, subject: Label, show: bool, line: int = 0) -> None:
         self.subject, self.show, self.line = subject, show, line

@@ -27,14 +27,7 @@ LITTLE = 1e9
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome for a subject: the path of its trials, or the error.
-
-    Parameters
-    ----------
-    subject : int or str
-    path : Path, optional
-    error : SSRError, optional
-    """
+    """The outcome for a subject: the path of its trials, or the error."""
 
     subject: Label
     path: Path | None = None
@@ -50,25 +43,10 @@ def prepare_many(
     progress: bool = False,
     say: Callable[[str], object] = lambda text: None,
 ) -> Iterator[Prepared]:
-    """Prepare subjects; one that fails, or whose process is killed, does not stop the others.
+    """Prepare subjects in ``jobs`` processes, in the order in which they finish.
 
-    Parameters
-    ----------
-    dataset : ImageDataset
-        Must be picklable with ``jobs`` above 1.
-    subjects : iterable of int or str
-    spec : TrialSpec
-    jobs : int
-        Subjects prepared in parallel.
-    progress : bool
-        Show a progress bar for each on stderr.
-    say : callable
-        Receives a line on what happens.
-
-    Yields
-    ------
-    Prepared
-        In the order in which subjects finish.
+    One that fails, or whose process is killed, does not stop the others. ``say`` gets a line on what
+    happens.
     """
     subjects = list(subjects)
     jobs = min(jobs, len(subjects))

@@ -54,14 +54,9 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class AveragedTrials:
-    """One trial per image.
+    """Means over repetitions: float32 (n_images, chans, times), in order of image number.
 
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n_images, chans, times)
-        Means over repetitions, in the unit of the store.
-    table : DataFrame
-        ``number, image_id, concept, n_repetitions``, one row per image, in order of image number.
+    Columns of the table: ``number, image_id, concept, n_repetitions``.
     """
 
     x: np.ndarray

@@ -24,20 +24,9 @@ CHUNK = 1024
 
 
 class StoreEpochs(mne.BaseEpochs):
-    """MNE epochs that stay in a memory-mapped array until they are accessed.
+    """MNE epochs that stay in a store's memory-mapped array (n_trials, chans, times) until accessed.
 
-    Parameters
-    ----------
-    trials : ndarray of float32, shape (n_trials, chans, times)
-        The array of a store.
-    rows : ndarray of int, shape (n_epochs,)
-        Which trials are the epochs.
-    info : mne.Info
-        Channels and sampling rate.
-    metadata : DataFrame
-        One row per epoch.
-    tmin : float
-        Time of the first sample in seconds after the onset, rounded to the grid of the samples.
+    ``rows`` are the trials that are epochs; ``tmin`` is rounded to the grid of the samples.
     """
 
     def __init__(
@@ -92,22 +81,9 @@ def _open_trials(filename: str, rows: np.ndarray) -> StoredTrials:
 class StoreWindows(WindowsDataset):
     """Windows that are trials of a store; nothing is copied before it is accessed.
 
-    Parameters
-    ----------
-    trials : ndarray of float32, shape (n_trials, chans, times)
-        The array of the store, shared by all its datasets.
-    rows : ndarray of int, shape (n_windows,)
-        The trials that are the windows.
-    metadata : DataFrame
-        One row per window: the table of the store, the target and braindecode's window columns.
-    info : mne.Info
-        Channels and sampling rate.
-    description : dict
-        What all windows share.
-    units : str
-        Unit of the trials.
-    tmin : float
-        Time of the first sample in seconds after the onset.
+    ``rows`` of the array ``trials``, which all datasets of the store share, are the windows; ``metadata``
+    is the table of the store, the target and braindecode's window columns; ``description`` is what all
+    windows share.
     """
 
     def __init__(
@@ -136,13 +112,7 @@ class StoreWindows(WindowsDataset):
 
 
 def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset:
-    """The trials of a store, one dataset per session and split, in the order of the store.
-
-    Raises
-    ------
-    DataError
-        If an image of the store is not in the image table.
-    """
+    """The trials of a store, one dataset per session and split, in the order of the store."""
     metadata = _metadata(store, images)
     parts = store.table.groupby(["subject", "session", "split"], sort=False).indices
     return BaseConcatDataset(

@@ -55,11 +55,7 @@ OWN = "your own recordings"
 def eeg1_rows(
     dataset: ThingsEEG1, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
-    """Rows ``state, what, path, size, detail, source, needed`` for THINGS-EEG1.
-
-    ``subjects`` defaults to those present, else to all published ones; ``read`` reads and summarizes each
-    recording.
-    """
+    """Rows of THINGS-EEG1; by default for the subjects that are present, else for all published ones."""
     rows = []
     here = list(dataset.folders) or dataset.subjects
     for subject in map(dataset.check_subject, subjects) if subjects else here:
@@ -99,11 +95,7 @@ def things_rows(
     spec: TrialSpec,
     parts: Callable[[list[BidsSession]], list[RecordedSession]] | None,
 ) -> list[dict[str, Any]]:
-    """The same rows for a THINGS-EEG2 subject in BIDS.
-
-    ``sessions`` returns the sessions or raises what is missing; ``parts`` returns the parts of given
-    sessions. Without an image list, ``readers`` (by split) is empty and ``parts`` is None.
-    """
+    """Rows of a THINGS-EEG2 subject in BIDS; without an image list, no ``readers`` and no ``parts``."""
     source, what = described(bids_source(subject)), f"BIDS, subject {subject}"
     try:
         found = sessions()

@@ -37,10 +37,7 @@ _SUFFIXES = r"\.(?i:jpe?g|png|webp|bmp|tiff?)$"
 
 
 def mark_of(text: str, *, image: bool = False) -> str:
-    """``"bad"``, ``"boundary"`` or ``""``: what an annotation means to MNE.
-
-    With ``image``, the annotation belongs to an event that shows an image, whose concept may be a badge.
-    """
+    """``"bad"``, ``"boundary"`` or ``""`` as MNE reads an annotation; ``image``: it names an image."""
     if image:
         return "bad" if _BAD_IMAGE.match(text) else ""
     return "boundary" if _BOUNDARY.match(text) else "bad" if _BAD.match(text) else ""
@@ -48,18 +45,7 @@ def mark_of(text: str, *, image: bool = False) -> str:
 
 @dataclass(frozen=True, eq=False)
 class BidsEvents:
-    """An events.tsv.
-
-    Parameters
-    ----------
-    table : DataFrame of str
-        Its rows; empty cells and ``n/a`` are kept as they are.
-    path : Path
-        The file, for messages.
-    marks : DataFrame of str
-        Rows that mark bad segments and boundaries: ``onset``, ``duration`` and ``mark``. Those without an
-        image are not in ``table``.
-    """
+    """An events.tsv as strings; ``marks`` are rows of bad segments without image: onset, duration, mark."""
 
     table: pd.DataFrame
     path: Path
@@ -111,11 +97,7 @@ class BidsEvents:
 
 
 def read_events(path: Path) -> BidsEvents:
-    """Read an events.tsv and set aside the rows that mark bad segments and boundaries.
-
-    Raises MissingDataError if the file or its content is missing; DataError if it is not a table, has no
-    rows, or an onset is missing or not a number.
-    """
+    """Read an events.tsv and set aside the rows that mark bad segments and boundaries."""
     if not path.is_file() and not path.is_symlink():
         raise MissingDataError(
             f"{path} does not exist, so it is not known when images were shown",
@@ -149,11 +131,7 @@ def _read_events(path: Path, state: tuple[int, int]) -> BidsEvents:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A tab-separated table of strings, uninterpreted, in UTF-8 or UTF-16 with a byte order mark.
-
-    Raises MissingDataError if git-annex keeps its content elsewhere; DataError if it is not such text,
-    two columns have the same name, or a line has too few or too many cells.
-    """
+    """A tab-separated table of strings, uninterpreted, in UTF-8 or UTF-16 with a byte order mark."""
     text = read_text(path).rstrip("\n")
     if not text:
         raise DataError(f"{path} is empty", "get the complete file")
@@ -183,11 +161,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8 or UTF-16; newlines become line feeds and accents NFC.
-
-    Raises MissingDataError if git-annex keeps its content elsewhere; DataError if it is in another
-    encoding, naming the first line that shows it.
-    """
+    """A text file in UTF-8 or UTF-16; newlines become line feeds and accents NFC."""
     check_content(path)
     try:
         data = path.read_bytes()
@@ -209,12 +183,7 @@ def read_text(path: Path) -> str:
 
 
 def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
-    """Onsets in samples from the start of the recording; int64, shape (n_rows,).
-
-    The column ``sample`` is used where it is complete, and must agree with ``onset`` in seconds.
-
-    Raises DataError if an onset is negative, or the two columns differ by more than a sample.
-    """
+    """Onsets in samples, int64 (n_rows,); a complete column ``sample`` is used and must agree with them."""
     onsets = events.numbers("onset", "onsets in seconds") * sfreq
     if "sample" in events.table and events.has("sample").all():
         samples = events.numbers("sample", "onsets in samples")
@@ -237,20 +206,10 @@ def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
 
 
 def check_once(events: BidsEvents, samples: np.ndarray, shown: ArrayLike, sfreq: float) -> None:
-    """Raise DataError if one presentation is listed twice; names both lines.
+    """Raise DataError if one presentation is listed twice.
 
-    That is two events at one time, an image that is repeated within 50 ms, or a ``trial_type`` (a response, a
-    photodiode) that does nothing but repeat the image of the line before.
-
-    Parameters
-    ----------
-    events : BidsEvents
-        Those that show images.
-    samples : ndarray of int, shape (n_events,)
-    shown : sequence, length n_events
-        The image of each.
-    sfreq : float
-        Of the recording.
+    That is two events at one time, an image repeated within 50 ms, or a ``trial_type`` (a response, a
+    photodiode) that only repeats the image of the line before.
     """
     images = np.asarray(shown)
     pair = first_twice(samples, images, sfreq)
@@ -298,17 +257,7 @@ def image_events(events: BidsEvents) -> BidsEvents:
 
 
 def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[str] | None:
-    """The concepts of the test split, one per line; None where events have a column ``split``.
-
-    Raises MissingDataError if there is neither the file nor the column; DataError if there are both, only
-    some events have the column, or the file is empty.
-
-    Parameters
-    ----------
-    path : Path
-    events : sequence of BidsEvents
-        All events, to see whether they have the column; empty: read the file if it exists.
-    """
+    """The concepts of the test split, one a line of a file; None if the events have a column ``split``."""
     with_split = [part for part in events if "split" in part.table]
     if with_split and path.is_file():
         raise DataError(
@@ -334,23 +283,7 @@ def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[st
 
 
 def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataFrame:
-    """The image of each event that shows one.
-
-    Raises DataError if an image is not a path below a folder, has no concept, or a split is neither train
-    nor test, naming file, line and column.
-
-    Parameters
-    ----------
-    events : BidsEvents
-        With ``image`` or ``stim_file``, and optionally ``concept`` and ``split``.
-    tested : frozenset of str, optional
-        The concepts of the test split; None: by the column ``split``.
-
-    Returns
-    -------
-    DataFrame
-        ``image_id`` (the path without suffix), ``concept``, ``split``, ``file``, and ``place`` of the line.
-    """
+    """``image_id, concept, split, file`` of each event that shows an image, and ``place`` for messages."""
     column = image_column(events)
     events = image_events(events)
     table = events.table
@@ -399,11 +332,7 @@ def _outside_the_folder(file: str) -> bool:
 
 
 def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) -> pd.DataFrame:
-    """The image table of all that was shown (:func:`listed_images`), by name within a split.
-
-    Raises DataError if two events disagree about an image, a test concept is unknown, or a split has too
-    few images; LeakageError if a concept is in both splits.
-    """
+    """The image table of all that was shown, by name within a split, after checking that events agree."""
     for by, what in (("image_id", "file"), ("image_id", "concept"), ("concept", "split")):
         pairs = shown.drop_duplicates([by, what])
         twice = pairs[pairs[by].duplicated(keep=False)]

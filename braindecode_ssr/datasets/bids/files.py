@@ -34,11 +34,7 @@ PARTS = ("ses", "task", "run")
 
 @dataclass(frozen=True)
 class BidsRun:
-    """One recording of a BIDS folder, with the labels in its file name (empty if absent).
-
-    ``path`` is the file to open, ``datatype`` ``"eeg"`` or ``"meg"``; ``entities`` holds every label of the
-    name, the datatype and the format.
-    """
+    """One recording of a BIDS folder; ``entities`` are the labels of its name, datatype and format."""
 
     path: Path
     datatype: str
@@ -59,10 +55,7 @@ class BidsRun:
         return self.sidecar("events") or self.path.with_name(f"{self.name}_events.tsv")
 
     def sidecar(self, suffix: str) -> Path | None:
-        """Its ``events.tsv`` or ``channels.tsv``: next to it or inherited from a parent folder.
-
-        Raises DataError if two files in a folder match equally well.
-        """
+        """Its ``events.tsv`` or ``channels.tsv``: next to it or inherited from a parent folder."""
         own = self.path.with_name(f"{self.name}_{suffix}.tsv")
         if own.is_file() or own.is_symlink():
             return own
@@ -122,13 +115,7 @@ def bids_subjects(root: Path) -> dict[str, Path]:
 
 
 def bids_runs(folder: Path) -> list[BidsRun]:
-    """The recordings in a subject folder, sorted by session, task and run.
-
-    Only the first file of a split recording is listed, but every version of a recording; see
-    :func:`one_version`.
-
-    Raises DataError if a file is named for another subject or session than its folder.
-    """
+    """The recordings in a subject folder by session, task and run; the first file of a split recording."""
     found = []
     for place in _data_folders(folder):
         for path in sorted(place.iterdir()):
@@ -150,11 +137,9 @@ def one_version(
 ) -> list[BidsRun]:
     """Select one version of each recording of a subject, as ``data.bids`` specifies.
 
-    ``choice`` maps entities, ``datatype`` or ``format`` to labels, such as ``{"proc": "sss"}``. ``"none"``
-    selects recordings without the entity; ``"all"`` keeps every label, for recordings that really differ.
-
-    Raises DataError if several versions of a recording remain: formats, datatypes, or entities such as
-    ``proc``; UsageError if a recording has no matching version.
+    ``choice`` maps entities, ``datatype`` or ``format`` to labels, such as ``{"proc": "sss"}``.
+    ``"none"`` selects recordings without the entity; ``"all"`` keeps every label, for recordings that
+    really differ.
     """
     apart = [
         *PARTS,
@@ -205,12 +190,7 @@ def fingerprint(runs: Iterable[BidsRun]) -> str:
 
 
 def companions(run: BidsRun) -> set[Path]:
-    """Files that belong to a recording but do not share its name.
-
-    These are the data files that a ``.set`` or ``.vhdr`` refers to, the remaining parts of a split FIF
-    file, and the channels, electrodes, events and headers inherited from parent folders or shared between
-    tasks.
-    """
+    """Files that a header refers to, parts of a split FIF file, and inherited or shared sidecar files."""
     labels = entities(run.path)
     kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
     inherited = {

@@ -40,10 +40,10 @@ NOT_EEG = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """The marks in one recording; samples count from its start.
+    """The marks in one recording, in samples from its start.
 
-    ``bads`` maps each bad channel to the place that marks it; ``segments``, shape (n, 2), holds start and
-    exclusive end of each bad segment; ``gaps``, shape (n,), the first sample after each discontinuity.
+    ``bads`` maps a bad channel to where it is marked; ``segments`` (n, 2) are start and exclusive end;
+    ``gaps`` (n,) the first sample after each discontinuity.
     """
 
     bads: Mapping[str, str] = field(default_factory=dict)
@@ -114,11 +114,7 @@ def open_file(run: BidsRun) -> mne.io.BaseRaw:
 
 @contextmanager
 def reading(run: BidsRun) -> Iterator[None]:
-    """Convert errors that MNE raises while opening a recording to DataError with a hint.
-
-    Missing files are reported first, as MissingDataError: git-annex placeholders, and files that the header
-    refers to but that do not exist.
-    """
+    """Convert errors that MNE raises while opening a recording to DataError with a hint."""
     for path in (run.path, *run.siblings):
         check_content(path)
     if run.path.suffix.lower() == ".vhdr":
@@ -152,13 +148,7 @@ def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
 def interpolation(
     info: mne.Info, ch_names: Sequence[str], bads: Sequence[str], source: str
 ) -> np.ndarray:
-    """The weights of MNE's ``interpolate_bads``; float64, shape (len(bads), len(ch_names)).
-
-    Interpolation is linear in the samples, so applying it to unit vectors yields the weights; those of bad
-    channels are zero. EEG channels without positions get those of the 10-05 system by name.
-
-    Raises DataError if a channel has no position, or MNE cannot interpolate.
-    """
+    """The weights of MNE's ``interpolate_bads``, float64 (len(bads), len(ch_names)), 0 for bad channels."""
     import mne
 
     info = mne.pick_info(info, [info["ch_names"].index(name) for name in ch_names], verbose="error")

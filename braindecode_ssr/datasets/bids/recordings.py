@@ -36,9 +36,9 @@ UNWANTED = (
 class Signal:
     """Consecutive recordings, opened but not loaded.
 
-    ``channel_set`` holds the channels in use, in order, as named in the subject's first recording;
-    ``own_names`` the same channels as named in each recording; ``guessed`` the channels that each recording
-    leaves out because their names are not those of EEG channels.
+    ``channel_set`` has the channels in use as named in the subject's first recording, ``own_names`` as
+    each recording names them, ``guessed`` those that each leaves out because their names are not those of
+    EEG channels.
     """
 
     raws: tuple[mne.io.BaseRaw, ...]
@@ -78,12 +78,7 @@ class Signal:
         return tuple(int(start) for start in np.cumsum([0, *self.lengths[:-1]]))
 
     def read(self) -> np.ndarray:
-        """The samples, in volts or tesla; float64, shape (chans, samples).
-
-        They are read in chunks into one preallocated array, so memory use stays close to its size.
-
-        Raises DataError if a file is truncated, or a channel is constant, not finite or not in volts.
-        """
+        """The samples in volts or tesla, float64 (chans, samples), read in chunks into one array."""
         data = np.empty((len(self.ch_names), sum(self.lengths)))
         each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
         for raw, run, start, names, bads in each:
@@ -103,11 +98,9 @@ def open_signal(
 ) -> Signal:
     """Open the recordings of one session (all EEG or all MEG), dropping other channel types.
 
-    ``like`` holds the channels of another recording of the subject; by default those of the first recording
-    are used, in an order that does not depend on the file. Without ``marks`` no channel counts as bad.
-
-    Raises DataError if a file cannot be opened, has no EEG or MEG channel or both types of MEG sensor,
-    the recordings differ in channels or sampling rate, or a channel is bad and no treatment was chosen.
+    ``like`` holds the channels of another recording of the subject; by default those of the first
+    recording are used, in an order that does not depend on the file. Without ``marks`` no channel counts
+    as bad.
     """
     marks = marks or SubjectMarks()
     raws = tuple(open_run(run) for run in runs)
@@ -200,11 +193,7 @@ def _channel_set(
 
 
 def eeg_reference(run: BidsRun) -> str:
-    """The EEG reference given in the sidecar files of a recording; empty if there is none.
-
-    It is taken from the column ``reference`` of channels.tsv, else ``EEGReference`` of the ``*_eeg.json``
-    files that apply: those next to the recording or in a parent folder whose entities all occur in its name.
-    """
+    """The EEG reference from channels.tsv, else from the ``*_eeg.json`` files that apply, else ``""``."""
     if run.datatype != "eeg":
         return ""
     entities = set(run.path.stem.split("_"))
@@ -279,11 +268,7 @@ def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> 
 
 
 class Shown(NamedTuple):
-    """The images of one split shown in a recording; integer arrays of shape (n,).
-
-    ``samples`` are onsets counted from the start of the recording, ``numbers`` image numbers, ``lines`` the
-    line numbers in events.tsv.
-    """
+    """The images of one split in a recording: onset samples, image numbers, lines of events.tsv, all (n,)."""
 
     samples: np.ndarray
     numbers: np.ndarray
@@ -296,11 +281,7 @@ Reader = Callable[[BidsEvents, float], dict[str, Shown]]
 
 @dataclass(frozen=True, eq=False)
 class RecordedSession:
-    """The recordings of a session in chronological order, not opened yet.
-
-    All sessions of a subject share the list ``like``: the first one opened stores the subject's channels in
-    it.
-    """
+    """The recordings of a session in order of time, unopened; opening the first fills ``like``."""
 
     runs: Sequence[BidsRun]
     events: Sequence[BidsEvents]
@@ -312,11 +293,7 @@ class RecordedSession:
     channels: str = "all"
 
     def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
-        """Read headers and events; returns the signal, not loaded, and the images shown in each recording.
-
-        Raises DataError if a recording or its events are invalid, recordings differ in channels or
-        sampling rate, or an event lies past the end of its recording.
-        """
+        """Read headers and events: the signal, not loaded, and the images shown in each recording."""
         like = self.like[0] if self.like else None
         signal = open_signal(self.runs, like, self.channels, self.marks)
         if not self.like:
@@ -340,10 +317,7 @@ class RecordedSession:
         fingerprint: str = "",
         data: np.ndarray | None = None,
     ) -> list[Recording]:
-        """Split an opened session into training and test recordings, views of one array.
-
-        Without ``data``, shape (chans, samples), zeros that take no memory stand in, to check events only.
-        """
+        """Training and test recordings, views of ``data`` (chans, samples); None: only check events."""
         if data is None:
             data = np.broadcast_to(0.0, (len(signal.ch_names), sum(signal.lengths)))
         found = {

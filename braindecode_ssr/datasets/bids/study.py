@@ -60,15 +60,7 @@ if TYPE_CHECKING:
 
 
 class BidsDataset(ImageDataset):
-    """BIDS recordings whose events name images; subclasses interpret the event columns.
-
-    Parameters
-    ----------
-    root : path-like
-        The BIDS folder.
-    bids : dict of str to str, optional
-        Which version of a recording to use if there are several; see ``data.bids`` in the configuration.
-    """
+    """BIDS recordings whose events name images; subclasses interpret the event columns."""
 
     default_encoder = "open-clip:RN50/openai"
     options = ("bids",)

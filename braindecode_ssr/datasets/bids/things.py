@@ -66,10 +66,8 @@ def things_bids_sessions(
 ) -> list[BidsSession]:
     """The recordings of a subject, by session.
 
-    The published image set needs all four sessions with five training runs each; a reduced one any number of
-    consecutive sessions from the first, all with the same number of training runs.
-
-    Raises MissingDataError if recordings are missing; lists them.
+    The published image set needs all four sessions of five training runs; a reduced one any number of
+    sessions from the first, all with the same number of training runs.
     """
     folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
     runs = bids_runs(folder) if folder.is_dir() else []
@@ -148,14 +146,7 @@ def image_reader(split: str, images: pd.DataFrame) -> Reader:
 
 
 def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -> Shown:
-    """Onsets and numbers of the images in a run, without targets.
-
-    ``events`` need ``trial_type`` and ``tot_img_number``; ``category_name`` is checked if present. ``listed``
-    holds the images of the split, by number.
-
-    Raises DataError if a number is not in the list or belongs to another concept, a ``trial_type`` is
-    unknown, or no image is shown.
-    """
+    """Onsets and numbers of the images of a run, without targets; ``listed`` are those of the split."""
     need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
     events.require(["onset", "trial_type", "tot_img_number"], need)
     kinds = events.table["trial_type"]
@@ -323,11 +314,9 @@ class ThingsEEG1(BidsDataset):
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:
-    """One row ``image_id, concept, file, is_test`` per event, from ``stim`` and ``isteststim``.
+    """``image_id, concept, file, is_test`` of each event.
 
     The concept is the folder of the image, because ``object`` is ``-1`` for validation images.
-
-    Raises DataError if there is no validation part, as for subject 1, or a value is invalid.
     """
     if "isteststim" not in events.table and "stim" in events.table:
         raise DataError(
@@ -401,10 +390,10 @@ def eeg1_shown(
 
 
 def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
-    """Onsets in samples; int64, shape (n_events,).
+    """Onsets in samples, int64 (n_events,).
 
-    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds along with a column ``sample``. The
-    interval between images, 100 ms, shows which; anything else is a DataError.
+    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds beside a column ``sample``. The
+    interval between images, 100 ms, shows which.
     """
     onsets = events.numbers("onset", "onsets")
     pace = float(np.median(np.diff(onsets))) if len(onsets) > 1 else 0.0

@@ -49,11 +49,7 @@ _IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
 def inventory(
     dataset: ThingsEEG, subjects: Iterable[Label] | None, read: bool
 ) -> list[dict[str, Any]]:
-    """The rows of :meth:`.ImageDataset.inventory`; a missing or broken file does not end the check.
-
-    Subjects that are not named are those that are here or, where the published set is only looked for, the
-    published ten.
-    """
+    """The rows of :meth:`.ImageDataset.inventory`; subjects: those here, else the published ten."""
     images, rows = _image_rows(dataset.root, read)
     reduced = images is not None and (images["split"] == "train").sum() < PUBLISHED_TRAINING_IMAGES
     here = dataset.present_subjects

@@ -104,10 +104,7 @@ def raw_subjects(root: Path) -> dict[Any, Path]:
 
 
 def raw_files(root: Path, subject: Label, n_training_images: int) -> list[RawFile]:
-    """The raw files of a subject, session by session, training part first; MissingDataError names the paths.
-
-    Any number of sessions from the first on, without a gap; all four of the published image set.
-    """
+    """The raw files of a subject by session, training part first; reduced sets may have fewer sessions."""
     folder = raw_subjects(root).get(subject, root / RAW_FOLDERS[0] / f"sub-{subject:02d}")
     published = n_training_images >= PUBLISHED_TRAINING_IMAGES
     last = max([*numbered_folders(folder, "ses"), PUBLISHED_SESSIONS if published else 1])
@@ -178,15 +175,10 @@ def metadata_file(root: Path) -> Path:
 
 
 def read_images(path: Path) -> pd.DataFrame:
-    """The image table of an ``image_metadata.npy``, training images first.
+    """The image table of an ``image_metadata.npy``, a pickled dict of lists in image-number order.
 
-    The file is a pickled dict of lists: ``train_img_concepts`` holds folders such as ``00001_aardvark``,
-    ``train_img_files`` files such as ``aardvark_01b.jpg``, in image-number order; so for test.
-
-    Raises
-    ------
-    DataError, LeakageError
-        If the lists disagree, are empty, hold paths, or share a concept between the splits.
+    ``train_img_concepts`` holds folders such as ``00001_aardvark``, ``train_img_files`` files such as
+    ``aardvark_01b.jpg``; so for test.
     """
     keys = [f"{split}_img_{what}" for split in SPLIT_FOLDERS for what in ("concepts", "files")]
     content = load_dict(path, keys)

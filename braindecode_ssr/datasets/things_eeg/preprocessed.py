@@ -118,9 +118,10 @@ def _released_split(
     sessions: np.ndarray | None = None,
     normalization: str = "whitened",
 ) -> ReleasedSplit:
-    """Data with checked axes; a time axis longer than the data is aligned at its end.
+    """Data with checked axes.
 
-    The public scripts drop the first samples of the data (those before onset) and keep the whole axis.
+    The public scripts drop the samples before onset and keep the whole time axis: a longer axis is
+    aligned at its end.
     """
     names = tuple(str(name) for name in content["ch_names"])
     times = np.asarray(content["times"], dtype=np.float64)
@@ -150,10 +151,7 @@ def _released_split(
 
 @dataclass(frozen=True)
 class ReleaseForm:
-    """A released form: its folders (the usual one first), its files for a subject, and how they are read.
-
-    ``order`` is the order of channels in which it was published.
-    """
+    """A released form: folders (the usual one first), files of a subject, reader, published channel order."""
 
     folders: tuple[str, ...]
     train: str
@@ -180,11 +178,7 @@ FORMS = {
 
 
 def find_release(root: Path, subject: Label, release: str) -> str:
-    """The form to read: ``"raw"``, ``"bids"`` or a key of :data:`FORMS`.
-
-    ``"auto"`` is raw where it is here, else the one released form that is (UsageError if there are several),
-    else BIDS.
-    """
+    """``"raw"``, ``"bids"`` or a key of ``FORMS``; ``"auto"`` takes raw, else the form here, else BIDS."""
     if release != "auto":
         name = release.lower().replace("-", "")
         if name not in ("raw", "bids", *FORMS):
@@ -238,21 +232,7 @@ def release_files(form: str, root: Path, subject: Label) -> list[Path]:
 def open_release(
     form: str, root: Path, subject: Label, images: pd.DataFrame, spec: TrialSpec
 ) -> EpochedTrials:
-    """The trials of a subject in a released form.
-
-    ``spec.start`` and ``spec.stop`` crop the files' own time axis; rate, baseline, normalization and
-    repetitions are those of the files.
-
-    Raises
-    ------
-    MissingDataError
-        If a file is not here.
-    DataError
-        If a file is broken, or its conditions are not those of the image list.
-    UsageError
-        If the spec asks for trials that are not whitened, or for another whitening or other times than the
-        files have.
-    """
+    """The trials of a subject in a released form; ``spec.start`` and ``stop`` crop the files' time axis."""
     files = release_files(form, root, subject)
     if spec.whitening in ("none", "mvnn-time"):
         raise UsageError(
@@ -298,10 +278,10 @@ def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame)
 
 
 def crop(times: np.ndarray, sfreq: float, start: float, stop: float, source: str) -> slice:
-    """The samples from ``start`` to before ``stop``, as far as the time axis of a file reaches.
+    """The samples from ``start`` to before ``stop``, as far as a file reaches.
 
-    An axis that begins one sample late, as those of 301 values do when aligned at the end, counts as
-    beginning on time. UsageError if fewer than two samples remain.
+    An axis that begins one sample late, as those of 301 values do when aligned at the end, counts as on
+    time.
     """
     first = round((start - float(times[0])) * sfreq)
     last = first + round((stop - start) * sfreq)

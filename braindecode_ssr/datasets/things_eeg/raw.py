@@ -42,16 +42,7 @@ class RawSession:
 
 
 def read_raw_session(path: Path, channels: ChannelSet | None = None) -> RawSession:
-    """Read and check one raw file.
-
-    The order of channels is that of ``channels``, those of another file of the subject, or the standard one.
-
-    Raises
-    ------
-    DataError
-        If names and rows disagree, names occur twice, there is no stimulus row, a channel is not finite or
-        constant, the values cannot be volts, or the channels are not those of the other file.
-    """
+    """Read and check one raw file, with the channels in the order of ``channels`` or the standard one."""
     data, names, rows, stim, sfreq = _read_rows(path)
     samples, codes = events_of_row(np.array(data[stim]), str(path))
     for row in rows:  # one at a time is in memory
@@ -138,9 +129,8 @@ def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Onsets and codes of a stimulus row, as ``mne.find_events`` finds them by default.
 
-    A code begins where the row rises; a code that lasts counts once, and one that is there from the first
-    sample on is no onset. DataError if a code is not a whole positive number, or changes into another without
-    a zero between them or within one sample.
+    DataError if a code is not a whole positive number, or changes into another within one sample or
+    without zero.
     """
     places = np.flatnonzero(row)
     values = row[places]

@@ -218,34 +218,11 @@ class ThingsMEG(ImageDataset):
 def joined_recordings(
     dataset: ThingsMEG, subject: Label, sessions: Iterable[int] | None = None
 ) -> Iterator[tuple[int, str, mne.io.RawArray]]:
-    """The trials of a subject, joined end to end: one Raw for each session and split.
+    """The trials of a subject joined end to end: ``(session, split, raw)``, sessions counted from 1.
 
-    THINGS-MEG was released as epochs, so nothing lies between two trials and their order in time is that
-    of their split. Trials are as they are in the files, and their onsets are annotations; a second
-    annotation, :data:`.BOUNDARY`, marks where one trial ends and the next begins. A filter would run over the
-    joins: the files are filtered already.
-
-    Parameters
-    ----------
-    dataset : ThingsMEG
-    subject : int
-    sessions : iterable of int, optional
-        Which, counted from 1; default: all.
-
-    Yields
-    ------
-    session : int
-        Counted from 1.
-    split : {"train", "test"}
-        Training part of a session first.
-    raw : mne.io.RawArray
-        Annotations ``"stim"`` at the onset of each image, with ``image_id``, ``concept``, ``number`` and
-        ``split`` as extras.
-
-    Raises
-    ------
-    MissingDataError, DataError
-        See :class:`.MEGTrials`.
+    THINGS-MEG was released as epochs, so nothing lies between two trials, and their order is that of
+    their split. Annotations ``"stim"`` mark onsets, with ``image_id, concept, number, split`` as extras;
+    :data:`.BOUNDARY` marks the joins. A filter would run over the joins: the files are filtered already.
     """
     trials = dataset.epochs(subject, AS_RELEASED)
     if sessions is not None:

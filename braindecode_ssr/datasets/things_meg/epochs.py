@@ -111,10 +111,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
 
 
 class EpochTrials:
-    """Some trials of epochs on disk, read when a slice of them is asked for: epochs, channels, samples.
-
-    ``weights``, of shape (chans, chans), interpolate bad channels; the identity for the others.
-    """
+    """Trials of epochs on disk, read slice by slice; ``weights`` (chans, chans) interpolate bad channels."""
 
     def __init__(
         self,
@@ -162,27 +159,10 @@ class EpochTrials:
 
 
 class MEGTrials:
-    """The trials of a subject, in order of session; iterate for the batches.
+    """The trials of a subject by session, in batches; ``spec.start`` and ``stop`` crop the files' time axis.
 
     A whitening is fitted on the training trials of a session, read once for that, and applied to all
     trials of the session while they are read again, so that no more than some hundred are in memory.
-
-    Parameters
-    ----------
-    dataset : ThingsMEG
-    subject : int
-    spec : TrialSpec
-        ``start`` and ``stop`` crop the files' own time axis, ``whitening`` is applied; rate, baseline and
-        repetitions are those of the files.
-
-    Raises
-    ------
-    MissingDataError
-        If a part is not here.
-    DataError
-        If a part is broken, or sensors, times, images or sessions are not what they should be.
-    UsageError
-        If the spec asks for times that the files do not have.
     """
 
     def __init__(self, dataset: ThingsMEG, subject: Label, spec: TrialSpec) -> None:

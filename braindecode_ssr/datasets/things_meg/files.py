@@ -97,11 +97,7 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
 
 
 def next_part(path: Path) -> str:
-    """The name of the part that a fif file names as the next; empty for the last.
-
-    Goes from tag to tag to the end of the file; data are skipped, so that this takes no time. DataError if
-    the file is no fif file, or ends before its tags do.
-    """
+    """The part that a fif file names as the next (empty for the last), read from its tags only."""
     size, position, role, following = path.stat().st_size, 0, 0, ""
     with path.open("rb") as file:
         if found := wrong_head(path.name, file.read(HEAD)):
@@ -132,10 +128,7 @@ def attributes_file(root: Path, subject: Label) -> Path | None:
 
 
 def image_file(root: Path, file: str) -> Path:
-    """The file of an image, ``file`` being its path below ``object_images``.
-
-    MissingDataError says so where only the image set of THINGS-EEG2 is here.
-    """
+    """The file of an image, ``file`` being its path below ``object_images``."""
     paths = [root / folder / file for folder in IMAGE_FOLDERS]
     for path in paths:
         if path.is_file():

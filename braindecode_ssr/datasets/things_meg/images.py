@@ -32,19 +32,10 @@ PUBLISHED = "use the files of ds004212 version 2.0.1, or its sourcedata/sample_a
 
 
 def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
-    """What is shown in every trial that is not a catch trial, given the columns of ``sample_attributes``.
+    """What every trial but catch trials shows, given the columns of ``sample_attributes``.
 
-    Returns
-    -------
-    DataFrame
-        ``split, session, image_id, concept, file, things_image_nr``; its index is the place of the trial in
-        ``metadata``. ``exp`` trials of test concepts are still there.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, a trial has another type, or a trial does not say which session or image it
-        is of.
+    ``split, session, image_id, concept, file, things_image_nr``, indexed by the place of the trial;
+    ``exp`` trials of test concepts are still there.
     """
     missing = [name for name in NEEDED if name not in metadata.columns]
     if missing:
@@ -100,15 +91,10 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The image table: test images, and the images of all concepts that are not tested.
+    """The test images and the images of all concepts that are not tested.
 
-    Images are numbered from 1 within their split, in the order of their THINGS image numbers, which is that
-    of the public arrays. ``shown`` is from :func:`shown_images`.
-
-    Raises
-    ------
-    DataError
-        If a split is empty, an image has two numbers, or a number two images.
+    They are numbered from 1 within a split, in order of THINGS image numbers, which is that of the public
+    arrays.
     """
     images = shown.drop_duplicates(["split", "image_id", "things_image_nr"])
     for one, other in (("image_id", "things_image_nr"), ("things_image_nr", "image_id")):
@@ -136,19 +122,9 @@ def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
 def trial_table(
     shown: pd.DataFrame, images: pd.DataFrame, subject: Label, source: str
 ) -> pd.DataFrame:
-    """One row per trial, session by session, joined with the image table by name.
+    """``TRIAL_COLUMNS`` by session, indexed by the place in the file; joined with the images by name.
 
-    Returns
-    -------
-    DataFrame
-        ``TRIAL_COLUMNS``; its index is the place of the trial in the file. Trials of test concepts other than
-        those of test images are left out.
-
-    Raises
-    ------
-    DataError
-        If an image is not in the table, images of the table are never shown or training images twice, or a
-        session is missing.
+    Trials of test concepts other than those of test images are left out.
     """
     known = images.set_index("image_id")
     tested = set(images["concept"][images["split"] == "test"])
@@ -189,11 +165,7 @@ def trial_table(
 
 
 def check_codes(codes: np.ndarray, shown: pd.DataFrame, source: str) -> list[str]:
-    """Compare event codes, of all epochs, with the THINGS image numbers that the table gives them.
-
-    Returns a note if single trials differ; the table is trusted. DataError if more than one in a hundred
-    differ: table and events do not belong together, or one of them counts from 0.
-    """
+    """A note if single event codes differ from THINGS image numbers; DataError if more than 1 in 100."""
     numbers = shown["things_image_nr"].to_numpy()
     difference = np.asarray(codes)[shown.index] - numbers
     wrong = np.flatnonzero(difference)
