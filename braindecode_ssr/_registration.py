@@ -31,8 +31,8 @@ def register() -> None:
 class _Finder:
     """Finds braindecode's models and SSR as the other finders do, and registers SSR after they are loaded.
 
-    It watches both, because SSR imports braindecode: if a program imports SSR first, braindecode is complete
-    before SSR is.
+    It watches both, because SSR imports braindecode: if a program imports SSR first, braindecode is
+    complete before SSR.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

@@ -136,10 +136,7 @@ def untouched(
     trust: Trust = False,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The numbers of a run on another person without any fine-tuning: where a curve begins.
-
-    Parameters and errors are those of :func:`finetune`; returns metrics, chance and counts.
-    """
+    """The metrics of a run on another person without any fine-tuning: where a curve begins."""
     run = (
         load_run(source, trust=trust, device=device)
         if not isinstance(source, TrainedRun)

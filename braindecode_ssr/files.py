@@ -54,17 +54,8 @@ def atomic_write(
 ) -> None:
     """Write a file whole or not at all, and its folder if needed.
 
-    Parameters
-    ----------
-    content : str, bytes or callable
-        Text is written as UTF-8; a callable gets the path of the temporary file to write to.
-    option : str
-        The option with which the user chooses another place, for the error.
-
-    Raises
-    ------
-    DataError
-        If the disk is full or the file cannot be written; no part of it is left then.
+    A callable gets the path of the temporary file to write to. ``option`` is that with which the user
+    chooses another place, for the DataError on a full disk.
     """
     with atomic_files([Path(path)], option) as (part,):
         if isinstance(content, str):
@@ -147,11 +138,7 @@ def unwritable(path: Path, error: OSError, option: str = "--out") -> DataError:
 
 
 def cached_numbers(path: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Numbers read from a JSON file, or computed and stored there.
-
-    The name of the file says all that the numbers depend on. A damaged file is replaced; where it cannot be
-    written, the numbers are computed each time.
-    """
+    """Numbers read from a JSON file whose name says all that they depend on, or computed and stored there."""
     kept = read_json(path)
     if isinstance(kept, dict) and kept and all(isinstance(v, float) for v in kept.values()):
         return kept
@@ -197,22 +184,10 @@ def atomic_folder(
 ) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends without an error.
 
-    If the block fails, nothing is left. Of two processes that write at once, the last one wins.
-
-    Parameters
-    ----------
-    resume : bool
-        Resume in the folder of a writer that was killed or interrupted, if it holds a ``JOURNAL``, and leave
-        such a folder when interrupted. Only one writer at a time may do so: :func:`lock`.
-    merge : bool
-        Keep the files of an existing folder, except those that are written again.
-    option : str
-        As for :func:`atomic_write`.
-
-    Raises
-    ------
-    DataError
-        If the disk is full or the folder cannot be written.
+    If the block fails, nothing is left; of two processes that write at once, the last one wins. With
+    ``resume`` it is the folder of a writer that was killed or interrupted, if that holds a ``JOURNAL``,
+    and such a folder is left when interrupted: only one writer at a time may do so, see :func:`lock`.
+    With ``merge`` the files of an existing folder are kept, except those that are written again.
     """
     path = Path(path)
     temporary = path.parent / f".{path.name}.{_mark()}.tmp"
@@ -254,9 +229,9 @@ def sync_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files and folders that dead processes of this machine left in a folder.
+    """Remove what dead processes of this machine left in a folder, except what could be resumed.
 
-    Unfinished folders that could be resumed stay, except those of ``name``, which is written from scratch.
+    Of ``name``, which is written from scratch, nothing stays.
     """
     for leftover, unfinished in _leftovers(folder):
         if leftover.is_dir() and not leftover.is_symlink():
@@ -309,11 +284,7 @@ def _alive(pid: int) -> bool:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Rename a folder in the place of an existing one.
-
-    Processes of this machine take turns; one of another machine on a shared disk may still interfere, hence
-    the repetitions.
-    """
+    """Put a folder in the place of an existing one; again if another machine on the disk interferes."""
     aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
     with lock(path, "publish"):
         for _ in range(100):
@@ -359,22 +330,12 @@ def lock(
     shared: bool = False,
     say: Callable[[str], object] | None = None,
 ) -> Iterator[None]:
-    """Wait until no other process does the same to the same path.
+    """Wait until no other process does the same, ``purpose``, to the same path, which need not exist.
 
-    The lock is released when its process ends, in whatever way.
-
-    Parameters
-    ----------
-    path : Path
-        What is worked on; it need not exist.
-    purpose : str
-        What is done; other purposes do not wait.
-    shared : bool
-        Lock with a file beside ``path``, which other machines see on a shared disk. Otherwise the file is
-        in one small folder of the system's temporary folder. It stays there: a lock file that is deleted
-        while another process opens it would be held twice.
-    say : callable, optional
-        Called with the name of the process that it waits for.
+    The lock is released when its process ends, in whatever way. ``shared`` locks with a file beside
+    ``path``, which other machines see on a shared disk, otherwise with one in the system's temporary
+    folder. It stays there: a lock file that is deleted while another process opens it would be held
+    twice. ``say`` gets the name of the process it waits for.
     """
     from filelock import FileLock, Timeout
 
@@ -455,14 +416,7 @@ def files_sha256(paths: Iterable[Path], cache: Path | None = None) -> list[str]:
 
 
 def file_key(paths: Iterable[Path], cache: Path | None = None) -> str:
-    """A digest of the names and contents of files; moving or touching them does not change it.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-    cache : Path, optional
-        Where their hashes are kept, see :func:`files_sha256`.
-    """
+    """A digest of the names and contents of files; moving or touching them does not change it."""
     paths = list(paths)
     hashes = files_sha256(paths, cache)
     return sha256("".join(f"{p.name}:{h}\n" for p, h in zip(paths, hashes, strict=True)))[:32]
@@ -479,11 +433,7 @@ def _state(path: Path) -> str:
 
 
 def derived_folder(own: Path) -> Path:
-    """The folder for derived files, which can be computed again.
-
-    ``own`` itself, such as the folder ``ssr`` of a dataset; a folder below ``$SSR_CACHE`` if that is set; or
-    one below the user's cache folder, with a warning, if ``own`` cannot be written.
-    """
+    """The folder for what can be computed again: ``own``, or one below ``$SSR_CACHE`` or the user's cache."""
     own, asked = own.absolute(), os.environ.get("SSR_CACHE")
     if asked:
         base = Path(asked).expanduser().absolute()
@@ -541,9 +491,8 @@ def gigabytes(size: int) -> str:
 def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[T]:
     """The results of ``work`` for slices of ``size`` trials, in order, computed in threads.
 
-    There are as many threads as BLAS would use, and each product uses one: results do not depend on the
-    number of threads, and nothing waits in spin locks on a busy machine. ``OMP_NUM_THREADS`` and
-    ``threadpoolctl`` are respected.
+    There are as many threads as BLAS would use (``OMP_NUM_THREADS``, ``threadpoolctl``), and each product
+    uses one: results do not depend on their number, and nothing waits in spin locks on a busy machine.
     """
     slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
     threads = min(_threads(), len(slices))
@@ -584,10 +533,7 @@ def mapping(array: np.ndarray) -> mmap.mmap | None:
 
 
 def forget(array: np.ndarray) -> None:
-    """Release the resident pages of a mapped array, which count as memory; they are read again when needed.
-
-    Does nothing for an array in memory, or where the system does not support it.
-    """
+    """Release the resident pages of a mapped array, which count as memory, where the system can."""
     mapped = mapping(array)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

@@ -37,10 +37,8 @@ def as_read(text: str | int) -> Label:
 def label_ids(labels: Iterable[str]) -> dict[Label, str]:
     """Map IDs to labels in natural order; the ID is the number of a label unless two labels share it.
 
-    >>> label_ids(["S01", "10", "02"])
-    {2: '02', 10: '10', 'S01': 'S01'}
-    >>> label_ids(["2", "02"])
-    {'02': '02', '2': '2'}
+    ``["S01", "10", "02"]`` gives ``{2: "02", 10: "10", "S01": "S01"}``; ``2`` and ``02`` together keep
+    their labels.
     """
     labels = set(labels)
     number = {label: as_number(label) for label in labels if label}
@@ -52,11 +50,7 @@ def label_ids(labels: Iterable[str]) -> dict[Label, str]:
 
 
 def find_label(asked: Label, ids: Collection[Label], where: str) -> Label:
-    """Look up a label in ``ids``: the exact label, otherwise the one with the same number.
-
-    ``where`` names the dataset in the UsageError raised for no match or an ambiguous one (``sub-2``,
-    ``sub-02``).
-    """
+    """Look up a label in ``ids``: the exact label, otherwise the only one with the same number."""
     text = str(asked).strip().removeprefix("sub-")
     if isinstance(asked, str) and text in ids:
         return text

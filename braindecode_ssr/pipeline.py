@@ -344,32 +344,10 @@ def evaluate_each(
     embeddings: Callable[[Embeddings, dict[str, Any]], object] | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
-    """Test a finished run again in several ways: a curve, or evaluations side by side.
+    """Test a finished run in several ways, all checked before the first starts; yields as :func:`evaluate`.
 
-    Parameters
-    ----------
-    path : path-like
-        A run folder.
-    evaluations : iterable
-        As for :func:`evaluate`; all of them are checked before the first one starts.
-    backbone : type of nn.Module or nn.Module, optional
-        The class or model that the run was trained with, if :func:`train` got it as an object.
-    data_dir : path-like, optional
-        The folder of the dataset; default: where the run found it.
-    device : str
-    trust : bool or str
-        Import any class that the run folder names by a dotted path, or this one, see :func:`train`.
-    trial_seed : int, optional
-        Of the choice of repetitions, where not all are averaged; default: the seed of the run.
-    embeddings : callable, optional
-        Gets the embeddings behind each result, and its summary.
-    progress : bool
-        Show progress bars on stderr.
-
-    Yields
-    ------
-    queries, summary
-        As from :func:`evaluate`.
+    ``trial_seed`` is that of the choice of repetitions, where not all are averaged (default: that of the
+    run); ``embeddings`` gets the embeddings behind each result, and its summary.
     """
     from .inference.evaluation import embed, load_test_set, weights_to_test
     from .training.distributed import pick_device
@@ -420,34 +398,10 @@ def simulate(
 ) -> dict[str, Any]:
     """Write recordings, images and image features of a simulated dataset.
 
-    Files are laid out as THINGS-EEG2 or THINGS-MEG is published. The features of the simulator's own encoder
-    are stored where ``things-eeg`` or ``things-meg`` stores its features, so that training needs no network.
-
-    Parameters
-    ----------
-    name : str
-        A simulated dataset.
-    out : path-like
-        The folder that becomes a dataset.
-    layout : {"raw", "meg"}
-        The raw recordings of THINGS-EEG2, or the epochs of THINGS-MEG: another experiment with the same
-        concepts.
-    preset, seed
-        As in :class:`braindecode_ssr.config.DataSpec`.
-    subjects : tuple of int
-        The subjects to write; empty for all.
-
-    Returns
-    -------
-    dict
-        ``out``, the ``dataset`` that reads it, ``subjects``, ``recordings`` written, ``images``, ``encoder``.
-
-    Raises
-    ------
-    UsageError
-        If there is no such dataset, layout, preset or subject, or the folder holds another dataset.
-    DataError
-        If a file cannot be written.
+    ``layout`` ``"raw"`` is that of THINGS-EEG2, ``"meg"`` that of the epochs of THINGS-MEG, another
+    experiment with the same concepts. Features of the simulator's own encoder are stored where these
+    datasets store theirs, so that training needs no network. No ``subjects`` are all. UsageError if the
+    folder holds another dataset.
     """
     from .images.features import image_features
 
@@ -517,13 +471,7 @@ def _backbone_record(model: Any) -> dict[str, Any]:
 
 
 def _trained_channels(run: Run) -> ChannelSet | None:
-    """The channels that a run was trained on; None if the names in its spec say it.
-
-    Raises
-    ------
-    DataError
-        If a run of version 0.1.0 does not say in which order it had them.
-    """
+    """The channels that a run was trained on; None if the names in its spec say it."""
     channels, record = run.spec.data.channels, run.record
     if "channels" in record:
         return ChannelSet(

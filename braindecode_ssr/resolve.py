@@ -90,15 +90,7 @@ def canonical(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
-    """Give every ``"auto"`` its value.
-
-    Returns
-    -------
-    RunSpec
-        With nothing left open but the device.
-    list of str
-        What a user should know about the values chosen.
-    """
+    """Give every ``"auto"`` but the device its value; and what a user should know about the choices."""
     check_settings(spec)
     spec = RunSpec.model_validate(canonical(spec.model_dump()))
     dataset.check_here()
@@ -326,25 +318,9 @@ BYTES_PER_PARAMETER = 16
 def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     """Find whatever would stop a resolved run later, as far as that can be known without running it.
 
-    Parameters
-    ----------
-    spec : RunSpec
-        From :func:`braindecode_ssr.resolve.resolve`.
-    dataset : ImageDataset
-    out : path-like
-        The parent of the run folder.
-
-    Raises
-    ------
-    UsageError
-        If a setting cannot be used: backbone, image head or loss with its parameters, trials of this shape,
-        parts to freeze, device, weights to test.
-    MissingDataError
-        If features or pretrained weights are missing and cannot be made.
-    DataError
-        If a folder cannot be written, or its disk has too little space.
-    LeakageError
-        If pretrained weights are said to have seen a tested concept.
+    That is a setting that cannot be used (backbone, image head, loss, trials of this shape, parts to
+    freeze, device, weights to test), features or pretrained weights that cannot be made, a folder that
+    cannot be written, or weights that are said to have seen a tested concept.
     """
     check_without_data(spec, out)
     check_needs(spec, dataset)
@@ -362,10 +338,7 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
 
 
 def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:
-    """What a run would do, checked as the run itself checks it.
-
-    If the data are missing, what depends on them stays ``"auto"`` and a note says so.
-    """
+    """What a run would do, checked as the run itself checks it; what depends on missing data stays "auto"."""
     dataset, run = open_dataset(spec.data, data_dir), None
     if data_dir is not None:
         dataset.check_here()
@@ -441,10 +414,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
-    """Channels, samples and rate of the trials: of prepared ones, else from the headers.
-
-    None if the dataset cannot tell without reading its recordings.
-    """
+    """Channels, samples and rate of prepared trials, else from headers, else None."""
     from .preprocessing.channels import channel_indices
     from .training.data import Signals
     from .trials.store import TrialStore

@@ -219,8 +219,8 @@ class Run:
 def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
     """Raise DataError for an impossible rank in a table that was read from a file.
 
-    Ranks are whole numbers from 1 to the size of the gallery, which may be None or a column (NaN: unknown).
-    Expected ranks, of n-way tests, come with an expected ``top1`` and need not be whole.
+    Ranks are whole numbers from 1 to the size of the gallery, which may be None or a column (NaN:
+    unknown). Expected ranks, of n-way tests, come with an expected ``top1`` and need not be whole.
     """
     import pandas as pd
 
@@ -323,10 +323,7 @@ def replace_run(run: Run, new: Run) -> None:
 def same_data(
     run: Run, dataset: ImageDataset, spec: RunSpec, features: dict[str, str] | None = None
 ) -> str:
-    """How the data of an existing run differ from those there are now, as a sentence; empty if they do not.
-
-    ``features`` says what made the image features, as a run records it; without it they are not compared.
-    """
+    """How the data of an existing run differ from those there are now, as a sentence; empty if not."""
     try:
         record = run.record
         trained_on = record["dataset"]["fingerprint"]

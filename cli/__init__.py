@@ -55,11 +55,7 @@ def _check_repeated(command: click.Command, args: list[str]) -> None:
 
 
 class LazyGroup(Group):
-    """A group whose commands are imported when called.
-
-    ``table`` maps the name of a command to its line of help and its place, ``"module:attribute"`` in this
-    package.
-    """
+    """A group that imports commands when called; ``table`` has their help and ``"module:attribute"``."""
 
     def __init__(self, *args, table: dict[str, tuple[str, str]], **kwargs) -> None:
         super().__init__(*args, **kwargs)

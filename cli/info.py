@@ -173,12 +173,7 @@ UNCHANGED = {
 
 
 def catalogue(kind: str) -> list[dict[str, Any]]:
-    """The registered parts of a kind, one row each, ``name`` first.
-
-    Parameters
-    ----------
-    kind : {"datasets", "methods", "backbones", "image-heads", "losses", "encoders", "views", "settings"}
-    """
+    """The registered parts of a kind, one row each, ``name`` first."""
     if kind == "methods":
         from braindecode_ssr.methods import METHODS
 

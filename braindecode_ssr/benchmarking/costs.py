@@ -33,17 +33,7 @@ def _kind(spec: RunSpec) -> tuple[Any, ...]:
 
 
 class TimeLeft:
-    """How long the remaining runs may take, estimated from finished runs of their kind.
-
-    Parameters
-    ----------
-    to_do : list of PlannedRun
-        Runs that start now.
-    out : Path
-        The folder in which finished ones may be.
-    jobs : int
-        Runs in parallel, at least.
-    """
+    """How long the remaining runs may take, estimated from finished runs of their kind."""
 
     def __init__(self, to_do: list[PlannedRun], out: Path, jobs: int) -> None:
         self._left = {run.name: run.spec for run in to_do if not run.run.finished}
@@ -73,14 +63,10 @@ class TimeLeft:
 
 
 def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
-    """The runs of a plan, their state, and how long those to do may take.
+    """The runs of a plan, their state, and how long those to do may take in ``jobs`` processes.
 
-    Returns
-    -------
-    dict
-        ``runs``: one row each; ``done``, ``to_do``, ``lacking``, ``failing``, ``unknown`` (runs to do of a
-        kind of which none is finished): counts; ``seconds``: expected for those that are known, ``jobs`` in
-        parallel.
+    ``unknown`` counts runs to do of a kind of which none is finished; ``seconds`` is expected for the
+    others.
     """
     measured = seconds_per_epoch(out)
     rows: list[dict[str, Any]] = []

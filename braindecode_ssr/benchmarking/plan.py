@@ -28,24 +28,10 @@ PROTOCOLS = ("intra", "inter")
 
 
 class Grid(Spec):
-    """A grid of runs.
+    """A grid of runs: methods, tested subjects, protocols and seeds, and how each run is evaluated.
 
-    Parameters
-    ----------
-    methods : tuple of str
-        Registered names.
-    subjects : tuple of int or str
-        Those that are tested.
-    protocols : tuple of {"intra", "inter"}
-    seeds : tuple of int
-        One run each.
-    evaluations : tuple of str
-        How numbers are obtained, in the words of :mod:`braindecode_ssr.retrieval.evaluations`.
-    settings : dict
-        Nested settings of all runs, dataset included.
-    threads : int
-        Threads of each run's numerical libraries. Their number changes the last digits of sums, so it is
-        given here and does not follow from how many runs are done in parallel.
+    ``settings`` are nested settings of all runs. The number of ``threads`` of a run changes the last
+    digits of sums, so it is given here and does not follow from how many runs are done in parallel.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
@@ -73,13 +59,7 @@ class Grid(Spec):
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """Seeds from text: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which.
-
-    Raises
-    ------
-    UsageError
-        If it is none of these.
-    """
+    """Seeds from text: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which."""
     error = UsageError(
         f"{text!r} is not a number or list of seeds",
         "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
@@ -116,20 +96,7 @@ class PlannedEvaluation:
 
 @dataclass
 class PlannedRun:
-    """A run of the grid.
-
-    Parameters
-    ----------
-    spec : RunSpec
-        Resolved.
-    run : Run
-        Its folder, which need not exist.
-    subjects : tuple of int or str
-        Whose trials it uses.
-    evaluations : list of PlannedEvaluation
-    error : SSRError, optional
-        Why it cannot be done, as :func:`braindecode_ssr.resolve.check_run` found.
-    """
+    """A resolved run of the grid, its folder, which need not exist, and why it cannot be done, if so."""
 
     spec: RunSpec
     run: Run
@@ -189,10 +156,7 @@ class Plan:
 
     @property
     def to_do(self) -> list[PlannedRun]:
-        """Runs that are not finished and have what they need: all of a seed before those of the next.
-
-        A grid that is stopped halfway has then compared all methods, with fewer seeds.
-        """
+        """Runs that are not finished and have what they need: all of a seed before those of the next."""
         left = [planned for planned in self.runs if not (planned.finished or planned.error)]
         return sorted(left, key=lambda planned: self.grid.seeds.index(planned.spec.train.seed))
 
@@ -211,28 +175,9 @@ def plan_benchmark(
 ) -> Plan:
     """Plan a grid from names and numbers as users type them.
 
-    Parameters
-    ----------
-    settings : dict
-        Nested settings of all runs.
-    out : Path
-        Where run folders are.
-    data_dir : path-like, optional
-        The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
-    methods, subjects, protocols, evaluations : tuple
-        Empty for all methods, all subjects whose files are there, both protocols, ``default``.
-    seeds : str
-        How many, or which; see :func:`braindecode_ssr.benchmarking.plan.seeds_of`.
-    threads : int
-        Threads of each run.
-
-    Raises
-    ------
-    UsageError
-        If a name or number is not known.
-    SSRError
-        If a run of a method that was named cannot be done, see :func:`braindecode_ssr.resolve.check_run`, for
-        example because its features are missing. With all methods, its runs fail instead.
+    Empty tuples are all methods, all subjects whose files are there, both protocols, and ``default``.
+    SSRError if a run of a method that was named cannot be done, for example because its features are
+    missing; with all methods, its runs fail instead.
     """
     names = tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS))
     protocols, evaluations = protocols_of(protocols), evaluations or ("default",)

@@ -27,15 +27,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """The results of a grid.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        One row per query.
-    runs : DataFrame
-        One row per run and evaluation; ``status`` is ``"done"`` or ``"failed"``.
-    """
+    """The results of a grid: a row per query, and a row per run and evaluation, done or failed."""
 
     queries: pd.DataFrame
     runs: pd.DataFrame
@@ -66,34 +58,10 @@ def benchmark(
 ) -> Benchmark:
     """Do all runs of a plan that are not finished, and write the tables of all of them.
 
-    A run that fails does not affect the others. After a stop or a kill, the same plan resumes.
-
-    Parameters
-    ----------
-    plan : Plan
-        As made by :func:`braindecode_ssr.benchmarking.plan.make_plan` for the same folder.
-    out : path-like
-        Gets ``queries.csv``, ``runs.csv``, ``benchmark.json`` and the run folders.
-    jobs : int
-        Runs in parallel.
-    cluster : str, optional
-        ``"local"``, ``"slurm"`` or ``"tcp://host:port"``: do the runs as tasks of Dask.
-    progress : bool
-        Show a bar with the time left on stderr.
-    say : callable
-        Called with one line of text for each thing that happens.
-
-    Returns
-    -------
-    Benchmark
-        The tables that were written.
-
-    Raises
-    ------
-    DataError
-        If ``out`` cannot be written, or the Dask scheduler disappears.
-    UsageError
-        If there is no such cluster.
+    A run that fails does not affect the others. After a stop or a kill, the same plan resumes. ``out``,
+    the folder that the plan was made for, gets ``queries.csv``, ``runs.csv``, ``benchmark.json`` and the
+    run folders. ``cluster`` is ``"local"``, ``"slurm"`` or ``"tcp://host:port"``: do the runs as tasks of
+    Dask. ``say`` gets a line for each thing that happens.
     """
     out = Path(out)
     errors = {run.name: str(run.error) for run in plan.runs if run.error and not run.finished}
@@ -177,23 +145,7 @@ def _result(outcome: Outcome, runs: list[PlannedRun]) -> str:
 
 
 def prepare_plan(plan: Plan, *, jobs: int, progress: bool, say: Say) -> dict[str, str]:
-    """Make the trials and features of all runs to do; workers then memory-map them.
-
-    Parameters
-    ----------
-    plan : Plan
-    jobs : int
-        Subjects in parallel.
-    progress : bool
-        Show bars on stderr.
-    say : callable
-        Called with one line of text for each step.
-
-    Returns
-    -------
-    dict of str to str
-        Name of each run that cannot be done, and why, in one line.
-    """
+    """Make trials and features of all runs to do, for workers to memory-map; and why which cannot be."""
     by_trials: dict[TrialSpec, list[PlannedRun]] = {}
     for planned in plan.to_do:
         by_trials.setdefault(planned.spec.trials, []).append(planned)

@@ -106,19 +106,7 @@ PUBLISHED_GALLERY = 200
 
 
 def summary_rows(queries: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """The summary of a benchmark, one row per protocol, evaluation and method.
-
-    Parameters
-    ----------
-    queries, runs : DataFrame
-        As of :func:`braindecode_ssr.benchmarking.tables.tables`.
-
-    Returns
-    -------
-    list of dict
-        The columns of :func:`~braindecode_ssr.retrieval.statistics.summary_table`, and ``published_top1,
-        published_top5`` (fractions), ``published_on`` (dataset), ``published_flags``; None where unknown.
-    """
+    """The summary of a benchmark, one row per protocol, evaluation and method, with published numbers."""
     table = summary_table(queries, runs)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     return [{**row, **_published(row)} for row in rows]

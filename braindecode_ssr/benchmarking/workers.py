@@ -46,25 +46,10 @@ KILLED_TWICE = (
 
 @dataclass(frozen=True)
 class Task:
-    """A run to train and evaluate.
+    """A resolved run to train, below ``out``, and to evaluate in further ways.
 
-    Parameters
-    ----------
-    spec : RunSpec
-        Resolved.
-    data_dir : str
-        The folder of the dataset.
-    out : str
-        The folder in which the run folder is made.
-    evaluations : tuple of EvaluationSpec
-        Evaluations besides the run's own.
-    threads : int
-        Threads of the numerical libraries. Their number changes the last digits of sums, so it belongs to
-        the grid and does not follow from how many runs are done in parallel.
-    cache : str
-        ``$SSR_CACHE``, for workers that were started elsewhere.
-    trust : bool or tuple of str
-        Classes that may be imported, see :func:`braindecode_ssr.models.names.trusting`.
+    The number of ``threads`` changes the last digits of sums, so it belongs to the grid. ``cache`` is
+    ``$SSR_CACHE``, for workers that were started elsewhere; ``trust`` names classes that may be imported.
     """
 
     spec: RunSpec
@@ -83,19 +68,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
-
-    Parameters
-    ----------
-    name : str
-        Name of the run.
-    seconds : float
-        How long it took.
-    error : str
-        Why there is no run, in one line.
-    evaluation_errors : dict of str to str
-        Why an evaluation is missing: digest of its spec to one line.
-    """
+    """What became of a task: ``error`` in one line, ``evaluation_errors`` by digest of the evaluation."""
 
     name: str
     seconds: float = 0.0
@@ -184,21 +157,10 @@ class Workers(Protocol):
 
 
 def run_tasks(work: Work, tasks: Iterable[Task], workers: Workers) -> Iterator[Outcome]:
-    """Do tasks in parallel.
+    """Do tasks in parallel; outcomes come in the order in which tasks end.
 
-    Tasks that were running when a process died are done again, each alone; one that dies again has failed.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a task, returns its outcome; importable in other processes.
-    tasks : iterable of Task
-    workers : Workers
-
-    Yields
-    ------
-    Outcome
-        In the order in which tasks end.
+    Tasks that were running when a process died are done again, each alone; one that dies again has
+    failed.
     """
     waiting = deque(tasks)
     while waiting:
@@ -263,13 +225,6 @@ class LocalWorkers:
     """Processes of this machine.
 
     Even a single job is done in a process of its own: if it takes all memory, only that process dies.
-
-    Parameters
-    ----------
-    jobs : int
-        Processes.
-    threads : int
-        Threads of the numerical libraries in each process.
     """
 
     jobs: int
@@ -332,14 +287,7 @@ SLURM_MEMORY = "8 GB"
 
 @dataclass(frozen=True)
 class DaskWorkers:
-    """The workers of a Dask cluster.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    address : str
-        As in ``--cluster``, for errors.
-    """
+    """The workers of a Dask cluster; ``address`` as in ``--cluster``, for errors."""
 
     client: Client
     address: str
@@ -373,22 +321,9 @@ class DaskWorkers:
 def dask_workers(address: str, jobs: int, threads: int) -> Iterator[DaskWorkers]:
     """Connect to the workers of a cluster.
 
-    Parameters
-    ----------
-    address : str
-        ``"local"``: ``jobs`` worker processes of this machine; ``"slurm"``: as many Slurm jobs, set up in
-        Dask's own configuration (``jobqueue.slurm``); or the address of a scheduler, ``"tcp://host:port"``.
-    jobs : int
-        Workers, where they are started here.
-    threads : int
-        Threads of the numerical libraries of each task.
-
-    Raises
-    ------
-    UsageError
-        If the address is none of these, or no scheduler answers there.
-    MissingDataError
-        If Dask is not installed.
+    ``address`` is ``"local"``: ``jobs`` worker processes of this machine; ``"slurm"``: as many Slurm
+    jobs, set up in Dask's own configuration (``jobqueue.slurm``); or the scheduler,
+    ``"tcp://host:port"``.
     """
     for name in ("distributed", *(["dask_jobqueue"] if address == "slurm" else [])):
         try:

@@ -29,20 +29,10 @@ KEEP = "--set train.keep=every"
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Averaged test trials of one subject, and the features of the candidates.
+    """Averaged test trials (q, c, t) of one subject, and the features (g, d) of the candidates.
 
-    Parameters
-    ----------
-    x : ndarray, shape (q, c, t)
-        One trial per test image, averaged over repetitions.
-    table : DataFrame, q rows
-        ``subject, image_id, concept, n_repetitions``.
-    gallery : ndarray, shape (g, d)
-        Image features of the candidates.
-    gallery_ids : list of str
-        Their image ids.
-    signals : Signals
-        Channels, rate and window of ``x``, for the model.
+    The table has ``subject, image_id, concept, n_repetitions``; ``signals`` are channels, rate and window
+    of ``x``.
     """
 
     __test__ = False  # not for pytest
@@ -56,21 +46,7 @@ class TestSet:
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """What a model makes of a test set.
-
-    Parameters
-    ----------
-    brain : ndarray, shape (q, e)
-        Brain embeddings.
-    table : DataFrame, q rows
-        ``subject, image_id, concept`` of each.
-    gallery : ndarray, shape (g, e)
-        Image embeddings of the candidates.
-    gallery_ids : list of str
-        Their image ids.
-    space : str
-        How they are compared, one of :data:`braindecode_ssr.retrieval.ranks.SPACES`.
-    """
+    """What a model makes of a test set: brain (q, e) and gallery (g, e), to be compared in ``space``."""
 
     brain: np.ndarray
     table: pd.DataFrame
@@ -99,18 +75,8 @@ def load_test_set(
 ) -> TestSet:
     """The test of a resolved spec: all test images are candidates, also those without trials.
 
-    Parameters
-    ----------
-    trained : ChannelSet, optional
-        The channels that the model was trained on, ``Signals.channels``; default: those of the spec in the
-        recordings of the tested subject.
-    seed : int, optional
-        Of the choice of repetitions; default: that of the spec.
-
-    Raises
-    ------
-    DataError
-        If the tested subject lacks these channels, or differs in reference, unit or sampling rate.
+    ``trained`` are the channels that the model was trained on (default: those of the spec in the
+    recordings of the subject), ``seed`` that of the choice of repetitions (default: that of the spec).
     """
     from ..training.data import match_subjects
 
@@ -132,24 +98,11 @@ def load_test_set(
 def score(
     model: torch.nn.Module, test: TestSet, evaluation: EvaluationSpec = OPEN
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rank the gallery for every query.
+    """Rank the gallery for every query: a row per query, and metrics, chance and counts.
 
-    Parameters
-    ----------
-    model : nn.Module
-        With an ``image_head``. If it has a part for each training subject, trials are embedded as those of
-        an unknown subject, by the mean over the parts.
-    test : TestSet
-    evaluation : EvaluationSpec
-        Its correction and number of candidates are used here, the rest of it in :func:`load_test_set`.
-
-    Returns
-    -------
-    queries : DataFrame
-        One row per query, see :func:`braindecode_ssr.retrieval.ranks.query_table` and, for n-way retrieval,
-        :func:`braindecode_ssr.retrieval.metrics.n_way_table`.
-    numbers : dict
-        Metrics, chance and counts; accuracies are fractions.
+    If the model has a part for each training subject, trials are embedded as those of an unknown subject,
+    by the mean over the parts. Correction and number of candidates of the evaluation are used here, the
+    rest in :func:`load_test_set`.
     """
     from ..retrieval.metrics import retrieval_numbers
     from ..retrieval.ranks import query_table
@@ -192,24 +145,7 @@ def check_selection(spec: RunSpec) -> None:
 
 
 def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
-    """The epochs to test, counted from 1, and their weights: one, or all for the oracle.
-
-    A closed form has no epochs: its only solution is tested whatever the selection.
-
-    Parameters
-    ----------
-    run : Run
-        With weights and, if epochs were scored, with a history.
-    spec : RunSpec
-        That of the run, with the evaluation to be done.
-
-    Raises
-    ------
-    UsageError
-        If the run did not keep the weights.
-    MissingDataError
-        If it did, and files are missing.
-    """
+    """Epochs to test, counted from 1, and their weights: one, or all for the oracle; None: closed form."""
     check_selection(spec)
     asked = selected(spec)
     if spec.train.solver != "gradient":

@@ -130,10 +130,20 @@ class WholeReconstructor(Reconstructor):
 class TokenReconstructor(nn.Module):
     """A transformer decoder from the tokens of one vector, some hidden, to all tokens of the other.
 
-    Each vector becomes ``n_tokens`` tokens. Hidden ones are replaced by a learned one; blocks of
-    attention among the own tokens, attention to the other ones, and a perceptron of twice the width
-    follow; a linear map predicts from each token its chunk of the own vector, normalized. Only hidden
-    tokens are judged.
+    Each vector becomes k tokens. Hidden ones are replaced by a learned one; blocks of attention among the own
+    tokens, attention to the other ones, and a perceptron of twice the width follow; a linear map predicts
+    from each token its chunk of the own vector, normalized. Only hidden tokens are judged.
+
+    Parameters
+    ----------
+    n_own, n_other : int
+        Widths of the vectors; multiples of ``n_tokens``.
+    hidden : int, optional
+        Width of a token; 128 if None.
+    n_tokens, n_blocks, n_heads : int
+        Tokens of a vector, blocks, and attention heads.
+    drop_prob : float
+        Dropout in the blocks.
     """
 
     def __init__(

@@ -15,16 +15,8 @@ from ..config import Spec, merge
 class AsPublished(Spec):
     """How a method was evaluated in its publication, where that is not the default.
 
-    Parameters
-    ----------
-    settings : dict
-        Nested settings that override those of the run.
-    evaluation : dict
-        Fields of :class:`~braindecode_ssr.config.EvaluationSpec`.
-    flags : tuple of str
-        What a reader of the number must know, in the words of ``LEAKS`` of
-        :mod:`braindecode_ssr.retrieval.evaluations`: ``"test-selection"``, ``"altered-gallery"``,
-        ``"class-templates"``, ``"transductive"``.
+    ``settings`` and ``evaluation`` override those of the run; ``flags``, in the words of ``LEAKS`` of
+    :mod:`braindecode_ssr.retrieval.evaluations`, are what a reader of the number must know.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)

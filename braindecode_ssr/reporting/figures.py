@@ -31,18 +31,8 @@ TOGETHER = 5  # methods side by side in one axis
 def draw(results: Results, report: Report) -> tuple[Picture, ...]:
     """Draw all figures for which the tables have the data.
 
-    Parameters
-    ----------
-    results : Results
-    report : Report
-        Of the same results.
-
-    Returns
-    -------
-    tuple of Picture
-        Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
-        concepts. Per dataset, preset and protocol with several numbers of repetitions: their curve.
-        Of runs whose folders are here: learning curves.
+    Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
+    concepts; the curve of several numbers of repetitions; learning curves of runs whose folders are here.
     """
     rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
     pictures: list[Picture] = []
@@ -90,12 +80,7 @@ def grouped_bars(
 ) -> tuple[Figure, list[tuple[Axes, list[Bars]]]]:
     """A figure with an axis for every few methods, and the bars to draw in each.
 
-    Parameters
-    ----------
-    queries, rows : DataFrame
-        Of one dataset, preset, protocol and evaluation, and their part of the summary.
-    size : callable
-        Width and height of the figure in inches, from the number of methods in an axis and that of axes.
+    ``size`` gives its width and height in inches from the number of methods in an axis and that of axes.
     """
     methods, labels = labels_of_methods(queries), labels_of_methods(rows)
     parts = chunks(list(dict.fromkeys(methods)))
@@ -123,17 +108,7 @@ def grouped_bars(
 
 
 def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
-    """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values.
-
-    Parameters
-    ----------
-    key : tuple of str
-        Dataset, preset, protocol and evaluation.
-    queries : DataFrame
-        Those of the key.
-    rows : DataFrame
-        Their part of the summary.
-    """
+    """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values."""
     subjects = sorted(queries["subject"].unique().tolist(), key=natural)
     x = np.arange(len(subjects) + 1, dtype=float)
     x[-1] += 0.35  # the mean stands a little apart
@@ -248,12 +223,7 @@ NAMED = 24  # concepts whose names can still be read
 
 
 def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> list[Picture]:
-    """One matrix per method: rows are concepts seen, columns concepts among the five nearest.
-
-    Many concepts take a figure for each method.
-
-    Parameters are as of :func:`bars`; without the columns ``top_1`` and so on there is no figure.
-    """
+    """One matrix per method: rows are concepts seen, columns concepts among the five nearest."""
     if "top_1" not in queries:
         return []
     methods = labels_of_methods(queries)
@@ -296,10 +266,7 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
 
 
 def curves(summary: pd.DataFrame) -> list[Picture]:
-    """One figure for each dataset, preset and protocol that was tested with several repetitions.
-
-    Points are rows of the evaluations ``default`` and ``repetitions=K``; others are left out.
-    """
+    """One figure for each dataset, preset and protocol that was tested with several repetitions."""
     plain = summary["evaluation"].str.fullmatch(r"default|repetitions=\d+")
     rows = summary[plain & summary["top1"].notna()].copy()
     rows["x"] = rows[["repetitions", "repetitions_max"]].mean(axis=1)

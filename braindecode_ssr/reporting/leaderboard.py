@@ -75,28 +75,11 @@ def digest_of(content: dict[str, Any]) -> str:
 def add_results(
     folders: Iterable[str | Path], to: str | Path, say: Callable[[str], object] = lambda text: None
 ) -> list[Path]:
-    """Write one JSON file for each result of finished runs; a file that is there already stays.
+    """Write ``DATASET/METHOD_PROTOCOL_EVALUATION_SUBJECT_SEED_SETTINGS.json`` for each finished result.
 
-    Parameters
-    ----------
-    folders : iterable of path-like
-        Folders of runs, benchmarks, ``ssr-bd score`` or ``ensemble``, or folders that hold them.
-    to : path-like
-        The results folder: ``DATASET/METHOD_PROTOCOL_EVALUATION_SUBJECT_SEED_SETTINGS.json``.
-    say : callable
-        Gets a line for each result that is there already.
-
-    Returns
-    -------
-    list of Path
-        The new files.
-
-    Raises
-    ------
-    MissingDataError
-        If a folder holds no finished run.
-    DataError
-        If a run is damaged, or another result has the same name. Nothing is written then.
+    ``folders`` are those of runs, benchmarks, ``ssr-bd score`` or ``ensemble``, or hold them. A file that
+    is there stays, and ``say`` gets a line. Nothing is written if a run is damaged or another result has
+    the same name. Returns new files.
     """
     found: dict[Path, dict[str, Any]] = {}
     for folder in map(Path, folders):
@@ -210,28 +193,10 @@ def check_result(content: dict[str, Any], path: Path) -> None:
 def leaderboard(
     folder: str | Path, say: Callable[[str], object] = lambda text: None
 ) -> tuple[Report, list[str]]:
-    """The tables of a results folder, best first; files of other settings are never in one row.
+    """The tables of a results folder, best first, and the files that were refused, with reasons.
 
-    Parameters
-    ----------
-    folder : path-like
-        With files of :func:`add_results`, from anybody.
-    say : callable
-        Gets a line about each file that is refused.
-
-    Returns
-    -------
-    report : Report
-        As of :func:`braindecode_ssr.reporting.report`, with settings and versions of each row.
-    refused : list of str
-        Files without version, flags or digest, and files that do not add up, and why.
-
-    Raises
-    ------
-    MissingDataError
-        If there are no files.
-    DataError
-        If all files are refused, or two are of the same settings, subject and seed.
+    Files of other settings are never in one row; refused are those without version, flags or digest, or
+    that do not add up. DataError if all are, or two are of the same settings, subject and seed.
     """
     files = sorted(Path(folder).rglob("*.json"))
     if not files:

@@ -40,15 +40,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure with its caption.
-
-    Parameters
-    ----------
-    name : str
-        Name of its files, without ending.
-    caption : str
-    figure : matplotlib.figure.Figure
-    """
+    """A figure with its caption and the name of its files, without ending."""
 
     name: str
     caption: str

@@ -30,20 +30,7 @@ MARK = "†"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
-
-    Parameters
-    ----------
-    name : str
-        For labels and files: ``accuracy``, ``top1``, ``tests``.
-    caption : str
-    head : tuple of str
-    rows : tuple of tuple of str
-    notes : tuple of str
-        Lines below it.
-    words : int
-        How many columns from the left hold words; the numbers of the others are aligned right.
-    """
+    """A table of texts; the numbers right of the first ``words`` columns are aligned right."""
 
     name: str
     caption: str
@@ -63,15 +50,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Results as tables for people, and as tidy tables.
-
-    Parameters
-    ----------
-    title : str
-    sections : tuple of Section
-    summary, subjects, tests : DataFrame
-        The same as tidy tables; accuracies are fractions.
-    """
+    """Results as tables for people, and as tidy tables with accuracies as fractions."""
 
     title: str
     sections: tuple[Section, ...]
@@ -113,16 +92,9 @@ def _filled(name: str, **values: Any) -> str:
 class Grid:
     """Seen images and the nearest ones, for a page.
 
-    Parameters
-    ----------
-    title : str
-    queries : list of dict
-        ``name``, ``source``, ``note`` of the image that was seen, and a list of the same, with ``right``, of
-        the ``nearest``; an image whose source is empty is not shown.
-    top : int
-        How many are nearest.
-    named : bool
-        Whether it is known what was seen.
+    A query has ``name``, ``source`` (empty: not shown) and ``note`` of the image that was seen, and a
+    list of the same, with ``right``, of the ``top`` ``nearest``; ``named`` says whether it is known what
+    was seen.
     """
 
     title: str
@@ -136,14 +108,9 @@ def image_links(
 ) -> Callable[[str], str]:
     """A function that gives the source of an image in a page, empty if the image is not here.
 
-    Parameters
-    ----------
-    images : ImageDataset or None
-    folder : Path or None
-        Where the page will be; None for a page that is printed.
-    embed : bool
-        Put small copies of the images into the page; otherwise it links the files on this disk. Images that
-        are not files, such as simulated ones, are always copied.
+    ``folder`` is where the page will be (None: it is printed). ``embed`` puts small copies of the images
+    into the page instead of linking the files; images that are not files, such as simulated ones, are
+    always copied.
     """
 
     @cache
@@ -177,22 +144,7 @@ def retrieval_page(
     *,
     embed: bool = False,
 ) -> None:
-    """Write a page with the image that was seen, if known, beside the nearest ones; the right one is framed.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From :meth:`braindecode_ssr.inference.trained.TrainedRun.retrieve`.
-    images : ImageDataset
-        The candidates.
-    page : Path
-        The file.
-    title : str
-    lines : iterable of str
-        What stands below the title.
-    embed : bool
-        Put small copies of the images into the page; otherwise it links the files on this disk.
-    """
+    """Write a page with the image that was seen, if known, beside the nearest; the right one is framed."""
     source, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
     top = sum(name.startswith("top_") for name in table)
     queries = []
@@ -312,21 +264,7 @@ FORMATS = ("md", "csv", "latex", "html")
 def as_text(
     report: Report, form: str, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()
 ) -> str:
-    """The report in a format.
-
-    Parameters
-    ----------
-    report : Report
-    form : {"md", "csv", "latex", "html"}
-    pictures : tuple of Picture
-    grids : tuple of Grid
-        Both are shown in HTML only.
-
-    Raises
-    ------
-    UsageError
-        If the format is none of these.
-    """
+    """The report as ``"md"``, ``"csv"``, ``"latex"`` or ``"html"``; only HTML shows pictures and grids."""
     if form not in FORMATS:
         raise unknown_name("format of a report", form, list(FORMATS))
     if form == "csv":
@@ -354,19 +292,7 @@ def write_report(
     pictures: tuple[Picture, ...] = (),
     grids: tuple[Grid, ...] = (),
 ) -> list[Path]:
-    """Write the report and its figures into a folder, each file whole or not at all.
-
-    Returns
-    -------
-    list of Path
-        The files: ``report.md``, ``report.tex``, ``report.html``, or as CSV ``summary.csv``,
-        ``subjects.csv`` and ``tests.csv``; figures as PNG and PDF.
-
-    Raises
-    ------
-    DataError
-        If the folder cannot be written.
-    """
+    """Write the report and its figures (PNG and PDF) into a folder, each file whole or not at all."""
     text = as_text(report, form, pictures, grids)
     texts = {f"report.{'tex' if form == 'latex' else form}": text}
     if form == "csv":

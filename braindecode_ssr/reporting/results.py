@@ -33,17 +33,7 @@ Tables = tuple[pd.DataFrame, pd.DataFrame]
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The saved results of runs.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        One row per query.
-    runs : DataFrame
-        One row per run and evaluation, failed ones too.
-    trained : tuple of Run
-        Those whose folders are here, with their history.
-    """
+    """Saved results: a row per query, a row per run and evaluation, and the runs whose folders are here."""
 
     queries: pd.DataFrame
     runs: pd.DataFrame
@@ -170,13 +160,7 @@ def tables_of_run(run: Run, place: Run) -> Tables:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a CSV file in which empty cells stay empty texts, and ``nan`` may be a concept.
-
-    Raises
-    ------
-    DataError
-        If it is not CSV, is cut off, lacks one of the columns, or has no rows.
-    """
+    """Read a CSV file in which empty cells stay empty texts, and ``nan`` may be a concept."""
     again = "make it again"
     try:
         text = path.read_text(encoding="utf-8")

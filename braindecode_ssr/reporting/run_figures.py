@@ -93,21 +93,7 @@ def learning_curves(runs: Iterable[Run]) -> list[Picture]:
 def learning_curve(
     histories: Sequence[pd.DataFrame], title: str, *, pyplot: bool = False
 ) -> Figure:
-    """The loss of each epoch, each of its parts, and what else was recorded.
-
-    Parameters
-    ----------
-    histories : sequence of DataFrame
-        ``history.csv`` of runs of the same method.
-    title : str
-    pyplot : bool
-        Make a figure that ``matplotlib.pyplot.show`` shows.
-
-    Raises
-    ------
-    UsageError
-        If a run was fitted in closed form, without epochs.
-    """
+    """The loss of each epoch, its parts, and what else the ``history.csv`` of a method's runs records."""
     if not all("epoch" in history for history in histories):
         raise UsageError(
             "this run was fitted in closed form and has no epochs",
@@ -171,20 +157,7 @@ def label_of(panel: str, column: str) -> str:
 
 
 def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
-    """The best, middle and worst queries by rank, and by score where ranks are equal, in this order.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        With ``rank``, ``score`` and ``top_1`` and so on.
-    each : int
-        How many of each kind.
-
-    Returns
-    -------
-    DataFrame
-        Their rows, with the column ``kind``: ``"best"``, ``"middle"`` or ``"worst"``.
-    """
+    """The best, middle and worst queries by rank, then score; which is the column ``kind``."""
     if "top_1" not in queries or not len(queries):
         raise UsageError(
             "the nearest images of these queries are not saved", "use the run's own evaluation"
@@ -201,13 +174,7 @@ def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
 
 
 def images_of(run: Run, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a run.
-
-    Raises
-    ------
-    DataError
-        If it is not here, or is not the one that the run was trained on.
-    """
+    """The dataset of a run, if it is here and still the one that the run was trained on."""
     root = data_dir or (run.record.get("dataset") or {}).get("root")
     dataset = open_dataset(run.spec.data, root)
     if changed := same_data(run, dataset, run.spec):
@@ -284,18 +251,7 @@ def retrieved_images(
     *,
     pyplot: bool = False,
 ) -> Figure:
-    """A row for each query: the image that was seen, then the nearest ones, the right one framed.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        From :func:`chosen_queries`.
-    find : callable or None
-        Gives an image by its name; None shows names only.
-    title : str
-    pyplot : bool
-        Make a figure that ``matplotlib.pyplot.show`` shows.
-    """
+    """A row for each of :func:`chosen_queries`: the image seen, then the nearest, the right one framed."""
     top, rows = _tops(queries), queries.to_dict("records")
     height = 1.25 if find else 0.5
     with matplotlib.rc_context(STYLE):
@@ -331,18 +287,7 @@ LEGIBLE = 300  # concepts whose names can be read in a large figure
 def confused_concepts(
     queries: pd.DataFrame, title: str, flags: Iterable[str] = (), *, pyplot: bool = False
 ) -> Figure:
-    """How often each concept is among the five nearest of each that was seen, ordered by cluster, with names.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        Of one method.
-    title : str
-    flags : iterable of str
-        Explained below the figure.
-    pyplot : bool
-        Make a figure that ``matplotlib.pyplot.show`` shows.
-    """
+    """How often each concept is among the five nearest of each that was seen, ordered by cluster."""
     if "top_1" not in queries:
         raise UsageError(
             "the nearest images of these queries are not saved", "use the run's own evaluation"
@@ -386,7 +331,7 @@ def by_cluster(matrix: np.ndarray, concepts: list[str]) -> list[str]:
 
 
 def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
-    """How often each concept is among the five nearest of queries of each, shape (seen, candidate).
+    """How often each concept is among the five nearest of queries of each, (seen, candidate).
 
     Candidates that are not the image of any query, such as images without trials, are left out.
     """

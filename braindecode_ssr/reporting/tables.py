@@ -23,11 +23,7 @@ PUBLISHED_GALLERY = 200
 
 
 def with_published(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with published numbers, with the gallery, and with the meaning of flags.
-
-    New columns are ``gallery``; ``published_dataset``; ``published_top1, published_top5`` (fractions);
-    ``published_seeds``; ``published_flags`` (joined by ``;``); ``published_source``; ``flags_mean``.
-    """
+    """The summary with gallery, published numbers (``published_...``, fractions) and the meaning of flags."""
     rows = [
         {**row, "gallery": _gallery(row), **_published(row)} for row in summary.to_dict("records")
     ]
@@ -66,9 +62,10 @@ def published_flags(method: Method) -> tuple[str, ...]:
 
 
 def published_subjects(row: dict[str, Any], metric: str, subjects: Iterable[Label]) -> list[float]:
-    """Published accuracies of these subjects and their mean, as fractions; empty if one is not published.
+    """Published accuracies of these subjects and their mean; empty if one is not published.
 
-    The mean is left out for a part of the subjects. There are none for another dataset or size of gallery.
+    The mean is left out for a part of the subjects. There are none for another dataset or size of
+    gallery.
     """
     method = _method(row["method"]) if row["n_gallery"] == PUBLISHED_GALLERY else None
     of_dataset = method.published_subjects.get(row["dataset"], {}) if method else {}
@@ -109,16 +106,7 @@ def marked(text: str, flags: Any) -> str:
 
 
 def accuracy_table(rows: pd.DataFrame, queries: pd.DataFrame, caption: str) -> Table:
-    """One row per method of one dataset, preset, protocol and evaluation, then ceiling and chance.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Part of the summary with published numbers, in the order of rows.
-    queries : DataFrame
-        The queries behind them.
-    caption : str
-    """
+    """One row per method of one dataset, preset, protocol and evaluation, then ceiling and chance."""
     sources = [text for text in dict.fromkeys(rows.get("published_source", [])) if text]
     columns = _columns(rows, sources)
     lines = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
@@ -238,17 +226,7 @@ TITLES = {"top1": "Top-1", "top5": "Top-5"}
 
 
 def subject_table(queries: pd.DataFrame, rows: pd.DataFrame, metric: str, caption: str) -> Table:
-    """One row per method, one column per subject, mean over seeds.
-
-    Parameters
-    ----------
-    queries : DataFrame
-        Of one dataset, preset, protocol and evaluation.
-    rows : DataFrame
-        Their part of the summary.
-    metric : {"top1", "top5"}
-    caption : str
-    """
+    """One row per method, one column per subject, mean over seeds."""
     means = subject_means(queries, metric)
     flags = dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
     lines, shown = [], [flags[method] for method in means]

@@ -30,33 +30,11 @@ TOLERANCE = 1e-4
 def push(
     source: str | Path, name: str, *, to: str | Path | None = None, private: bool = False
 ) -> str:
-    """Upload a run to the Hugging Face Hub; :func:`braindecode_ssr.load_run` loads it from there.
+    """Upload a run to ``ORG/NAME`` on the Hugging Face Hub, where ``load_run`` finds it; gives the address.
 
     Weights, configuration, model card, settings, history, whitening and ranks are uploaded; checkpoints,
-    images and the path of the data on this disk are not.
-
-    Parameters
-    ----------
-    source : path-like
-        The folder of a finished run.
-    name : str
-        ``ORG/NAME``.
-    to : path-like, optional
-        Write what would be uploaded to ``ORG/NAME`` in this folder, without a network.
-    private : bool
-        Whether a new repository can be seen by its owner only.
-
-    Returns
-    -------
-    str
-        The address, or the folder.
-
-    Raises
-    ------
-    UsageError
-        If the name is not one of a repository.
-    DataError
-        If the run is not finished, damaged or of an earlier version, or the Hub does not take it.
+    images and the path of the data on this disk are not. ``to`` is a folder for what would be uploaded,
+    without a network.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -116,34 +94,12 @@ def export(
 ) -> dict[str, Any]:
     """Write a run's model, or its embeddings of the test, for other programs, and check what was written.
 
-    Parameters
-    ----------
-    source : path-like
-        A run folder, or ``ORG/NAME`` on the Hub.
-    form : {"embeddings", "onnx", "torchscript", "torch-export"}
-        Embeddings of test trials and candidates as ``embeddings.npz``, or the two sides of the model as
-        ``brain`` (trials (b, c, t) to (b, e)) and ``image`` (features (b, d) to (b, e)); any batch size.
-    out : path-like, optional
-        The folder; default: ``export`` in the run folder.
-    data_dir : path-like, optional
-        The folder of the dataset, for embeddings; default: where the run found it.
-    trust : bool or str
-        As for :func:`braindecode_ssr.load_run`.
-    progress : bool
-        Show progress bars on stderr.
-
-    Returns
-    -------
-    dict
-        Also written as ``export.json``: ``run, format, files, difference`` (the largest, relative to the
-        largest output), and what the model takes: ``channels, sfreq, n_times, start, whitening, encoder``.
-
-    Raises
-    ------
-    UsageError
-        If there is no such format, or packages are missing.
-    DataError
-        If what was written, read again, does not give what the run gives; nothing is left then.
+    ``form`` is ``"embeddings"`` (``embeddings.npz``), or ``"onnx"``, ``"torchscript"`` or
+    ``"torch-export"``: the two sides of the model as ``brain`` (trials (b, c, t) to (b, e)) and ``image``
+    (features (b, d) to (b, e)), for any batch size. ``out`` is by default ``export`` in the run folder.
+    Returns what ``export.json`` says: ``run, format, files, difference`` (the largest, relative to the
+    largest output), and what the model takes: ``channels, sfreq, n_times, start, whitening, encoder``.
+    DataError, and nothing is left, if what was written does not give what the run gives.
     """
     if form not in FORMATS:
         raise unknown_name("format of an export", form, list(FORMATS))

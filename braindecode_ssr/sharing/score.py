@@ -47,18 +47,9 @@ ROWS, COLUMNS, BOTH = ("brain_ids", "query_ids"), ("gallery_ids",), ("image_ids"
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """How near every query is to every candidate.
+    """How near (q, g) every query is to every candidate; larger is nearer.
 
-    Parameters
-    ----------
-    near : ndarray, shape (q, g)
-        Larger is nearer.
-    query_ids : list of str, length q
-        The image that was seen, each once.
-    gallery_ids : list of str, length g
-        The candidates, each once; the images of all queries are among them.
-    labels : dict
-        ``LABELS``, ``flags``, ``evaluation`` and what else is known.
+    Queries and candidates are image ids, each once; those of all queries are among the candidates.
     """
 
     near: np.ndarray
@@ -184,15 +175,7 @@ def _concept(image_id: str) -> str:
 
 
 def write_scored(folder: Path, done: Sequence[Result]) -> None:
-    """Write results where ``ssr-bd report`` reads them, all but the first in folders inside.
-
-    Raises
-    ------
-    UsageError
-        If the folder holds anything but earlier results of this kind, which are replaced.
-    DataError
-        If it cannot be written.
-    """
+    """Write results where ``ssr-bd report`` reads them, all but the first in folders inside."""
     there = read_json(folder / "summary.json") or {}
     if folder.exists() and "scored_by" not in there and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", "choose another --out")
@@ -216,30 +199,12 @@ def read_similarity(
 ) -> Similarity:
     """Similarities of any program, joined by the names of images. Nothing in a file is executed.
 
-    Parameters
-    ----------
-    brain : path-like, ndarray or DataFrame
-        Without ``gallery``, similarities (q, g), larger is nearer: ``.npy``, ``.npz``, ``.pt``,
-        ``.safetensors``, ``.csv``, ``.tsv``; ``FILE:KEY`` for one of several arrays. Names are lists
-        ``brain_ids`` and ``gallery_ids``, or ``image_ids`` for both; in a table the first column and row. Or
-        a file of ``ssr-bd evaluate --embeddings``. With ``gallery``, brain embeddings (q, e), see
-        :func:`~braindecode_ssr.datasets.pickles.load_features`.
-    gallery : path-like, ndarray or DataFrame, optional
-        Image embeddings (g, e) of the candidates, compared by their cosine.
-    images : path-like or sequence of str, optional
-        Names for arrays without any, in the order of rows and of columns; a file has one a line.
-    say : callable
-        Gets a line if rows and columns are joined by their order, or candidates have no query.
-
-    Raises
-    ------
-    MissingDataError
-        If a file does not exist.
-    DataError
-        If a file cannot be read, numbers are not finite, or names occur twice, do not fit the array or are
-        those of one side only.
-    UsageError
-        If there are no names, and as many queries as candidates neither.
+    Without ``gallery``, ``brain`` is similarities (q, g), larger is nearer: an array or table, a file of
+    them, or ``FILE:KEY`` for one of several arrays. Names are lists ``brain_ids`` and ``gallery_ids``, or
+    ``image_ids`` for both; in a table the first column and row. Or it is a file of ``ssr-bd evaluate
+    --embeddings``. With ``gallery`` both are embeddings, (q, e) and (g, e), compared by their cosine.
+    ``images`` names the rows and columns of arrays without names, or is a file with one a line. ``say``
+    gets a line if they are joined by their order, or candidates have no query.
     """
     source, labels = "the array", {**LABELS, "flags": [], "evaluation": DEFAULT}
     if isinstance(brain, str | Path):
@@ -426,13 +391,7 @@ def labels_of_run(spec: RunSpec, summary: dict[str, Any]) -> dict[str, Any]:
 def embeddings_writer(
     path: Path, spec: RunSpec, asked: Sequence[Evaluation]
 ) -> Callable[[Embeddings, dict[str, Any]], None]:
-    """What writes the embeddings of a run, for :func:`braindecode_ssr.pipeline.evaluate_each`.
-
-    Raises
-    ------
-    UsageError
-        If there are several evaluations, one that changes similarities, or another suffix.
-    """
+    """What writes the embeddings of a run, for :func:`braindecode_ssr.pipeline.evaluate_each`."""
     steps = [final_step(each.spec) for each in asked]
     if steps != [final_step(EvaluationSpec())] or path.suffix not in (".npz", ".safetensors"):
         raise UsageError(
@@ -445,18 +404,10 @@ def embeddings_writer(
 
 
 def write_embeddings(path: Path, found: Embeddings, labels: dict[str, Any]) -> None:
-    """Write embeddings with the names of their images, for :func:`score` or another program.
+    """Write embeddings to ``.npz`` or ``.safetensors`` with the names of their images, for :func:`score`.
 
-    Parameters
-    ----------
-    path : Path
-        ``.npz`` or ``.safetensors``: arrays ``brain`` (q, e) and ``gallery`` (g, e), lists ``brain_ids`` and
-        ``gallery_ids``, and ``about``, a JSON text with the space and the labels.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be written.
+    Arrays ``brain`` (q, e) and ``gallery`` (g, e), lists ``brain_ids`` and ``gallery_ids``, and
+    ``about``, a JSON text with the space and the labels.
     """
     arrays = {"brain": found.brain, "gallery": found.gallery}
     names = {"brain_ids": found.table["image_id"].tolist(), "gallery_ids": found.gallery_ids}

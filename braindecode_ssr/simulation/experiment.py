@@ -321,8 +321,7 @@ def _presentations(
 ) -> np.ndarray:
     """Image numbers in the random order in which they fill the slots of a session.
 
-    Training images are shown twice, and images drawn at random fill the rest; test images are shown equally
-    often, and different ones of them fill the rest.
+    Training images are shown twice, test images equally often; images drawn at random fill the rest.
     """
     each = SHOWINGS if split == "train" else slots // len(numbers)
     rest = slots - each * len(numbers)
@@ -333,10 +332,7 @@ def _presentations(
 def _place_targets(
     numbers: np.ndarray, run: Run, length: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Image numbers with targets inserted; shape (runs, blocks, sequences, length).
-
-    In each block ``run.targets`` random sequences get one target at position 2 or later.
-    """
+    """Image numbers with a target in some sequences of each block, (runs, blocks, sequences, length)."""
     shape = (run.runs, run.blocks, run.sequences)
     chosen = np.broadcast_to(np.arange(run.sequences) < run.targets, shape)
     chosen = rng.permuted(chosen, axis=-1)

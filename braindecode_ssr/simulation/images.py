@@ -108,10 +108,7 @@ def vary(concept: Concept, rng: np.random.Generator) -> Concept:
 
 
 def render(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Paint a concept, after :func:`vary`: uint8 ``(size, size, 3)``.
-
-    The random generator determines the background, the light and the grain.
-    """
+    """Paint a concept, after :func:`vary`, with random background, light and grain: uint8 (size, size, 3)."""
     colors = _rgb(concept.palette)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     canvas = _blend(colors[0], colors[1], _ground(concept, x, y, rng))
@@ -311,11 +308,10 @@ def concept_words(n: int, seed: int) -> list[str]:
 
 
 def image_table(preset: Preset, seed: int) -> pd.DataFrame:
-    """The image table of an experiment, in image-number order.
+    """The image table ``split, number, image_id, concept, file`` of an experiment.
 
     Concepts are numbered in ASCII order within their split, and images of a concept from 1, so that the
-    sorted file listing of a split is in image-number order, as in THINGS-EEG2. The columns are ``split``,
-    ``number``, ``image_id``, ``concept`` and ``file``.
+    sorted file listing of a split is in image-number order, as in THINGS-EEG2.
     """
     words = concept_words(preset.concepts + preset.test_images, seed)
     exemplar = generator(seed, "exemplars").integers(1, 13, preset.test_images)
@@ -370,10 +366,7 @@ OPPONENT = np.array([[0.30, 0.59, 0.11], [0.70, -0.70, 0.0], [-0.35, -0.35, 0.70
 
 
 def retina(image: Image.Image) -> np.ndarray:
-    """Foveated view of a square RGB image, float32 ``(3, RETINA, RETINA)``.
-
-    The channels are luminance, red against green, blue against yellow.
-    """
+    """Foveated luminance, red-green and blue-yellow of a square RGB image, float32 (3, RETINA, RETINA)."""
     small = np.asarray(image.resize((RETINA, RETINA), Image.Resampling.BOX), np.float32) / 255
     channels = np.moveaxis(small @ OPPONENT.T, -1, 0)
     levels = np.stack([gaussian_filter(channels, (0, sigma, sigma)) for sigma in BLURS])
@@ -398,10 +391,7 @@ def raw_features(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def oriented_energy(luminance: np.ndarray) -> np.ndarray:
-    """Squared modulus of Gabor responses to luminance ``(n, RETINA, RETINA)``.
-
-    The result is ``(n, len(WAVELENGTHS) * N_ORIENTATIONS, RETINA, RETINA)``.
-    """
+    """Squared modulus of Gabor responses to luminance (n, RETINA, RETINA), one map a filter."""
     padded = np.pad(luminance, ((0, 0), (PAD, PAD), (PAD, PAD)), mode="reflect")
     spectrum = np.fft.fft2(padded)[:, None] * _gabor_spectra()[None]
     filtered = np.fft.ifft2(spectrum)[..., PAD:-PAD, PAD:-PAD]
@@ -457,10 +447,7 @@ class Eye:
 
 
 def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) -> Eye:
-    """The eye of an experiment, whose seed fixes the random layer.
-
-    The references are training images that fix means, scales and principal directions.
-    """
+    """The eye of an experiment; ``references`` are training images that fix means, scales and directions."""
     early, late = raw_features(np.stack([retina(image) for image in references]))
     rng = generator(seed, "eye")
     layer = rng.normal(size=(late.shape[1], HIDDEN)) / np.sqrt(late.shape[1])

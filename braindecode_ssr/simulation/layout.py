@@ -30,21 +30,10 @@ IMAGES_AT_ONCE = 256
 
 
 def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> list[Path]:
-    """Write recordings and images in the published layout.
+    """Write recordings and images of subjects in the layout of THINGS-EEG2; returns all its files.
 
-    ``Raw_data/sub-05/ses-01/raw_eeg_training.npy`` and so on, ``image_set/image_metadata.npy``,
-    ``image_set/training_images/00001_bachub/bachub_01b.jpg`` and so on. Each file appears whole or not at
-    all; existing files of the same simulation are left as they are, so that an interrupted run can resume.
-
-    ``out`` is a new folder, or one that an equal simulation was written to. Returns all files of the layout
-    for these subjects.
-
-    Raises
-    ------
-    UsageError
-        If the folder has other data.
-    DataError
-        If a file cannot be written.
+    Each file appears whole or not at all; existing files of the same simulation are left as they are, so
+    that an interrupted run can resume.
     """
     out, chosen = Path(out).expanduser(), [int(dataset.check_subject(s)) for s in subjects]
     mine = {"dataset": dataset.name, "source": dataset.source_key()}
@@ -101,10 +90,7 @@ def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
 
 
 def claim(mine: dict[str, str], out: Path, folders: Iterable[str]) -> None:
-    """Mark a folder as that of a simulation; UsageError if it has other data.
-
-    ``mine`` identifies the simulation; ``folders`` are other data if they exist without the mark.
-    """
+    """Mark a folder as that of the simulation ``mine``; UsageError if it has other data (``folders``)."""
     marker = out / MANIFEST
     try:
         theirs = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
@@ -128,10 +114,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
 
 
 def write_images(names: dict[Path, T], jpeg: Callable[[T], bytes]) -> list[Path]:
-    """Write the images that do not exist yet, many at once because each alone would wait for the disk.
-
-    ``names`` has what ``jpeg`` takes, by the path of each image.
-    """
+    """Write the images that do not exist yet, many at once because each alone would wait for the disk."""
     missing = [path for path in names if not path.exists()]
     for first in range(0, len(missing), IMAGES_AT_ONCE):
         paths = missing[first : first + IMAGES_AT_ONCE]
@@ -167,9 +150,8 @@ def write_parts(
 ) -> None:
     """Write epochs into a series of FIF files that refer to one another; MNE would hold them all in memory.
 
-    The parts go to ``paths``, which become ``names``; no more of them than epochs. ``events`` is
-    ``(n_epochs, 3)``, ``metadata`` has a row and ``batches`` ``(n, chans, times)`` an epoch for each, in
-    order; ``first`` is the first sample of an epoch relative to its onset, where the baseline ends.
+    The parts go to ``paths``, which become ``names``; no more of them than epochs. ``first`` is the first
+    sample of an epoch relative to its onset, where the baseline ends.
     """
     import mne
 

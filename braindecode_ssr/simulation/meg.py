@@ -59,10 +59,7 @@ FIRST, LAST = -20, 260  # samples of an epoch: -0.1 to 1.3 s
 
 @dataclass(frozen=True)
 class MEGPreset:
-    """A simulated MEG experiment; concepts are those of the EEG experiment of the same name.
-
-    The names of its fields are part of the mark in a written folder.
-    """
+    """A simulated MEG experiment; the names of its fields are part of the mark in a written folder."""
 
     name: str
     images_per_concept: int  # of type exp, shown once; tested concepts have them too
@@ -94,23 +91,11 @@ def write_meg(
     out: str | Path,
     say: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:
-    """Write trials, tables and images in the published layout.
+    """Write trials, tables and images in the layout of THINGS-MEG; returns all its files.
 
-    ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its three further parts,
-    ``sourcedata/sample_attributes_P1.csv``, ``object_images/bachub/bachub_01b.jpg`` and so on. The parts of a
-    subject appear together once all are whole; existing files of the same simulation are left as they are.
-    One run at a time is in memory.
-
-    The concepts, images and eye are those of the EEG experiment; no ``subjects`` are all. ``out`` is a new
-    folder, or one that an equal simulation was written to; ``say`` is called with a line about each subject.
-    Returns all files of the layout for these subjects.
-
-    Raises
-    ------
-    UsageError
-        If the folder has other data, or there is no such preset or subject.
-    DataError
-        If a file cannot be written.
+    The four parts of a subject appear together once all are whole; existing files of the same simulation
+    are left as they are. One run at a time is in memory. Concepts, images and eye are those of the EEG
+    experiment; no ``subjects`` are all.
     """
     out, name = Path(out).expanduser(), dataset.preset.name
     if name not in PRESETS:
@@ -181,13 +166,9 @@ class MEGRun:
 
 
 def meg_images(preset: MEGPreset, eeg: Preset, seed: int) -> pd.DataFrame:
-    """All images that are shown, of concepts of an EEG experiment, in order of their image number.
+    """All images that are shown, of concepts of an EEG experiment; their position from 1 is their number.
 
-    Returns
-    -------
-    DataFrame
-        ``trial_type, concept, concept_nr, exemplar, stem, test_image_nr``; the position of a row, from 1, is
-        its image number. ``test_image_nr`` is 0 for images of type ``exp``.
+    ``test_image_nr`` is 0 for images of type ``exp``.
     """
     words = concept_words(eeg.concepts + eeg.test_images, seed)
     shared = round(SHARED * preset.test_images)
@@ -214,10 +195,7 @@ def meg_images(preset: MEGPreset, eeg: Preset, seed: int) -> pd.DataFrame:
 
 
 def meg_runs(preset: MEGPreset, images: pd.DataFrame, subject: int, seed: int) -> list[MEGRun]:
-    """All runs of a subject, session by session.
-
-    Each session shows as many ``exp`` images of each concept, and at most one.
-    """
+    """All runs of a subject by session, which shows as many ``exp`` images of each concept, at most one."""
     rng = generator(seed, "meg", "trials", subject)
     rows = np.flatnonzero(images["trial_type"] == "exp").reshape(-1, preset.images_per_concept)
     rows = rng.permuted(rng.permutation(rows), axis=1)
@@ -300,10 +278,10 @@ EARLY, LATE = "MLO MRO MZO", "MLT MRT MLP MRP"
 
 @cache
 def helmet() -> tuple[tuple[str, ...], np.ndarray]:
-    """Names such as ``MLT11-1609`` of the 271 sensors, in order, and their positions ``(271, 3)``.
+    """Names of the 271 sensors, in order, and their positions (271, 3).
 
-    Positions are on the unit sphere, x to the right, y to the front, z up: MNE's flat layout of the helmet,
-    bent back.
+    Positions are on the unit sphere, x to the right, y to the front, z up: MNE's flat layout of the
+    helmet, bent back.
     """
     from mne.channels import read_layout
 
@@ -411,8 +389,8 @@ def _run_epochs(
 ) -> np.ndarray:
     """The epochs of a run, z-scored on their baseline as the published ones; float32 (n_trials, chans, 281).
 
-    ``mixing`` leads from independent sources to the background of this session, ``(chans, chans)``; ``alpha``
-    has the patterns of the alpha rhythm, ``(sources, chans)``.
+    ``mixing`` leads from independent sources to the background of this session, (chans, chans); ``alpha``
+    has the patterns of the alpha rhythm, (sources, chans).
     """
     catch = run.images < 0
     shown = np.where(catch[:, None], 0, features[run.images])

@@ -37,11 +37,10 @@ def simulate(
     features: np.ndarray,
     brain: Brain,
 ) -> tuple[np.ndarray, Events]:
-    """The recording of one split, "train" or "test", in one session; subject and session count from 1.
+    """The recording of one split in one session: float64 (64, samples), 63 channels in volts and the events.
 
-    ``features`` ``(n_images, dims)`` are what the brain gets of the images of the split, in image-number
-    order. The data, float64 ``(64, samples)``, are 63 channels in volts, then the stimulus channel: the image
-    number at each onset, else zero.
+    ``features`` (n_images, dims) are what the brain gets of the images of the split, in image-number
+    order; the last channel is the image number at each onset, else zero.
     """
     events = session_events(preset, split, subject, session, seed)
     data = np.zeros((64, events.n_samples))
@@ -79,10 +78,7 @@ def presentations(
 
 @cache
 def channel_positions() -> np.ndarray:
-    """Positions of the channels in the order of the raw files, on the unit sphere, shape (63, 3).
-
-    x points to the right, y to the front, z up; from MNE's montage ``easycap-M1``.
-    """
+    """Positions (63, 3) of MNE's ``easycap-M1`` on the unit sphere: x right, y front, z up."""
     from mne.channels import make_standard_montage
 
     places = make_standard_montage("easycap-M1").get_positions()["ch_pos"]
@@ -154,11 +150,10 @@ class Brain:
 def subject_brain(
     response: Response, dims: tuple[int, int], subject: Label, seed: int, sfreq: float
 ) -> Brain:
-    """The brain of a subject.
+    """The brain of a subject; ``dims`` are the early and late feature dimensions.
 
-    The topography of each feature is a mixture of a shared and an individual pattern; latencies are shifted
-    as a whole and a little for each feature; the gain is individual. ``dims`` are the early and late feature
-    dimensions.
+    The topography of each feature is a mixture of a shared and an individual pattern; latencies are
+    shifted as a whole and a little for each feature; the gain is individual.
     """
     rng = generator(seed, "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
@@ -239,12 +234,7 @@ def add_responses(
     brain: Brain,
     gains: np.ndarray | None = None,
 ) -> None:
-    """Add the overlapping responses to all presentations to a recording ``(chans, samples)``, in place.
-
-    Presentations begin at ``samples`` and show images with features ``(n, dims)``, some of them targets;
-    ``gains`` multiply their responses.
-    Responses beyond the end of the recording are cut.
-    """
+    """Add overlapping responses to all presentations to a recording (chans, samples), in place."""
     length = brain.common.shape[1]
     for first in range(0, len(samples), AT_ONCE):
         part = slice(first, first + AT_ONCE)
@@ -328,10 +318,10 @@ def add_noise(
 
 
 def background_filter(slope: float, sfreq: float) -> np.ndarray:
-    """Second-order sections ``(sections, 6)`` from white noise to ``f ** -slope`` power of variance one.
+    """Sections (sections, 6) from white noise to ``f ** -slope`` power of variance one.
 
-    Poles and zeros alternate evenly on the logarithmic frequency axis, from ``SLOWEST`` to the amplifier's
-    low-pass, which is included (Butterworth, order 2).
+    Poles and zeros alternate evenly on the logarithmic frequency axis, from ``SLOWEST`` to the
+    amplifier's low-pass, which is included (Butterworth, order 2).
     """
     spacing = 0.55
     decades = np.arange(np.log10(SLOWEST), np.log10(0.45 * sfreq), spacing)
