@@ -326,6 +326,38 @@ def test_other_tasks_are_left_alone(study):
     assert {run.task for run in BIDSImages(study).runs(1)} == {"look"}
 
 
+def channels_of(tree):
+    return sorted((tree / "sub-01").rglob("*_channels.tsv"))
+
+
+def test_channels_listed_in_another_order_are_joined_by_name(study, tree):
+    for path in channels_of(tree):
+        pd.read_csv(path, sep="\t", dtype=str)[::-1].to_csv(
+            path, sep="\t", index=False, na_rep="n/a"
+        )
+    there, here = (prepare(BIDSImages(root), 1, SPEC) for root in (study, tree))
+    assert here.info["ch_names"] == there.info["ch_names"]
+    np.testing.assert_array_equal(here.trials, there.trials)
+
+
+@pytest.mark.parametrize(
+    "names", [lambda n: n.replace("Oz", "Iz"), lambda n: n.replace("Oz", "O1")]
+)
+def test_channels_listed_under_other_names(tree, names):
+    path = channels_of(tree)[0]
+    change(path, name=names)
+    assert path.name in spoil(tree)
+
+
+def test_two_columns_that_name_different_images(tree):
+    path = events_of(tree)
+    change(
+        path,
+        stim_file=pd.read_csv(path, sep="\t")["image"].sample(frac=1, random_state=0).to_numpy(),
+    )
+    assert path.name in spoil(tree) and "stim_file" in spoil(tree)
+
+
 def test_a_missing_image_column(tree):
     change(events_of(tree, run="2"), drop=["image"])
     found = spoil(tree)

@@ -256,6 +256,26 @@ def image_events(events: BidsEvents) -> BidsEvents:
     return events.keep(shows)
 
 
+def _check_columns_agree(events: BidsEvents) -> None:
+    """Raise DataError if ``image`` and ``stim_file`` name different pictures in one line."""
+    table = events.table
+    if not {"image", "stim_file"} <= set(table):
+        return
+    pictures = table["stim_file"].str.contains(_SUFFIXES).to_numpy(bool)
+    stems = [
+        table[name].map(lambda path: PurePosixPath(path.replace("\\", "/").strip()).stem)
+        for name in ("image", "stim_file")
+    ]
+    differ = np.flatnonzero(pictures & (stems[0] != stems[1]).to_numpy(bool))
+    if len(differ):
+        row = table.iloc[differ[0]]
+        raise DataError(
+            f"the column 'image' says {row['image']!r} and 'stim_file' says {row['stim_file']!r} in "
+            f"{events.place(differ[0], 'image')}",
+            "correct or remove the one that is wrong",
+        )
+
+
 def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[str] | None:
     """The concepts of the test split, one a line of a file; None if the events have a column ``split``."""
     with_split = [part for part in events if "split" in part.table]
@@ -287,6 +307,7 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     column = image_column(events)
     events = image_events(events)
     table = events.table
+    _check_columns_agree(events)
     files = table[column].str.replace("\\", "/", regex=False).str.strip()
     bad = np.flatnonzero(files.map(_outside_the_folder).to_numpy(bool))
     if len(bad):

@@ -151,8 +151,16 @@ def open_run(run: BidsRun) -> mne.io.BaseRaw:
 
     with reading(run), contextlib.redirect_stdout(io.StringIO()):
         place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=run.root)
-        # silences warnings about sidecar files that we do not use
-        return mne_bids.read_raw_bids(place, verbose="error")
+        try:  # quietly: we do not use all the sidecar files that mne-bids warns of
+            return mne_bids.read_raw_bids(place, on_ch_mismatch="reorder", verbose="error")
+        except (RuntimeError, ValueError) as error:
+            listed = run.sidecar("channels")
+            if listed is None or not re.search("hannel|not in list", str(error)):
+                raise
+            raise DataError(
+                f"{listed} names other channels than {run.path}, or one of them twice ({error})",
+                "correct its column name, or remove the file: the recording names its channels too",
+            ) from error
 
 
 def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> str:
