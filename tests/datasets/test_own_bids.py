@@ -358,6 +358,18 @@ def test_two_columns_that_name_different_images(tree):
     assert path.name in spoil(tree) and "stim_file" in spoil(tree)
 
 
+def test_two_files_of_one_image_without_suffix(tree):
+    name = BIDSImages(tree).images["file"].iloc[0]
+    picture = BIDSImages(tree).image_file("train", name)
+    stem = name.rpartition(".")[0]
+    assert BIDSImages(tree).image_file("train", stem) == picture
+    twin = picture.with_suffix(".bmp")
+    twin.write_bytes(picture.read_bytes())
+    assert BIDSImages(tree).image_file("train", name) == picture
+    with pytest.raises(DataError, match=twin.name):
+        BIDSImages(tree).image_file("train", stem)
+
+
 def test_a_missing_image_column(tree):
     change(events_of(tree, run="2"), drop=["image"])
     found = spoil(tree)

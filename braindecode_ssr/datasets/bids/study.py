@@ -212,18 +212,22 @@ class BidsDataset(ImageDataset):
             If several files match.
         """
         suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
-        for folder in self.image_folders:
-            for suffix in suffixes:
-                path = self.root / folder / f"{file}{suffix}"
-                check_content(path)
-                if path.is_file():
-                    return path
-        for folder in self.image_folders:
-            for suffix in suffixes:
-                alike = self._alike(self.root / folder, f"{file}{suffix}")
-                if alike is not None:
-                    check_content(alike)
-                    return alike
+        for exact in (True, False):
+            for folder in self.image_folders:
+                paths = [self.root / folder / f"{file}{suffix}" for suffix in suffixes]
+                if not exact:
+                    found = [self._alike(self.root / folder, file + suffix) for suffix in suffixes]
+                    paths = [path for path in dict.fromkeys(found) if path]
+                for path in paths:
+                    check_content(path)
+                there = [path for path in paths if path.is_file()]
+                if len(there) > 1:
+                    raise DataError(
+                        f"{there[0]} and {there[1]} could both be the image {file!r}",
+                        "remove one of them, or write names with their suffixes into events.tsv",
+                    )
+                if there:
+                    return there[0]
         raise MissingDataError(
             f"there is no image file {self.root / self.image_folders[0] / file}",
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
