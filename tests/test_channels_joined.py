@@ -22,6 +22,7 @@ from braindecode_ssr.preprocessing.channels import (
     THINGS_EEG_63_RAW,
     ChannelSet,
     channel_indices,
+    check_facts,
     match_channels,
 )
 from braindecode_ssr.resolve import run_spec
@@ -56,7 +57,7 @@ def study(lab, tmp_path_factory):
     return root
 
 
-def write_subject(root, lab, label, names, called=None):
+def write_subject(root, lab, label, names, called=None, average=False):
     """One session of subject 1 of the simulation, some channels of it, in an order and under names."""
     called = called or names
     for recording in lab.recordings(1):
@@ -71,6 +72,8 @@ def write_subject(root, lab, label, names, called=None):
         signal = np.array(recording.data)[rows] * (
             1 + 0.01 * int(label)
         )  # no copy of another subject
+        if average:
+            signal -= signal.mean(0)
         stem = write_run(root, signal, called, recording.sfreq, "BrainVision", **entities)
         shown = lab.images[lab.images["split"] == recording.split].set_index("number")
         files = (shown["image_id"].loc[recording.numbers] + ".jpg").to_numpy()
@@ -162,6 +165,19 @@ def test_another_reference_in_the_sidecar_files_is_refused(other, tmp_path):
     path.write_text(json.dumps({**content, "EEGReference": "FCz"}), encoding="utf-8")
     with pytest.raises(DataError, match="reference differs.*FCz"):
         BIDSImages(root).reference(2 if "sub-02" in path.name else 1)
+
+
+def test_an_average_reference_that_no_file_mentions_is_refused(other, lab, tmp_path):
+    root = other(OCCIPITAL_17)
+    shutil.rmtree(root / "sub-02")
+    write_subject(root, lab, "02", OCCIPITAL_17, average=True)
+    assert BIDSImages(root).reference(2) == "average" != BIDSImages(root).reference(1)
+    with pytest.raises(DataError, match=r"reference differs: average in .*sub-02"):
+        ranks(root, tmp_path / "runs")
+    for path in root.glob("sub-02/eeg/*_eeg.json"):  # what a file says goes before the samples
+        path.write_text(json.dumps({"EEGReference": "Cz"}), encoding="utf-8")
+    assert BIDSImages(root).reference(2) == "Cz"
+    check_facts(*(ChannelSet("", (), {"reference": BIDSImages(root).reference(s)}) for s in (1, 2)))
 
 
 def copy_subject(tree, old, new):

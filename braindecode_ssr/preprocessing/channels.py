@@ -48,6 +48,9 @@ REFERENCES = frozenset("a1 a2 m1 m2 a1a2 a1a22 m1m2 m1m22 le avg ave average car
 OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
 """Electrodes of the 10-20 system that the 10-10 system renamed."""
 
+NOT_AVERAGE = "not the mean of the channels"
+"""The reference of recordings whose samples are known, and no more."""
+
 MAX_LISTED = 20
 
 
@@ -302,7 +305,7 @@ def check_facts(first: ChannelSet, other: ChannelSet) -> None:
     """Raise DataError, naming both sides, if two sets differ in a fact that is known of both."""
     for what, value in first.facts.items():
         found = other.facts.get(what, "")
-        if value and found and _plain_text(value) != _plain_text(found):
+        if value and found and _differ(value, found):
             raise DataError(
                 f"the {what} differs: {value} in {first.owner}, {found} in {other.owner}",
                 _CURES.get(what, "use recordings that were made and prepared in the same way"),
@@ -314,6 +317,13 @@ _CURES = {
     "*_eeg.json files (or the column reference of channels.tsv)",
     "channel type": "correct the column type of channels.tsv, or leave one of the two out",
 }
+
+
+def _differ(value: str, found: str) -> bool:
+    if NOT_AVERAGE in (value, found):  # it may be any other reference
+        other = found if value == NOT_AVERAGE else value
+        return bool(re.match(r"(common)?(average|avg|ave)|car$", _plain_text(other)))
+    return _plain_text(value) != _plain_text(found)
 
 
 def _plain_text(text: str) -> str:

@@ -14,7 +14,13 @@ import numpy as np
 
 from ...errors import DataError
 from ...labels import Label
-from ...preprocessing.channels import ChannelSet, check_facts, in_standard_order, match_channels
+from ...preprocessing.channels import (
+    NOT_AVERAGE,
+    ChannelSet,
+    check_facts,
+    in_standard_order,
+    match_channels,
+)
 from ..base import Recording
 from ..things_eeg.raw import check_channels
 from .events import BidsEvents, read_table
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     import mne
 
 
+FEWEST_FOR_AVERAGE = 8
 SECONDS_AT_ONCE = 60
 UNWANTED = (
     "if it is not wanted, give it the type MISC in channels.tsv, or the status bad and choose with "
@@ -196,7 +203,8 @@ def _channel_set(
         for name, type_ in zip(raw.ch_names, types, strict=True)
         if type_ == kind and name not in left_out
     )
-    facts = {"channel type": kind, "reference": eeg_reference(run)}
+    reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
+    facts = {"channel type": kind, "reference": reference}
     return ChannelSet(str(run.path), names, facts)
 
 
@@ -215,13 +223,39 @@ def eeg_reference(run: BidsRun) -> str:
     return _reference_column(run) or ("" if _unknown(said) else said)
 
 
+def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
+    """``"average"`` if the EEG channels have no mean of their own, as after a common average reference."""
+    names = [
+        name
+        for name, type_ in zip(raw.ch_names, raw.get_channel_types(), strict=True)
+        if type_ == "eeg" and name not in raw.info["bads"]
+    ]
+    if len(names) < FEWEST_FOR_AVERAGE:
+        return ""
+    data = np.empty((len(names), min(raw.n_times, 1000)))
+    first = (raw.n_times - data.shape[1]) // 2
+    with reading(run):
+        data[:] = raw.get_data(names, first, first + data.shape[1], verbose="error")
+    data -= data.mean(1, keepdims=True)
+    if not data.any():
+        return ""
+    return "average" if data.mean(0).std() < 0.01 * data.std() else NOT_AVERAGE
+
+
 def common_reference(runs: Sequence[BidsRun]) -> str:
-    """The EEG reference of a subject, empty if no sidecar file gives one; DataError if they disagree."""
+    """The EEG reference of a subject by its sidecar files, else by the samples of its first recording.
+
+    DataError if the files disagree.
+    """
     sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
     known = [one for one in sets if one.facts["reference"]]
     for other in known[1:]:
         check_facts(known[0], other)
-    return known[0].facts["reference"] if known else ""
+    if known:
+        return known[0].facts["reference"]
+    return (
+        sampled_reference(open_run(runs[0]), runs[0]) if runs and runs[0].datatype == "eeg" else ""
+    )
 
 
 def _reference_column(run: BidsRun) -> str:

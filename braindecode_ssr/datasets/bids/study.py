@@ -171,7 +171,7 @@ class BidsDataset(ImageDataset):
         ]
 
     def reference(self, subject: int | str) -> str:
-        """The EEG reference of a subject, empty if no sidecar file gives one; DataError if they disagree."""
+        """The EEG reference of a subject; DataError if its recordings disagree."""
         return common_reference(self.runs(self.check_subject(subject)))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
