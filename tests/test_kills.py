@@ -123,7 +123,12 @@ def strike(process, chance):
     if process.poll() is not None:
         return False
     (os.killpg if together or how == signal.SIGINT else os.kill)(process.pid, how)
-    process.wait(120)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:  # a library's bare except took the Ctrl-C: a person presses again
+        assert how == signal.SIGINT
+        os.killpg(process.pid, how)
+        process.wait(60)
     return True
 
 
