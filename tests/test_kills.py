@@ -125,7 +125,8 @@ def strike(process, chance):
     (os.killpg if together or how == signal.SIGINT else os.kill)(process.pid, how)
     try:
         process.wait(60)
-    except subprocess.TimeoutExpired:  # a library's bare except took the Ctrl-C: a person presses again
+    except subprocess.TimeoutExpired:
+        # a library's bare except took the Ctrl-C: a person presses again
         assert how == signal.SIGINT
         os.killpg(process.pid, how)
         process.wait(60)
