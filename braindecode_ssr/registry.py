@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
@@ -36,10 +37,12 @@ class Registry:
         self.kind = kind
         self._parts = parts
         self._foreign: dict[str, str] | None = None
+        self._searched: list[str] = []
 
     def _all(self) -> dict[str, str]:
-        """Our own parts, then those of entry points, which are read once; our own win."""
-        if self._foreign is None:
+        """Our own parts, then those of entry points, read once for each sys.path; our own win."""
+        if self._foreign is None or self._searched not in ([], sys.path):
+            self._searched = list(sys.path)
             plural = (self.kind + ("es" if self.kind.endswith("s") else "s")).replace(" ", "_")
             points = entry_points(group=f"braindecode_ssr.{plural}")
             self._foreign = {point.name: point.value for point in points}
