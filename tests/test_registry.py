@@ -53,3 +53,14 @@ def test_parts_of_other_packages_come_by_entry_point(monkeypatch):
     assert registry["e"] == pytest.approx(2.718, abs=1e-3)
     assert registry["EEGProject"] == pytest.approx(6.28, abs=0.01), "own parts win"
     assert set(asked) == {"braindecode_ssr.losses"}
+
+
+def test_a_package_whose_folder_joins_the_path_later_is_found(monkeypatch, tmp_path):
+    registry = Registry("loss", PARTS)
+    assert "phi" not in registry
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[braindecode_ssr.losses]\nphi = math:e\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry["phi"] == pytest.approx(2.718, abs=1e-3)

@@ -6,8 +6,8 @@ Grid search with scikit-learn and Optuna
 
 Learning rate, width, loss: which is best? ``EEGRetriever`` is an estimator of scikit-learn, so
 ``GridSearchCV`` and `Optuna <https://optuna.org>`__ (``pip install optuna``) can answer, over folds that hold
-out whole *concepts*. The test is looked at once, at the end. You will see the accuracy of every setting that
-was tried.
+out whole *concepts*. The test is looked at once, at the end. You will see the score of every setting that was
+tried.
 """
 
 # Authors: braindecode_ssr developers
@@ -64,6 +64,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from braindecode_ssr import SSR, EEGRetriever, SSRLoss
 from braindecode_ssr.losses import Contrast
+from braindecode_ssr.retrieval.ranks import cosine, rank_of_target
 
 torch.manual_seed(0)  # of the first weights
 net = EEGRetriever(
@@ -72,19 +73,31 @@ net = EEGRetriever(
     module__n_times=X.shape[2],
     module__sfreq=50,
     module__n_outputs=64,
-    module__width=128,
+    module__width=32,
     criterion=SSRLoss,
     optimizer=torch.optim.AdamW,
-    max_epochs=15,
+    max_epochs=10,
     batch_size=16,
     verbose=0,
 )
-grid = {"lr": [1e-4, 1e-3, 1e-2], "criterion": [Contrast, SSRLoss]}
-search = GridSearchCV(net, grid, cv=GroupKFold(3))
-search.fit(X, y, groups=concepts)
+
+
+def images_behind(net, X, y):
+    """Share of the other images that rank behind the right one."""
+    with torch.no_grad():
+        images = net.module_.image_head(torch.from_numpy(y[:, 0])).numpy()
+    ranks = rank_of_target(cosine(net.predict(X), images), np.arange(len(X)))
+    return 1 - (ranks - 1).mean() / (len(X) - 1)
+
+
+grid = {"lr": [1e-5, 1e-4, 1e-3, 1e-2], "criterion": [Contrast, SSRLoss]}
+search = GridSearchCV(net, grid, scoring=images_behind, cv=GroupKFold(2))
+search.fit(X, y, groups=concepts).best_params_
 
 ######################################################################
-# The score is top-1 accuracy among the 32 images of the concepts that are held out.
+# An estimator's own score is top-1 accuracy. With so few trials it is coarse, so settings are compared by
+# the rank of the right image among all images of the held-out concepts: the share of other images that
+# rank behind it. One half would be chance.
 
 import pandas as pd
 
@@ -100,8 +113,8 @@ import matplotlib.pyplot as plt
 figure, axis = plt.subplots(figsize=(5.5, 3.3), layout="constrained")
 for loss, rows in found.groupby("loss"):
     axis.errorbar(rows["param_lr"], rows[scores[0]], yerr=rows[scores[1]], fmt="o-", label=loss)
-axis.axhline(1 / 32, color="black", linestyle=":", label="chance")
-axis.set(xscale="log", xlabel="learning rate", ylabel="top-1 accuracy on held-out concepts")
+axis.axhline(0.5, color="black", linestyle=":", label="chance")
+axis.set(xscale="log", xlabel="learning rate", ylabel="images behind, held-out concepts")
 axis.legend()
 
 ######################################################################
@@ -119,20 +132,21 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def objective(trial):
-    """Mean top-1 accuracy over the folds."""
+    """Mean score over the folds."""
     settings = {
         "lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True),
-        "module__width": trial.suggest_categorical("module__width", [32, 128]),
+        "module__width": trial.suggest_categorical("module__width", [16, 32, 64]),
         "optimizer__weight_decay": trial.suggest_float(
             "optimizer__weight_decay", 1e-5, 1e-1, log=True
         ),
     }
     tried = clone(net).set_params(**settings)
-    return cross_val_score(tried, X, y, groups=concepts, cv=GroupKFold(3)).mean()
+    folds = {"groups": concepts, "cv": GroupKFold(2), "scoring": images_behind}
+    return cross_val_score(tried, X, y, **folds).mean()
 
 
 study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-study.optimize(objective, n_trials=14)
+study.optimize(objective, n_trials=12)
 study.best_params
 
 ######################################################################
@@ -141,13 +155,13 @@ study.best_params
 done = study.trials_dataframe()
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained", sharey=True)
 picture = axes[0].scatter(done["params_lr"], done["value"], c=done["number"], cmap="Blues", vmin=-5)
-axes[0].set(xscale="log", xlabel="learning rate", ylabel="top-1 accuracy on held-out concepts")
+axes[0].set(xscale="log", xlabel="learning rate", ylabel="images behind, held-out concepts")
 figure.colorbar(picture, ax=axes[0], label="trial of the study")
 axes[1].step(done["number"], done["value"].cummax(), where="post", label="best so far")
 axes[1].plot(done["number"], done["value"], "o", color="0.6", label="each setting")
 axes[1].set_xlabel("trial of the study")
 for axis in axes:
-    axis.axhline(1 / 32, color="black", linestyle=":", label="chance")
+    axis.axhline(0.5, color="black", linestyle=":", label="chance")
 axes[1].legend(fontsize=8)
 
 ######################################################################
@@ -155,12 +169,13 @@ axes[1].legend(fontsize=8)
 # --------------
 #
 # The best setting is trained on all training concepts and tested on those that nothing so far has seen.
-# The best of many tries is partly luck, so trust this number and not the one on held-out concepts.
+# The best of many tries is partly luck, so this number counts, not the one on held-out concepts.
 
 best = clone(net).set_params(**study.best_params).fit(X, y)
 X_test, y_test, _ = arrays("test")
-print(f"held-out concepts {study.best_value:.2f} (chance {1 / 32:.2f})")
-print(f"test              {best.score(X_test, y_test):.2f} (chance {1 / len(X_test):.2f})")
+print(f"images behind, held-out concepts: {study.best_value:.2f} (chance 0.50)")
+print(f"images behind, test:              {images_behind(best, X_test, y_test):.2f} (chance 0.50)")
+print(f"top-1, test: {best.score(X_test, y_test):.2f} (chance {1 / len(X_test):.2f})")
 
 ######################################################################
 # What next

@@ -5,8 +5,8 @@ Honest numbers: one run, tested in many ways
 ============================================
 
 How good is a decoder? The answer depends on how it is tested. One finished run is tested here in eight ways,
-and its accuracy doubles without any change to the model. You will see what each way does, how the table flags
-it, and which numbers can be compared.
+and gets as many numbers. You will see what each way does, how the table flags it, and which numbers can be
+compared.
 """
 
 # Authors: braindecode_ssr developers
@@ -95,7 +95,7 @@ chance.set_label("chance")
 axis.set_yticks(range(len(results)), results["evaluation"])
 axis.invert_yaxis()
 axis.set(xlabel="top-1 accuracy of the same model", xlim=(0, 1.35))
-axis.legend(loc="lower right")
+axis.legend(loc="upper right")
 
 ######################################################################
 # Fewer candidates

@@ -33,11 +33,10 @@ run = train(
     dataset="things-sim",
     preset="tiny",
     subject=5,
-    epochs=15,
-    lr=1e-3,
+    method="ssr-tuned",
+    epochs=20,
     data_dir=data_dir,
     out=folder / "runs",
-    **{"model.width": 128, "model.n_outputs": 64},
 )
 hub = Path(push(run.path, "my-lab/ssr-sim-05", to=folder / "hub"))
 
@@ -71,11 +70,16 @@ loaded = load_run(hub)
 loaded
 
 ######################################################################
-# Here are new recordings of the same person, made by the colleague, and the images that were shown.
+# The colleague has new recordings of the same person, and a folder with pictures that may have been shown.
 
 dataset = ThingsSim(data_dir, preset="tiny")
 raws = [dataset.recording(5, session, "test").to_raw(dataset.images) for session in (5, 6)]
-table = loaded.retrieve(raws, dataset, top=5)
+pictures = folder / "pictures"
+for name in dataset.images.query("split == 'test'")["image_id"]:
+    (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+    (pictures / f"{name}.jpg").write_bytes(dataset.jpeg(name))
+
+table = loaded.retrieve(raws, pictures, top=5)
 table[["image", "n_trials", "rank", "top_1", "score_1"]].head()
 
 ######################################################################
