@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from ..errors import DataError
 from ..registry import unknown_name
-from .hyperbolic import expmap0, pairwise_distance
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Similarities = np.ndarray
 TIE = 1e-12  # scores closer than this are equal: rounding must not break a tie in our favor
@@ -48,6 +49,8 @@ def has_own_parts(model: torch.nn.Module) -> bool:
 def _in_batches(
     model: torch.nn.Module, function: Callable[..., Tensor], batch_size: int, *rows: Any
 ) -> np.ndarray:
+    import torch
+
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -89,6 +92,10 @@ def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
     DataError
         If a row is NaN or infinite.
     """
+    import torch
+
+    from .hyperbolic import expmap0, pairwise_distance
+
     queries, gallery = (np.asarray(rows, dtype=np.float64) for rows in (queries, gallery))
     _check_rows(np.isfinite(queries).all(axis=1), "query", "finite elements")
     _check_rows(np.isfinite(gallery).all(axis=1), "gallery", "finite elements")
