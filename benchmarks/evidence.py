@@ -81,7 +81,7 @@ class Subject:
         from braindecode_ssr.inference.evaluation import load_test_set
         from braindecode_ssr.models.modules import Components
         from braindecode_ssr.resolve import resolve, run_spec
-        from braindecode_ssr.training.build import features_of
+        from braindecode_ssr.training import features_of
         from braindecode_ssr.training.data import TrainingSet, training_data
         from braindecode_ssr.training.encoding import fit_components
 
@@ -110,12 +110,12 @@ class Subject:
             if "-" in loss or loss == "encoding"
             else self._net(loss, params, seed)
         )
-        from braindecode_ssr.retrieval.metrics import summarize
         from braindecode_ssr.retrieval.ranks import (
             embed_images,
             embed_trials,
             query_table,
             space_of,
+            summarize,
         )
 
         queries = embed_trials(model, x)
@@ -129,7 +129,7 @@ class Subject:
     def _net(self, loss: str, params: dict[str, Any], seed: int) -> tuple[Any, Any]:
         from braindecode_ssr.config import build, merge
         from braindecode_ssr.models import SSR
-        from braindecode_ssr.training.build import build_loss
+        from braindecode_ssr.training import build_loss
         from braindecode_ssr.training.distributed import seed_everything
         from braindecode_ssr.training.retriever import fit
 

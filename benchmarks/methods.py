@@ -59,8 +59,7 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     from braindecode_ssr.images.features import image_features
     from braindecode_ssr.inference.evaluation import load_test_set
     from braindecode_ssr.resolve import resolve, run_spec
-    from braindecode_ssr.retrieval.metrics import summarize
-    from braindecode_ssr.retrieval.ranks import query_table
+    from braindecode_ssr.retrieval.ranks import query_table, summarize
     from braindecode_ssr.training.data import training_data
 
     spec = run_spec(settings(options, seed), {"method": "contrast", "train": {"smoothing": 0.0}})
@@ -79,8 +78,7 @@ def run_ridge(seed: int, options: argparse.Namespace) -> dict:
 
 def ridge_penalty(data, seed: int) -> float:
     """The penalty under which held-out training concepts are told apart best."""
-    from braindecode_ssr.retrieval.metrics import summarize
-    from braindecode_ssr.retrieval.ranks import query_table
+    from braindecode_ssr.retrieval.ranks import query_table, summarize
     from braindecode_ssr.training.data import hold_out_concepts
 
     n_held = int(HELD_OUT * data.table["concept"].nunique())

@@ -23,7 +23,7 @@ from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models import SSR
 from braindecode_ssr.models.modules import Components
 from braindecode_ssr.resolve import resolve, run_spec
-from braindecode_ssr.training.build import features_of
+from braindecode_ssr.training import features_of
 from braindecode_ssr.training.data import TrainingSet, hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import fit_components
 from braindecode_ssr.training.retriever import fit

@@ -19,7 +19,7 @@ from .labels import Label
 from .models.names import Trust
 from .pipeline import train
 from .registry import unknown_name
-from .training.build import features_of
+from .training import features_of
 from .training.data import match_subjects
 
 FREEZE = {"none": (), "backbone": ("backbone",), "head": ("image_head", "final_layer")}

@@ -39,7 +39,7 @@ from .runs import (
     versions,
     write_model,
 )
-from .training.build import build_loss, build_model, features_of, initialize, is_pretrained
+from .training import build_loss, build_model, features_of, initialize, is_pretrained
 
 if TYPE_CHECKING:
     import pandas as pd

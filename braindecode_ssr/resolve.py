@@ -27,13 +27,12 @@ from .images.store import FeatureStore, text_or_original
 from .images.views import VIEWS, is_text, view_name
 from .inference.evaluation import check_selection
 from .losses import HYPERBOLIC, LOSSES
-from .methods import METHODS
-from .methods.base import Method
+from .methods import METHODS, Method
 from .models import IMAGE_HEADS
 from .models.names import backbone_name, canonical_path, is_path
 from .preprocessing.channels import check_set_name
 from .runs import Run, run_name
-from .training.build import build_loss, build_model, check_loss_params, features_of
+from .training import build_loss, build_model, check_loss_params, features_of
 from .trials.prepare import trials_path
 
 if TYPE_CHECKING:

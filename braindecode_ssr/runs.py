@@ -23,7 +23,7 @@ from .config import EvaluationSpec, RunSpec, TrainSpec
 from .errors import DataError, MissingDataError
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
-from .retrieval.metrics import FLAGS
+from .retrieval.ranks import FLAGS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -75,8 +75,7 @@ def benchmark(
 
     Finished runs are kept: the same command resumes after a stop, and a larger grid reuses what is there.
     """
-    from braindecode_ssr.benchmarking.costs import cost_line, grid_preview
-    from braindecode_ssr.benchmarking.plan import plan_benchmark
+    from braindecode_ssr.benchmarking.plan import cost_line, grid_preview, plan_benchmark
 
     trusting(trust, options["backbone"])
     axes = ("methods", "subjects", "protocols", "seeds", "evaluations", "threads")

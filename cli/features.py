@@ -32,11 +32,11 @@ def features() -> None:
 @common
 def features_check(dataset, data_dir, preset, sets, as_json) -> None:
     """Check that features are readable and complete: one row for each image of the dataset."""
-    from braindecode_ssr.images.features import check_features
+    from braindecode_ssr.images.features import feature_rows
 
     _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
-    rows = check_features(source)
+    rows = feature_rows(source)
     print_rows(rows, as_json)
     if any(row["problem"] for row in rows):
         raise SystemExit(1)
@@ -59,7 +59,7 @@ def features_extract(
 ) -> None:
     """Compute features of a dataset's images and of their views; resumes if it was interrupted."""
     from braindecode_ssr.images.encoders import encoder_name, parts_of
-    from braindecode_ssr.images.extraction import extract
+    from braindecode_ssr.images.features import extract
     from braindecode_ssr.images.store import FeatureStore
     from braindecode_ssr.methods import METHODS
     from braindecode_ssr.training.distributed import pick_device

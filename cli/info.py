@@ -23,7 +23,7 @@ from .options import common
 from .output import print_json, print_rows
 
 if TYPE_CHECKING:
-    from braindecode_ssr.methods.base import Method
+    from braindecode_ssr.methods import Method
 
 
 KINDS = [

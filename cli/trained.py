@@ -67,7 +67,7 @@ def retrieve(
     trusting(trust)
     from braindecode_ssr.datasets.recordings import ImageFolder
     from braindecode_ssr.inference.trained import load_run
-    from braindecode_ssr.retrieval.metrics import chance, summarize
+    from braindecode_ssr.retrieval.ranks import chance, summarize
 
     notes: list[str] = []
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from braindecode_ssr.retrieval.metrics import chance, summarize
+from braindecode_ssr.retrieval.ranks import chance, summarize
 
 
 def ranks(rng, p, n, n_gallery):

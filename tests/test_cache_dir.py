@@ -9,7 +9,7 @@ import pytest
 from braindecode_ssr import files
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_sim import ThingsSim
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.trials.averages import averages_on_disk
 from braindecode_ssr.trials.prepare import prepare

@@ -16,7 +16,7 @@ from braindecode_ssr.models import SSR
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.ranks import minus_squared_distance
-from braindecode_ssr.training.build import features_of
+from braindecode_ssr.training import features_of
 from braindecode_ssr.training.data import hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import EncodingModel, raised_cosines
 from braindecode_ssr.training.retriever import EEGRetriever

@@ -1,6 +1,6 @@
 """A method of somebody else, in a module that can be imported by its name."""
 
-from braindecode_ssr.methods.base import Method
+from braindecode_ssr.methods import Method
 
 READS = Method(
     name="reads",

@@ -92,7 +92,7 @@ evoked.plot_joint(times=[0.1, 0.2, 0.4], title="all training images")
 # ``pyramid`` needs no weights: energies of oriented filters at several scales. ``open-clip``
 # encoders are chosen in the same way.
 
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
 
 views = ("original", "blur", "noise", "low-resolution", "mosaic")

@@ -115,7 +115,7 @@ fast = store.to_braindecode(own.images)
 
 import pandas as pd
 
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
 
 features = FeatureStore(own.derived / "features")

@@ -17,8 +17,7 @@ from ..files import unwritable
 from ..labels import natural
 from ..trials.prepare import say_beside
 from ..trials.prepare_many import prepare_many
-from .costs import TimeLeft, duration
-from .plan import Plan, PlannedRun
+from .plan import Plan, PlannedRun, TimeLeft, duration
 from .tables import tables, write_tables
 from .workers import LocalWorkers, Outcome, dask_workers, run_task, run_tasks
 
@@ -166,7 +165,7 @@ def _prepare_features(
     plan: Plan, runs: list[PlannedRun], progress: bool, say: Say
 ) -> dict[str, str]:
     """Make the features of some runs; returns the error of each run whose features cannot be made."""
-    from ..training.build import features_of
+    from ..training import features_of
     from ..training.distributed import pick_device
 
     failed: dict[str, str] = {}

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "store": ["FeatureStore"],
-        "extraction": ["extract"],
+        "features": ["extract"],
         "imports": ["import_split", "import_listed"],
         "encoders": ["build_encoder", "ENCODERS"],
         "views": ["build_view", "VIEWS"],

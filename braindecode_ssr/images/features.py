@@ -1,20 +1,336 @@
-"""The image features of a run: extracted if they are missing, and pooled over views."""
+"""Features of a dataset's images: extracted where they are missing, each image decoded once, and read."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..datasets.base import ImageDataset
-from ..errors import MissingDataError, SSRError
-from .encoders import ImageEncoder, build_encoder, is_encoder, parts_of
-from .extraction import Say, extract, silent
-from .store import FeatureStore
-from .views import View, ViewFunction, build_view, is_text
+from ..datasets.pictures import to_rgb
+from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..files import atomic_write, sha256
+from .encoders import (
+    ImageEncoder,
+    build_encoder,
+    full_name,
+    is_encoder,
+    parts_of,
+    reads_text,
+    shortest_side,
+)
+from .store import OPTION, READER, WORDS, FeatureStore, check_features, folder_name
+from .views import View, ViewFunction, build_view, image_seed, is_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+UNFINISHED = ".unfinished"
+DECODING_THREADS = 2
+Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
+Say = Callable[[str], object]
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+def extract(
+    dataset: ImageDataset,
+    encoder: str | ImageEncoder,
+    views: Sequence[str | View | ViewFunction],
+    store: FeatureStore,
+    *,
+    batch_size: int = 64,
+    device: str = "cpu",
+    progress: bool = False,
+    say: Say = silent,
+) -> None:
+    """Extract the features of all images of a dataset that are not in a store yet.
+
+    Views of words, such as ``text``, encode the concepts of the images and need no image files. Finished
+    batches are saved: a run that was killed resumes there and ends with the same features. If nothing is
+    missing, the encoder is not even built.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+        The images.
+    encoder : str or ImageEncoder
+        A name, or the object itself: see :func:`~braindecode_ssr.images.encoders.build_encoder`.
+    views : sequence of str, View or callable
+        Names, or the functions themselves: see :func:`~braindecode_ssr.images.views.build_view`.
+    store : FeatureStore
+        Where the features are stored.
+    batch_size : int
+        Images per batch; features do not depend on it except for rounding.
+    device : str
+        Device of an encoder that is given by name.
+    progress : bool
+        Show a progress bar on stderr.
+    say : callable
+        Called with a line of text about pictures that had to be changed when converted to RGB.
+
+    Raises
+    ------
+    UsageError
+        If an encoder, view or parameter is unknown, or a view needs an encoder that reads sentences.
+    MissingDataError
+        If an image or the weights of the encoder are missing.
+    DataError
+        If an image cannot be decoded, a feature is not finite, the store has features of another encoder
+        under that name, or it cannot be written.
+    """
+    if batch_size < 1:
+        raise UsageError(f"a batch size of {batch_size} is below 1", "give another --batch-size")
+    wanted = {view.name: view for view in map(build_view, views)}
+    name = full_name(encoder if isinstance(encoder, str) else encoder.name)
+    hashes = dataset.image_hashes()
+
+    def missing_batches() -> list[Batch]:
+        return _missing_batches(dataset, name, wanted, store, batch_size, hashes)
+
+    batches = missing_batches()
+    if not batches:
+        return
+    missing = {batch.view.name: batch.view for batch in batches}.values()
+    for view in missing:
+        if view.of_words:
+            _check_reads(encoder, view.name)
+    built = build_encoder(encoder, device)
+    for view in missing:
+        store.check_same_encoder(name, built.dim, view_fingerprint(built, view))
+    with store.locked(name, "extract"):
+        batches = missing_batches()  # another process may have extracted meanwhile
+        done = FinishedBatches(store.encoder_folder(name) / UNFINISHED, built)
+        remarks: Remarks = {}
+        _encode_batches(dataset, built, name, batches, done, progress, remarks)
+        for remark, altered in sorted(remarks.items()):
+            say(
+                f"{len(altered)} of {len(dataset.images)} pictures {remark}, "
+                f"the first {min(altered)!r}"
+            )
+        for view in wanted.values():
+            of_view = [batch for batch in batches if batch.view == view]
+            if of_view:
+                _store_view(built, name, view, of_view, done, store, hashes)
+        shutil.rmtree(done.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that are encoded together, in one view."""
+
+    number: int
+    view: View
+    image_ids: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FinishedBatches:
+    """The features of finished batches, one file each, named by what they depend on."""
+
+    folder: Path
+    encoder: ImageEncoder
+
+    def file(self, batch: Batch) -> Path:
+        """Where the features of a batch are."""
+        made_by = view_fingerprint(self.encoder, batch.view)
+        key = sha256("\n".join([made_by, batch.view.name, *batch.image_ids, *batch.hashes]))
+        return self.folder / folder_name(batch.view.name) / f"{key}.npy"
+
+    def write(self, batch: Batch, features: np.ndarray) -> None:
+        """Save the features of a batch."""
+        content = BytesIO()
+        np.save(content, features.astype(np.float32))
+        atomic_write(self.file(batch), content.getvalue(), OPTION)
+
+    def read(self, batches: Sequence[Batch]) -> np.ndarray:
+        """The features of batches, float32 ``(n, d)``; if a file is damaged, all are removed."""
+        try:
+            return np.concatenate([np.load(self.file(b), allow_pickle=False) for b in batches])
+        except (OSError, ValueError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise MissingDataError(
+                f"the finished batches in {self.folder} cannot be read "
+                f"({type(error).__name__}: {error}), so they were removed",
+                "run the same command again",
+            ) from error
+
+
+def _missing_batches(
+    dataset: ImageDataset,
+    encoder: str,
+    views: dict[str, View],
+    store: FeatureStore,
+    size: int,
+    hashes: dict[str, str],
+) -> list[Batch]:
+    """Batches of images without features of their content; independent of what is stored already."""
+    image_ids = sorted(dataset.images["image_id"])
+    batches = []
+    for view in views.values():
+        stored = set(store.image_ids(encoder, view.name))
+        stored -= store.outdated(encoder, view.name, hashes)
+        for number, start in enumerate(range(0, len(image_ids), size)):
+            missing = tuple(one for one in image_ids[start : start + size] if one not in stored)
+            if missing:
+                files = () if view.of_words else tuple(hashes.get(one, "") for one in missing)
+                batches.append(Batch(number, view, missing, files))
+    return sorted(batches, key=lambda batch: batch.number)
+
+
+def _encode_batches(
+    dataset: ImageDataset,
+    encoder: ImageEncoder,
+    name: str,
+    batches: list[Batch],
+    done: FinishedBatches,
+    progress: bool,
+    remarks: Remarks,
+) -> None:
+    """Encode the batches that are not finished: sentences first, which need no image."""
+    from tqdm import tqdm
+
+    left = [batch for batch in batches if not done.file(batch).is_file()]
+    total, todo = (sum(len(batch.image_ids) for batch in some) for some in (batches, left))
+    concepts = dataset.images.set_index("image_id")["concept"]
+    options = {"desc": f"{name} features", "unit": "view", "disable": not progress}
+    with tqdm(total=total, initial=total - todo, **options) as bar:
+
+        def save(batch: Batch, features: np.ndarray) -> None:
+            check_features(features, batch.image_ids, f"{name}, view {batch.view.name}")
+            done.write(batch, features)
+            bar.update(len(features))
+
+        for batch in left:
+            if batch.view.of_words:
+                of_batch = concepts.loc[list(batch.image_ids)].tolist()
+                save(batch, read_sentences(encoder, batch.view, of_batch))
+        pixel_batches = [batch for batch in left if not batch.view.of_words]
+        for same, pixels in _decoded(dataset, encoder, pixel_batches, remarks):
+            for batch in same:
+                save(batch, _encode(encoder, batch, pixels))
+
+
+def _encode(encoder: ImageEncoder, batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
+    import torch
+
+    images = torch.stack([pixels[one] for one in batch.image_ids])
+    images = images.to(getattr(encoder, "device", "cpu"))
+    seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
+    return np.asarray(encoder.encode(seen).float().cpu())
+
+
+def _decoded(
+    dataset: ImageDataset, encoder: ImageEncoder, batches: list[Batch], remarks: Remarks
+) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
+    """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
+    groups: dict[int, list[Batch]] = {}
+    for batch in batches:
+        groups.setdefault(batch.number, []).append(batch)
+    waiting: list[tuple[list[Batch], dict[str, Future[Tensor]]]] = []
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+        for same in [*groups.values(), None]:
+            if same is not None:
+                wanted = dict.fromkeys(one for batch in same for one in batch.image_ids)
+                futures = {
+                    one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
+                }
+                waiting.append((same, futures))
+            if len(waiting) > (same is not None):
+                ready, futures = waiting.pop(0)
+                yield ready, {one: future.result() for one, future in futures.items()}
+
+
+def read_pixels(
+    dataset: ImageDataset, encoder: ImageEncoder, image_id: str, remarks: Remarks | None = None
+) -> Tensor:
+    """An image at the size of an encoder, uint8 (3, size, size)."""
+    import torch
+
+    try:
+        image = dataset.image(image_id)
+        if "remarks" not in image.info:  # of a dataset that opens pictures in its own way
+            image = to_rgb(image, f"{image_id!r} of {dataset.name}")
+    except SSRError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"the picture {image_id!r} of {dataset.name} cannot be read ({error})",
+            "copy or download the file again",
+        ) from error
+    for remark in image.info["remarks"]:
+        if remarks is not None:
+            remarks.setdefault(remark, set()).add(image_id)
+    resize = getattr(encoder, "resize", None)
+    image = resize(image) if resize else shortest_side(image, encoder.size)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _store_view(
+    encoder: ImageEncoder,
+    name: str,
+    view: View,
+    batches: list[Batch],
+    done: FinishedBatches,
+    store: FeatureStore,
+    hashes: dict[str, str],
+) -> None:
+    details = encoder.description() if hasattr(encoder, "description") else {}
+    store.write(
+        name,
+        view.name,
+        [one for batch in batches for one in batch.image_ids],
+        done.read(batches),
+        view_fingerprint(encoder, view),
+        f"extracted from the {'concepts' if view.of_words else 'images'}",
+        {**details, **_text_description(encoder)} if view.of_words else details,
+        None if view.of_words else hashes,
+    )
+
+
+def view_fingerprint(encoder: ImageEncoder, view: View) -> str:
+    """The fingerprint of an encoder's features in a view; of words, with text tower and tokenizer."""
+    if not view.of_words:
+        return encoder.fingerprint
+    text = json.dumps(_text_description(encoder), sort_keys=True)
+    return encoder.fingerprint + WORDS + sha256(text)
+
+
+def _text_description(encoder: ImageEncoder) -> dict[str, Any]:
+    return getattr(encoder, "text_description", dict)()
+
+
+def read_sentences(encoder: Any, view: View, concepts: Sequence[str]) -> np.ndarray:
+    """Features ``(n, d)`` of the sentences that a view makes of ``n`` concepts; each is read once."""
+    sentences = view.sentences(concepts)
+    rows = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+    features = np.asarray(encoder.encode_text(list(rows)).float().cpu())
+    return features[[rows[sentence] for sentence in sentences]]
+
+
+def _check_reads(encoder: str | ImageEncoder, view: str) -> None:
+    if isinstance(encoder, str):
+        name, reads = encoder, reads_text(encoder)
+    else:
+        name, reads = encoder.name, hasattr(encoder, "encode_text")
+    if not reads:
+        raise UsageError(
+            f"the view {view} needs an encoder that reads sentences, and {name} looks at images only",
+            f"choose the output of a model of open_clip, such as --encoder {READER}",
+        )
+
 
 ORIGINAL = "original"
 Pool = Literal["mean", "side-by-side"]
@@ -167,7 +483,7 @@ def image_features(
     return ImageFeatures(store, encoder, tuple(names), fingerprints or {}, pool, objects)
 
 
-def check_features(dataset: ImageDataset) -> list[dict[str, Any]]:
+def feature_rows(dataset: ImageDataset) -> list[dict[str, Any]]:
     """One row ``encoder, view, images, width, missing, problem`` per encoder and view."""
     store, wanted = FeatureStore.of(dataset), set(dataset.images["image_id"])
     rows = []

@@ -104,8 +104,7 @@ def score(
     by the mean over the parts. Correction and number of candidates of the evaluation are used here, the
     rest in :func:`load_test_set`.
     """
-    from ..retrieval.metrics import retrieval_numbers
-    from ..retrieval.ranks import query_table
+    from ..retrieval.ranks import query_table, retrieval_numbers
 
     found = embed(model, test)
     queries = query_table(

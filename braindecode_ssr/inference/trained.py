@@ -14,14 +14,13 @@ import pandas as pd
 
 from ..datasets.base import UNITS, VOLTS, ImageDataset, check_trials
 from ..datasets.recordings import ImageFolder, read_recording
-from ..datasets.usable_trials import chosen_trials
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import read_json
 from ..images.encoders import is_encoder
 from ..images.features import ImageFeatures
 from ..models.names import Trust, trusting
 from ..preprocessing.channels import ChannelSet, check_facts
-from ..preprocessing.epochs import average_by, first_sample, first_time, windows
+from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
 from ..preprocessing.whitening import fit_whitening, whitening_of
 from ..registry import unknown_name
 from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
@@ -77,7 +76,7 @@ class TrainedRun(Run):
         DataError
             If the folder is of an earlier version, damaged, or its backbone was given as an object.
         """
-        from ..training.build import build_closed_form
+        from ..training import build_closed_form
 
         spec, n_chans = self.spec, len(self.channels.ch_names)
         if spec.train.solver != "gradient":

@@ -2,13 +2,119 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from pydantic import Field
+
+from ..config import Spec, merge
 from ..registry import Registry
 
-if TYPE_CHECKING:
-    from .base import Method
+
+class AsPublished(Spec):
+    """How a method was evaluated in its publication, where that is not the default.
+
+    ``settings`` and ``evaluation`` override those of the run; ``flags``, in the words of ``LEAKS`` of
+    :mod:`braindecode_ssr.retrieval.evaluations`, are what a reader of the number must know.
+    """
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+class Method(Spec):
+    """A recipe: what differs from the defaults of a run, and where it comes from.
+
+    Only name, title, year and source are required.
+
+    Parameters
+    ----------
+    name, title : str
+        Registered name (of a file in this folder: the file's), and the name in tables.
+    year : int
+        Of publication.
+    venue : str
+        Where it was published, as in tables: ``"CVPR'25"``; empty if it was not.
+    source : str
+        Citation, with a link where there is one.
+    views : tuple of str
+        Views pooled into the augmented feature; empty if the method uses originals only.
+    encoder : str
+        The published image encoder, used if its features are available; otherwise the dataset's default.
+    batch_size : int, optional
+        The published one; a run with few trials uses a smaller one.
+    batch_size_of : dict of str to int
+        Other batch sizes for a protocol, a dataset or both, with keys as in ``settings_of``.
+    seeds : int, optional
+        Number of seeds behind the published numbers.
+    settings : dict
+        Nested settings that override the defaults of :class:`~braindecode_ssr.config.RunSpec`.
+    settings_of : dict
+        More of them for a protocol (``"inter"``), a dataset (``"things-meg"``) or both
+        (``"things-meg/inter"``); the more specific ones win.
+    parameters : dict
+        Trained parameters of the model as it is built here, without the loss, per dataset and protocol; a
+        test counts those that are given.
+    published : dict
+        Mean top-1 and top-5 in percent per dataset and protocol, as published.
+    published_subjects : dict
+        The same for each subject: dataset, protocol, ``"top1"`` or ``"top5"``, in the order of subjects.
+    as_published : AsPublished
+        How those numbers were obtained.
+    traps : tuple of str
+        What the public code does and this implementation does not copy.
+    needs : tuple of str
+        Features that must be available, such as ``"text"``.
+    known_to_differ : tuple of str
+        Where the default run differs from the published one.
+    """
+
+    name: str
+    title: str
+    year: int
+    source: str
+    venue: str = ""
+    views: tuple[str, ...] = ()
+    encoder: str = ""
+    batch_size: int | None = None
+    batch_size_of: dict[str, int] = Field(default_factory=dict)
+    seeds: int | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    settings_of: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parameters: dict[str, dict[str, int]] = Field(default_factory=dict)
+    published: dict[str, dict[str, tuple[float, float]]] = Field(default_factory=dict)
+    published_subjects: dict[str, dict[str, dict[str, tuple[float, ...]]]] = Field(
+        default_factory=dict
+    )
+    as_published: AsPublished = AsPublished()
+    traps: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    known_to_differ: tuple[str, ...] = ()
+
+    def settings_for(self, dataset: str, protocol: str) -> dict[str, Any]:
+        """The nested settings of this method for a dataset and a protocol."""
+        keys = _from_general_to_specific(dataset, protocol)
+        return merge(self.settings, *(self.settings_of.get(key, {}) for key in keys))
+
+    def batch_size_for(self, dataset: str, protocol: str) -> int | None:
+        """The published batch size for a dataset and a protocol."""
+        keys = _from_general_to_specific(dataset, protocol)
+        found = (self.batch_size_of.get(key) for key in reversed(keys))
+        return next(filter(None, found), self.batch_size)
+
+
+def _from_general_to_specific(dataset: str, protocol: str) -> tuple[str, str, str]:
+    return protocol, dataset, f"{dataset}/{protocol}"
+
+
+@cache
+def read_method(file: Path) -> Method:
+    """The method in a TOML file, named like the file."""
+    return Method(name=file.stem, **tomllib.loads(file.read_text(encoding="utf-8")))
+
 
 _FILES = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
 
@@ -19,6 +125,4 @@ def __getattr__(name: str) -> Method:
     """A method by its name, read from its file."""
     if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .base import read_method
-
     return read_method(_FILES[name])

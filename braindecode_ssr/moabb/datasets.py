@@ -21,8 +21,7 @@ from ..datasets.things_eeg.dataset import ThingsEEG
 from ..datasets.things_eeg.files import metadata_file, raw_files, raw_subjects
 from ..datasets.things_meg.dataset import ThingsMEG, joined_recordings
 from ..datasets.things_meg.epochs import PUBLISHED_SENSORS
-from ..datasets.things_meg.files import subject_parts
-from ..datasets.things_meg.images import PUBLISHED_SESSIONS
+from ..datasets.things_meg.files import PUBLISHED_SESSIONS, subject_parts
 from ..datasets.things_sim import ThingsSim
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..simulation.experiment import N_SESSIONS

@@ -15,8 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import DataError
 from ..registry import unknown_name
-from ..retrieval.metrics import top_k
-from ..retrieval.ranks import cosine, rank_of_target
+from ..retrieval.ranks import cosine, rank_of_target, top_k
 from .datasets import SimulatedThings
 from .recordings import EVENTS, ImageRecordings
 from .splits import LeaveSubjectOutZeroShot, PublishedSplit, of_test_runs

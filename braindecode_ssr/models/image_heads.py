@@ -147,9 +147,7 @@ class FusionHead(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
-        from .modules import (
-            ResidualBlock,  # imports braindecode, which registers SSR, which needs this file
-        )
+        from .modules import ResidualBlock
 
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]
         self.blocks = nn.Sequential(*blocks)

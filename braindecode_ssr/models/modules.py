@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, MissingDataError, UsageError
 from ..registry import unknown_name
-from .feature_point import Bound
+from .backbone import Bound
 from .names import Trust, is_path, quiet_import, trusting, types_of
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..registry import unknown_name
-from .backbone import build_backbone
-from .feature_point import takes_subjects
+from .backbone import build_backbone, takes_subjects
 from .image_heads import build_image_head, image_head_class
 from .modules import Components, Configured, TangentMap, feature_dict, parameters_of
 from .names import quiet_import

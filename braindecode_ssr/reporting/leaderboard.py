@@ -19,7 +19,7 @@ from ..files import atomic_write, load_json, sha256
 from ..labels import folder_name
 from ..methods import METHODS
 from ..retrieval.evaluations import AS_PUBLISHED, check_flags, named_evaluation
-from ..retrieval.metrics import METRICS, per_query
+from ..retrieval.ranks import METRICS, per_query
 from ..retrieval.statistics import COLUMN, ROW
 from ..runs import Run, check_ranks, settings_digest
 from . import report_of

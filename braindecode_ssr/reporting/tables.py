@@ -9,8 +9,7 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..labels import Label, short_name
-from ..methods import METHODS
-from ..methods.base import Method
+from ..methods import METHODS, Method
 from ..retrieval.evaluations import FLAGS, named_evaluation
 from ..retrieval.statistics import Interval, labels_of_methods, noise_floor, subject_means
 from .render import MARK, Table, percent

@@ -13,7 +13,7 @@ from ..config import EvaluationSpec, RunSpec, build, merge, parse_setting
 from ..errors import UsageError
 from ..methods import METHODS
 from ..registry import unknown_name
-from .metrics import FLAGS
+from .ranks import FLAGS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from ..errors import DataError, UsageError
 from ..labels import natural
 from ..registry import unknown_name
 from .evaluations import FLAGS
-from .metrics import METRICS, per_query
+from .ranks import METRICS, per_query
 
 COLUMN = ("dataset", "preset", "protocol", "evaluation")
 """What all numbers of a column have in common."""

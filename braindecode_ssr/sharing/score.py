@@ -145,8 +145,7 @@ def final_step(spec: EvaluationSpec) -> dict[str, Any]:
 
 def rank(found: Similarity, evaluation: Evaluation) -> Result:
     """The last step of an evaluation, its table and its numbers."""
-    from ..retrieval.metrics import retrieval_numbers
-    from ..retrieval.ranks import rank_table
+    from ..retrieval.ranks import rank_table, retrieval_numbers
     from ..retrieval.statistics import interval
 
     spec, step = evaluation.spec, final_step(evaluation.spec)

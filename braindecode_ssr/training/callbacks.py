@@ -18,8 +18,14 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..files import atomic_folder, atomic_write, free_bytes, gigabytes
-from ..retrieval.metrics import summarize
-from ..retrieval.ranks import embed_images, embed_trials, has_own_parts, query_table, space_of
+from ..retrieval.ranks import (
+    embed_images,
+    embed_trials,
+    has_own_parts,
+    query_table,
+    space_of,
+    summarize,
+)
 from ..runs import is_whole, write_weights
 from .data import TrainingSet
 

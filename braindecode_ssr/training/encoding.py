@@ -28,8 +28,7 @@ from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
 
 from ..errors import DataError, UsageError
-from ..retrieval.metrics import summarize
-from ..retrieval.ranks import minus_squared_distance, rank_of_target
+from ..retrieval.ranks import minus_squared_distance, rank_of_target, summarize
 
 if TYPE_CHECKING:
     from ..models.modules import Components

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from ..config import TrainSpec
 from ..errors import UsageError
-from ..retrieval.metrics import summarize
-from ..retrieval.ranks import cosine, embed_images, embed_trials, rank_of_target
+from ..retrieval.ranks import cosine, embed_images, embed_trials, rank_of_target, summarize
 from .data import TrainingSet, hold_out_concepts
 
 SHARES = tuple(10.0**power for power in range(-3, 6))

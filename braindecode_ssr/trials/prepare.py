@@ -26,11 +26,18 @@ from ..datasets.base import (
     check_trials,
     images_by_number,
 )
-from ..datasets.usable_trials import chosen_trials, kept_trials, no_training_part
 from ..errors import DataError
 from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sync
 from ..labels import Label, as_read, folder_name
-from ..preprocessing.epochs import first_time, n_times, running_count, windows
+from ..preprocessing.epochs import (
+    chosen_trials,
+    first_time,
+    kept_trials,
+    n_times,
+    no_training_part,
+    running_count,
+    windows,
+)
 from ..preprocessing.whitening import Whitening, fit_whitening
 from .store import (
     DTYPE,

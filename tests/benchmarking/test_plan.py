@@ -2,8 +2,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from braindecode_ssr.benchmarking.costs import TimeLeft, cost_line, duration, grid_preview
-from braindecode_ssr.benchmarking.plan import plan_benchmark
+from braindecode_ssr.benchmarking.plan import (
+    TimeLeft,
+    cost_line,
+    duration,
+    grid_preview,
+    plan_benchmark,
+)
 from braindecode_ssr.benchmarking.workers import Outcome
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS

@@ -7,8 +7,7 @@ import torch
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.encoders import ENCODERS, ImageEncoder, encoder_name, full_name
-from braindecode_ssr.images.extraction import extract
-from braindecode_ssr.images.features import image_features
+from braindecode_ssr.images.features import extract, image_features
 from braindecode_ssr.images.store import FeatureStore
 
 encoded: list[int] = []

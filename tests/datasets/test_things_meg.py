@@ -262,7 +262,7 @@ def test_rows_off_by_one(tmp_path):
 
 
 def test_a_single_code_that_differs_is_reported(tmp_path, monkeypatch):
-    from braindecode_ssr.datasets.things_meg import images as things_meg_design
+    from braindecode_ssr.datasets.things_meg import files as things_meg_design
 
     monkeypatch.setattr(things_meg_design, "MOST_MISMATCHES", 0.1)
     codes = attributes()["things_image_nr"].fillna(999999).to_numpy(int)

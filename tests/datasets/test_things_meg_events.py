@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.config import DataSpec
-from braindecode_ssr.datasets.things_meg.images import (
+from braindecode_ssr.datasets.things_meg.files import (
     PUBLISHED_EXP_IMAGES,
     check_codes,
     check_count,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import ImageEncoder
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
 
 from .conftest import DrawnDataset, image_table
@@ -101,7 +101,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.images.conftest import DrawnDataset, image_table
 from tests.images.test_extract import Patches, VIEWS
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
 
 class Dying(Patches):

@@ -15,7 +15,7 @@ from torch import nn
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import build_encoder
-from braindecode_ssr.images.extraction import extract
+from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.open_clip import OpenCLIP, parse_name, pooled, weights_hash
 from braindecode_ssr.images.store import FeatureStore
 

@@ -8,8 +8,7 @@ import torch
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.images.encoders import reads_text
-from braindecode_ssr.images.extraction import extract
-from braindecode_ssr.images.features import ImageFeatures
+from braindecode_ssr.images.features import ImageFeatures, extract
 from braindecode_ssr.images.store import WORDS, FeatureStore, same_encoder, text_or_original
 from braindecode_ssr.images.views import image_seed
 

@@ -6,8 +6,7 @@ import tomllib
 from pathlib import Path
 from textwrap import dedent
 
-from braindecode_ssr.methods import METHODS
-from braindecode_ssr.methods.base import Method
+from braindecode_ssr.methods import METHODS, Method
 from braindecode_ssr_cli.info import _method_row as method_row
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -12,8 +12,7 @@ from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import MissingDataError, UsageError
 from braindecode_ssr.images.encoders import encoder_name
 from braindecode_ssr.images.store import FeatureStore
-from braindecode_ssr.methods import METHODS
-from braindecode_ssr.methods.base import Method
+from braindecode_ssr.methods import METHODS, Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.resolve import check_needs, default_batch, resolve, run_spec
 from braindecode_ssr_cli.info import catalogue

@@ -5,12 +5,7 @@ import torch
 from braindecode.models import EEGNet, ShallowFBCSPNet
 from torch import nn
 
-from braindecode_ssr.models.feature_point import (
-    cut_head,
-    embedding_width,
-    encode_zeros,
-    is_one_vector,
-)
+from braindecode_ssr.models.backbone import cut_head, embedding_width, encode_zeros, is_one_vector
 
 C, T = 4, 200
 

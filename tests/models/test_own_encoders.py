@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from braindecode_ssr.models import BACKBONES, SSR
-from braindecode_ssr.models.feature_point import takes_subjects
+from braindecode_ssr.models.backbone import takes_subjects
 
 C, T = 4, 100
 NAMES = BACKBONES.names()

@@ -7,8 +7,7 @@ from torch import nn
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, build_backbone, list_backbones
-from braindecode_ssr.models.backbone import backbone_class
-from braindecode_ssr.models.feature_point import takes_subjects
+from braindecode_ssr.models.backbone import backbone_class, takes_subjects
 
 SIGNAL = {"n_chans": 4, "n_times": 80, "sfreq": 100.0}
 # Where each subject's part is, and parameters that make the model small.

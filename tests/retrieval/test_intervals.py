@@ -10,7 +10,7 @@ from random_ranks import query_rows
 from scipy import stats
 
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.retrieval.metrics import METRICS
+from braindecode_ssr.retrieval.ranks import METRICS
 from braindecode_ssr.retrieval.statistics import confidence, interval
 
 

@@ -3,15 +3,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import label_ranking_average_precision_score, top_k_accuracy_score
 
-from braindecode_ssr.retrieval.metrics import (
+from braindecode_ssr.retrieval.ranks import (
     METRICS,
     chance,
     mean_reciprocal_rank,
     per_query,
+    rank_of_target,
     summarize,
     top_k,
 )
-from braindecode_ssr.retrieval.ranks import rank_of_target
 
 
 @pytest.fixture

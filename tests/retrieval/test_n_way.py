@@ -5,12 +5,7 @@ import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.retrieval.metrics import (
-    median_rank,
-    n_way_table,
-    per_query,
-    rank_probabilities,
-)
+from braindecode_ssr.retrieval.ranks import median_rank, n_way_table, per_query, rank_probabilities
 
 
 def every_choice(rank, n_gallery, n_way):

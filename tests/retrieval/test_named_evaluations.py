@@ -4,7 +4,7 @@ import pytest
 
 from braindecode_ssr.config import EvaluationSpec, build, merge
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.methods.base import AsPublished
+from braindecode_ssr.methods import AsPublished
 from braindecode_ssr.retrieval.evaluations import evaluation_name, named_evaluation
 
 

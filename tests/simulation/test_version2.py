@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.extraction import read_pixels
+from braindecode_ssr.images.features import read_pixels
 from braindecode_ssr.images.pyramid import SimNet
 from braindecode_ssr.images.views import build_view
 from braindecode_ssr.simulation.experiment import PRESETS, LivelyResponse, generator, session_events

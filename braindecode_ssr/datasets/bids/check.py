@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ...config import TrialSpec
 from ...errors import MissingDataError, SSRError
 from ...labels import Label, folder_name
+from ...preprocessing.epochs import check_session, usable_trials
+from ..base import BROKEN, FOUND, MISSING, described, fault
 from ..download import Source
-from ..inventory import BROKEN, FOUND, MISSING, described, fault
 from ..things_eeg.files import bids_source
-from ..usable_trials import check_session, usable_trials
 from .events import TEST_CONCEPTS, read_events
 from .files import BidsRun, check_content
 from .marks import subject_marks

@@ -15,21 +15,23 @@ from ...config import TrialSpec
 from ...errors import SSRError, UsageError
 from ...files import file_key
 from ...labels import Label
-from ..base import BOUNDARY, ImageDataset, Recording
-from ..inventory import FOUND, fault, images_row, row
+from ..base import BOUNDARY, FOUND, ImageDataset, Recording, fault, images_row, row
 from .epochs import MEGTrials, open_epochs, read_attributes, trial_metadata
 from .files import (
     IMAGE_FOLDERS,
     OBJECT_IMAGES,
     PUBLISHED_SUBJECTS,
     attributes_file,
+    check_count,
+    check_published_numbers,
     dataset_folder,
     image_file,
+    image_table,
     meg_sources,
+    shown_images,
     subject_files,
     subject_parts,
 )
-from .images import check_count, check_published_numbers, image_table, shown_images
 
 if TYPE_CHECKING:
     import mne

@@ -22,8 +22,17 @@ from ..bids.events import mark_of
 from ..bids.marks import TREATED, bad_channels_error, interpolation
 from ..download import HEAD, wrong_head
 from ..things_eeg.preprocessed import crop, times_of
-from .files import AGAIN, attributes_file, first_part, subject_parts
-from .images import check_codes, check_published_numbers, is_published, shown_images, trial_table
+from .files import (
+    AGAIN,
+    attributes_file,
+    check_codes,
+    check_published_numbers,
+    first_part,
+    is_published,
+    shown_images,
+    subject_parts,
+    trial_table,
+)
 
 if TYPE_CHECKING:
     import mne
