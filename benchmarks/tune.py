@@ -5,6 +5,10 @@ scored by the mean reciprocal rank of the trials of those concepts among their i
 ``small``). No test trial or test image is read. Prints one row per draw, the best first.
 
     python benchmarks/tune.py --losses ssr,contrast --draws 24 --subjects 1,2
+    python benchmarks/tune.py --weights 0,0.5,1,2,5 --subjects 1,2,3,4
+
+With ``--weights``, SSR is trained with the settings of ``ssr-tuned`` alone, once for each weight of the
+reconstructions and each of three initializations.
 """
 
 from __future__ import annotations
@@ -84,6 +88,22 @@ def score(
     return net.history[-1]["valid_mrr"], time.perf_counter() - began
 
 
+def compare_weights(weights: list[float], sets: dict[tuple[int, int], TrainingSet]) -> None:
+    """Print the mean reciprocal rank of ``ssr-tuned`` for each weight of the reconstructions."""
+    spec = run_spec({"method": "ssr-tuned"})
+    choice = {name: getattr(spec.train, name) for name in SPACE if hasattr(spec.train, name)}
+    choice |= {name: getattr(spec.model, name) for name in SPACE if hasattr(spec.model, name)}
+    for weight in weights:
+        params = {"reconstruct_view": weight, "reconstruct_brain": weight}
+        scores = [
+            score(data, choice, "ssr", params, seed)[0]
+            for (_, n_components), data in sets.items()
+            if n_components == choice["components"]
+            for seed in range(3)
+        ]
+        print(f"{weight:g}: {np.mean(scores):.4f}", flush=True)
+
+
 def main() -> None:
     """Run the search."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,6 +112,7 @@ def main() -> None:
     parser.add_argument("--subjects", default="1,2")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--params", default="regime=unit", help="of every loss, comma-separated")
+    parser.add_argument("--weights", help="of the reconstructions, in the place of random draws")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     params = dict(each.split("=") for each in options.params.split(",") if each)
@@ -114,6 +135,9 @@ def main() -> None:
             fit_components(part, held_in, signals.sfreq, signals.tmin)
             sets[subject, n_components] = with_components(data, part)
         print(f"subject {subject}: {len(held_in)} training trials", flush=True)
+    if options.weights:
+        compare_weights([float(weight) for weight in options.weights.split(",")], sets)
+        return
     rows = []
     for number, choice in enumerate(draws(options.draws, seed=0)):
         for loss in options.losses.split(","):

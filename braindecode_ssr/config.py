@@ -271,6 +271,9 @@ class ModelSpec(Spec):
     subjects : {"shared", "own"}
         All subjects share the whole backbone, or each training subject has a part of its own; the embedding
         of another subject is then the mean over all parts.
+    projector : {"linear", "perceptron", "none"}
+        What maps the backbone's output into the shared space: a linear map, one of two layers with GELU
+        between, or nothing, if the backbone is ``n_outputs`` wide.
     space : {"euclidean", "hyperbolic"}
         How embeddings are compared: by their cosine, or, as tangent vectors at the origin of hyperbolic
         space, by the distance of their points. The loss must use the same space.
@@ -278,7 +281,7 @@ class ModelSpec(Spec):
 
     later: ClassVar[tuple[str, ...]] = (
         *("image_head", "image_head_params", "subjects", "space", "components", "width"),
-        "pretrained_concepts",
+        *("pretrained_concepts", "projector"),
     )
 
     backbone: str = "auto"
@@ -293,6 +296,7 @@ class ModelSpec(Spec):
     image_head: str = "linear"
     image_head_params: Params = {}
     subjects: Literal["shared", "own"] = "shared"
+    projector: Literal["linear", "perceptron", "none"] = "linear"
     space: Literal["euclidean", "hyperbolic"] = "euclidean"
 
 
@@ -318,6 +322,8 @@ class TrainSpec(Spec):
         Leave out the last batch of an epoch where it would be short.
     lr, weight_decay : float
         Of AdamW.
+    decay : {"all", "matrices"}
+        What of the model the weight decay is on: all weights, or all but biases and the gains of norms.
     betas : tuple of two floats
         Of AdamW: decay of the running means of gradients and of their squares.
     lr_of : dict of str to float
@@ -353,7 +359,7 @@ class TrainSpec(Spec):
         can select another one. Training itself never sees a test trial.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("solver", "drop_last", "betas", "keep")
+    later: ClassVar[tuple[str, ...]] = ("solver", "drop_last", "betas", "keep", "decay")
 
     solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
@@ -362,6 +368,7 @@ class TrainSpec(Spec):
     lr: float = Field(default=1e-4, gt=0, le=100)
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
     weight_decay: float = Field(default=1e-4, ge=0)
+    decay: Literal["all", "matrices"] = "all"
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(default=0.0, ge=0)

@@ -495,6 +495,8 @@ def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
                 "image": torch.arange(n),
                 "epoch": 0,
             }
+            if hasattr(model.image_head, "levels"):
+                extra["levels"] = torch.randn(n, model.image_head.n_levels, spec.model.n_outputs)
             brain, original, view = torch.randn(3, n, spec.model.n_outputs)
             loss(brain, original, view, **{k: v for k, v in extra.items() if k in takes})
     except SSRError:

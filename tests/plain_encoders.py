@@ -27,7 +27,8 @@ def made_up(module, x_shape):
     Weights are taken in the order of their names; gains and variances lie around 1.
     """
     with torch.no_grad():
-        for place, (name, value) in enumerate(sorted(module.state_dict().items()), 1):
+        state = {k: v for k, v in module.state_dict().items() if isinstance(v, torch.Tensor)}
+        for place, (name, value) in enumerate(sorted(state.items()), 1):
             gain = name.endswith("weight") and (value.ndim == 1 or "norm" in name)
             if gain or name.endswith("running_var"):
                 value.copy_(1 + 0.1 * noise(value.shape, place))

@@ -41,6 +41,7 @@ def known(loss, rows=6):
         "trial": torch.randn(rows, 2, 5),
         "features": torch.randn(rows, 6),
         "hidden": torch.randn(rows, 4),
+        "levels": torch.randn(rows, 3, 8),
     }
     takes = inspect.signature(loss.forward).parameters
     return {name: rows for name, rows in there.items() if name in takes}

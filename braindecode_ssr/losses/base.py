@@ -33,12 +33,15 @@ class Loss(nn.Module):
     parameter          shape                  what it is
     =================  =====================  ============================================================
     ``image``          (b,), int              index of the image of each row; missing when ``fit`` gets arrays
+    ``subject``        (b,), int              index of the subject of each row; missing when ``image`` is
     ``trial``          (b, c, t)              the trials
     ``features``       (b, d)                 features of the original images, before the image head
     ``view_features``  (b, d)                 those of their views
     ``hidden``         (b, backbone_width)    output of the backbone, which enters the last layer
     ``posteriors``     (b, m, 2, e)           mean and log-variance from each of the m feature vectors of an
                                               image, if the image head has a method ``posteriors``
+    ``levels``         (b, m, e)              embeddings of each of the m views of an image, if the image head
+                                              has a method ``levels``
     ``epoch``          int                    number of finished epochs
     =================  =====================  ============================================================
 

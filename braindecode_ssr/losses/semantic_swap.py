@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from ..errors import UsageError
 from .base import (
     Regime,
     check_embeddings,
+    check_number,
     check_sizes,
     check_weights,
     full_precision,
@@ -76,11 +77,11 @@ class CLUB(nn.Module):
         return self.mean(x), self.log_variance(x)
 
     def surprise(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood per element, which these weights have to minimize for the bound to hold.
+        """Negative log-likelihood in nats, which these weights have to minimize for the bound to hold.
 
         Inputs, (b, n_inputs) and (b, n_outputs), get no gradient.
         """
-        return -log_gaussian(y.detach(), *self(x.detach())).mean() / y.shape[1]
+        return -log_gaussian(y.detach(), *self(x.detach())).mean()
 
     def bound(self, x: Tensor, y: Tensor) -> Tensor:
         """Upper bound of the mutual information in nats; its gradient reaches x and y, not these weights."""
@@ -92,14 +93,14 @@ class SemanticSwap(Contrast):
     r"""Contrast, domain codes without semantics, and reconstruction with swapped semantics.
 
     :math:`L = w_1 \mathrm{NCE}(b, o) + w_2 (I(d_b; b) + I(d_o; o)) + w_3 (|\hat h - h|^2 +
-    |\hat f - f|^2) + \text{surprise}`. Domain codes :math:`d_b, d_o` are made of what the encoders make, h of
+    |\hat f - f|^2)`. Domain codes :math:`d_b, d_o` are made of what the encoders make, h of
     a trial and f of its image, and :math:`\hat h = D_b(d_b, o)`, :math:`\hat f = D_o(d_o, b)` rebuild
     both with the embedding of the other side. Embeddings, domain codes and targets have unit length, and
-    targets are detached. :math:`I` is the CLUB bound; the surprise of its networks has a gradient for them
-    only, so that the same optimizer trains them.
+    targets are detached. :math:`I` is the CLUB bound, over all pairs of a batch. Its networks are trained
+    by an optimizer of their own, several steps on each batch before the bound is taken.
 
-    Source: VE-SDN (Chen et al., arXiv 2408.06788), whose semantic codes are the embeddings here. Its CLUB
-    networks have optimizers of their own and several steps per batch; here they take one.
+    Source: VE-SDN (Chen et al., arXiv 2408.06788), whose semantic codes are the embeddings here, and its
+    public code, which estimates the bound from one random pairing of each batch.
 
     Parameters
     ----------
@@ -119,6 +120,10 @@ class SemanticSwap(Contrast):
         Width of the domain codes.
     hidden : int
         Width between the layers of the domain and decoder perceptrons.
+    steps : int
+        How often the networks of the bound are updated on each batch.
+    club_lr : float
+        Learning rate of AdamW for them, with betas of 0.5 and 0.999.
     """
 
     def __init__(
@@ -135,9 +140,12 @@ class SemanticSwap(Contrast):
         domain: int = 512,
         hidden: int = 512,
         duplicates: Duplicates = "negatives",
+        steps: int = 10,
+        club_lr: float = 1e-4,
     ) -> None:
         super().__init__(target, regime, scale, duplicates)
-        check_sizes(n_outputs=n_outputs, domain=domain, hidden=hidden)
+        check_sizes(n_outputs=n_outputs, domain=domain, hidden=hidden, steps=steps)
+        check_number("club_lr", club_lr, "(0, inf)")
         self.weights = check_weights(
             {f"brain_{target}": contrast, "information": information, "swap": swap}
         )
@@ -151,6 +159,11 @@ class SemanticSwap(Contrast):
                 self.decoders[side] = perceptron(*widths, activation=nn.GELU)
             if information:
                 self.clubs[side] = CLUB(domain, n_outputs)
+        for layer in (*self.domains.modules(), *self.decoders.modules()):
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+        self.steps, self.club_lr = steps, club_lr
+        self.optimizer: torch.optim.AdamW | None = None
 
     def forward(
         self,
@@ -175,7 +188,7 @@ class SemanticSwap(Contrast):
         Returns
         -------
         dict of str to Tensor of shape ()
-            ``loss``, ``brain_original`` (or ``brain_view``), ``swap``, ``information`` and ``surprise``.
+            ``loss``, ``brain_original`` (or ``brain_view``), ``swap`` and ``information``.
         """
         check_embeddings(brain, original, view)
         images, parts = self.images(original, view), dict[str, Any]()
@@ -196,9 +209,37 @@ class SemanticSwap(Contrast):
             rebuilt = decoder(torch.cat([domain[side], other], 1))
             distance = squared_distance(rebuilt, unit(made[side].detach()))
             parts["swap"] = parts.get("swap", 0.0) + distance
-        for side, club in self.clubs.items():
-            assert isinstance(club, CLUB)
-            pair = domain[side], semantic[side]
-            parts["information"] = parts.get("information", 0.0) + club.bound(*pair)
-            parts["surprise"] = parts.get("surprise", 0.0) + club.surprise(*pair)
+        pairs = {side: (domain[side], semantic[side]) for side in self.clubs}
+        if self.training and pairs:
+            self._train_clubs(pairs)
+        for side, pair in pairs.items():
+            parts["information"] = parts.get("information", 0.0) + self._club(side).bound(*pair)
         return weighted_total(parts, self.weights)
+
+    def _club(self, side: str) -> CLUB:
+        return cast(CLUB, self.clubs[side])
+
+    @torch.enable_grad()
+    def _train_clubs(self, pairs: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Some steps of the bound's networks; left without gradients, no other optimizer moves them."""
+        optimizer = self._optimizer()
+        for _ in range(self.steps):
+            for side, pair in pairs.items():
+                self._club(side).surprise(*pair).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        if self.optimizer is None:
+            rates = {"lr": self.club_lr, "betas": (0.5, 0.999)}
+            self.optimizer = torch.optim.AdamW(self.clubs.parameters(), **rates)
+        return self.optimizer
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the bound's optimizer, so that an interrupted run continues as it would have."""
+        return self._optimizer().state_dict() if self.clubs else {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        if self.clubs:
+            self._optimizer().load_state_dict(state)

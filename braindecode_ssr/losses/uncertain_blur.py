@@ -7,16 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .base import ContrastiveLoss, Regime, Similarity, check_number, full_precision, unit
+from ..errors import UsageError
+from .base import Loss, Regime, Similarity, check_embeddings, check_number, full_precision
 from .contrast import same_image, symmetric_info_nce
 
-BLURS = (0.96, 1.0, 1.04)
-"""Share of the view in the target of a certain, an ordinary and an uncertain trial.
-
-Six pixels of the kernel are worth this much along the line from an original to its view: measured with
-features of ``pyramid`` for pieces of photographs, whose cosine between kernels 51 and 45 or 57 is 0.999.
-"""
 LESS, MEDIUM, MORE = range(3)
 
 
@@ -32,23 +28,13 @@ def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
     return MEDIUM + (now < middle - width).long() - (now > middle + width).long()
 
 
-def blurred(original: Tensor, view: Tensor, level: Tensor) -> Tensor:
-    """A point on the line from original to view, (b, e) of unit length; ``level`` (b,) indexes ``BLURS``."""
-    share = torch.tensor(BLURS, dtype=original.dtype, device=original.device)[level][:, None]
-    return (1 - share) * original + share * view
+class UncertainBlur(Loss):
+    """Contrast of brains with less or more blurred images, by how certain the trial was before.
 
+    The blur of a trial is decided whenever it is seen, and used when it is seen again, an epoch later.
+    Without ``image`` there is no memory: the decision of a batch is used for that batch.
 
-class UncertainBlur(ContrastiveLoss):
-    """Contrast of brains with more or less blurred images, by how certain the trial was before.
-
-    UBP blurs the image of a trial before its frozen encoder, with a kernel of 51 pixels, or of 6 less or more
-    where the trial was certain or uncertain. A loss gets embeddings: here the target of an ordinary trial is
-    the pooled view, and the two others lie on the line from the original through it, see ``BLURS``.
-    The blur of an image is decided whenever it is seen, and used when it is seen again. Without ``image``
-    there is no memory: the decision of a batch is used for that batch.
-
-    Source: UBP (Wu et al., CVPR 2025, arXiv 2503.04207), uncertainty-aware blur prior. The memory is per
-    image; UBP's is per trial, which is the same where each image has one.
+    Source: UBP (Wu et al., CVPR 2025, arXiv 2503.04207), uncertainty-aware blur prior, as in its public code.
 
     Parameters
     ----------
@@ -57,7 +43,7 @@ class UncertainBlur(ContrastiveLoss):
     alpha : float
         Expected share of trials outside the bounds; published: 0.05.
     gamma : float
-        Weight of the present value in the running mean of an image's similarity; published: 0.3.
+        Weight of the present value in the running mean of a trial's similarity; published: 0.3.
     """
 
     remembered: Tensor
@@ -74,53 +60,79 @@ class UncertainBlur(ContrastiveLoss):
         self.alpha = check_number("alpha", alpha, "(0, 1)")
         self.gamma = check_number("gamma", gamma, "(0, 1]")
         self.similarity = Similarity(regime, scale)
-        self.register_buffer("remembered", torch.empty(0))
-        self.register_buffer("level", torch.empty(0, dtype=torch.long))
+        self.register_buffer("remembered", torch.empty(0, 0))
+        self.register_buffer("level", torch.empty(0, 0, dtype=torch.long))
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    def forward(
+        self,
+        brain: Tensor,
+        original: Tensor,
+        view: Tensor,
+        image: Tensor | None = None,
+        subject: Tensor | None = None,
+        levels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """``brain_blurred``."""
-        original, view = unit(full_precision(original)), unit(full_precision(view))
+        """``loss`` and its only part, ``brain_blurred``.
+
+        Parameters
+        ----------
+        brain, original, view : Tensor, shape (b, e)
+        image, subject : Tensor of int, shape (b,), optional
+            Index of the image and of the subject of each row: whose trial of what it is.
+        levels : Tensor, shape (b, 3, e)
+            Embeddings of the less, medium and more blurred image, as the image head ``blur-levels`` makes
+            them; of shape (b, 1, e) where only one view is known, which then stands for all three.
+
+        Raises
+        ------
+        UsageError
+            If there are no levels, or neither one nor three.
+        """
+        check_embeddings(brain, original, view)
+        if levels is None or levels.shape[1] not in (1, 3):
+            raise UsageError(
+                "the loss uncertain-blur chooses among three blur levels of an image, and the image head "
+                f"gives {'one' if levels is None else levels.shape[1]}",
+                "use --method ubp, or set model.image_head=blur-levels, images.pool=side-by-side and three "
+                "images.views from less to more blur",
+            )
+        blurred = full_precision(levels).expand(-1, 3, -1)
+        rows = torch.arange(len(brain), device=brain.device)
         if image is None:
-            level = self._levels_of_batch(brain, original, view)
+            middle = self._matched(brain, blurred[:, MEDIUM])
+            level = blur_levels(middle, middle, self.alpha)
         else:
             same_image(image, len(brain))
-            self._make_room(int(image.max()) + 1)
-            level = self.level[image]
-        x, y, scale = self.similarity(brain, blurred(original, view, level))
+            trial = (torch.zeros_like(image) if subject is None else subject, image)
+            self._make_room(*(int(index.max()) + 1 for index in trial))
+            level = self.level[trial]
+        target = blurred[rows, level]
         if image is not None and self.training:
-            self._remember(image, _matched(x, y, scale))
-        return {"brain_blurred": symmetric_info_nce(x, y, scale)}
+            self._remember(trial, self._matched(brain, target))
+        part = symmetric_info_nce(*self.similarity(brain, target))
+        return {"loss": part, "brain_blurred": part}
 
     @torch.no_grad()
-    def _levels_of_batch(self, brain: Tensor, original: Tensor, view: Tensor) -> Tensor:
-        middle = torch.full((len(brain),), MEDIUM, device=brain.device)
-        now = _matched(*self.similarity(brain, blurred(original, view, middle)))
-        return blur_levels(now, now, self.alpha)
+    def _matched(self, brain: Tensor, target: Tensor) -> Tensor:
+        """Scaled similarity of each row with its partner, shape (b,)."""
+        x, y, scale = self.similarity(brain, target)
+        return scale * (x * y).sum(1)
 
-    @torch.no_grad()
-    def _remember(self, image: Tensor, now: Tensor) -> None:
-        mean = torch.lerp(self.remembered[image], now.to(self.remembered.dtype), self.gamma)
-        self.level[image] = blur_levels(now, mean, self.alpha)
-        self.remembered[image] = mean
+    def _remember(self, trial: tuple[Tensor, Tensor], now: Tensor) -> None:
+        mean = torch.lerp(self.remembered[trial], now.to(self.remembered.dtype), self.gamma)
+        self.level[trial] = blur_levels(now, mean, self.alpha)
+        self.remembered[trial] = mean
 
-    def _make_room(self, n_images: int) -> None:
-        """Extend the memory to ``n_images``; new ones start with similarity 1 and medium blur."""
-        missing = n_images - len(self.level)
-        if missing > 0:
-            self.remembered = torch.cat([self.remembered, self.remembered.new_ones(missing)])
-            self.level = torch.cat([self.level, self.level.new_full((missing,), MEDIUM)])
+    def _make_room(self, n_subjects: int, n_images: int) -> None:
+        """Extend the memory; new trials start with similarity 1 and medium blur."""
+        known = self.level.shape
+        more = (0, max(0, n_images - known[1]), 0, max(0, n_subjects - known[0]))
+        self.remembered = F.pad(self.remembered, more, value=1.0)
+        self.level = F.pad(self.level, more, value=MEDIUM)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        """Accept a memory of any number of images."""
+        """Accept a memory of any number of trials."""
         for name in ("remembered", "level"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-@torch.no_grad()
-def _matched(x: Tensor, y: Tensor, scale: Tensor | float) -> Tensor:
-    """Scaled similarity of each row with its partner, shape (b,)."""
-    return scale * (x * y).sum(1)

@@ -25,9 +25,11 @@ _BACKBONES = {
 
 _IMAGE_HEADS = {
     "linear": "braindecode_ssr.models.image_heads:ImageHead",
+    "perceptron": "braindecode_ssr.models.image_heads:PerceptronHead",
     "fusion": "braindecode_ssr.models.image_heads:FusionHead",
     "layer-mixer": "braindecode_ssr.models.image_heads:LayerMixerHead",
     "blur-mixer": "braindecode_ssr.models.image_heads:BlurMixerHead",
+    "blur-levels": "braindecode_ssr.models.image_heads:BlurLevelsHead",
     "geodesic": "braindecode_ssr.models.image_heads:GeodesicHead",
     "experts": "braindecode_ssr.models.image_heads:ExpertsHead",
 }

@@ -120,6 +120,83 @@ class ImageHead(nn.Linear):
         check_width(width, self.in_features)
 
 
+def two_layers(n_inputs: int, n_outputs: int) -> nn.Sequential:
+    """Two linear maps with GELU between; weights start as in VE-SDN's code, normal with sd 0.02."""
+    maps = nn.Linear(n_inputs, n_outputs), nn.Linear(n_outputs, n_outputs)
+    for one in maps:
+        nn.init.normal_(one.weight, 0.0, 0.02)
+    return nn.Sequential(maps[0], nn.GELU(), maps[1])
+
+
+class PerceptronHead(nn.Module):
+    """The image head of VE-SDN: two linear maps with GELU between.
+
+    Source: the public code of VE-SDN (Chen et al., arXiv 2408.06788), 787,456 parameters for 1024 to 512.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Of the vectors that are concatenated in a feature.
+    n_outputs : int
+        Width of the shared space, and between the maps.
+    length : {"raw", "unit"}
+        Whether each vector keeps its length, or is normalized before the first map.
+    """
+
+    def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
+        super().__init__()
+        self.widths, self.unit = list(widths), check_length(length)
+        self.maps = two_layers(sum(widths), n_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
+        check_width(features.shape[-1], sum(self.widths))
+        return self.maps(unit_vectors(features, self.widths) if self.unit else features)
+
+
+class BlurLevelsHead(nn.Module):
+    """The image head of UBP: one linear map for each of several blur levels; the middle one is the embedding.
+
+    Training chooses a level for each trial, see :class:`braindecode_ssr.losses.UncertainBlur`; galleries hold
+    the middle one, as in UBP's public code.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Of the levels that are concatenated in a feature, from less to more blur: an odd number of one width.
+    n_outputs : int
+        Width of the shared space.
+    length : {"raw", "unit"}
+        Whether vectors keep their length, or are normalized before the map; published: ``"unit"``.
+
+    Raises
+    ------
+    UsageError
+        If widths differ or their number is even.
+    """
+
+    def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
+        super().__init__()
+        if len(set(widths)) != 1 or len(widths) % 2 == 0:
+            raise UsageError(
+                "blur-levels takes an odd number of vectors of one width, from less to more blur, and there "
+                f"are {len(widths)} of widths {', '.join(map(str, widths))}",
+                'give one encoder, and three views with images.pool="side-by-side"',
+            )
+        self.n_levels, self.width, self.unit = len(widths), widths[0], check_length(length)
+        self.map = nn.Linear(self.width, n_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embeddings of the middle level, shape (..., sum of widths) to (..., n_outputs)."""
+        return self.levels(features)[..., self.n_levels // 2, :]
+
+    def levels(self, features: Tensor) -> Tensor:
+        """Embeddings of all levels, shape (..., sum of widths) to (..., levels, n_outputs)."""
+        check_width(features.shape[-1], self.n_levels * self.width)
+        vectors = features.unflatten(-1, [self.n_levels, self.width])
+        return self.map(F.normalize(vectors, dim=-1) if self.unit else vectors)
+
+
 class FusionHead(nn.Module):
     r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers with norms.
 

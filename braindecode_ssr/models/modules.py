@@ -6,6 +6,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,23 @@ def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
     return found
 
 
-def rate_groups(model: nn.Module, rates: dict[str, float]) -> list[tuple[str, dict[str, Any]]]:
-    """Learning rates of parts as ``optimizer__param_groups`` of skorch; the deeper part wins."""
+def rate_groups(
+    model: nn.Module, rates: dict[str, float], decay: str = "all"
+) -> list[tuple[str, dict[str, Any]]]:
+    """Learning rates of parts as ``optimizer__param_groups`` of skorch; the deeper part wins.
+
+    With ``decay="matrices"``, the vectors of the model (biases, gains of norms) have no weight decay.
+    """
     groups: list[tuple[str, dict[str, Any]]] = []
     for part in sorted(rates, key=lambda name: -name.count(".")):
         parameters_of(model, part)
         groups += [(pattern, {"lr": rates[part]}) for pattern in (part, f"{part}.*")]
-    return groups
+    if decay == "all":
+        return groups
+    vectors = [name for name, weight in model.named_parameters() if weight.ndim < 2]
+    of_part = [next((g for p, g in groups if fnmatch(name, p)), {}) for name in vectors]
+    plain = [(name, {**g, "weight_decay": 0.0}) for name, g in zip(vectors, of_part, strict=True)]
+    return plain + groups
 
 
 def load_pretrained(backbone: nn.Module, source: str) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..registry import unknown_name
 from .backbone import build_backbone, takes_subjects
-from .image_heads import build_image_head, image_head_class
+from .image_heads import build_image_head, image_head_class, two_layers
 from .modules import Components, Configured, TangentMap, feature_dict, parameters_of
 from .names import quiet_import
 
@@ -19,6 +19,7 @@ with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
 SPACES = ("euclidean", "hyperbolic")
+PROJECTORS = ("linear", "perceptron", "none")
 
 
 class SSR(
@@ -47,8 +48,8 @@ class SSR(
     - ``SSR.neck``: activation and dropout between the two; nothing by default.
     - ``SSR.image_head`` **Image projector**: image features ``(b, n_features)`` to ``(b, n_outputs)``, linear
       by default; one for original images and views. Not part of ``forward``.
-    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``; in hyperbolic
-      space times a learned number.
+    - ``SSR.final_layer`` **Brain projector**: linear, ``(b, width)`` to ``(b, n_outputs)``, unless another
+      ``projector`` is chosen; in hyperbolic space times a learned number.
 
     .. rubric:: Temporal, Spatial, and Spectral Encoding
 
@@ -92,6 +93,9 @@ class SSR(
         How embeddings are compared when images are ranked: by their cosine, or as tangent vectors by the
         distance of their points, see :mod:`braindecode_ssr.retrieval.hyperbolic`. The loss must use the same
         space.
+    projector : {"linear", "perceptron", "none"}, default="linear"
+        The brain projector: a linear map, two with GELU between as in VE-SDN, or nothing as in Brain-HIVE,
+        for a backbone whose features are ``n_outputs`` wide.
     """
 
     _HUB_NOTES_TEMPLATE = """
@@ -130,17 +134,25 @@ class SSR(
         n_subjects: int | None = None,
         components: int | None = None,
         space: Literal["euclidean", "hyperbolic"] = "euclidean",
+        projector: Literal["linear", "perceptron", "none"] = "linear",
     ) -> None:
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
         if space not in SPACES:
             raise unknown_name("space", space, list(SPACES))
+        if projector not in PROJECTORS:
+            raise unknown_name("projector", projector, list(PROJECTORS))
+        if projector != "linear" and (space == "hyperbolic" or n_subjects is not None):
+            raise UsageError(
+                f"the projector {projector!r} goes with neither hyperbolic space nor parts of subjects",
+                "leave projector out, which makes it linear",
+            )
         if feature_widths is not None and sum(feature_widths) != n_features:
             raise UsageError(
                 f"feature_widths {list(feature_widths)} sum to {sum(feature_widths)}, and n_features is "
                 f"{n_features}",
                 "correct one of the two, or leave feature_widths out",
             )
-        self.space = space
+        self.space, self.projector = space, projector
         self.width = width
         self.n_features = n_features
         self.feature_widths = tuple(feature_widths or (n_features,))
@@ -192,7 +204,17 @@ class SSR(
         except ValueError:
             return None
 
-    def _make_final_layer(self, n_outputs: int) -> nn.Linear:
+    def _make_final_layer(self, n_outputs: int) -> nn.Module:
+        if self.projector == "perceptron":
+            return two_layers(self.backbone_width, n_outputs)
+        if self.projector == "none":
+            if self.backbone_width != n_outputs:
+                raise UsageError(
+                    f"without a projector, features of width {self.backbone_width} cannot enter a shared "
+                    f"space of {n_outputs}",
+                    f"set model.n_outputs to {self.backbone_width}, or model.projector to linear",
+                )
+            return nn.Identity()
         cls = TangentMap if self.space == "hyperbolic" else nn.Linear
         return cls(self.backbone_width, n_outputs)
 
@@ -282,8 +304,9 @@ class SSR(
     def reset_head(self, n_outputs: int) -> None:
         """Replace both projectors with new ones into a space of another width."""
         self._set_n_outputs(n_outputs)
-        self.image_head = self._make_image_head(n_outputs).to(self.final_layer.weight)
-        self.final_layer = self._make_final_layer(n_outputs).to(self.final_layer.weight)
+        like = next(self.parameters())
+        self.image_head = self._make_image_head(n_outputs).to(like)
+        self.final_layer = self._make_final_layer(n_outputs).to(like)
 
     def get_config(self) -> dict[str, Any]:
         """All parameters of the model as JSON values.

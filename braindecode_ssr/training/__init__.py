@@ -59,6 +59,7 @@ def build_model(
         width=spec.model.width,
         components=spec.model.components,
         space=spec.model.space,
+        projector=spec.model.projector,
     )
 
 

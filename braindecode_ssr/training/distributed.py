@@ -90,11 +90,12 @@ class World:
         for gradient, total in zip(gradients, totals, strict=True):
             gradient.copy_(total.view_as(gradient))
 
-    def same_start(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the first one's values."""
+    def same_start(self, state: Iterable[Any]) -> None:
+        """Give every process the first one's tensors."""
         if self.size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+            for value in state:
+                if isinstance(value, Tensor):
+                    dist.broadcast(value, src=0)
 
     def wait(self) -> None:
         """Wait until all processes have reached this point."""

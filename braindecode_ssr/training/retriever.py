@@ -184,8 +184,11 @@ class EEGRetriever(EEGRegressor):
         head = self.module_.image_head
         extra = {"trial": X, "hidden": hidden, "image": targets.get("image")}
         extra |= {"features": targets["original"], "view_features": targets["view"]}
+        extra["subject"] = targets.get("subject")
         if "posteriors" in self.inputs_ and hasattr(head, "posteriors"):
             extra["posteriors"] = head.posteriors(targets["original"])
+        if "levels" in self.inputs_ and hasattr(head, "levels"):
+            extra["levels"] = head.levels(targets["view"])
         rows = {
             "brain": brain,
             "original": head(targets["original"]),
@@ -326,7 +329,7 @@ def fit(
         optimizer__weight_decay=spec.weight_decay,
         optimizer__betas=spec.betas,
         optimizer__fused=torch.device(device).type in FUSED,
-        optimizer__param_groups=rate_groups(model, spec.lr_of),
+        optimizer__param_groups=rate_groups(model, spec.lr_of, spec.decay),
         lr=spec.lr,
         batch_size=spec.batch_size,
         seed=spec.seed,

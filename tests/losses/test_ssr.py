@@ -35,6 +35,10 @@ def test_every_loss_has_the_one_face(name, regime):
     parts["loss"].backward()
     assert brain.grad.abs().sum() > 0
     for label, parameter in loss.named_parameters():
+        if label.startswith(
+            "clubs."
+        ):  # moved by an optimizer of the loss, before its value is taken
+            continue
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, label
 
 

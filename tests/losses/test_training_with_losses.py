@@ -38,12 +38,15 @@ def tiny(sim_dir):
 
 SHORT = {"image_head": "geodesic", "image_head_params": {"perceptual": "unit"}}
 SPACES = {"euclidean": {}, "hyperbolic": {"space": "hyperbolic", **SHORT}}
+HEADS = {"uncertain-blur": {"image_head": "blur-levels"}}
 
 
-def small_model(data, signals, space="euclidean"):
+def small_model(data, signals, name):
     shape = {"n_chans": len(signals.chs_info), "n_times": signals.n_times, "sfreq": signals.sfreq}
     width = {"n_features": data.original.shape[1], "width": 128}
-    return SSR(n_outputs=64, **SPACES[space], **width, **shape)
+    return SSR(
+        n_outputs=64, **SPACES[space_of(LOSSES[name])], **HEADS.get(name, {}), **width, **shape
+    )
 
 
 # In BraVL's loss nothing compares images, and distances in hyperbolic space take longer to learn.
@@ -56,7 +59,7 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
     spec, data, signals, test = tiny
     spec = spec.model_copy(update={"loss": LossSpec(name=name, params=QUICK.get(name, {}))})
     torch.manual_seed(0)
-    model = small_model(data, signals, space_of(LOSSES[name]))
+    model = small_model(data, signals, name)
     train = spec.train.model_copy(update={"epochs": EPOCHS.get(name, spec.train.epochs)})
     net = fit(data, model, pipeline.build_loss(spec, model), train, tmp_path)
     losses = net.history[:, "train_loss"]
@@ -90,8 +93,9 @@ class Listening(SSRLoss):
         return super().forward(brain, original, view, image)
 
 
-def model():
-    return SSR(n_outputs=16, n_chans=4, n_times=32, sfreq=100, n_features=12, width=24)
+def model(**params):
+    shape = {"n_outputs": 16, "n_chans": 4, "n_times": 32, "sfreq": 100}
+    return SSR(n_features=12, width=24, **shape, **params)
 
 
 def test_a_loss_gets_the_image_of_each_row(tmp_path):
@@ -184,10 +188,10 @@ def test_a_loss_with_a_memory_resumes_where_it_was(name, params, tmp_path):
         loss = {"name": name, "params": params}
         spec = run_spec(TINY, {"loss": loss, "model": {"n_outputs": 16}})
         train = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
-        one = model()
+        one = model(**HEADS.get(name, {}))
         loss = pipeline.build_loss(spec, one)
         net = fit(make_data(), one, loss, train, tmp_path / folder, **options)
-        return [*net.module_.state_dict().values(), *net.criterion_.state_dict().values()]
+        return [*net.module_.state_dict().values(), *net.criterion_.parameters()]
 
     whole = run("whole", 4)
     run("parts", 2)

@@ -111,8 +111,16 @@ PUBLIC_CODE = {  # read there: keeps the short last batch, float32 on CUDA, feat
     "ve-sdn": (False, True, True),  # train_decouple.py, 80aeb02
     "ved": (False, True, True),  # main_eeg.py, preprocess/process_image.py, 4544817
     "ubp": (True, True, True),  # base/data_eeg.py, 89d8b83
-    "cogcapturer": (True, False, True),  # 810fb90
-    "hyfi": (True, False, False),  # 2c404bd: half-precision features, one of the two of unit length
+    "cogcapturer": (
+        True,
+        True,
+        True,
+    ),  # configs/, src/data/, 810fb90: Lightning's default precision
+    "hyfi": (
+        True,
+        True,
+        False,
+    ),  # main.py, 2c404bd: likewise; one of the two vectors of unit length
     "brain-hive": (True, False, False),  # configs/train_clip.yaml, f06db69: bfloat16
 }
 

@@ -27,6 +27,7 @@ N_CHANS = {"things-eeg": 63, "things-meg": 271}
 SIZES = {"occipital-17": 17, "meg-occipital-parietal": 39 + 45}  # sensors: notes on methods, 3.2
 FEATURE_WIDTHS = {  # all others have 1024
     "nice": (768,),
+    "ubp": (1024,) * 3,
     "brain-hive": (1024, 512, 1024),
     "samga": (3200,) * 5,
     "ved": (1024,) * 12,
@@ -88,9 +89,11 @@ def test_parameters_as_published():
     project = linear(17 * 250, 1024) + linear(1024, 1024) + 2 * 1024
     assert project == pytest.approx(5.405e6, abs=5e2)  # UBP
     assert METHODS["ubp"].parameters["things-eeg"]["intra"] == project + heads
-    assert METHODS["ve-sdn"].parameters["things-eeg"]["intra"] - heads == pytest.approx(
-        0.496e6, abs=5e2
-    )
+    codes = 2 * (
+        linear(1024, 512) + linear(512, 512)
+    )  # Cross-Modal-EEG, models/eeg.py and visual.py
+    assert METHODS["ve-sdn"].parameters["things-eeg"]["intra"] - codes == 495_946
+    assert METHODS["brain-hive"].parameters["things-eeg"]["intra"] == 6_452_224 + 4_723_712
     assert METHODS["atm"].parameters["things-eeg"]["intra"] - heads == pytest.approx(3.1e6, abs=5e4)
     tsconv = linear(25, 40) + linear(63 * 40, 40) + linear(40, 40) + 2 * 2 * 40
     head = linear(1440, 768) + linear(768, 768) + 2 * 768

@@ -2,7 +2,8 @@ import plain_encoders as plain
 import pytest
 import torch
 
-from braindecode_ssr.models import BrainMLP, FusionHead
+from braindecode_ssr.models import SSR, BrainMLP, FusionHead
+from braindecode_ssr.models.modules import rate_groups
 
 BRAIN = [[1.362307, -0.414974, -1.442073, -1.439745], [1.077325, -0.675175, -0.709624, -0.240361]]
 IMAGE = [[-0.456711, 1.322039, 1.124912, 0.901186], [0.217208, 0.197765, -0.429306, 0.782977]]
@@ -34,3 +35,17 @@ def test_the_numbers_of_the_public_code():
     for found, wanted in ((brain, BRAIN), (image, IMAGE)):
         found = found[:, [0, 1, 500, 1023]]
         torch.testing.assert_close(found, torch.tensor(wanted), rtol=0, atol=1e-4)
+
+
+def test_weight_decay_and_projector_are_those_of_the_public_code():
+    """Brain-HIVE f06db69, with transformers 4.57.3: Trainer.get_decay_parameter_names, and no map behind."""
+    shape = {"n_outputs": 1024, "n_chans": 17, "n_times": 250, "projector": "none"}
+    widths = {"n_features": sum(WIDTHS), "feature_widths": WIDTHS, "image_head": "fusion"}
+    model = SSR(backbone="BrainMLP", **shape, **widths)
+    groups = rate_groups(model, {"image_head": 1e-3}, "matrices")
+    sizes = {name: part.numel() for name, part in model.named_parameters()}
+    free = [name for name, group in groups if group.get("weight_decay") == 0]
+    assert sum(map(sizes.__getitem__, free)) == 8_192
+    assert sum(sizes.values()) - 8_192 == 11_167_744  # and the scale, which decays there and here
+    assert all(("lr" in group) == name.startswith("image_head") for name, group in groups)
+    assert rate_groups(model, {}) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.models import SSR, BlurMixerHead, FusionHead
+from braindecode_ssr.models import SSR, BlurLevelsHead, BlurMixerHead, FusionHead, PerceptronHead
 from braindecode_ssr.models.image_heads import ImageHead, build_image_head
 
 
@@ -38,6 +38,29 @@ def test_each_vector_can_be_scaled_to_unit_length():
     raw.load_state_dict(mixer.state_dict())
     parts = [rows / rows.square().sum(1, keepdim=True).sqrt() for rows in features.split(3, 1)]
     torch.testing.assert_close(mixer(features), raw(torch.cat(parts, 1)))
+
+
+def test_the_perceptron_is_that_of_the_public_code():
+    """Cross-Modal-EEG 80aeb02, models/modules.py: MLPEncoder(1024, 512, 512), 787,456 parameters."""
+    assert sum(part.numel() for part in PerceptronHead((1024,), 512).parameters()) == 787_456
+    head, features = PerceptronHead((4, 2), 3, length="unit"), torch.randn(5, 6)
+    parts = [rows / rows.square().sum(1, keepdim=True).sqrt() for rows in features.split((4, 2), 1)]
+    first, _, second = head.maps
+    hidden = torch.cat(parts, 1) @ first.weight.T + first.bias
+    hidden = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    torch.testing.assert_close(head(features), hidden @ second.weight.T + second.bias)
+
+
+def test_blur_levels_share_one_map_and_the_middle_is_the_embedding():
+    head, features = BlurLevelsHead((4, 4, 4), 3, length="unit"), torch.randn(5, 12)
+    plain = ImageHead(4, 3, length="unit")
+    plain.load_state_dict(head.map.state_dict())
+    wanted = torch.stack([plain(level) for level in features.split(4, 1)], 1)
+    torch.testing.assert_close(head.levels(features), wanted)
+    torch.testing.assert_close(head(features[None]), wanted[None, :, 1])
+    for widths in ((4, 4), (4, 4, 2)):
+        with pytest.raises(UsageError, match="odd number of vectors of one width.*side-by-side"):
+            BlurLevelsHead(widths, 3)
 
 
 @pytest.mark.parametrize(

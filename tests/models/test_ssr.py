@@ -48,6 +48,25 @@ def test_the_two_projectors(model, x):
     assert isinstance(model.image_head, torch.nn.Linear)
 
 
+def test_other_brain_projectors(x):
+    torch.manual_seed(0)
+    two = SSR(**SMALL, projector="perceptron").eval()
+    first, _, second = two.final_layer
+    hidden = two.backbone(x) @ first.weight.T + first.bias
+    hidden = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    torch.testing.assert_close(two(x), hidden @ second.weight.T + second.bias)
+    two.reset_head(3)
+    assert two(x).shape == (3, 3)
+    bare = SSR(**{**SMALL, "n_outputs": 16}, projector="none").eval()
+    torch.testing.assert_close(bare(x), bare.backbone(x))
+    with pytest.raises(UsageError, match="width 16 .* space of 8.*n_outputs to 16"):
+        SSR(**SMALL, projector="none")
+    with pytest.raises(UsageError, match="projector: 'lineal'.*did you mean 'linear'"):
+        SSR(**SMALL, projector="lineal")
+    with pytest.raises(UsageError, match="neither hyperbolic space nor parts of subjects"):
+        SSR(**SMALL, projector="perceptron", space="hyperbolic")
+
+
 def chs_info(n):
     return [{"ch_name": f"C{number}", "kind": "eeg"} for number in range(n)]
 
