@@ -168,17 +168,27 @@ def evaluate(
     help="Put small copies of the images that were seen and retrieved into the figures. By default "
     "HTML links the files on this disk. Images of THINGS must not be passed on.",
 )
+@click.option(
+    "--interpret",
+    is_flag=True,
+    help="Draw what the models decode from, too: accuracy over windows of time and regions of sensors, and "
+    "attributions. Uses the models on the test trials of the dataset; about a minute a run.",
+)
+@device_option
+@trust_option
 @click.option("--against", help="Test the other methods against this one only, not all pairs.")
 @common
-def report(folders, form, out, plots, embed_images, against, as_json) -> None:
+def report(
+    folders, form, out, plots, embed_images, interpret, device, trust, against, as_json
+) -> None:
     """Print tables of runs: accuracy with intervals, subjects, tests, published numbers.
 
-    FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained or tested.
+    FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained.
     """
     from braindecode_ssr.reporting import read_results, report_of
     from braindecode_ssr.reporting.render import as_text, check_places, write_report
 
-    check_places(form, out, plots, embed_images)
+    check_places(form, out, plots or interpret, embed_images)
     results = read_results(folders, say)
     report = report_of(results, against=against)
     figures: tuple[Picture, ...] = ()
@@ -192,6 +202,12 @@ def report(folders, form, out, plots, embed_images, against, as_json) -> None:
             grids = retrieval_grids(results.trained, out, embed_images, say)
         else:
             figures += retrieval_pictures(results.trained, embed_images, say)
+    if interpret:
+        from braindecode_ssr.inference.interpretation import interpretation_pictures
+        from braindecode_ssr.inference.trained import load_run
+
+        runs = [load_run(r.path, trust=trust, device=device or "auto") for r in results.trained]
+        figures += tuple(interpretation_pictures(runs, say))
     files = write_report(report, form, out, figures, grids) if out else []
     if as_json:
         print_json({**report.as_json(), "files": [str(path) for path in files]})

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+    from .interpretation import Interpretation
+
 
 WHITENINGS = ("recording", "run", "none")
 AVERAGES = ("image", "none")
@@ -257,6 +259,121 @@ class TrainedRun(Run):
         from ..reporting import run_figures
 
         return run_figures.plot_similarity(self)
+
+    def interpret(
+        self, data_dir: str | Path | None = None, *, progress: bool = False
+    ) -> Interpretation:
+        """The model with its test trials, to ask which times and sensors it decodes from.
+
+        Parameters
+        ----------
+        data_dir : path-like, optional
+            The folder of the dataset, if it is not where it was when the run was trained.
+        progress : bool
+            Show progress bars while data are prepared, if they are not.
+
+        Returns
+        -------
+        Interpretation
+            With ``time_windows()``, ``regions()``, ``sensors()`` and ``attribution()``.
+
+        Raises
+        ------
+        DataError
+            If the dataset is not here, or is not the one that the run was trained on.
+        """
+        from ..reporting.run_figures import images_of, key_of, title_of
+        from ..training.build import features_of
+        from .evaluation import load_test_set
+        from .interpretation import Interpretation, mean_training_trial
+
+        spec, channels, dataset = self.spec, self.channels, images_of(self, data_dir)
+        dataset.check_here()
+        features = features_of(spec, dataset, self.record.get("features"))
+        features.complete(dataset, device=self.device, progress=progress)
+        test = load_test_set(
+            spec, dataset, features, spec.evaluation, trained=channels, progress=progress
+        )
+        mean = mean_training_trial(spec, dataset, channels)
+        title = title_of(key_of(self))
+        return Interpretation(self.model, test, mean, spec.evaluation, title)
+
+    def plot_time_windows(
+        self,
+        window: float = 0.1,
+        step: float = 0.02,
+        fill: str = "mean",
+        *,
+        data_dir: str | Path | None = None,
+    ) -> Figure:
+        """Draw accuracy over time: with only a sliding window of the test trials, and with all before it.
+
+        The trained model is used as it is; nothing is trained again.
+
+        Parameters
+        ----------
+        window, step : float
+            Length of the window, and from one to the next, in seconds.
+        fill : {"mean", "zero"}
+            What replaces all other samples: the mean training trial, or zero.
+        data_dir : path-like, optional
+            As for :meth:`interpret`, which also says what is raised.
+        """
+        from .interpretation import time_window_figure
+
+        look = self.interpret(data_dir)
+        return time_window_figure([look], window, step, fill, pyplot=True)
+
+    def plot_regions(
+        self, neighbors: int = 4, fill: str = "mean", *, data_dir: str | Path | None = None
+    ) -> Figure:
+        """Draw accuracy on the head: with only a sensor and its neighbors, without them, and for regions.
+
+        The trained model is used as it is; nothing is trained again.
+
+        Parameters
+        ----------
+        neighbors : int
+            How many of the nearest sensors go with each.
+        fill : {"mean", "zero"}
+            What replaces all other channels: the mean training trial, or zero.
+        data_dir : path-like, optional
+            As for :meth:`interpret`, which also says what is raised.
+
+        Raises
+        ------
+        DataError
+            If the positions of sensors are not known.
+        """
+        from .interpretation import region_figure
+
+        return region_figure([self.interpret(data_dir)], neighbors, fill, pyplot=True)
+
+    def plot_attribution(
+        self,
+        method: str = "integrated_gradients",
+        *,
+        data_dir: str | Path | None = None,
+    ) -> Figure:
+        """Draw, on the head and over time, what each sample adds to the similarity with the right image.
+
+        Parameters
+        ----------
+        method : {"integrated_gradients", "input_x_gradient", "saliency"}
+            Of :mod:`braindecode.visualization`, which needs captum.
+        data_dir : path-like, optional
+            As for :meth:`interpret`, which also says what is raised.
+
+        Raises
+        ------
+        DataError
+            If the positions of sensors are not known.
+        MissingDataError
+            If captum is not installed.
+        """
+        from .interpretation import attribution_figure
+
+        return attribution_figure([self.interpret(data_dir)], method, pyplot=True)
 
     def _features(
         self, folder: ImageDataset, ids: list[str], progress: bool, say: Say

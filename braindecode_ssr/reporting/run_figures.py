@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -29,6 +29,7 @@ CONTEXTS = ("paired", "shuffled", "none")
 NO_PARTS = ("epoch", "train_batch_count", "dur")
 RIGHT = "#1a7f37"
 Say = Callable[[str], object]
+R = TypeVar("R", bound=Run)
 
 
 def key_of(run: Run) -> tuple[str, ...]:
@@ -47,9 +48,9 @@ def title_of(key: tuple[str, ...]) -> str:
     return f"{section_title(tuple(data))}: {method}, {backbone}"
 
 
-def by_method(runs: Iterable[Run]) -> dict[tuple[str, ...], list[Run]]:
+def by_method(runs: Iterable[R]) -> dict[tuple[str, ...], list[R]]:
     """The runs that are not damaged, by :func:`key_of`."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups: dict[tuple[str, ...], list[R]] = {}
     for run in runs:
         if not run.damage:
             groups.setdefault(key_of(run), []).append(run)

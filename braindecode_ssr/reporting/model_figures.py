@@ -1,0 +1,222 @@
+"""The figures of what a model decodes from: accuracy over time and over the head, attributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..retrieval.statistics import noise_floor
+from .pictures import COLORS, STYLE, footnote, headline, new_figure
+
+if TYPE_CHECKING:
+    import mne
+
+FILLED = {"mean": "the mean training trial", "zero": "zero"}
+NOTE = (
+    "The trained model as it is: nothing is trained again. Other {what} of the test trials are replaced by "
+    "{fill}."
+)
+TIME_LABELS = {
+    "only": "only a window of {ms:.0f} ms",
+    "until": "all samples up to this time",
+    "without": "all but a window of {ms:.0f} ms",
+}
+PART = 0.1  # seconds of a map of attributions
+MAPS = 8  # at most, side by side
+
+
+def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The mean of the numbers of tables whose rows are about the same."""
+    mean = tables[0].copy()
+    for name in mean.select_dtypes("number"):
+        mean[name] = np.mean([table[name] for table in tables], axis=0)
+    return mean
+
+
+def draw_time_windows(
+    tables: Sequence[pd.DataFrame], title: str, fill: str = "mean", *, pyplot: bool = False
+) -> Figure:
+    """Top-1 accuracy over windows of time: thin lines of several runs, and their mean.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        From :meth:`braindecode_ssr.inference.interpretation.Interpretation.time_windows`, one of each run.
+    title : str
+    fill : {"mean", "zero"}
+        What replaced the other samples.
+    pyplot : bool
+        Make a figure that ``matplotlib.pyplot.show`` shows.
+    """
+    mean = mean_of(tables)
+    whole = mean[mean["kind"] == "all"].iloc[0]
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(6.4, 3.0, pyplot=pyplot)
+        axis = figure.subplots()
+        kinds = [kind for kind in dict.fromkeys(mean["kind"]) if kind != "all"]
+        for color, kind in zip(COLORS, kinds, strict=False):
+            rows = mean["kind"] == kind
+            own = mean[rows]
+            x = own["stop"] if kind == "until" else (own["start"] + own["stop"]) / 2
+            for table in tables if len(tables) > 1 else ():
+                axis.plot(x, 100 * table["top1"][rows], lw=0.5, alpha=0.4, color=color)
+            label = TIME_LABELS[kind].format(ms=1000 * (own["stop"] - own["start"]).iloc[0])
+            axis.plot(x, 100 * own["top1"], lw=1.6, color=color, label=label)
+            if len(tables) == 1:
+                error = [noise_floor(p, int(n)) for p, n in own[["top1", "n_queries"]].to_numpy()]
+                ends = (100 * (own["top1"] - error), 100 * (own["top1"] + error))
+                axis.fill_between(x, *ends, color=color, alpha=0.15, lw=0)
+        axis.axhline(100 * whole["top1"], color="#333333", lw=0.9, ls=":", label="complete trials")
+        axis.axhline(100 * whole["chance_top1"], color="#777777", lw=0.9, ls="--", label="chance")
+        axis.set_xlim(whole["start"], whole["stop"])
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("time after image onset (s); a window is drawn at its center")
+        axis.set_ylabel("top-1 accuracy (%)")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        headline(figure, title)
+        band = " Bands: one standard error of counting hits." if len(tables) == 1 else ""
+        footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, [])
+    return figure
+
+
+def draw_regions(
+    sensors: Sequence[pd.DataFrame],
+    regions: Sequence[pd.DataFrame],
+    head: mne.Info,
+    title: str,
+    fill: str = "mean",
+    *,
+    pyplot: bool = False,
+) -> Figure:
+    """Maps of the head of the accuracy with only some sensors or without them, and bars of regions.
+
+    Parameters
+    ----------
+    sensors, regions : sequence of DataFrame
+        From the methods of :class:`~braindecode_ssr.inference.interpretation.Interpretation` of these names,
+        one of each run, for both kinds; regions may be empty.
+    head : mne.Info
+        The sensors and their positions.
+    title, fill, pyplot
+        As for :func:`draw_time_windows`.
+    """
+    mean = mean_of(sensors)
+    whole = 100 * mean.loc[mean["kind"] == "all", "top1"].iloc[0]
+    chance = 100 * mean["chance_top1"].iloc[0]
+    only, without = (
+        100 * mean.loc[mean["kind"] == kind, "top1"].to_numpy() for kind in ("only", "without")
+    )
+    n = int(mean["n_channels"].iloc[0])
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(8.4 if len(regions) else 5.6, 3.0, pyplot=pyplot)
+        axes = figure.subplots(1, 3 if len(regions) else 2)
+        for axis, values, name, label in (
+            (axes[0], only, f"only a sensor and its\n{n - 1} nearest", "top-1 accuracy (%)"),
+            (axes[1], whole - without, "without them", "top-1 lost (points)"),
+        ):
+            low = min(chance, values.min()) if values is only else min(0.0, values.min())
+            image = head_map(axis, values, head, (low, max(values.max(), low + 1)))
+            axis.set_title(name, loc="center")
+            bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8, aspect=25)
+            bar.set_label(label)
+        if len(regions):
+            _region_bars(axes[2], mean_of(regions), whole, chance)
+        headline(figure, title)
+        footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), [])
+    return figure
+
+
+def _region_bars(axis: Axes, mean: pd.DataFrame, whole: float, chance: float) -> None:
+    only = mean[mean["kind"] == "only"]
+    y = np.arange(len(only))[::-1]
+    for color, kind, shift in zip(COLORS, ("only", "without"), (0.2, -0.2), strict=False):
+        heights = 100 * mean.loc[mean["kind"] == kind, "top1"]
+        axis.barh(y + shift, heights, 0.38, color=color, label=f"{kind} this region")
+    axis.axvline(whole, color="#333333", lw=0.9, ls=":", label="all channels")
+    axis.axvline(chance, color="#777777", lw=0.9, ls="--", label="chance")
+    axis.set_yticks(y, [f"{r} ({n:.0f})" for r, n in only[["region", "n_channels"]].to_numpy()])
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel("top-1 accuracy (%)")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def draw_attribution(
+    tables: Sequence[pd.DataFrame], head: mne.Info, title: str, method: str, *, pyplot: bool = False
+) -> Figure:
+    """Maps of the head of attributions in parts of the trial, above their sum over channels at each time.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame, shape (c, t)
+        From :meth:`braindecode_ssr.inference.interpretation.Interpretation.attribution`, one of each run.
+    head : mne.Info
+        The sensors and their positions, in the order of the rows.
+    title : str
+    method : str
+        The attribution method.
+    pyplot : bool
+        As for :func:`draw_time_windows`.
+    """
+    mean = sum(tables[1:], tables[0]) / len(tables)
+    times = mean.columns.to_numpy(float)
+    length = max(PART, (times[-1] - times[0]) / MAPS)
+    part = ((times - times[0] + 1e-9) / length).astype(int)
+    parts = [part == number for number in range(part.max() + 1) if (part == number).sum() > 1]
+    values = [mean.loc[:, inside].sum(axis=1).to_numpy() for inside in parts]
+    most = max(abs(np.concatenate(values)).max(), 1e-12)
+    signed = method != "saliency"
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, pyplot=pyplot)
+        grid = figure.add_gridspec(2, len(parts), height_ratios=(1.2, 1))
+        maps = [figure.add_subplot(grid[0, place]) for place in range(len(parts))]
+        for axis, inside, one in zip(maps, parts, values, strict=True):
+            image = head_map(
+                axis, one, head, (-most if signed else 0, most), "RdBu_r" if signed else "Reds"
+            )
+            ends = 1000 * times[inside][[0, -1]]
+            axis.set_title(f"{ends[0]:.0f}–{ends[1]:.0f} ms", loc="center", fontweight="normal")
+        figure.colorbar(image, ax=maps, shrink=0.8, aspect=15, label="similarity")
+        axis = figure.add_subplot(grid[1, :])
+        for table in tables if len(tables) > 1 else ():
+            axis.plot(times, table.sum(), lw=0.5, alpha=0.4, color=COLORS[0])
+        axis.plot(times, mean.sum(), lw=1.4, color=COLORS[0])
+        axis.axhline(0, color="#777777", lw=0.6)
+        axis.set_xlim(times[0], times[-1])
+        axis.set_xlabel("time after image onset (s)")
+        axis.set_ylabel("sum over channels")
+        headline(figure, title)
+        about = (
+            f"Attribution ({method.replace('_', ' ')}): what each sample adds to the similarity with the "
+            "right image, beyond the mean candidate. Mean over test trials."
+        )
+        footnote(figure, about, [])
+    return figure
+
+
+def head_map(
+    axis: Axes,
+    values: np.ndarray,
+    head: mne.Info,
+    limits: tuple[float, float],
+    colors: str = "viridis",
+) -> Any:
+    """A map of values on the head from above, with the sensors as dots."""
+    import mne
+
+    image, _ = mne.viz.plot_topomap(
+        values,
+        head,
+        axes=axis,
+        show=False,
+        vlim=limits,
+        cmap=colors,
+        contours=0,
+        extrapolate="local",
+    )
+    return image
