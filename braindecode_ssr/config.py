@@ -12,6 +12,8 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -95,12 +97,35 @@ SHORT_NAMES = {
 """What the options of the command line and the keywords of ``train`` stand for."""
 
 
+def html_table(caption: str, cells: Mapping[str, Any]) -> str:
+    """A table of names and values for a notebook."""
+    rows = (f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in cells.items())
+    return f"<table><caption>{escape(caption)}</caption>{''.join(rows)}</table>"
+
+
 class Spec(BaseModel):
     """A frozen set of choices that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[tuple[str, ...]] = ()
     """Fields that were added later: not part of the digest while they have their defaults."""
+
+    def _repr_html_(self) -> str:
+        """The settings that differ from the defaults, as a table in a notebook."""
+        changed: dict[str, Any] = {}
+
+        def collect(prefix: str, content: dict[str, Any]) -> None:
+            for name, value in content.items():
+                if isinstance(value, dict):
+                    collect(f"{prefix}{name}.", value)
+                else:
+                    changed[prefix + name] = value
+
+        collect("", self.model_dump(exclude_defaults=True))
+        return html_table(
+            f"{type(self).__name__}: {'settings other than' if changed else 'all are'} the defaults",
+            changed,
+        )
 
     @property
     def digest(self) -> str:

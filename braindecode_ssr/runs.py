@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import EvaluationSpec, RunSpec, TrainSpec
+from .config import EvaluationSpec, RunSpec, TrainSpec, html_table
 from .errors import DataError, MissingDataError
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .labels import as_read, folder_name
@@ -109,8 +109,7 @@ class Run:
         cells = {name.replace("_", " "): str(numbers[name]) for name in names if name in numbers}
         cells["flags"] = ", ".join(numbers.get("flags", ())) or "none"
         cells |= {f"top-{k}": f"{100 * numbers[f'top{k}']:.1f} %" for k in (1, 5)}
-        rows = (f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in cells.items())
-        return f"<table><caption>{escape(self.path.name)}</caption>{''.join(rows)}</table>"
+        return html_table(self.path.name, cells)
 
     @property
     def checkpoint(self) -> Path:

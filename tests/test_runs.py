@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from braindecode_ssr.config import build
+from braindecode_ssr.config import TrialSpec, build
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.files import atomic_write
 from braindecode_ssr.pipeline import train
@@ -99,6 +99,12 @@ def test_the_machine_names_what_the_last_digits_depend_on(tmp_path):
     assert here["threads"] == torch.get_num_threads() and here["blas_threads"] >= 1
     assert all(here[name] for name in ("cpu", "cores", "blas", "aten"))
     assert json.loads(json.dumps(here)) == here
+
+
+def test_settings_show_what_is_not_default_in_a_notebook():
+    shown = SPEC._repr_html_()
+    assert "<th>data.subject</th><td>5</td>" in shown and "<th>train.seed</th><td>3</td>" in shown
+    assert shown.count("<tr>") == 2 and "<tr>" not in TrialSpec()._repr_html_()
 
 
 def test_the_commit_is_that_of_the_source_tree_or_nothing():

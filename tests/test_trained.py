@@ -312,3 +312,34 @@ def test_from_pretrained_in_another_process(plain, tmp_path):
     assert done.exitcode == 0, done.err.read_text()
     expected = sum(p.numel() for p in load_run(plain).model.parameters())
     assert done.out.read_text().split()[-1] == str(expected)
+
+
+def test_a_run_says_what_it_decodes_from(plain):
+    """Its accuracy with complete trials is that of its test, and its figures show the tables."""
+    from matplotlib import pyplot as plt
+
+    run = load_run(plain)
+    look = run.interpret()
+    table = look.time_windows(0.5, 0.25)
+    assert table["kind"].tolist() == ["only"] * 3 + ["until"] * 3 + ["all"]
+    assert (table["top1"].iloc[-1], table["top1"].iloc[5]) == (run.summary["top1"],) * 2
+    figure = run.plot_time_windows(0.5, 0.25)
+    [until] = [line for line in figure.axes[0].lines if line.get_label().startswith("all samples")]
+    assert until.get_ydata() == pytest.approx(100 * table["top1"][3:6].to_numpy())
+    maps = run.plot_regions(neighbors=3).axes
+    bars = [bar.get_width() for bar in maps[2].patches]
+    assert bars == pytest.approx((100 * look.regions()["top1"][:-1]).tolist())
+    assert "nothing is trained again" in figure._supxlabel.get_text()
+    plt.close("all")
+
+
+def test_the_fill_is_the_mean_training_trial(plain, sim):
+    from braindecode_ssr.config import TrialSpec
+    from braindecode_ssr.trials.prepare import prepare
+
+    run = load_run(plain)
+    store = prepare(sim, 5, TrialSpec(whitening="none"))
+    rows = store.rows("train")
+    assert len(rows) < 500
+    mean = store.trials[rows][:, store.pick(tuple(run.channels.ch_names))].mean(axis=0)
+    np.testing.assert_allclose(run.interpret().mean, mean, atol=1e-5 * abs(mean).max())

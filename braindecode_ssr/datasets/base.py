@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from ..config import TrialSpec
+from ..config import TrialSpec, html_table
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import derived_folder, files_sha256, gigabytes, in_chunks
 from ..labels import Label, find_label
@@ -215,6 +215,23 @@ class ImageDataset(ABC):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        """Folder, subjects and images as a table in a notebook, as far as the files are here."""
+        cells: dict[str, Any] = {"folder": self.root}
+        try:
+            subjects, images = self.subjects, self.images
+            here = f", {len(self.present_subjects)} of them here" if subjects else ""
+            cells["subjects"] = f"{len(subjects)}{here}"
+            for split, rows in images.groupby("split", sort=False):
+                concepts = rows["concept"].nunique()
+                cells[f"{split} images"] = f"{len(rows)} of {concepts} concepts"
+        except SSRError as error:
+            cells["not here"] = error
+        return html_table(self.name, cells)
 
     @property
     @abstractmethod

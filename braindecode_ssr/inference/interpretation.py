@@ -21,8 +21,7 @@ from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..preprocessing.channels import MEG_REGIONS, ChannelSet, plain_names
 from ..registry import unknown_name
 from ..retrieval.hyperbolic import expmap0, pairwise_distance
-from ..retrieval.metrics import retrieval_numbers
-from ..retrieval.ranks import embed_images, embed_trials, query_table, space_of
+from ..retrieval.ranks import embed_images, embed_trials, query_table, retrieval_numbers, space_of
 from ..training.data import match_subjects
 from .evaluation import TestSet
 
@@ -55,7 +54,7 @@ SIMILARITIES: dict[str, Similarity] = {
 """As :data:`braindecode_ssr.retrieval.ranks.SPACES`, with gradients; cosines times the length of queries."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interpretation:
     """A trained model, its test trials, and what replaces the samples that are taken from them.
 
@@ -73,6 +72,8 @@ class Interpretation:
         Its correction and number of candidates are used.
     title : str
         Of figures.
+    flags : tuple of str
+        What readers of the numbers must know.
     """
 
     model: torch.nn.Module
@@ -80,6 +81,7 @@ class Interpretation:
     mean: np.ndarray
     evaluation: EvaluationSpec = EvaluationSpec()
     title: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def times(self) -> np.ndarray:
@@ -408,8 +410,9 @@ def time_window_figure(
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_time_windows`."""
     from ..reporting.model_figures import draw_time_windows
 
+    _check_alike(looks)
     tables = [look.time_windows(window, step, fill=fill) for look in looks]
-    return draw_time_windows(tables, looks[0].title, fill, pyplot=pyplot)
+    return draw_time_windows(tables, looks[0].title, fill, looks[0].flags, pyplot=pyplot)
 
 
 def region_figure(
@@ -418,13 +421,15 @@ def region_figure(
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_regions`."""
     from ..reporting.model_figures import draw_regions
 
-    head = _shared_head(looks)
+    _check_alike(looks)
+    head = head_of(looks[0].test.signals.chs_info)
     neighbors = min(neighbors, len(head.ch_names) - 1)
     sensors = [look.sensors(neighbors, fill=fill) for look in looks]
     regions: list[pd.DataFrame] = []
     with suppress(DataError):  # names that tell no region: the maps of the head say it all
         regions = [look.regions(fill=fill) for look in looks]
-    return draw_regions(sensors, regions, head, looks[0].title, fill, pyplot=pyplot)
+    title, flags = looks[0].title, looks[0].flags
+    return draw_regions(sensors, regions, head, title, fill, flags, pyplot=pyplot)
 
 
 def attribution_figure(
@@ -433,19 +438,20 @@ def attribution_figure(
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_attribution`."""
     from ..reporting.model_figures import draw_attribution
 
-    head, place = _shared_head(looks), sensor_places(looks[0].test.signals.chs_info)[1]
+    _check_alike(looks)
+    chs_info = looks[0].test.signals.chs_info
+    head, place = head_of(chs_info), sensor_places(chs_info)[1]
     tables = [look.attribution(method).groupby(place).sum() for look in looks]
-    return draw_attribution(tables, head, looks[0].title, method, pyplot=pyplot)
+    return draw_attribution(tables, head, looks[0].title, method, looks[0].flags, pyplot=pyplot)
 
 
-def _shared_head(looks: Sequence[Interpretation]) -> mne.Info:
+def _check_alike(looks: Sequence[Interpretation]) -> None:
     for look in looks[1:]:
-        if look.ch_names != looks[0].ch_names or (look.times != looks[0].times).any():
+        if look.ch_names != looks[0].ch_names or list(look.times) != list(looks[0].times):
             raise DataError(
                 f"runs of {looks[0].title} have different channels or times",
                 "draw each of them by itself",
             )
-    return head_of(looks[0].test.signals.chs_info)
 
 
 FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {

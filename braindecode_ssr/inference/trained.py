@@ -283,7 +283,7 @@ class TrainedRun(Run):
             If the dataset is not here, or is not the one that the run was trained on.
         """
         from ..reporting.run_figures import images_of, key_of, title_of
-        from ..training.build import features_of
+        from ..training import features_of
         from .evaluation import load_test_set
         from .interpretation import Interpretation, mean_training_trial
 
@@ -295,8 +295,8 @@ class TrainedRun(Run):
             spec, dataset, features, spec.evaluation, trained=channels, progress=progress
         )
         mean = mean_training_trial(spec, dataset, channels)
-        title = title_of(key_of(self))
-        return Interpretation(self.model, test, mean, spec.evaluation, title)
+        title, flags = title_of(key_of(self)), tuple(self.summary.get("flags", ()))
+        return Interpretation(self.model, test, mean, spec.evaluation, title, flags)
 
     def plot_time_windows(
         self,

@@ -18,7 +18,7 @@ from . import section_title
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
 from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
-from .tables import marked, meaning, published_subjects
+from .tables import TITLES, marked, meaning, published_subjects
 
 if TYPE_CHECKING:
     from .render import Report
@@ -38,7 +38,9 @@ def draw(results: Results, report: Report) -> tuple[Picture, ...]:
     pictures: list[Picture] = []
     for key, queries in results.queries.groupby(list(COLUMN), sort=False):
         rows = rows_of[key]
-        pictures += [bars(key, queries, rows), rank_histogram(key, queries, rows)]
+        ceilings = ceilings_of(key, results.runs)
+        pictures += [bars(key, queries, rows, ceilings, metric) for metric in TITLES]
+        pictures.append(rank_histogram(key, queries, rows))
         pictures += confusion(key, queries, rows)
     return (*pictures, *curves(report.summary), *learning_curves(results.trained))
 
@@ -107,46 +109,76 @@ def grouped_bars(
 # -- accuracy of subjects ------------------------------------------------------------------------------------
 
 
-def bars(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> Picture:
-    """Bars of top-1 per subject and of their mean, with intervals, and diamonds at published values."""
+def ceilings_of(key: tuple[str, ...], runs: pd.DataFrame) -> pd.DataFrame:
+    """The ceiling of each subject, where it is known: ``top1`` and ``top5`` by subject."""
+    own = runs[
+        runs[list(COLUMN)].eq(pd.Series(key, COLUMN)).all(axis=1) & (runs["status"] == "done")
+    ]
+    names = {f"ceiling_{metric}": metric for metric in TITLES if f"ceiling_{metric}" in own}
+    return own.groupby("subject")[list(names)].mean().rename(columns=names).dropna(how="all")
+
+
+def bars(
+    key: tuple[str, ...],
+    queries: pd.DataFrame,
+    rows: pd.DataFrame,
+    ceilings: pd.DataFrame,
+    metric: str = "top1",
+) -> Picture:
+    """Bars of the accuracy of each subject and of several subjects' mean, with intervals, ceiling and chance.
+
+    Diamonds are published values.
+    """
     subjects = sorted(queries["subject"].unique().tolist(), key=natural)
-    x = np.arange(len(subjects) + 1, dtype=float)
-    x[-1] += 0.35  # the mean stands a little apart
+    x = np.arange(len(subjects) + (len(subjects) > 1), dtype=float)
+    x[len(subjects) :] += 0.35  # the mean stands a little apart
 
     def size(n_methods: int, n_axes: int) -> tuple[float, float]:
-        width = 1.6 + (len(subjects) + 1) * (0.16 * n_methods + 0.25)
+        width = 1.6 + len(x) * (0.16 * n_methods + 0.25)
         return max(3.4, min(7.2, width)), 0.5 + 2.1 * n_axes
 
     with matplotlib.rc_context(STYLE):
         figure, panels = grouped_bars(queries, rows, size)
         for axis, methods in panels:
             for method in methods:
-                _draw_accuracies(axis, method, subjects, x)
-            chance = rows["chance_top1"].dropna()
+                _draw_accuracies(axis, method, subjects, x, metric)
+            if metric in ceilings:
+                known = 100 * ceilings[metric].reindex(subjects).to_numpy()
+                known = np.append(known, np.mean(known))[: len(x)]
+                look: dict[str, Any] = {"color": "#333333", "lw": 0.9, "ls": ":"}
+                axis.hlines(known, x - 0.45, x + 0.45, label="ceiling", **look)
+            chance = rows[f"chance_{metric}"].dropna()
             if len(chance):
                 axis.axhline(100 * chance.mean(), color="#777777", lw=0.8, ls="--", label="chance")
-            axis.set_xticks(x, [*map(short_name, subjects), "mean"])
+            axis.set_xticks(x, [*map(short_name, subjects), "mean"][: len(x)])
             axis.tick_params(axis="x", length=0)
-            axis.set_ylabel("top-1 accuracy (%)")
+            axis.set_ylabel(f"{TITLES[metric].lower()} accuracy (%)")
             axis.margins(x=0.01)
             handles, labels = axis.get_legend_handles_labels()
-            order = sorted(range(len(labels)), key=lambda place: labels[place] == "chance")
+            limits = ("ceiling", "chance")
+            order = sorted(range(len(labels)), key=lambda place: labels[place] in limits)
             ordered = [handles[place] for place in order], [labels[place] for place in order]
             axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
         # only when all is drawn: a limit stops shared axes from growing
         panels[0][0].set_ylim(bottom=0)
         headline(figure, section_title(key))
         footnote(figure, "", [*rows["flags"], *rows.get("published_flags", [])])
-    about = "Top-1 accuracy of each subject and their mean, with 95 % intervals."
-    return Picture(file_name("subjects", key), f"{about} {section_title(key)}.", figure)
+    about = f"{TITLES[metric]} accuracy of each subject, with 95 % intervals."
+    kind = "subjects" if metric == "top1" else f"subjects-{metric}"
+    return Picture(file_name(kind, key), f"{about} {section_title(key)}.", figure)
 
 
-def _draw_accuracies(axis: Axes, method: Bars, subjects: list[Any], x: np.ndarray) -> None:
+def _draw_accuracies(
+    axis: Axes, method: Bars, subjects: list[Any], x: np.ndarray, metric: str
+) -> None:
     by_subject = dict(iter(method.queries.groupby("subject")))
     there = [place for place, subject in enumerate(subjects) if subject in by_subject]
-    tables = [*(by_subject[subjects[place]] for place in there), method.queries]
-    found = [interval(table, "top1") for table in tables]
-    places = x[[*there, len(subjects)]]
+    tables = [by_subject[subjects[place]] for place in there]
+    if len(x) > len(subjects):
+        tables.append(method.queries)
+        there.append(len(subjects))
+    found = [interval(table, metric) for table in tables]
+    places = x[there]
     means, low, high = (
         100 * np.array([getattr(one, name) for one in found]) for name in ("mean", "low", "high")
     )
@@ -159,7 +191,7 @@ def _draw_accuracies(axis: Axes, method: Bars, subjects: list[Any], x: np.ndarra
         "capsize": 1.2,
     }
     axis.errorbar(places + method.offset, means, errors, **options)
-    published = published_subjects(method.row, "top1", subjects)
+    published = published_subjects(method.row, metric, subjects)[: len(x)]
     if not published:
         return
     flagged = bool(method.row["published_flags"])

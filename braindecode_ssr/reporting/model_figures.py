@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -40,19 +40,16 @@ def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def draw_time_windows(
-    tables: Sequence[pd.DataFrame], title: str, fill: str = "mean", *, pyplot: bool = False
+    tables: Sequence[pd.DataFrame],
+    title: str,
+    fill: str = "mean",
+    flags: Iterable[str] = (),
+    *,
+    pyplot: bool = False,
 ) -> Figure:
     """Top-1 accuracy over windows of time: thin lines of several runs, and their mean.
 
-    Parameters
-    ----------
-    tables : sequence of DataFrame
-        From :meth:`braindecode_ssr.inference.interpretation.Interpretation.time_windows`, one of each run.
-    title : str
-    fill : {"mean", "zero"}
-        What replaced the other samples.
-    pyplot : bool
-        Make a figure that ``matplotlib.pyplot.show`` shows.
+    ``tables`` are of :meth:`~braindecode_ssr.inference.interpretation.Interpretation.time_windows`.
     """
     mean = mean_of(tables)
     whole = mean[mean["kind"] == "all"].iloc[0]
@@ -81,7 +78,7 @@ def draw_time_windows(
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         headline(figure, title)
         band = " Bands: one standard error of counting hits." if len(tables) == 1 else ""
-        footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, [])
+        footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, flags)
     return figure
 
 
@@ -91,20 +88,14 @@ def draw_regions(
     head: mne.Info,
     title: str,
     fill: str = "mean",
+    flags: Iterable[str] = (),
     *,
     pyplot: bool = False,
 ) -> Figure:
-    """Maps of the head of the accuracy with only some sensors or without them, and bars of regions.
+    """Maps of the head of the accuracy with only some sensors or without them, and bars of regions, if any.
 
-    Parameters
-    ----------
-    sensors, regions : sequence of DataFrame
-        From the methods of :class:`~braindecode_ssr.inference.interpretation.Interpretation` of these names,
-        one of each run, for both kinds; regions may be empty.
-    head : mne.Info
-        The sensors and their positions.
-    title, fill, pyplot
-        As for :func:`draw_time_windows`.
+    Tables are of the methods of these names of
+    :class:`~braindecode_ssr.inference.interpretation.Interpretation`, one of each run.
     """
     mean = mean_of(sensors)
     whole = 100 * mean.loc[mean["kind"] == "all", "top1"].iloc[0]
@@ -117,18 +108,17 @@ def draw_regions(
         figure = new_figure(8.4 if len(regions) else 5.6, 3.0, pyplot=pyplot)
         axes = figure.subplots(1, 3 if len(regions) else 2)
         for axis, values, name, label in (
-            (axes[0], only, f"only a sensor and its\n{n - 1} nearest", "top-1 accuracy (%)"),
+            (axes[0], only, f"only a sensor\nand its {n - 1} nearest", "top-1 accuracy (%)"),
             (axes[1], whole - without, "without them", "top-1 lost (points)"),
         ):
-            low = min(chance, values.min()) if values is only else min(0.0, values.min())
-            image = head_map(axis, values, head, (low, max(values.max(), low + 1)))
+            image = head_map(axis, values, head, (0, max(values.max(), 1)))
             axis.set_title(name, loc="center")
             bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8, aspect=25)
             bar.set_label(label)
         if len(regions):
             _region_bars(axes[2], mean_of(regions), whole, chance)
         headline(figure, title)
-        footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), [])
+        footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), flags)
     return figure
 
 
@@ -147,22 +137,15 @@ def _region_bars(axis: Axes, mean: pd.DataFrame, whole: float, chance: float) ->
 
 
 def draw_attribution(
-    tables: Sequence[pd.DataFrame], head: mne.Info, title: str, method: str, *, pyplot: bool = False
+    tables: Sequence[pd.DataFrame],
+    head: mne.Info,
+    title: str,
+    method: str,
+    flags: Iterable[str] = (),
+    *,
+    pyplot: bool = False,
 ) -> Figure:
-    """Maps of the head of attributions in parts of the trial, above their sum over channels at each time.
-
-    Parameters
-    ----------
-    tables : sequence of DataFrame, shape (c, t)
-        From :meth:`braindecode_ssr.inference.interpretation.Interpretation.attribution`, one of each run.
-    head : mne.Info
-        The sensors and their positions, in the order of the rows.
-    title : str
-    method : str
-        The attribution method.
-    pyplot : bool
-        As for :func:`draw_time_windows`.
-    """
+    """Maps of attributions (sensors, t) in parts of the trial, above their sum over sensors at each time."""
     mean = sum(tables[1:], tables[0]) / len(tables)
     times = mean.columns.to_numpy(float)
     length = max(PART, (times[-1] - times[0]) / MAPS)
@@ -181,7 +164,9 @@ def draw_attribution(
             )
             ends = 1000 * times[inside][[0, -1]]
             axis.set_title(f"{ends[0]:.0f}–{ends[1]:.0f} ms", loc="center", fontweight="normal")
-        figure.colorbar(image, ax=maps, shrink=0.8, aspect=15, label="similarity")
+        figure.colorbar(
+            image, ax=maps, shrink=0.8, aspect=15, label="similarity" if signed else "gradient"
+        )
         axis = figure.add_subplot(grid[1, :])
         for table in tables if len(tables) > 1 else ():
             axis.plot(times, table.sum(), lw=0.5, alpha=0.4, color=COLORS[0])
@@ -191,11 +176,12 @@ def draw_attribution(
         axis.set_xlabel("time after image onset (s)")
         axis.set_ylabel("sum over channels")
         headline(figure, title)
+        adds = "adds to" if signed else "changes, up or down,"
         about = (
-            f"Attribution ({method.replace('_', ' ')}): what each sample adds to the similarity with the "
+            f"Attribution ({method.replace('_', ' ')}): how much each sample {adds} the similarity with the "
             "right image, beyond the mean candidate. Mean over test trials."
         )
-        footnote(figure, about, [])
+        footnote(figure, about, flags)
     return figure
 
 

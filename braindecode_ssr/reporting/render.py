@@ -30,7 +30,10 @@ MARK = "†"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the numbers right of the first ``words`` columns are aligned right."""
+    """A table of texts; the numbers right of the first ``words`` columns are aligned right.
+
+    Sorting leaves the last ``limits`` rows, such as ceiling and chance, where they are.
+    """
 
     name: str
     caption: str
@@ -38,6 +41,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     words: int = 1
+    limits: int = 0
 
 
 @dataclass(frozen=True)

@@ -109,13 +109,15 @@ def accuracy_table(rows: pd.DataFrame, queries: pd.DataFrame, caption: str) -> T
     sources = [text for text in dict.fromkeys(rows.get("published_source", [])) if text]
     columns = _columns(rows, sources)
     lines = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+    limits = -len(lines)
     for name, digits in (("ceiling", 1), ("chance", 2)):
         both = rows[[f"{name}_top1", f"{name}_top5"]].dropna()
         if len(both) and (both.max() - both.min() < 1e-3).all():  # the same for all rows
             numbers = [f"{100 * value:.{digits}f}" for value in both.mean()]
             lines.append([name, "", *numbers, *[""] * (len(columns) - 4)])
     notes = tuple(_notes(rows, queries, sources))
-    return Table("accuracy", caption, tuple(columns), tuple(map(tuple, lines)), notes, words=2)
+    limits += len(lines)
+    return Table("accuracy", caption, tuple(columns), tuple(map(tuple, lines)), notes, 2, limits)
 
 
 def _columns(rows: pd.DataFrame, sources: list[str]) -> dict[str, Callable[[dict[str, Any]], str]]:

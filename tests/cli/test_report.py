@@ -53,6 +53,15 @@ def test_files_and_pictures(call, bench, tmp_path):
     assert {path.suffix for path in out.iterdir()} == {".tex", ".png", ".pdf"}
 
 
+def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path):
+    pytest.importorskip("captum")
+    args = ("report", tiny_run[0], "--interpret", "--device", "cpu", "--format", "html")
+    call(*args, "--out", tmp_path, code=0)
+    kinds = sorted(file.name.split("_")[0] for file in tmp_path.glob("*.png"))
+    assert kinds == ["attribution", "regions", "time"]
+    assert (tmp_path / "report.html").read_text().count("data:image/png") == 3
+
+
 def test_html_holds_its_pictures(call, bench):
     page = call("report", bench, "--format", "html", "--plots", code=0).out
     assert page.startswith("<!DOCTYPE html>") and page.count("data:image/png") == 6

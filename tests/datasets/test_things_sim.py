@@ -121,3 +121,10 @@ def test_a_tiny_subject_takes_seconds(dataset):
     for _ in dataset.recordings(3):
         pass
     assert time.process_time() - start < 15
+
+
+def test_a_notebook_shows_folder_subjects_and_images(tmp_path):
+    shown = ThingsSim(tmp_path, preset="tiny")._repr_html_()
+    assert "<th>test images</th><td>16 of 16 concepts</td>" in shown and str(tmp_path) in shown
+    nothing = DATASETS["things-eeg"](tmp_path)._repr_html_()
+    assert "not here" in nothing and str(tmp_path) in repr(DATASETS["things-eeg"](tmp_path))

@@ -41,7 +41,7 @@ def heights(axis, label):
 
 def test_what_is_drawn(pictures):
     ways = ("default", "repetitions=1", "gallery=views")
-    kinds = ("subjects", "ranks", "confusion")
+    kinds = ("subjects", "subjects-top5", "ranks", "confusion")
     names = {f"{kind}_things-sim_tiny_intra_{way}" for kind in kinds for way in ways}
     assert set(pictures) == names | {"repetitions_things-sim_tiny_intra"}
 
@@ -51,6 +51,19 @@ def test_bars_are_the_means_of_subjects_and_their_mean(pictures, made):
     table = made.subjects
     own = table[(table["method"] == "nice") & (table["evaluation"] == "default")]["top1"]
     assert heights(axis, "nice") == pytest.approx([*(100 * own), 100 * own.mean()])
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5"])
+def test_each_subject_has_its_ceiling_and_one_subject_no_mean(metric):
+    for subjects, shown in (((1, 2), [60, 80, 70]), ((2,), [80])):
+        queries = query_rows(subjects=subjects)
+        of = {f"ceiling_{metric}": queries.drop_duplicates("run")["subject"].map({1: 0.6, 2: 0.8})}
+        results = Results(queries, run_rows(queries).assign(**{k: list(v) for k, v in of.items()}))
+        top1, top5, *_ = draw(results, report_of(results))
+        [axis] = (top1 if metric == "top1" else top5).figure.axes
+        [ceiling] = [lines for lines in axis.collections if lines.get_label() == "ceiling"]
+        assert [line[0, 1] for line in ceiling.get_segments()] == pytest.approx(shown)
+        assert len(heights(axis, "ssr")) == len(shown)
 
 
 def test_no_bar_is_cut_where_methods_take_several_axes():
@@ -199,4 +212,4 @@ def test_the_recipe_of_the_documentation(tables, tmp_path, monkeypatch):
     names = {"out": tmp_path}
     exec(textwrap.dedent(block[1]), names)
     assert names["table"].loc["default", "ssr"] > names["table"].loc["default", "nice"]
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    assert len(list(tmp_path.glob("*.png"))) == 4
