@@ -104,7 +104,8 @@ import pandas as pd
 found = pd.DataFrame(search.cv_results_)
 found["loss"] = found["param_criterion"].map(lambda loss: loss.__name__)
 scores = ["mean_test_score", "std_test_score"]
-found[["loss", "param_lr", *scores]].sort_values("mean_test_score", ascending=False).round(3)
+found = found[["loss", "param_lr", *scores]].sort_values("mean_test_score", ascending=False)
+found.round({name: 3 for name in scores})
 
 ######################################################################
 
@@ -150,11 +151,11 @@ study.optimize(objective, n_trials=12)
 study.best_params
 
 ######################################################################
-# Each dot is a setting; later ones are darker.
+# Each dot is a setting; the study soon stays near the best ones.
 
 done = study.trials_dataframe()
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained", sharey=True)
-picture = axes[0].scatter(done["params_lr"], done["value"], c=done["number"], cmap="Blues", vmin=-5)
+picture = axes[0].scatter(done["params_lr"], done["value"], c=done["number"], cmap="viridis_r")
 axes[0].set(xscale="log", xlabel="learning rate", ylabel="images behind, held-out concepts")
 figure.colorbar(picture, ax=axes[0], label="trial of the study")
 axes[1].step(done["number"], done["value"].cummax(), where="post", label="best so far")

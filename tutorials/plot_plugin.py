@@ -124,7 +124,7 @@ axes[2].legend()
 #              images, and recordings or epochs
 # encoder      ``encode(images)``, from uint8 (n, 3, h, w) to (n, d)
 # view         a function from images to images
-# method       a :class:`~braindecode_ssr.methods.base.Method`: settings, citation, numbers
+# method       a :class:`~braindecode_ssr.methods.Method`: settings, citation, numbers
 # ===========  =================================================================================
 #
 # Without any installation, a backbone can also be given as ``train(..., backbone=MyNet)``, and a loss as
