@@ -79,7 +79,9 @@ import matplotlib.pyplot as plt
 figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
 for (name, top1), marker in zip(curves.items(), "os", strict=True):
     axis.plot(curves.index, top1, marker=marker, label=name)
-axis.axhline(within.summary["top1"], color="gray", label="trained on this person only, averaged trials")
+axis.axhline(
+    within.summary["top1"], color="gray", label="trained on this person only, averaged trials"
+)
 axis.axhline(within.summary["chance_top1"], color="black", linestyle=":", label="chance")
 axis.set(xlabel="training trials of the new person", ylabel="top-1 accuracy", ylim=(0, 1))
 axis.legend(fontsize=8)
