@@ -153,8 +153,8 @@ class DataSpec(Spec):
         Registered name of the dataset.
     subject : int or str
         The tested subject: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``.
-    protocol : {"intra", "inter"}
-        Train on the tested subject, or on all others.
+    protocol : {"intra", "inter", "pooled"}
+        Train on the tested subject, on all others, or on all, the tested subject included.
     channels : str or tuple of str
         ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (every recording must have
         them), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` for recordings with both
@@ -176,7 +176,7 @@ class DataSpec(Spec):
 
     dataset: str = "things-sim"
     subject: Subject = 1
-    protocol: Literal["intra", "inter"] = "intra"
+    protocol: Literal["intra", "inter", "pooled"] = "intra"
     channels: Channels = "auto"
     preset: str = "small"
     seed: Seed = 0
@@ -194,16 +194,24 @@ class TrialSpec(Spec):
     ----------
     tmin, tmax : float
         Epoch cut from the recording, both ends included.
-    baseline : {"prestimulus", "none"}
-        Subtract the mean of ``tmin`` to 0 from each channel, or nothing.
+    baseline : {"prestimulus", "none"} or tuple of two floats
+        Subtract from each channel its mean from ``tmin`` to 0, or in another window, both ends included; or
+        nothing.
     sfreq : float
         Sampling rate of the trials, in Hz.
+    l_freq, h_freq : float, optional
+        Edges of a band-pass filter in Hz, as for MNE's ``raw.filter``.
+    notch : tuple of float
+        Frequencies of the mains in Hz, as for MNE's ``raw.notch_filter``; harmonics are named one by one.
     start, stop : float
         Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
-    whitening : {"mvnn", "mvnn-time", "zscore", "none"}
+    whitening : {"mvnn", "mvnn-time", "zscore", "robust", "none"}
         Multivariate noise normalization of the channels, or of channels and times together (for rates such
         as ``sfreq=50``), or mean 0 and standard deviation 1 of each channel; per session, fitted on training
-        trials only.
+        trials only. ``"robust"``: median 0 and interquartile range 1 of each channel over each recording,
+        one of the test too, before epochs are cut.
+    clamp : float, optional
+        Largest absolute value of a trial, after all else; larger ones become this one.
     repetitions : {"all", "published"}
         All trials, or the random subset (2 per training image and session, 20 per test image and
         session) of the public scripts.
@@ -220,23 +228,53 @@ class TrialSpec(Spec):
         from all recordings of the subject, or use them as they are.
     incomplete : {"error", "drop"}
         Trials whose epoch reaches beyond the start or end of the file that holds them.
+
+    Notes
+    -----
+    With a filter, or robust scaling, the recording is resampled as a whole before epochs are cut; without,
+    each epoch is.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("channels", "bad_segments", "bad_channels", "incomplete")
+    later: ClassVar[tuple[str, ...]] = (
+        *("channels", "bad_segments", "bad_channels", "incomplete"),
+        *("l_freq", "h_freq", "notch", "clamp"),
+    )
 
     tmin: Seconds = -0.2
     tmax: Seconds = 1.0
-    baseline: Literal["prestimulus", "none"] = "prestimulus"
+    baseline: Literal["prestimulus", "none"] | tuple[Seconds, Seconds] = "prestimulus"
+    l_freq: float | None = Field(default=None, gt=0)
+    h_freq: float | None = Field(default=None, gt=0)
+    notch: tuple[PositiveFloat, ...] = ()
     sfreq: float = Field(default=250.0, gt=0, le=1e5)
     start: Seconds = 0.0
     stop: Seconds = 1.0
-    whitening: Literal["mvnn", "mvnn-time", "zscore", "none"] = "mvnn"
+    whitening: Literal["mvnn", "mvnn-time", "zscore", "robust", "none"] = "mvnn"
+    clamp: float | None = Field(default=None, gt=0)
     repetitions: Literal["all", "published"] = "all"
     release: str = "auto"
     channels: Literal["all", "common", "mag", "grad"] = "all"
     bad_segments: Literal["drop", "keep"] = "drop"
     bad_channels: Literal["error", "interpolate", "drop", "keep"] = "error"
     incomplete: Literal["error", "drop"] = "error"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the whitening is fitted on the training trials of a session."""
+        return self.whitening not in ("robust", "none")
+
+    @property
+    def continuous(self) -> bool:
+        """Whether a step is done on the whole recording."""
+        return bool(self.l_freq or self.h_freq or self.notch or self.whitening == "robust")
+
+    @property
+    def of_recordings(self) -> list[str]:
+        """The settings that only trials cut from recordings can have."""
+        asked = {name: getattr(self, name) for name in ("l_freq", "h_freq", "notch", "clamp")}
+        asked["whitening=robust"] = self.whitening == "robust"
+        asked["baseline"] = isinstance(self.baseline, tuple)
+        return [f"trials.{name}" for name, value in asked.items() if value]
 
 
 class ImageSpec(Spec):
@@ -268,7 +306,7 @@ class ModelSpec(Spec):
     Parameters
     ----------
     backbone : str
-        Brain encoder; ``"auto"``: EEGProject for intra, TSConv for inter.
+        Brain encoder; ``"auto"``: EEGProject for intra, else TSConv.
     backbone_params : dict
         Its own parameters.
     feature_point : {"auto", "embedding", "head"}
@@ -290,7 +328,8 @@ class ModelSpec(Spec):
     n_outputs : int
         Width of the shared space.
     image_head : str
-        What maps image features into the shared space: ``"linear"``, or another registered one.
+        What maps image features into the shared space: ``"linear"``, another registered one, or ``"none"``:
+        the image features are the shared space, of their width, whatever ``n_outputs``.
     image_head_params : dict
         Its own parameters.
     subjects : {"shared", "own"}
@@ -353,10 +392,12 @@ class TrainSpec(Spec):
         Of AdamW: decay of the running means of gradients and of their squares.
     lr_of : dict of str to float
         Learning rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
-    schedule : {"constant", "cosine"}
-        Learning rate after the warm-up: constant, or half a cosine down to 0.
+    schedule : {"constant", "cosine", "onecycle"}
+        Learning rate after the warm-up: constant, or half a cosine down to 0. ``"onecycle"``: PyTorch's
+        ``OneCycleLR`` without its cycle of momentum, from 1/25 of the rate up and down to 1/250,000 of it,
+        by half a cosine each.
     warmup : float
-        Epochs over which the learning rate rises linearly; at most ``epochs``.
+        Epochs over which the learning rate rises, linearly but for ``"onecycle"``; at most ``epochs``.
     clip : float, optional
         Largest norm of all gradients together.
     ema : float, optional
@@ -379,12 +420,14 @@ class TrainSpec(Spec):
         and takes a tenth of all for 0.
     selection : {"last", "validation"}
         Which epoch is kept: the last, or the best on the held-out training concepts.
+    patience : int, optional
+        Stop when top-5 on the held-out training concepts has not risen for so many epochs.
     keep : {"final", "every"}
         Which weights stay in the run folder: those of that epoch, or of every epoch, so that an evaluation
         can select another one. Training itself never sees a test trial.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("solver", "drop_last", "betas", "keep", "decay")
+    later: ClassVar[tuple[str, ...]] = ("solver", "drop_last", "betas", "keep", "decay", "patience")
 
     solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
@@ -395,7 +438,7 @@ class TrainSpec(Spec):
     weight_decay: float = Field(default=1e-4, ge=0)
     decay: Literal["all", "matrices"] = "all"
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     warmup: float = Field(default=0.0, ge=0)
     clip: float | None = Field(default=None, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
@@ -407,6 +450,7 @@ class TrainSpec(Spec):
     memory: float = Field(default=2.0, ge=0)
     validation_concepts: int = Field(default=0, ge=0)
     selection: Literal["last", "validation"] = "last"
+    patience: int | None = Field(default=None, ge=1)
     keep: Literal["final", "every"] = "final"
 
 
@@ -419,6 +463,10 @@ class EvaluationSpec(Spec):
         Candidates: the test images, their pooled views, or the mean of a concept's other images.
     repetitions : int, optional
         Test trials averaged per image; None: all there are.
+    average : {"signals", "predictions", "none"}
+        The trials of an image are averaged before the model; or each goes through the model, and their
+        embeddings are averaged without being normalized first; or each is a query of its own, and the numbers
+        of an image are the means over them.
     n_way : int, optional
         Candidates per query: its own image and a random choice of others, over which the exact expectation
         is taken; None: the whole gallery.
@@ -430,10 +478,11 @@ class EvaluationSpec(Spec):
         ``"trained"`` may need a run trained with ``train.keep="every"``.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("n_way", "correction", "selection")
+    later: ClassVar[tuple[str, ...]] = ("n_way", "correction", "selection", "average")
 
     gallery: Literal["original", "views", "concept"] = "original"
     repetitions: int | None = Field(default=None, ge=1)
+    average: Literal["signals", "predictions", "none"] = "signals"
     n_way: int | None = Field(default=None, ge=2)
     correction: Literal["none", "csls", "hungarian", "sinkhorn"] = "none"
     selection: Literal["trained", "last", "validation", "oracle"] = "trained"
@@ -571,6 +620,18 @@ def check_settings(spec: RunSpec) -> None:
         raise UsageError(
             f"{epoch}, does not include image onset, so there is no baseline before it",
             "start at or before 0 with --set trials.tmin=-0.2, or use --set trials.baseline=none",
+        )
+    if isinstance(trials.baseline, tuple):
+        first, last = trials.baseline
+        if not trials.tmin - sample < first <= last < trials.tmax + sample:
+            raise UsageError(
+                f"trials.baseline = {first:g} to {last:g} s is not inside {epoch}",
+                "give its first and last second after image onset: --set 'trials.baseline=[-0.2, 0]'",
+            )
+    if trials.l_freq and trials.h_freq and trials.l_freq >= trials.h_freq:
+        raise UsageError(
+            f"trials.l_freq = {trials.l_freq:g} Hz is not below trials.h_freq = {trials.h_freq:g} Hz",
+            "give the edges of a band-pass: --set trials.l_freq=0.1 --set trials.h_freq=75",
         )
     if trials.stop - trials.start < sample:
         raise UsageError(

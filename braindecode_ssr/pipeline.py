@@ -17,7 +17,7 @@ from .datasets.zero_shot import training_subjects
 from .errors import DataError, MissingDataError, UsageError
 from .files import atomic_write, lock
 from .inference.evaluation import check_selection, labels_of, score_run
-from .labels import natural
+from .labels import Label, natural
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
@@ -192,7 +192,13 @@ def train(
             data, signals = training_data(spec, dataset, features, progress=progress)
             channels = signals.channels
             test = load_test_set(
-                spec, dataset, features, spec.evaluation, trained=channels, progress=progress
+                spec,
+                dataset,
+                features,
+                spec.evaluation,
+                trained=channels,
+                among=data.table["subject"].unique().tolist(),
+                progress=progress,
             )
 
             # The model and its loss
@@ -341,19 +347,24 @@ def evaluate_each(
     device: str = "auto",
     trust: Trust = False,
     trial_seed: int | None = None,
+    subject: Label | None = None,
     embeddings: Callable[[Embeddings, dict[str, Any]], object] | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """Test a finished run in several ways, all checked before the first starts; yields as :func:`evaluate`.
 
     ``trial_seed`` is that of the choice of repetitions, where not all are averaged (default: that of the
-    run); ``embeddings`` gets the embeddings behind each result, and its summary.
+    run); ``subject`` whose trials are tested, for a run trained on several people: the protocol of the result
+    is then ``pooled`` or ``inter``, whether or not the person was trained on. ``embeddings`` gets the
+    embeddings behind each result, and its summary.
     """
     from .inference.evaluation import embed, load_test_set, weights_to_test
     from .training.distributed import pick_device
 
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
+    if subject is not None:
+        spec = _tested_on(subject, spec, summary)
     named = [evaluation_of(spec, each) for each in evaluations]
     specs = [spec.model_copy(update={"evaluation": e.spec}) for e in named]
     for each in specs:
@@ -365,12 +376,14 @@ def evaluate_each(
         )
     dataset = open_dataset(spec.data, root)
     dataset.check_here()
+    dataset.check_subject(spec.data.subject)
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
     n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
     for evaluation, each in zip(named, specs, strict=True):
         how: dict[str, Any] = {"trained": trained, "seed": trial_seed, "progress": progress}
+        how["among"] = summary.get("train_subjects", ())
         test = load_test_set(each, dataset, features, each.evaluation, **how)
         sizes = (test.gallery.shape[1], features.widths(), n_subjects)
         given = nullcontext() if backbone is None else providing(backbone, spec.model.backbone)
@@ -383,6 +396,23 @@ def evaluate_each(
             tested = dict(weights_to_test(run, each))[numbers["epoch"]]
             embeddings(embed(load_weights(model, tested), test), result)
         yield queries, result
+
+
+def _tested_on(subject: Label, spec: RunSpec, summary: dict[str, Any]) -> RunSpec:
+    """The spec of a run of several people, tested on one of them or on somebody else."""
+    trained = summary.get("train_subjects", [])
+    known = {str(label).lstrip("0"): label for label in trained}
+    subject = known.get(str(subject).lstrip("0"), subject)
+    if spec.data.protocol == "intra" and subject != spec.data.subject:
+        raise UsageError(
+            f"the run was trained on subject {spec.data.subject} alone, not to test others such as {subject}",
+            "train one with --protocol pooled or inter, or train this one further with ssr-bd finetune",
+        )
+    protocol = spec.data.protocol
+    if protocol != "intra":
+        protocol = "pooled" if subject in trained else "inter"
+    changed = {"subject": subject, "protocol": protocol}
+    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
 
 
 def simulate(
@@ -458,7 +488,9 @@ def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
     """The accuracy of an ideal observer, if known and comparable: all candidates, each query alone."""
     if spec.evaluation.n_way is not None or spec.evaluation.correction != "none":
         return {}
-    return dataset.ceiling(spec.data.subject, spec.evaluation.repetitions, spec.trials)
+    single = spec.evaluation.average == "none"
+    repetitions = 1 if single else spec.evaluation.repetitions
+    return dataset.ceiling(spec.data.subject, repetitions, spec.trials)
 
 
 def _backbone_record(model: Any) -> dict[str, Any]:

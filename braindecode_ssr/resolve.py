@@ -97,11 +97,12 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
     data, model = spec.data, spec.model
     if data.channels == "auto":
-        data = data.model_copy(update={"channels": dataset.channel_defaults[data.protocol]})
+        several = "intra" if data.protocol == "intra" else "inter"
+        data = data.model_copy(update={"channels": dataset.channel_defaults[several]})
     elif isinstance(data.channels, str):
         check_set_name(data.channels)
     if model.backbone == "auto":
-        backbone = "TSConv" if data.protocol == "inter" else "EEGProject"
+        backbone = "EEGProject" if data.protocol == "intra" else "TSConv"
         model = model.model_copy(update={"backbone": backbone})
     spec = spec.model_copy(update={"trials": trials_of(spec, dataset)})
     images, image_notes = _resolve_images(spec, dataset)
@@ -256,10 +257,14 @@ def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
             f"hold out at most {n_concepts - 2} validation concepts, out of {n_concepts}, with "
             "--set train.validation_concepts=...",
         )
-    if spec.train.selection == "validation" and not asked:
+    needs = {
+        "train.selection=validation keeps the best epoch": spec.train.selection == "validation",
+        f"train.patience={spec.train.patience} looks for the best epoch": spec.train.patience,
+    }
+    why = next((text for text, asks in needs.items() if asks), None)
+    if why and not asked:
         raise UsageError(
-            "train.selection=validation keeps the best epoch on validation concepts, and "
-            "train.validation_concepts is 0",
+            f"{why} on validation concepts, and train.validation_concepts is 0",
             "hold some out, for example with --set train.validation_concepts=50",
         )
 
@@ -324,6 +329,8 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     check_without_data(spec, out)
     check_needs(spec, dataset)
     _check_pretrained_concepts(spec, dataset)
+    if spec.trials.of_recordings:
+        dataset.ready_epochs(spec.data.subject, spec.trials)
     features = features_of(spec, dataset)
     features.check(dataset)
     signals = _expected_signals(spec, dataset)
@@ -496,8 +503,8 @@ def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
                 "epoch": 0,
             }
             if hasattr(model.image_head, "levels"):
-                extra["levels"] = torch.randn(n, model.image_head.n_levels, spec.model.n_outputs)
-            brain, original, view = torch.randn(3, n, spec.model.n_outputs)
+                extra["levels"] = torch.randn(n, model.image_head.n_levels, model.n_outputs)
+            brain, original, view = torch.randn(3, n, model.n_outputs)
             loss(brain, original, view, **{k: v for k, v in extra.items() if k in takes})
     except SSRError:
         raise

@@ -31,7 +31,12 @@ COUNT = click.IntRange(1)
 @click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
 @click.option("--methods", type=NAMES, required=True, help="Names separated by commas, or all.")
 @click.option("--subjects", type=SUBJECTS, default="all", help="5, 1,3, 1-10 or all available.")
-@click.option("--protocols", type=NAMES, default="intra", help="intra, inter or intra,inter.")
+@click.option(
+    "--protocols",
+    type=NAMES,
+    default="intra",
+    help="intra, inter, pooled, or several: intra,inter.",
+)
 @click.option("--seeds", default="1", help="How many (3) or which (0,3,7 or 4-6).  [default: 1]")
 @click.option(
     "--evaluations",

@@ -36,7 +36,7 @@ def label_options(function: Any) -> Any:
     for option in (
         click.option("--flags", type=NAMES, help="What readers must know, such as test-selection."),
         click.option("--dataset", help="For tables, as the next four."),
-        click.option("--protocol", help="intra or inter."),
+        click.option("--protocol", help="intra, inter or pooled."),
         click.option("--backbone"),
         click.option("--subject", type=SUBJECT),
         click.option("--seed", type=click.IntRange(0)),

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
 @click.option("--subject", type=SUBJECT, help="The subject to test on.  [default: 1]")
 @click.option(
-    "--protocol", help="intra: train on the same subject; inter: on all others.  [default: intra]"
+    "--protocol",
+    help="intra: train on the same subject; inter: on all others; pooled: on all.  [default: intra]",
 )
 @click.option("--method", help="Name; see `ssr-bd list methods`.  [default: ssr]")
 @click.option("--backbone", help="Any braindecode model, or ours; see `ssr-bd list backbones`.")
@@ -101,10 +102,16 @@ def train(
     "--evaluation",
     "names",
     type=NAMES,
-    help="default, as-published, or axes such as gallery=views+repetitions=1, n-way=50, "
-    "correction=csls, selection=oracle; separate several with commas.  [default: as in the run]",
+    help="default, as-published, challenge, challenge-warmup, or axes such as "
+    "gallery=views+repetitions=1, n-way=50, correction=csls, selection=oracle; "
+    "separate several with commas.  [default: as in the run]",
 )
 @click.option("--gallery", help="original, views or concept.  [default: as in the run]")
+@click.option(
+    "--subject",
+    type=SUBJECT,
+    help="Test on the trials of this person, for a run of several people.  [default: as in the run]",
+)
 @click.option(
     "--repetitions",
     type=NUMBERS,
@@ -122,7 +129,18 @@ def train(
 @trust_option
 @common
 def evaluate(
-    run, names, gallery, repetitions, sets, queries, embeddings, data_dir, device, trust, as_json
+    run,
+    names,
+    gallery,
+    subject,
+    repetitions,
+    sets,
+    queries,
+    embeddings,
+    data_dir,
+    device,
+    trust,
+    as_json,
 ) -> None:
     """Test a finished run again, in one way or several. The run itself is not changed.
 
@@ -139,6 +157,7 @@ def evaluate(
     from braindecode_ssr.pipeline import evaluate_each
 
     options = {"data_dir": data_dir, "device": device or "auto", "progress": show_bars()}
+    options["subject"] = subject
     if embeddings:
         from braindecode_ssr.sharing.score import embeddings_writer
 

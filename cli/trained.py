@@ -212,7 +212,10 @@ def push(run, name, to, private, as_json) -> None:
 @click.command("export")
 @click.argument("run")
 @click.option(
-    "--format", "form", required=True, help="embeddings, onnx, torchscript or torch-export."
+    "--format",
+    "form",
+    required=True,
+    help="embeddings, onnx, torchscript, torch-export or challenge.",
 )
 @click.option("--out", type=FOLDER, help="Folder.  [default: export in the run folder]")
 @data_dir_option

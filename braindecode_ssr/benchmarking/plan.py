@@ -27,7 +27,7 @@ from ..retrieval.evaluations import named_evaluation
 from ..runs import Run, run_name, same_data
 from .workers import Outcome, Task, evaluation_folder
 
-PROTOCOLS = ("intra", "inter")
+PROTOCOLS = ("intra", "inter", "pooled")
 
 
 class Grid(Spec):
@@ -81,11 +81,11 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 def protocols_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Each protocol once, or both if none is given; raises UsageError for a name that is unknown."""
+    """Each protocol once, or intra and inter if none is given; UsageError for an unknown name."""
     for name in names:
         if name not in PROTOCOLS:
             raise unknown_name("protocol", name, list(PROTOCOLS))
-    return tuple(dict.fromkeys(names)) or PROTOCOLS
+    return tuple(dict.fromkeys(names)) or PROTOCOLS[:2]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def plan_benchmark(
 ) -> Plan:
     """Plan a grid from names and numbers as users type them.
 
-    Empty tuples are all methods, all subjects whose files are there, both protocols, and ``default``.
+    Empty tuples are all methods, all subjects whose files are there, intra and inter, and ``default``.
     SSRError if a run of a method that was named cannot be done, for example because its features are
     missing; with all methods, its runs fail instead.
     """

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -99,8 +99,11 @@ def described(source: Source | str) -> str:
 
 IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
 TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
-VOLTS, WHITENED, ZSCORED = "V", "unitless (whitened)", "unitless (z-scored)"
-UNITS = {"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED, "zscore": ZSCORED}
+VOLTS, WHITENED = "V", "unitless (whitened)"
+UNITS = {
+    **{"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED},
+    **{"zscore": "unitless (z-scored)", "robust": "unitless (robust-scaled)"},
+}
 """Unit of trials that were recorded in volts, by how they are whitened."""
 BOUNDARY = "BAD boundary"
 """Annotation of a place where a signal is interrupted: MNE drops epochs that reach across it."""
@@ -172,6 +175,27 @@ class Recording:
     def info_at(self, sfreq: float) -> mne.Info:
         """The same of the channels when they are sampled at another rate."""
         return eeg_info(self.ch_names, sfreq, self.ch_type)
+
+    def processed(self, samples: np.ndarray, spec: TrialSpec) -> Recording:
+        """The recording with onsets ``samples`` of its own, filtered, resampled and scaled as a whole.
+
+        The same, where ``spec`` asks for none of that. Interruptions and bad segments, which have chosen the
+        onsets, are not carried along.
+        """
+        if not spec.continuous:
+            return replace(self, samples=samples)
+        from ..preprocessing.continuous import process
+
+        edges = np.unique([0, *self.joins, *self.gaps, self.data.shape[1]])
+        data, starts = process(self.data, self.sfreq, spec, edges.tolist())
+        piece = np.searchsorted(edges, samples, "right") - 1
+        onsets = np.round((samples - edges[piece]) * (spec.sfreq / self.sfreq)).astype(np.int64)
+        nothing: dict[str, Any] = {
+            "joins": (),
+            "gaps": self.gaps[:0],
+            "bad_segments": self.bad_segments[:0],
+        }
+        return replace(self, data=data, sfreq=spec.sfreq, samples=starts[piece] + onsets, **nothing)
 
     def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
         """The recording as MNE Raw, given the dataset's image table.
@@ -269,6 +293,19 @@ class ImageDataset(ABC):
         Each trial must be yielded once.
         """
         return None
+
+    def ready_epochs(self, subject: Label, spec: TrialSpec) -> Epochs | None:
+        """:meth:`epochs`, refused where ``spec`` asks for what only continuous recordings can have."""
+        epochs = self.epochs(subject, spec)
+        if epochs is not None and spec.of_recordings:
+            raise UsageError(
+                f"{', '.join(spec.of_recordings)} cannot be applied to the trials of subject {subject} of "
+                f"{self.name}: they were cut already, and a filter or the scale of a recording needs what "
+                "lies between trials",
+                "use continuous recordings (for THINGS-EEG2: --set trials.release=raw or bids), or leave "
+                "these settings out",
+            )
+        return epochs
 
     def with_spec(self, spec: TrialSpec) -> Self:
         """A copy whose ``recordings`` and ``inventory`` follow ``spec``: release, bad channels."""
@@ -408,7 +445,7 @@ class ImageDataset(ABC):
             try:
                 for path in self.source_files(self.check_subject(subject), spec):
                     rows[path] = row(what, path, owner)
-                epochs = self.epochs(subject, spec) if read and rows else None
+                epochs = self.ready_epochs(subject, spec) if read and rows else None
                 if epochs is not None:
                     for batch in epochs:
                         check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)

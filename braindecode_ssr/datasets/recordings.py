@@ -165,6 +165,12 @@ def read_recording(
     if isinstance(inst, mne.BaseEpochs):
         if events is not None:
             raise UsageError("epochs have their events already", "leave --events out")
+        if spec.continuous:
+            raise DataError(
+                f"{owner} holds epochs, and {needs.owner} was trained on recordings that were filtered or "
+                "scaled as a whole",
+                "give the continuous recording",
+            )
         data, samples, texts = _read_epochs(inst, owner, names, spec, needs.owner)
         joins = range(len(inst.times), data.shape[1], len(inst.times))
     else:

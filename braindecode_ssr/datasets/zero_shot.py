@@ -128,9 +128,11 @@ def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
 
 
 def training_subjects(data: DataSpec, dataset: ImageDataset) -> list[Label]:
-    """The tested subject for intra; for inter all others whose files are present, at least one."""
+    """The tested subject for intra; for inter all others whose files are present, at least one; or all."""
     if data.protocol == "intra":
         return [data.subject]
+    if data.protocol == "pooled":
+        return list(dataset.present_subjects)
     others = [subject for subject in dataset.present_subjects if subject != data.subject]
     if not others:
         raise MissingDataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ..config import EvaluationSpec, RunSpec
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError, UsageError
 from ..images.features import ImageFeatures
+from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet
 from ..retrieval.evaluations import Evaluation, check_flags
 from ..runs import Run
@@ -29,19 +31,22 @@ KEEP = "--set train.keep=every"
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Averaged test trials (q, c, t) of one subject, and the features (g, d) of the candidates.
+    """Averaged or single test trials (n, c, t) of a subject, and the features (g, d) of the candidates.
 
-    The table has ``subject, image_id, concept, n_repetitions``; ``signals`` are channels, rate and window
-    of ``x``.
+    The table has ``subject, image_id, concept, n_repetitions`` of each query; ``signals`` are channels, rate
+    and window of ``x``. Where predictions are averaged, ``query`` (n,) says which query a trial belongs to.
+    ``who`` counts the subject among those of the training, if there.
     """
 
     __test__ = False  # not for pytest
 
-    x: np.ndarray
+    x: Any
     table: pd.DataFrame
     gallery: np.ndarray
     gallery_ids: list[str]
     signals: Signals
+    query: np.ndarray | None = None
+    who: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +62,17 @@ class Embeddings:
 
 def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
     """The embeddings of the trials and of the candidates of a test set."""
-    from ..retrieval.ranks import embed_images, embed_trials, space_of
+    import torch
 
-    brain, gallery = embed_trials(model, test.x), embed_images(model, test.gallery)
+    from ..preprocessing.epochs import average_by
+    from ..retrieval.ranks import embed_images, embed_trials, has_own_parts, space_of
+
+    own = test.who is not None and has_own_parts(model)
+    who = torch.full((len(test.x),), test.who) if own else None
+    brain = embed_trials(model, test.x, subject_index=who)
+    if test.query is not None:
+        brain = average_by(brain.astype(np.float64), test.query)[0].astype(np.float32)
+    gallery = embed_images(model, test.gallery)
     return Embeddings(brain, test.table, gallery, test.gallery_ids, space_of(model))
 
 
@@ -71,28 +84,39 @@ def load_test_set(
     *,
     trained: ChannelSet | None = None,
     seed: int | None = None,
+    among: Iterable[Label] = (),
     progress: bool = False,
 ) -> TestSet:
     """The test of a resolved spec: all test images are candidates, also those without trials.
 
     ``trained`` are the channels that the model was trained on (default: those of the spec in the
-    recordings of the subject), ``seed`` that of the choice of repetitions (default: that of the spec).
+    recordings of the subject), ``seed`` that of the choice of repetitions (default: that of the spec),
+    ``among`` the subjects of the training, of whom the model may have a part each.
     """
     from ..training.data import match_subjects
 
     subject = [spec.data.subject]
     [(store, signals)] = match_subjects(spec, dataset, subject, trained=trained, progress=progress)
     assert signals.channels is not None  # match_subjects sets them
-    averaged = store.average(
-        "test",
-        channels=tuple(signals.channels.ch_names),
-        repetitions=evaluation.repetitions,
-        seed=spec.train.seed if seed is None else seed,
-    )
+    how: dict[str, Any] = {
+        "channels": tuple(signals.channels.ch_names),
+        "repetitions": evaluation.repetitions,
+        "seed": spec.train.seed if seed is None else seed,
+    }
+    query = None
+    if evaluation.average == "signals":
+        averaged = store.average("test", **how)
+        x, table = averaged.x, averaged.table
+    else:
+        x, table, query = store.single("test", **how)
+        if evaluation.average == "none":
+            table, query = table.iloc[query].reset_index(drop=True).assign(n_repetitions=1), None
     ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
     gallery = {"original": features.original, "views": features.view, "concept": features.concept}
-    table = averaged.table.assign(subject=spec.data.subject)
-    return TestSet(averaged.x, table, gallery[evaluation.gallery](ids), ids, signals)
+    table = table.assign(subject=spec.data.subject)
+    known = sorted(among, key=natural)
+    who = known.index(spec.data.subject) if spec.data.subject in known else None
+    return TestSet(x, table, gallery[evaluation.gallery](ids), ids, signals, query, who)
 
 
 def score(
@@ -100,17 +124,21 @@ def score(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rank the gallery for every query: a row per query, and metrics, chance and counts.
 
-    If the model has a part for each training subject, trials are embedded as those of an unknown subject,
-    by the mean over the parts. Correction and number of candidates of the evaluation are used here, the
+    If the model has a part for each training subject, trials go through that of their subject, or, of a
+    subject that has none, are embedded by the mean over the parts. Where each trial is a query, a row holds
+    the means over those of an image. Correction and number of candidates of the evaluation are used here, the
     rest in :func:`load_test_set`.
     """
-    from ..retrieval.ranks import query_table, retrieval_numbers
+    from ..retrieval.ranks import mean_over_trials, query_table, retrieval_numbers
 
     found = embed(model, test)
     queries = query_table(
         found.brain, found.gallery, test.table, test.gallery_ids, evaluation.correction, found.space
     )
     queries, numbers = retrieval_numbers(queries, len(test.gallery_ids), evaluation.n_way)
+    if evaluation.average == "none":
+        queries, means = mean_over_trials(queries)
+        numbers |= means
     repetitions = test.table["n_repetitions"]
     return queries, {
         **numbers,
@@ -149,7 +177,7 @@ def weights_to_test(run: Run, spec: RunSpec) -> list[tuple[int | None, Path]]:
     asked = selected(spec)
     if spec.train.solver != "gradient":
         return [(None, run.weights)]
-    last = spec.train.epochs
+    last = len(run.history) if spec.train.patience else spec.train.epochs
     epoch = last
     if asked == "validation":  # the first of the best epochs; runs of version 0.1.0 chose by top-1
         chosen_by = "valid_mrr" if "valid_mrr" in run.history else "valid_top1"
@@ -198,6 +226,7 @@ def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> 
         "evaluation": evaluation.name,
         "flags": list(check_flags((*evaluation.flags, *flags))),
         "gallery": spec.evaluation.gallery,
+        "average": spec.evaluation.average,
         "n_way": spec.evaluation.n_way,
         "correction": spec.evaluation.correction,
         "selection": selected(spec),

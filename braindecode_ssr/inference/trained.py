@@ -21,7 +21,7 @@ from ..images.features import ImageFeatures
 from ..models.names import Trust, trusting
 from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
-from ..preprocessing.whitening import fit_whitening, whitening_of
+from ..preprocessing.whitening import clamp, fit_whitening, whitening_of
 from ..registry import unknown_name
 from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
 
@@ -453,11 +453,14 @@ class TrainedRun(Run):
         if dropped:
             counts = ", ".join(f"{count} {why}" for why, count in dropped.items())
             say(f"{recording.source}: left out {counts}")
-        x = windows(recording.data, recording.samples[kept], recording.sfreq, spec)
+        recording = recording.processed(recording.samples[kept], spec)
+        x = windows(recording.data, recording.samples, recording.sfreq, spec)
         check_trials(x, list(recording.ch_names), recording.source)
         names = [None] * len(x) if shown is None else [shown[row] for row in kept]
         known = None if shown is None else pd.factorize(np.array(names, object))[0]
         self._whiten(x, whitening, known, recording.source, say)
+        if spec.clamp is not None:
+            clamp(x, spec.clamp)
         x = x[:, [list(needs).index(name) for name in trained.ch_names]]
         times = {
             "sampling rate": f"{spec.sfreq:g} Hz",
@@ -471,6 +474,15 @@ class TrainedRun(Run):
     def _whiten(self, x: np.ndarray, asked: str, shown: Any, source: str, say: Say) -> None:
         """Whiten trials of all channels in place, and say how."""
         how, file = self.spec.trials.whitening, self.path / WHITENING
+        if how == "robust":
+            if asked not in ("auto", "recording"):
+                raise UsageError(
+                    f"{self.path.name} was trained on recordings that were each scaled by their own median "
+                    "and interquartile range, and new ones must be, too",
+                    "use --whitening recording",
+                )
+            say(f"{source}: scaled (robust) by its own median and interquartile range")
+            return
         choice = asked if asked != "auto" else "none" if how == "none" else "recording"
         if how == "none" and choice != "none":
             raise UsageError(

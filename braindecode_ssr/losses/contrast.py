@@ -21,6 +21,7 @@ from .base import (
 Target = Literal["original", "view"]
 Anchor = Literal["trained", "detached"]
 Duplicates = Literal["negatives", "ignored", "positives"]
+Direction = Literal["both", "brain-to-image"]
 DUPLICATES = ("negatives", "ignored", "positives")
 
 
@@ -92,11 +93,19 @@ def duplicate_info_nce(
 
 
 def symmetric_cross_entropy(
-    logits: Tensor, same: Tensor | None = None, duplicates: Duplicates = "negatives"
+    logits: Tensor,
+    same: Tensor | None = None,
+    duplicates: Duplicates = "negatives",
+    direction: Direction = "both",
 ) -> Tensor:
-    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns."""
+    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns, or over rows."""
     if same is not None and duplicates == "ignored":
         logits = without_duplicates(logits, same)
+    if direction == "brain-to-image":
+        own = logits.diagonal()
+        if same is not None and duplicates == "positives":
+            own = (logits * same).sum(1) / same.sum(1)
+        return (torch.logsumexp(logits, 1) - own).mean()
     both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
     if same is not None and duplicates == "positives":
         pull = (logits * same).sum(1) / same.sum(1)
@@ -122,10 +131,12 @@ def same_image(image: Tensor | None, rows: int) -> Tensor:
     return image[:, None] == image[None, :]
 
 
-def contrast_of_logits(logits: Tensor, duplicates: Duplicates, image: Tensor | None) -> Tensor:
-    """Symmetric contrast of logits (b, b); the image index is only needed if duplicates matter."""
+def contrast_of_logits(
+    logits: Tensor, duplicates: Duplicates, image: Tensor | None, direction: Direction = "both"
+) -> Tensor:
+    """Contrast of logits (b, b); the image index is only needed if duplicates matter."""
     same = None if duplicates == "negatives" else same_image(image, len(logits))
-    return symmetric_cross_entropy(logits, same, duplicates)
+    return symmetric_cross_entropy(logits, same, duplicates, direction)
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -149,6 +160,10 @@ class Contrast(ContrastiveLoss):
         Initial (or fixed) scale; default: that of the regime.
     duplicates : {"negatives", "ignored", "positives"}
         How rows of the same image count for each other, see :func:`duplicate_info_nce`.
+    direction : {"both", "brain-to-image"}
+        Each trial picks its image and each image its trial, or only the former, as images are retrieved. With
+        ``regime="raw"`` and ``scale=1`` that is the loss of NeuralBench: only images have unit length, and
+        the temperature is 1.
     """
 
     def __init__(
@@ -157,10 +172,12 @@ class Contrast(ContrastiveLoss):
         regime: Regime = "unit",
         scale: float | None = None,
         duplicates: Duplicates = "negatives",
+        direction: Direction = "both",
     ) -> None:
         super().__init__()
         self.target = check_choice("target", target, ("original", "view"))
         self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
+        self.direction = check_choice("direction", direction, ("both", "brain-to-image"))
         self.similarity = Similarity(regime, scale)
 
     def images(self, original: Tensor, view: Tensor) -> Tensor:
@@ -168,9 +185,9 @@ class Contrast(ContrastiveLoss):
         return original if self.target == "original" else view
 
     def contrast(self, brain: Tensor, images: Tensor, image: Tensor | None) -> Tensor:
-        """Symmetric contrast of two sides, normalized and scaled by the regime."""
+        """Contrast of two sides, normalized and scaled by the regime."""
         x, y, scale = self.similarity(brain, images)
-        return contrast_of_logits(scale * (x @ y.T), self.duplicates, image)
+        return contrast_of_logits(scale * (x @ y.T), self.duplicates, image, self.direction)
 
     def parts(
         self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None

@@ -54,7 +54,7 @@ class Method(Spec):
         Nested settings that override the defaults of :class:`~braindecode_ssr.config.RunSpec`.
     settings_of : dict
         More of them for a protocol (``"inter"``), a dataset (``"things-meg"``) or both
-        (``"things-meg/inter"``); the more specific ones win.
+        (``"things-meg/inter"``); the more specific ones win. Those for ``inter`` hold for ``pooled`` too.
     parameters : dict
         Trained parameters of the model as it is built here, without the loss, per dataset and protocol; a
         test counts those that are given.
@@ -106,8 +106,9 @@ class Method(Spec):
         return next(filter(None, found), self.batch_size)
 
 
-def _from_general_to_specific(dataset: str, protocol: str) -> tuple[str, str, str]:
-    return protocol, dataset, f"{dataset}/{protocol}"
+def _from_general_to_specific(dataset: str, protocol: str) -> list[str]:
+    names = ["inter", "pooled"] if protocol == "pooled" else [protocol]
+    return [*names, dataset, *(f"{dataset}/{name}" for name in names)]
 
 
 @cache

@@ -26,6 +26,7 @@ _BACKBONES = {
 _IMAGE_HEADS = {
     "linear": "braindecode_ssr.models.image_heads:ImageHead",
     "perceptron": "braindecode_ssr.models.image_heads:PerceptronHead",
+    "none": "braindecode_ssr.models.image_heads:NoHead",
     "fusion": "braindecode_ssr.models.image_heads:FusionHead",
     "layer-mixer": "braindecode_ssr.models.image_heads:LayerMixerHead",
     "blur-mixer": "braindecode_ssr.models.image_heads:BlurMixerHead",

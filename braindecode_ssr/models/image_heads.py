@@ -197,6 +197,30 @@ class BlurLevelsHead(nn.Module):
         return self.map(F.normalize(vectors, dim=-1) if self.unit else vectors)
 
 
+class NoHead(nn.Module):
+    """No map at all: the shared space is that of the image features, as in a gallery of frozen features."""
+
+    def __init__(self, widths: int | Sequence[int], n_outputs: int) -> None:
+        super().__init__()
+        self.width = widths if isinstance(widths, int) else sum(widths)
+        if n_outputs != self.width:
+            raise UsageError(
+                f"without an image head the shared space is that of the image features, of width "
+                f"{self.width}, and n_outputs is {n_outputs}",
+                f"set n_outputs to {self.width}, or choose another image head",
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features (..., d) themselves."""
+        if not torch.jit.is_scripting():
+            self._check(features.shape[-1])
+        return features
+
+    @torch.jit.unused
+    def _check(self, width: int) -> None:
+        check_width(width, self.width)
+
+
 class FusionHead(nn.Module):
     r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers with norms.
 

@@ -47,7 +47,7 @@ def windows(
     offset, operator = window_operator(sfreq, spec)
     samples = np.asarray(samples)
     check_inside(samples, offset, len(operator), data.shape[1], sfreq)
-    reference = slice(0, 1 - offset) if spec.baseline == "prestimulus" else slice(None)
+    reference = _reference(offset, len(operator), sfreq, spec) or slice(None)
     gain = operator.sum(axis=0)
     operator = operator.astype(np.float32)
     trials = out
@@ -122,22 +122,48 @@ def window_operator(sfreq: float, spec: TrialSpec) -> tuple[int, np.ndarray]:
                 f"MNE resampled {length} samples to {operator.shape[1]}", "use MNE 1.11 or later"
             )
     operator = operator[:, kept]
-    if spec.baseline == "prestimulus":
-        operator[: 1 - offset] -= operator.sum(axis=0) / (1 - offset)
+    if reference := _reference(offset, length, sfreq, spec):
+        operator[reference] -= operator.sum(axis=0) / (reference.stop - reference.start)
     operator.flags.writeable = False
     return offset, operator
 
 
 def n_times(sfreq: float, spec: TrialSpec) -> int:
     """Samples of a trial cut from a recording at this rate; raises as :func:`window_operator` does."""
-    _, _, kept = _extent(sfreq, spec)
+    _, _, kept = _extent(cut_rate(sfreq, spec), spec)
     return kept.stop - kept.start
 
 
 def first_time(sfreq: float, spec: TrialSpec) -> float:
     """Seconds after the onset of the first sample of a trial; ``spec.start``, on the grid of the samples."""
+    sfreq = cut_rate(sfreq, spec)
     offset, _, kept = _extent(sfreq, spec)
     return offset / sfreq + kept.start / spec.sfreq
+
+
+def cut_rate(sfreq: float, spec: TrialSpec) -> float:
+    """The rate at which epochs are cut: the recording's, or the trials' if it is resampled as a whole."""
+    check_rate(sfreq, spec)
+    return spec.sfreq if spec.continuous else sfreq
+
+
+def check_rate(sfreq: float, spec: TrialSpec) -> None:
+    """Raise UsageError if a recording is sampled more slowly than the trials."""
+    if spec.sfreq > sfreq:
+        raise UsageError(
+            f"the recording is sampled at {sfreq:g} Hz, more slowly than trials at {spec.sfreq:g} Hz",
+            f"ask for trials at {sfreq:g} Hz or less with --set trials.sfreq={sfreq:g}",
+        )
+
+
+def _reference(offset: int, length: int, sfreq: float, spec: TrialSpec) -> slice | None:
+    """The samples of an epoch whose mean is its baseline."""
+    if spec.baseline == "none":
+        return None
+    if spec.baseline == "prestimulus":
+        return slice(0, 1 - offset)
+    first, last = (round(time * sfreq) - offset for time in spec.baseline)
+    return slice(max(first, 0), min(last + 1, length))
 
 
 def first_sample(tmin: float, sfreq: float) -> str:
@@ -148,11 +174,7 @@ def first_sample(tmin: float, sfreq: float) -> str:
 def _extent(sfreq: float, spec: TrialSpec) -> tuple[int, int, slice]:
     """First sample of an epoch relative to the onset, its length, and the samples kept after resampling."""
     offset, last = round(spec.tmin * sfreq), round(spec.tmax * sfreq)
-    if spec.sfreq > sfreq:
-        raise UsageError(
-            f"the recording is sampled at {sfreq:g} Hz, more slowly than trials at {spec.sfreq:g} Hz",
-            f"ask for trials at {sfreq:g} Hz or less with --set trials.sfreq={sfreq:g}",
-        )
+    check_rate(sfreq, spec)
     if last <= offset:
         raise UsageError(
             f"tmin {spec.tmin:g} is not before tmax {spec.tmax:g}",
@@ -438,7 +460,7 @@ def no_training_part(session: Label, source: str) -> DataError:
 
 def check_session(recordings: Iterable[Recording], spec: TrialSpec) -> None:
     """Raise what cutting a session, training part first, would raise, without looking at its samples."""
-    trained = spec.whitening == "none"
+    trained = not spec.fitted
     for recording in recordings:
         chosen_trials(recording, spec)
         trained |= recording.split == "train"

@@ -35,7 +35,7 @@ def fit_whitening(
 
     Parameters
     ----------
-    kind : {"mvnn", "mvnn-time", "zscore", "none"}
+    kind : {"mvnn", "mvnn-time", "zscore", "robust", "none"}
         As ``TrialSpec.whitening``.
     trials : array-like, shape (n_trials, chans, times)
         Single training trials; not changed.
@@ -55,7 +55,7 @@ def fit_whitening(
         If there are no trials, a channel is constant or NaN, (mvnn) channels are linearly dependent, or
         (mvnn-time) no image is repeated or trials have more than 4,096 numbers.
     """
-    if kind == "none":
+    if kind in ("none", "robust"):  # robust: the recording was scaled before epochs were cut
         return lambda trials: trials
     if not len(trials):
         raise DataError(
@@ -311,3 +311,13 @@ def standardize(
     for _ in in_chunks(fill, len(trials), CHUNK):
         pass
     return scaled
+
+
+def clamp(trials: Any, largest: float) -> None:
+    """Limit trials to ``-largest`` to ``largest``, in place."""
+
+    def fill(part: slice) -> None:
+        trials[part] = np.clip(trials[part], -largest, largest)
+
+    for _ in in_chunks(fill, len(trials), CHUNK):
+        pass

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT, AS_PUBLISHED = "default", "as-published"
+CHALLENGE = {"challenge": "predictions", "challenge-warmup": "none"}
+"""The two numbers of the EEG-to-image task of the NeurIPS 2026 EEG challenge, by how trials are averaged."""
 VALIDATION_CONCEPTS = 20  # 200 images of THINGS-EEG: as many as are tested
 CHOICE_OF_EPOCH = {"train.keep", "train.selection", "train.validation_concepts"}
 
@@ -73,7 +75,9 @@ def named_evaluation(name: str, method: Any = None) -> Evaluation:
     Parameters
     ----------
     name : str
-        ``"default"``, ``"as-published"``, or axes such as ``"repetitions=1"`` joined by ``"+"``.
+        ``"default"``, ``"as-published"``, ``"challenge"`` (the embeddings of single trials are averaged),
+        ``"challenge-warmup"`` (each trial is a query), both of the epoch that training kept, or axes such as
+        ``"repetitions=1"`` joined by ``"+"``.
     method : Method, optional
         For ``"as-published"``.
 
@@ -94,10 +98,12 @@ def named_evaluation(name: str, method: Any = None) -> Evaluation:
             )
         published = method.as_published
         settings, fields, flags = published.settings, published.evaluation, published.flags
+    elif name in CHALLENGE:
+        fields = {"average": CHALLENGE[name]}
     elif name != DEFAULT:
         if "=" not in name:
             examples = [f"{axis}=..." for axis in AXES]
-            raise unknown_name("evaluation", name, [DEFAULT, AS_PUBLISHED, *examples])
+            raise unknown_name("evaluation", name, [DEFAULT, AS_PUBLISHED, *CHALLENGE, *examples])
         for part in name.split("+"):
             axis, _, value = part.partition("=")
             if axis not in AXES:
@@ -280,6 +286,7 @@ def _channels(value: str) -> Change:
 AXES: dict[str, Callable[[str], Change]] = {
     "gallery": _word("gallery"),
     "repetitions": _number("repetitions"),
+    "average": _word("average"),
     "n-way": _number("n_way"),
     "correction": _word("correction"),
     "selection": _selection,

@@ -95,6 +95,21 @@ def retrieval_numbers(
     return queries, {**metrics, **chance(n_gallery), **counts}
 
 
+def mean_over_trials(queries: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """A table in which each trial is a query, as one row per image; and its metrics and counts.
+
+    ``rank``, ``score``, ``top1``, ``top5`` and ``mrr`` of an image are the means over its trials, so that the
+    trials of an image are not taken for independent ones; ``top_1`` to ``top_5`` are those of its first.
+    """
+    each = queries.assign(**{name: per_query(queries, name) for name in ("top1", "top5", "mrr")})
+    numbers = ["rank", "score", "top1", "top5", "mrr"]
+    means = each.groupby("image_id", sort=False)[numbers].mean().reset_index(drop=True)
+    table = each.drop_duplicates("image_id").reset_index(drop=True)
+    table[numbers] = means
+    metrics = {name: float(per_query(table, name).mean()) for name in METRICS}
+    return table, {**metrics, "n_queries": len(table)}
+
+
 def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndarray:
     """Probability of each rank among ``n_way`` candidates, given the rank among all: hypergeometric.
 

@@ -149,7 +149,7 @@ def _facts(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     data, how = run.spec.data, evaluation.spec
     facts: dict[str, Any] = {"dataset": data.dataset, "preset": (preset_of(run.spec), data.seed)}
     facts |= {"protocol": data.protocol, "subject": data.subject, "gallery": how.gallery}
-    return facts | {"repetitions": how.repetitions, **final_step(how)}
+    return facts | {"repetitions": how.repetitions, "average": how.average, **final_step(how)}
 
 
 def _check_alike(paths: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:

@@ -20,8 +20,9 @@ from ..models.names import Trust
 from ..registry import unknown_name
 from ..retrieval.evaluations import evaluation_of
 from ..runs import CARD, HUB_FILES, model_card, versions
+from .challenge import FILES, check_submission, write_submission
 
-FORMATS = ("embeddings", "onnx", "torchscript", "torch-export")
+FORMATS = ("embeddings", "onnx", "torchscript", "torch-export", "challenge")
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 TOLERANCE = 1e-4
 """Largest difference of an exported model from the run's, as a share of its largest output."""
@@ -96,9 +97,11 @@ def export(
 
     ``form`` is ``"embeddings"`` (``embeddings.npz``), or ``"onnx"``, ``"torchscript"`` or
     ``"torch-export"``: the two sides of the model as ``brain`` (trials (b, c, t) to (b, e)) and ``image``
-    (features (b, d) to (b, e)), for any batch size. ``out`` is by default ``export`` in the run folder.
-    Returns what ``export.json`` says: ``run, format, files, difference`` (the largest, relative to the
-    largest output), and what the model takes: ``channels, sfreq, n_times, start, whitening, encoder``.
+    (features (b, d) to (b, e)), for any batch size; or ``"challenge"``, a submission to the EEG-to-image
+    task of the NeurIPS 2026 EEG challenge, ``submission.py`` and ``model.pt``. ``out`` is by default
+    ``export`` in the run folder. Returns what ``export.json`` says: ``run, format, files, difference`` (the
+    largest, relative to the largest output), and what the model takes: ``channels, sfreq, n_times, start,
+    whitening, encoder``.
     DataError, and nothing is left, if what was written does not give what the run gives.
     """
     if form not in FORMATS:
@@ -111,6 +114,8 @@ def export(
         )
     run = load_run(source, trust=trust, device="cpu")
     folder = Path(out) if out is not None else run.path / "export"
+    if form == "challenge":
+        check_submission(run)
     spec, trials = run.spec, run.spec.trials
     content: dict[str, Any] = {
         "run": run.path.name,
@@ -128,6 +133,11 @@ def export(
             names = ["embeddings.npz"]
             content["difference"] = _write_embeddings(
                 run, part / names[0], data_dir=data_dir, trust=trust, progress=progress
+            )
+        elif form == "challenge":
+            names = list(FILES)
+            content["difference"] = write_submission(
+                run, part, content["versions"]["braindecode_ssr"]
             )
         else:
             names = [f"{side}{SUFFIX[form]}" for side in ("brain", "image")]

@@ -43,7 +43,7 @@ def build_model(
     from ..models.ssr import SSR
 
     return SSR(
-        n_outputs=spec.model.n_outputs,
+        n_outputs=n_features if spec.model.image_head == "none" else spec.model.n_outputs,
         n_chans=len(signals.chs_info),
         n_times=signals.n_times,
         sfreq=signals.sfreq,

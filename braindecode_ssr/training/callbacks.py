@@ -33,12 +33,22 @@ SAVING_SHARE = 0.05  # of the training time, at most
 KEPT = 2  # checkpoints, so that there is an older one if the last is damaged
 AVERAGE, SPEC = "average.pt", "spec.json"
 PARTS = ("model.pt", "criterion.pt", "optimizer.pt")
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
 
 
 def learning_rate_factor(
-    step: int, total: int, warmup: int, schedule: Literal["constant", "cosine"]
+    step: int, total: int, warmup: int, schedule: Literal["constant", "cosine", "onecycle"]
 ) -> float:
-    """Factor of the full rate: a linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0."""
+    """Factor of the full rate: a linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0.
+
+    ``"onecycle"`` is the policy of Smith and Topin (2018) as PyTorch's ``OneCycleLR`` has it by default.
+    """
+    if schedule == "onecycle":
+        peak = max(warmup - 1, 0)
+        low, share = (ONE_CYCLE_START, 1 - step / max(peak, 1))
+        if step >= peak:
+            low, share = ONE_CYCLE_END, (step - peak) / max(1, total - 1 - peak)
+        return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "constant":
@@ -254,6 +264,27 @@ class ValidationRetrieval(Callback):
         ids = images["image_id"].tolist()
         table = query_table(queries, gallery, self.data.table, ids, space=space_of(model))
         return table["rank"].to_numpy()
+
+
+class OutOfPatience(Exception):
+    """Training ends early."""
+
+
+class Patience(Callback):
+    """End training when top-5 on held-out concepts has not risen for so many epochs; after all callbacks."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def is_over(self, history: Any) -> bool:
+        """Whether training has ended; it depends on the history alone, so that a resumed run agrees."""
+        top5 = [row["valid_top5"] for row in history]
+        return bool(top5) and len(top5) - 1 - int(np.argmax(top5)) >= self.patience
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Raise OutOfPatience, which ends the loop over epochs."""
+        if self.is_over(net.history):
+            raise OutOfPatience
 
 
 class EpochBar(Callback):

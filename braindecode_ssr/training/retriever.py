@@ -10,6 +10,7 @@ import inspect
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from .callbacks import (
     Checkpoints,
     EpochBar,
     KeepEpochs,
+    OutOfPatience,
+    Patience,
     ValidationRetrieval,
     WeightAverage,
     first_missing,
@@ -322,6 +325,14 @@ def fit(
         callbacks.append(("rate", _schedule(spec, steps, done)))
     if progress:
         callbacks.append(("bar", EpochBar(spec.epochs)))
+    patience = Patience(spec.patience) if spec.patience else None
+    if patience is not None:
+        if world.size > 1:
+            raise UsageError(
+                "train.patience does not apply to several processes: only the first validates",
+                "leave it out, or train in one process",
+            )
+        callbacks.append(("patience", patience))
     net = EEGRetriever(
         synchronize_batch_norm(model, world, device),
         criterion=loss,
@@ -353,7 +364,9 @@ def fit(
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
 
     net.notify("on_train_begin", X=train, y=None)
-    net.fit_loop(_on_device(train, device), epochs=spec.epochs - done)
+    over = patience is not None and patience.is_over(net.history)
+    with suppress(OutOfPatience):
+        net.fit_loop(_on_device(train, device), epochs=0 if over else spec.epochs - done)
     net.notify("on_train_end", X=train, y=None)
     if not done and net.history:
         net.history[0]["dur"] += seconds

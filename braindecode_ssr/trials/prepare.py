@@ -38,7 +38,7 @@ from ..preprocessing.epochs import (
     running_count,
     windows,
 )
-from ..preprocessing.whitening import Whitening, fit_whitening
+from ..preprocessing.whitening import Whitening, clamp, fit_whitening
 from .store import (
     DTYPE,
     FORMAT,
@@ -290,7 +290,7 @@ def _make(
 ) -> TrialStore:
     """Write the store, from the dataset's own epochs if it has some, else from recordings."""
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
-    released = dataset.epochs(subject, spec)
+    released = dataset.ready_epochs(subject, spec)
     if released is not None:
         if "first_time" not in released.manifest:
             raise DataError(
@@ -381,11 +381,11 @@ def recorded_batches(
                 skip(len(table))
             yield batch
             continue
-        samples = np.asarray(recording.samples)[kept]
-        windows(recording.data, samples, recording.sfreq, spec, tick=tick, out=trials)
+        recording = recording.processed(np.asarray(recording.samples)[kept], spec)
+        windows(recording.data, recording.samples, recording.sfreq, spec, tick=tick, out=trials)
         check_trials(trials, list(recording.ch_names), source)
         del recording
-        if spec.whitening != "none":
+        if spec.fitted:
             if split == "train":
                 numbers = table["number"].to_numpy()
                 whiten, fitted = fit_whitening(spec.whitening, trials, numbers, source), session
@@ -394,7 +394,9 @@ def recorded_batches(
             if whiten is None or fitted != session:
                 raise Changed if session == skipped else no_training_part(session, source)
             whiten(trials)
-        if store is not None and (split == "test" or spec.whitening == "none"):
+        if spec.clamp is not None:
+            clamp(trials, spec.clamp)
+        if store is not None and (split == "test" or not spec.fitted):
             store.finish_session()
         yield batch
         del batch, trials

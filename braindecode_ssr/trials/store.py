@@ -63,6 +63,19 @@ class AveragedTrials:
     table: pd.DataFrame
 
 
+class SingleTrials:
+    """Some rows and channels of a memory-mapped array (n, c, t), which are read when they are sliced."""
+
+    def __init__(self, trials: np.ndarray, rows: np.ndarray, picks: list[int]) -> None:
+        self.trials, self.rows, self.picks = trials, rows, picks
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return np.ascontiguousarray(self.trials[self.rows[part]][:, self.picks])
+
+
 class TrialStore:
     """A folder of trials of one subject; the array stays on disk.
 
@@ -290,6 +303,23 @@ class TrialStore:
         if repetitions is not None:
             rows = rows[choose(self.table["number"].to_numpy()[rows], repetitions, seed)]
         return AveragedTrials(self._means(rows, picks), self._image_table(rows))
+
+    def single(
+        self,
+        split: str,
+        *,
+        channels: Channels = "all",
+        repetitions: int | None = None,
+        seed: int = 0,
+    ) -> tuple[SingleTrials, pd.DataFrame, np.ndarray]:
+        """What :meth:`average` averages: the trials, its table, and the row of the table of each trial."""
+        rows = self.rows(split)
+        numbers = self.table["number"].to_numpy()
+        if repetitions is not None:
+            rows = rows[choose(numbers[rows], repetitions, seed)]
+        image = np.unique(numbers[rows], return_inverse=True)[1]
+        trials = SingleTrials(self.trials, rows, self.pick(channels))
+        return trials, self._image_table(rows), image
 
     def averaged_images(self, split: str) -> pd.DataFrame:
         """The table of :meth:`average`, without reading a trial."""

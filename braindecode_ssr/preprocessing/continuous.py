@@ -1,0 +1,82 @@
+"""Notch filter, band-pass, resampling and robust scaling of a whole recording, before epochs are cut.
+
+Filters and resampling are MNE's, with its defaults. A channel is processed at a time, so that memory is that
+of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..config import TrialSpec
+from ..errors import DataError
+from .epochs import check_rate
+
+
+def process(
+    data: np.ndarray, sfreq: float, spec: TrialSpec, edges: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of ``spec`` that need a whole recording, in this order: notch, band-pass, rate, scale.
+
+    Equal to ``raw.notch_filter(spec.notch).filter(spec.l_freq, spec.h_freq).resample(spec.sfreq)`` of MNE
+    and, with ``spec.whitening = "robust"``, scikit-learn's ``RobustScaler`` over the whole recording.
+
+    Parameters
+    ----------
+    data : ndarray, shape (chans, samples)
+        Signal in volts or tesla; may be memory-mapped.
+    sfreq : float
+        Its sampling rate in Hz. Frequencies from half of it on cannot be filtered out and are ignored.
+    spec : TrialSpec
+    edges : sequence of int
+        0, each sample before which the recording was interrupted, and its length; nothing is filtered
+        across them.
+
+    Returns
+    -------
+    data : ndarray of float64, shape (chans, new_samples)
+        At ``spec.sfreq``.
+    edges : ndarray of int
+        The same edges in samples of the result.
+
+    Raises
+    ------
+    DataError
+        If a channel has no spread to be scaled by.
+    """
+    check_rate(sfreq, spec)
+    pieces = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
+    rows = []
+    for number, channel in enumerate(data):
+        parts = [_filtered(np.array(channel[piece], np.float64), sfreq, spec) for piece in pieces]
+        row = np.concatenate(parts)
+        if spec.whitening == "robust":
+            low, middle, high = np.percentile(row, [25, 50, 75])
+            if not high > low:
+                raise DataError(
+                    f"channel number {number + 1} is constant or holds NaN, so it cannot be scaled by its "
+                    "interquartile range",
+                    "leave out broken channels with --set data.channels=[...]",
+                )
+            row = (row - middle) / (high - low)
+        rows.append(row)
+    return np.stack(rows), np.cumsum([0, *map(len, parts)])
+
+
+def _filtered(signal: np.ndarray, sfreq: float, spec: TrialSpec) -> np.ndarray:
+    """One channel of one uninterrupted piece, filtered and resampled."""
+    from mne.filter import filter_data, notch_filter, resample
+
+    nyquist = sfreq / 2
+    notches = [freq for freq in spec.notch if freq < nyquist]
+    h_freq = spec.h_freq if spec.h_freq is not None and spec.h_freq < nyquist else None
+    if notches:
+        signal = notch_filter(signal, sfreq, notches, verbose="error")
+    if spec.l_freq is not None or h_freq is not None:
+        signal = filter_data(signal, sfreq, spec.l_freq, h_freq, copy=False, verbose="error")
+    if spec.sfreq != sfreq:
+        how = {"npad": "auto", "pad": "reflect_limited", "window": "auto", "verbose": "error"}
+        signal = resample(signal, spec.sfreq, sfreq, **how)
+    return signal

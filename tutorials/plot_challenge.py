@@ -1,0 +1,82 @@
+"""
+.. _challenge-numbers:
+
+The challenge's numbers on simulated data
+=========================================
+
+The EEG-to-image task of the NeurIPS 2026 EEG challenge asks for a model that takes one epoch and predicts the
+features of the image that was seen. Here NeuralBench's recipe is trained on simulated recordings, tested by
+the challenge's two numbers, and written as a submission.
+"""
+
+# Authors: braindecode_ssr developers
+#
+# License: BSD-3
+
+######################################################################
+# Train the recipe
+# ----------------
+#
+# Recordings are filtered, resampled to 120 Hz, scaled and clamped; EEGNet predicts frozen features by a
+# contrast in one direction. More epochs and a larger rate than in the recipe, because the data are small.
+# ``protocol="pooled"`` would train on all ten people.
+
+import tempfile
+from pathlib import Path
+
+from braindecode_ssr import evaluate, train
+
+folder = Path(tempfile.mkdtemp())
+run = train(
+    dataset="things-sim",
+    preset="tiny",
+    subject=5,
+    method="neuralbench",
+    epochs=20,
+    lr=3e-3,
+    data_dir=folder / "data",
+    out=folder / "runs",
+)
+run.spec.trials
+
+######################################################################
+# The challenge's two numbers
+# ---------------------------
+#
+# The predictions of all trials of an image are averaged; or each trial is a query of its own, which is much
+# harder. Beside them the usual way, which averages the signals before the model.
+
+import pandas as pd
+
+names = ["default", "challenge", "challenge-warmup"]
+numbers = [evaluate(run.path, name)[1] for name in names]
+pd.DataFrame(numbers, index=names)[["top1", "top5", "chance_top5", "repetitions"]].round(3)
+
+######################################################################
+# The submission
+# --------------
+#
+# ``submission.py`` and ``model.pt`` run without this package. Whoever calls them gives the names of the
+# channels, in any order, and batches of any size.
+
+from braindecode_ssr.sharing.challenge import load_submission
+from braindecode_ssr.sharing.export import export
+
+written = export(run.path, "challenge", folder / "submission")
+written["files"], written["difference"]
+
+######################################################################
+# The challenge's kit loads it so:
+
+import torch
+
+meta = {
+    "ch_names": written["channels"],
+    "n_times": written["n_times"],
+    "sfreq": written["sfreq"],
+    "n_outputs": run.record["n_features"],
+    "device": "cpu",
+    "submission_dir": str(folder / "submission"),
+}
+model = load_submission(folder / "submission").load_model(meta)
+model.predict(torch.randn(3, len(written["channels"]), written["n_times"])).shape
