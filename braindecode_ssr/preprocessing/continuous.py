@@ -1,7 +1,7 @@
 """Notch filter, band-pass, resampling and robust scaling of a whole recording, before epochs are cut.
 
-Filters and resampling are MNE's, with its defaults. A channel is processed at a time, so that memory is that
-of the result.
+Filters and resampling are MNE's, with its defaults. Some channels are processed at a time, so that memory is
+little more than that of the result.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import numpy as np
 from ..config import TrialSpec
 from ..errors import DataError
 from .epochs import check_rate
+
+AT_ONCE = 1 << 23
+"""Samples of all channels that are processed at a time."""
 
 
 def process(
@@ -48,25 +51,27 @@ def process(
     """
     check_rate(sfreq, spec)
     pieces = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
-    rows = []
-    for number, channel in enumerate(data):
-        parts = [_filtered(np.array(channel[piece], np.float64), sfreq, spec) for piece in pieces]
-        row = np.concatenate(parts)
+    size, blocks = max(1, AT_ONCE // data.shape[1]), []
+    for first in range(0, len(data), size):
+        some = data[first : first + size]
+        parts = [_filtered(np.array(some[:, piece], np.float64), sfreq, spec) for piece in pieces]
+        block = np.concatenate(parts, axis=1)
         if spec.whitening == "robust":
-            low, middle, high = np.percentile(row, [25, 50, 75])
-            if not high > low:
+            low, middle, high = np.percentile(block, [25, 50, 75], axis=1, keepdims=True)
+            if not (high > low).all():
+                number = first + int(np.flatnonzero(~(high > low))[0]) + 1
                 raise DataError(
-                    f"channel number {number + 1} is constant or holds NaN, so it cannot be scaled by its "
+                    f"channel number {number} is constant or holds NaN, so it cannot be scaled by its "
                     "interquartile range",
                     "leave out broken channels with --set data.channels=[...]",
                 )
-            row = (row - middle) / (high - low)
-        rows.append(row)
-    return np.stack(rows), np.cumsum([0, *map(len, parts)])
+            block = (block - middle) / (high - low)
+        blocks.append(block)
+    return np.concatenate(blocks), np.cumsum([0, *(part.shape[1] for part in parts)])
 
 
 def _filtered(signal: np.ndarray, sfreq: float, spec: TrialSpec) -> np.ndarray:
-    """One channel of one uninterrupted piece, filtered and resampled."""
+    """Channels of one uninterrupted piece, filtered and resampled."""
     from mne.filter import filter_data, notch_filter, resample
 
     nyquist = sfreq / 2
