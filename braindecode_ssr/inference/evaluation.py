@@ -67,8 +67,9 @@ def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
     from ..preprocessing.epochs import average_by
     from ..retrieval.ranks import embed_images, embed_trials, has_own_parts, space_of
 
-    own = test.who is not None and has_own_parts(model)
-    who = torch.full((len(test.x),), test.who) if own else None
+    who = None
+    if test.who is not None and has_own_parts(model):
+        who = torch.full((len(test.x),), test.who)
     brain = embed_trials(model, test.x, subject_index=who)
     if test.query is not None:
         brain = average_by(brain.astype(np.float64), test.query)[0].astype(np.float32)
@@ -103,6 +104,7 @@ def load_test_set(
         "repetitions": evaluation.repetitions,
         "seed": spec.train.seed if seed is None else seed,
     }
+    x: Any
     query = None
     if evaluation.average == "signals":
         averaged = store.average("test", **how)
