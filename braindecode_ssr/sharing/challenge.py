@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,10 @@ def write_submission(run: TrainedRun, folder: Path, version: str) -> float:
     n_times, width = int(run.channels.facts["number of samples"]), int(run.record["n_features"])
     expected = {"sfreq": run.spec.trials.sfreq, "n_times": n_times, "n_outputs": width}
     example = torch.randn(6, len(channels), n_times, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # TorchScript is no longer recommended, but needs no other package
         torch.jit.save(torch.jit.trace(model, (example[:2],)), folder / FILES[1])
     text = SUBMISSION.format(
         name=run.path.name, version=version, channels=json.dumps(channels), expected=repr(expected)
@@ -109,8 +113,9 @@ def write_submission(run: TrainedRun, folder: Path, version: str) -> float:
 
     meta: dict[str, Any] = {**expected, "ch_names": channels[::-1], "device": "cpu"}
     meta["submission_dir"] = str(folder)
-    found = load_submission(folder).load_model(meta)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = load_submission(folder).load_model(meta)
         wanted = model(example)
     largest = 0.0
     for rows in ([0, 1, 2, 3, 4, 5], [3], [5, 0, 2]):
