@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "ignore_repr_types": "matplotlib",
     "first_notebook_cell": "# pip install braindecode-ssr matplotlib\n%matplotlib inline",
 }
 # gallery: its settings hold no functions, so they are cached; the rest is nothing a reader meets
