@@ -58,8 +58,12 @@ for recording in recordings:
     raw = mne.io.RawArray(recording.data, recording.info, verbose="error")
     raw.info["line_freq"] = 50
     path = mne_bids.BIDSPath(
-        **{"root": study, "subject": "05", "session": f"{recording.session:02d}", "task": "look"},
-        **{"run": "1" if recording.split == "train" else "2", "datatype": "eeg"},
+        root=study,
+        subject="05",
+        session=f"{recording.session:02d}",
+        task="look",
+        run="1" if recording.split == "train" else "2",
+        datatype="eeg",
     )
     mne_bids.write_raw_bids(raw, path, format="BrainVision", allow_preload=True, verbose="error")
     shown = lab.images[lab.images["split"] == recording.split].set_index("number")
@@ -120,8 +124,14 @@ finally:
 from braindecode_ssr import train
 
 run = train(
-    **{"dataset": "bids", "data_dir": study, "subject": 5, "encoder": "pyramid"},
-    **{"data.channels": "occipital-17", "epochs": 30, "batch_size": 32, "lr": 1e-3},
+    dataset="bids",
+    data_dir=study,
+    subject=5,
+    encoder="pyramid",
+    epochs=30,
+    batch_size=32,
+    lr=1e-3,
+    **{"data.channels": "occipital-17"},
     out=folder / "runs",
 )
 pd.Series({name: run.summary[name] for name in ("top1", "chance_top1", "top5", "chance_top5")})

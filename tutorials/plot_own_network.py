@@ -55,7 +55,7 @@ import subprocess
 command = """
 ssr-bd train --backbone my_net.py:MyNet
              --dataset things-sim --set data.preset=tiny --subject 5 --data-dir sim
-             --set data.channels=all --epochs 30 --batch-size 32 --lr 0.002
+             --set data.channels=all --epochs 20 --batch-size 32 --lr 0.002
 """
 done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=True)
 print(done.stdout)
@@ -75,9 +75,15 @@ sys.path.insert(0, str(folder))
 from my_net import MyNet
 
 recipe = {
-    **{"dataset": "things-sim", "preset": "tiny", "subject": 5, "data.channels": "all"},
-    **{"epochs": 30, "batch_size": 32, "lr": 2e-3},
-    **{"data_dir": folder / "sim", "out": folder / "runs"},
+    "dataset": "things-sim",
+    "preset": "tiny",
+    "subject": 5,
+    "data.channels": "all",
+    "epochs": 20,
+    "batch_size": 32,
+    "lr": 2e-3,
+    "data_dir": folder / "sim",
+    "out": folder / "runs",
 }
 runs = {
     "MyNet, 2": train(**recipe, backbone=MyNet, **{"model.backbone_params": {"n_components": 2}}),

@@ -98,12 +98,20 @@ from braindecode_ssr import train
 from braindecode_ssr.errors import SSRError
 
 recipe = {
-    **{"dataset": "things-sim", "preset": "tiny", "subject": 5, "batch_size": 32, "lr": 1e-3},
-    **{"data_dir": folder / "sim", "out": folder / "runs"},
+    "dataset": "things-sim",
+    "preset": "tiny",
+    "subject": 5,
+    "batch_size": 32,
+    "lr": 1e-3,
+    "data_dir": folder / "sim",
+    "out": folder / "runs",
 }
 foundation = {
-    **{"backbone": "InterpolatedBIOT", "data.channels": "all", "epochs": 2},
-    **{"model.pretrained": str(folder / "hub"), "model.freeze": ["backbone"]},
+    "backbone": "InterpolatedBIOT",
+    "data.channels": "all",
+    "epochs": 1,
+    "model.pretrained": str(folder / "hub"),
+    "model.freeze": ["backbone"],
 }
 try:
     train(**recipe, **foundation)
@@ -133,7 +141,7 @@ run.summary["flags"]
 elsewhere = train(**{**recipe, "subject": 3}, backbone="TSConv", epochs=15)
 elsewhere.model.backbone.save_pretrained(folder / "subject-3")
 
-known = {"model.pretrained": str(folder / "subject-3"), "model.pretrained_concepts": "none"}
+known = {"model.pretrained": str(folder / "subject-3"), "model.pretrained_concepts": "disjoint"}
 starts = {
     "from scratch": {},
     "pretrained, frozen": {**known, "model.freeze": ["backbone"]},

@@ -39,9 +39,14 @@ from braindecode_ssr import train
 
 folder = Path(tempfile.mkdtemp())
 recipe = {
-    **{"dataset": "things-sim", "preset": "tiny", "subject": 5},
-    **{"epochs": 15, "batch_size": 32, "lr": 1e-3},
-    **{"data_dir": folder / "sim", "out": folder / "runs"},
+    "dataset": "things-sim",
+    "preset": "tiny",
+    "subject": 5,
+    "epochs": 15,
+    "batch_size": 32,
+    "lr": 1e-3,
+    "data_dir": folder / "sim",
+    "out": folder / "runs",
 }
 
 ######################################################################

@@ -77,8 +77,8 @@ raw.annotations[:3].to_data_frame()
 # Trials
 # ------
 #
-# Images follow one another every 200 ms, so that the mean response is a ripple: each image's own
-# response, and those of its neighbors. In which it differs between images is decoded, not this.
+# Images follow one another every 200 ms, so the mean response is a ripple: each image's own response
+# on top of those to its neighbors. What is decoded is the little by which it differs between images.
 
 import matplotlib.pyplot as plt
 import mne
@@ -87,8 +87,11 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
 
 store = prepare(dataset, 5, TrialSpec(whitening="none", start=-0.2))
+mne.set_log_level("error")
 mean = store.average("train").x.mean(axis=0)
-evoked = mne.EvokedArray(mean, store.info, tmin=store.tmin, verbose="error")
+evoked = mne.EvokedArray(
+    mean, store.info, tmin=store.tmin, nave=(store.table["split"] == "train").sum()
+)
 picture = evoked.plot_joint(times=[0.11, 0.21, 0.31], title="mean of all training trials")
 
 ######################################################################
@@ -101,8 +104,13 @@ picture = evoked.plot_joint(times=[0.11, 0.21, 0.31], title="mean of all trainin
 from braindecode_ssr import evaluate, train
 
 run = train(
-    **{"dataset": "things-eeg", "data_dir": folder / "DIR", "subject": 5, "out": folder / "runs"},
-    **{"epochs": 30, "batch_size": 32, "lr": 1e-3},
+    dataset="things-eeg",
+    data_dir=folder / "DIR",
+    subject=5,
+    out=folder / "runs",
+    epochs=30,
+    batch_size=32,
+    lr=1e-3,
 )
 run
 

@@ -60,7 +60,13 @@ picture = evoked.plot_joint(
     times=[0.1, 0.2, 0.4],
     title="standard deviation over test images",
     ts_args={"scalings": 1, "units": "baseline SDs"},
-    topomap_args={"scalings": 1, "units": "SDs", "cmap": "viridis", "contours": 0},
+    topomap_args={
+        "scalings": 1,
+        "units": "SDs",
+        "cmap": "viridis",
+        "contours": 0,
+        "vlim": (0, None),
+    },
 )
 
 ######################################################################
@@ -100,8 +106,15 @@ for region in regions:
     picks = [store.info.ch_names.index(name) for name in runs[region].channels.ch_names]
     value[picks] = runs[region].summary["top1"]
 drawn, _ = mne.viz.plot_topomap(
-    **{"data": value, "pos": store.info, "axes": axes[0], "image_interp": "nearest"},
-    **{"contours": 0, "sensors": "k.", "cmap": "viridis", "vlim": (0, 1), "show": False},
+    data=value,
+    pos=store.info,
+    axes=axes[0],
+    image_interp="nearest",
+    contours=0,
+    sensors="k.",
+    cmap="viridis",
+    vlim=(0, 1),
+    show=False,
 )
 figure.colorbar(drawn, ax=axes[0], label="top-1 accuracy of the region", shrink=0.8)
 n = runs["all"].summary["n_queries"]

@@ -25,9 +25,15 @@ from braindecode_ssr import train
 
 folder = Path(tempfile.mkdtemp())
 run = train(
-    **{"dataset": "things-sim", "preset": "tiny", "subject": 5, "data.channels": "all"},
-    **{"epochs": 20, "batch_size": 32, "lr": 1e-3},
-    **{"data_dir": folder / "sim", "out": folder / "runs"},
+    dataset="things-sim",
+    preset="tiny",
+    subject=5,
+    **{"data.channels": "all"},
+    epochs=20,
+    batch_size=32,
+    lr=1e-3,
+    data_dir=folder / "sim",
+    out=folder / "runs",
 )
 run
 
