@@ -133,19 +133,20 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
 
 dataset = ThingsSim(folder / "sim", preset="tiny")
-stores = [prepare(dataset, 5, TrialSpec(whitening=how)) for how in ("mvnn", "none")]
-white, volts = (store.average("train", channels=trained.channels.ch_names).x for store in stores)
+names = trained.channels.ch_names
+white = prepare(dataset, 5, TrialSpec()).average("train", channels=names).x
+store = prepare(dataset, 5, TrialSpec(whitening="none"))
+volts = store.average("train").x
 mix = net.get_submodule("mix")
 with torch.no_grad():
     component = mix(torch.as_tensor(white).mT).mT.numpy()
 component -= component.mean(axis=0)
 patterns = np.einsum("nkt,nct->kc", component, volts - volts.mean(axis=0))
 
-info = stores[1].info.copy().reorder_channels(trained.channels.ch_names)
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.4), layout="constrained")
 for number, (axis, pattern) in enumerate(zip(axes.flat, patterns, strict=True), 1):
     picture, _ = mne.viz.plot_topomap(
-        pattern / np.abs(pattern).max(), info, axes=axis, vlim=(-1, 1), show=False
+        pattern / np.abs(pattern).max(), store.info, axes=axis, vlim=(-1, 1), show=False
     )
     axis.set_title(f"component {number}", fontsize=9)
 figure.colorbar(picture, ax=axes, shrink=0.6, label="pattern (largest value is 1)")

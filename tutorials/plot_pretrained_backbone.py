@@ -127,7 +127,7 @@ run = train(**recipe, **foundation, **{"trials.sfreq": 200}, say=print)
 ######################################################################
 # Nobody knows here which images the pretraining has seen, so the run and every table with it carry a
 # flag: ``pretrained-elsewhere``. Whoever does know says it with ``model.pretrained_concepts``:
-# ``"none"``, or a list of concepts, which is compared with the tested ones.
+# ``"disjoint"``, or a list of concepts, which is compared with the tested ones.
 
 run.summary["flags"]
 
@@ -159,7 +159,7 @@ for (name, found), marker in zip(accuracy.items(), "os^", strict=True):
 axis.axhline(found[0]["chance_top5"], color="gray", linestyle=":", label="chance")
 axis.set(xlabel="epochs on the new person", ylabel="top-5 accuracy", ylim=(0, 1.03))
 axis.set_xticks((1, 3, 9))
-axis.legend()
+axis.legend(loc="upper left")
 
 ######################################################################
 # Simulated brains have much in common, and 16 test images are few: this is no promise for recordings or
