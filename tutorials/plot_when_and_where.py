@@ -106,21 +106,17 @@ axis.set(xlabel="seconds after onset", ylabel="top-1 accuracy", ylim=(0, 1.03), 
 axis.legend(fontsize=8, loc="upper right")
 
 ######################################################################
-# Before about 70 ms no response has reached the cortex, real or simulated, and accuracy is at chance; a
-# curve that is above it there has a leak. A model that was trained on whole trials gets little out of a
-# single window, because it adds up evidence over time: the curve of all samples until then says how
-# fast.
-#
-# The same as a figure of the run, with top-5:
-
-figure = run.plot_time_windows()
+# In the first tens of milliseconds no response has reached the cortex, real or simulated: a curve that
+# is well above chance there has a leak. A model that was trained on whole trials gets little out of a
+# single window, because it adds up evidence over time: the curve of all samples until then says how fast.
+# ``run.plot_time_windows()`` draws both of its curves with their uncertainty.
 
 ######################################################################
 # Where does it look?
 # -------------------
 #
 # Integrated gradients say for each sample how much it adds to the similarity with the right image.
-# Summed over time, on the head; and for the strongest times.
+# Above, on the head for eight stretches of time; below, summed over all electrodes.
 
 figure = run.plot_attribution()
 
@@ -130,11 +126,10 @@ figure = run.plot_attribution()
 figure = run.plot_regions()
 
 ######################################################################
-# Where keeping helps, there is information; where taking away hurts, it is nowhere else. In the
-# simulation the first responses are occipital. Neighboring electrodes see much the same, so that taking
-# a few away costs little.
+# Where keeping helps, there is information; where taking away hurts, it is nowhere else. The two maps
+# need not agree, because neighboring electrodes see much the same.
 #
-# What next? ``ssr-bd report RUNS --plots`` draws these figures for every method.
+# What next? ``ssr-bd report RUNS --plots --interpret`` draws these figures for every method.
 # :ref:`things-meg-regions` trains anew on each region, :ref:`linear-model` reads patterns of a linear
 # model.
 
