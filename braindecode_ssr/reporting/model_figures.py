@@ -29,6 +29,7 @@ TIME_LABELS = {
 }
 PART = 0.1  # seconds of a map of attributions
 MAPS = 8  # at most, side by side
+CROWD = 100  # sensors whose dots can be told apart
 
 
 def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -195,14 +196,7 @@ def head_map(
     """A map of values on the head from above, with the sensors as dots."""
     import mne
 
-    image, _ = mne.viz.plot_topomap(
-        values,
-        head,
-        axes=axis,
-        show=False,
-        vlim=limits,
-        cmap=colors,
-        contours=0,
-        extrapolate="local",
-    )
+    look: dict[str, Any] = {"cmap": colors, "contours": 0, "extrapolate": "local"}
+    look["sensors"] = len(values) <= CROWD
+    image, _ = mne.viz.plot_topomap(values, head, axes=axis, show=False, vlim=limits, **look)
     return image
