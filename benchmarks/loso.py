@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,11 @@ def write(options: argparse.Namespace) -> None:
 
     dataset, spec = noise_dataset(options), spec_of(options)
     info = eeg_info([f"E{number}" for number in range(options.channels)], SFREQ)
-    for subject in range(1, options.subjects + 1):
+    tested = dataset.images.query("split == 'test'")  # whose channels are matched; the last subject
+    for subject in range(1, options.subjects + 2):
+        images = dataset.images if subject <= options.subjects else tested
         path = trials_path(dataset, subject, spec.trials)
-        TrialStore.write(path, batches(dataset.images, subject, options), info)
+        TrialStore.write(path, batches(images, subject, options), info)
         print(f"trials of subject {subject} written", file=sys.stderr)
 
 
@@ -126,20 +129,21 @@ def noise_dataset(options: argparse.Namespace) -> Any:
 class NoiseFeatures:
     """Image features that follow from the number of images alone."""
 
-    views = ("noise",)
+    views, encoder, store = ("noise",), "noise", SimpleNamespace(path="noise")
 
     def __init__(self, width: int) -> None:
         self.width = width
 
     def original(self, ids: np.ndarray) -> np.ndarray:
         """Features of originals, shape (n, d)."""
-        return np.random.default_rng(0).standard_normal((len(ids), self.width), np.float32)
+        rng = np.random.default_rng(len(ids))  # so that test images are not training images
+        return rng.standard_normal((len(ids), self.width), np.float32)
 
     view = original
 
 
 def spec_of(options: argparse.Namespace) -> Any:
-    """The run: all subjects but the last one, which has no trials."""
+    """The run: trains on all subjects but the last one."""
     from braindecode_ssr.config import build
 
     memory = WAYS.get(options.way, 0.0)

@@ -63,7 +63,7 @@ def label_options(function: Any) -> Any:
 def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
     """Score similarities of any program: queries in rows, candidates in columns, larger is nearer.
 
-    FILE is a matrix (npy, npz, pt, safetensors, csv), FILE:KEY for one of several arrays, a file of
+    FILE is a matrix (npy, npz, pt, safetensors, csv), `FILE:KEY` for one of several arrays, a file of
     `ssr-bd evaluate --embeddings`, or brain embeddings with --gallery. Rows and columns are joined by the
     names of images. Nothing in a file is executed.
     """

@@ -1,4 +1,4 @@
-"""A study in BIDS made of what any lab has: an array, channel names, onsets, image files."""
+"""Write a BIDS study from what any lab has: an array, channel names, onsets, and image files."""
 
 from pathlib import Path
 
@@ -9,11 +9,10 @@ import pandas as pd
 from braindecode_ssr.datasets.things_sim import ThingsSim
 
 STUDY, SUBJECT = Path("MYSTUDY"), 5
-lab = ThingsSim("sim", preset="tiny")  # stands for the amplifier and the pictures of a lab
+lab = ThingsSim("sim", preset="tiny")  # in place of a lab's own recordings and images
 
-for (
-    image
-) in lab.images.itertuples():  # MYSTUDY/stimuli/blubel/blubel_01b.jpg: the folder is the concept
+# The folder of an image is its concept: MYSTUDY/stimuli/blubel/blubel_01b.jpg
+for image in lab.images.itertuples():
     path = STUDY / "stimuli" / f"{image.image_id}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(lab.jpeg(image.image_id))

@@ -231,8 +231,8 @@ class SemanticSwap(Contrast):
 
     def _optimizer(self) -> torch.optim.AdamW:
         if self.optimizer is None:
-            rates = {"lr": self.club_lr, "betas": (0.5, 0.999)}
-            self.optimizer = torch.optim.AdamW(self.clubs.parameters(), **rates)
+            weights = self.clubs.parameters()
+            self.optimizer = torch.optim.AdamW(weights, self.club_lr, betas=(0.5, 0.999))
         return self.optimizer
 
     def get_extra_state(self) -> dict[str, Any]:
