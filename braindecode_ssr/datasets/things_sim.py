@@ -186,7 +186,7 @@ class ThingsSim(ImageDataset):
         response = self.preset.response
         if not isinstance(response, LivelyResponse):
             return features
-        return latents(features, images, response, self.seed)
+        return latents(features[:, : self.dims[0]], images, response, self.seed)
 
     def _drawn(self, concept: str, exemplar: str) -> bytes:
         name = f"{concept}/{exemplar}"

@@ -1,8 +1,9 @@
-"""A pyramid of oriented-filter energies, luminance and color: features without any weights."""
+"""Encoders without weights: a pyramid of filter energies and colors, and the network of the simulation."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,13 @@ COLOR_MEAN = (0.5, 0.0, 0.0)
 COLOR_SD = (0.2, 0.1, 0.1)
 
 
-class Pyramid(ImageEncoder):
-    """Multi-scale oriented-filter energies, luminance and two color-opponent channels.
-
-    The image (224 pixels) is halved and filtered by Gabor filters in quadrature: 6 orientations, a wavelength
-    of 4 pixels, at 4 sizes of the image, each half the one before (28, 14, 7 and 3.5 cycles per image). The
-    log energy of each is averaged over a grid of 4 x 4; luminance, red-green and blue-yellow over a grid of
-    8 x 8. Every channel is standardized by fixed numbers (energies by those of 1/f noise), so that nothing is
-    fitted to the images that are encoded.
+class Fixed(ImageEncoder):
+    """An encoder whose numbers are all in this file.
 
     Parameters
     ----------
     argument : str
-        Empty; the pyramid has no variants.
+        Empty; there are no variants.
     device : str
         Where to compute.
 
@@ -49,6 +44,33 @@ class Pyramid(ImageEncoder):
     ------
     UsageError
         If an argument is given.
+    """
+
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:
+        if argument:
+            raise UsageError(
+                f"{self.name}:{argument}: {self.name} has no variants", f"write {self.name}"
+            )
+        self.device = torch.device(device)
+
+    def description(self) -> dict[str, Any]:
+        """All the numbers of the encoder."""
+        return {"encoder": self.name, "version": 1, "size": self.size, **self.constants}
+
+    @property
+    @abstractmethod
+    def constants(self) -> dict[str, Any]:
+        """All that its features depend on besides its name and size."""
+
+
+class Pyramid(Fixed):
+    """Multi-scale oriented-filter energies, luminance and two color-opponent channels.
+
+    The image (224 pixels) is halved and filtered by Gabor filters in quadrature: 6 orientations, a wavelength
+    of 4 pixels, at 4 sizes of the image, each half the one before (28, 14, 7 and 3.5 cycles per image). The
+    log energy of each is averaged over a grid of 4 x 4; luminance, red-green and blue-yellow over a grid of
+    8 x 8. Every channel is standardized by fixed numbers (energies by those of 1/f noise), so that nothing is
+    fitted to the images that are encoded.
 
     Examples
     --------
@@ -61,17 +83,13 @@ class Pyramid(ImageEncoder):
     dim = LEVELS * ORIENTATIONS * ENERGY_GRID**2 + 3 * COLOR_GRID**2
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
-        if argument:
-            raise UsageError(f"pyramid:{argument}: the pyramid has no variants", "write pyramid")
-        self.device = torch.device(device)
+        super().__init__(argument, device)
         self.filters = gabor_filters().to(self.device)
 
-    def description(self) -> dict[str, Any]:
-        """All the numbers of the pyramid."""
+    @property
+    def constants(self) -> dict[str, Any]:
+        """All its numbers."""
         return {
-            "encoder": self.name,
-            "version": 1,
-            "size": self.size,
             "levels": LEVELS,
             "orientations": ORIENTATIONS,
             "taps": TAPS,
@@ -151,29 +169,17 @@ COARSE, MEANING, FINE = (0.5, 9.0), (3.0, 7.3), (12.0, 40.0)
 """Half cycles per image, from and to, of what a :class:`SimNet` calls coarse, meaningful and fine."""
 HUES, TINT = 4.0, 2.0
 """Half cycles per image below which it looks at colors, and at those of the whole image most of all."""
-GAINS = {"meaning": 1.6, "tint": 6.0, "fine": 1.6}
+GAINS = {"meaning": 1.6, "tint": 9.0, "fine": 2.9}
 BOUND, BIAS = 3.0, 0.7
 
 
-class SimNet(ImageEncoder):
+class SimNet(Fixed):
     """A random network, the encoder of simulated images: it reads their meaning, and much that no brain sees.
 
     The cosine transform of the image (128 pixels) goes through a layer of 512 random rectified units: coarse
     waves of luminance, in which version 2 of the simulation writes what an image means, coarse waves of the
     two color-opponent channels, and fine waves of luminance. Fine waves are what blurring, low resolution
     and mosaics remove. Weights are drawn once and the same everywhere.
-
-    Parameters
-    ----------
-    argument : str
-        Empty; there are no variants.
-    device : str
-        Where to compute.
-
-    Raises
-    ------
-    UsageError
-        If an argument is given.
 
     Examples
     --------
@@ -186,9 +192,7 @@ class SimNet(ImageEncoder):
     dim = 512
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
-        if argument:
-            raise UsageError(f"simnet:{argument}: the network has no variants", "write simnet")
-        self.device = torch.device(device)
+        super().__init__(argument, device)
         orders = torch.arange(int(FINE[1]), dtype=torch.float64)
         phases = (torch.arange(self.size, dtype=torch.float64) + 0.5) / self.size
         cosines = math.sqrt(2 / self.size) * torch.cos(math.pi * orders[:, None] * phases)
@@ -210,12 +214,10 @@ class SimNet(ImageEncoder):
         self.weight = torch.cat(parts).float().to(self.device)
         self.bias = torch.from_numpy(rng.normal(BIAS, 0.3, self.dim)).float().to(self.device)
 
-    def description(self) -> dict[str, Any]:
-        """All the numbers of the network."""
+    @property
+    def constants(self) -> dict[str, Any]:
+        """All its numbers."""
         return {
-            "encoder": self.name,
-            "version": 1,
-            "size": self.size,
             "bands": [COARSE, MEANING, FINE, HUES, TINT],
             "gains": GAINS,
             "bound": BOUND,

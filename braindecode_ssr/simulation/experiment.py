@@ -90,10 +90,11 @@ class LivelyResponse(Response):
 
     early_dims: int = 24
     late_dims: int = 32
+    early_width: tuple[float, float] = (0.0075, 0.015)
+    late_width: tuple[float, float] = (0.016, 0.032)
+    rebound: float = 0.66  # of a kernel, relative to its peak: about as much below zero as above
     shares: tuple[float, float, float] = (0.3, 0.4, 0.3)
-    weight_sd: float = (
-        0.5  # over subjects and dimensions, of the logarithm of the gain of a dimension
-    )
+    weight_sd: float = 0.5  # over subjects and dimensions, of the log gain of a dimension
     saturation: float = 2.0  # standard deviations at which a dimension levels off
     jitter: float = 0.006  # seconds, standard deviation of the latency over presentations
     attention: float = 0.3  # over presentations, of the logarithm of the gain
@@ -187,47 +188,56 @@ class Preset:
 
 BRIEF = Timing(lead=2.0, rest=4.0, tail=2.0)
 
+
+def _versions(size: Preset, lively: LivelyResponse) -> dict[str, Preset]:
+    """Version 2 of the simulator under the name of a size, and version 1 under NAME-v1."""
+    second = replace(size, response=lively, noise=Noise(slope=1.8))
+    return {size.name: second, f"{size.name}-v1": replace(size, name=f"{size.name}-v1")}
+
+
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(
-        name="tiny",
-        concepts=24,
-        images_per_concept=4,
-        test_images=16,
-        train=Run(runs=2, blocks=1, sequences=3, targets=1),
-        test=Run(runs=1, blocks=1, sequences=5, targets=2),
-        sfreq=250.0,
-        image_size=64,
-        timing=BRIEF,
-        response=Response(early_gain=3e-6, late_gain=2.4e-6),
+    **_versions(
+        Preset(
+            name="tiny",
+            concepts=24,
+            images_per_concept=4,
+            test_images=16,
+            train=Run(runs=2, blocks=1, sequences=3, targets=1),
+            test=Run(runs=1, blocks=1, sequences=5, targets=2),
+            sfreq=250.0,
+            image_size=64,
+            timing=BRIEF,
+            response=Response(early_gain=3e-6, late_gain=2.4e-6),
+        ),
+        LivelyResponse(early_gain=3e-6, late_gain=2.4e-6),
     ),
-    "small": Preset(
-        name="small",
-        concepts=160,
-        images_per_concept=10,
-        test_images=200,
-        train=Run(runs=3, blocks=3, sequences=9, targets=1),
-        test=Run(runs=1, blocks=1, sequences=41, targets=5),
-        sfreq=250.0,
-        timing=BRIEF,
-        response=Response(early_gain=0.9e-6, late_gain=0.7e-6),
+    **_versions(
+        Preset(
+            name="small",
+            concepts=160,
+            images_per_concept=10,
+            test_images=200,
+            train=Run(runs=3, blocks=3, sequences=9, targets=1),
+            test=Run(runs=1, blocks=1, sequences=41, targets=5),
+            sfreq=250.0,
+            timing=BRIEF,
+            response=Response(early_gain=0.9e-6, late_gain=0.7e-6),
+        ),
+        LivelyResponse(early_gain=2.5e-6, late_gain=2.0e-6),
     ),
-    "full": Preset(
-        name="full",
-        concepts=1654,
-        images_per_concept=10,
-        test_images=200,
-        train=Run(runs=5, blocks=3, sequences=56, targets=6),
-        test=Run(runs=1, blocks=4, sequences=51, targets=6),
+    **_versions(
+        Preset(
+            name="full",
+            concepts=1654,
+            images_per_concept=10,
+            test_images=200,
+            train=Run(runs=5, blocks=3, sequences=56, targets=6),
+            test=Run(runs=1, blocks=4, sequences=51, targets=6),
+        ),
+        LivelyResponse(),
     ),
 }
-PRESETS |= {
-    f"{name}-v2": replace(PRESETS[name], name=f"{name}-v2", response=response)
-    for name, response in {
-        "tiny": LivelyResponse(early_gain=3e-6, late_gain=2.4e-6),
-        "small": LivelyResponse(early_gain=1.7e-6, late_gain=1.35e-6),
-        "full": LivelyResponse(),
-    }.items()
-}
+"""``tiny``, ``small`` and ``full`` of version 2 of the simulator; ``tiny-v1`` and so on of version 1."""
 
 
 def preset_named(preset: str | Preset) -> Preset:

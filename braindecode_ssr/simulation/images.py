@@ -399,14 +399,13 @@ def oriented_energy(luminance: np.ndarray) -> np.ndarray:
 
 
 def latents(
-    seen: np.ndarray, images: Sequence[tuple[str, str]], response: LivelyResponse, seed: int
+    early: np.ndarray, images: Sequence[tuple[str, str]], response: LivelyResponse, seed: int
 ) -> np.ndarray:
     """What a brain of version 2 gets of images: early features that an eye saw, and meanings.
 
     Each dimension levels off at ``response.saturation`` of its standard deviations; rounded, so that the last
     bits of linear algebra do not matter. Float32, shape (n_images, early + late dims).
     """
-    early = seen[:, : response.early_dims]
     points = np.stack([meaning(*image, seed, response.shares) for image in images])
     points = (
         points[:, : response.late_dims] * np.arange(1, response.late_dims + 1) ** -response.spectrum

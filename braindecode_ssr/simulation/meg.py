@@ -98,9 +98,10 @@ def write_meg(
     experiment; no ``subjects`` are all.
     """
     out, name = Path(out).expanduser(), dataset.preset.name
-    if name not in PRESETS:
+    size = name.removesuffix("-v1")
+    if size not in PRESETS:
         raise unknown_name("preset of the MEG layout", name, list(PRESETS))
-    preset = PRESETS[name]
+    preset = PRESETS[size]
     chosen = list(subjects) or list(range(1, preset.subjects + 1))
     for subject in chosen:
         if not 1 <= subject <= preset.subjects:

@@ -166,14 +166,15 @@ def subject_brain(
     peaks = peaks + shift + rng.normal(0, 0.004, len(peaks))
     amplitude = np.repeat([response.early_gain, response.late_gain], dims)
     kind: type = np.float32
+    rebound = 0.5
     if isinstance(response, LivelyResponse):
-        kind = np.float64
+        kind, rebound = np.float64, response.rebound
         amplitude = amplitude * np.exp(rng.normal(0, response.weight_sd, sum(dims)))
     weights = np.einsum(
         "k,kc,kt->kct",
         gain * amplitude,
         share[0] * shared + share[1] * own,
-        kernels(times, peaks, widths),
+        kernels(times, peaks, widths, rebound),
     )
     return Brain(
         weights=weights.astype(kind),
@@ -200,15 +201,17 @@ def moments(
     return np.concatenate(peaks), np.concatenate(widths)
 
 
-def kernels(times: np.ndarray, peaks: np.ndarray, widths: np.ndarray) -> np.ndarray:
+def kernels(
+    times: np.ndarray, peaks: np.ndarray, widths: np.ndarray, rebound: float = 0.5
+) -> np.ndarray:
     """Time courses with a peak of height one, a slower rebound, and zero at onset; shape (n, times)."""
     after = times[None] - peaks[:, None]
     peak = np.exp(-(after**2) / (2 * widths[:, None] ** 2))
     delay, slow = 2.6 * widths[:, None], 1.5 * widths[:, None]
-    rebound = 0.5 * np.exp(-((after - delay) ** 2) / (2 * slow**2))
+    after = rebound * np.exp(-((after - delay) ** 2) / (2 * slow**2))
     onset = np.clip((times - 0.03) / 0.02, 0, 1)
     ending = np.clip((times[-1] - times) / 0.05, 0, 1)
-    courses = (peak - rebound) * onset * ending
+    courses = (peak - after) * onset * ending
     return courses / courses.max(axis=1, keepdims=True)
 
 

@@ -15,7 +15,7 @@ from braindecode_ssr.simulation.experiment import PRESETS, LivelyResponse, gener
 from braindecode_ssr.simulation.images import category, meaning
 from braindecode_ssr.simulation.recording import STEP, presentations, subject_brain
 
-TINY, OLD = replace(PRESETS["tiny-v2"], image_size=128), "tiny"  # a size at which detail is visible
+TINY, OLD = replace(PRESETS["tiny"], image_size=128), "tiny-v1"  # a size at which detail is visible
 VIEWS = ("blur", "noise", "low-resolution", "mosaic")
 
 
