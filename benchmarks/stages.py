@@ -29,6 +29,7 @@ from braindecode_ssr.trials.prepare_many import free_memory
 
 CLI = [sys.executable, "-m", "braindecode_ssr_cli"]
 NEEDED_GB = {"tiny": 1, "small": 8, "full": 25}
+PRESETS = [size + version for size in NEEDED_GB for version in ("", "-v1")]
 LINEAGE_BYTES, LINEAGE_TRIALS = 20e9, 4000
 COLUMNS = ("stage", "seconds", "cpu seconds", "peak GB", "on disk GB")
 
@@ -80,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where there is room; default: temporary")
     parser.add_argument("--table", type=Path, default=Path("stages.rst"))
-    parser.add_argument("--preset", choices=sorted(NEEDED_GB), default="full")
+    parser.add_argument("--preset", choices=PRESETS, default="full")
     parser.add_argument("--subject", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--skip-lineage", action="store_true")
@@ -89,10 +90,9 @@ def main() -> None:
     base = options.folder or Path(tempfile.gettempdir())
     base.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(base).free / 1e9
-    if free < NEEDED_GB[options.preset]:
-        raise SystemExit(
-            f"{NEEDED_GB[options.preset]} GB are needed in {base}, {free:.0f} are free"
-        )
+    needed = NEEDED_GB[options.preset.removesuffix("-v1")]
+    if free < needed:
+        raise SystemExit(f"{needed} GB are needed in {base}, {free:.0f} are free")
     folder = Path(tempfile.mkdtemp(dir=base, prefix="stages-"))
     stages = Stages(folder, options.subject, options.preset, options.epochs)
     try:
@@ -155,7 +155,7 @@ def against_lineage(stages: Stages) -> str:
     call = [sys.executable, str(script), "--root", str(stages.folder)]
     call += ["--subject", str(stages.subject)]
     free = free_memory()
-    if stages.preset == "full" and (free is None or free < LINEAGE_BYTES):
+    if stages.preset.startswith("full") and (free is None or free < LINEAGE_BYTES):
         call += ["--most", str(LINEAGE_TRIALS)]
     done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -2,7 +2,7 @@
 
 Every draw is trained on some subjects of a simulated dataset without 48 of their training concepts, and
 scored by the mean reciprocal rank of the trials of those concepts among their images (480 candidates on
-``small``). No test trial or test image is read. Prints one row per draw, the best first.
+``small-v1``). No test trial or test image is read. Prints one row per draw, the best first.
 
     python benchmarks/tune.py --losses ssr,contrast --draws 24 --subjects 1,2
     python benchmarks/tune.py --weights 0,0.5,1,2,5 --subjects 1,2,3,4
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--losses", default="ssr,contrast")
     parser.add_argument("--draws", type=int, default=24)
     parser.add_argument("--subjects", default="1,2")
-    parser.add_argument("--preset", default="small")
+    parser.add_argument("--preset", default="small-v1")
     parser.add_argument("--params", default="regime=unit", help="of every loss, comma-separated")
     parser.add_argument("--weights", help="of the reconstructions, in the place of random draws")
     parser.add_argument("--out", type=Path)

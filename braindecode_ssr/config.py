@@ -161,7 +161,8 @@ class DataSpec(Spec):
         kinds of MEG sensors, regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or
         ``"auto"``: the dataset's default (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
     preset : str
-        Size of a simulated dataset; ignored by recorded ones.
+        Size of a simulated dataset: ``tiny``, ``small``, ``full``, or the same of version 1 of the simulator,
+        ``tiny-v1`` and so on; ignored by recorded ones.
     seed : int
         Seed of a simulated dataset; ignored by recorded ones.
     together_with : str

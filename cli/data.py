@@ -320,7 +320,12 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
     default="raw",
     help="File layout: raw of THINGS-EEG2, or meg of THINGS-MEG.  [default: raw]",
 )
-@click.option("--preset", default="small", show_default=True, help="tiny, small or full.")
+@click.option(
+    "--preset",
+    default="small",
+    show_default=True,
+    help="tiny, small or full, or tiny-v1 and so on.",
+)
 @click.option("--subject", "subjects", type=SUBJECTS, default="all", help="5, 1,3 or 1-10.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data."

@@ -113,7 +113,9 @@ def data_dir_option(function: Any) -> Any:
     return data(cache(function))
 
 
-preset_option = click.option("--preset", help="Size of a simulated dataset: tiny, small or full.")
+preset_option = click.option(
+    "--preset", help="Size of a simulated dataset: tiny, small or full, or tiny-v1 and so on."
+)
 device_option = click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
 config_option = click.option("--config", type=FILE, help="Settings in a TOML file.")

@@ -258,7 +258,7 @@ def test_other_features_are_refused(plain, raws, images, tmp_path):
     record = json.loads((other / "run.json").read_text())
     record["features"]["original"] = "another"
     (other / "run.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="pyramid"):
+    with pytest.raises(DataError, match="simnet"):
         load_run(other).retrieve(raws[0], images)
     record["spec"]["images"]["encoder"] = "mine"
     (other / "run.json").write_text(json.dumps(record))

@@ -43,7 +43,7 @@ class ThingsSim(ImageDataset):
     root : path-like
         Folder for prepared trials and features; the recordings themselves are made when asked for.
     preset : str or Preset
-        ``"tiny"``, ``"small"``, ``"full"``, or constants of your own.
+        ``"tiny"``, ``"small"``, ``"full"``, the same with ``-v1`` of version 1, or constants of your own.
     seed : int
         Seed of everything.
 

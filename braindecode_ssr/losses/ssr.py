@@ -383,7 +383,7 @@ class SSRLoss(Loss):
     :class:`braindecode_ssr.models.SSR`; this module is discarded after training.
 
     Source: the figure of SSR, which shows no weights. Ours give the brain embedding about as much gradient
-    from both reconstructions together as from one contrast: on things-sim ``small``, subject 5, batches of
+    from both reconstructions together as from one contrast: on things-sim ``small-v1``, subject 5, batches of
     128, its norm at weight 1 was 0.17 of that of ``brain_original`` before training and 0.14, 0.14 and 0.34
     after 1, 3 and 8 epochs, so that 5 makes it 0.8, 0.7, 0.7 and 1.7. Later contrasts fade and it is more.
 

@@ -349,7 +349,7 @@ class SimulatedThings(ImageRecordings):
         0 to 3; default: all.
     root : path-like, optional
         Folder of the dataset; not needed.
-    preset : {"tiny", "small", "full"}
+    preset : {"tiny", "small", "full", "tiny-v1", "small-v1", "full-v1"}
     seed : int
 
     Examples
@@ -416,9 +416,10 @@ class SimulatedThings(ImageRecordings):
         seed: int = 0,
     ) -> None:
         self.preset, self.seed = preset, seed
-        sfreq = ThingsSim("", preset, seed).preset.sfreq
-        end = 1 - 1 / sfreq  # MOABB intervals include both ends
-        code = f"SimulatedThings-{preset}-{seed}"  # MOABB's cache identifies datasets by code
+        constants = ThingsSim("", preset, seed).preset
+        end = 1 - 1 / constants.sfreq  # MOABB intervals include both ends
+        # MOABB's cache identifies datasets by code
+        code = f"SimulatedThings-{preset}-{constants.digest[:8]}-{seed}"
         super().__init__(subjects, sessions, root, code=code, interval=[0, end])
 
     def opened(self, root: Path) -> ThingsSim:

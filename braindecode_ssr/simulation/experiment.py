@@ -189,14 +189,8 @@ class Preset:
 BRIEF = Timing(lead=2.0, rest=4.0, tail=2.0)
 
 
-def _versions(size: Preset, lively: LivelyResponse) -> dict[str, Preset]:
-    """Version 2 of the simulator under the name of a size, and version 1 under NAME-v1."""
-    second = replace(size, response=lively, noise=Noise(slope=1.8))
-    return {size.name: second, f"{size.name}-v1": replace(size, name=f"{size.name}-v1")}
-
-
-PRESETS: dict[str, Preset] = {
-    **_versions(
+SIZES: list[tuple[Preset, LivelyResponse]] = [
+    (
         Preset(
             name="tiny",
             concepts=24,
@@ -211,7 +205,7 @@ PRESETS: dict[str, Preset] = {
         ),
         LivelyResponse(early_gain=3e-6, late_gain=2.4e-6),
     ),
-    **_versions(
+    (
         Preset(
             name="small",
             concepts=160,
@@ -225,7 +219,7 @@ PRESETS: dict[str, Preset] = {
         ),
         LivelyResponse(early_gain=2.5e-6, late_gain=2.0e-6),
     ),
-    **_versions(
+    (
         Preset(
             name="full",
             concepts=1654,
@@ -236,8 +230,13 @@ PRESETS: dict[str, Preset] = {
         ),
         LivelyResponse(),
     ),
+]
+"""What the versions of the simulator have in common, with the responses of version 1; those of version 2."""
+
+PRESETS: dict[str, Preset] = {
+    size.name: replace(size, response=lively, noise=Noise(slope=1.8)) for size, lively in SIZES
 }
-"""``tiny``, ``small`` and ``full`` of version 2 of the simulator; ``tiny-v1`` and so on of version 1."""
+PRESETS |= {f"{size.name}-v1": replace(size, name=f"{size.name}-v1") for size, _ in SIZES}
 
 
 def preset_named(preset: str | Preset) -> Preset:

@@ -77,7 +77,7 @@ def test_features_that_were_made_again_by_something_else_are_refused(call, tiny_
     record = json.loads((path / "run.json").read_text())
     record["features"]["original"] = "another"
     (other / "run.json").write_text(json.dumps(record))
-    assert "pyramid" in call("evaluate", other, code=1).error
+    assert "simnet" in call("evaluate", other, code=1).error
 
 
 @pytest.fixture(scope="module")

@@ -253,7 +253,7 @@ def test_dry_run_prints_the_resolved_run_and_does_nothing(call, tmp_path):
     spec = done.json["spec"]
     assert spec["data"]["channels"] == "occipital-17" and spec["model"]["backbone"] == "EEGProject"
     assert spec["images"] == {
-        "encoder": "pyramid",
+        "encoder": "simnet",
         "views": ["blur", "noise", "low-resolution", "mosaic"],
         "pool": "mean",
     }

@@ -200,7 +200,7 @@ def test_what_cannot_be_finetuned(call, tiny_run, tmp_path, args, expected):
     [
         ({"spec": {"model": {"subjects": "own"}}}, "a part for each subject"),
         ({"spec": {"train": {"solver": "ridge-decoding"}}}, "closed form"),
-        ({"features": {"original": "another"}}, "pyramid"),
+        ({"features": {"original": "another"}}, "simnet"),
         ({"signals": {"sampling rate": "100 Hz"}}, "the sampling rate differs"),
     ],
     ids=["own", "closed", "features", "signals"],

@@ -30,7 +30,7 @@ def test_is_registered_and_has_what_a_dataset_has(dataset):
     assert dataset.subjects == tuple(range(1, 11))
     assert list(dataset.images.columns) == IMAGE_COLUMNS
     assert dataset.images["split"].value_counts().to_dict() == {"train": 96, "test": 16}
-    assert dataset.default_encoder == "pyramid" and dataset.has_images()
+    assert dataset.default_encoder == "simnet" and dataset.has_images()
     picture = dataset.image(dataset.images["image_id"].iloc[3])
     assert picture.mode == "RGB" and picture.size == (64, 64)
 

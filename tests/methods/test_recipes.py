@@ -212,7 +212,7 @@ def test_imported_layers_are_taken_and_mixed(tmp_path):
     spec, notes = resolve(run_spec(TINY, {"method": "samga"}), dataset)
     assert (spec.images.encoder, notes) == (METHODS["samga"].encoder, [])
     _, (note,) = resolve(run_spec(TINY, {"method": "samga"}), ThingsSim(tmp_path / "none", "tiny"))
-    assert "pyramid instead of internvit-6b@20+" in note and "--encoder internvit-6b@20 ..." in note
+    assert "simnet instead of internvit-6b@20+" in note and "--encoder internvit-6b@20 ..." in note
     features = pipeline.features_of(spec, dataset)
     found = features.original(dataset.images["image_id"].tolist())
     np.testing.assert_array_equal(found, np.concatenate(rows, axis=1))
@@ -241,15 +241,15 @@ def test_the_encoder_of_a_method_is_taken_where_its_features_are(tmp_path):
     dataset = ThingsSim(tmp_path, "tiny")
     nice = run_spec(TINY, {"method": "nice"})
     spec, notes = resolve(nice, dataset)
-    assert spec.images.encoder == "pyramid"
-    assert len(notes) == 1 and "pyramid instead of ViT-L-14/openai, with which NICE" in notes[0]
+    assert spec.images.encoder == "simnet"
+    assert len(notes) == 1 and "simnet instead of ViT-L-14/openai, with which NICE" in notes[0]
     ids = dataset.images["image_id"].tolist()
     rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
-    for encoder in ("pyramid", "open-clip:ViT-L-14/openai"):
+    for encoder in ("simnet", "open-clip:ViT-L-14/openai"):
         FeatureStore.of(dataset).write(encoder, "original", ids, rows, "f", "test")
     spec, notes = resolve(nice, dataset)
     assert spec.images.encoder == "open-clip:ViT-L-14/openai" and notes == []
-    assert resolve(run_spec(TINY), dataset)[0].images.encoder == "pyramid"
+    assert resolve(run_spec(TINY), dataset)[0].images.encoder == "simnet"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -263,7 +263,7 @@ def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
     needy = Method(name="needy", title="Needy", year=2026, source="", needs=("text",))
     monkeypatch.setattr("braindecode_ssr.resolve.METHODS", {"needy": needy})
     spec, _ = resolve(run_spec(TINY, {"method": "needy"}), dataset)
-    command = "ssr-bd features import --dataset things-sim .*--encoder pyramid --view text"
+    command = "ssr-bd features import --dataset things-sim .*--encoder simnet --view text"
     with pytest.raises(
         MissingDataError, match=f"text features, which Needy needs.*none.*{command}"
     ):
@@ -271,7 +271,7 @@ def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
     ids = dataset.images["image_id"].tolist()
     rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
-    FeatureStore.of(dataset).write("pyramid", "text", ids, rows, "f", "test")
+    FeatureStore.of(dataset).write("simnet", "text", ids, rows, "f", "test")
     check_needs(spec, dataset)
 
 

@@ -22,8 +22,8 @@ def test_text_where_it_is_and_originals_where_it_is_not(name, tmp_path):
     dataset = ThingsSim(tmp_path, "tiny")
     asked = run_spec(TINY, {"method": name})
     spec, notes = resolve(asked, dataset)
-    assert spec.images.views == ("original",) and spec.images.encoder == "pyramid"
-    assert "views original instead of text: pyramid reads no sentences" in notes[-1]
+    assert spec.images.views == ("original",) and spec.images.encoder == "simnet"
+    assert "views original instead of text: simnet reads no sentences" in notes[-1]
     how = f"ssr-bd features extract --dataset things-sim --data-dir {dataset.root}"
     assert f"{how} --encoder ViT-H-14/laion2b_s32b_b79k --view text" in notes[-1]
     ids = dataset.images["image_id"].tolist()
