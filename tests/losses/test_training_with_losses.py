@@ -19,7 +19,7 @@ from braindecode_ssr.training.data import Batches, training_data
 from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 TINY = {
-    "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
+    "data": {"dataset": "things-sim", "preset": "tiny-v1", "subject": 1},
     "model": {"n_outputs": 64},
     "train": {"epochs": 6, "batch_size": 32, "lr": 2e-3, "device": "cpu"},
 }
@@ -28,7 +28,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def tiny(sim_dir):
     """The resolved spec, training set, signals and test set of one subject of the simulation."""
-    dataset = ThingsSim(sim_dir, "tiny")
+    dataset = ThingsSim(sim_dir, "tiny-v1")
     spec, _ = resolve(run_spec(TINY), dataset)
     features = image_features(dataset, spec.images.encoder, spec.images.views)
     features.complete(dataset, device="cpu", progress=False)

@@ -11,7 +11,7 @@ from braindecode_ssr.methods import METHODS
 from braindecode_ssr.resolve import resolve, run_spec
 
 HYFI = METHODS["hyfi"]
-TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}, "method": "hyfi"}
+TINY = {"data": {"dataset": "things-sim", "preset": "tiny-v1", "subject": 1}, "method": "hyfi"}
 FAST = {"model": {"n_outputs": 64}, "train": {"epochs": 24, "lr": 1e-3, "device": "cpu"}}
 
 
@@ -34,7 +34,7 @@ def test_it_has_the_published_parameters_and_ours(dataset, n_inputs):
 @pytest.mark.parametrize(("protocol", "lr"), [("intra", 3e-4), ("inter", 3e-5)])
 def test_what_a_run_does_is_what_was_published(protocol, lr, tmp_path):
     spec = run_spec(TINY, {"data": {"protocol": protocol}})
-    spec, _ = resolve(spec, ThingsSim(tmp_path, "tiny"))
+    spec, _ = resolve(spec, ThingsSim(tmp_path, "tiny-v1"))
     train = (spec.train.epochs, spec.train.lr, spec.train.weight_decay, spec.train.smoothing)
     assert train == (50, lr, 1e-4, 0.0) and spec.data.channels == "occipital-17"
     assert (spec.model.backbone, spec.model.image_head) == ("EEGProject", "geodesic")
