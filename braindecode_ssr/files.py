@@ -129,7 +129,6 @@ def writing(path: Path, option: str = "--out") -> Iterator[None]:
 
 
 def unwritable(path: Path, error: OSError, option: str = "--out") -> DataError:
-    """The error for a path that cannot be written."""
     fix = "free some space" if error.errno in _FULL else "check its permissions"
     return DataError(
         f"cannot write {path}: {error.strerror or error}",
@@ -371,7 +370,6 @@ def lock(
 
 
 def sha256(content: str | bytes) -> str:
-    """The SHA-256 of a text or of bytes, in hexadecimal."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
@@ -380,7 +378,6 @@ _HASHES: dict[str, list[str]] = {}
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of the content of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -453,7 +450,6 @@ def derived_folder(own: Path) -> Path:
 
 
 def can_write(path: Path) -> bool:
-    """Whether a folder can be written, or created."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return os.access(there, os.W_OK | os.X_OK)
 
@@ -481,7 +477,6 @@ def check_free(path: Path, size: int, what: str, option: str = "--data-dir") -> 
 
 
 def gigabytes(size: int) -> str:
-    """A size in GB or MB."""
     return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 

@@ -87,7 +87,6 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
 
 
 def nearest(name: str, known: list[str]) -> str | None:
-    """The known name most similar to a name, if any is similar at all."""
     near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1, 0.5)
     return next((other for other in known if near and other.lower() == near[0]), None)
 

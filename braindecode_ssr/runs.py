@@ -238,8 +238,6 @@ def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
 
 
 class EvaluationFolder(Run):
-    """The folder of another evaluation inside a run folder: only queries and summary."""
-
     parts = ("queries.csv",)
 
 
@@ -402,7 +400,6 @@ def git_commit() -> str | None:
 
 
 def write_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write the weights of a model, whole or not at all."""
     from safetensors.torch import save
 
     state = model.state_dict()

@@ -1,5 +1,7 @@
 """The Python of the documentation runs as it stands there."""
 
+import inspect
+import pydoc
 import re
 import shlex
 import textwrap
@@ -52,22 +54,38 @@ def test_the_lightning_module(tmp_path):
     assert trainer.global_step == 2
 
 
+def listed():
+    """Module and name of everything that docs/api.rst lists."""
+    page = (DOCS / "api.rst").read_text(encoding="utf-8")
+    for module, part in re.findall(
+        r"currentmodule:: (\S+)\n(.*?)(?=\.\. currentmodule|\Z)", page, re.S
+    ):
+        yield from ((module, name) for name in re.findall(r"^   ([A-Za-z_][\w.]*)$", part, re.M))
+
+
 @pytest.mark.parametrize(
     "package", ["", ".models", ".losses", ".moabb", ".images", ".preprocessing"]
 )
 def test_the_api_page_has_every_public_name(package):
-    page = (DOCS / "api.rst").read_text(encoding="utf-8")
-    listed = {
-        f"{module}.{name}"
-        for module, part in re.findall(
-            r"currentmodule:: (\S+)\n(.*?)(?=\.\. currentmodule|\Z)", page, re.S
-        )
-        for name in re.findall(r"^   ([A-Za-z_][\w.]*)$", part, re.M)
-    }
+    found = {f"{module}.{name}" for module, name in listed()}
     whole = f"braindecode_ssr{package}"
     names = {name for name in import_module(whole).__all__ if not name.isupper()} - {"__version__"}
-    short = {name for name in names if f"braindecode_ssr.{name}" in listed}
-    assert not {name for name in names - short if f"{whole}.{name}" not in listed}
+    short = {name for name in names if f"braindecode_ssr.{name}" in found}
+    assert not {name for name in names - short if f"{whole}.{name}" not in found}
+
+
+@pytest.mark.parametrize(("module", "name"), listed())
+def test_what_the_api_page_lists_is_documented(module, name):
+    """With its public methods and properties, which may inherit their docstring."""
+    found = pydoc.locate(f"{module}.{name}")
+    assert found is not None and found.__doc__
+    parts = vars(found) if inspect.isclass(found) else {}
+    for part, value in parts.items():
+        code = getattr(value, "fget", None) or getattr(value, "func", None) or value
+        ours = str(getattr(code, "__module__", "")).startswith("braindecode_ssr")
+        if not part.startswith("_") and ours and callable(code):
+            above = [vars(kind).get(part) for kind in found.__mro__]
+            assert any(getattr(one, "__doc__", None) for one in above), part
 
 
 def test_the_result_on_the_first_page_is_that_of_the_evidence():

@@ -109,7 +109,6 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """The name of the run folder."""
         return self.run.path.name
 
     @property
@@ -123,7 +122,6 @@ class PlannedRun:
 
     @property
     def others(self) -> tuple[EvaluationSpec, ...]:
-        """The evaluations that are not the run's own."""
         own = as_trained(self.spec.evaluation, self.spec)
         return tuple(dict.fromkeys(e.spec for e in self.evaluations if e.spec != own))
 
@@ -134,7 +132,6 @@ class PlannedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run and all its evaluations are finished."""
         return all(folder.finished for folder in self.folders)
 
     def results(self, evaluation: PlannedEvaluation) -> Run:
@@ -144,15 +141,12 @@ class PlannedRun:
         return self.run
 
     def task(self, dataset: ImageDataset, threads: int) -> Task:
-        """What a worker gets."""
         out = str(self.run.path.parent.absolute())
         return Task(self.spec, str(dataset.root.absolute()), out, self.others, threads)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a grid, and the dataset they use."""
-
     grid: Grid
     dataset: ImageDataset
     runs: list[PlannedRun]
@@ -307,7 +301,6 @@ class TimeLeft:
         self._jobs, self._worked, self._start = jobs, 0.0, time.monotonic()
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note of a run that has finished or failed."""
         self._worked += outcome.seconds
         spec = self._left.pop(outcome.name, None)  # None for a run that was only evaluated again
         if spec and not outcome.error:

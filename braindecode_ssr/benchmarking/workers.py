@@ -62,7 +62,6 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The name of the run folder."""
         return run_name(self.spec)
 
 
@@ -146,8 +145,7 @@ Work = Callable[[Task], Outcome]
 class Workers(Protocol):
     """Processes that do tasks."""
 
-    def size(self) -> int:
-        """How many tasks can run now; at least one."""
+    def size(self) -> int: ...
 
     def executor(self, n_tasks: int) -> AbstractContextManager[Executor]:
         """An executor for up to ``n_tasks`` tasks; those still running at its end are stopped."""
@@ -231,12 +229,10 @@ class LocalWorkers:
     threads: int = 1
 
     def size(self) -> int:
-        """How many tasks can run at a time."""
         return self.jobs
 
     @contextmanager
     def executor(self, n_tasks: int) -> Iterator[Executor]:
-        """A process pool of loky."""
         from joblib.externals.loky import ProcessPoolExecutor
 
         # loky replaces a process that has grown by a fresh one between two tasks, which is what we want
@@ -255,7 +251,6 @@ class LocalWorkers:
         pool.shutdown()
 
     def gone(self) -> SSRError:
-        """Nothing but this scheduler cancels tasks of the pool."""
         return DataError("the processes of --jobs were stopped", "run the same command again")
 
 
@@ -293,7 +288,6 @@ class DaskWorkers:
     address: str
 
     def size(self) -> int:
-        """How many workers there are; one if none has come yet."""
         try:
             return max(1, len(self.client.nthreads()))
         except (OSError, TypeError) as error:
@@ -301,7 +295,6 @@ class DaskWorkers:
 
     @contextmanager
     def executor(self, n_tasks: int) -> Iterator[Executor]:
-        """The executor of the client."""
         executor = self.client.get_executor(pure=False)
         try:
             yield executor
@@ -310,7 +303,6 @@ class DaskWorkers:
                 executor.shutdown(wait=False)
 
     def gone(self) -> SSRError:
-        """The error when the scheduler has disappeared."""
         return DataError(
             f"the Dask scheduler of --cluster {self.address} disappeared before the last run had ended",
             "start it and run the same command again: finished runs are kept",

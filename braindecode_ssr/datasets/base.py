@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..config import TrialSpec, html_table
 from ..errors import DataError, MissingDataError, SSRError, UsageError
-from ..files import derived_folder, files_sha256, gigabytes, in_chunks
+from ..files import derived_folder, files_sha256, forget, gigabytes, in_chunks
 from ..labels import Label, find_label
 from ..preprocessing.channels import standard_names
 from .zero_shot import check_disjoint
@@ -55,7 +55,6 @@ def row(
 
 
 def fault(error: SSRError) -> dict[str, Any]:
-    """State and detail of a row whose file is missing or broken."""
     missing = isinstance(error, MissingDataError)
     return {"state": MISSING if missing else BROKEN, "detail": error.message}
 
@@ -582,8 +581,7 @@ class Epochs(Protocol):
     """What :meth:`ImageDataset.epochs` returns: batches of trials, their channels and a manifest."""
 
     @property
-    def info(self) -> mne.Info:
-        """Channels and sampling rate."""
+    def info(self) -> mne.Info: ...
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -634,4 +632,28 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
         raise DataError(
             f"{source or 'the trials'}: {problem} on channel {names}",
             "repair or download the file again, or leave the channel out",
+        )
+
+
+def check_channels(data: Iterable[np.ndarray], ch_names: Sequence[str], source: str) -> None:
+    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory."""
+    piece = 1 << 16  # samples that stay in the processor's cache
+    for name, channel in zip(ch_names, data, strict=True):
+        low, high, power = np.inf, -np.inf, 0.0
+        for first in range(0, len(channel), piece):
+            part = np.require(channel[first : first + piece], requirements="A")
+            low, high = np.minimum(low, part.min()), np.maximum(high, part.max())
+            power += float(np.dot(part, part))
+        forget(channel)
+        if not np.isfinite(low + high):
+            problem = "NaN or infinite values"
+        elif low == high:
+            problem = f"a constant {low:g}"
+        elif np.sqrt(power / len(channel)) > 0.1:  # EEG is 1e-5 V, in microvolts it is 10
+            problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?),"
+        else:
+            continue
+        raise DataError(
+            f"{source} has {problem} on channel {name}",
+            "repair or download the file again, or leave the subject out",
         )

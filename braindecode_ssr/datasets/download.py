@@ -326,7 +326,6 @@ class Downloader:
                 ) from refused
 
     def _download(self, source: Source, url: str, part: PartialFile) -> None:
-        """Attempts until all bytes are there."""
         failures, furthest = 0, part.size
         if part.size:
             self.say(f"{source.what}: resuming after {part.size / 1e6:.1f} MB")

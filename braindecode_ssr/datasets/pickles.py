@@ -161,7 +161,7 @@ def _unpickle(path: Path, offset: int) -> Any:
                 short = shorten(file, mapped)
                 if short is not None:
                     loaded = plain(ArrayUnpickler(short, path, mapped).load())
-                    if mapped.all_used:
+                    if mapped.used == set(mapped.places):  # else a key stands for something else
                         return loaded
             file.seek(offset)
             return plain(ArrayUnpickler(file, path).load())
@@ -216,38 +216,33 @@ class MappedBytes:
 
     def __init__(self, path: Path) -> None:
         self._path, self._secret = path, os.urandom(16)
-        self._places: dict[bytes, tuple[int, int]] = {}
-        self._used: set[bytes] = set()
+        self.places: dict[bytes, tuple[int, int]] = {}
+        self.used: set[bytes] = set()
         self._map: mmap.mmap | None = None
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def __contains__(self, content: object) -> bool:
-        return isinstance(content, bytes) and content in self._places
-
-    @property
-    def all_used(self) -> bool:
-        """Whether every key became an array; if not, one stands for something else."""
-        return self._used == set(self._places)
+        return isinstance(content, bytes) and content in self.places
 
     def add(self, offset: int, length: int) -> bytes:
         """A key for these bytes, which no file can foresee."""
-        key = self._secret + len(self._places).to_bytes(4, "little")
-        self._places[key] = offset, length
+        key = self._secret + len(self.places).to_bytes(4, "little")
+        self.places[key] = offset, length
         return key
 
     def array(
         self, key: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Order
     ) -> np.ndarray:
         """The read-only array with these bytes, mapped from the file; it may not be aligned."""
-        offset, length = self._places[key]
+        offset, length = self.places[key]
         if dtype.hasobject or _count(shape) * dtype.itemsize != length:
             raise pickle.UnpicklingError("an array of another size than its content")
         if self._map is None:
             with self._path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._used.add(key)
+        self.used.add(key)
         return np.ndarray(shape, dtype, self._map, offset, order=order)
 
 

@@ -17,10 +17,9 @@ from ..errors import DataError, MissingDataError, UsageError
 from ..labels import Label
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import first_twice
-from .base import IMAGE_COLUMNS, ImageDataset, Recording
+from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_channels
 from .bids.events import BidsEvents, image_column, image_events, mark_of, onset_samples, read_events
 from .pictures import SUFFIXES
-from .things_eeg.raw import check_channels
 
 if TYPE_CHECKING:
     import mne
@@ -39,7 +38,6 @@ class ImageFolder(ImageDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, in order of id."""
         if not self.root.is_dir():
             raise MissingDataError(
                 f"there is no folder {self.root}", "give the folder of the images"
@@ -72,7 +70,6 @@ class ImageFolder(ImageDataset):
         return ""
 
     def image_source(self, image_id: str) -> Path:
-        """The file of an image."""
         return self.root / self._files[image_id]
 
     @cached_property

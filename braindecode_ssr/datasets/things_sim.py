@@ -78,7 +78,6 @@ class ThingsSim(ImageDataset):
 
     @property
     def subjects(self) -> tuple[int, ...]:
-        """1 to the number of subjects of the preset."""
         return tuple(range(1, self.preset.subjects + 1))
 
     def _derived_in(self, folder: Path) -> Path:
@@ -86,7 +85,6 @@ class ThingsSim(ImageDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, see :class:`~braindecode_ssr.datasets.base.ImageDataset`."""
         return check_images(image_table(self.preset, self.seed), self.source_key())
 
     def with_spec(self, spec: TrialSpec) -> Self:
@@ -94,7 +92,6 @@ class ThingsSim(ImageDataset):
         return self
 
     def source_key(self, subject: Label | None = None, spec: TrialSpec | None = None) -> str:
-        """What the data depend on; the same for all subjects."""
         return f"things-sim v{self.preset.version} constants {self.preset.digest} seed {self.seed}"
 
     def jpeg(self, image_id: str) -> bytes:
@@ -125,7 +122,6 @@ class ThingsSim(ImageDataset):
         return decode(self.jpeg(image_id))
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
-        """The continuous recordings of a subject, made one at a time."""
         self.check_subject(subject)
         for session in self.sessions:
             for split in ("train", "test"):
@@ -222,23 +218,9 @@ class ThingsSim(ImageDataset):
     def ceiling(
         self, subject: Label, repetitions: int | None = None, spec: TrialSpec | None = None
     ) -> dict[str, float]:
-        """Retrieval of the test images by an ideal observer of the same trials.
+        """Retrieval of the test images by an ideal observer of as many trials; kept in ``derived``.
 
-        Parameters
-        ----------
-        subject : int
-            Whose trials.
-        repetitions : int, optional
-            Trials of each image that are used, the same as those of an evaluation with that many.
-        spec : TrialSpec, optional
-            How trials are cut.
-
-        Returns
-        -------
-        dict
-            ``ceiling_top1`` and ``ceiling_top5``, in 0..1. Kept in ``derived``, where the same question
-            finds the answer again. Empty for filtered or robustly scaled recordings, of which the observer
-            does not know the noise.
+        Empty for filtered or robustly scaled recordings, of which the observer does not know the noise.
         """
         spec = spec or TrialSpec()
         if spec.continuous:

@@ -40,8 +40,7 @@ Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
 Say = Callable[[str], object]
 
 
-def silent(text: str) -> None:
-    """Say nothing."""
+def silent(text: str) -> None: ...
 
 
 def extract(
@@ -144,13 +143,11 @@ class FinishedBatches:
     encoder: ImageEncoder
 
     def file(self, batch: Batch) -> Path:
-        """Where the features of a batch are."""
         made_by = view_fingerprint(self.encoder, batch.view)
         key = sha256("\n".join([made_by, batch.view.name, *batch.image_ids, *batch.hashes]))
         return self.folder / folder_name(batch.view.name) / f"{key}.npy"
 
     def write(self, batch: Batch, features: np.ndarray) -> None:
-        """Save the features of a batch."""
         content = BytesIO()
         np.save(content, features.astype(np.float32))
         atomic_write(self.file(batch), content.getvalue(), OPTION)
@@ -355,7 +352,6 @@ class ImageFeatures:
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """The names of the encoders."""
         return parts_of(self.encoder)
 
     def complete(

@@ -53,7 +53,6 @@ class OpenCLIP(ImageEncoder):
         self.dim = self.encode(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)).shape[1]
 
     def description(self) -> dict[str, Any]:
-        """Model, weights by content, layer, pooling and preprocessing."""
         return {
             "encoder": "open-clip",
             "model": self.asked.model,
@@ -67,12 +66,10 @@ class OpenCLIP(ImageEncoder):
         }
 
     def resize(self, image: Any) -> Any:
-        """Resize and crop an RGB image as the evaluation transform does."""
         return self._resize(image)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Features ``(n, dim)`` of images uint8 ``(n, 3, size, size)``."""
         pixels = (images.to(self.device).float() / 255 - self._mean) / self._sd
         with torch.backends.cudnn.flags(allow_tf32=False):
             if self._layer is None:
@@ -85,7 +82,7 @@ class OpenCLIP(ImageEncoder):
         """Text tower by content, and tokenizer; raises as :meth:`encode_text` does."""
         self._check_reads()
         return {
-            "text_weights_sha256": self._text_weights,
+            "text_weights_sha256": weights_hash(self._model, without="visual."),
             "tokenizer": type(self._tokenizer).__name__,
             "context_length": self._tokenizer.context_length,
         }
@@ -98,10 +95,6 @@ class OpenCLIP(ImageEncoder):
             return torch.empty(0, self.dim)
         tokens = self._tokenizer(list(sentences)).to(self.device)
         return self._model.encode_text(tokens, normalize=False).float().cpu()
-
-    @cached_property
-    def _text_weights(self) -> str:
-        return weights_hash(self._model, without="visual.")
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -138,7 +131,6 @@ class Asked:
 
     @property
     def text(self) -> str:
-        """The whole name."""
         weights = f"/{self.tag}" if self.tag else ""
         return self.model + weights + (f"@{self.layer}" if self.layer else "")
 
@@ -260,7 +252,6 @@ def _open_clip() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep open_clip from setting up logging for the whole program."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

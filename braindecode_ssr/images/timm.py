@@ -56,11 +56,9 @@ class Timm(ImageEncoder):
 
     @classmethod
     def canonical_name(cls, argument: str) -> str:
-        """The name without building the model."""
         return f"timm:{parse_name(argument).text}"
 
     def description(self) -> dict[str, Any]:
-        """Model, weights by content, block, pooling and preprocessing."""
         return {
             "encoder": "timm",
             "model": self.asked.model,
@@ -72,13 +70,11 @@ class Timm(ImageEncoder):
         }
 
     def resize(self, image: Any) -> Any:
-        """Resize and crop an RGB image as the evaluation transform does."""
         for step in self._steps:
             image = step(image)
         return image
 
     def encode(self, images: Tensor) -> Tensor:
-        """Features ``(n, dim)`` of images uint8 ``(n, 3, size, size)``."""
         import torch
 
         with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):

@@ -119,7 +119,6 @@ def build_view(view: str | View | ViewFunction) -> View:
 
 @cache
 def view_name(view: str) -> str:
-    """The canonical name of a view; a name of no view stays as it is."""
     name = view.partition("?")[0]
     if name not in VIEWS:
         return view
@@ -174,7 +173,6 @@ def image_seed(image_id: str) -> int:
 
 
 def original(images: Tensor, *, seed: Sequence[int] = ()) -> Tensor:
-    """The images as they are."""
     return images
 
 

@@ -276,7 +276,6 @@ class BraVLLoss(Loss):
         return 1.0 if epoch is None or not self.warmup else min(1.0, epoch / self.warmup)
 
     def _targets(self, trial: Tensor | None, features: Tensor | None) -> list[Tensor]:
-        """What is reconstructed, of shape (b, d) each."""
         if trial is None or features is None:
             raise UsageError(
                 "the loss bravl reconstructs trials and raw image features, but got embeddings only",

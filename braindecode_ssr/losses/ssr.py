@@ -118,12 +118,10 @@ class WholeReconstructor(Reconstructor):
         self.mask_vector = nn.Parameter(torch.randn(n_own) * 0.02)
 
     def forward(self, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
-        """The whole own vector, (b, e), made anew."""
         seen = torch.where(mask, self.mask_vector.to(own.dtype), own)
         return self.layers(torch.cat([seen, other], -1))
 
     def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As for :class:`Reconstructor`, with all elements compared."""
         return self(own, other, mask), own, torch.ones_like(mask)
 
 
@@ -519,7 +517,6 @@ class SSRLoss(Loss):
         return weighted_total(parts, self.weights)
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Reconstruction by context, see :meth:`MaskedReconstruction.diagnostics`."""
         return {} if self.reconstruction is None else self.reconstruction.diagnostics()
 
 

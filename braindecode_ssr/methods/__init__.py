@@ -113,7 +113,6 @@ def _from_general_to_specific(dataset: str, protocol: str) -> list[str]:
 
 @cache
 def read_method(file: Path) -> Method:
-    """The method in a TOML file, named like the file."""
     return Method(name=file.stem, **tomllib.loads(file.read_text(encoding="utf-8")))
 
 

@@ -157,11 +157,9 @@ class Gifford2022(ImageRecordings):
         super().__init__(subjects, sessions, root, code="Gifford2022", interval=[0, 0.999])
 
     def opened(self, root: Path) -> ThingsEEG:
-        """The dataset of this package in a folder."""
         return ThingsEEG(root)
 
     def files(self, subject: int, dataset: ThingsEEG) -> list[Path]:
-        """Image list and recordings of a subject."""
         from ..datasets.bids.things import things_bids_sessions, things_bids_subjects
 
         images = metadata_file(dataset.root)
@@ -319,11 +317,9 @@ class Hebart2023(ImageRecordings):
         )
 
     def opened(self, root: Path) -> ThingsMEG:
-        """The dataset of this package in a folder."""
         return ThingsMEG(root)
 
     def files(self, subject: int, dataset: ThingsMEG) -> list[Path]:
-        """The epoch files of a subject."""
         return subject_parts(dataset.root, subject)
 
     def raws(
@@ -423,12 +419,10 @@ class SimulatedThings(ImageRecordings):
         super().__init__(subjects, sessions, root, code=code, interval=[0, end])
 
     def opened(self, root: Path) -> ThingsSim:
-        """The simulator."""
         return ThingsSim(root, self.preset, self.seed)
 
     def files(self, subject: int, dataset: ThingsSim) -> list[Path]:
         """No files: recordings are generated on demand."""
         return []
 
-    def _fetch(self, dataset: ThingsSim, subject: int, replace: bool) -> None:
-        """Nothing to fetch."""
+    def _fetch(self, dataset: ThingsSim, subject: int, replace: bool) -> None: ...

@@ -75,16 +75,7 @@ class LeaveConceptsOut(GroupKFold):
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
-        """Training and test rows of each fold.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_trials, ...)
-        y : array-like of str, shape (n_trials,)
-            The image of each trial; required unless ``groups`` is given.
-        groups : array-like, shape (n_trials,), optional
-            The concept of each trial.
-        """
+        """Training and test rows of each fold, given the image ``y`` of each trial or concepts as groups."""
         concepts = concepts_of([] if y is None else y) if groups is None else np.asarray(groups)
         yield from super().split(np.arange(len(concepts)), None, concepts)
 
@@ -106,23 +97,7 @@ class PublishedSplit(BaseCrossValidator):
         return 1
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
-        """Training and test rows.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_trials, ...)
-        y : array-like of str, shape (n_trials,)
-            The image of each trial.
-        groups : object
-            Not used.
-
-        Raises
-        ------
-        DataError
-            If one of the two splits is empty.
-        LeakageError
-            If a concept is in both.
-        """
+        """Training and test rows given the image ``y`` of each trial."""
         is_test = mask_of(self.is_test, X)
         yield zero_shot(~is_test, is_test, y)
 

@@ -67,8 +67,6 @@ _N_TRIALS = 2
 
 
 class _Call(NamedTuple):
-    """One call of a submodule in a forward pass."""
-
     name: str
     input: Tensor
     output: Tensor

@@ -55,11 +55,9 @@ class EEGProject(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         self.final_layer = self.make_head(self.n_outputs)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The flattened trial."""
         return self.flatten(x)
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """A new projector."""
         width = self.n_chans * self.n_times
         return ResidualProjector(width, n_outputs, self.activation, self.drop_prob)
 
@@ -113,18 +111,15 @@ class BrainMLP(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         self.final_layer = self.make_head(self.n_outputs)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features of trials, shape (b, c, t) to (b, n_outputs)."""
         return self.linear(self.flatten(x))
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """New residual layers."""
         layers = [
             ResidualBlock(n_outputs, self.activation, self.drop_prob) for _ in range(self.n_blocks)
         ]
         return nn.Sequential(*layers)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace all layers after the flattened trial with new ones of another width."""
         old = self.linear
         self.linear = nn.Linear(old.in_features, n_outputs).to(old.weight)
         super().reset_head(n_outputs)
@@ -189,11 +184,9 @@ class BraVL(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         self.final_layer = self.make_head(self.n_outputs)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features of trials, shape (b, c, t) to (b, hidden)."""
         return self.layers(self.flatten(self.factor * x))
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """A new linear map."""
         return nn.Linear(self.hidden, n_outputs)
 
 
@@ -285,11 +278,9 @@ class VED(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         self.final_layer = self.make_head(self.n_outputs)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features of trials, shape (b, c, t) to (b, n_filters * n_hidden)."""
         return self.flatten(self.temporal(self.norm(self.spatial(x))))
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """A new linear map."""
         return nn.Linear(self.n_features, n_outputs)
 
 
@@ -300,7 +291,6 @@ class ChannelSums(nn.Linear):
         super().__init__(n_chans, n_filters, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sum channels."""
         return self.weight @ x
 
 
@@ -308,5 +298,4 @@ class AbsoluteSums(ChannelSums):
     """Sums of channels with the absolute values of the weights."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sum channels."""
         return self.weight.abs() @ x

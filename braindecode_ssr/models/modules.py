@@ -208,7 +208,6 @@ class Components(nn.Module):
         self.register_buffer("filters", torch.zeros(n_signal, n_components))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The components of each trial, as channels of one sample."""
         return ((x.flatten(1) - self.mean) @ self.filters).unsqueeze(-1)
 
 
@@ -294,7 +293,6 @@ class ResidualProjector(nn.Module):
         self.norm = nn.LayerNorm(out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project, shape (b, in_features) to (b, out_features)."""
         x = self.linear(x)
         return self.norm(x + self.residual(x))
 
@@ -316,7 +314,6 @@ class ResidualBlock(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine vectors, shape (b, width)."""
         return self.norm(x + self.layers(x))
 
 
@@ -353,7 +350,6 @@ class TangentMap(nn.Linear):
         self.log_length = nn.Parameter(torch.tensor(-0.5 * math.log(out_features)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tangent vectors, shape (..., in_features) to (..., out_features)."""
         return self.log_length.exp() * nn.functional.linear(x, self.weight, self.bias)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -130,15 +130,12 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
             self.apply(normal_weights)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features of trials, shape (b, c, t) to (b, n_features)."""
         return self.mix(self.spatial(self.temporal(self.front(x))))
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """A new projector."""
         return ResidualProjector(self.n_features, n_outputs, drop_prob=self.drop_prob)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the projector with a new one of another width."""
         super().reset_head(n_outputs)
         if self.weight_init == "normal":
             self.final_layer.apply(normal_weights)
@@ -205,7 +202,6 @@ class FilteredMeans(nn.Conv2d):
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average, then filter."""
         return F.linear(self.pieces(x), self.weight.flatten(1), self.bias)
 
 
@@ -218,7 +214,6 @@ class MovingMeans(nn.Module):
         self.pool_length, self.pool_stride = pool_length, pool_stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average, then cut."""
         means = F.avg_pool1d(x, self.pool_length, 1)
         return means.unfold(2, self.kernel_length, self.pool_stride).transpose(1, 2)
 
@@ -238,7 +233,6 @@ class NormalizedFilters(nn.Sequential):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Filter, normalize, activate."""
         if not torch.jit.is_scripting():
             if type(self[3]) is nn.BatchNorm2d and self[3].momentum is not None:
                 return self._folded(input)
@@ -255,7 +249,8 @@ class NormalizedFilters(nn.Sequential):
         level = x.detach().mean() if norm.training else 0.0
         pieces = filters.pieces(x - level)
         rows = pieces.reshape(-1, filters.kernel_length)
-        with _full_precision(x.device.type):
+        device = x.device.type  # half precision is too coarse for moments
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             weight, bias = filters.weight.flatten(1), filters.bias
             mean, variance = norm.running_mean, norm.running_var
             if norm.training:
@@ -282,10 +277,6 @@ def _update_running(norm: Any, mean: Tensor, variance: Tensor, n: int) -> None:
     norm.running_var.lerp_(variance * (n / max(n - 1, 1)), norm.momentum)
 
 
-def _full_precision(device: str) -> AbstractContextManager[Any]:
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
-
-
 class SpatialFilters(nn.Conv2d):
     """A convolution as high as its input, shape (b, filters, windows, c) to (b, filters, 1, windows).
 
@@ -297,7 +288,6 @@ class SpatialFilters(nn.Conv2d):
         super().__init__(n_filters, n_filters, (n_chans, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Filter across channels."""
         adjacent = x.permute(0, 2, 3, 1).flatten(2)
         filtered = F.linear(adjacent, self.weight.transpose(1, 2).flatten(1), self.bias)
         return filtered.transpose(1, 2).unsqueeze(2)
@@ -371,7 +361,6 @@ class ChannelAttention(nn.Module):
         self.scale = n_times**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         weight = (self.query(x) @ self.key(x).mT * self.scale).softmax(-1)
         return x + self.drop(weight @ self.value(x))
 
@@ -448,7 +437,6 @@ class GraphAttention(nn.Module):
         self.drop = nn.Dropout(drop_prob)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         node = self.linear(x)
         weight = self.leak(self.receiver(node) + self.sender(node).mT).softmax(-1)
         return x + self.drop(weight @ node + self.bias)

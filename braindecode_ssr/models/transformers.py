@@ -139,7 +139,6 @@ class SubjectTransformer(nn.Module):
         self.transformer = ITransformer(n_times, n_heads, n_hidden, drop_prob)
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Tensor:
-        """Let channels and the subject's token attend to each other."""
         if subject_index is None:
             token = self.unknown.expand(x.shape[0], -1)
         else:
@@ -192,7 +191,6 @@ class HeadsAttention(nn.Module):
         self.out = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
         query, key, value = self._split(self.query(x)), self.key(x), self.value(x)
         drop = self.drop_prob if self.training else 0.0
         mixed = F.scaled_dot_product_attention(
@@ -276,7 +274,6 @@ class NeuralMCRL(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=
         self.front = SubjectBands(self.n_chans, self.n_times, n_subjects, attend, weigh)
 
     def make_head(self, n_outputs: int) -> nn.Module:
-        """A new projector."""
         return nn.Sequential(super().make_head(n_outputs), GaussianNoise(self.noise))
 
 
@@ -295,7 +292,6 @@ class SubjectBands(nn.Module):
         self.norm = nn.LayerNorm((n_chans, n_times))
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Tensor:
-        """Transform trials."""
         x = self.attend(self.subject(x, subject_index), subject_index)
         return self.norm(self.weigh(x))
 
@@ -333,7 +329,6 @@ class BandAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weight the bands."""
         spectrum = torch.fft.rfft(x, dim=-1)
         power = (spectrum.real.square() + spectrum.imag.square()) @ self.member
         channels = self.of_channels(power.mean(2)).sigmoid().unsqueeze(2)
@@ -350,7 +345,6 @@ class GaussianNoise(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add noise to a tensor of any shape."""
         if self.training:
             return x + self.scale * torch.randn_like(x)
         return x
@@ -434,7 +428,6 @@ class TimeTransformer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_subjects, n_times))
 
     def forward(self, x: Tensor, subject_index: Tensor | None = None) -> Tensor:
-        """Transform trials."""
         sample = self._attended(x.mT + self.position)
         bias = self.bias[0] if subject_index is None else self.bias[subject_index]
         return (self.subject(sample, subject_index) + bias.unsqueeze(-1)).mT
@@ -538,7 +531,6 @@ class VESDN(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         self.apply(normal_weights)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features of trials, shape (b, c, t) to (b, n_features)."""
         return self.mix(self.spatial(self.temporal(self.attend(self.place(x)))))
 
     def make_head(self, n_outputs: int) -> nn.Module:
@@ -547,7 +539,6 @@ class VESDN(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         return nn.Identity() if same else nn.Linear(self.n_features, n_outputs)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the last layer with a new one of another width."""
         super().reset_head(n_outputs)
         self.final_layer.apply(normal_weights)
 
@@ -563,7 +554,6 @@ class Place(nn.Module):
         self.weight = nn.Parameter(torch.zeros(n_chans, n_times))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add to trials of shape (b, c, t)."""
         return x + self.weight
 
 
@@ -581,7 +571,6 @@ class WindowMeans(nn.Module):
         self.means = nn.Buffer(means, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average."""
         return (x @ self.means).unflatten(2, (-1, self.kernel_length)).transpose(1, 2)
 
 

@@ -66,7 +66,6 @@ class Bars:
     look: dict[str, Any]
 
     def draw(self, axis: Axes, x: np.ndarray, heights: np.ndarray) -> None:
-        """Draw bars of these heights."""
         axis.bar(
             x + self.offset,
             heights,

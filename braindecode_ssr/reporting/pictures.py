@@ -51,11 +51,9 @@ class Picture:
         return self._saved("png", dpi=200, metadata={"Software": None})
 
     def pdf(self) -> bytes:
-        """The figure as PDF, for a paper."""
         return self._saved("pdf", metadata={"CreationDate": None})
 
     def base64(self) -> str:
-        """The PNG as text, for HTML."""
         return b64encode(self.png()).decode()
 
     def write(self, out: Path) -> list[Path]:

@@ -204,7 +204,6 @@ def markdown_table(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text in which nothing is read as Markdown or HTML."""
     return re.sub(r"([\\`*_|<>])", r"\\\1", " ".join(text.split()))
 
 
@@ -235,7 +234,6 @@ def latex(report: Report) -> str:
 
 
 def latex_table(table: Table, label: str) -> str:
-    """One table as a float."""
     frame = pd.DataFrame(table.rows, columns=list(table.head), dtype=object)
     style = frame.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
     text = style.to_latex(
@@ -258,7 +256,6 @@ def latex_table(table: Table, label: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text in which nothing is read as a LaTeX command."""
     return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 

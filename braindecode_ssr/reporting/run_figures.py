@@ -58,19 +58,16 @@ def by_method(runs: Iterable[R]) -> dict[tuple[str, ...], list[R]]:
 
 
 def plot_history(run: Run) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_history`."""
     return learning_curve([run.history], title_of(key_of(run)), pyplot=True)
 
 
 def plot_retrieval(run: Run, each: int = 2, data_dir: str | Path | None = None) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_retrieval`."""
     images = images_of(run, data_dir)
     shown = chosen_queries(run.queries, each)
     return retrieved_images(shown, images.image, title_of(key_of(run)), pyplot=True)
 
 
 def plot_similarity(run: Run) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_similarity`."""
     title, flags = title_of(key_of(run)), ";".join(run.summary.get("flags", ()))
     return confused_concepts(run.queries, title, [flags], pyplot=True)
 

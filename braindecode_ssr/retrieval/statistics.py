@@ -427,7 +427,6 @@ def summary_table(
 
 
 def _facts(runs: pd.DataFrame) -> dict[str, Any]:
-    """What is known of the runs behind a row."""
     failed = runs["status"].eq("failed") if "status" in runs else pd.Series(False, runs.index)
     done = runs[~failed]
     facts: dict[str, Any] = {"n_failed": int(failed.sum()), "flags": ""}

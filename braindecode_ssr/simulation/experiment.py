@@ -240,7 +240,6 @@ PRESETS |= {f"{size.name}-v1": replace(size, name=f"{size.name}-v1") for size, _
 
 
 def preset_named(preset: str | Preset) -> Preset:
-    """A preset by name, or the preset itself; UsageError if the name is unknown."""
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
@@ -269,12 +268,10 @@ class Events:
 
     @property
     def n_samples(self) -> int:
-        """Length of the recording."""
         return int(self.joins[-1])
 
     @property
     def is_target(self) -> np.ndarray:
-        """Which presentations are targets."""
         return self.numbers == TARGET
 
     @property

@@ -45,7 +45,6 @@ class Concept:
 
 
 def draw_concept(rng: np.random.Generator) -> Concept:
-    """A new concept."""
     outline = rng.normal(size=(6, 2)) / np.arange(2, 8)[:, None] ** rng.uniform(0.5, 1.6)
     palette = np.column_stack(
         [rng.uniform(0, 1, 4), rng.uniform(0.1, 0.95, 4), rng.uniform(0.15, 1.0, 4)]
@@ -205,7 +204,6 @@ def _grain(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From one color to the other, pixel by pixel."""
     share = np.clip(share, 0, 1).astype(np.float32)[..., None]
     return first + share * (second - first)
 
@@ -285,7 +283,6 @@ def _waves(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode(file: bytes) -> Image.Image:
-    """The RGB picture in a JPEG file."""
     with Image.open(io.BytesIO(file)) as picture:
         return picture.convert("RGB")
 

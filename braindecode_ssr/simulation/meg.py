@@ -157,8 +157,6 @@ def _write_subject(
 
 @dataclass(frozen=True, eq=False)
 class MEGRun:
-    """The trials of a run."""
-
     samples: np.ndarray  # onsets, in samples from the start of the run
     images: np.ndarray  # rows of the image table; -1 for catch trials
     n_samples: int

@@ -395,7 +395,6 @@ def _drift(events: Events, knots: np.ndarray, sample: np.ndarray) -> np.ndarray:
 
 
 def _unit_variance(sections: np.ndarray, sfreq: float) -> np.ndarray:
-    """The filter, scaled to keep the variance of white noise."""
     impulse = np.zeros(round(60 * sfreq))
     impulse[0] = 1
     sections = sections.copy()

@@ -70,7 +70,6 @@ class WeightAverage(Callback):
 
     @property
     def model(self) -> nn.Module:
-        """A model with the averaged weights."""
         return self.averaged_.module
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
@@ -79,7 +78,6 @@ class WeightAverage(Callback):
             self._start(net.module_)
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
-        """Move the average."""
         if training:
             self.averaged_.update_parameters(net.module_)
 
@@ -95,11 +93,9 @@ class WeightAverage(Callback):
             torch._foreach_copy_(averages, weights)
 
     def save(self, folder: Path) -> None:
-        """Write the average into a checkpoint."""
         torch.save(self.averaged_.state_dict(), folder / AVERAGE)
 
     def load(self, model: nn.Module, folder: Path) -> None:
-        """Continue from the average of a checkpoint."""
         self._start(model)
         state = torch.load(folder / AVERAGE, map_location="cpu", weights_only=True)
         self.averaged_.load_state_dict(state)
@@ -112,7 +108,6 @@ class KeepEpochs(Callback):
         self.folder, self.average = Path(folder), average
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Keep this epoch."""
         file = self.folder / f"epoch-{len(net.history):04d}.safetensors"
         write_weights(file, self.average.model if self.average else net.module_)
 
@@ -149,7 +144,6 @@ class Checkpoints(Callback):
             self.save(net)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Save the last epoch."""
         if net.history:
             self.save(net)
 
@@ -176,7 +170,6 @@ class Checkpoints(Callback):
         self.seconds = self.saved_at - start
 
     def epochs(self) -> list[Path]:
-        """The checkpoints, oldest first."""
         return sorted(self.folder.glob("epoch-*"))
 
     def repair(self, last: int | None = None) -> list[str]:
@@ -294,16 +287,13 @@ class EpochBar(Callback):
         self.epochs = epochs
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the bar at the epochs that are done."""
         self.bar_ = tqdm(total=self.epochs, initial=len(net.history), desc="train", unit="epoch")
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Advance by one and show the loss."""
         self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.3f}", refresh=False)
         self.bar_.update()
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Close the bar."""
         self.bar_.close()
 
 

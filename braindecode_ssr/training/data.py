@@ -75,11 +75,9 @@ class TrainingSet(Dataset):
 
     @property
     def n_bytes(self) -> int:
-        """Size of trials and features, all in memory."""
         return sum(part.nbytes for part in (self.x, self.original, self.view))
 
     def to(self, device: str | torch.device) -> TrainingSet:
-        """The same set with its tensors on a device."""
         names = ("x", "image", "original", "view", "subject")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 

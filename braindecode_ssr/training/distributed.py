@@ -39,7 +39,6 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def check_batch(self, size: int) -> None:
@@ -98,7 +97,6 @@ class World:
                     dist.broadcast(value, src=0)
 
     def wait(self) -> None:
-        """Wait until all processes have reached this point."""
         if self.size > 1:
             dist.barrier()
 
@@ -165,8 +163,7 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         self._parameters, self._buffers = like._parameters, like._buffers
         self.training = like.training
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any number of dimensions."""
+    def _check_input_dim(self, input: Tensor) -> None: ...
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(b, c, ...)`` over all axes but ``c``, and over the processes."""

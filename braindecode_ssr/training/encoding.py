@@ -302,8 +302,6 @@ def _fixed(*shape: int) -> nn.Parameter:
 
 
 class _Rows:
-    """Trials in memory or on disk, as arrays."""
-
     def __init__(self, x: Any) -> None:
         self.x, self.shape = x, tuple(x.shape)
 

@@ -56,7 +56,6 @@ class Ridge(nn.Module):
 
     @torch.no_grad()
     def fill(self, trial_mean: np.ndarray, feature_mean: np.ndarray, weight: np.ndarray) -> None:
-        """Set the solution."""
         for own, new in zip(self.parameters(), (trial_mean, feature_mean, weight), strict=True):
             own.copy_(torch.from_numpy(new))
 
@@ -74,7 +73,6 @@ class RidgeEncoding(Ridge):
 
     @staticmethod
     def direction(trial: T, feature: T) -> tuple[T, T]:
-        """From features to trials."""
         return feature, trial
 
     def forward(self, x: Tensor) -> Tensor:

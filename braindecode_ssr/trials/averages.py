@@ -173,7 +173,6 @@ class TrialRows:
 
     @property
     def nbytes(self) -> int:
-        """Size of all trials in memory."""
         return 4 * int(np.prod(self.shape, dtype=np.int64))
 
     def __getitem__(self, index: int | slice | Tensor | np.ndarray) -> Tensor:
@@ -192,7 +191,6 @@ class TrialRows:
         return torch.from_numpy(trials)
 
     def rows(self, index: np.ndarray) -> TrialRows:
-        """Some of the trials, without reading them."""
         smoothed = None if self.smoothed is None else self.smoothed[index]
         return TrialRows(self.files, smoothed, self.width, self._index[index])
 

@@ -75,7 +75,6 @@ class WritableTrials:
 
     @property
     def stop(self) -> int:
-        """Byte at which the last trial ends."""
         return self._start + len(self) * self._trial_bytes
 
     def __getitem__(self, part: slice) -> np.ndarray:
@@ -472,7 +471,6 @@ class TrialBar:
             self._bar.close()
 
     def expect(self, n_trials: int) -> None:
-        """Set the total."""
         if self._bar is not None:
             self._bar.total = n_trials
             self._bar.refresh()
@@ -484,7 +482,6 @@ class TrialBar:
         self.advance(n_trials)
 
     def advance(self, n_trials: int) -> None:
-        """Count trials that are done."""
         if self._bar is not None:
             self._bar.update(n_trials)
 

@@ -149,7 +149,6 @@ class _Pool:
         self._outcomes: dict[Label, Prepared] = {}
 
     def prepare(self, subjects: list[Label]) -> Iterator[Prepared]:
-        """Keep the pool busy until all subjects are done."""
         waiting = subjects[::-1]
         try:
             while waiting or self._running:

@@ -66,7 +66,6 @@ class BidsEvents:
         return ~self.table[column].isin(EMPTY).to_numpy()
 
     def keep(self, rows: np.ndarray) -> BidsEvents:
-        """Some rows, with their line numbers."""
         return BidsEvents(self.table[rows], self.path, self.marks)
 
     def place(self, row: int, column: str) -> str:

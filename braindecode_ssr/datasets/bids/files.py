@@ -85,7 +85,6 @@ class BidsRun:
 
     @property
     def root(self) -> Path:
-        """The BIDS folder."""
         return self.folders[-1]
 
     @property

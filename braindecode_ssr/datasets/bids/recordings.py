@@ -21,8 +21,7 @@ from ...preprocessing.channels import (
     in_standard_order,
     match_channels,
 )
-from ..base import Recording
-from ..things_eeg.raw import check_channels
+from ..base import Recording, check_channels
 from .events import BidsEvents, read_table
 from .files import BidsRun, fingerprint
 from .marks import TREATED, SubjectMarks, guess_types, interpolation, reading
@@ -58,7 +57,6 @@ class Signal:
 
     @property
     def ch_names(self) -> tuple[str, ...]:
-        """Channel names, in order."""
         return tuple(self.channel_set.ch_names)
 
     @property
@@ -76,12 +74,10 @@ class Signal:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Number of samples in each recording."""
         return tuple(int(raw.n_times) for raw in self.raws)
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """First sample of each recording."""
         return tuple(int(start) for start in np.cumsum([0, *self.lengths[:-1]]))
 
     def read(self) -> np.ndarray:
@@ -292,7 +288,6 @@ def _interpolate(
     bads: Sequence[str],
     run: BidsRun,
 ) -> None:
-    """Interpolate bad channels from the good ones with MNE's weights."""
     weights = interpolation(raw.info, ch_names, bads, str(run.path))
     rows = [ch_names.index(name) for name in bads]
     good = np.setdiff1d(np.arange(len(ch_names)), rows)

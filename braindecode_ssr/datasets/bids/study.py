@@ -73,7 +73,6 @@ class BidsDataset(ImageDataset):
 
     @property
     def present_subjects(self) -> tuple[Label, ...]:
-        """The subjects whose recordings are here."""
         return tuple(self.folders)
 
     @cached_property
@@ -89,7 +88,6 @@ class BidsDataset(ImageDataset):
         return {label: bids_runs(folder) for label, folder in bids_subjects(self.root).items()}
 
     def check_here(self) -> None:
-        """Raise MissingDataError if the folder contains no recording of the dataset."""
         if not self.folders:
             for folder in bids_subjects(self.root).values():
                 check_formats(folder)
@@ -100,15 +98,7 @@ class BidsDataset(ImageDataset):
         """Whether images are shown in the task of a recording."""
 
     def check_subject(self, subject: Label) -> Label:
-        """Normalize a subject label: ``5``, ``"05"`` and ``"sub-05"`` all mean the folder ``sub-05``.
-
-        Raises
-        ------
-        MissingDataError
-            If there are no subjects, or none of the recordings of this one shows images.
-        UsageError
-            If the subject does not exist or the label is ambiguous.
-        """
+        """The subject, if some of its recordings show images; ``5``, ``"05"`` and ``"sub-05"`` are one."""
         if not self.subjects:
             self.check_here()
         asked = as_number(str(subject).strip().removeprefix("sub-"))
@@ -133,13 +123,6 @@ class BidsDataset(ImageDataset):
         """The sessions of a subject, runs concatenated, training part before test part.
 
         Bad channels are kept as recorded unless :meth:`with_spec` set another treatment.
-
-        Raises
-        ------
-        MissingDataError
-            If a file is missing.
-        DataError
-            If a file is damaged, or its events or channels are invalid.
         """
         for session in self.sessions(subject):
             yield from session.recordings()
@@ -171,11 +154,9 @@ class BidsDataset(ImageDataset):
         ]
 
     def reference(self, subject: int | str) -> str:
-        """The EEG reference of a subject; DataError if its recordings disagree."""
         return common_reference(self.runs(self.check_subject(subject)))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
-        """Channels and samples per trial, from the header of the first recording."""
         runs = self.runs(self.check_subject(subject))
         marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
         signal = open_signal(runs[:1], channels=spec.channels, marks=marks)
@@ -183,13 +164,11 @@ class BidsDataset(ImageDataset):
         return info, n_times(signal.sfreq, spec)
 
     def source_key(self, subject: Label, spec: TrialSpec | None = None) -> str:
-        """A digest of the content of a subject's files and of the image table."""
         images = self.images[["split", "image_id", "concept"]].to_csv(index=False)
         digest = sha256(images)[:16]
         return f"{digest}|{file_key(self.source_files(subject), self.hashes)}"
 
     def source_files(self, subject: Label, spec: TrialSpec | None = None) -> list[Path]:
-        """All files that make up the recordings of a subject."""
         runs = self.runs(self.check_subject(subject))
         return sorted({file for run in runs for file in run.files})
 
@@ -200,17 +179,7 @@ class BidsDataset(ImageDataset):
         return [run for run in runs if self.shows_images(run)]
 
     def image_file(self, split: str, file: str) -> Path:
-        """The path of an image file; a name without a suffix is tried with the usual ones.
-
-        Names are compared regardless of case and Unicode normalization.
-
-        Raises
-        ------
-        MissingDataError
-            If there is no such file; names the path.
-        DataError
-            If several files match.
-        """
+        """The path of an image file, whatever its case and Unicode normalization, with or without suffix."""
         suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
         for exact in (True, False):
             for folder in self.image_folders:
@@ -295,17 +264,7 @@ class BIDSImages(BidsDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image shown to any subject, sorted by name within each split.
-
-        Raises
-        ------
-        MissingDataError
-            If there is no recording, or neither ``split`` nor ``test_concepts.txt``.
-        DataError
-            If an event lacks its image, concept or split, or two events disagree.
-        LeakageError
-            If a concept is in both splits.
-        """
+        """One row per image shown to any subject, sorted by name within each split."""
         self.check_here()
         chosen = (choose(runs, self.choice) or runs for runs in self._runs.values())
         events = [read_events(run.events) for runs in chosen for run in runs]
@@ -314,7 +273,6 @@ class BIDSImages(BidsDataset):
         return check_images(image_table(shown, self.root, tested), str(self.root))
 
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject that show images, one version of each."""
         runs = self._runs.get(subject, [])
         if not runs:
             tasks = ", ".join(sorted(self.tasks))
@@ -331,16 +289,13 @@ class BIDSImages(BidsDataset):
         return one_version(runs, self.choice, self.folders[subject].name)
 
     def shows_images(self, run: BidsRun) -> bool:
-        """Whether a recording shows images and matches the chosen task, session and run."""
         return run.task in self.tasks and bool(choose([run], self._parts))
 
     def unit(self, subject: Label) -> str:
-        """The unit of the recordings of a subject."""
         meg = self.runs(subject)[0].datatype == "meg"
         return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
 
     def reader(self) -> Reader:
-        """A function that reads the images shown from the events of a recording."""
         numbers = {
             split: rows.set_index("image_id")["number"]
             for split, rows in self.images.groupby("split")
@@ -397,7 +352,6 @@ class BIDSImages(BidsDataset):
 
     @cached_property
     def _parts(self) -> dict[str, str]:
-        """The chosen task, session and run."""
         return {
             name: label for name, label in self.choice.items() if ENTITIES.get(name, name) in PARTS
         }

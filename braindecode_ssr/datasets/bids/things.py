@@ -8,7 +8,7 @@ codes in ``value`` do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ import pandas as pd
 from ...errors import DataError, MissingDataError
 from ...labels import Label, as_number, folder_name, natural
 from ...preprocessing.channels import ChannelSet
-from ..base import IMAGE_COLUMNS, Recording, check_images, images_by_number
+from ..base import IMAGE_COLUMNS, check_images, images_by_number
 from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 from .events import BidsEvents, check_once, onset_samples, read_events
 from .files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
@@ -45,7 +45,6 @@ class BidsSession:
 
     @property
     def runs(self) -> tuple[BidsRun, ...]:
-        """All recordings."""
         return self.train + self.test
 
 
@@ -93,20 +92,6 @@ def things_bids_sessions(
             f"get the missing files of NEMAR nm000232; {HOW}",
         )
     return sessions
-
-
-def things_bids_recordings(
-    root: Path,
-    subject: Label,
-    images: pd.DataFrame,
-    bids: Mapping[str, str] | None = None,
-    bad_channels: str = "keep",
-) -> Iterator[Recording]:
-    """The recordings of a subject by session, training part before test part."""
-    n_training = int((images["split"] == "train").sum())
-    sessions = things_bids_sessions(root, subject, n_training, bids)
-    for part in recorded_parts(sessions, subject, images, bad_channels):
-        yield from part.recordings()
 
 
 def recorded_parts(
@@ -274,11 +259,9 @@ class ThingsEEG1(BidsDataset):
         return eeg1_image_table(pd.concat([shown_images(part) for part in events]), self.root)
 
     def shows_images(self, run: BidsRun) -> bool:
-        """Whether a recording belongs to the only task, ``rsvp``."""
         return run.task in ("rsvp", "")
 
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject, one version of each."""
         runs, folder = self.run_of(subject), folder_name(subject)
         runs = one_version(runs, self.choice, folder) if runs else []
         name = f"{folder}/eeg/{folder}_task-rsvp"
@@ -292,7 +275,6 @@ class ThingsEEG1(BidsDataset):
         return runs
 
     def reader(self) -> Reader:
-        """A function that reads the images shown from the events of a recording."""
         numbers = {
             split: rows.set_index("image_id")["number"]
             for split, rows in self.images.groupby("split")
@@ -307,7 +289,6 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording expected; see :mod:`braindecode_ssr.datasets.bids.check`."""
         from .check import eeg1_rows
 
         return eeg1_rows(self, subjects, read)

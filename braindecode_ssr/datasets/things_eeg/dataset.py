@@ -38,7 +38,6 @@ from ..bids.recordings import common_reference, open_signal
 from ..bids.things import (
     image_reader,
     recorded_parts,
-    things_bids_recordings,
     things_bids_sessions,
     things_bids_subjects,
 )
@@ -116,7 +115,6 @@ class ThingsEEG(ImageDataset):
 
     @property
     def present_subjects(self) -> tuple[int, ...]:
-        """Subjects with a folder here: raw, in a released form or in BIDS."""
         released = (release_folders(self.root, form) for form in FORMS)
         recorded = {*raw_subjects(self.root), *things_bids_subjects(self.root)}
         return tuple(sorted(recorded.union(*released)))
@@ -133,7 +131,6 @@ class ThingsEEG(ImageDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every file that is looked for; see :mod:`braindecode_ssr.datasets.things_eeg.dataset`."""
         return _rows(self, subjects, read)
 
     def form(self, subject: int | str, spec: TrialSpec | None = None) -> str:
@@ -148,23 +145,13 @@ class ThingsEEG(ImageDataset):
         )
 
     def recordings(self, subject: int | str) -> Iterator[Recording]:
-        """The sessions of a subject: training part before test part.
-
-        Read from the raw files, or from BIDS where only that is here or was asked for (``with_spec``).
-
-        Raises
-        ------
-        MissingDataError
-            If a file of the subject is not here; names every path.
-        DataError
-            If a file is broken, its channels or events are not those of the set.
-        """
+        """The sessions of a subject, from raw files, or from BIDS if only that is here or is asked for."""
         subject = self.check_subject(subject)
         if self.form(subject) == "bids":
             bad_channels = self.spec.bad_channels if self.spec else "keep"
-            yield from things_bids_recordings(
-                self.root, subject, self.images, self.choice, bad_channels
-            )
+            sessions = things_bids_sessions(self.root, subject, self._n_training, self.choice)
+            for part in recorded_parts(sessions, subject, self.images, bad_channels):
+                yield from part.recordings()
             return
         n_images = self.images["split"].value_counts()
         files = raw_files(self.root, subject, self._n_training)
@@ -185,7 +172,6 @@ class ThingsEEG(ImageDataset):
         return [(file.split, read_image_numbers(file.path)) for file in files]
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
-        """All channels of the trials and samples of each, from the first file of the subject."""
         subject = self.check_subject(subject)
         form = self.form(subject, spec)
         if form == "bids":
@@ -203,7 +189,6 @@ class ThingsEEG(ImageDataset):
         return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
 
     def reference(self, subject: int | str) -> str:
-        """The reference that the sidecar files of recordings in BIDS name; empty for other files."""
         subject = self.check_subject(subject)
         if self.form(subject) != "bids":
             return ""
@@ -232,7 +217,6 @@ class ThingsEEG(ImageDataset):
         return f"{self.form(subject, spec)}|{file_key(files, self.hashes)}"
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
-        """The image list and the recordings of a subject, in the form that is used."""
         subject, form = self.check_subject(subject), self.form(subject, spec)
         files = [metadata_file(self.root)]
         if form == "raw":
@@ -245,7 +229,6 @@ class ThingsEEG(ImageDataset):
         return files
 
     def image_file(self, split: str, file: str) -> Path:
-        """The file of an image; MissingDataError names the path."""
         return image_file(self.root, split, file)
 
 

@@ -52,7 +52,6 @@ class ReleasedSplit:
 
     @property
     def sfreq(self) -> float:
-        """Sampling rate in Hz, of the time axis."""
         return round(float((len(self.times) - 1) / (self.times[-1] - self.times[0])), 3)
 
 

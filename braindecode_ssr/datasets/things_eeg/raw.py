@@ -17,23 +17,17 @@ from ...preprocessing.channels import (
     match_channels,
 )
 from ...preprocessing.epochs import first_twice
-from ..base import Recording
+from ..base import Recording, check_channels
 from ..pickles import load_dict
 from .files import RawFile
 
 HIGHEST_RATE = 1e5
 TARGET = 99999
-VOLTS = 0.1
-"""A root mean square above which a signal cannot be volts: EEG is 1e-5, in microvolts it is 10."""
-PIECE = 1 << 16
-"""Samples of a channel that are looked at once: they stay in the processor's cache."""
 PUBLISHED = "use the file as published"
 
 
 @dataclass(frozen=True, eq=False)
 class RawSession:
-    """The content of a raw file."""
-
     data: np.ndarray  # (chans, samples) in volts; mapped where large and the stimulus row is last
     ch_names: tuple[str, ...]
     sfreq: float
@@ -45,9 +39,8 @@ def read_raw_session(path: Path, channels: ChannelSet | None = None) -> RawSessi
     """Read and check one raw file, with the channels in the order of ``channels`` or the standard one."""
     data, names, rows, stim, sfreq = _read_rows(path)
     samples, codes = events_of_row(np.array(data[stim]), str(path))
-    for row in rows:  # one at a time is in memory
-        _check_volts(data[row], names[row], path)
     ch_names = tuple(names[row] for row in rows)
+    check_channels((data[row] for row in rows), ch_names, str(path))
     if channels is None:
         order = in_standard_order(ch_names, THINGS_EEG_63_RAW)
     else:
@@ -184,30 +177,3 @@ def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.nd
             f"{PUBLISHED}: one code for each image",
         )
     return samples, numbers
-
-
-def check_channels(data: np.ndarray, ch_names: tuple[str, ...], source: str) -> None:
-    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory."""
-    for name, channel in zip(ch_names, data, strict=True):
-        _check_volts(channel, name, source)
-
-
-def _check_volts(channel: np.ndarray, name: str, source: Path | str) -> None:
-    low, high, power = np.inf, -np.inf, 0.0
-    for first in range(0, len(channel), PIECE):
-        piece = np.require(channel[first : first + PIECE], requirements="A")
-        low, high = np.minimum(low, piece.min()), np.maximum(high, piece.max())
-        power += float(np.dot(piece, piece))
-    forget(channel)
-    if not np.isfinite(low + high):
-        problem = "NaN or infinite values"
-    elif low == high:
-        problem = f"a constant {low:g}"
-    elif np.sqrt(power / len(channel)) > VOLTS:
-        problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?),"
-    else:
-        return
-    raise DataError(
-        f"{source} has {problem} on channel {name}",
-        "repair or download the file again, or leave the subject out",
-    )

@@ -82,7 +82,6 @@ class ThingsMEG(ImageDataset):
 
     @property
     def present_subjects(self) -> tuple[int, ...]:
-        """Subjects whose first part is here."""
         return tuple(subject_files(self.root))
 
     @cached_property
@@ -118,7 +117,6 @@ class ThingsMEG(ImageDataset):
         return MEGTrials(self, self.check_subject(subject), spec)
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
-        """The sensors and the samples of a trial, from the headers of the files."""
         trials = self.epochs(subject, spec)
         return trials.info, trials.keep.stop - trials.keep.start
 
@@ -141,13 +139,11 @@ class ThingsMEG(ImageDataset):
         return "meg|" + file_key(self.source_files(subject), self.hashes)
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
-        """The parts of a subject, and the sample attributes if they are here."""
         subject = self.check_subject(subject)
         table = attributes_file(self.root, subject)
         return [*subject_parts(self.root, subject), *([table] if table else [])]
 
     def image_file(self, split: str, file: str) -> Path:
-        """The file of an image; MissingDataError names the path."""
         return image_file(self.root, file)
 
     def inventory(

@@ -139,11 +139,9 @@ class EpochTrials:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Trials, channels, samples."""
         return len(self.rows), len(self.picks), self.keep.stop - self.keep.start
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """Trials of a slice; float32, shape (n, chans, times)."""
         rows = self.rows[part]
         trials = np.empty((len(rows), *self.shape[1:]), np.float32)
         with self._one_reader:  # the parts are open files with one place each
@@ -195,7 +193,6 @@ class MEGTrials:
 
     @cached_property
     def info(self) -> mne.Info:
-        """The MEG sensors, and the files' own sampling rate."""
         import mne
 
         info = mne.pick_info(self.epochs.info, self.picks, verbose="error")
