@@ -84,6 +84,11 @@ def check_length(length: Length, what: str = "length of vectors") -> bool:
     return length == "unit"
 
 
+def unit_vectors(features: Tensor, widths: list[int]) -> Tensor:
+    """Each of the vectors that are concatenated in features (..., sum of widths) scaled to unit length."""
+    return torch.cat([F.normalize(part, dim=-1) for part in features.split(widths, -1)], -1)
+
+
 class ImageHead(nn.Linear):
     """A linear map of image features to the shared space.
 
@@ -107,8 +112,7 @@ class ImageHead(nn.Linear):
         if not torch.jit.is_scripting():
             self._check(features.shape[-1])
         if self.unit:
-            parts = [F.normalize(part, dim=-1) for part in features.split(self.widths, -1)]
-            features = torch.cat(parts, -1)
+            features = unit_vectors(features, self.widths)
         return F.linear(features, self.weight, self.bias)
 
     @torch.jit.unused
