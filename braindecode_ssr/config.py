@@ -383,6 +383,8 @@ class TrainSpec(Spec):
     epochs, batch_size : int
         ``batch_size`` None: that of the method, else 1024, or an eighth of the training trials if there are
         few.
+    average : {"signals", "none"}
+        A training trial is the mean of all trials of an image by a subject, or each trial is one.
     drop_last : bool
         Leave out the last batch of an epoch where it would be short.
     lr, weight_decay : float
@@ -428,11 +430,20 @@ class TrainSpec(Spec):
         can select another one. Training itself never sees a test trial.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("solver", "drop_last", "betas", "keep", "decay", "patience")
+    later: ClassVar[tuple[str, ...]] = (
+        "solver",
+        "drop_last",
+        "betas",
+        "keep",
+        "decay",
+        "patience",
+        "average",
+    )
 
     solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
+    average: Literal["signals", "none"] = "signals"
     drop_last: bool = True
     lr: float = Field(default=1e-4, gt=0, le=100)
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)

@@ -145,7 +145,7 @@ def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
 
 
 def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
-    """Number of averaged training trials: one per training image and subject."""
+    """Number of averaged training trials, one per training image and subject; single ones are more."""
     n_trials = len(training_images(spec.data, dataset)) * len(training_subjects(spec.data, dataset))
     return min(n_trials, spec.finetune.trials or n_trials)
 

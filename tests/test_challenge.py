@@ -11,19 +11,23 @@ from test_training import make_data, make_parts
 from test_zero_shot import Given
 
 from braindecode_ssr.config import EvaluationSpec, TrainSpec, build
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.datasets.zero_shot import training_subjects
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr.images.features import image_features
 from braindecode_ssr.inference.evaluation import TestSet, score
 from braindecode_ssr.losses import Contrast
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.pipeline import evaluate, train
-from braindecode_ssr.resolve import preview, run_spec
+from braindecode_ssr.resolve import preview, resolve, run_spec
 from braindecode_ssr.retrieval.evaluations import named_evaluation
 from braindecode_ssr.retrieval.ranks import embed_trials, rank_of_target
 from braindecode_ssr.training.callbacks import learning_rate_factor
+from braindecode_ssr.training.data import training_data
 from braindecode_ssr.training.retriever import fit
+from braindecode_ssr.trials.prepare import prepare
 
 # -- training ------------------------------------------------------------------------------------------------
 
@@ -76,6 +80,27 @@ def test_training_stops_when_patience_is_over_and_a_resumed_run_agrees(tmp_path,
     assert net.history[:, "valid_top5"] == [0, 1, 0, 0, 0]
     again = fit(make_data(), *make_parts(), spec, tmp_path, resume=True)
     assert len(again.history) == 5  # and no epoch more
+
+
+def test_single_training_trials_in_memory_and_on_disk_are_those_of_the_store(sim_dir):
+    settings = {"data": {"preset": "tiny", "channels": ["Oz", "PO7"], "subject": 1}}
+    settings["train"] = {"average": "none", "smoothing": 0.0}
+    sets = []
+    for memory in (1.0, 0.0):
+        spec = run_spec(settings, {"train": {"memory": memory}})
+        dataset = open_dataset(spec.data, sim_dir)
+        spec, _ = resolve(spec, dataset)
+        features = image_features(dataset, spec.images.encoder, spec.images.views)
+        features.complete(dataset, device="cpu", progress=False)
+        sets.append(training_data(spec, dataset, features)[0])
+    store = prepare(dataset, 1, spec.trials)
+    rows = store.rows("train")
+    wanted = np.asarray(store.trials)[rows][:, [store.ch_names.index(n) for n in ("Oz", "PO7")]]
+    held, lazy = sets
+    assert np.array_equal(held.x.numpy(), wanted) and torch.equal(lazy.x[:], held.x)
+    assert torch.equal(lazy.x[torch.tensor([7, 3])], held.x[[7, 3]])
+    assert held.table["image_id"].tolist() == store.table["image_id"].iloc[rows].tolist()
+    assert len(held) > held.table["image_id"].nunique()
 
 
 def test_patience_needs_validation_concepts(sim_dir, tmp_path):
@@ -175,8 +200,6 @@ def test_a_run_of_several_people_is_tested_on_each_of_them(pooled):
 
 def test_predictions_of_a_run_are_the_means_over_its_single_trials(pooled, sim_dir):
     """By another way than the evaluation: the store's array, one image at a time."""
-    from braindecode_ssr.datasets import open_dataset
-    from braindecode_ssr.trials.prepare import prepare
 
     kept = []
     evaluate(pooled.path, embeddings=lambda found, summary: kept.append(found))
@@ -253,9 +276,7 @@ def recipe(sim_dir, tmp_path_factory):
 def test_the_submission_gives_the_predictions_of_evaluate_without_this_package(
     recipe, sim_dir, tmp_path
 ):
-    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.sharing.export import export
-    from braindecode_ssr.trials.prepare import prepare
 
     export(recipe.path, "challenge", tmp_path)
     for name, text in {**KIT, "scorer.py": SCORER}.items():

@@ -26,9 +26,9 @@ from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.epochs import choose_channels, first_sample, smooth_chosen
 from ..preprocessing.whitening import mean_whitening
-from ..trials.averages import TrialRows, averages_on_disk
+from ..trials.averages import CHUNK, TrialFile, TrialRows, averages_on_disk
 from ..trials.prepare import prepare
-from ..trials.store import TrialStore
+from ..trials.store import TRIALS, TrialStore
 from .distributed import ALONE, World
 
 Batch = tuple[Tensor, dict[str, Tensor]]
@@ -286,9 +286,9 @@ def training_data(
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
 
-    Trials are averaged over all repetitions of an image by the same subject; on disk if they take more
-    than ``spec.train.memory``. LeakageError if an image or concept of the zero-shot half of the data is
-    among them.
+    Trials are averaged over all repetitions of an image by the same subject, or single ones, as
+    ``spec.train.average`` says; on disk if they take more than ``spec.train.memory``. LeakageError if an
+    image or concept of the zero-shot half of the data is among them.
     """
     training = training_subjects(spec.data, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
@@ -296,10 +296,12 @@ def training_data(
     first = spec.finetune.trials
     if first is not None:
         matched = [(store.head("train", first), signals) for store, signals in matched]
-    tables = [
-        store.averaged_images("train").assign(subject=store.table["subject"].iloc[0])
-        for store, _ in matched
-    ]
+    tables = []
+    for store, _ in matched:
+        images = store.averaged_images("train")
+        if spec.train.average == "none":
+            images = images.iloc[store.single("train")[2]].assign(n_repetitions=1)
+        tables.append(images.assign(subject=store.table["subject"].iloc[0]))
     table = pd.concat(tables, ignore_index=True)
     unseen = dataset.images[dataset.images["split"] != "train"]
     check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
@@ -344,19 +346,30 @@ def trials_record(
 def _averaged(
     matched: list[tuple[TrialStore, Signals]], n_trials: int, spec: RunSpec, progress: bool
 ) -> Tensor | TrialRows:
-    """Averaged trials of all stores one after the other, smoothed; on disk if they are many."""
+    """Averaged or single trials of all stores one after the other, smoothed; on disk if they are many."""
+    single = spec.train.average == "none"
     shape = (n_trials, len(matched[0][1].chs_info), matched[0][1].n_times)
     stores = [(store, tuple(signals.channels.ch_names)) for store, signals in matched]
     probability, seed = spec.train.smoothing, spec.train.seed
     chosen = choose_channels(*shape[:2], probability, seed) if probability else None
-    with tqdm(desc="averages", unit="image", total=n_trials, disable=not progress) as bar:
+    desc, unit = ("trials", "trial") if single else ("averages", "image")
+    with tqdm(desc=desc, unit=unit, total=n_trials, disable=not progress) as bar:
         large = 4 * np.prod(shape, dtype=float) > 1e9 * spec.train.memory
         if large and spec.finetune.trials is None:
-            files = [averages_on_disk(store, names, bar.update) for store, names in stores]
+            files = [
+                TrialFile.open(store.path / TRIALS, store.rows("train"), store.pick(names))
+                if single
+                else averages_on_disk(store, names, bar.update)
+                for store, names in stores
+            ]
             return TrialRows(files, chosen, SMOOTHING_WIDTH)
         x, first = np.empty(shape, np.float32), 0
         for store, names in stores:
-            for block in store.average_blocks("train", channels=names):
+            blocks = store.average_blocks("train", channels=names)
+            if single:
+                trials = store.single("train", channels=names)[0]
+                blocks = (trials[n : n + CHUNK] for n in range(0, len(trials), CHUNK))
+            for block in blocks:
                 x[first : first + len(block)] = block
                 first += len(block)
                 bar.update(len(block))

@@ -30,7 +30,7 @@ class TrialFile:
     """Float32 trials in an npy file, read without mapping it, so that only what is read takes memory.
 
     ``offset`` is the byte of the first trial, ``places`` the row of each trial, ``state`` size and
-    modification time of the file when it was opened.
+    modification time of the file when it was opened, ``picks`` the channels that are used (None: all).
     """
 
     path: Path
@@ -38,10 +38,14 @@ class TrialFile:
     offset: int
     places: np.ndarray
     state: tuple[int, int]
+    n_chans: int
+    picks: list[int] | None = None
 
     @classmethod
-    def open(cls, path: Path, places: np.ndarray | None = None) -> TrialFile:
-        """The trials of a file, or some of its rows; DataError if there is no such file, or it is cut off."""
+    def open(
+        cls, path: Path, places: np.ndarray | None = None, picks: list[int] | None = None
+    ) -> TrialFile:
+        """The trials of a file, or some of its rows and channels; DataError if it is missing or cut off."""
         try:
             with open(path, "rb") as file:
                 np.lib.format.read_magic(file)
@@ -52,17 +56,24 @@ class TrialFile:
         if state[0] != offset + 4 * int(np.prod(shape, dtype=np.int64)):
             raise _unreadable(path, f"{state[0]} bytes")
         places = np.arange(shape[0]) if places is None else places
-        return cls(path, (len(places), shape[1], shape[2]), offset, places, state)
+        if picks == list(range(shape[1])):
+            picks = None
+        wanted = (len(places), shape[1] if picks is None else len(picks), shape[2])
+        return cls(path, wanted, offset, places, state, shape[1], picks)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def read(self, index: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
         """Read trials ``index`` (n,) into ``out[at]``, in the order of the file."""
-        size = 4 * self.shape[1] * self.shape[2]
+        size = 4 * self.n_chans * self.shape[2]
         order = np.argsort(self.places[index], kind="stable")
         starts = (self.offset + self.places[index][order] * size).tolist()
-        buffer = memoryview(out.data).cast("B")
+        whole = out
+        if self.picks is not None:
+            whole = np.empty((len(index), self.n_chans, self.shape[2]), np.float32)
+        goals = at[order] if self.picks is None else np.arange(len(index))
+        buffer = memoryview(whole.data).cast("B")
         try:
             with open(self.path, "rb", buffering=0) as file:
                 if _state(os.fstat(file.fileno())) != self.state:
@@ -70,7 +81,7 @@ class TrialFile:
                 if hasattr(os, "posix_fadvise"):  # let the system read several trials at once
                     for start in starts:
                         os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_WILLNEED)
-                for start, place in zip(starts, at[order].tolist(), strict=True):
+                for start, place in zip(starts, goals.tolist(), strict=True):
                     file.seek(start)
                     if file.readinto(buffer[place * size : (place + 1) * size]) != size:
                         raise OSError("the file was cut off")
@@ -79,6 +90,8 @@ class TrialFile:
                 f"the trials in {self.path} changed during training: {error.strerror or error}",
                 "leave the data alone during training; the same command resumes the run",
             ) from error
+        if self.picks is not None:
+            out[at[order]] = whole[:, self.picks]
 
 
 def averages_on_disk(

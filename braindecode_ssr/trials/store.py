@@ -73,7 +73,9 @@ class SingleTrials:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return np.ascontiguousarray(self.trials[self.rows[part]][:, self.picks])
+        trials = np.ascontiguousarray(self.trials[self.rows[part]][:, self.picks])
+        forget(self.trials)
+        return trials
 
 
 class TrialStore:
