@@ -261,6 +261,8 @@ class ThingsSim(ImageDataset):
     ) -> dict[str, float]:
         from ..simulation.recording import ceiling
 
+        if spec.continuous:
+            return {}
         sessions = self._test_trials(subject, repetitions, spec)
         return ceiling(sessions, self._templates(subject, spec, features))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..config import TrialSpec
 from ..errors import DataError
+from ..files import forget
 from .epochs import check_rate
 
 AT_ONCE = 1 << 23
@@ -51,11 +52,11 @@ def process(
     """
     check_rate(sfreq, spec)
     pieces = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
-    size, blocks = max(1, AT_ONCE // data.shape[1]), []
+    size, result = max(1, AT_ONCE // data.shape[1]), np.empty((0, 0))
     for first in range(0, len(data), size):
         some = data[first : first + size]
         parts = [_filtered(np.array(some[:, piece], np.float64), sfreq, spec) for piece in pieces]
-        block = np.concatenate(parts, axis=1)
+        block = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
         if spec.whitening == "robust":
             low, middle, high = np.percentile(block, [25, 50, 75], axis=1, keepdims=True)
             if not (high > low).all():
@@ -65,9 +66,13 @@ def process(
                     "interquartile range",
                     "leave out broken channels with --set data.channels=[...]",
                 )
-            block = (block - middle) / (high - low)
-        blocks.append(block)
-    return np.concatenate(blocks), np.cumsum([0, *(part.shape[1] for part in parts)])
+            block -= middle
+            block /= high - low
+        if not first:
+            result = np.empty((len(data), block.shape[1]))
+        result[first : first + size] = block
+        forget(data)
+    return result, np.cumsum([0, *(part.shape[1] for part in parts)])
 
 
 def _filtered(signal: np.ndarray, sfreq: float, spec: TrialSpec) -> np.ndarray:

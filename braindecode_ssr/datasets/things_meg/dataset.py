@@ -200,7 +200,10 @@ class ThingsMEG(ImageDataset):
 
     def _content(self, subject: Label) -> str:
         """What the parts of a subject hold together; reads all of them."""
-        trials = self.epochs(subject, self.spec or TrialSpec(**self.settings["trials"]))
+        spec = self.spec or TrialSpec(**self.settings["trials"])
+        if spec.of_recordings:
+            self.ready_epochs(subject, spec)
+        trials = self.epochs(subject, spec)
         trials.check()
         counts = trials.table["split"].value_counts()
         shown = trials.table.groupby("split")["image_id"].nunique()
