@@ -104,8 +104,7 @@ import pandas as pd
 found = pd.DataFrame(search.cv_results_)
 found["loss"] = found["param_criterion"].map(lambda loss: loss.__name__)
 scores = ["mean_test_score", "std_test_score"]
-found = found[["loss", "param_lr", *scores]].sort_values("mean_test_score", ascending=False)
-found.round({name: 3 for name in scores})
+found[["loss", "param_lr", *scores]].sort_values("mean_test_score").round(dict.fromkeys(scores, 3))
 
 ######################################################################
 
