@@ -316,8 +316,8 @@ class ModelSpec(Spec):
         Weights for the backbone: a folder or a repository on the Hugging Face Hub.
     pretrained_concepts : {"unknown", "disjoint"} or tuple of str
         What pretrained weights have seen, here or in a backbone that loads its own: unknown, which flags the
-        run ``pretrained-elsewhere``; none of the tested concepts, as far as you know; or these concepts,
-        which are compared with the tested ones.
+        run ``pretrained-elsewhere``; disjoint, none of the tested concepts, as far as you know; or these
+        concepts, which are compared with the tested ones.
     freeze : tuple of str
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
     components : int, optional
