@@ -123,9 +123,9 @@ axes[1].set(ylabel="accuracy", ylim=(0, 1))
 axes[1].legend(fontsize=8, loc="upper right")
 
 ######################################################################
-# Encoders that were made for such data are ahead. ``ShallowFBCSPNet`` squares what it filters and
-# averages it over time, as motor imagery asks: this keeps the power of a response and loses its sign
-# and its time, in which images differ.
+# What can be said without a test is what a design keeps. ``ShallowFBCSPNet`` squares what it filters and
+# averages it over time, as motor imagery asks: the power of a response stays, its sign and its time, in
+# which images differ, are lost.
 #
 # What next? :doc:`/backbones` has the table of all, pretrained weights and parts for single subjects;
 # :ref:`own-network` makes one; :doc:`/benchmark` compares several with intervals and tests.
