@@ -85,9 +85,10 @@ recipe = {
     "data_dir": folder / "sim",
     "out": folder / "runs",
 }
+by_shell = load_run(next((folder / "runs").iterdir()))
 runs = {
     "MyNet, 2": train(**recipe, backbone=MyNet, **{"model.backbone_params": {"n_components": 2}}),
-    "MyNet, 8": load_run(next((folder / "runs").iterdir())),
+    "MyNet, 8": by_shell,
     "EEGProject": train(**recipe),
 }
 
