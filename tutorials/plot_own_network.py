@@ -5,7 +5,7 @@ A network of your own
 =====================
 
 A backbone is any ``torch.nn.Module`` that maps trials ``(batch, channels, times)`` to vectors. You will
-see one of a dozen lines that trains in the shell and in Python and holds its own against the default,
+see one of a dozen lines trained in the shell and in Python, its accuracy beside that of the default,
 and topographies of what its first layer has learned.
 """
 

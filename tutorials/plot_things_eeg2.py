@@ -145,10 +145,9 @@ axis.legend()
 #
 # * **Size.** 16,540 training images and 200 test images, 80 trials of each test image. Chance is 0.5 %
 #   top-1, and a number from 16 candidates says nothing about one from 200.
-# * **Noise.** The simulation's was chosen so that tiny data can be learned. On real trials, published
-#   methods are at 15 to 70 % top-1 within a person: :doc:`/methods` has each, with its recipe.
-# * **Time.** 50 epochs of 16,540 images take minutes on a GPU and most of an hour on two processor
-#   cores.
+# * **Noise.** The simulation's was chosen so that tiny data can be learned. For real trials, published
+#   methods say 6 to 91 % top-1 within a person, tested in different ways: :doc:`/methods` has each.
+# * **Time.** 16,540 images and 50 epochs take a while without a GPU: :doc:`/numbers` has measurements.
 # * **Settings.** ``lr`` and ``batch_size`` above suit 96 images. Leave them out, as in the commands at
 #   the top.
 #
