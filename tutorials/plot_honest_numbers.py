@@ -90,7 +90,8 @@ for place, row in enumerate(results.itertuples()):
     style = {"hatch": "//", "alpha": 0.6} if flags else {}
     axis.barh(place, row.top1, color="tab:orange" if flags else "tab:blue", **style)
     chance = axis.vlines(row.chance_top1, place - 0.4, place + 0.4, color="black")
-    axis.text(row.top1 + 0.01, place, f"{row.top1:.2f}  {flags}", va="center", fontsize=8)
+    end = max(row.top1, row.chance_top1) + 0.01
+    axis.text(end, place, f"{row.top1:.2f}  {flags}", va="center", fontsize=8)
 chance.set_label("chance")
 axis.set_yticks(range(len(results)), results["evaluation"])
 axis.invert_yaxis()
