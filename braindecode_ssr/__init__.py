@@ -27,7 +27,9 @@ __getattr__, _, __all__ = lazy_loader.attach(
         "pipeline": ["train", "evaluate"],
         "sharing.score": ["score"],
         "sharing.ensemble": ["ensemble"],
-        "inference.trained": ["load_run"],
+        "inference.trained": ["load_run", "retrieve"],
+        "benchmarking.run": ["benchmark"],
+        "reporting": ["report"],
         "calibrate": ["finetune"],
     },
 )

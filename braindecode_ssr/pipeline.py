@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ from .training import build_loss, build_model, features_of, initialize, is_pretr
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from skorch.callbacks import Callback
 
     from .inference.evaluation import Embeddings
     from .inference.trained import TrainedRun
@@ -58,6 +60,25 @@ def _silent(text: str) -> None:
     pass
 
 
+def bars_shown() -> bool:
+    """Whether progress bars are shown unless one says so: in a terminal and in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+LOGS = ("tensorboard", "wandb", "mlflow")
+"""Where training can be logged: the packages that it takes."""
+
+
+def check_log(name: str | None) -> None:
+    """Raise UsageError, before any work, if training cannot be logged there."""
+    if name is None:
+        return
+    if name not in LOGS:
+        raise unknown_name("log", name, list(LOGS))
+    if not find_spec(name):
+        raise UsageError(f"there is no package {name} to log to", f"install it: pip install {name}")
+
+
 def train(
     spec: RunSpec | None = None,
     *,
@@ -68,6 +89,8 @@ def train(
     overwrite: bool = False,
     resume: bool | None = None,
     trust: Trust = False,
+    log: str | None = None,
+    callbacks: Iterable[Callback | tuple[str, Callback]] = (),
     progress: bool | None = None,
     say: Say = _silent,
     **settings: Any,
@@ -99,6 +122,11 @@ def train(
     trust : bool or str
         Import any class that the spec names by a dotted path, or this one; otherwise only modules of
         braindecode, ``torch.nn``, this package and installed entry points.
+    log : {"tensorboard", "wandb", "mlflow"}, optional
+        Write each epoch of ``history.csv`` there too; TensorBoard's files are in ``tensorboard`` of the run.
+    callbacks : iterable of skorch.callbacks.Callback
+        Called around each epoch, in the first process. They may look, not change the training: their names
+        stand in the run's notes, and do not make it another run.
     progress : bool, optional
         Show progress bars on stderr; default: in a terminal and in a notebook.
     say : callable
@@ -133,8 +161,17 @@ def train(
             f"train got a spec and the settings {', '.join(settings)} beside it",
             "put them into the spec with braindecode_ssr.resolve.run_spec, or leave the spec out",
         )
+    check_log(log)
+    called = list(callbacks)
+    names = [type(each[1] if isinstance(each, tuple) else each).__name__ for each in called]
+    if "EarlyStopping" in names:
+        raise UsageError(
+            "EarlyStopping would end a run before its epochs, which a resumed run could not repeat",
+            'use validation_concepts=20 and selection="validation" (train.validation_concepts, '
+            "train.selection): the best epoch is kept",
+        )
     if progress is None:
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+        progress = bars_shown()
     first = os.environ.get("RANK", "0") == "0"
     if not first:
         progress, say = False, _silent
@@ -150,6 +187,8 @@ def train(
         final = run_of(Path(out), spec)
         if not overwrite and _is_finished(final, spec, dataset, say):
             return TrainedRun(final.path, trust) if first else None
+        if called:
+            notes = [*notes, f"callbacks: {', '.join(names)}"]
         for line in (f"run {final.path.name}", *notes):
             say(line)
         check_run(spec, dataset, out)
@@ -258,6 +297,7 @@ def train(
             if spec.train.solver == "gradient":
                 import pandas as pd
 
+                from .training.callbacks import logger
                 from .training.retriever import fit
 
                 precision = spec.train.precision
@@ -267,7 +307,9 @@ def train(
                 options: dict[str, Any] = {"device": device, "precision": precision}
                 options |= {"world": processes, "resume": True, "kept": kept}
                 options |= {"tmin": signals.tmin}
-                options |= {"progress": progress, "say": say}
+                if log and first:
+                    called.append(logger(log, run.path, final.path.name, record["spec"]))
+                options |= {"progress": progress, "say": say, "callbacks": called if first else ()}
                 net = fit(data, model, loss, spec.train, run.checkpoint, **options)
                 model = net.module_
                 rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]

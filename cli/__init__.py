@@ -14,7 +14,11 @@ from braindecode_ssr import __version__
 from braindecode_ssr.errors import SSRError, UsageError
 from braindecode_ssr.registry import unknown_name
 
-STOPPED = "stopped; what is finished is kept: run the same command again to resume"
+from . import output
+from .output import volume
+
+RESUMES = "what is finished is kept: run the same command again to resume"
+STOPPED_CODE = 130
 
 
 class Group(click.Group):
@@ -118,6 +122,7 @@ class LazyGroup(Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="ssr-bd")
+@volume
 def root() -> None:
     """Decode which image a person saw, from EEG or MEG.
 
@@ -130,24 +135,28 @@ def root() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; an error is one line on stderr, with a traceback only with --debug."""
     args = sys.argv[1:] if args is None else args
+    documents = output.documents
     # threads of torch that spin long while waiting slow a run down several times on a busy machine
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if sys.stdout is None:  # closed by the parent process
         sys.stdout = open(os.devnull, "w")
     try:
         code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if "--debug" in args:
             traceback.print_exc()
-        code = _report(error)
-    except KeyboardInterrupt:
-        click.echo(STOPPED, err=True)
-        code = 130
+        text, hint, code = _described(error)
+        line = " ".join(f"{text}; {hint}".split()) if hint else text
+        click.echo(line if code == STOPPED_CODE else f"Error: {line}", err=True)
+        if "--json" in args and output.documents == documents:
+            output.print_json({"error": text, "hint": hint, "exit_code": code})
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(error: Exception) -> int:
-    """Print an error in one line; returns the exit code."""
+def _described(error: BaseException) -> tuple[str, str, int]:
+    """What is wrong, what to do about it, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", RESUMES, STOPPED_CODE
     if isinstance(error.__cause__, EOFError):  # click treats it as the end of input
         error = SSRError(
             "a file ended before it was complete",
@@ -155,22 +164,20 @@ def _report(error: Exception) -> int:
         )
     error = _explained(error)
     if isinstance(error, SSRError):
-        text, code = str(error), error.exit_code
-    elif isinstance(error, click.Abort):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, click.Abort):
         by_hand = isinstance(error.__cause__, KeyboardInterrupt)
-        text, code = STOPPED if by_hand else "stopped", 130
-    elif isinstance(error, click.ClickException):
+        return "stopped", RESUMES if by_hand else "", STOPPED_CODE
+    if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ssr-bd"
-        text, code = f"{error.format_message()} (see `{command} --help`)", error.exit_code
+        hint = f"see `{command} --help`"
         if isinstance(error, click.NoSuchOption):
-            text += _as_setting(error)
-    else:
-        first = (str(error).splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first} (unexpected: add --debug to see where, and please report it)"
-        code = 1
-    click.echo(f"Error: {' '.join(text.split())}", err=True)
-    return code
+            hint += _as_setting(error)
+        return error.format_message(), hint, error.exit_code
+    first = (str(error).splitlines() or [""])[0]
+    hint = "this is unexpected: add --debug to see where, and please report it with `ssr-bd doctor`"
+    return f"{type(error).__name__}: {first}", hint, 1
 
 
 def _as_setting(error: click.NoSuchOption) -> str:
@@ -186,7 +193,7 @@ def _as_setting(error: click.NoSuchOption) -> str:
     return f"; did you mean --set {setting}=...?" if setting else ""
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: BaseException) -> BaseException:
     """Errors of the machine and of files as sentences; others unchanged."""
     if isinstance(error, SSRError):
         return error

@@ -7,41 +7,67 @@ from pathlib import Path
 import click
 
 from .options import (
+    DATASETS,
+    EVALUATIONS,
     FOLDER,
     NAMES,
+    PROTOCOLS,
     SUBJECTS,
     common,
     config_option,
     data_dir_option,
     device_option,
+    encoder_option,
+    known,
     preset_option,
-    say,
     sets_option,
     settings_of,
-    show_bars,
     trust_option,
     trusting,
 )
-from .output import print_json, print_table
+from .output import print_json, print_table, say, show_bars
 
 COUNT = click.IntRange(1)
 
 
 @click.command("benchmark")
-@click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
-@click.option("--methods", type=NAMES, required=True, help="Names separated by commas, or all.")
-@click.option("--subjects", type=SUBJECTS, default="all", help="5, 1,3, 1-10 or all available.")
 @click.option(
-    "--protocols",
+    "--dataset",
+    help="Name; see `ssr-bd list datasets`.  [default: things-sim]",
+    shell_complete=DATASETS,
+)
+@preset_option
+@data_dir_option
+@click.option(
+    *("--methods", "--method", "methods"),
+    type=NAMES,
+    required=True,
+    help="Names separated by commas, or all; see `ssr-bd list methods`.",
+    shell_complete=known(kind="methods"),
+)
+@click.option(
+    *("--subjects", "--subject", "subjects"),
+    type=SUBJECTS,
+    default="all",
+    help="5, 1,3, 1-10 or all available.  [default: all]",
+)
+@click.option(
+    *("--protocols", "--protocol", "protocols"),
     type=NAMES,
     default="intra",
-    help="intra, inter, pooled, or several: intra,inter.",
+    help="intra, inter, pooled, or several: intra,inter.  [default: intra]",
+    shell_complete=PROTOCOLS,
 )
-@click.option("--seeds", default="1", help="How many (3) or which (0,3,7 or 4-6).  [default: 1]")
 @click.option(
-    "--evaluations",
+    *("--seeds", "--seed", "seeds"),
+    default="1",
+    help="How many (3) or which (0,3,7 or 4-6).  [default: 1]",
+)
+@click.option(
+    *("--evaluations", "--evaluation", "evaluations"),
     type=NAMES,
     default="default",
+    shell_complete=EVALUATIONS,
     help="default, as-published, or axes such as repetitions=1.  [default: default]",
 )
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs in parallel.")
@@ -52,14 +78,20 @@ COUNT = click.IntRange(1)
     show_default=True,
     help="Threads of each run. The last digits of results depend on it, but not on --jobs.",
 )
-@click.option("--cluster", help="Do the runs through Dask: local, slurm or tcp://host:port.")
-@click.option("--backbone", help="The same for all methods.  [default: each method's own]")
-@click.option("--encoder", help="Image encoder, or the name features were imported under.")
+@click.option(
+    "--cluster",
+    shell_complete=known("local", "slurm", "tcp://"),
+    help="Do the runs through Dask: local, slurm or tcp://host:port.",
+)
+@click.option(
+    "--backbone",
+    help="The same for all methods.  [default: each method's own]",
+    shell_complete=known(kind="backbones"),
+)
+@encoder_option
 @click.option("--epochs", type=int, help="The same for all methods.  [default: each method's own]")
-@click.option("--batch-size", type=int, help="[default: each method's own]")
+@click.option("--batch-size", type=int, help="Trials in a batch.  [default: each method's own]")
 @device_option
-@preset_option
-@data_dir_option
 @click.option(
     "--out",
     type=FOLDER,
@@ -99,10 +131,10 @@ def benchmark(
     say(cost_line(preview, jobs))
     if dry_run:
         return
-    from braindecode_ssr.benchmarking.run import benchmark
+    from braindecode_ssr.benchmarking.run import run_plan
     from braindecode_ssr.benchmarking.tables import summary_rows, summary_tables
 
-    done = benchmark(plan, out, jobs=jobs, cluster=cluster, progress=show_bars(), say=say)
+    done = run_plan(plan, out, jobs=jobs, cluster=cluster, progress=show_bars(), say=say)
     rows = summary_rows(done.queries, done.runs)
     if as_json:
         print_json({"out": str(out), "summary": rows, "failed": done.failed})
@@ -113,6 +145,6 @@ def benchmark(
             for note in table.notes:
                 click.echo(f"  {note}")
     for error, runs in done.failed_by_error.items():
-        say(f"failed: {', '.join(runs)}: {error}")
+        click.echo(f"failed: {', '.join(runs)}: {error}", err=True)
     say(f"tables: {out / 'queries.csv'}, {out / 'runs.csv'}")
     context.exit(1 if done.failed else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,17 +15,18 @@ from braindecode_ssr.files import gigabytes
 
 from . import Group
 from .options import (
+    DATASETS,
     FOLDER,
     SUBJECTS,
     common,
     config_option,
     data_dir_option,
+    known,
     opened,
-    say,
-    show_bars,
     source_options,
+    subjects_option,
 )
-from .output import print_json, print_rows, print_table
+from .output import print_json, print_rows, print_table, say, show_bars
 
 if TYPE_CHECKING:
     from braindecode_ssr.datasets.fetch import DownloadPlan
@@ -38,7 +40,7 @@ def data() -> None:
 
 
 @data.command("images")
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=DATASETS)
 @source_options
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @common
@@ -66,8 +68,8 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 
 
 @data.command("where")
-@click.argument("dataset")
-@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3 or 1-10.")
+@click.argument("dataset", shell_complete=DATASETS)
+@subjects_option
 @source_options
 @common
 def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
@@ -83,6 +85,7 @@ def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
         content = {"dataset": source.name, "root": str(source.root)}
         print_json({**content, "files": files, "forms": forms})
     else:
+        click.echo(_summary(source, files, forms))
         _print_files(source, files)
         _print_forms(source.name, forms)
     if data_dir is not None and not forms:  # what can be downloaded may be put there
@@ -90,8 +93,8 @@ def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
 
 
 @data.command("check")
-@click.argument("dataset")
-@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3 or 1-10.")
+@click.argument("dataset", shell_complete=DATASETS)
+@subjects_option
 @source_options
 @common
 def data_check(dataset, subjects, preset, data_dir, sets, as_json) -> None:
@@ -103,6 +106,7 @@ def data_check(dataset, subjects, preset, data_dir, sets, as_json) -> None:
     if as_json:
         print_json({"dataset": source.name, "root": str(source.root), "files": files})
     else:
+        click.echo(_summary(source, files, []))
         _print_files(source, files)
     source.check_here()
     for file in files:
@@ -118,8 +122,25 @@ def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tupl
     return source, files
 
 
+def _summary(source: Any, files: list[dict[str, Any]], forms: list[dict[str, Any]]) -> str:
+    """A paragraph: where the dataset is, how much of it is here, and how to get the rest."""
+    lines = [f"{source.name} at {source.root.absolute()}"]
+    if files:
+        found = [file for file in files if file["state"] == "found"]
+        size = gigabytes(sum(file["size"] or 0 for file in found))
+        rest = Counter(file["state"] for file in files if file["state"] != "found")
+        more = "".join(f", {count} {state}" for state, count in rest.items())
+        lines.append(f"{len(found)} of {len(files)} files are here ({size}){more}")
+        if rest and forms:
+            bytes = gigabytes(forms[0]["common_bytes"] + forms[0]["subject_bytes"])
+            command = f"ssr-bd data fetch {source.name} --subject N"
+            lines.append(
+                f"the smallest download that trains is `{command}`, {bytes} for one subject"
+            )
+    return "; ".join(lines)
+
+
 def _print_files(source: Any, files: list[dict[str, Any]]) -> None:
-    click.echo(f"{source.name} at {source.root.absolute()}")
     if not files:
         click.echo("no files to download: this dataset is generated, or reads its data by itself")
     shown: set[str] = set()
@@ -150,8 +171,8 @@ PASSWORD = "SSR_THINGS_PASSWORD"
 
 
 @data.command("fetch")
-@click.argument("dataset")
-@click.option("--subject", "subjects", type=SUBJECTS, help="5, 1,3, 1-10 or all.")
+@click.argument("dataset", shell_complete=DATASETS)
+@click.option("--subject", "--subjects", "subjects", type=SUBJECTS, help="5, 1,3, 1-10 or all.")
 @click.option(
     "--form", help="See `ssr-bd data where DATASET`.  [default: the smallest that trains]"
 )
@@ -251,8 +272,8 @@ def _file_line(row: dict[str, Any]) -> str:
 
 
 @data.command("prepare")
-@click.argument("dataset")
-@click.option("--subject", "subjects", type=SUBJECTS, default="all", help="5, 1,3, 1-10 or all.")
+@click.argument("dataset", shell_complete=DATASETS)
+@subjects_option
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Subjects in parallel."
 )
@@ -292,7 +313,7 @@ def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, set
     else:
         print_table(rows)
     for subject, error in failed:
-        say(f"Error: subject {subject}: {error}")
+        click.echo(f"Error: subject {subject}: {error}", err=True)
     context.exit(1 if failed else 0)
 
 
@@ -312,7 +333,7 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
 
 
 @data.command("simulate")
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=DATASETS)
 @click.option("--out", type=FOLDER, required=True, help="Folder that becomes the dataset.")
 @click.option(
     "--layout",
@@ -325,8 +346,9 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
     default="small",
     show_default=True,
     help="tiny, small or full, or tiny-v1 and so on.",
+    shell_complete=known("tiny", "small", "full"),
 )
-@click.option("--subject", "subjects", type=SUBJECTS, default="all", help="5, 1,3 or 1-10.")
+@subjects_option
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data."
 )

@@ -13,12 +13,11 @@ from .options import (
     common,
     dataset_option,
     device_option,
+    known,
     opened,
-    say,
-    show_bars,
     source_options,
 )
-from .output import print_rows
+from .output import print_rows, say, show_bars
 
 
 @click.group("features", cls=Group)
@@ -46,12 +45,23 @@ def features_check(dataset, data_dir, preset, sets, as_json) -> None:
 @dataset_option
 @source_options
 @click.option(
-    "--encoder", help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]"
+    "--encoder",
+    help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]",
+    shell_complete=known(kind="encoders"),
 )
 @click.option(
-    "--view", "views", multiple=True, help="Repeatable.  [default: original and the four of SSR]"
+    *("--view", "views"),
+    multiple=True,
+    help="See `ssr-bd list views`; repeatable.  [default: original and the four of SSR]",
+    shell_complete=known(kind="views"),
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Images in a batch.",
+)
 @device_option
 @common
 def features_extract(
@@ -85,7 +95,13 @@ def features_extract(
 @dataset_option
 @source_options
 @click.option("--encoder", required=True, help="Name under which `train --encoder` finds them.")
-@click.option("--view", default="original", show_default=True, help="original or the view's name.")
+@click.option(
+    "--view",
+    default="original",
+    show_default=True,
+    help="original or the view's name.",
+    shell_complete=known(kind="views"),
+)
 @click.option("--train", type=FILE, help="Features of all training images.")
 @click.option("--test", type=FILE, help="Features of all test images.")
 @click.option(

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from inspect import cleandoc
 from pathlib import Path
@@ -52,9 +53,15 @@ def list_parts(kind: str, as_json: bool) -> None:
     print_rows(rows, as_json)
 
 
+def names_to_show(context: click.Context, argument: click.Parameter, typed: str) -> list[str]:
+    """Completes to the names of the kind that was typed before."""
+    names = part_names(ONE[context.params["kind"]])
+    return [name for name in names if name.lower().startswith(typed.lower())]
+
+
 @click.command("show")
 @click.argument("kind", type=click.Choice(list(ONE)))
-@click.argument("name")
+@click.argument("name", shell_complete=names_to_show)
 @common
 def show(kind: str, name: str, as_json: bool) -> None:
     """Show all that is known of one part, such as `show method ssr` or `show setting train.lr`."""
@@ -86,23 +93,40 @@ def doctor(as_json: bool) -> None:
 
 NEEDED = (
     *("braindecode_ssr", "numpy", "scipy", "pandas", "pydantic", "click"),
-    *("torch", "torchvision", "braindecode", "moabb", "mne", "skorch", "open_clip_torch"),
+    *("scikit-learn", "torch", "torchvision", "braindecode", "moabb", "mne", "mne-bids", "skorch"),
+    *("open_clip_torch", "timm", "huggingface-hub", "safetensors"),
+)
+EXTRAS = ("tensorboard", "wandb", "mlflow", "onnx", "onnxscript", "onnxruntime", "distributed")
+VARIABLES = (
+    *("SSR_DATA", "SSR_CACHE", "MNE_DATA", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
 )
 MIN_FREE_GB = 5
 
 
 def examine() -> list[dict[str, str]]:
     """Rows of ``what``, ``found`` and ``state`` (``"ok"``, ``"missing"`` or ``"note"``)."""
-    return [*_packages(), *_audio(), *_devices(), *_folders()]
+    return [*_packages(), *_audio(), *_devices(), *_folders(), *_variables()]
+
+
+def _variables() -> list[dict[str, str]]:
+    return [_row(f"${name}", os.environ[name], "note") for name in VARIABLES if name in os.environ]
 
 
 def _packages() -> list[dict[str, str]]:
+    from braindecode_ssr import __file__ as here
+    from braindecode_ssr.runs import git_commit
+
     rows = [_row("python", f"{platform.python_version()} on {platform.platform()}", "ok")]
+    rows += [_row("installed in", f"{Path(here).parent}, commit {git_commit() or 'unknown'}", "ok")]
     for name in NEEDED:
         try:
             rows.append(_row(name, version(name), "ok"))
         except PackageNotFoundError:
             rows.append(_row(name, f"not installed: pip install {name}", "missing"))
+    for name in EXTRAS:
+        with suppress(PackageNotFoundError):
+            rows.append(_row(name, version(name), "ok"))
     return rows
 
 
@@ -132,6 +156,8 @@ def _devices() -> list[dict[str, str]]:
         rows.append(_row(f"cuda:{index}", f"{properties.name}, {memory}", "ok"))
     if not torch.cuda.is_available():
         rows.append(_row("cuda", "none: training runs on the CPU", "note"))
+    elif torch.version.cuda:
+        rows.append(_row("cuda", f"{torch.version.cuda}, which this torch is built for", "ok"))
     return rows
 
 
@@ -149,7 +175,7 @@ def _folders() -> list[dict[str, str]]:
         _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
         _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
     ]
-    for name in ("things-eeg", "things-meg", "things-sim"):
+    for name in part_names("datasets"):
         found = Path(base / name).exists()
         rows.append(_row(name, "found" if found else f"not at {base / name}", "note"))
     return rows
@@ -172,6 +198,26 @@ UNCHANGED = {
 }
 
 
+def part_names(kind: str) -> list[str]:
+    """The names of a kind; imports no part."""
+    if kind in ("backbones", "settings"):
+        return [row["name"] for row in catalogue(kind)]
+    return list(_registry(kind))
+
+
+def _registry(kind: str) -> Registry:
+    from braindecode_ssr.datasets import DATASETS
+    from braindecode_ssr.images.encoders import ENCODERS
+    from braindecode_ssr.images.views import VIEWS
+    from braindecode_ssr.losses import LOSSES
+    from braindecode_ssr.methods import METHODS
+    from braindecode_ssr.models import IMAGE_HEADS
+
+    registries: dict[str, Registry] = {"datasets": DATASETS, "encoders": ENCODERS, "views": VIEWS}
+    registries |= {"losses": LOSSES, "image-heads": IMAGE_HEADS, "methods": METHODS}
+    return registries[kind]
+
+
 def catalogue(kind: str) -> list[dict[str, Any]]:
     """The registered parts of a kind, one row each, ``name`` first."""
     if kind == "methods":
@@ -182,22 +228,9 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
         from braindecode_ssr.models.names import listed_backbones
 
         return [dict(row) for row in listed_backbones()]
-    from braindecode_ssr.datasets import DATASETS
-    from braindecode_ssr.images.encoders import ENCODERS
-    from braindecode_ssr.images.views import VIEWS
-    from braindecode_ssr.losses import LOSSES
-    from braindecode_ssr.models import IMAGE_HEADS
-
-    registries: dict[str, Registry] = {
-        "datasets": DATASETS,
-        "encoders": ENCODERS,
-        "views": VIEWS,
-        "losses": LOSSES,
-    }
     if kind == "settings":
         return list(_settings())
-    registry = {**registries, "image-heads": IMAGE_HEADS}[kind]
-    rows = []
+    registry, rows = _registry(kind), []
     for name in registry:
         lines = (registry[name].__doc__ or "").strip().splitlines()
         rows.append({"name": name, "description": lines[0] if lines else ""})

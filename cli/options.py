@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from braindecode_ssr.config import merge, nested, parse_setting, read_toml
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.labels import Label, typed_label
+
+from .output import volume
 
 if TYPE_CHECKING:
     from braindecode_ssr.config import RunSpec
@@ -81,6 +83,57 @@ NAMES = Value("names", _names)
 """Names separated by commas; an empty tuple for all."""
 
 
+# -- completion in the shell ---------------------------------------------------------------------------------
+
+Complete = Callable[[click.Context, click.Parameter, str], list[Any]]
+
+
+def known(*names: str, kind: str = "", end: str = "") -> Complete:
+    """Completes to these names, or to those of a kind of ``ssr-bd list``; after a comma too."""
+
+    def complete(context: click.Context, option: click.Parameter, typed: str) -> list[Any]:
+        from .info import part_names
+
+        before, comma, last = typed.rpartition(",")
+        found = names or part_names(kind)
+        begun = [name for name in found if name.lower().startswith(last.lower())]
+        return [f"{before}{comma}{name}{end}" for name in begun]
+
+    return complete
+
+
+def run_folders(context: click.Context, argument: click.Parameter, typed: str) -> list[Any]:
+    """Completes to folders of runs, here or one folder below; to any path where there is none."""
+    from glob import glob
+
+    folders = [name for depth in ("*", "*/*") for name in sorted(glob(f"{typed}{depth}"))]
+    runs = [name for name in folders if Path(name, "run.json").is_file()]
+    return runs or [CompletionItem(typed, type="file")]
+
+
+EVALUATIONS = known(
+    *(
+        "default",
+        "as-published",
+        "challenge",
+        "challenge-warmup",
+        "gallery=views",
+        "gallery=concept",
+        "repetitions=",
+        "n-way=50",
+    ),
+    *("correction=csls", "correction=hungarian", "correction=sinkhorn", "selection=oracle"),
+)
+format_option = click.option(
+    "--format",
+    "form",
+    default="md",
+    show_default=True,
+    help="md, csv, latex or html.",
+    shell_complete=known("md", "csv", "latex", "html"),
+)
+
+
 def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
     """Put the folder in $SSR_CACHE until the command ends, so that other processes use it too."""
     if value is None:
@@ -114,13 +167,39 @@ def data_dir_option(function: Any) -> Any:
 
 
 preset_option = click.option(
-    "--preset", help="Size of a simulated dataset: tiny, small or full, or tiny-v1 and so on."
+    "--preset",
+    help="Size of a simulated dataset: tiny, small or full, or tiny-v1 and so on.",
+    shell_complete=known("tiny", "small", "full", "tiny-v1", "small-v1", "full-v1"),
 )
-device_option = click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
-dataset_option = click.option("--dataset", required=True, help="Name; see `ssr-bd list datasets`.")
+device_option = click.option(
+    "--device",
+    help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
+    shell_complete=known("auto", "cpu", "cuda", "mps"),
+)
+DATASETS = known(kind="datasets")
+PROTOCOLS = known("intra", "inter", "pooled")
+dataset_option = click.option(
+    "--dataset", required=True, help="Name; see `ssr-bd list datasets`.", shell_complete=DATASETS
+)
+subjects_option = click.option(
+    *("--subject", "--subjects", "subjects"),
+    type=SUBJECTS,
+    default="all",
+    help="5, 1,3, 1-10 or all.  [default: all]",
+)
+encoder_option = click.option(
+    "--encoder",
+    help="Image encoder, or the name features were imported under; see `ssr-bd list encoders`.",
+    shell_complete=known(kind="encoders"),
+)
 config_option = click.option("--config", type=FILE, help="Settings in a TOML file.")
 sets_option = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting; repeatable. See `ssr-bd list settings`.",
+    shell_complete=known(kind="settings", end="="),
 )
 trust_option = click.option(
     "--trust",
@@ -132,8 +211,8 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False, help="S
 
 
 def common(function: Any) -> Any:
-    """--json and --debug, on every command."""
-    return json_option(debug_option(function))
+    """--json, -q, -v and --debug, on every command."""
+    return json_option(volume(debug_option(function)))
 
 
 def source_options(function: Any) -> Any:
@@ -146,16 +225,6 @@ def trusting(trust: bool, backbone: str | None = None) -> None:
     from braindecode_ssr.models.names import trusting
 
     click.get_current_context().with_resource(trusting(trust or backbone or False))
-
-
-def say(text: str) -> None:
-    """Print a line of progress on stderr."""
-    click.echo(text, err=True)
-
-
-def show_bars() -> bool:
-    """Whether to show progress bars: only if stderr is a terminal."""
-    return sys.stderr.isatty()
 
 
 # -- settings ------------------------------------------------------------------------------------------------

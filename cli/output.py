@@ -1,17 +1,65 @@
-"""What commands print on stdout: JSON, tables, and the results of runs."""
+"""What commands print: progress on stderr; JSON, tables and the results of runs on stdout."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
+import time
 from typing import Any
 
 import click
 
+# -- progress ------------------------------------------------------------------------------------------------
+
+START = time.perf_counter()
+
+
+def _volume() -> dict[str, bool]:
+    """``quiet`` and ``verbose``, as asked for."""
+    context = click.get_current_context(silent=True)
+    return context.find_root().meta if context else {}
+
+
+def _set_volume(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta[str(option.name)] = True
+        if option.name == "verbose":
+            logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def volume(function: Any) -> Any:
+    """-q and -v."""
+    options: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_volume}
+    quiet = click.option("-q", "--quiet", help="Print results and errors only.", **options)
+    told = "Print the seconds of each step, and what other libraries log."
+    return quiet(click.option("-v", "--verbose", help=told, **options)(function))
+
+
+def say(text: str) -> None:
+    """Print a line of progress on stderr."""
+    asked = _volume()
+    if not asked.get("quiet"):
+        since = f"{time.perf_counter() - START:7.1f} s  " if asked.get("verbose") else ""
+        click.echo(since + text, err=True)
+
+
+def show_bars() -> bool:
+    """Whether to show progress bars: only if stderr is a terminal, and not with -q."""
+    return sys.stderr.isatty() and not _volume().get("quiet")
+
+
+# -- results -------------------------------------------------------------------------------------------------
+
+documents = 0
+"""How many JSON documents were printed: an error is one of its own only if there is none."""
+
 
 def print_json(content: Any) -> None:
     """One JSON document."""
+    global documents
+    documents += 1
     click.echo(json.dumps(content, indent=2, default=str))
 
 
@@ -109,7 +157,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, "
         f"gallery {summary['gallery']}{corrected}, {selected}"
     )
-    _print_flags([summary])
+    print_flags([summary])
     click.echo()
     lines = [["", "top-1", "top-5", "median rank", "mean rank", "MRR"]]
     for name, prefix in ((summary["method"], ""), ("ceiling", "ceiling_"), ("chance", "chance_")):
@@ -145,10 +193,10 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
             for summary in summaries
         ]
     )
-    _print_flags(summaries)
+    print_flags(summaries)
 
 
-def _print_flags(summaries: list[dict[str, Any]]) -> None:
+def print_flags(summaries: list[dict[str, Any]]) -> None:
     """What flags mean, one line each."""
     from braindecode_ssr.retrieval.evaluations import FLAGS
 
@@ -192,4 +240,4 @@ def print_scored(summaries: list[dict[str, Any]]) -> None:
             }
         )
     print_table(rows)
-    _print_flags(summaries)
+    print_flags(summaries)

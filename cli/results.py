@@ -9,19 +9,23 @@ import click
 
 from . import Group
 from .options import (
+    DATASETS,
+    EVALUATIONS,
     FOLDER,
     NAMES,
     PATH,
+    PROTOCOLS,
     SUBJECT,
     common,
     data_dir_option,
     device_option,
-    say,
-    show_bars,
+    format_option,
+    known,
+    run_folders,
     trust_option,
     trusting,
 )
-from .output import print_json, print_scored
+from .output import print_json, print_scored, say, show_bars
 
 images_option = click.option(
     "--images", type=PATH, help="Image names for arrays without any: a text file, one a line."
@@ -35,9 +39,9 @@ def label_options(function: Any) -> Any:
     """What tables say about similarities that come from no run."""
     for option in (
         click.option("--flags", type=NAMES, help="What readers must know, such as test-selection."),
-        click.option("--dataset", help="For tables, as the next four."),
-        click.option("--protocol", help="intra, inter or pooled."),
-        click.option("--backbone"),
+        click.option("--dataset", help="For tables, as the next four.", shell_complete=DATASETS),
+        click.option("--protocol", help="intra, inter or pooled.", shell_complete=PROTOCOLS),
+        click.option("--backbone", shell_complete=known(kind="backbones")),
         click.option("--subject", type=SUBJECT),
         click.option("--seed", type=click.IntRange(0)),
         click.option("--method", help="[default: the name of the file, or the methods of members]"),
@@ -51,9 +55,9 @@ def label_options(function: Any) -> Any:
 @click.option("--gallery", help="File of image embeddings; FILE then holds brain embeddings.")
 @images_option
 @click.option(
-    "--evaluation",
-    "names",
+    *("--evaluation", "--evaluations", "names"),
     type=NAMES,
+    shell_complete=EVALUATIONS,
     default="default",
     help="default, correction=csls, n-way=50 or several with + or commas.  [default: default]",
 )
@@ -75,10 +79,17 @@ def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
 
 
 @click.command("ensemble")
-@click.argument("sources", nargs=-1, required=True)
-@click.option("--weights", default="equal", show_default=True, help="equal or validation.")
+@click.argument("sources", nargs=-1, required=True, shell_complete=run_folders)
+@click.option(
+    "--weights",
+    default="equal",
+    show_default=True,
+    help="equal or validation.",
+    shell_complete=known("equal", "validation"),
+)
 @click.option(
     "--evaluation",
+    shell_complete=EVALUATIONS,
     help="default, or axes such as correction=csls.  [default: as the runs were tested]",
 )
 @images_option
@@ -122,7 +133,7 @@ def results() -> None:
 
 
 @results.command("add")
-@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.argument("runs", nargs=-1, required=True, type=PATH, shell_complete=run_folders)
 @click.option("--to", type=FOLDER, required=True, help="The results folder.")
 @common
 def add(runs, to, as_json) -> None:
@@ -141,7 +152,7 @@ def add(runs, to, as_json) -> None:
 
 @click.command("leaderboard")
 @click.argument("folder", type=PATH)
-@click.option("--format", "form", default="md", show_default=True, help="md, csv, latex or html.")
+@format_option
 @click.option(
     "--out", type=PATH, help="Write files, such as the page report.html, into this folder."
 )

@@ -3,54 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .options import (
+    DATASETS,
+    EVALUATIONS,
     FOLDER,
     NAMES,
     NUMBERS,
     PATH,
+    PROTOCOLS,
     SUBJECT,
     common,
     config_option,
     data_dir_option,
     device_option,
+    encoder_option,
+    format_option,
+    known,
     preset_option,
-    say,
+    run_folders,
     sets_option,
     settings_of,
-    show_bars,
     trust_option,
     trusting,
 )
-from .output import print_evaluations, print_json, print_summary
-
-if TYPE_CHECKING:
-    from braindecode_ssr.reporting.pictures import Picture
-    from braindecode_ssr.reporting.render import Grid
+from .output import print_evaluations, print_json, print_summary, say, show_bars
 
 
 @click.command("train")
-@click.option("--dataset", help="Name; see `ssr-bd list datasets`.  [default: things-sim]")
+@click.option(
+    "--dataset",
+    help="Name; see `ssr-bd list datasets`.  [default: things-sim]",
+    shell_complete=DATASETS,
+)
+@preset_option
+@data_dir_option
 @click.option("--subject", type=SUBJECT, help="The subject to test on.  [default: 1]")
 @click.option(
     "--protocol",
     help="intra: train on the same subject; inter: on all others; pooled: on all.  [default: intra]",
+    shell_complete=PROTOCOLS,
 )
-@click.option("--method", help="Name; see `ssr-bd list methods`.  [default: ssr]")
-@click.option("--backbone", help="Any braindecode model, or ours; see `ssr-bd list backbones`.")
-@click.option("--loss", help="Name; see `ssr-bd list losses`.  [default: the method's]")
-@click.option("--encoder", help="Image encoder, or the name features were imported under.")
-@click.option("--epochs", type=int, help="[default: the method's]")
-@click.option("--batch-size", type=int, help="[default: the method's, or less if images are few]")
+@click.option(
+    "--method",
+    help="Name; see `ssr-bd list methods`.  [default: ssr]",
+    shell_complete=known(kind="methods"),
+)
+@click.option(
+    "--backbone",
+    help="Any braindecode model, or ours; see `ssr-bd list backbones`.  [default: the method's]",
+    shell_complete=known(kind="backbones"),
+)
+@click.option(
+    "--loss",
+    help="Name; see `ssr-bd list losses`.  [default: the method's]",
+    shell_complete=known(kind="losses"),
+)
+@encoder_option
+@click.option("--epochs", type=int, help="Passes over the trials.  [default: the method's]")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Trials in a batch.  [default: the method's, or less if images are few]",
+)
 @click.option("--lr", type=float, help="Learning rate.  [default: the method's]")
 @click.option("--weight-decay", type=float, help="Of AdamW.  [default: the method's]")
 @click.option("--seed", type=int, help="Seed of weights, batches and masks.  [default: 0]")
 @device_option
-@preset_option
-@data_dir_option
 @click.option(
     "--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for run folders."
 )
@@ -59,14 +80,19 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Train a finished run again; the new run replaces it once it is complete.",
 )
-@click.option("--resume", is_flag=True, help="Has no effect: an interrupted run is always resumed.")
+@click.option("--resume", is_flag=True, hidden=True)  # of older scripts; runs always resume
 @config_option
 @sets_option
+@click.option(
+    "--log",
+    help="Log each epoch to tensorboard, wandb or mlflow too.",
+    shell_complete=known("tensorboard", "wandb", "mlflow"),
+)
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
 @trust_option
 @common
 def train(
-    data_dir, out, overwrite, resume, config, sets, dry_run, trust, as_json, **options
+    data_dir, out, overwrite, resume, config, sets, log, dry_run, trust, as_json, **options
 ) -> None:
     """Train a model on one dataset and test it: one run, one table.
 
@@ -85,7 +111,13 @@ def train(
     from braindecode_ssr.pipeline import train
 
     run = train(
-        spec, data_dir=data_dir, out=out, overwrite=overwrite, progress=show_bars(), say=say
+        spec,
+        data_dir=data_dir,
+        out=out,
+        overwrite=overwrite,
+        log=log,
+        progress=show_bars(),
+        say=say,
     )
     if run is None:  # only the first of several processes prints
         return
@@ -97,16 +129,20 @@ def train(
 
 
 @click.command("evaluate")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=run_folders)
 @click.option(
-    "--evaluation",
-    "names",
+    *("--evaluation", "--evaluations", "names"),
     type=NAMES,
+    shell_complete=EVALUATIONS,
     help="default, as-published, challenge, challenge-warmup, or axes such as "
     "gallery=views+repetitions=1, n-way=50, correction=csls, selection=oracle; "
     "separate several with commas.  [default: as in the run]",
 )
-@click.option("--gallery", help="original, views or concept.  [default: as in the run]")
+@click.option(
+    "--gallery",
+    help="original, views or concept.  [default: as in the run]",
+    shell_complete=known("original", "views", "concept"),
+)
 @click.option(
     "--subject",
     type=SUBJECT,
@@ -117,7 +153,9 @@ def train(
     type=NUMBERS,
     help="Test trials averaged; several, such as 1,2,5,10,20,40,80, give a curve.  [default: all]",
 )
-@click.option("--set", "sets", multiple=True, help="evaluation.key=value; repeatable.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="evaluation.key=value; repeatable."
+)
 @click.option("--queries", type=PATH, help="Write the ranks to this CSV file.")
 @click.option(
     "--embeddings",
@@ -177,8 +215,8 @@ def evaluate(
 
 
 @click.command("report")
-@click.argument("folders", nargs=-1, required=True, type=PATH)
-@click.option("--format", "form", default="md", show_default=True, help="md, csv, latex or html.")
+@click.argument("folders", nargs=-1, required=True, type=PATH, shell_complete=run_folders)
+@format_option
 @click.option("--out", type=PATH, help="Write files into this folder.")
 @click.option("--plots", is_flag=True, help="Draw figures too: into --out, or into the HTML page.")
 @click.option(
@@ -195,7 +233,11 @@ def evaluate(
 )
 @device_option
 @trust_option
-@click.option("--against", help="Test the other methods against this one only, not all pairs.")
+@click.option(
+    "--against",
+    help="Test the other methods against this one only, not all pairs.",
+    shell_complete=known(kind="methods"),
+)
 @common
 def report(
     folders, form, out, plots, embed_images, interpret, device, trust, against, as_json
@@ -204,33 +246,23 @@ def report(
 
     FOLDERS are folders of benchmarks, runs, or several runs. Nothing is trained.
     """
-    from braindecode_ssr.reporting import read_results, report_of
-    from braindecode_ssr.reporting.render import as_text, check_places, write_report
+    from braindecode_ssr.reporting import report
+    from braindecode_ssr.reporting.render import as_text
 
-    check_places(form, out, plots or interpret, embed_images)
-    results = read_results(folders, say)
-    report = report_of(results, against=against)
-    figures: tuple[Picture, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    if plots:
-        from braindecode_ssr.reporting.figures import draw
-        from braindecode_ssr.reporting.run_figures import retrieval_grids, retrieval_pictures
-
-        figures = draw(results, report)
-        if form == "html":
-            grids = retrieval_grids(results.trained, out, embed_images, say)
-        else:
-            figures += retrieval_pictures(results.trained, embed_images, say)
-    if interpret:
+    def interpreted(trained):
         from braindecode_ssr.inference.interpretation import interpretation_pictures
         from braindecode_ssr.inference.trained import load_run
 
-        runs = [load_run(r.path, trust=trust, device=device or "auto") for r in results.trained]
-        figures += tuple(interpretation_pictures(runs, say))
-    files = write_report(report, form, out, figures, grids) if out else []
+        how = {"trust": trust, "device": device or "auto"}
+        return interpretation_pictures([load_run(run.path, **how) for run in trained], say)
+
+    options = {"plots": plots, "embed_images": embed_images, "against": against, "say": say}
+    made = report(
+        folders, format=form, out=out, figures=interpreted if interpret else None, **options
+    )
     if as_json:
-        print_json({**report.as_json(), "files": [str(path) for path in files]})
+        print_json({**made.as_json(), "files": [str(path) for path in made.files]})
     elif out:
-        click.echo("\n".join(map(str, files)))
+        click.echo("\n".join(map(str, made.files)))
     else:
-        click.echo(as_text(report, form, figures, grids), nl=False)
+        click.echo(as_text(made, form), nl=False)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .options import (
+    DATASETS,
     FILE,
     FOLDER,
     NUMBERS,
@@ -16,16 +17,16 @@ from .options import (
     common,
     data_dir_option,
     device_option,
-    say,
-    show_bars,
+    known,
+    run_folders,
     trust_option,
     trusting,
 )
-from .output import print_json, print_table
+from .output import print_flags, print_json, print_table, say, show_bars
 
 
 @click.command("retrieve")
-@click.argument("run")
+@click.argument("run", shell_complete=run_folders)
 @click.argument("recordings", nargs=-1, required=True, metavar="RECORDING...", type=FILE)
 @click.option("--images", type=FOLDER, required=True, help="Folder of the candidate images.")
 @click.option(
@@ -38,11 +39,13 @@ from .output import print_json, print_table
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Images to list.")
 @click.option(
     "--whitening",
+    shell_complete=known("recording", "run", "none"),
     help="recording: fitted on the new trials; run: that of the training sessions; none.  "
     "[default: recording, if the run was trained on whitened trials]",
 )
 @click.option(
     "--average",
+    shell_complete=known("image", "none"),
     default="image",
     show_default=True,
     help="image: average all trials of an image; none: each trial is a query.",
@@ -66,8 +69,8 @@ def retrieve(
     """  # noqa: D301
     trusting(trust)
     from braindecode_ssr.datasets.recordings import ImageFolder
-    from braindecode_ssr.inference.trained import load_run
-    from braindecode_ssr.retrieval.ranks import chance, summarize
+    from braindecode_ssr.inference.trained import retrieve
+    from braindecode_ssr.retrieval.ranks import FLAGS, chance, summarize
 
     notes: list[str] = []
 
@@ -76,17 +79,18 @@ def retrieve(
         say(text)
 
     folder = ImageFolder(images)
-    options = {"events": list(events) or None, "whitening": whitening or "auto", "average": average}
-    table = load_run(run, device=device or "auto").retrieve(
-        list(recordings), folder, top=top, progress=show_bars(), say=note, **options
-    )
+    options: dict[str, Any] = {"events": list(events) or None, "average": average}
+    options |= {"whitening": whitening or "auto"}
+    options |= {"top": top, "progress": show_bars(), "say": note}
+    table = retrieve(run, list(recordings), folder, trust=trust, device=device or "auto", **options)
     n_images = len(folder.images)
     content: dict[str, Any] = {
         "run": str(run),
         "recordings": [str(path) for path in recordings],
         "notes": notes,
     }
-    content |= {"n_queries": len(table), "n_gallery": n_images}
+    flags = table.attrs["flags"]
+    content |= {"n_queries": len(table), "n_gallery": n_images, "flags": flags}
     if "rank" in table:
         content |= {**summarize(table["rank"].to_numpy()), **chance(n_images)}
     title = f"{len(table)} queries among {n_images} images"
@@ -98,7 +102,8 @@ def retrieve(
     if html:
         from braindecode_ssr.reporting.render import retrieval_page
 
-        retrieval_page(table, folder, html, title, [Path(run).name, *notes], embed=embed_images)
+        lines = [Path(run).name, *notes, *(f"! {flag}: {FLAGS[flag]}" for flag in flags)]
+        retrieval_page(table, folder, html, title, lines, embed=embed_images)
         content["html"] = str(html)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     if as_json:
@@ -114,10 +119,11 @@ def retrieve(
     ]
     click.echo(f"{title}\n")
     print_table(shown)
+    print_flags([content])
 
 
 @click.command("finetune")
-@click.argument("run")
+@click.argument("run", shell_complete=run_folders)
 @click.option("--subject", type=SUBJECT, help="The person.  [default: the tested subject of RUN]")
 @click.option(
     "--trials",
@@ -127,9 +133,14 @@ def retrieve(
     help="Training trials of the person, the first that were shown; several, such as 50,100,200, give a "
     "curve.",
 )
-@click.option("--dataset", help="Where the person is.  [default: the dataset of RUN]")
+@click.option(
+    "--dataset",
+    help="Where the person is.  [default: the dataset of RUN]",
+    shell_complete=DATASETS,
+)
 @click.option(
     "--freeze",
+    shell_complete=known("none", "backbone", "head"),
     default="none",
     show_default=True,
     help="What is not trained: none, backbone, or head (the two projectors).",
@@ -190,7 +201,7 @@ def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **
 
 
 @click.command("push")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=run_folders)
 @click.argument("name", metavar="ORG/NAME")
 @click.option("--to", type=FOLDER, help="Write the files to ORG/NAME in this folder instead.")
 @click.option("--private", is_flag=True, help="Only the owner can see a new repository.")
@@ -210,12 +221,12 @@ def push(run, name, to, private, as_json) -> None:
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("run", shell_complete=run_folders)
 @click.option(
-    "--format",
-    "form",
+    *("--format", "form"),
     required=True,
     help="embeddings, onnx, torchscript, torch-export or challenge.",
+    shell_complete=known("embeddings", "onnx", "torchscript", "torch-export", "challenge"),
 )
 @click.option("--out", type=FOLDER, help="Folder.  [default: export in the run folder]")
 @data_dir_option

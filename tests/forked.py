@@ -13,7 +13,10 @@ from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(  # the command line and the pipeline import torch only when they need it
-    [f"braindecode_ssr.{name}" for name in ("models.ssr", "training.retriever", "evaluation")]
+    [
+        f"braindecode_ssr.{name}"
+        for name in ("models.ssr", "training.retriever", "inference.evaluation")
+    ]
     + ["braindecode_ssr.pipeline", "braindecode_ssr_cli", "torchvision"]
 )
 

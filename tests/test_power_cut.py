@@ -11,7 +11,7 @@ import pytest
 from test_training import make_data, make_parts
 
 from braindecode_ssr.benchmarking.plan import plan_benchmark
-from braindecode_ssr.benchmarking.run import benchmark
+from braindecode_ssr.benchmarking.run import run_plan
 from braindecode_ssr.benchmarking.workers import run_task
 from braindecode_ssr.config import TrainSpec
 from braindecode_ssr.datasets.download import PartialFile
@@ -169,7 +169,7 @@ def test_a_benchmark_repairs_its_runs_and_evaluations(tmp_path, finished, whole)
 
     def work():
         if whole:
-            return benchmark(plan, tmp_path, say=said.append)
+            return run_plan(plan, tmp_path, say=said.append)
         assert not run_task(run.task(plan.dataset, 1)).error
 
     work()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +61,11 @@ class Grid(Spec):
                         )
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """Seeds from text: ``"3"`` is how many (0, 1, 2), ``"0,3,7"`` and ``"4-6"`` are which."""
+def seeds_of(asked: str | int | Iterable[int]) -> tuple[int, ...]:
+    """Seeds: ``3`` or ``"3"`` is how many (0, 1, 2); ``"0,3,7"``, ``"4-6"`` and several numbers are which."""
+    if not isinstance(asked, str | int):
+        return tuple(dict.fromkeys(asked))
+    text = str(asked)
     error = UsageError(
         f"{text!r} is not a number or list of seeds",
         "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
@@ -166,7 +169,7 @@ def plan_benchmark(
     methods: tuple[str, ...] = (),
     subjects: tuple[Label, ...] = (),
     protocols: tuple[str, ...] = ("intra",),
-    seeds: str = "1",
+    seeds: str | int | Iterable[int] = 1,
     evaluations: tuple[str, ...] = ("default",),
     threads: int = 1,
 ) -> Plan:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
 
-from ..config import TrialSpec
+from ..config import TrialSpec, nested
 from ..errors import SSRError
 from ..files import unwritable
-from ..labels import natural
+from ..labels import Label, natural
+from ..models.names import Trust, trusting
+from ..pipeline import bars_shown
 from ..trials.prepare import say_beside
 from ..trials.prepare_many import prepare_many
-from .plan import Plan, PlannedRun, TimeLeft, duration
-from .tables import tables, write_tables
+from .plan import Plan, PlannedRun, TimeLeft, duration, plan_benchmark
+from .tables import summary_rows, summary_tables, tables, write_tables
 from .workers import LocalWorkers, Outcome, dask_workers, run_task, run_tasks
 
 Say = Callable[[str], None]
@@ -26,10 +30,37 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """The results of a grid: a row per query, and a row per run and evaluation, done or failed."""
+    """The results of a grid, in the folder ``path``.
+
+    ``queries`` has a row per query, ``runs`` one per run and evaluation, done or failed.
+    """
 
     queries: pd.DataFrame
     runs: pd.DataFrame
+
+    path: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per protocol, evaluation and method: accuracies (fractions), intervals, published numbers."""
+        return pd.DataFrame(summary_rows(self.queries, self.runs))
+
+    def __str__(self) -> str:
+        """The tables that ``ssr-bd benchmark`` prints, as Markdown."""
+        tables = (
+            [f"**{table.title}**", pd.DataFrame(table.rows).to_markdown(index=False), *table.notes]
+            for table in summary_tables(summary_rows(self.queries, self.runs))
+        )
+        return "\n\n".join("\n\n".join(parts) for parts in tables)
+
+    def _repr_html_(self) -> str:
+        """The same tables in a notebook."""
+        tables = summary_tables(summary_rows(self.queries, self.runs))
+        return "".join(
+            f"<p><b>{escape(table.title)}</b></p>{pd.DataFrame(table.rows).to_html(index=False)}"
+            + "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+            for table in tables
+        )
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -47,6 +78,80 @@ class Benchmark:
 
 
 def benchmark(
+    *,
+    methods: str | Iterable[str],
+    subjects: Label | Iterable[Label] = "all",
+    protocols: str | Iterable[str] = "intra",
+    seeds: int | Iterable[int] = 1,
+    evaluations: str | Iterable[str] = "default",
+    data_dir: str | Path | None = None,
+    out: str | Path = "benchmark",
+    jobs: int = 1,
+    threads: int = 1,
+    cluster: str | None = None,
+    trust: Trust = False,
+    progress: bool | None = None,
+    say: Say = lambda text: None,
+    **settings: Any,
+) -> Benchmark:
+    """Train and test every combination of method, subject, protocol and seed: ``ssr-bd benchmark``.
+
+    Finished runs are kept: the same call resumes after a stop, and a larger grid reuses what is there.
+
+    Parameters
+    ----------
+    methods, subjects, protocols, evaluations : str or iterable
+        One or several names, or ``"all"``: every method, every subject whose files are there, ``"intra"``
+        and ``"inter"``. See ``ssr-bd list methods`` and :mod:`braindecode_ssr.retrieval.evaluations`.
+    seeds : int or iterable of int
+        How many, or which.
+    data_dir : path-like, optional
+        The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
+    out : path-like
+        Folder for the tables ``queries.csv`` and ``runs.csv`` and the run folders.
+    jobs, threads : int
+        Runs in parallel, and threads of each run, on which the last digits of results depend.
+    cluster : str, optional
+        Do the runs through Dask: ``"local"``, ``"slurm"`` or ``"tcp://host:port"``.
+    trust : bool or str
+        Import any class that settings name by a dotted path, or this one.
+    progress : bool, optional
+        Show progress bars; default: in a terminal and in a notebook.
+    say : callable
+        Gets a line for each thing that happens.
+    **settings
+        Of all runs, as in :func:`braindecode_ssr.train`: ``dataset``, ``preset``, ``epochs``, ``backbone``.
+
+    Returns
+    -------
+    Benchmark
+        With ``table``, ``queries``, ``runs``, ``failed`` and ``path``; shows as a table in notebooks.
+
+    Raises
+    ------
+    UsageError, DataError
+        If a name is unknown, or a run of a method that was named cannot be done.
+
+    Examples
+    --------
+    >>> grid = benchmark(dataset="things-sim", methods=["ssr", "nice"], subjects=[1, 5])  # doctest: +SKIP
+    >>> grid.table  # doctest: +SKIP
+    """
+    names = {"methods": methods, "subjects": subjects}
+    names |= {"protocols": protocols, "evaluations": evaluations}
+    axes: dict[str, Any] = {
+        axis: () if asked == "all" else (asked,) if isinstance(asked, str | int) else tuple(asked)
+        for axis, asked in names.items()
+    }
+    with trusting(trust):
+        plan = plan_benchmark(
+            nested(settings), Path(out), data_dir, **axes, seeds=seeds, threads=threads
+        )
+        shown = bars_shown() if progress is None else progress
+        return run_plan(plan, out, jobs=jobs, cluster=cluster, progress=shown, say=say)
+
+
+def run_plan(
     plan: Plan,
     out: str | Path,
     *,
@@ -78,7 +183,7 @@ def benchmark(
             evaluation_errors[outcome.name] = outcome.evaluation_errors
         queries, runs = tables(plan, errors, evaluation_errors)
         write_tables(plan, queries, runs, out)
-    return Benchmark(queries, runs)
+    return Benchmark(queries, runs, out)
 
 
 @contextmanager
@@ -120,14 +225,50 @@ def _outcomes(
         tasks = [planned.task(plan.dataset, threads) for planned in able]
         left = TimeLeft(able, out, jobs)
         form = "{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-        with tqdm(desc="runs", total=len(tasks), disable=not progress, bar_format=form) as bar:
+        going = {planned.name: planned for planned in able}
+
+        def now() -> str:
+            return ", ".join(filter(None, [_epochs(list(going.values())[:jobs]), str(left)]))
+
+        bar = tqdm(desc="runs", total=len(tasks), disable=not progress, bar_format=form)
+        with bar, _refreshed(bar, now):
             for number, outcome in enumerate(run_tasks(run_task, tasks, workers), 1):
                 left.ended(outcome)
+                del going[outcome.name]
                 line = f"[{number}/{len(tasks)}] {outcome.name}: {_result(outcome, able)}"
                 say_beside(say, "; ".join(filter(None, [line, str(left)])))
-                bar.set_postfix_str(str(left), refresh=False)
                 bar.update()
                 yield outcome
+
+
+@contextmanager
+def _refreshed(bar: Any, text: Callable[[], str]) -> Iterator[None]:
+    """Redraw a bar every second, so that its clock runs and it shows how far the runs are."""
+    ended = threading.Event()
+
+    def refresh() -> None:
+        while not ended.wait(1):
+            bar.set_postfix_str(text())
+
+    thread = threading.Thread(target=refresh, daemon=True)
+    if not bar.disable:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if not bar.disable:
+            thread.join()
+
+
+def _epochs(runs: list[PlannedRun]) -> str:
+    """The epochs of runs, as their last checkpoints say: ``"epoch 12/50, 3/50"``."""
+    shown = [
+        f"{int(max(done)[6:])}/{planned.spec.train.epochs}"
+        for planned in runs
+        if (done := [path.name for path in planned.run.checkpoint.glob("epoch-*")])
+    ]
+    return f"epoch {', '.join(shown)}" if shown else ""
 
 
 def _result(outcome: Outcome, runs: list[PlannedRun]) -> str:

@@ -23,6 +23,7 @@ from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
 from ..preprocessing.whitening import clamp, fit_whitening, whitening_of
 from ..registry import unknown_name
+from ..retrieval.evaluations import check_flags
 from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ class TrainedRun(Run):
         DataFrame
             One row per query: ``image`` that was shown, ``n_trials``, ``rank`` of that image (ties count
             against us), both missing if events name no images, then ``top_1``, ``score_1`` and so on.
+            ``attrs["flags"]`` are those of the run, and ``"transductive-whitening"`` where new trials were
+            whitened with their own noise.
 
         Raises
         ------
@@ -436,6 +439,8 @@ class TrainedRun(Run):
             x, _ = average_by(x, codes)
             counts = np.bincount(codes)
             table = pd.DataFrame({"image": names.to_numpy(object), "n_trials": counts})
+        together = ["transductive-whitening"] * (self._whitening(whitening) == "recording")
+        table.attrs["flags"] = list(check_flags([*self.record.get("flags", ()), *together]))
         return x, table
 
     def _recorded(
@@ -471,6 +476,11 @@ class TrainedRun(Run):
         found = [named(name) if named and name else None for name in names]
         return x, [image or name for image, name in zip(found, names, strict=True)]
 
+    def _whitening(self, asked: str) -> str:
+        """One of ``WHITENINGS``."""
+        whitened = self.spec.trials.whitening != "none"
+        return asked if asked != "auto" else "recording" if whitened else "none"
+
     def _whiten(self, x: np.ndarray, asked: str, shown: Any, source: str, say: Say) -> None:
         """Whiten trials of all channels in place, and say how."""
         how, file = self.spec.trials.whitening, self.path / WHITENING
@@ -483,7 +493,7 @@ class TrainedRun(Run):
                 )
             say(f"{source}: scaled (robust) by its own median and interquartile range")
             return
-        choice = asked if asked != "auto" else "none" if how == "none" else "recording"
+        choice = self._whitening(asked)
         if how == "none" and choice != "none":
             raise UsageError(
                 f"{self.path.name} was trained on trials that are not whitened",
@@ -565,6 +575,43 @@ def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") 
     return run
 
 
+def retrieve(
+    run: str | Path | TrainedRun,
+    recordings: Any,
+    images: str | Path | ImageDataset,
+    *,
+    trust: Trust = False,
+    device: str = "auto",
+    **options: Any,
+) -> pd.DataFrame:
+    """Retrieve the images that a person saw, from new recordings: :func:`load_run` and its ``retrieve``.
+
+    Parameters
+    ----------
+    run : path-like or TrainedRun
+        A run folder, or ``ORG/NAME`` on the Hugging Face Hub.
+    recordings, images
+        As for :meth:`TrainedRun.retrieve`.
+    trust, device
+        As for :func:`load_run`.
+    **options
+        ``top``, ``events``, ``whitening``, ``average``, ``progress`` and ``say`` of
+        :meth:`TrainedRun.retrieve`.
+
+    Returns
+    -------
+    DataFrame
+        One row per query: ``image``, ``n_trials``, ``rank``, ``top_1``, ``score_1`` and so on.
+
+    Examples
+    --------
+    >>> retrieve("runs/RUN", "sub-05_eeg.vhdr", images="pictures")  # doctest: +SKIP
+    """
+    if not isinstance(run, TrainedRun):
+        run = load_run(run, trust=trust, device=device)
+    return run.retrieve(recordings, images, **options)
+
+
 def _downloaded(source: str, path: Path) -> Path:
     """The folder of a repository on the Hub; only files of a run are downloaded."""
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
@@ -584,4 +631,4 @@ def _downloaded(source: str, path: Path) -> Path:
         ) from error
 
 
-__all__ = ["TrainedRun", "load_run"]
+__all__ = ["TrainedRun", "load_run", "retrieve"]

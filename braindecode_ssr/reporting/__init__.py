@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,38 +18,87 @@ from ..retrieval.statistics import (
     subject_means,
     summary_table,
 )
-from .render import Report, Section, Table
+from .render import Report, Section, Table, check_places, write_report
 from .results import QUERY_COLUMNS, Results, read_results, read_table
 from .tables import TITLES, accuracy_table, pair_table, subject_table, with_published
 
 __all__ = ["QUERY_COLUMNS", "Results", "read_results", "read_table", "report", "report_of"]
 
+if TYPE_CHECKING:
+    from ..runs import Run
+    from .pictures import Picture
+
 AS_PUBLISHED = "as-published"
 """The evaluation that each method does in its own way: its methods are not tested against each other."""
 
 
-def report(folders: Iterable[str | Path], *, against: str | None = None) -> Report:
-    """Make all tables of saved results.
+def report(
+    runs: Any,
+    *,
+    format: str = "md",
+    out: str | Path | None = None,
+    plots: bool = False,
+    embed_images: bool = False,
+    figures: Callable[[Iterable[Run]], Iterable[Picture]] | None = None,
+    against: str | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> Report:
+    """Tables of runs, and files of them: accuracy with intervals, subjects, tests, published numbers.
 
     Parameters
     ----------
-    folders : iterable of path-like
-        Folders of benchmarks or of runs.
+    runs : path-like, Run, Benchmark, or iterable of them
+        Runs and benchmarks, or their folders. Nothing is trained or tested.
+    format : {"md", "csv", "latex", "html"}
+        Of the files in ``out``.
+    out : path-like, optional
+        Write files into this folder.
+    plots : bool
+        Draw figures too: into ``out``, or into the page of ``format="html"``.
+    embed_images : bool
+        Put small copies of the images that were seen and retrieved into the figures.
+    figures : callable, optional
+        Gets the runs whose folders are complete, and draws further figures of them.
     against : str, optional
         Test the other methods against this one only.
+    say : callable
+        Gets a line on each folder that cannot be read.
 
     Returns
     -------
     Report
+        With the tidy tables ``summary``, ``subjects`` and ``tests``, and the paths ``files``; prints as
+        Markdown, and shows as tables in notebooks.
 
     Raises
     ------
     DataError
         See :func:`braindecode_ssr.reporting.results.read_results`.
     UsageError
-        If there is no run of the method ``against``.
+        If there is no run of the method ``against``, or no place for figures.
     """
-    return report_of(read_results(folders), against=against)
+    folder = None if out is None else Path(out)
+    check_places(format, folder, plots or figures is not None, embed_images)
+    several = [runs] if isinstance(runs, str | Path) or hasattr(runs, "path") else runs
+    results = read_results([getattr(each, "path", each) for each in several], say)
+    made = report_of(results, against=against)
+    drawn: list[Picture] = []
+    if plots:
+        from .figures import draw
+        from .run_figures import retrieval_grids, retrieval_pictures
+
+        drawn += draw(results, made)
+        if format == "html":
+            grids = retrieval_grids(results.trained, folder, embed_images, say)
+            made = replace(made, grids=grids)
+        else:
+            drawn += retrieval_pictures(results.trained, embed_images, say)
+    if figures is not None:
+        drawn += figures(results.trained)
+    made = replace(made, pictures=tuple(drawn))
+    if folder is not None:
+        made = replace(made, files=tuple(write_report(made, format, folder)))
+    return made
 
 
 def report_of(results: Results, *, against: str | None = None) -> Report:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,25 @@ class Report:
     summary: pd.DataFrame
     subjects: pd.DataFrame = field(default_factory=pd.DataFrame)
     tests: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: tuple[Picture, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        """All tables as Markdown."""
+        return markdown(self)
+
+    def _repr_html_(self) -> str:
+        """All tables in a notebook."""
+        from tabulate import tabulate
+
+        tables = [table for section in self.sections for table in section.tables]
+        return "".join(
+            f"<p><b>{escape(table.caption)}</b></p>"
+            + tabulate(table.rows, table.head, tablefmt="html", disable_numparse=True)
+            + "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+            for table in tables
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The tidy tables as lists of rows; unknown values are None."""
@@ -79,9 +99,10 @@ def percent(fraction: float) -> str:
 # -- formats -------------------------------------------------------------------------------------------------
 
 
-def html(report: Report, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()) -> str:
+def html(report: Report) -> str:
     """The report as one page that holds its figures."""
-    return _filled("report.html", report=report, pictures=pictures, grids=grids, mark=MARK)
+    figures = {"pictures": report.pictures, "grids": report.grids}
+    return _filled("report.html", report=report, **figures, mark=MARK)
 
 
 def _filled(name: str, **values: Any) -> str:
@@ -262,16 +283,14 @@ def escape_latex(text: str) -> str:
 FORMATS = ("md", "csv", "latex", "html")
 
 
-def as_text(
-    report: Report, form: str, pictures: tuple[Picture, ...] = (), grids: tuple[Grid, ...] = ()
-) -> str:
+def as_text(report: Report, form: str) -> str:
     """The report as ``"md"``, ``"csv"``, ``"latex"`` or ``"html"``; only HTML shows pictures and grids."""
     if form not in FORMATS:
         raise unknown_name("format of a report", form, list(FORMATS))
     if form == "csv":
         return report.summary.to_csv(index=False)
     if form == "html":
-        return html(report, pictures, grids)
+        return html(report)
     return markdown(report) if form == "md" else latex(report)
 
 
@@ -286,15 +305,9 @@ def check_places(form: str, out: Path | None, plots: bool, embed: bool = False) 
         )
 
 
-def write_report(
-    report: Report,
-    form: str,
-    out: Path,
-    pictures: tuple[Picture, ...] = (),
-    grids: tuple[Grid, ...] = (),
-) -> list[Path]:
+def write_report(report: Report, form: str, out: Path) -> list[Path]:
     """Write the report and its figures (PNG and PDF) into a folder, each file whole or not at all."""
-    text = as_text(report, form, pictures, grids)
+    text = as_text(report, form)
     texts = {f"report.{'tex' if form == 'latex' else form}": text}
     if form == "csv":
         texts = {"summary.csv": text}
@@ -307,5 +320,5 @@ def write_report(
         raise unwritable(out, error) from error
     for name, content in texts.items():
         atomic_write(out / name, content)
-    drawn = [path for picture in pictures for path in picture.write(out)]
+    drawn = [path for picture in report.pictures for path in picture.write(out)]
     return [*(out / name for name in texts), *drawn]

@@ -22,6 +22,7 @@ FLAGS = {
     "altered-gallery": "the candidates are altered copies of the test images, not the images that were shown",
     "class-templates": "the candidates are means of other images of a concept, not images that were shown",
     "transductive": "all test queries were used together: the answer to one depends on the others",
+    "transductive-whitening": "the tested trials were whitened with their own noise, all together",
     "oracle-union": "a hit of any of several modalities counts as a hit",
     "fewer-candidates": "each query is ranked among only some of the test images",
     "test-in-whitening": "their authors whitened these files with the noise of training and test trials",

@@ -14,7 +14,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..errors import DataError
 from ..files import atomic_folder, atomic_write, free_bytes, gigabytes
@@ -285,6 +285,7 @@ class EpochBar(Callback):
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
+        self.bar_ = tqdm(disable=True)
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         self.bar_ = tqdm(total=self.epochs, initial=len(net.history), desc="train", unit="epoch")
@@ -295,6 +296,29 @@ class EpochBar(Callback):
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         self.bar_.close()
+
+
+def logger(name: str, folder: Path, title: str, spec: dict[str, Any]) -> Callback:
+    """The callback of skorch that logs a run to ``"tensorboard"``, ``"wandb"`` or ``"mlflow"``."""
+    if name == "tensorboard":
+        from skorch.callbacks import TensorBoard
+        from torch.utils.tensorboard import SummaryWriter
+
+        return TensorBoard(SummaryWriter(folder / "tensorboard"))
+    project = "braindecode_ssr"
+    if name == "wandb":
+        import wandb
+        from skorch.callbacks import WandbLogger
+
+        options: dict[str, Any] = {"project": project, "name": title, "dir": folder}
+        return WandbLogger(wandb.init(**options, config=spec), save_model=False)
+    import mlflow
+    from skorch.callbacks import MlflowLogger
+
+    mlflow.set_experiment(project)
+    run = mlflow.start_run(run_name=title)
+    mlflow.log_params({part: json.dumps(value)[:500] for part, value in spec.items()})
+    return MlflowLogger(run, create_artifact=False)
 
 
 def _number(epoch: Path) -> int:

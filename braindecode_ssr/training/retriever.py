@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -287,15 +287,16 @@ def fit(
     world: World = ALONE,
     kept: Path | None = None,
     tmin: float = 0.0,
+    callbacks: Sequence[Callback | tuple[str, Callback]] = (),
     say: Callable[[str], object] = lambda text: None,
 ) -> EEGRetriever:
     """Train a model and its loss, with a checkpoint in ``folder`` after each epoch.
 
     The validation concepts are taken from ``data``; ``spec.batch_size`` is the batch of all processes
     together, of which the first writes the checkpoints (used with ``resume``, else removed). ``kept``
-    gets the weights of every epoch; ``say`` a line about damaged checkpoints and the epoch that is
-    resumed from. The result has the weights of the last epoch, or of the best one on validation concepts,
-    or their average.
+    gets the weights of every epoch; ``callbacks`` are called after ours; ``say`` gets a line about damaged
+    checkpoints and the epoch that is resumed from. The result has the weights of the last epoch, or of the
+    best one on validation concepts, or their average.
     """
     world.check_batch(spec.batch_size or 1)
     average = WeightAverage(spec.ema) if spec.ema else None
@@ -313,18 +314,19 @@ def fit(
     world.wait()
     done = checkpoints.done()
 
-    callbacks: list[tuple[str, Callback | None]] = [("average", average)]
+    own: list[tuple[str, Callback | None]] = [("average", average)]
     if world.first:  # the only one that writes
-        callbacks += [("validation", validation)]
-        callbacks += [("kept", KeepEpochs(kept, average) if kept is not None else None)]
-        callbacks += [("checkpoints", checkpoints)]
+        own += [("validation", validation)]
+        own += [("kept", KeepEpochs(kept, average) if kept is not None else None)]
+        own += [("checkpoints", checkpoints)]
     if spec.clip:
-        callbacks.append(("clip", GradientNormClipping(spec.clip)))
+        own.append(("clip", GradientNormClipping(spec.clip)))
     if spec.warmup or spec.schedule != "constant":
         steps = n_batches(len(train), spec.batch_size or 1, spec.drop_last, world.size)
-        callbacks.append(("rate", _schedule(spec, steps, done)))
+        own.append(("rate", _schedule(spec, steps, done)))
+    bar = EpochBar(spec.epochs)
     if progress:
-        callbacks.append(("bar", EpochBar(spec.epochs)))
+        own.append(("bar", bar))
     patience = Patience(spec.patience) if spec.patience else None
     if patience is not None:
         if world.size > 1:
@@ -332,7 +334,7 @@ def fit(
                 "train.patience does not apply to several processes: only the first validates",
                 "leave it out, or train in one process",
             )
-        callbacks.append(("patience", patience))
+        own.append(("patience", patience))
     net = EEGRetriever(
         synchronize_batch_norm(model, world, device),
         criterion=loss,
@@ -348,7 +350,7 @@ def fit(
         device=device,
         precision=precision,
         world=world,
-        callbacks=[(name, callback) for name, callback in callbacks if callback is not None],
+        callbacks=[*((name, each) for name, each in own if each is not None), *callbacks],
         verbose=0,
     ).initialize()
     if spec.compile != "none":
@@ -363,11 +365,14 @@ def fit(
     seconds = time.perf_counter() - began
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
 
-    net.notify("on_train_begin", X=train, y=None)
     over = patience is not None and patience.is_over(net.history)
-    with suppress(OutOfPatience):
-        net.fit_loop(_on_device(train, device), epochs=0 if over else spec.epochs - done)
-    net.notify("on_train_end", X=train, y=None)
+    try:
+        net.notify("on_train_begin", X=train, y=None)
+        with suppress(OutOfPatience):
+            net.fit_loop(_on_device(train, device), epochs=0 if over else spec.epochs - done)
+        net.notify("on_train_end", X=train, y=None)
+    finally:
+        bar.on_train_end(net)
     if not done and net.history:
         net.history[0]["dur"] += seconds
     world.wait()

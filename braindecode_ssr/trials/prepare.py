@@ -448,10 +448,10 @@ def _trial_table(
 
 
 class TrialBar:
-    """A progress bar on stderr that counts the trials of a subject, ``line`` lines below the cursor."""
+    """A progress bar on stderr that counts the trials of a subject; ``leave`` it there at the end, or not."""
 
-    def __init__(self, subject: Label, show: bool, line: int = 0) -> None:
-        self.subject, self.show, self.line = subject, show, line
+    def __init__(self, subject: Label, show: bool, leave: bool = True) -> None:
+        self.subject, self.show, self.leave = subject, show, leave
         self._bar: tqdm | None = None
 
     def __enter__(self) -> TrialBar:
@@ -461,7 +461,7 @@ class TrialBar:
             desc=f"trials of subject {self.subject}",
             unit="trial",
             disable=not self.show,
-            position=self.line or None,
+            leave=self.leave,
             smoothing=0.05,
         )
         return self

@@ -179,9 +179,9 @@ class _Pool:
         with ignoring_interrupts():
             process.start()
         theirs.close()
-        lines = {bar.line for _, _, bar in self._running.values()}
-        line = next(place for place in range(len(lines) + 1) if place not in lines)
-        self._running[ours] = subject, process, TrialBar(subject, self._progress, line).__enter__()
+        # tqdm mixes up the lines of bars that stay while others go on
+        bar = TrialBar(subject, self._progress, leave=False).__enter__()
+        self._running[ours] = subject, process, bar
 
     def _receive(self, pipe: Any, what: str, content: Any) -> None:
         subject, _, bar = self._running[pipe]

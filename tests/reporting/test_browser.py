@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def test_the_page_is_drawn_fits_and_sorts_without_an_error(run_folder, made, tmp
     results = read_results([run_folder])
     pictures = tuple(learning_curves(results.trained))
     page = tmp_path / "report.html"
-    text = html(made, pictures, retrieval_grids(results.trained, tmp_path))
+    grids = retrieval_grids(results.trained, tmp_path)
+    text = html(replace(made, pictures=pictures, grids=grids))
     page.write_text(text.replace("</body>", CLICK), encoding="utf-8")
     shot, profile = tmp_path / "shot.png", f"--user-data-dir={tmp_path / 'profile'}"
     call = [CHROMIUM, *OPTIONS, profile, f"--screenshot={shot}", "--dump-dom", page.as_uri()]

@@ -1,5 +1,6 @@
 import re
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_files_are_whole_and_the_same_each_time(pictures, tmp_path):
 
 def test_html_holds_pictures(pictures, made):
     picture = pictures["ranks_things-sim_tiny_intra_default"]
-    page = html(made, (picture,))
+    page = html(replace(made, pictures=(picture,)))
     assert page.count('<img alt="') == 1 and 'src="data:image/png;base64,' in page
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,7 @@ def test_the_page_shows_the_nearest_images_of_a_run_with_the_right_one_framed(ru
         assert [one["name"] for one in query["nearest"]] == [row[f"top_{k}"] for k in range(1, 6)]
         assert [one["right"] for one in query["nearest"]] == [row["rank"] == k for k in range(1, 6)]
         assert query["note"].split(": ")[1].startswith(f"rank {row['rank']},")
-    page = html(report_of(results), (), (grid,))
+    page = html(replace(report_of(results), grids=(grid,)))
     framed = sum(one["right"] for query in grid.queries for one in query["nearest"])
     assert framed and page.count('class="right"') == framed
     assert page.count('src="data:image/jpeg') == 6 * len(grid.queries)
