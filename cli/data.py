@@ -124,20 +124,18 @@ def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tupl
 
 def _summary(source: Any, files: list[dict[str, Any]], forms: list[dict[str, Any]]) -> str:
     """A paragraph: where the dataset is, how much of it is here, and how to get the rest."""
-    lines = [f"{source.name} at {source.root.absolute()}"]
+    text = f"{source.name} at {source.root.absolute()}"
     if files:
         found = [file for file in files if file["state"] == "found"]
         size = gigabytes(sum(file["size"] or 0 for file in found))
         rest = Counter(file["state"] for file in files if file["state"] != "found")
         more = "".join(f", {count} {state}" for state, count in rest.items())
-        lines.append(f"{len(found)} of {len(files)} files are here ({size}){more}")
+        text += f": {len(found)} of {len(files)} files are here ({size}){more}"
         if rest and forms:
             bytes = gigabytes(forms[0]["common_bytes"] + forms[0]["subject_bytes"])
             command = f"ssr-bd data fetch {source.name} --subject N"
-            lines.append(
-                f"the smallest download that trains is `{command}`, {bytes} for one subject"
-            )
-    return "; ".join(lines)
+            text += f". The smallest download that trains is `{command}`, {bytes} for one subject."
+    return text
 
 
 def _print_files(source: Any, files: list[dict[str, Any]]) -> None:

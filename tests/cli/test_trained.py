@@ -47,6 +47,7 @@ def test_retrieve(shell, call, tiny_run, tmp_path):
     found = call(*args, "--json", "--html", page, "--embed-images", code=0).json
     assert os.fspath(images) not in page.read_text() and "data:image/jpeg" in page.read_text()
     right = sum(query["rank"] == 1 for query in found["queries"])
+    assert found["flags"] == ["transductive-whitening"] and "! transductive-whitening" in done.out
     assert found["top1"] == right / 16 and text.count('class="right"') == sum(
         query["rank"] <= 3 for query in found["queries"]
     )
@@ -107,22 +108,55 @@ def test_what_is_not_pushed(call, tiny_run, tmp_path, monkeypatch):
     assert not (tmp_path / "x" / "lab" / "net").exists()
 
 
-@pytest.mark.parametrize("form", ["torchscript", "torch-export"])
-def test_exported_models(call, tiny_run, tmp_path, form):
-    """Loaded by torch alone, for a batch of another size."""
+def in_onnxruntime(file):
+    session = pytest.importorskip("onnxruntime").InferenceSession(file)
+    return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+
+
+LOADERS = {
+    "torchscript": torch.jit.load,
+    "torch-export": lambda file: torch.export.load(file).module(),
+    "onnx": in_onnxruntime,
+}
+
+
+def compare_exported(call, path, folder, form):
+    """What was written, loaded by its own library alone, for a batch of another size."""
     from braindecode_ssr import load_run
 
-    done = call("export", tiny_run[0], "--format", form, "--out", tmp_path, "--json", code=0).json
+    done = call("export", path, "--format", form, "--out", folder, "--json", code=0).json
     assert done["difference"] <= 1e-4 and done["n_times"] == 250 and len(done["channels"]) == 17
-    assert json.loads((tmp_path / "export.json").read_text())["files"] == done["files"]
-    run = load_run(tiny_run[0])
+    assert json.loads((folder / "export.json").read_text())["files"] == done["files"]
+    run = load_run(path)
     width = run.model.n_features
     sides = {"brain": ((7, 17, 250), run.model), "image": ((7, width), run.model.image_head)}
     for name, (shape, function) in sides.items():
-        [file] = tmp_path.glob(f"{name}.*")
-        loaded = torch.jit.load(file) if form == "torchscript" else torch.export.load(file).module()
+        [file] = folder.glob(f"{name}.*")
         x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        torch.testing.assert_close(loaded(x), function(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(LOADERS[form](file)(x), function(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "form", ["torchscript", "torch-export", pytest.param("onnx", marks=pytest.mark.slow)]
+)
+def test_exported_models(call, tiny_run, tmp_path, form):
+    if form == "onnx":
+        pytest.importorskip("onnxscript")
+    compare_exported(call, tiny_run[0], tmp_path, form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "args",
+    [("--method", "nice"), ("--method", "atm"), ("--backbone", "EEGNet")],
+    ids=lambda args: args[1],
+)
+def test_onnx_of_other_models(call, sim_dir, tmp_path, args):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    tiny = ("--preset", "tiny", "--encoder", "simnet", "--epochs", 1, "--data-dir", sim_dir)
+    run = call("train", *tiny, *args, "--out", tmp_path, "--json", code=0).json["run"]
+    compare_exported(call, run, tmp_path / "onnx", "onnx")
 
 
 def test_an_export_that_differs_is_refused(call, tiny_run, tmp_path, monkeypatch):
