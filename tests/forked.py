@@ -46,6 +46,36 @@ def started(function, *args, folder, cwd=None, env=None, **kwargs):
     return process
 
 
+def on_a_terminal(function, *args, until, then):
+    """Call a function in a process on a terminal, and ``then(pid)`` once ``until`` is seen.
+
+    Returns
+    -------
+    tuple of int and str
+        Exit code and all that was printed.
+    """
+    import pty
+    import select
+
+    terminal, side = pty.openpty()
+    where = {"cwd": os.getcwd(), "env": dict(os.environ)}
+    named = function.__module__, function.__name__
+    call = (os.ttyname(side), os.ttyname(side), where, named, args, {})
+    process = SERVER.Process(target=_call, args=call, daemon=False)
+    process.start()
+    seen, told = b"", False
+    while select.select([terminal], [], [], 0.1)[0] or process.is_alive():
+        if select.select([terminal], [], [], 0)[0]:
+            seen += os.read(terminal, 1 << 16)
+        if not told and until in seen.decode(errors="ignore"):
+            told = True
+            then(process.pid)
+    process.join()
+    os.close(terminal)
+    os.close(side)
+    return process.exitcode, seen.decode()
+
+
 def _call(out, err, where, named, args, kwargs):
     for path, stream in ((out, sys.stdout), (err, sys.stderr)):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)

@@ -349,7 +349,7 @@ class Downloader:
 
     def _attempt(self, source: Source, url: str, part: PartialFile) -> None:
         """One request; returns when everything that the server has is there."""
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         note, headers = part.note, {}
         if part.size:

@@ -197,7 +197,7 @@ def _encode_batches(
     remarks: Remarks,
 ) -> None:
     """Encode the batches that are not finished: sentences first, which need no image."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     left = [batch for batch in batches if not done.file(batch).is_file()]
     total, todo = (sum(len(batch.image_ids) for batch in some) for some in (batches, left))

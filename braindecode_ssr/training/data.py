@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, eeg_info

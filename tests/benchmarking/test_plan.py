@@ -198,3 +198,18 @@ def test_durations():
         "60 min",
         "3 h 20 min",
     ]
+
+
+def test_the_bar_shows_the_epochs_of_checkpoints(tmp_path):
+    from types import SimpleNamespace
+
+    from braindecode_ssr.benchmarking.run import _epochs
+    from braindecode_ssr.config import RunSpec
+    from braindecode_ssr.runs import Run
+
+    runs = [SimpleNamespace(run=Run(tmp_path / name), spec=RunSpec()) for name in "abc"]
+    assert _epochs(runs) == ""
+    for name, epochs in (("a", (9, 10)), ("c", (3,))):
+        for epoch in epochs:
+            (tmp_path / name / "checkpoint" / f"epoch-{epoch:04d}").mkdir(parents=True)
+    assert _epochs(runs) == "epoch 10/50, 3/50"

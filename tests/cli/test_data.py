@@ -45,7 +45,10 @@ def test_check_reads_every_file(call, written):
 
 
 def test_where_says_what_is_missing_and_where_to_get_it(call, tmp_path):
-    done = call("data", "where", "things-eeg", "--subject", 5, "--data-dir", tmp_path, code=0)
+    done = call("data", "where", "things-eeg", "--subjects", 5, "--data-dir", tmp_path, code=0)
+    summary = done.out.splitlines()[0]
+    assert f"{tmp_path}: 0 of 11 files are here" in summary and "11 missing" in summary
+    assert "`ssr-bd data fetch things-eeg --subject N`, 1.74 GB" in summary
     assert "missing" in done.out and "https://" in done.out and "CC BY" in done.out
     call("data", "check", "things-eeg", "--subject", 5, "--data-dir", tmp_path, code=1)
 

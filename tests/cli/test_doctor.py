@@ -9,7 +9,8 @@ def test_it_names_versions_devices_and_folders(call, tmp_path, monkeypatch):
     assert rows["torch"]["found"].split("+")[0] == torch.__version__.split("+")[0]
     assert "cores" in rows["cpu"]["found"]
     assert str(tmp_path) in rows["data"]["found"] and "$SSR_DATA" in rows["data"]["found"]
-    assert rows["things-eeg"]["state"] == "note"
+    assert rows["things-eeg"]["state"] == "note" and "bids" in rows
+    assert rows["$SSR_DATA"]["found"] == str(tmp_path) and "commit" in rows["installed in"]["found"]
 
 
 def test_a_torchaudio_that_does_not_load_is_named(call, monkeypatch):

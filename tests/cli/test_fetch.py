@@ -274,7 +274,8 @@ def test_ctrl_c_and_two_at_once(start, fetch, mirror):
     )
     first.send_signal(signal.SIGINT)
     out, err = first.communicate(timeout=30)
-    assert first.returncode == 130 and "run the same command again" in err and out == ""
+    assert first.returncode == 130 and "run the same command again" in err
+    assert json.loads(out)["exit_code"] == 130
     event.set()
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err

@@ -1,8 +1,12 @@
+import os
+import re
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from forked import on_a_terminal, ssr_bd
 
 COMMANDS = [
     ("train",),
@@ -94,3 +98,121 @@ def test_help_answers_in_under_300_milliseconds(shell):
         shell("--help")
         times.append(time.perf_counter() - start)
     assert min(times) < 0.3
+
+
+def screen(text):
+    """The lines that a terminal shows in the end."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[\d*[A-Z]|[^\x1b]", text):
+        if piece == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif piece == "\r":
+            column = 0
+        elif piece.startswith("\x1b"):
+            row -= int(piece[2:-1] or 1) if piece.endswith("A") else 0
+        else:
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + piece + line[column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
+def test_ctrl_c_leaves_a_clean_last_line(sim_dir, tmp_path):
+    tiny = "--preset tiny --subject 5 --batch-size 32 --epochs 4000".split()
+    place = ("--data-dir", str(sim_dir), "--out", str(tmp_path))
+    until = {"until": "/4000 [", "then": lambda pid: os.kill(pid, signal.SIGINT)}
+    code, seen = on_a_terminal(ssr_bd, "train", *tiny, *place, **until)
+    lines = [line for line in screen(seen.replace("\r\n", "\n\r")) if line]
+    assert code == 130 and lines[-1].startswith("stopped; what is finished is kept")
+    assert sum("/4000 [" in line for line in lines) == 1 and "/4000 [" in lines[-2]
+
+
+def test_bars_side_by_side_leave_only_lines(capfd):
+    from braindecode_ssr.trials.prepare import TrialBar, say_beside
+    from braindecode_ssr_cli.output import say
+
+    bars = [TrialBar(subject, True, leave=False).__enter__() for subject in (1, 2, 3)]
+    for bar in bars:
+        bar.expect(10)
+    for subject, bar in enumerate(bars, 1):
+        bars[-1].advance(5)
+        say_beside(say, f"subject {subject} is prepared")
+        bar.__exit__()
+    lines = [line for line in screen(capfd.readouterr().err) if line]
+    assert lines == [f"subject {subject} is prepared" for subject in (1, 2, 3)]
+
+
+def test_quiet_and_verbose(call, sim_dir):
+    prepare = ("data", "prepare", "things-sim", "--preset", "tiny", "--subject", 5)
+    for before, after in (((), ("-q",)), (("-q",), ())):
+        done = call(*before, *prepare, "--data-dir", sim_dir, *after, code=0)
+        assert done.err == "" and "channels" in done.out
+    timed = call("-v", *prepare, "--data-dir", sim_dir, code=0).err
+    assert re.match(r" *\d+\.\d s  prepare subject 5\n", timed)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "expected"),
+    [
+        (
+            ("train", "--dataset", "things-sin"),
+            2,
+            ("unknown dataset: 'things-sin'", "'things-sim'"),
+        ),
+        (("train", "--seed", "x"), 2, ("--seed", "ssr-bd train --help")),
+        (("evaluate", "no/run"), 1, ("no/run", "")),
+    ],
+    ids=["ours", "click", "files"],
+)
+def test_an_error_is_json_too(call, args, code, expected):
+    done = call(*args, "--json", code=code)
+    assert sorted(done.json) == ["error", "exit_code", "hint"] and done.json["exit_code"] == code
+    assert expected[0] in done.json["error"] and expected[1] in done.json["hint"]
+    assert done.json["error"] in done.error
+
+
+def test_a_command_that_has_printed_its_json_prints_no_second(call, tmp_path):
+    done = call("data", "check", "things-eeg", "--data-dir", tmp_path / "none", "--json", code=1)
+    assert {file["state"] for file in done.json["files"]} == {"missing"} and done.error
+
+
+@pytest.mark.parametrize(
+    ("args", "typed", "expected"),
+    [
+        (["train", "--dataset"], "thi", ["things-sim", "things-eeg", "things-meg"]),
+        (["train", "--backbone"], "eegn", ["EEGNet", "EEGNeX"]),
+        (["train", "--set"], "train.lr", ["train.lr=", "train.lr_of="]),
+        (["benchmark", "--methods"], "ssr,nic", ["ssr,nice"]),
+        (["features", "extract", "--view"], "bl", ["blur"]),
+        (["show", "loss"], "contrast", ["contrast"]),
+        (["data", "where"], "bi", ["bids"]),
+        (["evaluate", "--evaluation"], "n-", ["n-way=50"]),
+    ],
+    ids=lambda part: "-".join(part) if isinstance(part, list) else part,
+)
+def test_values_are_completed(args, typed, expected):
+    found = completions(args, typed)
+    assert set(expected) <= set(found)
+    assert all(name.lower().startswith(typed) for name in found)
+
+
+def completions(args, typed):
+    from click.shell_completion import ShellComplete
+
+    from braindecode_ssr_cli import root
+
+    complete = ShellComplete(root, {}, "ssr-bd", "_SSR_BD_COMPLETE")
+    return [item.value for item in complete.get_completions(args, typed)]
+
+
+def test_run_folders_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/a_run", "runs/b_run", "runs/other"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a_run", "b_run"):
+        (tmp_path / "runs" / name / "run.json").touch()
+    for command in ("evaluate", "report", "retrieve", "export"):
+        assert completions([command], "ru") == ["runs/a_run", "runs/b_run"]
+    assert completions(["finetune"], "runs/b") == ["runs/b_run"]
