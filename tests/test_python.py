@@ -77,9 +77,9 @@ def test_a_grid_in_python_is_that_of_the_command_line(cell, capfd):
 
 
 def test_callbacks_and_tensorboard_see_every_epoch(sim_dir, tmp_path):
-    from skorch.callbacks import EarlyStopping, LambdaCallback
+    from skorch.callbacks import Callback, EarlyStopping
 
-    class Losses(LambdaCallback):
+    class Losses(Callback):
         seen = []
 
         def on_epoch_end(self, net, **kwargs):
