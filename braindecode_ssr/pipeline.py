@@ -166,9 +166,8 @@ def train(
     names = [type(each[1] if isinstance(each, tuple) else each).__name__ for each in called]
     if "EarlyStopping" in names:
         raise UsageError(
-            "EarlyStopping would end a run before its epochs, which a resumed run could not repeat",
-            'use validation_concepts=20 and selection="validation" (train.validation_concepts, '
-            "train.selection): the best epoch is kept",
+            "EarlyStopping changes the training, which is not written down with the run",
+            "use the settings train.patience and train.validation_concepts",
         )
     if progress is None:
         progress = bars_shown()

@@ -439,8 +439,10 @@ class TrainedRun(Run):
             x, _ = average_by(x, codes)
             counts = np.bincount(codes)
             table = pd.DataFrame({"image": names.to_numpy(object), "n_trials": counts})
-        together = ["transductive-whitening"] * (self._whitening(whitening) == "recording")
-        table.attrs["flags"] = list(check_flags([*self.record.get("flags", ()), *together]))
+        flags = [*self.record.get("flags", ())]
+        if self._whitening(whitening) == "recording" and self.spec.trials.whitening != "robust":
+            flags.append("transductive-whitening")
+        table.attrs["flags"] = list(check_flags(flags))
         return x, table
 
     def _recorded(
