@@ -101,7 +101,7 @@ def learning_curve(
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(max(3.4, 2.4 * across), 0.4 + 1.8 * down, pyplot=pyplot)
+        figure = new_figure(max(3.4, 2.4 * across), 0.4 + 2.2 * down, pyplot=pyplot)
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (name, columns) in zip(axes, panels.items(), strict=False):
             for place, column in enumerate(columns):
@@ -114,7 +114,8 @@ def learning_curve(
             axis.set_title(name, loc="left")
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.legend()
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28), "ncols": 2}
+            axis.legend(**below, handlelength=1.2, columnspacing=1.0)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         headline(figure, title)
