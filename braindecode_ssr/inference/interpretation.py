@@ -334,13 +334,7 @@ def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> None:
 
 
 def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
-    """Region to the indices of its channels, by their names; those whose names tell none are in ``"other"``.
-
-    Raises
-    ------
-    DataError
-        If no name tells a region.
-    """
+    """Region to the indices of its channels; names that tell no region are in ``"other"``."""
     patterns = {name: rf"(?:{letters})(?:\d+|z)h?" for name, letters in EEG_REGIONS.items()}
     patterns |= {
         f"MEG {name}": rf"m[lrz]{letter.lower()}\d\d" for name, letter in MEG_REGIONS.items()
@@ -359,13 +353,7 @@ def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def sensor_places(chs_info: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """The different places of sensors (p, 3) in meters, to the millimeter, and that of each channel (c,).
-
-    Raises
-    ------
-    DataError
-        If the position of a channel is not known.
-    """
+    """The different places (p, 3) of sensors, to the millimeter, and that of each channel (c,)."""
     where = np.array([np.asarray(channel["loc"], float)[:3] for channel in chs_info])
     lost = ~np.isfinite(where).all(1) | (where == 0).all(1)
     if lost.any():
@@ -467,14 +455,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {
 def interpretation_pictures(
     runs: Iterable[TrainedRun], say: Callable[[str], object] = lambda text: None
 ) -> list[Picture]:
-    """The figures of each method and backbone on a dataset, over all its runs whose data are here.
-
-    Parameters
-    ----------
-    runs : iterable of TrainedRun
-    say : callable
-        Called with one line of text for what is drawn, and for each figure or run that is left out.
-    """
+    """The figures of each method and backbone on a dataset, over all its runs whose data are here."""
     from ..reporting.pictures import Picture, file_name
     from ..reporting.run_figures import by_method
 

@@ -17,12 +17,12 @@ _LOSSES = {
     "triple": "braindecode_ssr.losses.contrast:TripleContrast",
     "single-anchor": "braindecode_ssr.losses.contrast:SingleAnchor",
     "multi-positive": "braindecode_ssr.losses.contrast:MultiPositive",
-    "soft-label": "braindecode_ssr.losses.soft_label:SoftLabel",
+    "soft-label": "braindecode_ssr.losses.contrast:SoftLabel",
     "contrast-mse": "braindecode_ssr.losses.contrast:ContrastMSE",
     "uncertain-blur": "braindecode_ssr.losses.uncertain_blur:UncertainBlur",
     "semantic-swap": "braindecode_ssr.losses.semantic_swap:SemanticSwap",
     "mmd-contrast": "braindecode_ssr.losses.mmd_contrast:MMDContrast",
-    "hyperbolic": "braindecode_ssr.losses.hyperbolic:HyperbolicContrast",
+    "hyperbolic": "braindecode_ssr.losses.contrast:HyperbolicContrast",
     "bravl": "braindecode_ssr.losses.bravl:BraVLLoss",
 }
 LOSSES = Registry("loss", _LOSSES)
@@ -33,11 +33,12 @@ HYPERBOLIC = ("hyperbolic",)
 _public = {
     "base": ["ContrastiveLoss", "Loss", "Similarity"],
     "ssr": ["MaskedReconstruction"],
-    "contrast": ["duplicate_info_nce", "single_anchor_contrast", "symmetric_info_nce"],
-    "soft_label": ["soft_info_nce", "soft_labels"],
+    "contrast": [
+        *("duplicate_info_nce", "hyperbolic_info_nce", "single_anchor_contrast"),
+        *("soft_info_nce", "soft_labels", "symmetric_info_nce"),
+    ],
     "semantic_swap": ["CLUB", "club_upper_bound"],
     "mmd_contrast": ["squared_mmd"],
-    "hyperbolic": ["hyperbolic_info_nce"],
     "bravl": ["product_of_experts", "subset_products", "cubo"],
 }
 for _part in _LOSSES.values():

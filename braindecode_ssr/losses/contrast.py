@@ -1,4 +1,4 @@
-"""Contrastive losses: each trial against the images of the batch, each image against the trials."""
+"""The InfoNCE family: each trial against the images of the batch, each image against the trials."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import (
     ContrastiveLoss,
     Regime,
     Similarity,
     check_choice,
+    check_number,
+    check_sizes,
     check_weights,
     full_precision,
     unit,
@@ -438,3 +442,176 @@ class SingleAnchor(ContrastiveLoss):
         brain, anchor, scale = self.similarity(brain, anchor)
         parts = single_anchor_contrast(brain, anchor, unit(full_precision(view)), scale, same)
         return {name: part for name, part in parts.items() if self.weights[name]}
+
+
+Among = Literal["image", "all"]
+
+
+def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) -> Tensor:
+    r"""How the label of each row is distributed over rows.
+
+    .. math:: L_{ij} \propto \max(0, \cos(f_i, f_j)) \; [j = i \,\vee\, j \in \text{top}_k(i)]
+              \; [i, j \text{ of the same image}], \qquad \sum_j L_{ij} = 1
+
+    Source: CognitionCapturer (AAAI 2025), soft-label contrast.
+
+    Parameters
+    ----------
+    features : Tensor, shape (b, d)
+    top_k : int
+        How many other rows, the most similar ones, may have a share.
+    same : Tensor of bool, shape (b, b), optional
+        Which rows may share a label; default: all.
+
+    Returns
+    -------
+    Tensor, shape (b, b)
+        Without a gradient.
+    """
+    with torch.no_grad():
+        direction = unit(full_precision(features))
+        cosines = (direction @ direction.T).clamp_min(0).fill_diagonal_(1)
+        others = cosines.clone().fill_diagonal_(-1)
+        nearest = others.topk(min(top_k, len(cosines) - 1), dim=1).indices
+        kept = torch.eye(len(cosines), device=cosines.device).scatter_(1, nearest, 1.0)
+        shares = cosines * kept if same is None else cosines * kept * same
+        return shares / shares.sum(1, keepdim=True)
+
+
+def soft_info_nce(x: Tensor, y: Tensor, scale: Tensor | float, labels: Tensor) -> Tensor:
+    r"""Cross-entropy with labels that are distributed over rows, from x to y and from y to x.
+
+    With :math:`S = \mathrm{scale} \cdot x y^\top`,
+
+    .. math:: L = \frac{1}{2b} \sum_i \Big( \log\sum_j e^{S_{ij}} - \sum_j L_{ij} S_{ij} \Big)
+                + \frac{1}{2b} \sum_i \Big( \log\sum_j e^{S_{ji}} - \sum_j L_{ij} S_{ji} \Big).
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (b, e)
+    scale : Tensor or float
+    labels : Tensor, shape (b, b)
+        Rows sum to 1.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    logits = scale * (x @ y.T)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+class SoftLabel(Contrast):
+    """Contrast in which rows with similar images share the label.
+
+    As published, only rows of the same image do, and they all get the same share; where each image has one
+    row, as in averaged training data of one subject, this is plain contrast. ``among="all"`` gives a share
+    to the most similar other images of the batch.
+
+    Source: CognitionCapturer (AAAI 2025). Similarity is that of the embeddings of the originals, detached.
+
+    Parameters
+    ----------
+    target : {"original", "view"}
+        Which image embeddings brains are compared with.
+    regime, scale
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"raw"``.
+    top_k : int
+        How many other rows may share a label; published: 7.
+    among : {"image", "all"}
+        Which rows may share a label: those of the same image, or all. Without an index of images, each row
+        counts as another image.
+    """
+
+    def __init__(
+        self,
+        target: Target = "original",
+        regime: Regime = "raw",
+        scale: float | None = None,
+        top_k: int = 7,
+        among: Among = "image",
+    ) -> None:
+        super().__init__(target, regime, scale)
+        check_sizes(top_k=top_k)
+        self.top_k, self.among = top_k, check_choice("among", among, ("image", "all"))
+
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    ) -> dict[str, Tensor]:
+        """``brain_original`` or ``brain_view``."""
+        if image is None:
+            image = torch.arange(len(brain), device=brain.device)
+        same = same_image(image, len(brain)) if self.among == "image" else None
+        labels = soft_labels(original, self.top_k, same)
+        x, y, scale = self.similarity(brain, self.images(original, view))
+        return {f"brain_{self.target}": soft_info_nce(x, y, scale, labels.to(x.dtype))}
+
+
+def hyperbolic_info_nce(
+    x: Tensor, y: Tensor, scale: float = 100.0, curvature: float = CURVATURE
+) -> Tensor:
+    r"""Cross-entropy of picking the partner by its Lorentz distance, from x to y and from y to x.
+
+    The logits are :math:`S_{ij} = -\mathrm{scale} \cdot d_c(\exp_0 x_i, \exp_0 y_j)`.
+
+    Source: HyFI (AAAI 2026, arXiv 2603.22721).
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (b, e)
+        Tangent vectors at the origin; row i of one belongs to row i of the other.
+    scale : float
+        Inverse temperature.
+    curvature : float
+        :math:`c` of a space of curvature :math:`-c`.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    return symmetric_cross_entropy(hyperbolic_logits(x, y, scale, curvature))
+
+
+def hyperbolic_logits(x: Tensor, y: Tensor, scale: float, curvature: float = CURVATURE) -> Tensor:
+    """Minus the scaled Lorentz distances of the points of tangent vectors (n, e), (m, e); shape (n, m)."""
+    x, y = (expmap0(full_precision(rows), curvature) for rows in (x, y))
+    return -scale * pairwise_distance(x, y, curvature)
+
+
+class HyperbolicContrast(ContrastiveLoss):
+    """Symmetric contrast of brain embeddings with one kind of image embeddings, by their Lorentz distance.
+
+    For models whose embeddings, tangent vectors at the origin, are compared in hyperbolic space,
+    ``space="hyperbolic"``: ranking uses the same distance. The curvature is that of
+    :mod:`braindecode_ssr.retrieval.hyperbolic`.
+
+    Source: HyFI (AAAI 2026, arXiv 2603.22721).
+
+    Parameters
+    ----------
+    target : {"view", "original"}
+        Which image embeddings: of pooled views, as published, or of the original images.
+    scale : float
+        Constant inverse temperature; published: 100.
+    duplicates : {"negatives", "ignored", "positives"}
+        How rows of the same image count for each other, see
+        :func:`~braindecode_ssr.losses.contrast.duplicate_info_nce`.
+    """
+
+    space = "hyperbolic"
+
+    def __init__(
+        self, target: Target = "view", scale: float = 100.0, duplicates: Duplicates = "negatives"
+    ) -> None:
+        super().__init__()
+        self.target = check_choice("target", target, ("original", "view"))
+        self.scale = check_number("scale", scale, "(0, inf)")
+        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
+
+    def parts(
+        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
+    ) -> dict[str, Tensor]:
+        """``brain_view`` or ``brain_original``."""
+        images = original if self.target == "original" else view
+        logits = hyperbolic_logits(brain, images, self.scale)
+        return {f"brain_{self.target}": contrast_of_logits(logits, self.duplicates, image)}

@@ -27,28 +27,10 @@ def process(
     Equal to ``raw.notch_filter(spec.notch).filter(spec.l_freq, spec.h_freq).resample(spec.sfreq)`` of MNE
     and, with ``spec.whitening = "robust"``, scikit-learn's ``RobustScaler`` over the whole recording.
 
-    Parameters
-    ----------
-    data : ndarray, shape (chans, samples)
-        Signal in volts or tesla; may be memory-mapped.
-    sfreq : float
-        Its sampling rate in Hz. Frequencies from half of it on cannot be filtered out and are ignored.
-    spec : TrialSpec
-    edges : sequence of int
-        0, each sample before which the recording was interrupted, and its length; nothing is filtered
-        across them.
-
-    Returns
-    -------
-    data : ndarray of float64, shape (chans, new_samples)
-        At ``spec.sfreq``.
-    edges : ndarray of int
-        The same edges in samples of the result.
-
-    Raises
-    ------
-    DataError
-        If a channel has no spread to be scaled by.
+    ``data`` (chans, samples), in volts or tesla, may be memory-mapped. ``edges`` are 0, each sample
+    before which the recording was interrupted, and its length: nothing is filtered across them.
+    Frequencies from half of the rate on are ignored. Returns float64 (chans, new_samples) at
+    ``spec.sfreq`` and the edges there.
     """
     check_rate(sfreq, spec)
     pieces = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]

@@ -35,12 +35,7 @@ from ..bids.check import things_rows
 from ..bids.events import read_events
 from ..bids.marks import subject_marks
 from ..bids.recordings import common_reference, open_signal
-from ..bids.things import (
-    image_reader,
-    recorded_parts,
-    things_bids_sessions,
-    things_bids_subjects,
-)
+from ..bids.things import image_reader, recorded_parts, things_bids_sessions, things_bids_subjects
 from ..download import Source
 from ..fetch import Downloads, Form
 from .files import (
