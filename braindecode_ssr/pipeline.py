@@ -404,20 +404,20 @@ def evaluate_each(
 
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
-    if subject is not None:
-        spec = _tested_on(subject, spec, summary)
+    root = data_dir or (run.record.get("dataset") or {}).get("root")
+    flags = tuple(run.record.get("flags", ()))
+    if subject is not None and root:
+        spec, flags = _tested_on(subject, spec, summary, root, flags)
     named = [evaluation_of(spec, each) for each in evaluations]
     specs = [spec.model_copy(update={"evaluation": e.spec}) for e in named]
     for each in specs:
         check_selection(each)
-    root = data_dir or (run.record.get("dataset") or {}).get("root")
     if not root:
         raise DataError(
             f"{run.path / 'run.json'} does not say where the data are", "add --data-dir"
         )
     dataset = open_dataset(spec.data, root)
     dataset.check_here()
-    dataset.check_subject(spec.data.subject)
     features = features_of(spec, dataset, run.record.get("features"))
     features.complete(dataset, device=device, progress=progress)
     n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
@@ -431,7 +431,7 @@ def evaluate_each(
         with trusting(trust), given:
             model = build_model(each, test.signals, *sizes).to(device)
         queries, numbers = score_run(run, each, model, test)
-        labels = labels_of(each, evaluation, tuple(run.record.get("flags", ())))
+        labels = labels_of(each, evaluation, flags)
         result = {**kept, **labels, **numbers, **_ceiling(dataset, each)}
         if embeddings is not None:
             tested = dict(weights_to_test(run, each))[numbers["epoch"]]
@@ -439,21 +439,28 @@ def evaluate_each(
         yield queries, result
 
 
-def _tested_on(subject: Label, spec: RunSpec, summary: dict[str, Any]) -> RunSpec:
-    """The spec of a run of several people, tested on one of them or on somebody else."""
-    trained = summary.get("train_subjects", [])
-    known = {str(label).lstrip("0"): label for label in trained}
-    subject = known.get(str(subject).lstrip("0"), subject)
-    if spec.data.protocol == "intra" and subject != spec.data.subject:
+def _tested_on(
+    subject: Label, spec: RunSpec, summary: dict[str, Any], root: str | Path, flags: tuple[str, ...]
+) -> tuple[RunSpec, tuple[str, ...]]:
+    """The spec of a run of several people, tested on one of them or on somebody else, and its flags."""
+    from .training.data import copied_recordings
+
+    dataset = open_dataset(spec.data, root)
+    subject = dataset.check_subject(subject)
+    if subject == spec.data.subject:
+        return spec, flags
+    if spec.data.protocol == "intra":
         raise UsageError(
-            f"the run was trained on subject {spec.data.subject} alone, not to test others such as {subject}",
+            f"the run was trained on subject {spec.data.subject} alone, not to test subject {subject}",
             "train one with --protocol pooled or inter, or train this one further with ssr-bd finetune",
         )
-    protocol = spec.data.protocol
-    if protocol != "intra":
-        protocol = "pooled" if subject in trained else "inter"
-    changed = {"subject": subject, "protocol": protocol}
-    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
+    trained = summary.get("train_subjects", [])
+    flags = check_flags([*flags, *dataset.flags(subject, spec.trials)])
+    with suppress(MissingDataError):  # the people of the training need not be here
+        if copied_recordings(dataset, [*trained, subject], spec):
+            flags = check_flags([*flags, "same-recording"])
+    changed = {"subject": subject, "protocol": "pooled" if subject in trained else "inter"}
+    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)}), flags
 
 
 def simulate(
