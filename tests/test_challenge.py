@@ -307,5 +307,5 @@ def test_the_submission_gives_the_predictions_of_evaluate_without_this_package(
 def test_runs_that_are_no_submission_are_refused(pooled, tmp_path):
     from braindecode_ssr.sharing.export import export
 
-    with pytest.raises(UsageError, match=r"trials.whitening = mvnn, not robust.*neuralbench"):
+    with pytest.raises(UsageError, match=r"(?s)trials.whitening = mvnn, not robust.*neuralbench"):
         export(pooled.path, "challenge", tmp_path)
