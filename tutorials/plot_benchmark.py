@@ -79,8 +79,8 @@ axes[0].set_ylabel("top-1 accuracy")
 axes[0].legend(loc="upper left")
 
 ######################################################################
-# Two trials instead of all make the same test harder. Intervals of four people are wide, and no paired test of
-# four people can reach 0.05. The report says so itself:
+# Two trials instead of all make the same test harder. Intervals of four people are wide, and no paired test
+# of four people can reach 0.05. The report says so itself:
 
 print("\n".join(made.sections[0].tables[-1].notes))
 

@@ -21,7 +21,7 @@ the mean of several turns out better than any of them.
 #
 # A few lines of scikit-learn: ridge regression predicts the response to each candidate from its features, and
 # the prediction is correlated with the response that was measured. Each session of a person gives a matrix
-# of its own.
+# of its own. (Version 1 of the simulation has strong responses, which a diagonal in a small matrix needs.)
 
 import tempfile
 from pathlib import Path
@@ -35,7 +35,7 @@ from braindecode_ssr.images import extract
 from braindecode_ssr.trials.prepare import prepare
 
 folder = Path(tempfile.mkdtemp())
-dataset = ThingsSim(folder / "things-sim", preset="tiny")
+dataset = ThingsSim(folder / "things-sim", preset="tiny-v1")
 encoder = dataset.default_encoder
 features = FeatureStore.of(dataset)
 extract(dataset, encoder, ["original"], features)
