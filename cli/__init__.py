@@ -174,7 +174,7 @@ def _described(error: BaseException) -> tuple[str, str, int]:
         hint = f"see `{command} --help`"
         if isinstance(error, click.NoSuchOption):
             hint += _as_setting(error)
-        return error.format_message(), hint, error.exit_code
+        return error.format_message().rstrip("."), hint, error.exit_code
     first = (str(error).splitlines() or [""])[0]
     hint = "this is unexpected: add --debug to see where, and please report it with `ssr-bd doctor`"
     return f"{type(error).__name__}: {first}", hint, 1

@@ -20,7 +20,7 @@ import click
 from braindecode_ssr.datasets import data_root
 from braindecode_ssr.registry import Registry, unknown_name
 
-from .options import common
+from .options import Value, common, known
 from .output import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -39,10 +39,24 @@ KINDS = [
 ]
 
 ONE = {"loss": "losses"} | {kind.removesuffix("s"): kind for kind in KINDS if kind != "losses"}
+ALIKE = {"model": "backbones", "models": "backbones"}
+
+
+def _kind(text: str) -> str:
+    """One of ``KINDS``, from its singular or plural."""
+    kind = (ONE | ALIKE).get(text.lower(), text.lower())
+    if kind not in KINDS:
+        raise unknown_name("kind of part", text, KINDS)
+    return kind
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument(
+    "kind",
+    type=Value("kind", _kind),
+    metavar=f"{{{'|'.join(KINDS)}}}",
+    shell_complete=known(*KINDS),
+)
 @common
 def list_parts(kind: str, as_json: bool) -> None:
     """List datasets, methods, backbones, image heads, losses, encoders, views, or settings for --set."""
@@ -55,20 +69,22 @@ def list_parts(kind: str, as_json: bool) -> None:
 
 def names_to_show(context: click.Context, argument: click.Parameter, typed: str) -> list[str]:
     """Completes to the names of the kind that was typed before."""
-    names = part_names(ONE[context.params["kind"]])
+    names = part_names(context.params["kind"])
     return [name for name in names if name.lower().startswith(typed.lower())]
 
 
 @click.command("show")
-@click.argument("kind", type=click.Choice(list(ONE)))
+@click.argument(
+    "kind", type=Value("kind", _kind), metavar=f"{{{'|'.join(ONE)}}}", shell_complete=known(*ONE)
+)
 @click.argument("name", shell_complete=names_to_show)
 @common
 def show(kind: str, name: str, as_json: bool) -> None:
     """Show all that is known of one part, such as `show method ssr` or `show setting train.lr`."""
-    rows = {row["name"]: row for row in catalogue(ONE[kind])}
+    rows = {row["name"]: row for row in catalogue(kind)}
     found = next((known for known in rows if known.lower() == name.lower()), None)
     if found is None:
-        raise unknown_name(kind, name, list(rows))
+        raise unknown_name(next(k for k in ONE if ONE[k] == kind), name, list(rows))
     if as_json:
         print_json(rows[found])
         return

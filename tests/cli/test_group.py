@@ -61,7 +61,7 @@ def test_a_group_alone_shows_its_help(call, group):
         (("train", "--epoch", "3"), "--epoch"),
         (("train", "--learning-rate", "1e-3"), "--set train.lr"),
         (("benchmark", "--sfreq", "100"), "--set trials.sfreq"),
-        (("list", "datasetz"), "datasets"),
+        (("list", "datasetz"), "did you mean 'datasets'"),
         (("train", "--seed", "x"), "--seed"),
     ],
 )
@@ -216,3 +216,9 @@ def test_run_folders_are_completed(tmp_path, monkeypatch):
     for command in ("evaluate", "report", "retrieve", "export"):
         assert completions([command], "ru") == ["runs/a_run", "runs/b_run"]
     assert completions(["finetune"], "runs/b") == ["runs/b_run"]
+
+
+def test_kinds_of_parts_in_singular_and_plural(call):
+    assert call("list", "view", code=0).out == call("list", "views", code=0).out
+    assert call("list", "models", "--json", code=0).json[0]["name"] == "EEGProject"
+    assert call("show", "views", "blur", code=0).out == call("show", "view", "blur", code=0).out
