@@ -254,7 +254,8 @@ def report(
         from braindecode_ssr.inference.trained import load_run
 
         how = {"trust": trust, "device": device or "auto"}
-        return interpretation_pictures([load_run(run.path, **how) for run in trained], say)
+        whole = [run.path for run in trained if not run.damage]
+        return interpretation_pictures([load_run(path, **how) for path in whole], say)
 
     options = {"plots": plots, "embed_images": embed_images, "against": against, "say": say}
     made = report(
