@@ -26,7 +26,7 @@ from pathlib import Path
 from braindecode_ssr import ThingsSim
 
 folder = Path(tempfile.mkdtemp())
-lab = ThingsSim(folder / "lab", preset="tiny")
+lab = ThingsSim(folder / "lab", preset="tiny-v1")
 recordings = list(lab.recordings(5))
 recordings[0].to_raw(lab.images)
 

@@ -48,13 +48,13 @@ with open(folder / "my_net.py", "w") as file:
 # In the shell
 # ------------
 #
-# A class in a file. All 63 channels are used, so that there is a whole head to look at afterwards.
+# A class in a file, on version 1 of the simulation, whose responses are strong. All 63 channels are used, so that there is a whole head to look at afterwards.
 
 import subprocess
 
 command = """
 ssr-bd train --backbone my_net.py:MyNet
-             --dataset things-sim --set data.preset=tiny --subject 5 --data-dir sim
+             --dataset things-sim --set data.preset=tiny-v1 --subject 5 --data-dir sim
              --set data.channels=all --epochs 20 --batch-size 32 --lr 0.002
 """
 done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=True)
@@ -76,7 +76,7 @@ from my_net import MyNet
 
 recipe = {
     "dataset": "things-sim",
-    "preset": "tiny",
+    "preset": "tiny-v1",
     "subject": 5,
     "data.channels": "all",
     "epochs": 20,
@@ -133,7 +133,7 @@ from braindecode_ssr import ThingsSim
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
 
-dataset = ThingsSim(folder / "sim", preset="tiny")
+dataset = ThingsSim(folder / "sim", preset="tiny-v1")
 names = trained.channels.ch_names
 white = prepare(dataset, 5, TrialSpec()).average("train", channels=names).x
 store = prepare(dataset, 5, TrialSpec(whitening="none"))

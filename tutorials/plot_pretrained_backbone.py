@@ -99,7 +99,7 @@ from braindecode_ssr.errors import SSRError
 
 recipe = {
     "dataset": "things-sim",
-    "preset": "tiny",
+    "preset": "tiny-v1",
     "subject": 5,
     "batch_size": 32,
     "lr": 1e-3,

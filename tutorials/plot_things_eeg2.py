@@ -47,7 +47,7 @@ def shell(command):
     print(done.stdout)
 
 
-shell("ssr-bd data simulate things-sim --layout raw --preset tiny --subject 5 --out DIR")
+shell("ssr-bd data simulate things-sim --layout raw --preset tiny-v1 --subject 5 --out DIR")
 shell("ssr-bd data check things-eeg --subject 5 --data-dir DIR")
 
 ######################################################################

@@ -28,7 +28,7 @@ from braindecode_ssr.pipeline import simulate
 
 folder = Path(tempfile.mkdtemp())
 meg = folder / "meg"
-simulate("things-sim", meg, layout="meg", preset="tiny", subjects=(1,))
+simulate("things-sim", meg, layout="meg", preset="tiny-v1", subjects=(1,))
 dataset = ThingsMEG(meg)
 dataset.images.groupby("split", sort=False)[["image_id", "concept"]].nunique()
 

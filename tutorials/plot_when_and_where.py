@@ -16,7 +16,8 @@ trained *model* look at? You will see both as curves over time, and the model's 
 # A run on the whole head
 # -----------------------
 #
-# One simulated person, all 63 channels.
+# One simulated person, all 63 channels. Version 1 of the simulation has strong responses, which so few
+# images need.
 
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ from braindecode_ssr import train
 folder = Path(tempfile.mkdtemp())
 run = train(
     dataset="things-sim",
-    preset="tiny",
+    preset="tiny-v1",
     subject=5,
     **{"data.channels": "all"},
     epochs=20,
@@ -51,7 +52,7 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.training.encoding import EncodingModel
 from braindecode_ssr.trials.prepare import prepare
 
-dataset = ThingsSim(folder / "sim", preset="tiny")
+dataset = ThingsSim(folder / "sim", preset="tiny-v1")
 store = prepare(dataset, 5, TrialSpec())
 stored = FeatureStore(dataset.derived / "features")
 parts = {split: store.average(split) for split in ("train", "test")}
