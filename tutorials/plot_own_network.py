@@ -48,7 +48,8 @@ with open(folder / "my_net.py", "w") as file:
 # In the shell
 # ------------
 #
-# A class in a file, on version 1 of the simulation, whose responses are strong. All 63 channels are used, so that there is a whole head to look at afterwards.
+# A class in a file, on version 1 of the simulation, whose responses are strong.
+# All 63 channels are used, so that there is a whole head to look at afterwards.
 
 import subprocess
 
