@@ -1,7 +1,8 @@
 """Draw the pictures of README and of the first page: ``python docs/pictures.py [RUN]``.
 
 ``results.png`` is drawn from ``docs/evidence.jsonl``, ``retrieval.png`` from the run that
-``ssr-bd train --dataset things-sim --subject 5 --set data.channels=all`` trains. All images are simulated.
+``ssr-bd train --dataset things-sim --preset small-v1 --subject 5 --set data.channels=all``
+trains. All images are simulated.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROWS = {
     "ssr": "SSR:\nthe same net with SSR's loss",
     "encoding": "encoding:\na whitened linear encoding model",
 }
-PRESETS = {"small": "responses to what is seen", "small-v2": "and to what it means"}
+PRESETS = {"small-v1": "responses to what is seen", "small-v2": "and to what it means"}
 
 
 def draw_results() -> Figure:
