@@ -30,14 +30,14 @@ ROWS = {
     "ssr": "SSR:\nthe same net with SSR's loss",
     "encoding": "encoding:\na whitened linear encoding model",
 }
-PRESETS = {"small-v1": "responses to what is seen", "small-v2": "and to what it means"}
+PRESETS = {"small-v1": "seen only", "small-v2": "seen and meant"}
 
 
 def draw_results() -> Figure:
     """Top-1 of each subject (dots, mean over seeds) and their mean (bars) on both versions of things-sim."""
     runs = pd.read_json(DOCS / "evidence.jsonl", lines=True)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.6), layout="constrained")
+        figure = Figure(figsize=(8.4, 2.6), layout="constrained")
         for axis, (preset, title) in zip(
             figure.subplots(1, 2, sharey=True), PRESETS.items(), strict=True
         ):
@@ -52,8 +52,8 @@ def draw_results() -> Figure:
             axis.set_yticks([-y for y in range(len(ROWS))], list(ROWS.values()))
             axis.tick_params(axis="y", length=0)
             axis.set_xlim(0, 100)
-            axis.set_xlabel("top-1 accuracy among 200 images (%); dashed: chance")
-            axis.set_title(f"things-sim {preset}: {title}", loc="left")
+            axis.set_xlabel("top-1 (%) among 200; dashed: chance")
+            axis.set_title(f"{preset}: {title}", loc="left")
     return figure
 
 
