@@ -30,7 +30,7 @@ ROWS = {
     "ssr": "SSR:\nthe same net with SSR's loss",
     "encoding": "encoding:\na whitened linear encoding model",
 }
-PRESETS = {"small-v1": "seen only", "small-v2": "seen and meant"}
+PRESETS = {"small-v1": "seen only", "small": "seen and meant"}
 
 
 def draw_results() -> Figure:
