@@ -107,7 +107,7 @@ def test_another_version_of_the_dataset_is_named_beside_this_one(planned):
     finish(run.run, spec=run.spec.model_dump(mode="json"), dataset=data)
     with pytest.raises(DataError) as error:
         planned(methods=("ssr", "contrast"))
-    for part in (run.run.path.name, "'things-sim v0'", "'things-sim v1 ", "--out"):
+    for part in (run.run.path.name, "'things-sim v0'", "'things-sim v2 ", "--out"):
         assert part in str(error.value)
 
 

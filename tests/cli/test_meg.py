@@ -14,7 +14,7 @@ QUICK = ("--epochs", "8", "--batch-size", "32", "--set", "model.n_outputs=64")
 def out(tmp_path_factory):
     """The files of two simulated subjects."""
     out = tmp_path_factory.mktemp("meg")
-    simulate("things-sim", out, layout="meg", preset="tiny", subjects=(1, 2))
+    simulate("things-sim", out, layout="meg", preset="tiny-v1", subjects=(1, 2))
     return out
 
 

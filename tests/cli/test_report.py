@@ -64,7 +64,7 @@ def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path):
 
 def test_html_holds_its_pictures(call, bench):
     page = call("report", bench, "--format", "html", "--plots", code=0).out
-    assert page.startswith("<!DOCTYPE html>") and page.count("data:image/png") == 6
+    assert page.startswith("<!DOCTYPE html>") and page.count("data:image/png") == 8
 
 
 def test_json_of_files(call, bench, tmp_path):

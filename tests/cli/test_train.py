@@ -321,7 +321,7 @@ def test_validation_on_held_out_concepts(call, tiny_run, tmp_path):
         (("--encoder", "pyramide"), 2, "did you mean 'pyramid'?"),
         (("--backbone", "EEGNett"), 2, "did you mean 'EEGNet'?"),
         (("--device", "cuda:9"), 2, "--device cpu"),
-        (("--protocol", "both"), 2, "'intra' or 'inter'"),
+        (("--protocol", "both"), 2, "'intra', 'inter' or 'pooled'"),
         (("--preset", "huge"), 2, "tiny, small, full"),
         (("--set", "train.lrr=1"), 2, "did you mean 'train.lr'?"),
         (("--set", "loss.params.mask=1"), 2, "did you mean 'mask_ratio'?"),
