@@ -236,6 +236,13 @@ def test_it_fits_arrays_and_scores_top1_among_their_images():
     assert net.score(x, y[:, 0]) == net.score(x, y)
 
 
+def test_first_weights_follow_from_the_seed():
+    torch.manual_seed(5)
+    one, two, other = (retriever(seed=seed).initialize() for seed in (1, 1, 2))
+    assert torch.equal(weights(one), weights(two)) and not torch.equal(weights(one), weights(other))
+    assert isinstance(one.optimizer_, torch.optim.AdamW)
+
+
 def test_it_takes_part_in_a_grid_search_over_whole_concepts():
     from sklearn.model_selection import GridSearchCV, GroupKFold
 

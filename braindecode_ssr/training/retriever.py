@@ -68,10 +68,12 @@ class EEGRetriever(EEGRegressor):
         A model with an ``image_head``, such as :class:`braindecode_ssr.models.SSR`.
     criterion : nn.Module or class
         A loss of :mod:`braindecode_ssr.losses`; gets the ``SIZES`` that it takes and was not given.
+    optimizer : type
+        AdamW with a learning rate ``lr`` of 0.001, unless others are given.
     precision : {"float32", "bfloat16"}
         Of the forward pass; the loss is always float32.
     seed : int
-        Of the order of batches, dropout and masks.
+        Of the first weights of a module given by class or name, of the order of batches, dropout and masks.
     drop_last : bool
         Leave out a short last batch of a TrainingSet.
     world : World
@@ -91,6 +93,8 @@ class EEGRetriever(EEGRegressor):
         module: Any = SSR,
         *args: Any,
         criterion: Any = SSRLoss,
+        optimizer: Any = torch.optim.AdamW,
+        lr: float = 1e-3,
         precision: str = "float32",
         seed: int = 0,
         drop_last: bool = True,
@@ -98,6 +102,7 @@ class EEGRetriever(EEGRegressor):
         train_split: Any = None,
         **kwargs: Any,
     ) -> None:
+        kwargs |= {"optimizer": optimizer, "lr": lr}
         super().__init__(module, *args, criterion=criterion, train_split=train_split, **kwargs)
         self.precision = precision
         self.seed = seed
@@ -113,6 +118,13 @@ class EEGRetriever(EEGRegressor):
         """Check arrays as skorch does; a TrainingSet holds its own targets."""
         if not isinstance(X, TrainingSet):
             super().check_data(X, y)
+
+    def initialize_module(self) -> EEGRetriever:
+        """Build the model, with first weights that follow from ``seed``."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            super().initialize_module()
+        return self
 
     def initialize_criterion(self) -> EEGRetriever:
         """Build the loss, with the sizes of the model unless others are given."""
