@@ -73,8 +73,7 @@ def measure(loss: str, backbone: str, options: argparse.Namespace) -> dict[str, 
     of_torch = peak()
 
     from braindecode_ssr.config import build
-    from braindecode_ssr.pipeline import build_loss, build_model
-    from braindecode_ssr.training import retriever as training
+    from braindecode_ssr.training import build_loss, build_model
 
     data, signals = random_data(options)
     train = {"epochs": options.epochs + 2, "batch_size": BATCH, "device": "cpu"}
@@ -82,16 +81,8 @@ def measure(loss: str, backbone: str, options: argparse.Namespace) -> dict[str, 
     torch.manual_seed(0)
     model = build_model(spec, signals, n_features=data.original.shape[1])
     criterion = build_loss(spec)
-    turns = Turns(bare_loop(copy.deepcopy(model), copy.deepcopy(criterion), data, spec.train))
-
-    class InTurns(training.EEGRetriever):
-        def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-            turns.next()
-            super().on_epoch_begin(net, **kwargs)
-
-    training.EEGRetriever = InTurns
-    with tempfile.TemporaryDirectory() as folder:
-        training.fit(data, model, criterion, spec.train, Path(folder) / "checkpoint")
+    plain = bare_loop(copy.deepcopy(model), copy.deepcopy(criterion), data, spec.train)
+    turns = in_turns(plain, data, model, criterion, spec.train)
     bare, ours = median(turns.bare[1:]), median(turns.ours[1:])
     return {
         "loss": loss,
@@ -125,24 +116,47 @@ def random_data(options: argparse.Namespace) -> tuple[Any, Any]:
     return data, Signals(options.times, SFREQ, info["chs"])
 
 
-def bare_loop(model: Any, criterion: Any, data: Any, spec: Any) -> Callable[[], None]:
-    """An epoch of nothing but forward, loss, backward and step."""
+def bare_loop(
+    model: Any, criterion: Any, data: Any, spec: Any, half: bool = False
+) -> Callable[[], None]:
+    """An epoch of nothing but forward (in bfloat16 with ``half``), loss, backward and step."""
     import torch
 
     parameters = [*model.parameters(), *criterion.parameters()]
     options = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
     optimiser = torch.optim.AdamW(parameters, **options)
-    starts = range(0, len(data) - BATCH + 1, BATCH)
+    starts = range(0, len(data) - spec.batch_size + 1, spec.batch_size)
+    kind = data.x.device.type
 
     def epoch() -> None:
         for start in starts:
-            rows = slice(start, start + BATCH)
+            rows = slice(start, start + spec.batch_size)
             optimiser.zero_grad()
+            with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
+                brain = model(data.x[rows])
             images = (model.image_head(part[rows]) for part in (data.original, data.view))
-            criterion(model(data.x[rows]), *images)["loss"].backward()
+            criterion(brain.float(), *images)["loss"].backward()
             optimiser.step()
 
     return epoch
+
+
+def in_turns(
+    bare_epoch: Callable[[], None], data: Any, model: Any, criterion: Any, spec: Any, **options: Any
+) -> Turns:
+    """The seconds of epochs of a fit and of the bare loop, by turns."""
+    from skorch.callbacks import Callback
+
+    from braindecode_ssr.training.retriever import fit
+
+    class Next(Callback):
+        def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+            turns.next()
+
+    turns = Turns(bare_epoch)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(data, model, criterion, spec, Path(folder) / "ckpt", callbacks=[Next()], **options)
+    return turns
 
 
 class Turns:
