@@ -7,6 +7,7 @@ A process started from nothing spends five seconds on imports, whatever it is to
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -82,6 +83,7 @@ def _call(out, err, where, named, args, kwargs):
         os.dup2(file, stream.fileno())
         os.close(file)
     os.fsync = lambda number: None  # as in conftest.py
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
     os.chdir(where["cwd"])
     os.environ.clear()
     os.environ.update(where["env"])

@@ -39,6 +39,11 @@ VOLATILE = {"git", "train_seconds", "dur", "written", "event_lr", "source", "sou
 """What is told of time and place, and differs between two commands that do the same."""
 
 
+def hears_ctrl_c():
+    """A shell that starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Place:
     """A folder in which a command is given, with its own data."""
 
@@ -55,7 +60,9 @@ class Place:
         """The command in a process group of its own."""
         with (self.folder / "errors.txt").open("ab") as errors:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": errors, "cwd": self.folder}
-            return subprocess.Popen(self.call, start_new_session=True, **quiet)
+            return subprocess.Popen(
+                self.call, start_new_session=True, preexec_fn=hears_ctrl_c, **quiet
+            )
 
     def done(self):
         """Give the command and wait for its end; the seconds of computing it took."""
@@ -123,13 +130,7 @@ def strike(process, chance):
     if process.poll() is not None:
         return False
     (os.killpg if together or how == signal.SIGINT else os.kill)(process.pid, how)
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        # a library's bare except took the Ctrl-C: a person presses again
-        assert how == signal.SIGINT
-        os.killpg(process.pid, how)
-        process.wait(60)
+    process.wait(120)
     return True
 
 

@@ -20,7 +20,14 @@ from ..retrieval.statistics import (
 )
 from .render import Report, Section, Table, check_places, write_report
 from .results import QUERY_COLUMNS, Results, read_results, read_table
-from .tables import TITLES, accuracy_table, pair_table, subject_table, with_published
+from .tables import (
+    TITLES,
+    accuracy_table,
+    pair_table,
+    section_title,
+    subject_table,
+    with_published,
+)
 
 __all__ = ["QUERY_COLUMNS", "Results", "read_results", "read_table", "report", "report_of"]
 
@@ -122,13 +129,6 @@ def report_of(results: Results, *, against: str | None = None) -> Report:
             subjects.append(table.assign(**labels))
     title = "Zero-shot image retrieval"
     return Report(title, tuple(sections), summary, _joined(subjects), _joined(tests))
-
-
-def section_title(key: tuple[str, ...]) -> str:
-    """Dataset, preset, protocol and, if the key has it, evaluation."""
-    dataset, preset, protocol, *evaluation = key
-    size = "" if preset in ("none", "") else f" ({preset})"
-    return ", evaluation ".join([f"{dataset}{size}, {protocol}-subject", *evaluation])
 
 
 def _section(

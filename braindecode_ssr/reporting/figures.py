@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 
 from ..labels import natural, short_name
 from ..retrieval.statistics import COLUMN, interval, labels_of_methods
-from . import section_title
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
 from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
-from .tables import TITLES, marked, meaning, published_subjects
+from .tables import TITLES, marked, meaning, published_subjects, section_title
 
 if TYPE_CHECKING:
     from .render import Report

@@ -16,10 +16,9 @@ from ..datasets.base import ImageDataset
 from ..errors import DataError, SSRError, UsageError
 from ..retrieval.evaluations import evaluation_name
 from ..runs import Run, preset_of, same_data
-from . import section_title
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import Grid, image_links
-from .tables import marked
+from .tables import marked, section_title
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,6 +18,13 @@ PUBLISHED_GALLERY = 200
 """Candidates behind all published numbers, which are shown only beside numbers among as many."""
 
 
+def section_title(key: tuple[str, ...]) -> str:
+    """Dataset, preset, protocol and, if the key has it, evaluation."""
+    dataset, preset, protocol, *evaluation = key
+    size = "" if preset in ("none", "") else f" ({preset})"
+    return ", evaluation ".join([f"{dataset}{size}, {protocol}-subject", *evaluation])
+
+
 # -- published numbers and flags -----------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ def out(tmp_path_factory):
 
 
 def test_simulate_leaves_what_is_there_and_says_what_comes_next(out, call):
-    options = ("--layout", "meg", "--preset", "tiny", "--subject", "1,2", "--out", out)
+    options = ("--layout", "meg", "--preset", "tiny-v1", "--subject", "1,2", "--out", out)
     done = call("data", "simulate", "things-sim", *options, code=0)
     assert "wrote 8 recordings of 2 subjects" in done.out
     assert f"ssr-bd train --dataset things-meg --data-dir {out}" in done.out
