@@ -164,5 +164,4 @@ figure.colorbar(picture, ax=axes, shrink=0.6, label="pattern (largest value is 1
 
 import shutil
 
-sys.path.remove(str(folder))
 shutil.rmtree(folder)

@@ -76,6 +76,8 @@ from braindecode_ssr.losses import LOSSES
 
 from braindecode_ssr import train
 
+if str(site) not in sys.path:  # each block of this page starts with its first sys.path
+    sys.path.append(str(site))
 runs = {
     loss: train(
         dataset="things-sim",
@@ -139,5 +141,4 @@ axes[2].legend()
 
 import shutil
 
-sys.path.remove(str(site))
 shutil.rmtree(folder)
