@@ -92,7 +92,7 @@ def known(*names: str, kind: str = "", end: str = "") -> Complete:
     """Completes to these names, or to those of a kind of ``ssr-bd list``; after a comma too."""
 
     def complete(context: click.Context, option: click.Parameter, typed: str) -> list[Any]:
-        from .info import part_names
+        from .catalog import part_names
 
         before, comma, last = typed.rpartition(",")
         found = names or part_names(kind)

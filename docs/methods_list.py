@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import TextWrapper
 
 from braindecode_ssr.models.names import SHAPES, backbone_rows, shape_name
-from braindecode_ssr_cli.info import catalogue
+from braindecode_ssr_cli.catalog import catalogue
 
 HERE = Path(__file__).parent
 CELLS = [(data, way) for data in ("things-eeg", "things-meg") for way in ("intra", "inter")]

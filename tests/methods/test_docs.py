@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from braindecode_ssr.methods import METHODS, Method
-from braindecode_ssr_cli.info import _method_row as method_row
+from braindecode_ssr_cli.catalog import _method_row as method_row
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "methods.rst").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.methods import METHODS, Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.resolve import check_needs, default_batch, resolve, run_spec
-from braindecode_ssr_cli.info import catalogue
+from braindecode_ssr_cli.catalog import catalogue
 
 ALL = list(METHODS)
 RIDGES = ["ridge-decoding", "ridge-encoding"]

@@ -4,7 +4,7 @@ from braindecode.models import ShallowFBCSPNet
 from braindecode_ssr.models import BACKBONES, list_backbones, names
 from braindecode_ssr.models.backbone import adjustments, build_backbone
 from braindecode_ssr.models.names import COLUMNS, SHAPES, backbone_rows, shape_name
-from braindecode_ssr_cli.info import catalogue
+from braindecode_ssr_cli.catalog import catalogue
 
 ROWS = {row["name"]: row for row in backbone_rows()}
 
