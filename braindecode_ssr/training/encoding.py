@@ -7,8 +7,7 @@ is fitted on training trials, and every choice is made by cross-validation over 
 1. Each channel is projected onto smooth functions of time: raised cosines from 0.04 to 0.6 s.
 2. A ridge regression predicts these numbers from principal components of the image features.
 3. What it leaves over is noise. The inverse root of its covariance, shrunk as by Ledoit and Wolf, whitens
-time
-   and channels together.
+   time and channels together.
 4. Of the whitened predictions the first few singular vectors are kept (reduced rank).
 5. With whitened responses :math:`q` and predictions :math:`p`, the log-likelihood of a candidate is
    :math:`q \cdot p - \|p\|^2 / 2` up to a constant: candidates are ordered by their distance from :math:`q`.
@@ -141,11 +140,13 @@ class EncodingModel(BaseEstimator):
             )
         folds = list(GroupKFold(n_folds).split(signals[self.spacings[0]], groups=groups))
         images = np.unique(y, axis=0, return_inverse=True)[1].reshape(-1)
+        more = [k for k in sorted(self.n_components) if k > images.max()]
+        counts = [k for k in self.n_components if k not in more[1:]]  # all components are all
         rows = []
         for spacing, (train, held_out) in product(self.spacings, folds):
             part = _Fit(signals[spacing][train], y[train], max(self.n_components))
             gallery, own = np.unique(images[held_out], return_index=True, return_inverse=True)[1:]
-            for k, penalty in product(self.n_components, self.penalties):
+            for k, penalty in product(counts, self.penalties):
                 filters, weight = part.solve(k, penalty, max(self.ranks))
                 q = (signals[spacing][held_out] - part.signal_mean) @ filters
                 p = (y[held_out][gallery] - part.feature_mean) @ weight
