@@ -25,8 +25,7 @@ from braindecode_ssr.moabb import (
     SimulatedThings,
     of_test_runs,
 )
-from braindecode_ssr.moabb.paradigm import RetrievalScore, image_ranks
-from braindecode_ssr.moabb.splits import concepts_of
+from braindecode_ssr.moabb.paradigm import RetrievalScore, concepts_of, image_ranks
 
 OCCIPITAL = ["O1", "Oz", "O2", "PO3", "PO4", "PO7", "PO8", "POz", "P7", "P8"]
 

@@ -13,8 +13,10 @@ __getattr__, _, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "datasets": ["Gifford2022", "Hebart2023", "SimulatedThings"],
-        "paradigm": ["ImageRetrieval", "FeatureRegression"],
-        "splits": ["LeaveConceptsOut", "PublishedSplit", "LeaveSubjectOutZeroShot", "of_test_runs"],
+        "paradigm": [
+            *("ImageRetrieval", "FeatureRegression"),
+            *("LeaveConceptsOut", "PublishedSplit", "LeaveSubjectOutZeroShot", "of_test_runs"),
+        ],
     },
 )
 

@@ -1,4 +1,4 @@
-"""THINGS-EEG2 as a MOABB dataset."""
+"""THINGS-EEG2, THINGS-MEG and the simulation as MOABB datasets."""
 
 from __future__ import annotations
 
@@ -11,27 +11,24 @@ from moabb.datasets.metadata.schema import (
     DatasetMetadata,
     DataStructureMetadata,
     DocumentationMetadata,
-    ExperimentMetadata,
     ParticipantMetadata,
     PreprocessingMetadata,
-    Tags,
 )
 
+from ..config import TrialSpec
 from ..datasets.things_eeg.dataset import ThingsEEG
-from ..datasets.things_eeg.files import metadata_file, raw_files, raw_subjects
 from ..datasets.things_meg.dataset import ThingsMEG, joined_recordings
 from ..datasets.things_meg.epochs import PUBLISHED_SENSORS
-from ..datasets.things_meg.files import PUBLISHED_SESSIONS, subject_parts
+from ..datasets.things_meg.files import PUBLISHED_SESSIONS
 from ..datasets.things_sim import ThingsSim
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..simulation.experiment import N_SESSIONS
-from .recordings import EVENTS, ImageRecordings
+from .recordings import TAGS, ImageRecordings, image_experiment
 
 if TYPE_CHECKING:
     import mne
 
 
-DOI = "10.1016/j.neuroimage.2022.119754"
 AGES = [33, 25, 31, 26, 31, 24, 34, 25, 32, 24]
 SEXES = [*["female"] * 5, "male", "female", "female", "male", "female"]
 
@@ -72,18 +69,9 @@ class Gifford2022(ImageRecordings):
 
     folder = "things-eeg"
     form = "raw"
+    interval = (0, 0.999)
     nemar_id = "nm000232"
     nemar_subject_template = "{subject:02d}"
-    _summary_table: ClassVar = {
-        "#Subj": 10,
-        "#Chan": 63,
-        "#Classes": 2,
-        "#Trials / class": "66840 train, 16224 test",
-        "Trials length (s)": 1.0,
-        "Freq (Hz)": 1000,
-        "#Sessions": 4,
-        "#Runs": 2,
-    }
     METADATA = DatasetMetadata(
         acquisition=AcquisitionMetadata(
             sampling_rate=1000.0,
@@ -105,23 +93,13 @@ class Gifford2022(ImageRecordings):
             age_max=34,
             sexes=SEXES,
         ),
-        experiment=ExperimentMetadata(
-            paradigm="imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
-            events=dict(EVENTS),
-            n_classes=2,
-            class_labels=list(EVENTS),
+        experiment=image_experiment(
             trial_duration=0.2,
             tasks=["rapid serial visual presentation", "target detection"],
             study_design="16,540 training and 200 test images of disjoint concepts; 100 ms every 200 ms",
-            feedback_type="none",
-            stimulus_type="photograph",
-            stimulus_modalities=["visual"],
-            primary_modality="visual",
-            mode="offline",
-            has_training_test_split=True,
         ),
         documentation=DocumentationMetadata(
-            doi=DOI,
+            doi="10.1016/j.neuroimage.2022.119754",
             investigators=[
                 "Alessandro T. Gifford",
                 "Kshitij Dwivedi",
@@ -139,7 +117,7 @@ class Gifford2022(ImageRecordings):
         ),
         sessions_per_subject=4,
         runs_per_session=2,
-        tags=Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"]),
+        tags=TAGS,
         preprocessing=PreprocessingMetadata(data_state="raw", highpass_hz=0.01, lowpass_hz=100.0),
         data_structure=DataStructureMetadata(
             n_trials={"train": 66840, "test": 16224},
@@ -148,31 +126,12 @@ class Gifford2022(ImageRecordings):
         file_format="npy",
     )
 
-    def __init__(
-        self,
-        subjects: list[int] | None = None,
-        sessions: list[int | str] | None = None,
-        root: str | Path | None = None,
-    ) -> None:
-        super().__init__(subjects, sessions, root, code="Gifford2022", interval=[0, 0.999])
-
     def opened(self, root: Path) -> ThingsEEG:
         return ThingsEEG(root)
 
     def files(self, subject: int, dataset: ThingsEEG) -> list[Path]:
-        from ..datasets.bids.things import things_bids_sessions, things_bids_subjects
-
-        images = metadata_file(dataset.root)
-        n_training = int((dataset.images["split"] == "train").sum())
-        if subject in things_bids_subjects(dataset.root) and subject not in raw_subjects(
-            dataset.root
-        ):
-            in_bids = things_bids_sessions(dataset.root, subject, n_training)
-            return [images, *(file for one in in_bids for run in one.runs for file in run.files)]
-        return [images, *(file.path for file in raw_files(dataset.root, subject, n_training))]
-
-
-DOI_HEBART2023 = "10.7554/eLife.82580"
+        form = "bids" if dataset.form(subject) == "bids" else "raw"
+        return dataset.source_files(subject, TrialSpec(release=form))
 
 
 class Hebart2023(ImageRecordings):
@@ -218,16 +177,8 @@ class Hebart2023(ImageRecordings):
     """
 
     folder = "things-meg"
-    _summary_table: ClassVar = {
-        "#Subj": 4,
-        "#Chan": PUBLISHED_SENSORS,
-        "#Classes": 2,
-        "#Trials / class": "19848 train, 2400 test",
-        "Trials length (s)": 1.0,
-        "Freq (Hz)": 200,
-        "#Sessions": PUBLISHED_SESSIONS,
-        "#Runs": 2,
-    }
+    interval = (0, 0.995)
+    options = {"unit_factor": 1.0, "return_all_modalities": {"meg": True}}
     METADATA = DatasetMetadata(
         acquisition=AcquisitionMetadata(
             sampling_rate=200.0,
@@ -243,24 +194,14 @@ class Hebart2023(ImageRecordings):
             gender={"male": 2, "female": 2},
             sexes=["male", "male", "female", "female"],
         ),
-        experiment=ExperimentMetadata(
-            paradigm="imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
-            events=dict(EVENTS),
-            n_classes=2,
-            class_labels=list(EVENTS),
+        experiment=image_experiment(
             trials_per_class={"train": 19848, "test": 2400},
             trial_duration=1.5,
             tasks=["visual presentation", "catch image detection"],
             study_design="1,854 x 12 images once, 200 test images twelve times; 500 ms every 1.5 s",
-            feedback_type="none",
-            stimulus_type="photograph",
-            stimulus_modalities=["visual"],
-            primary_modality="visual",
-            mode="offline",
-            has_training_test_split=True,
         ),
         documentation=DocumentationMetadata(
-            doi=DOI_HEBART2023,
+            doi="10.7554/eLife.82580",
             investigators=[
                 "Martin N. Hebart",
                 "Oliver Contier",
@@ -284,7 +225,7 @@ class Hebart2023(ImageRecordings):
         sessions_per_subject=PUBLISHED_SESSIONS,
         runs_per_session=2,
         data_processed=True,
-        tags=Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"]),
+        tags=TAGS,
         preprocessing=PreprocessingMetadata(
             data_state="epoched",
             preprocessing_applied=True,
@@ -300,27 +241,8 @@ class Hebart2023(ImageRecordings):
         file_format="FIF",
     )
 
-    def __init__(
-        self,
-        subjects: list[int] | None = None,
-        sessions: list[int | str] | None = None,
-        root: str | Path | None = None,
-    ) -> None:
-        super().__init__(
-            subjects,
-            sessions,
-            root,
-            code="Hebart2023",
-            interval=[0, 0.995],
-            unit_factor=1.0,
-            return_all_modalities={"meg": True},
-        )
-
     def opened(self, root: Path) -> ThingsMEG:
         return ThingsMEG(root)
-
-    def files(self, subject: int, dataset: ThingsMEG) -> list[Path]:
-        return subject_parts(dataset.root, subject)
 
     def raws(
         self, dataset: ThingsMEG, subject: int, wanted: Any
@@ -357,16 +279,6 @@ class SimulatedThings(ImageRecordings):
     """
 
     folder = "things-sim"
-    _summary_table: ClassVar = {
-        "#Subj": 10,
-        "#Chan": 63,
-        "#Classes": 2,
-        "#Trials / class": "472 train, 392 test",
-        "Trials length (s)": 1.0,
-        "Freq (Hz)": 250,
-        "#Sessions": N_SESSIONS,
-        "#Runs": 2,
-    }
     METADATA = DatasetMetadata(
         acquisition=AcquisitionMetadata(
             sampling_rate=250.0,
@@ -380,19 +292,11 @@ class SimulatedThings(ImageRecordings):
         participants=ParticipantMetadata(
             n_subjects=10, health_status="healthy", species="simulated"
         ),
-        experiment=ExperimentMetadata(
-            paradigm="imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
-            events=dict(EVENTS),
-            n_classes=2,
-            class_labels=list(EVENTS),
+        experiment=image_experiment(
             trial_duration=0.2,
             study_design="images of disjoint training and test concepts, one every 200 ms",
-            feedback_type="none",
             stimulus_type="procedural picture",
-            stimulus_modalities=["visual"],
-            primary_modality="visual",
             mode="simulated",
-            has_training_test_split=True,
         ),
         documentation=DocumentationMetadata(
             description="A seeded simulator; the only one of these datasets whose truth is known.",
@@ -400,7 +304,10 @@ class SimulatedThings(ImageRecordings):
         ),
         sessions_per_subject=N_SESSIONS,
         runs_per_session=2,
-        tags=Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"]),
+        tags=TAGS,
+        data_structure=DataStructureMetadata(
+            n_trials={"train": 472, "test": 392}, trials_context="per subject of the preset tiny"
+        ),
     )
 
     def __init__(
@@ -413,16 +320,13 @@ class SimulatedThings(ImageRecordings):
     ) -> None:
         self.preset, self.seed = preset, seed
         constants = ThingsSim("", preset, seed).preset
-        end = 1 - 1 / constants.sfreq  # MOABB intervals include both ends
+        self.interval = (0, 1 - 1 / constants.sfreq)  # MOABB intervals include both ends
         # MOABB's cache identifies datasets by code
-        code = f"SimulatedThings-{preset}-{constants.digest[:8]}-{seed}"
-        super().__init__(subjects, sessions, root, code=code, interval=[0, end])
+        self.options = {"code": f"SimulatedThings-{preset}-{constants.digest[:8]}-{seed}"}
+        super().__init__(subjects, sessions, root)
 
     def opened(self, root: Path) -> ThingsSim:
         return ThingsSim(root, self.preset, self.seed)
 
-    def files(self, subject: int, dataset: ThingsSim) -> list[Path]:
-        """No files: recordings are generated on demand."""
-        return []
-
-    def _fetch(self, dataset: ThingsSim, subject: int, replace: bool) -> None: ...
+    def _fetch(self, dataset: ThingsSim, subject: int, replace: bool) -> None:
+        """Do nothing: recordings are generated on demand."""

@@ -14,7 +14,9 @@ import pandas as pd
 from moabb.datasets import download as moabb_download
 from moabb.datasets.base import BaseDataset, format_row
 from moabb.datasets.metadata import DatasetMetadata
+from moabb.datasets.metadata.schema import ExperimentMetadata, Tags
 
+from ..config import TrialSpec
 from ..errors import UsageError
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import running_count
@@ -28,7 +30,25 @@ if TYPE_CHECKING:
 EVENTS = {"train": 1, "test": 2}
 """The events of every MOABB dataset here: the split an image belongs to."""
 RUNS = {"train": "0train", "test": "1test"}
+TAGS = Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"])
 TRIALS = ["subject", "session", "run", "split", "number", "image_id", "concept", "repetition"]
+
+
+def image_experiment(**details: Any) -> ExperimentMetadata:
+    """The metadata of an experiment, with what all experiments here share."""
+    shared: dict[str, Any] = {
+        "paradigm": "imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
+        "events": dict(EVENTS),
+        "n_classes": len(EVENTS),
+        "class_labels": list(EVENTS),
+        "feedback_type": "none",
+        "stimulus_type": "photograph",
+        "stimulus_modalities": ["visual"],
+        "primary_modality": "visual",
+        "mode": "offline",
+        "has_training_test_split": True,
+    }
+    return ExperimentMetadata(**shared | details)
 
 
 class ImageRecordings(BaseDataset):
@@ -53,27 +73,39 @@ class ImageRecordings(BaseDataset):
         Subset to use; sessions count from 0. Only selected sessions are kept in memory.
     root : path-like, optional
         The folder of the dataset; default: its name below $SSR_DATA or MOABB's data folder.
-    **others
-        Passed to :class:`moabb.datasets.base.BaseDataset`.
     """
 
     METADATA: ClassVar[DatasetMetadata]
     folder: ClassVar[str]  # name of the dataset in this package
+    form: ClassVar[str | None] = None  # which format to download; None: the smallest
+    interval: tuple[float, float]  # of a trial, in seconds after onset, both ends included
+    _summary_table: ClassVar[dict[str, Any]]
+    options: dict[str, Any] = {}  # of moabb.datasets.base.BaseDataset
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """Put MOABB's summary table into the docstring."""
         super().__init_subclass__(**options)
-        summary = getattr(cls, "_summary_table", None)
-        if summary and "admonition:: Dataset summary" not in (cls.__doc__ or ""):
-            table, _ = format_row(pd.Series(summary, dtype=object), horizontal=False)
-            first, *rest = (cls.__doc__ or "").split("\n\n")
-            cls.__doc__ = "\n\n".join([first, table, *rest])
+        known = cls.METADATA
+        n_trials = known.data_structure.n_trials
+        cls._summary_table = {
+            "#Subj": known.participants.n_subjects,
+            "#Chan": sum(known.acquisition.channel_types.values()),
+            "#Classes": len(EVENTS),
+            "#Trials / class": ", ".join(f"{n} {split}" for split, n in n_trials.items()),
+            "Trials length (s)": 1.0,
+            "Freq (Hz)": int(known.acquisition.sampling_rate),
+            "#Sessions": known.sessions_per_subject,
+            "#Runs": known.runs_per_session,
+        }
+        table, _ = format_row(pd.Series(cls._summary_table, dtype=object), horizontal=False)
+        first, *rest = (cls.__doc__ or "").split("\n\n")
+        cls.__doc__ = "\n\n".join([first, table, *rest])
 
     def __init__(
         self,
-        subjects: list[int] | None,
-        sessions: list[int | str] | None,
-        root: str | Path | None,
-        **others: Any,
+        subjects: list[int] | None = None,
+        sessions: list[int | str] | None = None,
+        root: str | Path | None = None,
     ) -> None:
         self.root = None if root is None else Path(root).expanduser()
         self._tables: dict[tuple[str, str, str], pd.DataFrame] = {}
@@ -86,9 +118,10 @@ class ImageRecordings(BaseDataset):
             events=dict(experiment.events),
             paradigm=experiment.paradigm,
             doi=self.METADATA.documentation.doi,
+            interval=list(self.interval),
             selected_subjects=subjects,
             selected_sessions=sessions,
-            **others,
+            **{"code": type(self).__name__, **self.options},
         )
 
     @property
@@ -100,9 +133,9 @@ class ImageRecordings(BaseDataset):
     def opened(self, root: Path) -> ImageDataset:
         """Open the underlying dataset in a folder."""
 
-    @abstractmethod
     def files(self, subject: int, dataset: Any) -> list[Path]:
         """The files of a subject; MissingDataError if one is missing."""
+        return dataset.source_files(subject, TrialSpec())
 
     def raws(
         self, dataset: Any, subject: int, wanted: Any
@@ -121,17 +154,14 @@ class ImageRecordings(BaseDataset):
             The folder that holds datasets, as MOABB has it; default: the ``root`` that was given, else
             $SSR_DATA, else MOABB's data folder.
         """
-        folder = self._folder(path)
+        folder = self.root
+        if path is not None or folder is None:
+            path = os.environ.get("SSR_DATA") if path is None else path
+            base = Path(moabb_download.get_dataset_path(self.code, path)).expanduser()
+            folder = base / self.folder
         if folder not in self._sources:
             self._sources[folder] = self.opened(folder)
         return self._sources[folder]
-
-    def _folder(self, path: str | Path | None) -> Path:
-        if path is None and self.root is not None:
-            return self.root
-        path = os.environ.get("SSR_DATA") if path is None else path
-        base = Path(moabb_download.get_dataset_path(self.code, path)).expanduser()
-        return base / self.folder
 
     def data_path(
         self,
@@ -208,7 +238,11 @@ class ImageRecordings(BaseDataset):
                 f"{self.code} has the sessions 0 to {self.n_sessions - 1}, not {self._selected_sessions}",
                 "choose among these; MOABB counts sessions from 0",
             )
-        self._keep(shown)
+        table = pd.concat(shown, ignore_index=True)
+        seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
+        table["repetition"] = running_count(seen) + 1
+        for (session, run), rows in table.groupby(["session", "run"]):
+            self._tables[str(subject), session, run] = rows[TRIALS].reset_index(drop=True)
         return data
 
     def _in_one_order(self, raw: mne.io.BaseRaw, owner: str) -> mne.io.BaseRaw:
@@ -219,14 +253,6 @@ class ImageRecordings(BaseDataset):
         names, (_, picks) = match_channels([self._like, found], "all")
         raw.rename_channels({raw.ch_names[i]: name for name, i in zip(names, picks, strict=True)})
         return raw if tuple(raw.ch_names) == names else raw.reorder_channels(list(names))
-
-    def _keep(self, shown: list[pd.DataFrame]) -> None:
-        """Count repetitions over all runs read and store the table of each."""
-        table = pd.concat(shown, ignore_index=True)
-        seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
-        table["repetition"] = running_count(seen) + 1
-        for (subject, session, run), rows in table.groupby(["subject", "session", "run"]):
-            self._tables[str(subject), session, run] = rows[TRIALS].reset_index(drop=True)
 
     def _is_selected(self, session: int) -> bool:
         if self._selected_sessions is None:
@@ -249,8 +275,6 @@ class ImageRecordings(BaseDataset):
 
         todo = plan_download(self.folder, dataset.root, form=self.form, subjects=[subject])
         run_download(todo, Downloader(), replace_others=replace)
-
-    form: ClassVar[str | None] = None  # which format to download; None: the smallest
 
     def _prefetch_nemar_sourcedata(self, subjects: Any, verbose: Any = None) -> None:
         """Do nothing: reading local files must not trigger a download of unused gigabytes."""
