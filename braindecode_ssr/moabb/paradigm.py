@@ -189,7 +189,7 @@ def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the da
     return rows
 
 
-# -- the paradigm, its labels and its score -------------------------------------------------------------------
+# -- the paradigm, its labels and its score ------------------------------------------------------------------
 
 
 class ImageRetrieval(BaseParadigm):
