@@ -29,8 +29,8 @@ ENCODERS = Registry(
     {
         "pyramid": "braindecode_ssr.images.pyramid:Pyramid",
         "simnet": "braindecode_ssr.images.pyramid:SimNet",
-        "open-clip": "braindecode_ssr.images.open_clip:OpenCLIP",
-        "timm": "braindecode_ssr.images.timm:Timm",
+        "open-clip": "braindecode_ssr.images.pretrained:OpenCLIP",
+        "timm": "braindecode_ssr.images.pretrained:Timm",
     },
 )
 

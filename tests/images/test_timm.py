@@ -174,7 +174,7 @@ def test_weights_out_of_reach_or_in_the_cache(
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("braindecode_ssr.images.open_clip.reach_hub", unreachable)
+    monkeypatch.setattr("braindecode_ssr.images.pretrained.reach_hub", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args: None)
     with pytest.raises(MissingDataError) as error:
         build_encoder("dinov2-small@block6:518")
