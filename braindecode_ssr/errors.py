@@ -45,3 +45,8 @@ class LeakageError(SSRError):
 
 class TrainingError(SSRError):
     """Training that cannot start or continue."""
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of what another library's error says, or its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

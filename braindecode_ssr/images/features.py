@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,9 +97,9 @@ def extract(
     name = full_name(encoder if isinstance(encoder, str) else encoder.name)
     hashes = dataset.image_hashes()
 
-    def missing_batches() -> list[Batch]:
-        return _missing_batches(dataset, name, wanted, store, batch_size, hashes)
-
+    missing_batches = partial(
+        _missing_batches, dataset, name, wanted.values(), store, batch_size, hashes
+    )
     batches = missing_batches()
     if not batches:
         return
@@ -120,8 +122,21 @@ def extract(
             )
         for view in wanted.values():
             of_view = [batch for batch in batches if batch.view == view]
-            if of_view:
-                _store_view(built, name, view, of_view, done, store, hashes)
+            if not of_view:
+                continue
+            details = built.description() if hasattr(built, "description") else {}
+            if view.of_words:
+                details = {**details, **_text_description(built)}
+            store.write(
+                name,
+                view.name,
+                [one for batch in of_view for one in batch.image_ids],
+                done.read(of_view),
+                view_fingerprint(built, view),
+                f"extracted from the {'concepts' if view.of_words else 'images'}",
+                details,
+                None if view.of_words else hashes,
+            )
         shutil.rmtree(done.folder, ignore_errors=True)
 
 
@@ -168,7 +183,7 @@ class FinishedBatches:
 def _missing_batches(
     dataset: ImageDataset,
     encoder: str,
-    views: dict[str, View],
+    views: Iterable[View],
     store: FeatureStore,
     size: int,
     hashes: dict[str, str],
@@ -176,7 +191,7 @@ def _missing_batches(
     """Batches of images without features of their content; independent of what is stored already."""
     image_ids = sorted(dataset.images["image_id"])
     batches = []
-    for view in views.values():
+    for view in views:
         stored = set(store.image_ids(encoder, view.name))
         stored -= store.outdated(encoder, view.name, hashes)
         for number, start in enumerate(range(0, len(image_ids), size)):
@@ -197,6 +212,7 @@ def _encode_batches(
     remarks: Remarks,
 ) -> None:
     """Encode the batches that are not finished: sentences first, which need no image."""
+    import torch
     from tqdm.auto import tqdm
 
     left = [batch for batch in batches if not done.file(batch).is_file()]
@@ -217,37 +233,30 @@ def _encode_batches(
         pixel_batches = [batch for batch in left if not batch.view.of_words]
         for same, pixels in _decoded(dataset, encoder, pixel_batches, remarks):
             for batch in same:
-                save(batch, _encode(encoder, batch, pixels))
-
-
-def _encode(encoder: ImageEncoder, batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
-    import torch
-
-    images = torch.stack([pixels[one] for one in batch.image_ids])
-    images = images.to(getattr(encoder, "device", "cpu"))
-    seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
-    return np.asarray(encoder.encode(seen).float().cpu())
+                images = torch.stack([pixels[one] for one in batch.image_ids])
+                images = images.to(getattr(encoder, "device", "cpu"))
+                seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
+                save(batch, np.asarray(encoder.encode(seen).float().cpu()))
 
 
 def _decoded(
     dataset: ImageDataset, encoder: ImageEncoder, batches: list[Batch], remarks: Remarks
 ) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
     """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
-    groups: dict[int, list[Batch]] = {}
-    for batch in batches:
-        groups.setdefault(batch.number, []).append(batch)
     waiting: list[tuple[list[Batch], dict[str, Future[Tensor]]]] = []
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        for same in [*groups.values(), None]:
-            if same is not None:
-                wanted = dict.fromkeys(one for batch in same for one in batch.image_ids)
-                futures = {
-                    one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
-                }
-                waiting.append((same, futures))
-            if len(waiting) > (same is not None):
-                ready, futures = waiting.pop(0)
-                yield ready, {one: future.result() for one, future in futures.items()}
+        for _, same in groupby(batches, key=lambda batch: batch.number):
+            group = list(same)
+            wanted = dict.fromkeys(one for batch in group for one in batch.image_ids)
+            futures = {
+                one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
+            }
+            waiting.append((group, futures))
+            if len(waiting) > 1:
+                ready, pixels = waiting.pop(0)
+                yield ready, {one: future.result() for one, future in pixels.items()}
+        for ready, pixels in waiting:
+            yield ready, {one: future.result() for one, future in pixels.items()}
 
 
 def read_pixels(
@@ -273,28 +282,6 @@ def read_pixels(
     resize = getattr(encoder, "resize", None)
     image = resize(image) if resize else shortest_side(image, encoder.size)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _store_view(
-    encoder: ImageEncoder,
-    name: str,
-    view: View,
-    batches: list[Batch],
-    done: FinishedBatches,
-    store: FeatureStore,
-    hashes: dict[str, str],
-) -> None:
-    details = encoder.description() if hasattr(encoder, "description") else {}
-    store.write(
-        name,
-        view.name,
-        [one for batch in batches for one in batch.image_ids],
-        done.read(batches),
-        view_fingerprint(encoder, view),
-        f"extracted from the {'concepts' if view.of_words else 'images'}",
-        {**details, **_text_description(encoder)} if view.of_words else details,
-        None if view.of_words else hashes,
-    )
 
 
 def view_fingerprint(encoder: ImageEncoder, view: View) -> str:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..errors import DataError, MissingDataError, SSRError, UsageError, first_line
 from ..registry import nearest, unknown_name
 from .encoders import ImageEncoder
 
@@ -106,11 +106,6 @@ def do_not_fit(name: str, error: BaseException) -> DataError:
         f"the weights of {name} do not fit the model ({first_line(error)})",
         "remove their file to download it again, or choose other weights",
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # -- open_clip -----------------------------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,20 +30,10 @@ COLOR_SD = (0.2, 0.1, 0.1)
 
 
 class Fixed(ImageEncoder):
-    """An encoder whose numbers are all in this file.
+    """An encoder whose numbers are all in this file; its name takes no argument."""
 
-    Parameters
-    ----------
-    argument : str
-        Empty; there are no variants.
-    device : str
-        Where to compute.
-
-    Raises
-    ------
-    UsageError
-        If an argument is given.
-    """
+    constants: ClassVar[dict[str, Any]]
+    """All that its features depend on besides its name and size."""
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         if argument:
@@ -54,13 +43,7 @@ class Fixed(ImageEncoder):
         self.device = torch.device(device)
 
     def description(self) -> dict[str, Any]:
-        """All the numbers of the encoder."""
         return {"encoder": self.name, "version": 1, "size": self.size, **self.constants}
-
-    @property
-    @abstractmethod
-    def constants(self) -> dict[str, Any]:
-        """All that its features depend on besides its name and size."""
 
 
 class Pyramid(Fixed):
@@ -81,31 +64,21 @@ class Pyramid(Fixed):
     name = "pyramid"
     size = 224
     dim = LEVELS * ORIENTATIONS * ENERGY_GRID**2 + 3 * COLOR_GRID**2
+    constants = {
+        **{"levels": LEVELS, "orientations": ORIENTATIONS, "taps": TAPS, "wavelength": WAVELENGTH},
+        **{"grids": [ENERGY_GRID, COLOR_GRID], "floor": FLOOR, "energy": [ENERGY_MEAN, ENERGY_SD]},
+        "colour": [COLOR_MEAN, COLOR_SD],  # spelled so in the fingerprints of stored features
+    }
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         super().__init__(argument, device)
         self.filters = gabor_filters().to(self.device)
 
-    @property
-    def constants(self) -> dict[str, Any]:
-        """All its numbers."""
-        return {
-            "levels": LEVELS,
-            "orientations": ORIENTATIONS,
-            "taps": TAPS,
-            "wavelength": WAVELENGTH,
-            "grids": [ENERGY_GRID, COLOR_GRID],
-            "floor": FLOOR,
-            "energy": [ENERGY_MEAN, ENERGY_SD],
-            "colour": [COLOR_MEAN, COLOR_SD],  # spelled so in the fingerprints of stored features
-        }
-
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Standardized energies and colors, float32 ``(n, 576)``: levels first, colors last."""
-        if not len(images):
-            return torch.empty(0, self.dim)
-        return torch.cat([self._encode(some) for some in images.split(AT_ONCE)]).cpu()
+        parts = [self._encode(some) for some in images.split(AT_ONCE) if len(some)]
+        return torch.cat(parts).cpu() if parts else torch.empty(0, self.dim)
 
     def _encode(self, images: Tensor) -> Tensor:
         colors = opponent_colors(F.avg_pool2d(images.to(self.device).float(), 2) / 255)
@@ -190,6 +163,10 @@ class SimNet(Fixed):
     name = "simnet"
     size = 128
     dim = 512
+    constants = {
+        "bands": [COARSE, MEANING, FINE, HUES, TINT],
+        **{"gains": GAINS, "bound": BOUND, "bias": BIAS},
+    }
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         super().__init__(argument, device)
@@ -213,16 +190,6 @@ class SimNet(Fixed):
         parts = [part / math.sqrt(len(part)) for part in (seen, fines)]
         self.weight = torch.cat(parts).float().to(self.device)
         self.bias = torch.from_numpy(rng.normal(BIAS, 0.3, self.dim)).float().to(self.device)
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """All its numbers."""
-        return {
-            "bands": [COARSE, MEANING, FINE, HUES, TINT],
-            "gains": GAINS,
-            "bound": BOUND,
-            "bias": BIAS,
-        }
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

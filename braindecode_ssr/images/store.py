@@ -6,12 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from shlex import quote as shell_quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -25,7 +24,6 @@ from .views import is_text, view_name, view_parameters
 if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 OPTION = "--cache-dir"
 """What a user chooses another folder for features with."""
@@ -36,14 +34,9 @@ WORDS = "+words:"
 READER = "RN50/openai"
 """An encoder to suggest that reads sentences."""
 MADE_WITH = (
-    "braindecode_ssr",
-    "torch",
-    "torchvision",
-    "open_clip_torch",
-    "timm",
-    "pillow",
-    "numpy",
+    *("braindecode_ssr", "torch", "torchvision", "open_clip_torch", "timm", "pillow", "numpy"),
 )
+"""Packages that features depend on."""
 LARGEST_PAIR_COSINE = 0.99
 """Mean cosine between two images from which on a table counts as broken.
 
@@ -114,7 +107,7 @@ def equal_rows(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-5) -> list[tu
 class Manifest(BaseModel):
     """What must be in the manifest of a table."""
 
-    format: int
+    format: Literal[1]
     encoder: str
     view: str
     fingerprint: str
@@ -146,15 +139,7 @@ def _has_table(folder: Path) -> bool:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    manifest = load_json(path, Manifest, _again(folder))
-    if manifest["format"] != FORMAT:
-        raise _damaged(path, f"format {manifest['format']} instead of {FORMAT}")
-    if manifest["count"] != len(manifest["image_ids"]):
-        raise _damaged(
-            path, f"{len(manifest['image_ids'])} image ids for {manifest['count']} images"
-        )
-    return manifest
+    return load_json(folder / MANIFEST, Manifest, _again(folder))
 
 
 def _read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
@@ -185,8 +170,9 @@ def write_table(folder: Path, features: np.ndarray, manifest: dict[str, Any]) ->
     digest = sha256(content)
     n, d = features.shape
     name = f"features-{digest[:16]}.safetensors"
-    extra = {"format": FORMAT, "file": name, "sha256": digest, "count": n, "dim": d}
-    text = json.dumps({**manifest, **extra, "versions": _versions()}, indent=1)
+    extra = {"format": 1, "file": name, "sha256": digest, "count": n, "dim": d}
+    versions = {package: version(package) for package in MADE_WITH}
+    text = json.dumps({**manifest, **extra, "versions": versions}, indent=1)
     before = (folder / name).exists()
     try:
         atomic_write(folder / name, content, OPTION)
@@ -198,17 +184,6 @@ def write_table(folder: Path, features: np.ndarray, manifest: dict[str, Any]) ->
     for other in folder.glob("features-*.safetensors"):
         if other.name != name:
             other.unlink()
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the installed packages that features depend on."""
-    found = {}
-    for package in MADE_WITH:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _again(folder: Path) -> str:
@@ -231,16 +206,6 @@ def _joint_fingerprint(parts: Sequence[Mapping[str, Any]]) -> str:
     """The fingerprint of a table made of parts: theirs if all agree, else a digest of all."""
     distinct = sorted({part["fingerprint"] for part in parts})
     return distinct[0] if len(distinct) == 1 else IMPORTED + sha256("\n".join(distinct))
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """The float32 features ``(n, d)`` of ``n`` images from one encoder and view, and their manifest."""
-
-    image_ids: list[str]
-    features: np.ndarray
-    fingerprint: str
-    manifest: dict[str, Any]
 
 
 class FeatureStore:
@@ -363,10 +328,10 @@ class FeatureStore:
         DataError
             If the table is damaged, was made by another encoder, or does not tell images apart.
         """
-        table = self.table(encoder, view)
-        if fingerprint is not None and table.fingerprint != fingerprint:
-            raise self._another_encoder(encoder, view, table.fingerprint, fingerprint)
-        rows = {image_id: row for row, image_id in enumerate(table.image_ids)}
+        manifest, features = self.table(encoder, view)
+        if fingerprint not in (None, manifest["fingerprint"]):
+            raise self._another_encoder(encoder, view, manifest["fingerprint"], str(fingerprint))
+        rows = {image_id: row for row, image_id in enumerate(manifest["image_ids"])}
         missing = [image_id for image_id in image_ids if image_id not in rows]
         if missing:
             raise MissingDataError(
@@ -374,25 +339,22 @@ class FeatureStore:
                 f"{missing[0]!r} ({len(missing)} missing) among {len(image_ids)} images",
                 self.how_to_fill(encoder, view),
             )
-        return table.features[[rows[image_id] for image_id in image_ids]]
+        return features[[rows[image_id] for image_id in image_ids]]
 
-    def table(self, encoder: str, view: str) -> Table:
-        """A whole table, checked; raises as :meth:`read` does."""
+    def table(self, encoder: str, view: str) -> tuple[dict[str, Any], np.ndarray]:
+        """A manifest and all its features ``(n, d)``, checked; raises as :meth:`read` does."""
         folder, manifest = self.folder(encoder, view), self.manifest(encoder, view)
-        wanted, stored = (
-            (full_name(encoder), view_name(view)),
-            (manifest["encoder"], manifest["view"]),
-        )
+        wanted = f"{full_name(encoder)}, view {view_name(view)}"
+        stored = f"{manifest['encoder']}, view {manifest['view']}"
         if wanted != stored:
             raise DataError(
-                f"{folder} should have features of {wanted[0]}, view {wanted[1]}, but has those of "
-                f"{stored[0]}, view {stored[1]}",
+                f"{folder} should have features of {wanted}, but has those of {stored}",
                 _again(folder),
             )
-        features, image_ids = _read_features(folder, manifest), manifest["image_ids"]
-        check_features(features, image_ids, str(folder))
+        features = _read_features(folder, manifest)
+        check_features(features, manifest["image_ids"], str(folder))
         check_spread(features, f"{encoder}, view {view}, in {folder}")
-        return Table(image_ids, features, manifest["fingerprint"], manifest)
+        return manifest, features
 
     def write(
         self,
@@ -447,13 +409,13 @@ class FeatureStore:
                 {"source": source, "fingerprint": fingerprint, "images": len(image_ids)}
             ]
             if _has_table(self.folder(encoder, view)):
-                old, new = self.table(encoder, view), set(image_ids)
-                before = old.manifest.get("image_sha256", {}).items()
-                known = {one: digest for one, digest in before if one not in new} | known
-                kept = [row for row, one in enumerate(old.image_ids) if one not in new]
-                image_ids = [*(old.image_ids[row] for row in kept), *image_ids]
-                features = np.concatenate([old.features[kept], features])
-                parts = [part for part in old.manifest["parts"] if part not in parts] + parts
+                (old, before), new = self.table(encoder, view), set(image_ids)
+                hashed = old.get("image_sha256", {}).items()
+                known = {one: digest for one, digest in hashed if one not in new} | known
+                kept = [row for row, one in enumerate(old["image_ids"]) if one not in new]
+                image_ids = [*(old["image_ids"][row] for row in kept), *image_ids]
+                features = np.concatenate([before[kept], features])
+                parts = [part for part in old["parts"] if part not in parts] + parts
             check_spread(features, f"{encoder}, view {view}, from {source}")
             manifest = {
                 "encoder": full_name(encoder),
@@ -489,22 +451,18 @@ class FeatureStore:
         stored = (self.manifest(encoder, view)["fingerprint"] for view in self.views(encoder))
         return any(fingerprint.startswith(IMPORTED) for fingerprint in stored)
 
-    def how_to_extract(self, encoder: str, view: str) -> str:
-        """The command that extracts features."""
+    def command(self, verb: Literal["extract", "import"], encoder: str, view: str) -> str:
+        """The command that extracts or imports features."""
         options = f"--encoder {shell_quote(encoder)} --view {shell_quote(view)}"
-        return f"ssr-bd features extract {self.options} {options}"
-
-    def how_to_import(self, encoder: str, view: str) -> str:
-        """The command that imports features."""
-        options = f"--encoder {shell_quote(encoder)} --view {shell_quote(view)} --train A.npy --test B.npy"
-        return f"ssr-bd features import {self.options} {options}"
+        files = " --train A.npy --test B.npy" if verb == "import" else ""
+        return f"ssr-bd features {verb} {self.options} {options}{files}"
 
     def how_to_fill(self, encoder: str, view: str) -> str:
-        """The commands that extract or import features."""
+        """What to do where features are missing."""
         source = "the concepts' names" if is_text(view) else "the images"
         return (
-            f"extract them from {source}: {self.how_to_extract(encoder, view)}; "
-            f"or import them from arrays: {self.how_to_import(encoder, view)}"
+            f"extract them from {source}: {self.command('extract', encoder, view)}; "
+            f"or import them from arrays: {self.command('import', encoder, view)}"
         )
 
     def _another_encoder(self, encoder: str, view: str, stored: str, wanted: str) -> DataError:
@@ -532,9 +490,9 @@ def text_or_original(
         return views, []
     view, name = next(iter(lacking.items()))
     reader = next(filter(reads_text, parts_of(other)), READER).removeprefix("open-clip:")
-    why, how = "reads no sentences", store.how_to_extract(reader, view)
+    why, how = "reads no sentences", store.command("extract", reader, view)
     if store.imported(name):
-        why, how = "was imported without them", store.how_to_import(name, view)
+        why, how = "was imported without them", store.command("import", name, view)
     return kept, [
         f"views {', '.join(kept)} instead of {', '.join(views)}: {name} {why}; to add them: {how}"
     ]

@@ -8,7 +8,6 @@ shape. The defaults of its parameters are the published values; others can be wr
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,13 +31,8 @@ AT_ONCE = 4
 VIEWS = Registry(
     "view",
     {
-        "original": "braindecode_ssr.images.views:original",
-        "blur": "braindecode_ssr.images.views:blur",
-        "noise": "braindecode_ssr.images.views:noise",
-        "low-resolution": "braindecode_ssr.images.views:low_resolution",
-        "mosaic": "braindecode_ssr.images.views:mosaic",
-        "fovea": "braindecode_ssr.images.views:fovea",
-        "text": "braindecode_ssr.images.views:text",
+        name: f"{__name__}:{name.replace('-', '_')}"
+        for name in ("original", "blur", "noise", "low-resolution", "mosaic", "fovea", "text")
     },
 )
 
@@ -224,6 +218,8 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
     arXiv 2511.06836, "Mosaic"). As in its public code, a tile is an interpolated sample, not the mean of
     its pixels.
     """
+    import torch
+
     height, width = images.shape[-2:]
     if not 1 <= level <= min(height, width):
         raise UsageError(
@@ -233,8 +229,10 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
     tiles = height // level, width // level
     rows = _along_width(images, _linear_operator(width, tiles[1]))
     small = _to_bytes(_along_height(rows, _linear_operator(height, tiles[0])))
-    vertical = _nearest_indices(tiles[0], height).to(images.device)
-    horizontal = _nearest_indices(tiles[1], width).to(images.device)
+    vertical, horizontal = (  # which tile each pixel copies, as OpenCV's INTER_NEAREST does
+        torch.arange(n, device=images.device) * n_tiles // n
+        for n, n_tiles in zip((height, width), tiles, strict=True)
+    )
     return small[:, :, vertical][:, :, :, horizontal]
 
 
@@ -361,14 +359,6 @@ def _linear_operator(n_in: int, n_out: int) -> Tensor:
     centers = centers.clamp(0, n_in - 1)[:, None]
     pixels = torch.arange(n_in, dtype=torch.float64)
     return (1 - (pixels - centers).abs()).clamp(min=0).float()
-
-
-@lru_cache(16)
-def _nearest_indices(n_in: int, n_out: int) -> Tensor:
-    """Which pixel each new pixel copies, as in OpenCV's INTER_NEAREST: ``floor(i * n_in / n_out)``."""
-    import torch
-
-    return torch.tensor([min(math.floor(i * n_in / n_out), n_in - 1) for i in range(n_out)])
 
 
 @lru_cache(16)

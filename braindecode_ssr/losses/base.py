@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..errors import TrainingError, UsageError
 
 Choice = TypeVar("Choice", bound=str)
+Parts = dict[str, Tensor]
 
 
 class Loss(nn.Module):
@@ -69,7 +70,7 @@ class ContrastiveLoss(Loss, ABC):
 
     def forward(
         self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Parts:
         """The weighted sum of the parts as ``"loss"``, then each part.
 
         Parameters
@@ -93,9 +94,7 @@ class ContrastiveLoss(Loss, ABC):
         return weighted_total(self.parts(brain, original, view, image), self.weights)
 
     @abstractmethod
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """The parts by name, without their weights."""
 
 
@@ -157,10 +156,10 @@ def check_sizes(**sizes: Any) -> None:
             )
 
 
-def check_choice(name: str, value: Choice, known: tuple[str, ...]) -> Choice:
-    """The value, if it is one of the known ones."""
-    if value not in known:
-        choices = ", ".join(map(repr, known))
+def check_choice(name: str, value: Choice, literal: Any) -> Choice:
+    """The value, if it is one of those of a ``Literal``."""
+    if value not in get_args(literal):
+        choices = ", ".join(map(repr, get_args(literal)))
         raise UsageError(f"{name} has to be one of {choices}, not {value!r}", "choose one of them")
     return value
 
@@ -192,9 +191,8 @@ def log_gaussian(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 Regime = Literal["free", "free-learned", "raw", "raw-learned", "unit", "unit-fixed"]
 
-START = math.log(1 / 0.07)
+LOG_SCALE = math.log(1 / 0.07)
 SMALLEST, LARGEST = 1.0, 100.0
-FREE_SCALE = math.log1p(math.exp(START))
 
 
 class Rule(NamedTuple):
@@ -206,10 +204,6 @@ class Rule(NamedTuple):
     inverse: Callable[[float], float]
 
 
-def _identity(number: Any) -> Any:
-    return number
-
-
 def _softplus_inverse(scale: float) -> float:
     return math.log(math.expm1(scale))
 
@@ -217,8 +211,8 @@ def _softplus_inverse(scale: float) -> float:
 REGIMES: dict[str, Rule] = {
     "free": Rule(False, False, F.softplus, _softplus_inverse),
     "free-learned": Rule(False, True, F.softplus, _softplus_inverse),
-    "raw": Rule(False, False, _identity, _identity),
-    "raw-learned": Rule(False, True, _identity, _identity),
+    "raw": Rule(False, False, lambda raw: raw, float),
+    "raw-learned": Rule(False, True, lambda raw: raw, float),
     "unit": Rule(True, True, torch.exp, math.log),
     "unit-fixed": Rule(True, False, torch.exp, math.log),
 }
@@ -260,13 +254,13 @@ class Similarity(nn.Module):
 
     def __init__(self, regime: Regime = "free", scale: float | None = None) -> None:
         super().__init__()
-        self.regime = check_choice("regime", regime, tuple(REGIMES))
-        number = START
+        self.regime = check_choice("regime", regime, Regime)
+        raw = LOG_SCALE
         if scale is not None:
-            number = self.rule.inverse(check_number("scale", scale, "[1, 100]"))
-        self.start = self.rule.function(torch.tensor(number, dtype=torch.float64)).item()
+            raw = self.rule.inverse(check_number("scale", scale, "[1, 100]"))
+        self.initial_scale = self.rule.function(torch.tensor(raw, dtype=torch.float64)).item()
         if self.rule.learned:
-            self.raw_scale = nn.Parameter(torch.tensor(number))
+            self.raw_scale = nn.Parameter(torch.tensor(raw))
 
     @property
     def rule(self) -> Rule:
@@ -280,7 +274,7 @@ class Similarity(nn.Module):
         return from the bound; a clamp in the graph would leave it without a gradient there.
         """
         if not self.rule.learned:
-            return self.start
+            return self.initial_scale
         with torch.no_grad():
             self.raw_scale.clamp_(self.rule.inverse(SMALLEST), self.rule.inverse(LARGEST))
         return self.rule.function(self.raw_scale.clone())  # the next clamp must not touch the graph

@@ -24,10 +24,8 @@ from .base import (
     weighted_total,
 )
 
-LN_2PI = math.log(2 * math.pi)
-NEGLIGIBLE = (
-    40.0  # nats below the largest weight: denormal gradients would make a CPU 50 times slower
-)
+NEGLIGIBLE = 40.0
+"""Nats below the largest weight; denormal gradients would make a CPU 50 times slower."""
 Q_WIDTH, Q_SCALE = 512, 0.75  # of Q: width of the hidden layer, standard deviation
 Likelihood = Literal["laplace", "normal"]
 Gaussians = tuple[Tensor, Tensor]  # mean and log-variance
@@ -96,7 +94,7 @@ def log_likelihood(
     far = (x - center).abs() / scale
     if likelihood == "laplace":
         return -(far + math.log(2 * scale)).sum(-1)
-    return -(far.square() / 2 + math.log(scale) + LN_2PI / 2).sum(-1)
+    return -(far.square() / 2 + math.log(scale) + math.log(2 * math.pi) / 2).sum(-1)
 
 
 def draw(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -207,7 +205,7 @@ class BraVLLoss(Loss):
         check_sizes(n_chans=n_chans, n_times=n_times, n_features=n_features)
         self.widths = (n_chans * n_times, *(feature_widths or (n_features,)))
         self.weights = check_weights({"rebuild": 1.0, "intra": intra, "inter": inter})
-        self.likelihood = check_choice("likelihood", likelihood, ("laplace", "normal"))
+        self.likelihood = check_choice("likelihood", likelihood, Likelihood)
         self.scale = check_number("scale", scale, "[1e-3, inf)")
         self.warmup = check_number("warmup", warmup, "[0, inf)")
         self.samples, self.rows = samples, rows
@@ -230,27 +228,11 @@ class BraVLLoss(Loss):
         posteriors: Tensor | None = None,
         epoch: int | None = None,
     ) -> dict[str, Tensor]:
-        """The weighted sum as ``"loss"``, then its parts, before beta and the weights.
+        """``loss``, then ``rebuild_brain``, ``rebuild_image``, ``divergence``, ``intra`` and ``inter``.
 
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-            Means of the latent vector; views are not used.
-        trial : Tensor, shape (b, c, t)
-            Required.
-        features : Tensor, shape (b, d)
-            Raw features of the originals; required.
-        hidden : Tensor, shape (b, backbone_width), optional
-            Output of the backbone; required if ``backbone_width`` was given.
-        posteriors : Tensor, shape (b, m, 2, e), optional
-            Mean and log-variance from each feature vector; None: ``original``, of variance 1.
-        epoch : int, optional
-            Number of finished epochs; None: after the warm-up.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``loss``, ``rebuild_brain``, ``rebuild_image``, ``divergence``, ``intra``, ``inter``.
+        Arguments as for :class:`~braindecode_ssr.losses.base.Loss`. ``trial`` and ``features`` are required,
+        and ``hidden`` if ``backbone_width`` was given; without ``posteriors``, images are ``original`` with
+        variance 1; without ``epoch``, the warm-up is over; views are not used.
         """
         check_embeddings(brain, original, view)
         targets = self._targets(trial, features)

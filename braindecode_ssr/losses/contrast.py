@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import (
     ContrastiveLoss,
+    Parts,
     Regime,
     Similarity,
     check_choice,
@@ -26,7 +27,6 @@ Target = Literal["original", "view"]
 Anchor = Literal["trained", "detached"]
 Duplicates = Literal["negatives", "ignored", "positives"]
 Direction = Literal["both", "brain-to-image"]
-DUPLICATES = ("negatives", "ignored", "positives")
 
 
 def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -179,9 +179,9 @@ class Contrast(ContrastiveLoss):
         direction: Direction = "both",
     ) -> None:
         super().__init__()
-        self.target = check_choice("target", target, ("original", "view"))
-        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
-        self.direction = check_choice("direction", direction, ("both", "brain-to-image"))
+        self.target = check_choice("target", target, Target)
+        self.duplicates = check_choice("duplicates", duplicates, Duplicates)
+        self.direction = check_choice("direction", direction, Direction)
         self.similarity = Similarity(regime, scale)
 
     def images(self, original: Tensor, view: Tensor) -> Tensor:
@@ -193,9 +193,7 @@ class Contrast(ContrastiveLoss):
         x, y, scale = self.similarity(brain, images)
         return contrast_of_logits(scale * (x @ y.T), self.duplicates, image, self.direction)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_original`` or ``brain_view``."""
         part = self.contrast(brain, self.images(original, view), image)
         return {f"brain_{self.target}": part}
@@ -283,9 +281,7 @@ class ContrastMSE(Contrast):
         super().__init__(target, regime, scale, duplicates)
         self.weights = check_weights({f"brain_{target}": contrast, "distance": distance})
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_original`` or ``brain_view``, and ``distance``."""
         x, y, scale = self.similarity(brain, self.images(original, view))
         parts = {}
@@ -326,8 +322,8 @@ class TripleContrast(ContrastiveLoss):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
-        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
+        self.anchor = check_choice("anchor", anchor, Anchor)
+        self.duplicates = check_choice("duplicates", duplicates, Duplicates)
         self.weights = check_weights(
             {
                 "brain_view": brain_view,
@@ -337,9 +333,7 @@ class TripleContrast(ContrastiveLoss):
         )
         self.similarity = Similarity(regime, scale)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_view``, ``brain_original`` and ``view_original``."""
         anchor = original if self.anchor == "trained" else original.detach()
         pairs = {
@@ -426,16 +420,14 @@ class SingleAnchor(ContrastiveLoss):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__()
-        self.anchor = check_choice("anchor", anchor, ("trained", "detached"))
-        self.duplicates = check_choice("duplicates", duplicates, ("negatives", "ignored"))
+        self.anchor = check_choice("anchor", anchor, Anchor)
+        self.duplicates = check_choice("duplicates", duplicates, Literal["negatives", "ignored"])
         self.weights = check_weights(
             {"brain_original": brain_original, "view_original": view_original}
         )
         self.similarity = Similarity(regime, scale)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_original`` and ``view_original``."""
         same = same_image(image, len(brain)) if self.duplicates == "ignored" else None
         anchor = original if self.anchor == "trained" else original.detach()
@@ -533,11 +525,9 @@ class SoftLabel(Contrast):
     ) -> None:
         super().__init__(target, regime, scale)
         check_sizes(top_k=top_k)
-        self.top_k, self.among = top_k, check_choice("among", among, ("image", "all"))
+        self.top_k, self.among = top_k, check_choice("among", among, Among)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_original`` or ``brain_view``."""
         if image is None:
             image = torch.arange(len(brain), device=brain.device)
@@ -604,13 +594,11 @@ class HyperbolicContrast(ContrastiveLoss):
         self, target: Target = "view", scale: float = 100.0, duplicates: Duplicates = "negatives"
     ) -> None:
         super().__init__()
-        self.target = check_choice("target", target, ("original", "view"))
+        self.target = check_choice("target", target, Target)
         self.scale = check_number("scale", scale, "(0, inf)")
-        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
+        self.duplicates = check_choice("duplicates", duplicates, Duplicates)
 
-    def parts(
-        self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None
-    ) -> dict[str, Tensor]:
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
         """``brain_view`` or ``brain_original``."""
         images = original if self.target == "original" else view
         logits = hyperbolic_logits(brain, images, self.scale)

@@ -106,7 +106,7 @@ class MMDContrast(Contrast):
         duplicates: Duplicates = "negatives",
     ) -> None:
         super().__init__(target, regime, scale, duplicates)
-        self.mmd_of = check_choice("mmd_of", mmd_of, ("embeddings", "directions"))
+        self.mmd_of = check_choice("mmd_of", mmd_of, MMDOf)
         self.start = check_number("start", start, "[0, 1]")
         self.end = check_number("end", end, "[0, 1]")
         self.sigmas = tuple(check_number("sigmas", sigma, "(0, inf)") for sigma in sigmas)
@@ -134,9 +134,8 @@ class MMDContrast(Contrast):
         check_embeddings(brain, original, view)
         share = share_of_mmd(epoch, self.start, self.end, self.stage)
         parts = self.parts(brain, original, view, image)
-        images = full_precision(self.images(original, view))
+        x, y = full_precision(brain), full_precision(self.images(original, view))
         with torch.set_grad_enabled(share > 0 and torch.is_grad_enabled()):
-            x, y = full_precision(brain), images
             if self.mmd_of == "directions":
                 x, y = unit(x), unit(y)
             parts["mmd"] = squared_mmd(x, y, self.sigmas).clamp_min(0)

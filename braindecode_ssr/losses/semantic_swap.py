@@ -76,8 +76,8 @@ class CLUB(nn.Module):
         """Mean and logarithm of the variance, of shape (b, n_outputs) each, for x (b, n_inputs)."""
         return self.mean(x), self.log_variance(x)
 
-    def surprise(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood in nats, which these weights have to minimize for the bound to hold.
+    def negative_log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
+        """In nats; these weights have to minimize it for the bound to hold.
 
         Inputs, (b, n_inputs) and (b, n_outputs), get no gradient.
         """
@@ -162,8 +162,9 @@ class SemanticSwap(Contrast):
         for layer in (*self.domains.modules(), *self.decoders.modules()):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, 0.0, 0.02)
-        self.steps, self.club_lr = steps, club_lr
-        self.optimizer: torch.optim.AdamW | None = None
+        self.steps = steps
+        if information:
+            self.optimizer = torch.optim.AdamW(self.clubs.parameters(), club_lr, betas=(0.5, 0.999))
 
     def forward(
         self,
@@ -174,21 +175,10 @@ class SemanticSwap(Contrast):
         features: Tensor | None = None,
         hidden: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """As of any contrastive loss, with what the encoders make.
+        """``loss``, then ``brain_original`` (or ``brain_view``), ``swap`` and ``information``.
 
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image : Tensor of int, shape (b,), optional
-        features : Tensor, shape (b, n_features)
-            Of the original images.
-        hidden : Tensor, shape (b, backbone_width)
-            Output of the backbone. Both are required unless only the contrast has a weight.
-
-        Returns
-        -------
-        dict of str to Tensor of shape ()
-            ``loss``, ``brain_original`` (or ``brain_view``), ``swap`` and ``information``.
+        As for :class:`~braindecode_ssr.losses.base.ContrastiveLoss`; ``features``, (b, n_features), and
+        ``hidden``, (b, backbone_width), are required unless only the contrast has a weight.
         """
         check_embeddings(brain, original, view)
         images, parts = self.images(original, view), dict[str, Any]()
@@ -222,24 +212,16 @@ class SemanticSwap(Contrast):
     @torch.enable_grad()
     def _train_clubs(self, pairs: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Some steps of the bound's networks; left without gradients, no other optimizer moves them."""
-        optimizer = self._optimizer()
         for _ in range(self.steps):
             for side, pair in pairs.items():
-                self._club(side).surprise(*pair).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        if self.optimizer is None:
-            weights = self.clubs.parameters()
-            self.optimizer = torch.optim.AdamW(weights, self.club_lr, betas=(0.5, 0.999))
-        return self.optimizer
+                self._club(side).negative_log_likelihood(*pair).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the bound's optimizer, so that an interrupted run continues as it would have."""
-        return self._optimizer().state_dict() if self.clubs else {}
+        return self.optimizer.state_dict() if self.clubs else {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`get_extra_state` gave."""
         if self.clubs:
-            self._optimizer().load_state_dict(state)
+            self.optimizer.load_state_dict(state)

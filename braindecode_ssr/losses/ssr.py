@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..registry import unknown_name
 from .base import (
     Loss,
     Regime,
@@ -35,11 +34,10 @@ Context = Literal["paired", "detached", "shuffled", "none"]
 Kind = Literal["inpaint", "whole", "tokens"]
 Level = Literal["projected", "encoded"]
 Pull = Literal["cosine", "mse"]
-PullTarget = Literal["detached", "both"]
+PullTarget = Literal["both", "detached"]
 ViewProjector = Literal["shared", "own"]
 Visual = Literal["view", "original", "mean"]
 
-CONTEXTS: tuple[Context, ...] = ("paired", "shuffled", "none")
 MEASURED_ROWS = 128  # of the last batch, once an epoch and context
 
 
@@ -275,28 +273,31 @@ class MaskedReconstruction(Loss):
         self.last: tuple[Tensor, Tensor] | None = None
         self.mask_ratio = check_number("mask_ratio", mask_ratio, "(0, 1]")
         self.whole_ratio = check_number("whole_ratio", whole_ratio, "[0, 1]")
-        self.context = check_choice("context", context, ("paired", "detached", "shuffled", "none"))
-        self.pull = check_choice("pull", pull, ("cosine", "mse"))
-        self.pull_target = check_choice("pull_target", pull_target, ("both", "detached"))
-        self.visual = check_choice("visual", visual, ("view", "original", "mean"))
+        self.context = check_choice("context", context, Context)
+        self.pull = check_choice("pull", pull, Pull)
+        self.pull_target = check_choice("pull_target", pull_target, PullTarget)
+        self.visual = check_choice("visual", visual, Visual)
         self.weights = check_weights(
             {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
         )
-        kind = RECONSTRUCTORS[check_choice("reconstructor", reconstructor, tuple(RECONSTRUCTORS))]
-        params = {} if reconstructor_params is None else reconstructor_params
-        _check_params(reconstructor, kind, params)
+        kind = RECONSTRUCTORS[check_choice("reconstructor", reconstructor, Kind)]
         n_images = n_outputs if n_images is None else n_images
         widths = {
             "reconstruct_view": (n_images, n_outputs),
             "reconstruct_brain": (n_outputs, n_images),
         }
-        self.reconstructors = nn.ModuleDict(
-            {
-                name: kind(*widths[name], hidden, **params)
-                for name, weight in self.weights.items()
-                if weight
-            }
-        )
+        self.reconstructors = nn.ModuleDict()
+        for name in filter(self.weights.get, widths):
+            try:
+                part = kind(*widths[name], hidden, **(reconstructor_params or {}))
+            except TypeError as error:
+                known = set(inspect.signature(kind).parameters) - {"n_own", "n_other", "hidden"}
+                raise UsageError(
+                    f"reconstructor_params {reconstructor_params!r} do not suit the reconstructor "
+                    f"{reconstructor}: {error}",
+                    f"it takes a table of {', '.join(sorted(known)) or 'nothing'}",
+                ) from error
+            self.reconstructors[name] = part
 
     def parts(
         self,
@@ -317,7 +318,7 @@ class MaskedReconstruction(Loss):
             mask = random_mask(reconstructor.places(own), self.mask_ratio, generator)
             if self.whole_ratio:
                 mask = mask | random_mask(own[:, :1], self.whole_ratio, generator)
-            other = _context(other, context or self.context, generator)
+            other = other_vector(other, context or self.context, generator)
             filled, wanted, judged = reconstructor.judge(own, other, mask)
             wanted = wanted.detach() if self.pull_target == "detached" else wanted
             found[name] = distance(filled, wanted, judged, self.pull)
@@ -346,31 +347,23 @@ class MaskedReconstruction(Loss):
         found: dict[str, Tensor] = {}
         training = self.training
         self.eval()
-        for context in CONTEXTS:
+        contexts: tuple[Context, ...] = ("paired", "shuffled", "none")
+        for context in contexts:
             parts = self.parts(*self.last, context, torch.Generator().manual_seed(0))
             found |= {f"{name}_{context}": part for name, part in parts.items()}
         self.train(training)
         return found
 
 
-def _context(other: Tensor, context: Context, generator: torch.Generator | None) -> Tensor:
-    """The other vectors as a reconstructor gets them."""
+def other_vector(
+    other: Tensor, context: Context, generator: torch.Generator | None = None
+) -> Tensor:
+    """The vectors of the other modality as a reconstructor gets them."""
     if context == "shuffled":
         return shuffled(other, generator)
     if context == "none":
         return torch.zeros_like(other)
     return other.detach() if context == "detached" else other
-
-
-def _check_params(name: str, kind: Any, params: Any) -> None:
-    if not isinstance(params, Mapping):
-        raise UsageError(
-            f"reconstructor_params has to be a table of names and values, not {params!r}",
-            "write for example --set loss.params.reconstructor_params.n_tokens=16",
-        )
-    own = set(inspect.signature(kind).parameters) - {"n_own", "n_other", "hidden"}
-    for unknown in sorted(set(params) - own):
-        raise unknown_name(f"parameter of the reconstructor {name}", unknown, sorted(own))
 
 
 class SSRLoss(Loss):
@@ -446,8 +439,8 @@ class SSRLoss(Loss):
         }
         directions = {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
         self.weights = check_weights({**pairs, **directions, "single_anchor": single_anchor})
-        self.level = check_choice("level", level, ("projected", "encoded"))
-        check_choice("view_projector", view_projector, ("shared", "own"))
+        self.level = check_choice("level", level, Level)
+        check_choice("view_projector", view_projector, ViewProjector)
         self.unused = {"hidden", "features", "view_features"}
         self.contrast = self.single = self.reconstruction = self.view_projector = None
         if view_projector == "own":
@@ -466,7 +459,7 @@ class SSRLoss(Loss):
                 n_brain = _known(backbone_width, "backbone_width", "level='encoded'")
                 n_images = _known(n_features, "n_features", "level='encoded'")
                 self.unused.clear()
-            self.reconstruction = MaskedReconstruction(
+            own = (
                 n_brain,
                 n_images,
                 mask_ratio,
@@ -474,13 +467,9 @@ class SSRLoss(Loss):
                 context,
                 reconstruct_view,
                 reconstruct_brain,
-                reconstructor,
-                reconstructor_params,
-                pull,
-                pull_target,
-                whole_ratio,
-                visual,
             )
+            how = reconstructor, reconstructor_params, pull, pull_target, whole_ratio, visual
+            self.reconstruction = MaskedReconstruction(*(*own, *how))
 
     def forward(
         self,

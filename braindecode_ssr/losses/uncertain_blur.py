@@ -72,21 +72,11 @@ class UncertainBlur(Loss):
         subject: Tensor | None = None,
         levels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """``loss`` and its only part, ``brain_blurred``.
+        """``loss`` and its only part, ``brain_blurred``; see :class:`~braindecode_ssr.losses.base.Loss`.
 
-        Parameters
-        ----------
-        brain, original, view : Tensor, shape (b, e)
-        image, subject : Tensor of int, shape (b,), optional
-            Index of the image and of the subject of each row: whose trial of what it is.
-        levels : Tensor, shape (b, 3, e)
-            Embeddings of the less, medium and more blurred image, as the image head ``blur-levels`` makes
-            them; of shape (b, 1, e) where only one view is known, which then stands for all three.
-
-        Raises
-        ------
-        UsageError
-            If there are no levels, or neither one nor three.
+        ``levels`` are embeddings of the less, medium and more blurred image, (b, 3, e), as the image head
+        ``blur-levels`` makes them; of shape (b, 1, e) where only one view is known, which then stands for all
+        three. ``image`` and ``subject`` tell whose trial of what each row is.
         """
         check_embeddings(brain, original, view)
         if levels is None or levels.shape[1] not in (1, 3):
@@ -108,7 +98,10 @@ class UncertainBlur(Loss):
             level = self.level[trial]
         target = blurred[rows, level]
         if image is not None and self.training:
-            self._remember(trial, self._matched(brain, target))
+            now = self._matched(brain, target)
+            mean = torch.lerp(self.remembered[trial], now.to(self.remembered.dtype), self.gamma)
+            self.level[trial] = blur_levels(now, mean, self.alpha)
+            self.remembered[trial] = mean
         part = symmetric_info_nce(*self.similarity(brain, target))
         return {"loss": part, "brain_blurred": part}
 
@@ -117,11 +110,6 @@ class UncertainBlur(Loss):
         """Scaled similarity of each row with its partner, shape (b,)."""
         x, y, scale = self.similarity(brain, target)
         return scale * (x * y).sum(1)
-
-    def _remember(self, trial: tuple[Tensor, Tensor], now: Tensor) -> None:
-        mean = torch.lerp(self.remembered[trial], now.to(self.remembered.dtype), self.gamma)
-        self.level[trial] = blur_levels(now, mean, self.alpha)
-        self.remembered[trial] = mean
 
     def _make_room(self, n_subjects: int, n_images: int) -> None:
         """Extend the memory; new trials start with similarity 1 and medium blur."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import SSRError, UsageError
+from ..errors import SSRError, UsageError, first_line
 from .names import named_backbone, types_of
 
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
@@ -366,14 +366,10 @@ def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
 def _unfit(name: str, n_chans: int, n_times: int, error: Exception) -> UsageError:
     return UsageError(
         f"{name} does not take trials of {n_chans} channels and {n_times} samples: "
-        f"{_first_line(error).rstrip('.')}",
+        f"{first_line(error).rstrip('.')}",
         "set its parameters with backbone_params, give chs_info if it asks for it, or choose "
         "another from `ssr-bd list backbones`",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def _name(backbone: type[nn.Module] | nn.Module) -> str:
@@ -443,7 +439,7 @@ def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int |
         first, last = (_encode_as(module, (n_chans, n_times), who) for who in (0, n_subjects - 1))
     except Exception as error:
         raise UsageError(
-            f"{_name(module)} has no parts for {n_subjects} subjects: {_first_line(error)}",
+            f"{_name(module)} has no parts for {n_subjects} subjects: {first_line(error)}",
             "leave n_subjects out of backbone_params, or choose --set model.subjects=shared",
         ) from error
     if n_subjects > 1 and torch.equal(first, last):

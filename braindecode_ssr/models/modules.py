@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, UsageError, first_line
 from ..registry import unknown_name
 from .backbone import Bound
 from .names import Trust, is_path, quiet_import, trusting, types_of
@@ -126,8 +126,8 @@ def weights_file(source: str, name: str) -> Path:
         except EntryNotFoundError as error:
             reason = error
         except Exception as error:
-            raise _missing(source, name, _first_line(error)) from error
-    raise _missing(source, name, _first_line(reason)) from reason
+            raise _missing(source, name, first_line(error)) from error
+    raise _missing(source, name, first_line(reason)) from reason
 
 
 def _file_in(folder: Path, source: str, name: str) -> Path:
@@ -156,7 +156,7 @@ def check_source(source: str, name: str = "the backbone") -> None:
     try:
         found = any(huggingface_hub.file_exists(source, file) for file in WEIGHTS)
     except Exception as error:  # no network, or a name that the Hub does not allow
-        raise _missing(source, name, _first_line(error)) from error
+        raise _missing(source, name, first_line(error)) from error
     if not found:
         raise _missing(source, name, f"no repository with {' or '.join(WEIGHTS)}")
 
@@ -177,12 +177,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
-            f"{file} is not a readable file of weights: {_first_line(error)}", "download it again"
+            f"{file} is not a readable file of weights: {first_line(error)}", "download it again"
         ) from error
-
-
-def _first_line(error: Exception | None) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 VERSION = "braindecode_version"  # in every config.json of braindecode

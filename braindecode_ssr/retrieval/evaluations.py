@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ CHALLENGE = {"challenge": "predictions", "challenge-warmup": "none"}
 """The two numbers of the EEG-to-image task of the NeurIPS 2026 EEG challenge, by how trials are averaged."""
 VALIDATION_CONCEPTS = 20  # 200 images of THINGS-EEG: as many as are tested
 CHOICE_OF_EPOCH = {"train.keep", "train.selection", "train.validation_concepts"}
+FIELDS = {name.replace("_", "-"): name for name in EvaluationSpec.model_fields}
+AXES = (*FIELDS, "window", "channels")
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,33 @@ def named_evaluation(name: str, method: Any = None) -> Evaluation:
             raise unknown_name("evaluation", name, [DEFAULT, AS_PUBLISHED, *CHALLENGE, *examples])
         for part in name.split("+"):
             axis, _, value = part.partition("=")
-            if axis not in AXES:
-                raise unknown_name("axis of an evaluation", axis, list(AXES))
-            more, changed_fields = AXES[axis](value)
+            more, changed_fields = _read_axis(axis, value)
             settings, fields = merge(settings, more), merge(fields, changed_fields)
     spec = build({**settings, "evaluation": fields}).evaluation
     if spec.selection == "oracle":
         settings = merge(settings, {"train": {"keep": "every"}})
     return Evaluation(name, spec, check_flags((*flags, *flags_of(spec))), settings)
+
+
+def _read_axis(axis: str, value: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an axis such as ``n-way=50`` changes: settings of the training, fields of the evaluation."""
+    if axis == "window":
+        ends = re.fullmatch(r"(-?\d*\.?\d+)-(-?\d*\.?\d+)", value)
+        start, stop = map(float, ends.groups()) if ends else (0.0, 0.0)
+        if start >= stop:
+            raise UsageError(
+                f"window={value} is not START-STOP in seconds after onset, START before STOP",
+                "write for example window=0.1-0.4",
+            )
+        return {"trials": {"start": start, "stop": stop}}, {}
+    if axis == "channels":
+        return {"data": {"channels": tuple(value.split("/")) if "/" in value else value}}, {}
+    if axis not in FIELDS:
+        raise unknown_name("axis of an evaluation", axis, list(AXES))
+    training = {}
+    if (axis, value) == ("selection", "validation"):
+        training = {"train": {"selection": value, "validation_concepts": VALIDATION_CONCEPTS}}
+    return training, {FIELDS[axis]: value}
 
 
 def evaluation_name(spec: EvaluationSpec, trained: str = "last") -> str:
@@ -122,8 +143,8 @@ def evaluation_name(spec: EvaluationSpec, trained: str = "last") -> str:
         spec = spec.model_copy(update={"selection": trained})
     usual = EvaluationSpec(selection="last")
     axes = [
-        f"{name.replace('_', '-')}={getattr(spec, name)}"
-        for name in EvaluationSpec.model_fields
+        f"{axis}={getattr(spec, name)}"
+        for axis, name in FIELDS.items()
         if getattr(spec, name) != getattr(usual, name)
     ]
     return "+".join(axes) or DEFAULT
@@ -238,59 +259,3 @@ def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-Change = tuple[dict[str, Any], dict[str, Any]]
-
-
-def _number(name: str) -> Callable[[str], Change]:
-    def read(value: str) -> Change:
-        if not value.isdigit():
-            axis = name.replace("_", "-")
-            raise UsageError(f"{axis}={value} is not a whole number", f"write for example {axis}=2")
-        return {}, {name: int(value)}
-
-    return read
-
-
-def _word(name: str) -> Callable[[str], Change]:
-    return lambda value: ({}, {name: value})
-
-
-def _selection(value: str) -> Change:
-    if value != "validation":
-        return {}, {"selection": value}
-    held_out = {"selection": value, "validation_concepts": VALIDATION_CONCEPTS}
-    return {"train": held_out}, {"selection": value}
-
-
-def _window(value: str) -> Change:
-    found = re.fullmatch(r"(-?[\d.]+)-(-?[\d.]+)", value)
-    try:
-        start, stop = map(float, found.groups()) if found else (0.0, 0.0)
-    except ValueError:
-        start, stop = 0.0, 0.0
-    if start >= stop:
-        raise UsageError(
-            f"window={value} is not START-STOP in seconds after onset, START before STOP",
-            "write for example window=0.1-0.4",
-        )
-    return {"trials": {"start": start, "stop": stop}}, {}
-
-
-def _channels(value: str) -> Change:
-    channels = tuple(value.split("/")) if "/" in value else value
-    return {"data": {"channels": channels}}, {}
-
-
-AXES: dict[str, Callable[[str], Change]] = {
-    "gallery": _word("gallery"),
-    "repetitions": _number("repetitions"),
-    "average": _word("average"),
-    "n-way": _number("n_way"),
-    "correction": _word("correction"),
-    "selection": _selection,
-    "window": _window,
-    "channels": _channels,
-}
-"""Axis to what its value changes: settings of the training, fields of the evaluation."""

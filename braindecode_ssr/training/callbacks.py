@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from ..errors import DataError
+from ..errors import DataError, first_line
 from ..files import atomic_folder, atomic_write, free_bytes, gigabytes
 from ..retrieval.ranks import (
     embed_images,
@@ -160,7 +160,7 @@ class Checkpoints(Callback):
                         self.average.save(folder)
             except RuntimeError as error:  # torch's error for a full disk
                 raise DataError(
-                    f"cannot write the checkpoint {path}: {str(error).splitlines()[0]} "
+                    f"cannot write the checkpoint {path}: {first_line(error)} "
                     f"({gigabytes(free_bytes(path))} free there)",
                     "free some space and run the same command again, or choose another place with --out",
                 ) from error

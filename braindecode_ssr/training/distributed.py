@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from ..errors import TrainingError, UsageError
+from ..errors import TrainingError, UsageError, first_line
 from ..registry import unknown_name
 
 CONNECTION = ("gloo", "nccl", "connection", "peer", "store", "process group")
@@ -117,7 +117,7 @@ def world(device: str) -> Iterator[World]:
     except RuntimeError as error:
         if not any(word in str(error).lower() for word in CONNECTION):
             raise
-        raise _lost(str(error).splitlines()[0]) from error
+        raise _lost(first_line(error)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
         if dist.is_initialized():
@@ -222,7 +222,7 @@ def _unavailable(device: torch.device) -> str:
     try:
         torch.empty(1, device=device)
     except Exception as error:  # whatever the backend of a rare device raises
-        return (str(error) or type(error).__name__).splitlines()[0][:120]
+        return first_line(error)[:120]
     return ""
 
 

@@ -105,5 +105,5 @@ def test_uniform_gray_is_not_a_zero_vector() -> None:
 def test_fingerprint_follows_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Pyramid().fingerprint
     assert Pyramid().fingerprint == before and len(before) == 64
-    monkeypatch.setattr(pyramid, "FLOOR", 0.02)
+    monkeypatch.setitem(Pyramid.constants, "floor", 0.02)
     assert Pyramid().fingerprint != before

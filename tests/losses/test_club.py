@@ -63,7 +63,7 @@ def test_what_moves_what():
     assert x.grad.abs().sum() > 0 and y.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in net.parameters())
     x.grad = y.grad = None
-    net.surprise(x, y).backward()
+    net.negative_log_likelihood(x, y).backward()
     assert x.grad is None and y.grad is None
     assert all(parameter.grad.abs().sum() > 0 for parameter in net.parameters())
 
@@ -86,7 +86,7 @@ def test_an_upper_bound_of_what_gaussians_share(correlation):
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(300):
         optimizer.zero_grad()
-        net.surprise(*sample(256)).backward()
+        net.negative_log_likelihood(*sample(256)).backward()
         optimizer.step()
     shared = -1.5 * math.log(1 - correlation**2)
     found = net.bound(*sample(5000)).item()

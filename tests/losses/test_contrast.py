@@ -8,7 +8,7 @@ from random_batches import of_any_kind
 
 from braindecode_ssr.errors import TrainingError, UsageError
 from braindecode_ssr.losses import LOSSES, Contrast, NeuroBridge, symmetric_info_nce
-from braindecode_ssr.losses.base import FREE_SCALE
+from braindecode_ssr.losses.base import Similarity
 
 batches = st.builds(
     lambda b, e, seed: torch.randn(
@@ -98,7 +98,7 @@ def test_neurobridge_is_contrast_with_views():
     assert list(parts) == ["loss", "brain_view"]
     torch.testing.assert_close(
         parts["loss"],
-        symmetric_info_nce(brain, torch.nn.functional.normalize(view), FREE_SCALE),
+        symmetric_info_nce(brain, torch.nn.functional.normalize(view), Similarity("free").scale()),
     )
     assert torch.equal(
         parts["loss"], Contrast("view", regime="free")(brain, original, view)["loss"]

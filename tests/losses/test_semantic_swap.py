@@ -62,6 +62,7 @@ def test_the_numbers_of_the_public_code():
     """
     loss = SemanticSwap(8, 10, 12, domain=6, hidden=7, club_lr=1e-3)
     loss.clubs = torch.nn.ModuleDict({side: CLUB(6, 8, 9) for side in ("brain", "image")})
+    loss.optimizer = torch.optim.AdamW(loss.clubs.parameters(), 1e-3, betas=(0.5, 0.999))
     plain.made_up(loss, (1,))
     for number, (swap, information) in enumerate(PUBLIC):
         batch = [plain.noise((16, n), 50 + n + 7 * number) for n in (8, 9, 8, 10, 12)]

@@ -3,7 +3,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.losses import TripleContrast, symmetric_info_nce
-from braindecode_ssr.losses.base import FREE_SCALE
+from braindecode_ssr.losses.base import Similarity
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def test_three_pairs_from_their_definitions(batch):
     unit = torch.nn.functional.normalize
     parts = TripleContrast("free", brain_view=2.0, view_original=0.5)(brain, original, view)
     wanted = {
-        "brain_view": symmetric_info_nce(brain, unit(view), FREE_SCALE),
-        "brain_original": symmetric_info_nce(brain, unit(original), FREE_SCALE),
-        "view_original": symmetric_info_nce(view, unit(original), FREE_SCALE),
+        "brain_view": symmetric_info_nce(brain, unit(view), Similarity("free").scale()),
+        "brain_original": symmetric_info_nce(brain, unit(original), Similarity("free").scale()),
+        "view_original": symmetric_info_nce(view, unit(original), Similarity("free").scale()),
     }
     assert list(parts) == ["loss", *wanted]
     for name, value in wanted.items():

@@ -94,7 +94,7 @@ def test_as_published_adds_its_own_flags_and_cannot_leave_one_out():
         ("correction=cssl", "did you mean 'csls'?"),
         ("selection=best", "'oracle'"),
         ("repetitions=0", "evaluation.repetitions"),
-        ("repetitions=ten", "repetitions=ten"),
+        ("repetitions=ten", "evaluation.repetitions"),
         ("n-way=1", "evaluation.n_way"),
         ("window=0.4-0.1", "START before STOP"),
         ("window=1.2.3-4", "START before STOP"),
