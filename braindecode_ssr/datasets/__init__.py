@@ -19,6 +19,7 @@ DATASETS = Registry(
     {
         "things-sim": "braindecode_ssr.datasets.things_sim:ThingsSim",
         "things-eeg": "braindecode_ssr.datasets.things_eeg.dataset:ThingsEEG",
+        "things-eeg-sample": "braindecode_ssr.datasets.things_eeg.sample:ThingsEEGSample",
         "things-meg": "braindecode_ssr.datasets.things_meg.dataset:ThingsMEG",
         "things-eeg1": "braindecode_ssr.datasets.bids.things:ThingsEEG1",
         "bids": "braindecode_ssr.datasets.bids.study:BIDSImages",

@@ -31,6 +31,7 @@ DOWNLOADS = Registry(
     "dataset to download",
     {
         "things-eeg": "braindecode_ssr.datasets.things_eeg.dataset:DOWNLOADS",
+        "things-eeg-sample": "braindecode_ssr.datasets.things_eeg.sample:DOWNLOADS",
         "things-meg": "braindecode_ssr.datasets.things_meg.files:DOWNLOADS",
     },
 )

@@ -22,7 +22,7 @@ from .recordings import Reader, RecordedSession
 
 if TYPE_CHECKING:
     from .study import BidsDataset, BIDSImages
-    from .things import BidsSession, ThingsEEG1
+    from .things import BidsSession
 
 
 EEG1_IMAGES = Source(
@@ -52,18 +52,21 @@ def eeg1_source(subject: Label) -> Source:
 OWN = "your own recordings"
 
 
-def eeg1_rows(
-    dataset: ThingsEEG1, subjects: Iterable[Label] | None, read: bool
+def published_rows(
+    dataset: BidsDataset,
+    subjects: Iterable[Label] | None,
+    read: bool,
+    source_of: Callable[[Label], Source],
+    images: Source,
 ) -> list[dict[str, Any]]:
-    """Rows of THINGS-EEG1; by default for the subjects that are present, else for all published ones."""
+    """Rows of a published dataset; by default for the subjects that are here, else for all of them."""
     rows = []
     here = list(dataset.folders) or dataset.subjects
     for subject in map(dataset.check_subject, subjects) if subjects else here:
-        source = described(eeg1_source(subject))
-        advised = subject in dataset.advised_against
+        advised = subject in getattr(dataset, "advised_against", ())
         more = "; the authors suggest leaving this subject out" if advised else ""
-        rows += _subject(dataset, subject, source, more, read)
-    return [*rows, _images(dataset, described(EEG1_IMAGES))]
+        rows += _subject(dataset, subject, described(source_of(subject)), more, read)
+    return [*rows, _images(dataset, described(images))]
 
 
 def own_rows(

@@ -289,9 +289,9 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        from .check import eeg1_rows
+        from .check import EEG1_IMAGES, eeg1_source, published_rows
 
-        return eeg1_rows(self, subjects, read)
+        return published_rows(self, subjects, read, eeg1_source, EEG1_IMAGES)
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:

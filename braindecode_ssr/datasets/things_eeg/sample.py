@@ -1,0 +1,164 @@
+"""A quarter of a gigabyte of THINGS-EEG2: one test recording and its 200 images, split by concept."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import MissingDataError, SSRError
+from ...labels import Label, as_number, folder_name
+from ..base import IMAGE_COLUMNS, check_images, images_by_number
+from ..bids.check import published_rows
+from ..bids.events import BidsEvents
+from ..bids.files import BidsRun, one_version
+from ..bids.recordings import Reader, Shown
+from ..bids.study import BidsDataset
+from ..bids.things import things_bids_images
+from ..download import Source
+from ..fetch import Downloads, Form
+from .files import (
+    DATA_LICENCE,
+    IMAGE_SOURCES,
+    PUBLISHED_SUBJECTS,
+    image_file,
+    metadata_file,
+    read_images,
+)
+
+EVERY = 4
+"""Every fourth concept of the image list is tested, the others are trained on: 50 and 150 of the 200."""
+
+
+class ThingsEEGSample(BidsDataset):
+    """One test recording of THINGS-EEG2, for a first look at real data: 200 images, 20 trials each.
+
+    The recording is ``ses-01/..._task-test`` of NEMAR nm000232, 63 channels at 1000 Hz. Zero-shot by a split
+    of our own: every fourth of the 200 concepts, in the order of the image list, is tested, and the others are
+    trained on. Numbers among those 50 images, after training on 150, are not those of the benchmark.
+
+    Parameters
+    ----------
+    root : path-like
+        A BIDS folder with the recording and ``stimuli/image_metadata.npy``: that of the download, or all of
+        nm000232.
+    """
+
+    name = "things-eeg-sample"
+    image_folders = ("stimuli/test_images",)
+
+    @property
+    def subjects(self) -> tuple[Label, ...]:
+        """The ten published subjects and any others with a folder here."""
+        return tuple(dict.fromkeys([*PUBLISHED_SUBJECTS, *self.folders]))
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image of the published test set, in the splits of the sample."""
+        listed = images_by_number(read_images(metadata_file(self.root)), "test").reset_index()
+        tested = listed["number"] % EVERY == 0
+        parts = [
+            rows.assign(split=split, number=range(1, len(rows) + 1))
+            for split, rows in (("train", listed[~tested]), ("test", listed[tested]))
+        ]
+        return check_images(pd.concat(parts, ignore_index=True)[IMAGE_COLUMNS], str(self.root))
+
+    def shows_images(self, run: BidsRun) -> bool:
+        return run.task == "test" and as_number(run.session) == 1
+
+    def runs(self, subject: Label) -> list[BidsRun]:
+        runs, name = self.run_of(subject), folder_name(subject)
+        runs = one_version(runs, self.choice, name) if runs else []
+        usual = self.root / f"{name}/ses-01/eeg/{name}_ses-01_task-test_eeg.bdf"
+        missing = [] if runs else [usual]
+        missing += [run.events for run in runs if not run.events.is_file()]
+        if missing:
+            raise MissingDataError(
+                f"the recording of subject {subject} is incomplete: there is no file {missing[0]}",
+                f"ssr-bd data fetch {self.name} --subject {subject} --data-dir {self.root}",
+            )
+        return runs
+
+    def reader(self) -> Reader:
+        listed = images_by_number(read_images(metadata_file(self.root)), "test")
+        own = self.images.set_index("image_id").loc[listed["image_id"]].set_index(listed.index)
+
+        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
+            samples, numbers, lines = things_bids_images(events, sfreq, listed)
+            shown = own.loc[numbers]
+            return {
+                split: Shown(samples[rows], shown["number"].to_numpy(np.int64)[rows], lines[rows])
+                for split in ("train", "test")
+                if (rows := (shown["split"] == split).to_numpy()).any()
+            }
+
+        return read
+
+    def image_file(self, split: str, file: str) -> Path:
+        return image_file(self.root, "test", file)
+
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
+    ) -> list[dict[str, Any]]:
+        def source(subject: Label) -> Source:
+            return recording_sources(self.root, int(subject))[-1]
+
+        return published_rows(self, subjects, read, source, _image_sources(self.root)[-1])
+
+
+# -- what can be downloaded ----------------------------------------------------------------------------------
+
+COMMIT = "0e548b8ac035d66385aefc7aa4703a391927d2bf"
+"""Of github.com/nemarDatasets/nm000232, whose git-annex keys are the sizes and SHA-256 in sample.csv."""
+SMALL = f"https://raw.githubusercontent.com/nemarDatasets/nm000232/{COMMIT}"
+LARGE = "https://nemar.s3.us-east-2.amazonaws.com/nm000232/objects"
+
+
+def _image_sources(root: Path) -> tuple[Source, ...]:
+    """The image list and the test images, which must be those of the list once that is here."""
+    listed, _, pictures = IMAGE_SOURCES
+    files: tuple[str, ...] = ()
+    with suppress(SSRError):
+        files = tuple(images_by_number(read_images(metadata_file(root)), "test")["file"])
+    assert pictures.archive is not None
+    archive = replace(pictures.archive, place="stimuli/test_images.zip", names=files)
+    return (
+        replace(listed, place="stimuli/image_metadata.npy"),
+        replace(pictures, place="stimuli/test_images", archive=archive),
+    )
+
+
+def recording_sources(root: Path, subject: int) -> tuple[Source, ...]:
+    """The files of the recording of a subject, the signal last."""
+    with Path(__file__).with_name("sample.csv").open(encoding="utf-8", newline="") as table:
+        rows = [
+            row for row in csv.DictReader(table) if row["file"].startswith(f"sub-{subject:02d}/")
+        ]
+    sources = []
+    for row in rows:
+        file, size, digest = row["file"], int(row["size"]), row["sha256"]
+        kind = file.rpartition("_")[2]
+        key = f"SHA256E-s{size}--{digest}.bdf"
+        url = f"{LARGE}/{key}" if kind == "eeg.bdf" else f"{SMALL}/{file}"
+        what = f"{kind} of subject {subject}, session 1, test"
+        sources.append(Source(what, file, (url,), size, DATA_LICENCE, digest))
+    return tuple(sources)
+
+
+DOWNLOADS = Downloads(
+    subjects=PUBLISHED_SUBJECTS,
+    forms={
+        "sample": Form(
+            "one test recording, 63 channels, 1000 Hz, and the 200 test images",
+            _image_sources,
+            recording_sources,
+        )
+    },
+)
