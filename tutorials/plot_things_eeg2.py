@@ -27,9 +27,9 @@ first with real data, too: how accuracy grows with the number of trials that are
 # For five minutes with one real recording, replace ``things-eeg`` by ``things-eeg-sample`` in these lines and
 # add ``--method encoding`` to the last: a quarter of a gigabyte, 150 images to train on and 50 to test.
 #
-# ``things-eeg`` takes the trials that the authors preprocessed: 17 channels at 100 Hz. ``--form raw`` fetches the
-# recordings, 63 channels at 1000 Hz, 6 GB a subject. Images are encoded by CLIP's ResNet-50, whose
-# weights are downloaded once.
+# ``things-eeg`` takes the trials that the authors preprocessed: 17 channels at 100 Hz. ``--form raw``
+# fetches the recordings, 63 channels at 1000 Hz, 6 GB a subject. Images are encoded by CLIP's ResNet-50,
+# whose weights are downloaded once.
 #
 # The same layout, simulated
 # --------------------------

@@ -41,7 +41,7 @@ class ThingsEEGSample(BidsDataset):
     """One test recording of THINGS-EEG2, for a first look at real data: 200 images, 20 trials each.
 
     The recording is ``ses-01/..._task-test`` of NEMAR nm000232, 63 channels at 1000 Hz. Zero-shot by a split
-    of our own: every fourth of the 200 concepts, in the order of the image list, is tested, and the others are
+    of our own: every fourth of the 200 concepts, in the order of the image list, is tested, the others are
     trained on. Numbers among those 50 images, after training on 150, are not those of the benchmark.
 
     Parameters
