@@ -47,8 +47,8 @@ def started(function, *args, folder, cwd=None, env=None, **kwargs):
     return process
 
 
-def on_a_terminal(function, *args, until, then):
-    """Call a function in a process on a terminal, and ``then(pid)`` once ``until`` is seen.
+def on_a_terminal(function, *args, until, typed, seconds=120):
+    """Call a function on a terminal of its own, 100 columns wide, and type once ``until`` is seen.
 
     Returns
     -------
@@ -57,24 +57,34 @@ def on_a_terminal(function, *args, until, then):
     """
     import pty
     import select
+    import termios
+    import time
 
     terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (30, 100))  # tqdm draws no bar on a terminal without width
     where = {"cwd": os.getcwd(), "env": dict(os.environ)}
-    named = function.__module__, function.__name__
-    call = (os.ttyname(side), os.ttyname(side), where, named, args, {})
-    process = SERVER.Process(target=_call, args=call, daemon=False)
+    named, place = (function.__module__, function.__name__), os.ttyname(side)
+    process = SERVER.Process(target=_on_terminal, args=(place, where, named, args))
     process.start()
-    seen, told = b"", False
-    while select.select([terminal], [], [], 0.1)[0] or process.is_alive():
-        if select.select([terminal], [], [], 0)[0]:
+    seen, left, end = b"", typed, time.monotonic() + seconds
+    while (ready := select.select([terminal], [], [], 0.05)[0]) or process.is_alive():
+        if ready:
             seen += os.read(terminal, 1 << 16)
-        if not told and until in seen.decode(errors="ignore"):
-            told = True
-            then(process.pid)
+        if left and until.encode() in seen:
+            os.write(terminal, left)
+            left = b""
+        if time.monotonic() > end:
+            process.kill()
     process.join()
     os.close(terminal)
     os.close(side)
     return process.exitcode, seen.decode()
+
+
+def _on_terminal(place, where, named, args):
+    os.setsid()
+    os.open(place, os.O_RDWR)  # the terminal of the new session: its Ctrl-C interrupts us
+    _call(place, place, where, named, args, {})
 
 
 def _call(out, err, where, named, args, kwargs):

@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+from forked import on_a_terminal, ssr_bd
 
 COMMANDS = [
     ("train",),
@@ -113,6 +114,17 @@ def screen(text):
             lines[row] = line[:column] + piece + line[column + 1 :]
             column += 1
     return [line.rstrip() for line in lines]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
+def test_ctrl_c_leaves_a_clean_last_line(sim_dir, tmp_path):
+    tiny = ("--preset", "tiny", "--subject", "5", "--batch-size", "32", "--epochs", "4000")
+    place = ("--data-dir", str(sim_dir), "--out", str(tmp_path))
+    code, seen = on_a_terminal(ssr_bd, "train", *tiny, *place, until="/4000 [", typed=b"\x03")
+    lines = [line for line in screen(seen) if line]
+    assert code == 130 and "Traceback" not in seen
+    assert lines[-1].startswith("stopped; what is finished is kept") and seen.endswith("\n")
+    assert sum("/4000 [" in line for line in lines) == 1 and "/4000 [" in lines[-2]
 
 
 def test_bars_side_by_side_leave_only_lines(capfd):
