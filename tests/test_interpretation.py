@@ -1,5 +1,7 @@
 """What a model decodes from, against models and trials of which it is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,6 +123,40 @@ def test_integrated_gradients_sum_to_what_distinguishes_trials_from_their_mean(k
     assert found.to_numpy().sum() == pytest.approx((np.diag(near) - near.mean(1)).mean(), rel=1e-3)
     inside = found.to_numpy()[OCCIPITAL, 8:12].sum()
     assert inside == pytest.approx(found.to_numpy().sum(), rel=0.1)
+
+
+class OfTwo(Linear):
+    """The part of the second subject reads trials as they are, that of the first their negative."""
+
+    n_subjects, takes_subjects = 2, True
+
+    def forward(self, x, subject_index=None):
+        sign = torch.zeros(len(x)) if subject_index is None else 2.0 * subject_index - 1
+        return sign[:, None] * super().forward(x)
+
+
+def test_a_model_with_a_part_for_each_subject_is_asked_through_that_of_the_subject(known):
+    x = known.test.x - known.mean
+    own = replace(known, model=OfTwo(), test=replace(known.test, x=x, who=1), mean=0 * known.mean)
+    other = replace(own, test=replace(own.test, who=0))
+    whole = [look.accuracy([np.array(True)])["top1"][0] for look in (own, other)]
+    assert whole == [1, 0]
+    near = own.similarity().to_numpy()
+    assert near == pytest.approx(-other.similarity().to_numpy(), abs=1e-6)
+    pytest.importorskip("captum")
+    total = own.attribution(steps=4).to_numpy().sum()
+    assert total == pytest.approx((np.diag(near) - near.mean(1)).mean(), rel=1e-3)
+
+
+def test_trials_whose_predictions_are_averaged(known):
+    """Two halves of each response: their mean prediction is that of the whole, and so is its accuracy."""
+    x = np.concatenate(
+        [known.mean + 2 * (known.test.x - known.mean), 0 * known.test.x + known.mean]
+    )
+    test = replace(known.test, x=x, query=np.tile(np.arange(N), 2))
+    halves = replace(known, test=test)
+    assert halves.accuracy([np.array(True)])["top1"][0] == 1
+    assert halves.similarity().to_numpy() == pytest.approx(known.similarity().to_numpy(), abs=1e-4)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -67,6 +67,10 @@ def test_the_test_recordings_give_the_ranks_of_the_run(plain, raws, images):
     """By another way: Raw instead of the store, files instead of the dataset's images, config.json."""
     run = load_run(plain)
     found = run.retrieve(raws, images, top=3)
+    own = run.retrieve(top=3)  # its own test, without naming recordings
+    assert own["rank"].tolist() == run.queries["rank"].tolist()
+    assert own["image"].tolist() == run.queries["image_id"].tolist()
+    assert own["top_3"].tolist() == run.queries["top_3"].tolist()
     known = run.queries.set_index(run.queries["image_id"].str.partition("/")[2])
     own = known.loc[found["image"].str.partition("/")[2]]
     assert found["rank"].tolist() == own["rank"].tolist() and len(found) == 16
@@ -330,6 +334,18 @@ def test_a_run_says_what_it_decodes_from(plain):
     bars = [bar.get_width() for bar in maps[2].patches]
     assert bars == pytest.approx((100 * look.regions()["top1"][:-1]).tolist())
     assert "nothing is trained again" in figure._supxlabel.get_text()
+    near, axis = look.similarity(), run.plot_similarity().axes[0]
+    right = np.array([near.loc[name, name] for name in near.index])
+    assert (near.ge(right, axis=0).sum(axis=1).to_numpy() == run.queries["rank"]).all()
+    rows, columns = (
+        [label.get_text() for label in labels]
+        for labels in (axis.get_yticklabels(), axis.get_xticklabels())
+    )
+    assert rows == columns and len(rows) == 16
+    full = {name.rpartition("/")[2]: name for name in near.index}
+    shown = axis.images[0].get_array()
+    row = near.loc[full[rows[0]], [full[name] for name in columns]].to_numpy()
+    np.testing.assert_allclose(shown[0], (row - row.mean()) / row.std(), rtol=1e-4)
     plt.close("all")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +21,15 @@ from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..preprocessing.channels import MEG_REGIONS, ChannelSet, plain_names
 from ..registry import unknown_name
 from ..retrieval.hyperbolic import expmap0, pairwise_distance
-from ..retrieval.ranks import embed_images, embed_trials, query_table, retrieval_numbers, space_of
+from ..retrieval.ranks import (
+    embed_images,
+    ensemble,
+    has_own_parts,
+    similarity,
+    space_of,
+)
 from ..training.data import match_subjects
-from .evaluation import TestSet
+from .evaluation import TestSet, embed, score
 
 if TYPE_CHECKING:
     import mne
@@ -111,19 +117,26 @@ class Interpretation:
         """
         if fill not in FILLS:
             raise unknown_name("fill", fill, list(FILLS))
-        test, space = self.test, space_of(self.model)
-        gallery = embed_images(self.model, test.gallery)
         other = self.mean.astype(np.float32) if fill == "mean" else np.float32(0)
         rows = []
         for kept in keep:
-            brain = embed_trials(self.model, np.where(kept, test.x, other))
-            near = (brain, gallery, test.table, test.gallery_ids, self.evaluation.correction, space)
-            _, found = retrieval_numbers(
-                query_table(*near), len(test.gallery_ids), self.evaluation.n_way
-            )
-            rows.append(found)
+            test = replace(self.test, x=np.where(kept, self.test.x, other))
+            rows.append(score(self.model, test, self.evaluation)[1])
         names = ["top1", "top5", "mrr", "chance_top1", "chance_top5", "n_queries"]
         return pd.DataFrame(rows)[names]
+
+    def similarity(self) -> pd.DataFrame:
+        """How near each query is to each candidate: what ranks are made of, before a correction.
+
+        Returns
+        -------
+        DataFrame, shape (q, g)
+            Images that were seen and candidates by their ids; larger is nearer.
+        """
+        found = embed(self.model, self.test)
+        near = similarity(found.brain, found.gallery, found.space)
+        seen = pd.Index(found.table["image_id"], name="seen")
+        return pd.DataFrame(near, seen, pd.Index(found.gallery_ids, name="candidate"))
 
     def time_windows(
         self,
@@ -272,11 +285,13 @@ class Interpretation:
 
         test, device = self.test, next(self.model.parameters()).device
         gallery = torch.from_numpy(embed_images(self.model, test.gallery)).to(device)
-        advantage = _Advantage(self.model, gallery).eval()
+        advantage = _Advantage(self.model, gallery, test.who).eval()
         lengths = np.ones(len(test.x))
         if space_of(self.model) == "euclidean":
-            lengths = np.linalg.norm(embed_trials(self.model, test.x), axis=1)
-        right = torch.from_numpy(pd.Index(test.gallery_ids).get_indexer(test.table["image_id"]))
+            brain = embed(self.model, replace(test, query=None)).brain
+            lengths = np.linalg.norm(brain, axis=1)
+        right = pd.Index(test.gallery_ids).get_indexer(test.table["image_id"])
+        right = torch.from_numpy(right if test.query is None else right[test.query])
         options: dict[str, Any] = {}
         if method == "integrated_gradients":
             mean = torch.from_numpy(self.mean.astype(np.float32))[None].to(device)
@@ -303,13 +318,17 @@ class Interpretation:
 class _Advantage(torch.nn.Module):
     """Similarities of trials (b, c, t) with all candidates, minus their mean, (b, g)."""
 
-    def __init__(self, model: torch.nn.Module, gallery: Tensor) -> None:
+    def __init__(self, model: torch.nn.Module, gallery: Tensor, who: int | None) -> None:
         super().__init__()
         self.model, self.gallery = model, gallery
         self.similarity = SIMILARITIES[space_of(model)]
+        self.who = who if has_own_parts(model) else None
 
     def forward(self, x: Tensor) -> Tensor:
-        near = self.similarity(self.model(x), self.gallery)
+        own: dict[str, Any] = {}
+        if self.who is not None:
+            own["subject_index"] = torch.full((len(x),), self.who, device=x.device)
+        near = self.similarity(self.model(x, **own), self.gallery)
         return near - near.mean(dim=1, keepdim=True)
 
 
@@ -433,6 +452,19 @@ def attribution_figure(
     return draw_attribution(tables, head, looks[0].title, method, looks[0].flags, pyplot=pyplot)
 
 
+def similarity_figure(looks: Sequence[Interpretation], *, pyplot: bool = False) -> Figure:
+    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_similarity`."""
+    from ..reporting.run_figures import draw_similarity
+
+    tables = [look.similarity() for look in looks]
+    first = tables[0]
+    alike = [table.reindex(index=first.index, columns=first.columns) for table in tables]
+    near = ensemble([table.to_numpy() for table in alike], [1.0] * len(alike))
+    images = embed_images(looks[0].model, looks[0].test.gallery)
+    table = pd.DataFrame(near, first.index, first.columns)
+    return draw_similarity(table, images, looks[0].title, looks[0].flags, pyplot=pyplot)
+
+
 def _check_alike(looks: Sequence[Interpretation]) -> None:
     for look in looks[1:]:
         if look.ch_names != looks[0].ch_names or list(look.times) != list(looks[0].times):
@@ -443,6 +475,7 @@ def _check_alike(looks: Sequence[Interpretation]) -> None:
 
 
 FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {
+    "similarity": (similarity_figure, "How near each query is to each candidate"),
     "time": (time_window_figure, "Accuracy with parts of the time"),
     "regions": (region_figure, "Accuracy with parts of the sensors"),
     "attribution": (

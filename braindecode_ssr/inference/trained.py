@@ -151,13 +151,14 @@ class TrainedRun(Run):
 
     def retrieve(
         self,
-        recordings: Any,
-        images: str | Path | ImageDataset,
+        recordings: Any = None,
+        images: str | Path | ImageDataset | None = None,
         *,
         top: int = 5,
         events: Any = None,
         whitening: str = "auto",
         average: str = "image",
+        data_dir: str | Path | None = None,
         progress: bool = False,
         say: Say = _silent,
     ) -> pd.DataFrame:
@@ -167,12 +168,15 @@ class TrainedRun(Run):
         ----------
         recordings, events, whitening, average, say
             As for :meth:`embed`. Trials of the same image are averaged over all recordings if events name
-            images; each other trial is a query of its own.
+            images; each other trial is a query of its own. Without recordings, those of the run's own
+            test, among its candidates and before any correction.
         images : path-like or ImageDataset
             The candidates: all images in a folder and its subfolders, which must be images of the run's
             encoder; their features are kept below ``ssr`` in that folder, or in ``$SSR_CACHE``.
         top : int
             How many images to list for each query.
+        data_dir : path-like, optional
+            For the run's own test: the folder of the dataset, if it is not where it was in training.
         progress : bool
             Show a progress bar while images are encoded.
 
@@ -201,13 +205,28 @@ class TrainedRun(Run):
 
         if top < 1:
             raise UsageError(f"top = {top} lists no image", "give 1 or more")
-        folder = images if isinstance(images, ImageDataset) else ImageFolder(images)
-        ids = folder.images["image_id"].tolist()
-        find = folder.find if isinstance(folder, ImageFolder) else {i: i for i in ids}.get
-        model = self.model
-        x, table = self._trials(recordings, events, whitening, average, find, say)
-        features = self._features(folder, ids, progress, say)
-        near = similarity(embed_trials(model, x), embed_images(model, features), space_of(model))
+        if (recordings is None) != (images is None):
+            raise UsageError(
+                "there are recordings or images, and not both",
+                "give both, or neither for the test of the run",
+            )
+        if images is None:
+            look = self.interpret(data_dir, progress=progress)
+            whole = look.similarity()
+            near, ids = whole.to_numpy(), list(whole.columns)
+            counts = look.test.table["n_repetitions"].to_numpy()
+            table = pd.DataFrame({"image": whole.index.to_numpy(object), "n_trials": counts})
+            table.attrs["flags"] = list(look.flags)
+        else:
+            folder = images if isinstance(images, ImageDataset) else ImageFolder(images)
+            ids = folder.images["image_id"].tolist()
+            find = folder.find if isinstance(folder, ImageFolder) else {i: i for i in ids}.get
+            model = self.model
+            x, table = self._trials(recordings, events, whitening, average, find, say)
+            features = self._features(folder, ids, progress, say)
+            near = similarity(
+                embed_trials(model, x), embed_images(model, features), space_of(model)
+            )
         own = pd.Index(ids).get_indexer(table["image"])
         if (own >= 0).all():
             table["rank"] = rank_of_target(near, own)
@@ -257,11 +276,25 @@ class TrainedRun(Run):
 
         return run_figures.plot_retrieval(self, each, data_dir)
 
-    def plot_similarity(self) -> Figure:
-        """Draw how often each concept is among the five nearest of each other, ordered by cluster."""
-        from ..reporting import run_figures
+    def plot_similarity(self, *, data_dir: str | Path | None = None) -> Figure:
+        """Draw how near each test query is to each candidate, in the order of clusters of images.
 
-        return run_figures.plot_similarity(self)
+        Without the dataset on this disk, draw how often each concept is among the five nearest of each
+        other, which is all that the run holds.
+
+        Parameters
+        ----------
+        data_dir : path-like, optional
+            The folder of the dataset, if it is not where it was when the run was trained.
+        """
+        from ..reporting import run_figures
+        from .interpretation import similarity_figure
+
+        try:
+            look = self.interpret(data_dir)
+        except (DataError, MissingDataError):
+            return run_figures.plot_confusion(self)
+        return similarity_figure([look], pyplot=True)
 
     def interpret(
         self, data_dir: str | Path | None = None, *, progress: bool = False
@@ -278,7 +311,7 @@ class TrainedRun(Run):
         Returns
         -------
         Interpretation
-            With ``time_windows()``, ``regions()``, ``sensors()`` and ``attribution()``.
+            With ``similarity()``, ``time_windows()``, ``regions()``, ``sensors()`` and ``attribution()``.
 
         Raises
         ------
@@ -294,9 +327,10 @@ class TrainedRun(Run):
         dataset.check_here()
         features = features_of(spec, dataset, self.record.get("features"))
         features.complete(dataset, device=self.device, progress=progress)
-        test = load_test_set(
-            spec, dataset, features, spec.evaluation, trained=channels, progress=progress
-        )
+        how: dict[str, Any] = {"trained": channels, "progress": progress}
+        how["among"] = self.summary.get("train_subjects", ())
+        test = load_test_set(spec, dataset, features, spec.evaluation, **how)
+        test = replace(test, x=test.x[:])
         mean = mean_training_trial(spec, dataset, channels)
         title, flags = title_of(key_of(self)), tuple(self.summary.get("flags", ()))
         return Interpretation(self.model, test, mean, spec.evaluation, title, flags)

@@ -66,7 +66,7 @@ def plot_retrieval(run: Run, each: int = 2, data_dir: str | Path | None = None) 
     return retrieved_images(shown, images.image, title_of(key_of(run)), pyplot=True)
 
 
-def plot_similarity(run: Run) -> Figure:
+def plot_confusion(run: Run) -> Figure:
     title, flags = title_of(key_of(run)), ";".join(run.summary.get("flags", ()))
     return confused_concepts(run.queries, title, [flags], pyplot=True)
 
@@ -273,6 +273,55 @@ def retrieved_images(
         for axis, text in zip(axes[0], ("seen", *range(1, len(top) + 1)), strict=True):
             axis.set_title(text)
         headline(figure, title)
+    return figure
+
+
+# -- similarities --------------------------------------------------------------------------------------------
+
+
+def draw_similarity(
+    near: pd.DataFrame,
+    images: np.ndarray,
+    title: str,
+    flags: Iterable[str] = (),
+    *,
+    pyplot: bool = False,
+) -> Figure:
+    """The whole matrix (q, g) of similarities, standardized by query, in the order of clusters of images.
+
+    Clusters are of the embeddings ``images`` (g, e) of the candidates alone, so that an order in blocks is
+    not one that was looked for in the brain responses.
+    """
+    names = list(near.columns)
+    unit = images / np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-12)
+    order = by_cluster(unit @ unit.T, names)
+    rows = [name for name in order for _ in range(int((near.index == name).sum()))]
+    shown = near.loc[list(dict.fromkeys(rows)), order].to_numpy()
+    side = min(11.0, max(3.4, 0.045 * len(order)))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(
+            side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order)), pyplot=pyplot
+        )
+        axis = figure.subplots()
+        options: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -4, "vmax": 4}
+        image = axis.imshow(shown, interpolation="nearest", **options)
+        axis.spines[:].set_visible(True)
+        size = min(6.0, 60 * side / len(order))
+        for ticks, labels in ((axis.set_xticks, order), (axis.set_yticks, rows)):
+            short = [name.rpartition("/")[2] for name in labels if len(labels) <= LEGIBLE]
+            ticks(range(len(short)), short, fontsize=size)
+        axis.tick_params("x", rotation=90)
+        axis.tick_params(length=0)
+        axis.set_xlabel("candidate")
+        axis.set_ylabel("image seen")
+        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
+        bar.set_label("similarity (standard deviations of the query)")
+        headline(figure, title)
+        footnote(
+            figure,
+            "The right image is on the diagonal. Order: clusters of image embeddings.",
+            flags,
+        )
     return figure
 
 
