@@ -27,6 +27,8 @@ from .resolve import check_run, resolve, run_spec
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
     CARD,
+    CONFIG,
+    WHITENING,
     Run,
     git_commit,
     load_weights,
@@ -461,6 +463,27 @@ def _tested_on(
             flags = check_flags([*flags, "same-recording"])
     changed = {"subject": subject, "protocol": "pooled" if subject in trained else "inter"}
     return spec.model_copy(update={"data": spec.data.model_copy(update=changed)}), flags
+
+
+def tested_on_another(first: Run, spec: RunSpec, data_dir: str | Path | None) -> Run:
+    """The run that :func:`train` would make of a pooled spec whose model ``first`` has trained, beside it."""
+    dataset, subject = open_dataset(spec.data, data_dir), spec.data.subject
+    how: dict[str, Any] = {"data_dir": data_dir, "device": spec.train.device}
+    queries, summary = evaluate(first.path, subject=subject, **how)
+    data = {**first.record["dataset"], "fingerprint": dataset.source_key(subject, spec.trials)}
+    record = {**first.record, "spec": spec.model_dump(mode="json"), "dataset": data}
+    record["notes"] = [*record.get("notes", ()), f"the model of {first.path.name}"]
+    with new_run(run_of(first.path.parent, spec)) as run:
+        for name in ("history.csv", first.weights.name, CONFIG, WHITENING):
+            if (first.path / name).is_file():
+                shutil.copy(first.path / name, run.path / name)
+        if first.epochs.is_dir():
+            shutil.copytree(first.epochs, run.epochs, dirs_exist_ok=True)
+        run.write_json("run.json", record)
+        run.write_table("queries.csv", queries)
+        atomic_write(run.path / CARD, model_card(spec, record, summary))
+        run.write_json("summary.json", summary)
+    return run
 
 
 def simulate(

@@ -70,6 +70,14 @@ COUNT = click.IntRange(1)
     shell_complete=EVALUATIONS,
     help="default, as-published, or axes such as repetitions=1.  [default: default]",
 )
+@click.option(
+    "--ensemble",
+    type=NAMES,
+    default=(),
+    shell_complete=known("seeds", "methods"),
+    help="Add rows for the mean similarities of all seeds of a method, of all methods, or both: "
+    "seeds,methods.",
+)
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs in parallel.")
 @click.option(
     "--threads",
@@ -115,7 +123,7 @@ def benchmark(
     from braindecode_ssr.benchmarking.plan import cost_line, grid_preview, plan_benchmark
 
     trusting(trust, options["backbone"])
-    axes = ("methods", "subjects", "protocols", "seeds", "evaluations", "threads")
+    axes = ("methods", "subjects", "protocols", "seeds", "evaluations", "ensemble", "threads")
     grid = {name: options.pop(name) for name in axes}
     plan = plan_benchmark(settings_of(config, sets, options), out, data_dir, **grid)
     preview = grid_preview(plan, out, jobs)

@@ -28,6 +28,8 @@ from ..runs import Run, run_name, same_data
 from .workers import Outcome, Task, evaluation_folder
 
 PROTOCOLS = ("intra", "inter", "pooled")
+ENSEMBLES = ("seeds", "methods")
+"""What the members of an ensemble differ in."""
 
 
 class Grid(Spec):
@@ -35,6 +37,7 @@ class Grid(Spec):
 
     ``settings`` are nested settings of all runs. The number of ``threads`` of a run changes the last
     digits of sums, so it is given here and does not follow from how many runs are done in parallel.
+    ``ensemble`` adds rows of averaged similarities, of all ``"seeds"`` of a method or all ``"methods"``.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
@@ -42,6 +45,7 @@ class Grid(Spec):
     protocols: tuple[str, ...] = ("intra",)
     seeds: tuple[int, ...] = (0,)
     evaluations: tuple[str, ...] = ("default",)
+    ensemble: tuple[str, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
     threads: int = Field(default=1, ge=1)
 
@@ -102,13 +106,17 @@ class PlannedEvaluation:
 
 @dataclass
 class PlannedRun:
-    """A resolved run of the grid, its folder, which need not exist, and why it cannot be done, if so."""
+    """A resolved run of the grid, its folder, which need not exist, and why it cannot be done, if so.
+
+    ``trained_as`` is the run whose model this one shares: pooled runs differ only in who is tested.
+    """
 
     spec: RunSpec
     run: Run
     subjects: tuple[Label, ...]
     evaluations: list[PlannedEvaluation] = field(default_factory=list)
     error: SSRError | None = None
+    trained_as: Run | None = None
 
     @property
     def name(self) -> str:
@@ -145,7 +153,8 @@ class PlannedRun:
 
     def task(self, dataset: ImageDataset, threads: int) -> Task:
         out = str(self.run.path.parent.absolute())
-        return Task(self.spec, str(dataset.root.absolute()), out, self.others, threads)
+        shared = self.trained_as.path.name if self.trained_as else ""
+        return Task(self.spec, str(dataset.root.absolute()), out, self.others, threads, shared)
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,7 @@ def plan_benchmark(
     protocols: tuple[str, ...] = ("intra",),
     seeds: str | int | Iterable[int] = 1,
     evaluations: tuple[str, ...] = ("default",),
+    ensemble: tuple[str, ...] = (),
     threads: int = 1,
 ) -> Plan:
     """Plan a grid from names and numbers as users type them.
@@ -182,6 +192,9 @@ def plan_benchmark(
     names = tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS))
     protocols, evaluations = protocols_of(protocols), evaluations or ("default",)
     seed_numbers = seeds_of(seeds)
+    for kind in ensemble:
+        if kind not in ENSEMBLES:
+            raise unknown_name("kind of ensemble", kind, list(ENSEMBLES))
     for name in names:
         for evaluation in evaluations:
             named_evaluation(evaluation, METHODS[name])
@@ -194,6 +207,7 @@ def plan_benchmark(
         protocols=protocols,
         seeds=seed_numbers,
         evaluations=evaluations,
+        ensemble=tuple(dict.fromkeys(ensemble)),
         settings=merge(settings, {"data": {"dataset": data.dataset}}),
         threads=threads,
     )
@@ -241,7 +255,24 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
                 f"{planned.run.path} is a run on other data: {difference}",
                 "give another --out, or move that run away",
             )
+    _share_pooled(list(runs.values()))
     return Plan(grid, dataset, list(runs.values()))
+
+
+def _share_pooled(runs: list[PlannedRun]) -> None:
+    """Let pooled runs that differ only in who is tested share a model: one that is there, or the first."""
+    alike: dict[str, list[PlannedRun]] = {}
+    for planned in runs:
+        if planned.spec.data.protocol == "pooled":
+            data = planned.spec.data.model_copy(update={"subject": 1})
+            alike.setdefault(planned.spec.model_copy(update={"data": data}).digest, []).append(
+                planned
+            )
+    for group in alike.values():
+        states = [(not p.run.finished, not (p.run.path / "run.json").is_file()) for p in group]
+        first = group[states.index(min(states))]
+        for planned in group:
+            planned.trained_as = None if planned is first else first.run
 
 
 def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
@@ -299,7 +330,8 @@ class TimeLeft:
     """How long the remaining runs may take, estimated from finished runs of their kind."""
 
     def __init__(self, to_do: list[PlannedRun], out: Path, jobs: int) -> None:
-        self._left = {run.name: run.spec for run in to_do if not run.run.finished}
+        training = [run for run in to_do if not (run.run.finished or run.trained_as)]
+        self._left = {run.name: run.spec for run in training}
         self._measured = {kind: [mean(each)] for kind, each in seconds_per_epoch(out).items()}
         self._jobs, self._worked, self._start = jobs, 0.0, time.monotonic()
 
@@ -345,7 +377,7 @@ def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
                 "seed": spec.train.seed,
                 "evaluations": ",".join(evaluation.name for evaluation in planned.evaluations),
                 "state": planned.state,
-                "seconds": 0.0 if planned.run.finished else known,
+                "seconds": 0.0 if planned.run.finished or planned.trained_as else known,
             }
         )
     states = [row["state"] for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -21,8 +22,8 @@ from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
 from ..trials.prepare import say_beside
 from ..trials.prepare_many import prepare_many
-from .plan import Plan, PlannedRun, TimeLeft, duration, plan_benchmark
-from .tables import summary_rows, summary_tables, tables, write_tables
+from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
+from .tables import summary_rows, summary_tables, tables, with_ensembles, write_tables
 from .workers import LocalWorkers, Outcome, dask_workers, run_task, run_tasks
 
 Say = Callable[[str], None]
@@ -84,6 +85,7 @@ def benchmark(
     protocols: str | Iterable[str] = "intra",
     seeds: int | Iterable[int] = 1,
     evaluations: str | Iterable[str] = "default",
+    ensemble: str | Iterable[str] = (),
     data_dir: str | Path | None = None,
     out: str | Path = "benchmark",
     jobs: int = 1,
@@ -105,6 +107,8 @@ def benchmark(
         and ``"inter"``. See ``ssr-bd list methods`` and :mod:`braindecode_ssr.retrieval.evaluations`.
     seeds : int or iterable of int
         How many, or which.
+    ensemble : {"seeds", "methods"} or both
+        Add rows of the mean of standardized similarities, of all seeds of a method or of all methods.
     data_dir : path-like, optional
         The folder of the dataset; default: below $SSR_DATA or MNE's data folder.
     out : path-like
@@ -139,6 +143,7 @@ def benchmark(
     """
     names = {"methods": methods, "subjects": subjects}
     names |= {"protocols": protocols, "evaluations": evaluations}
+    names["ensemble"] = ENSEMBLES if ensemble == "all" else ensemble
     axes: dict[str, Any] = {
         axis: () if asked == "all" else (asked,) if isinstance(asked, str | int) else tuple(asked)
         for axis, asked in names.items()
@@ -182,6 +187,8 @@ def run_plan(
                 errors[outcome.name] = outcome.error
             evaluation_errors[outcome.name] = outcome.evaluation_errors
         queries, runs = tables(plan, errors, evaluation_errors)
+        if plan.grid.ensemble:
+            queries, runs = with_ensembles(plan, queries, runs, out, say)
         write_tables(plan, queries, runs, out)
     return Benchmark(queries, runs, out)
 
@@ -222,7 +229,12 @@ def _outcomes(
     with dask_workers(cluster, jobs, threads) if cluster else local as workers:
         errors |= prepare_plan(plan, jobs=jobs, progress=progress, say=say)
         able = [planned for planned in to_do if planned.name not in errors]
-        tasks = [planned.task(plan.dataset, threads) for planned in able]
+        # those that share a model come after the run that trains it
+        parts = [[p for p in able if bool(p.trained_as) is shared] for shared in (False, True)]
+        done = (
+            run_tasks(run_task, [p.task(plan.dataset, threads) for p in part], workers)
+            for part in parts
+        )
         left = TimeLeft(able, out, jobs)
         form = "{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         going = {planned.name: planned for planned in able}
@@ -230,12 +242,12 @@ def _outcomes(
         def now() -> str:
             return ", ".join(filter(None, [_epochs(list(going.values())[:jobs]), str(left)]))
 
-        bar = tqdm(desc="runs", total=len(tasks), disable=not progress, bar_format=form)
+        bar = tqdm(desc="runs", total=len(able), disable=not progress, bar_format=form)
         with bar, _refreshed(bar, now):
-            for number, outcome in enumerate(run_tasks(run_task, tasks, workers), 1):
+            for number, outcome in enumerate(chain.from_iterable(done), 1):
                 left.ended(outcome)
                 del going[outcome.name]
-                line = f"[{number}/{len(tasks)}] {outcome.name}: {_result(outcome, able)}"
+                line = f"[{number}/{len(able)}] {outcome.name}: {_result(outcome, able)}"
                 say_beside(say, "; ".join(filter(None, [line, str(left)])))
                 bar.update()
                 yield outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from ..errors import SSRError
-from ..files import atomic_write
+from ..files import atomic_write, sha256
 from ..methods import METHODS
 from ..retrieval.evaluations import check_flags
 from ..retrieval.statistics import COLUMN, summary_table
-from ..runs import Run
-from .plan import Plan
+from ..runs import EvaluationFolder, Run, preset_of
+from ..sharing.ensemble import ensemble
+from .plan import Plan, PlannedEvaluation, PlannedRun
 from .workers import one_line
 
 QUERY_COLUMNS = (
@@ -92,6 +95,62 @@ def _results(folder: Run, error: str | None) -> tuple[pd.DataFrame | None, dict[
     return None, {"status": "failed", "error": error}
 
 
+def with_ensembles(
+    plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path, say: Callable[[str], object]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with the rows of ensembles: all seeds of a method, or all methods with a seed.
+
+    Members are the finished runs of a protocol, subject and evaluation; alone they are no ensemble. What was
+    averaged before is read from its folder in ``out``.
+    """
+    finished = runs[runs["status"] == "done"].set_index(["run", "evaluation"]).index
+    groups: dict[tuple[Any, ...], dict[Path, tuple[PlannedRun, PlannedEvaluation]]] = {}
+    for planned in plan.runs:
+        spec = planned.spec
+        for evaluation in planned.evaluations:
+            if (planned.name, evaluation.name) not in finished:
+                continue
+            alike = (spec.data.protocol, spec.data.subject, evaluation.name)
+            kinds = {"seeds": (spec.method, spec.model.backbone), "methods": (spec.train.seed,)}
+            for kind in plan.grid.ensemble:
+                group = groups.setdefault((kind, *alike, *kinds[kind]), {})
+                group[planned.run.path] = planned, evaluation
+    tables, rows = [queries], []
+    for members in (members for members in groups.values() if len(members) > 1):
+        planned, evaluation = next(iter(members.values()))
+        spec, paths = planned.spec, list(members)
+        digest = sha256(json.dumps([evaluation.name, *(path.name for path in paths)]))[:8]
+        folder = EvaluationFolder(out / f"ensemble_{planned.name.rpartition('_')[0]}_{digest}")
+        error = ""
+        if not folder.finished:
+            say(f"ensemble of {', '.join(path.name for path in paths)}: {evaluation.name}")
+            where: dict[str, Any] = {"data_dir": plan.dataset.root, "device": spec.train.device}
+            try:
+                ensemble(paths, evaluation=evaluation.name, out=folder.path, **where)
+            except SSRError as found:
+                error = one_line(found)
+        ranks, numbers = _results(folder, error)
+        methods = "+".join(dict.fromkeys(p.spec.method for p, _ in members.values()))
+        labels = {
+            "dataset": spec.data.dataset,
+            "preset": preset_of(spec),
+            "protocol": spec.data.protocol,
+            "evaluation": evaluation.name,
+            "method": numbers.get("method", f"{methods}, ensemble of {len(members)}"),
+            "backbone": numbers.get("backbone", spec.model.backbone),
+            "subject": spec.data.subject,
+            "seed": spec.train.seed,
+            "run": folder.path.name,
+        }
+        if ranks is not None:
+            tables.append(ranks.assign(**labels))
+        version = plan.dataset.source_key(spec.data.subject, spec.trials)
+        flags = ";".join(numbers.pop("flags", ("ensemble",)))
+        rows.append({**numbers, **labels, "flags": flags, "fingerprint": version})
+    both = pd.concat([runs, pd.DataFrame(rows, columns=RUN_COLUMNS)], ignore_index=True)
+    return pd.concat(tables, ignore_index=True), both if rows else runs
+
+
 def write_tables(plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path) -> None:
     """Write ``queries.csv``, ``runs.csv`` and, last, ``benchmark.json``: each whole or not at all."""
     atomic_write(out / "queries.csv", queries.to_csv(index=False))
@@ -114,15 +173,16 @@ def summary_rows(queries: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, An
 
 def _published(row: dict[str, Any]) -> dict[str, Any]:
     """The published numbers of a method and the flags of how they were obtained."""
-    method, dataset = METHODS[row["method"]], row["dataset"]
-    numbers = method.published.get(dataset, {}).get(row["protocol"])
+    dataset = row["dataset"]
+    method = METHODS[row["method"]] if row["method"] in METHODS else None  # ensembles are none
+    numbers = method.published.get(dataset, {}).get(row["protocol"]) if method else None
     if row["n_gallery"] != PUBLISHED_GALLERY:
         numbers = None
     return {
         "published_top1": numbers[0] / 100 if numbers else None,
         "published_top5": numbers[1] / 100 if numbers else None,
         "published_on": dataset if numbers else None,
-        "published_flags": ";".join(method.as_published.flags) if numbers else None,
+        "published_flags": ";".join(method.as_published.flags) if method and numbers else None,
     }
 
 

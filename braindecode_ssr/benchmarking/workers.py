@@ -50,6 +50,7 @@ class Task:
 
     The number of ``threads`` changes the last digits of sums, so it belongs to the grid. ``cache`` is
     ``$SSR_CACHE``, for workers that were started elsewhere; ``trust`` names classes that may be imported.
+    ``trained_as`` is the name of the run whose model this one shares, if any.
     """
 
     spec: RunSpec
@@ -57,6 +58,7 @@ class Task:
     out: str
     evaluations: tuple[EvaluationSpec, ...] = ()
     threads: int = 1
+    trained_as: str = ""
     cache: str = field(default_factory=lambda: os.environ.get("SSR_CACHE", ""))
     trust: Trust = field(default_factory=trusted)
 
@@ -77,7 +79,7 @@ class Outcome:
 
 def run_task(task: Task) -> Outcome:
     """Train a run, or resume it, and do all its evaluations; errors are returned, not raised."""
-    from ..pipeline import train
+    from ..pipeline import tested_on_another, train
 
     start, errors = time.perf_counter(), {}
     if task.cache:
@@ -93,7 +95,12 @@ def run_task(task: Task) -> Outcome:
             lock(run.path, "benchmark", shared=True),
         ):
             if not run.finished:
-                train(task.spec, data_dir=task.data_dir, out=task.out)
+                first = Run(Path(task.out) / task.trained_as)
+                known = task.trained_as and first.finished and first.summary["train_subjects"]
+                if known and task.spec.data.subject in known:
+                    tested_on_another(first, task.spec, task.data_dir)
+                else:
+                    train(task.spec, data_dir=task.data_dir, out=task.out)
             for evaluation in task.evaluations:
                 try:
                     _evaluate(task, run, evaluation)

@@ -196,3 +196,43 @@ def test_the_same_command_on_files_in_the_published_layout(call, tmp_path, runs_
 @pytest.mark.parametrize(("dataset", "layout"), [("things-eeg", "raw"), ("things-meg", "meg")])
 def test_the_same_command_across_subjects(call, tmp_path, dataset, layout):
     assert len(on_files(call, tmp_path, dataset, layout, "intra,inter")) == 4
+
+
+def test_pooled_subjects_share_a_model_and_ensembles_are_rows(
+    call, written, tmp_path, runs_here, monkeypatch
+):
+    from braindecode_ssr import load_run, pipeline
+
+    train, trained = pipeline.train, []
+
+    def counted(spec, **options):
+        trained.append((spec.train.seed, spec.data.subject))
+        return train(spec, **options)
+
+    monkeypatch.setattr(pipeline, "train", counted)
+    place = ("--data-dir", written[0], "--out", tmp_path, "--epochs", 1, "--json")
+    grid = ("benchmark", "--dataset", "things-eeg", *place, "--methods", "contrast")
+    grid += ("--protocols", "pooled", "--seeds", 2, "--ensemble", "seeds")
+    preview = call(*grid, "--dry-run", code=0).json["runs"]
+    assert [row["seconds"] for row in preview] == [None, None, 0, 0]  # of subjects 4, 4, 5, 5
+    done = call(*grid, code=0)
+    assert sorted(trained) == [(0, 4), (1, 4)] and done.json["failed"] == []
+    rows = {row["method"]: row for row in done.json["summary"]}
+    assert rows["contrast"]["n_subjects"] == 2 and rows["contrast"]["n_seeds"] == 2
+    both = rows["contrast, ensemble of 2"]
+    assert (both["flags"], both["n_subjects"], both["n_seeds"]) == ("ensemble", 2, 1)
+    runs = pd.read_csv(tmp_path / "runs.csv", keep_default_na=False)
+    names = runs[(runs["subject"] == 5) & (runs["method"] == "contrast")]["run"].tolist()
+    own = load_run(tmp_path / names[0])
+    alone = train(own.spec, data_dir=written[0], out=tmp_path / "alone")
+    assert own.weights.read_bytes() == alone.weights.read_bytes()
+    pd.testing.assert_frame_equal(own.queries, alone.queries)
+    same = {k: v for k, v in own.summary.items() if k != "train_seconds"}
+    assert same == {k: v for k, v in alone.summary.items() if k != "train_seconds"}
+    assert set(own.record) == set(alone.record) and own.record["dataset"] == alone.record["dataset"]
+    again = call(*grid, code=0)
+    assert "ensemble of" not in again.err and len(trained) == 2
+    assert again.json["summary"] == done.json["summary"]
+    assert "contrast, ensemble of 2" in call("report", tmp_path, "--format", "csv", code=0).out
+    error = call(*grid[:-1], "seedz", code=2).error
+    assert "did you mean 'seeds'" in error
