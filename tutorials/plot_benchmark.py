@@ -4,9 +4,8 @@
 Benchmark and report
 ====================
 
-Several methods, several people, several seeds: a grid of runs, and one table that can go into a paper. You
-will see a small grid being trained, its accuracies with 95 % intervals, each person as a dot, and the same
-table in LaTeX.
+Several methods, people and seeds make a grid of runs, and one table for your paper. Here we train a small
+grid, plot its accuracies with 95 % intervals and a dot for each person, and print the same table in LaTeX.
 """
 
 # Authors: braindecode_ssr developers
@@ -17,8 +16,8 @@ table in LaTeX.
 # A grid
 # ------
 #
-# Each combination of method, subject, protocol and seed is a run. Runs that are finished are not done again,
-# so a grid may be stopped and made larger.
+# Each combination of method, subject, protocol and seed is a run. Finished runs are kept, so you can stop a
+# grid, resume it, or make it larger.
 
 import tempfile
 from pathlib import Path
@@ -39,8 +38,8 @@ result = benchmark(
 result.runs[["method", "subject", "evaluation", "status", "top1", "top5"]].head(6)
 
 ######################################################################
-# Each run has a process of its own; ``jobs=2`` does two at a time (in a script, below ``if __name__ ==
-# "__main__":``). On the command line:
+# Each run is done in a process of its own; ``jobs=2`` does two at a time (in a script, put the call below
+# ``if __name__ == "__main__":``). On the command line:
 #
 # .. code-block:: bash
 #
@@ -51,7 +50,7 @@ result.runs[["method", "subject", "evaluation", "status", "top1", "top5"]].head(
 # Report
 # ------
 #
-# A report is made from the saved rank of every query; nothing is trained or tested again.
+# A report is made from the saved ranks of all queries; nothing is trained or tested again.
 
 from braindecode_ssr import report
 
@@ -60,8 +59,8 @@ columns = ["evaluation", "method", "top1", "top1_low", "top1_high", "n_subjects"
 made.summary[columns].round(3)
 
 ######################################################################
-# Bars are means over people, the lines 95 % intervals, dots are people: the gray lines join the same person,
-# which is what a paired test looks at.
+# Bars are means over people with 95 % intervals, and each dot is a person. Gray lines connect the same
+# person, which is what a paired test compares.
 
 import matplotlib.pyplot as plt
 
@@ -79,8 +78,8 @@ axes[0].set_ylabel("top-1 accuracy")
 axes[0].legend(loc="upper left")
 
 ######################################################################
-# Two trials instead of all make the same test harder. Intervals of four people are wide, and no paired test
-# of four people can reach 0.05. The report says so itself:
+# With two trials averaged instead of all, the same test is harder. With four people, intervals are wide, and
+# no paired test can reach p < 0.05; the report says so itself:
 
 print("\n".join(made.sections[0].tables[-1].notes))
 
@@ -88,8 +87,8 @@ print("\n".join(made.sections[0].tables[-1].notes))
 # For a paper
 # -----------
 #
-# ``made`` prints as Markdown and shows as tables in a notebook. ``format=`` writes LaTeX, CSV, or a page with
-# all figures: ``report(result, format="html", out="page", plots=True)``.
+# ``made`` prints as Markdown and shows as tables in a notebook. ``format=`` writes LaTeX, CSV or an HTML page
+# with all figures: ``report(result, format="html", out="page", plots=True)``.
 
 paper = report(result, format="latex", out=folder / "paper")
 print("\n".join(paper.files[0].read_text().splitlines()[:16]))
@@ -98,7 +97,7 @@ print("\n".join(paper.files[0].read_text().splitlines()[:16]))
 # What next
 # ---------
 #
-# - Costs, clusters and the commands of the published tables: :doc:`/benchmark`.
+# - Costs, clusters, ensembles and the commands for the published tables: :doc:`/benchmark`.
 # - Intervals, tests, figures and the HTML page: :doc:`/report`.
 # - What the evaluations mean: :ref:`honest-numbers`.
 

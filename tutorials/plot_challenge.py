@@ -5,8 +5,8 @@ The challenge's numbers on simulated data
 =========================================
 
 The EEG-to-image task of the NeurIPS 2026 EEG challenge asks for a model that takes one epoch and predicts the
-features of the image that was seen. Here NeuralBench's recipe is trained on simulated recordings, tested by
-the challenge's two numbers, and written as a submission.
+features of the image that was seen. Here we train NeuralBench's recipe on simulated recordings, compute the
+challenge's two scores, and write a submission.
 """
 
 # Authors: braindecode_ssr developers
@@ -17,9 +17,10 @@ the challenge's two numbers, and written as a submission.
 # Train the recipe
 # ----------------
 #
-# Recordings are filtered, resampled to 120 Hz, scaled and clamped; EEGNet predicts frozen features by a
-# contrast in one direction. More epochs and a larger rate than in the recipe, because the data are small.
-# ``protocol="pooled"`` would train on all ten people. Version 1 of the simulation has the stronger responses.
+# Recordings are filtered, resampled to 120 Hz, scaled and clamped; EEGNet learns to predict frozen image
+# features with a contrastive loss in one direction. The learning rate is larger than in the recipe
+# because the data are small, and version 1 of the simulation has stronger responses.
+# ``protocol="pooled"`` would train on all ten people.
 
 import tempfile
 from pathlib import Path
@@ -40,11 +41,12 @@ run = train(
 run.spec.trials
 
 ######################################################################
-# The challenge's two numbers
-# ---------------------------
+# The challenge's two scores
+# --------------------------
 #
-# The predictions of all trials of an image are averaged; or each trial is a query of its own, which is much
-# harder. Beside them the usual way, which averages the signals before the model.
+# ``challenge`` averages the predictions of all trials of an image. In ``challenge-warmup`` each trial is
+# a query of its own, which is much harder. ``default`` is the usual way, which averages the signals
+# before the model.
 
 import pandas as pd
 
@@ -55,7 +57,7 @@ table = pd.DataFrame(numbers, index=names)[columns]
 table.round(3)
 
 ######################################################################
-# The same as a picture: one pair of bars for each way to test the one run.
+# The same run, tested in three ways:
 
 import matplotlib.pyplot as plt
 
@@ -70,8 +72,8 @@ plt.show()
 # The submission
 # --------------
 #
-# ``submission.py`` and ``model.pt`` run without this package. Whoever calls them gives the names of the
-# channels, in any order, and batches of any size.
+# ``submission.py`` and ``model.pt`` run without this package. They take channels in any order, by name, and
+# batches of any size.
 
 from braindecode_ssr.sharing.challenge import load_submission
 from braindecode_ssr.sharing.export import export
@@ -80,7 +82,7 @@ written = export(run.path, "challenge", folder / "submission")
 written["files"], written["difference"]
 
 ######################################################################
-# The challenge's kit loads it so:
+# This is how the challenge's kit loads it:
 
 import torch
 
@@ -99,5 +101,9 @@ model.predict(torch.randn(3, len(written["channels"]), written["n_times"])).shap
 # What next?
 # ----------
 #
-# * The protocol in full, and what is ours in it: :doc:`/challenge`.
-# * Which evaluation says what: :ref:`honest-numbers`.
+# * The whole protocol, and where ours may differ: :doc:`/challenge`.
+# * What the other evaluations mean: :ref:`honest-numbers`.
+
+import shutil
+
+shutil.rmtree(folder)

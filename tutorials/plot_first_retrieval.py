@@ -4,9 +4,9 @@
 First retrieval in five minutes
 ===============================
 
-A person looks at images, one every 200 ms, while EEG is recorded. Afterwards, from the brain response
-alone: which image was it? This tutorial goes the whole road on simulated data, in the smallest size
-there is, so that it runs in less than a minute on a laptop. Nothing is downloaded.
+A person looks at a stream of images, one every 200 ms, while EEG is recorded. From the brain response
+alone, can we tell which image it was? This tutorial takes you from recordings to retrieved images on a
+small simulated dataset. It runs in less than a minute on a laptop, and nothing is downloaded.
 
 .. contents:: This tutorial covers:
    :local:
@@ -23,9 +23,8 @@ there is, so that it runs in less than a minute on a laptop. Nothing is download
 # An experiment
 # -------------
 #
-# ``things-sim`` simulates an experiment with the design of THINGS-EEG2. A dataset knows its
-# subjects, its images by name, and its recordings; trials and image features that are made of
-# them are kept in its folder.
+# ``things-sim`` simulates an experiment with the design of THINGS-EEG2. A dataset object knows its
+# subjects, images and recordings; the trials and image features made from them are kept in its folder.
 
 import tempfile
 from pathlib import Path
@@ -37,8 +36,8 @@ dataset = ThingsSim(folder / "things-sim", preset="tiny")
 dataset.images.groupby("split")[["image_id", "concept"]].nunique()
 
 ######################################################################
-# No concept of the test split occurs in the training split: that is what *zero-shot* means. The
-# sixteen images below are of concepts that training will never see.
+# The test concepts do not occur in the training split: this is what *zero-shot* means. The model
+# will never see any of the sixteen concepts below during training.
 
 import matplotlib.pyplot as plt
 
@@ -50,8 +49,8 @@ for axis, image in zip(axes.flat, test.itertuples(), strict=False):
     axis.axis("off")
 
 ######################################################################
-# Recordings are continuous. They are MNE Raw objects inside braindecode datasets; each image is
-# an annotation.
+# Recordings are continuous: MNE ``Raw`` objects inside a braindecode dataset, in which each image
+# is an annotation.
 
 recordings = dataset.to_braindecode(subject=5)
 recordings.datasets[0].raw.annotations.to_data_frame().head()
@@ -60,9 +59,9 @@ recordings.datasets[0].raw.annotations.to_data_frame().head()
 # Trials
 # ------
 #
-# Recordings become trials: cut around each onset, baseline subtracted, resampled to 250 Hz.
-# Trials lie in a *trial store*, an array on disk with a table that names the image of each row.
-# To look at the response in volts we leave the noise normalisation out, which training puts in.
+# Recordings are cut into trials around each onset, baseline-corrected and resampled to 250 Hz. Trials
+# are kept in a *trial store*: an array on disk, and a table that names the image of each row. Training
+# also whitens the noise; we leave that out here to see the response in volts.
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
@@ -75,8 +74,8 @@ store
 store.table.head()
 
 ######################################################################
-# The average over all training trials is what every image evokes. Responses to single images
-# differ from it by little, and that little is all there is to decode.
+# The average over all training trials is the response that all images share. Single images differ
+# from it only slightly, and these differences are all there is to decode.
 
 import mne
 
@@ -88,9 +87,9 @@ evoked.plot_joint(times=[0.1, 0.2, 0.4], title="all training images")
 # Image features
 # --------------
 #
-# On the other side, a frozen encoder turns every image, and altered *views* of it, into features.
-# ``pyramid`` needs no weights: energies of oriented filters at several scales. ``open-clip``
-# encoders are chosen in the same way.
+# On the image side, a frozen encoder turns each image, and altered *views* of it, into features.
+# ``pyramid`` needs no pretrained weights: it measures the energy of oriented filters at several scales.
+# CLIP, DINOv2 and others are chosen by name in the same way.
 
 from braindecode_ssr.images.features import extract
 from braindecode_ssr.images.store import FeatureStore
@@ -102,7 +101,7 @@ original = features.read("pyramid", "original", test["image_id"].tolist())
 original.shape
 
 ######################################################################
-# Which test images are alike for the encoder? Those will be mixed up most easily.
+# Which test images look alike to the encoder? These are the ones most easily confused.
 
 from braindecode_ssr.retrieval.ranks import cosine
 
@@ -111,15 +110,15 @@ figure, axis = plt.subplots(figsize=(6.5, 5), layout="constrained")
 picture = axis.imshow(alike, cmap="RdBu_r", vmin=-1, vmax=1)
 axis.set_xticks(range(len(test)), test["concept"], rotation=90, fontsize=7)
 axis.set_yticks(range(len(test)), test["concept"], fontsize=7)
-figure.colorbar(picture, ax=axis, label="cosine of centred features")
+figure.colorbar(picture, ax=axis, label="cosine of centered features")
 
 ######################################################################
 # Training
 # --------
 #
-# A run is described by one spec. What is left out has a default, or is chosen by the data: 17
-# occipito-parietal channels and the backbone ``EEGProject`` for a single subject. ``train`` makes
-# a run folder.
+# One spec describes a run. What you leave out takes its default, which may depend on the data: for a
+# single subject, 17 occipito-parietal channels and the backbone ``EEGProject``. ``train`` writes a run
+# folder.
 
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import run_spec
@@ -134,9 +133,9 @@ spec = run_spec(
 run = train(spec, data_dir=dataset.root, out=folder / "runs")
 
 ######################################################################
-# Every part of the loss is in the history. ``brain_view``, ``brain_original`` and
-# ``view_original`` are the three contrasts; the two reconstructions guess a masked half of one
-# embedding from the rest and from the other embedding.
+# The history has every part of the loss. ``brain_view``, ``brain_original`` and ``view_original``
+# are the three contrasts; the two reconstructions predict a masked half of one embedding from its other
+# half and from the other modality.
 
 parts = ["brain_view", "brain_original", "view_original", "reconstruct_view", "reconstruct_brain"]
 figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
@@ -146,8 +145,8 @@ run.history.plot(x="epoch", y=parts, ylabel="loss", ax=axis)
 # Retrieval
 # ---------
 #
-# The test: all trials of a test image are averaged, embedded, and compared with all test images.
-# The table has one row per query; rank 1 means that the seen image was nearest.
+# For the test, all trials of a test image are averaged, embedded, and compared with every test image.
+# The table has one row per query; rank 1 means that the image that was seen came first.
 
 run.queries[["image_id", "rank", "score", "top_1", "top_2", "top_3"]].head()
 
@@ -159,10 +158,10 @@ shown = ["top1", "chance_top1", "ceiling_top1", "top5", "chance_top5", "ceiling_
 pd.Series({name: run.summary[name] for name in shown}).round(3)
 
 ######################################################################
-# ``ceiling`` is what an ideal observer reaches that knows the true responses and the noise. Only
-# a simulation can tell. With so little data the model stays below it.
+# ``ceiling`` is the accuracy of an ideal observer who knows the true responses and the noise, which
+# only a simulation can tell. With so little data, the model stays below it.
 #
-# What did the model see? On the left the image that was shown, then the five nearest.
+# Here is what was retrieved: on the left the image that was shown, then the five nearest.
 
 figure, axes = plt.subplots(4, 6, figsize=(8, 6), layout="constrained")
 for row, query in zip(axes, run.queries.itertuples(), strict=False):
@@ -178,7 +177,7 @@ for axis, title in zip(axes[0], ["shown", "1st", "2nd", "3rd", "4th", "5th"], st
     axis.set_title(title)
 
 ######################################################################
-# Ranks of all queries; guessing would make all bars equally high.
+# The ranks of all queries. If the model were guessing, all bars would be about equally high.
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.hist(run.queries["rank"], bins=[place - 0.5 for place in range(1, len(test) + 2)])
@@ -190,7 +189,7 @@ axis.legend()
 # How many repetitions does it take?
 # ----------------------------------
 #
-# A finished run is tested again with fewer trials averaged per image.
+# A finished run can be tested again with fewer trials averaged per image.
 
 from braindecode_ssr.config import EvaluationSpec
 from braindecode_ssr.pipeline import evaluate
@@ -212,11 +211,11 @@ axis.legend()
 # Where to go from here
 # ---------------------
 #
-# - The same on a shell: ``ssr-bd train --dataset things-sim --subject 5``.
-# - Another brain encoder: ``"model": {"backbone": "EEGNet"}``, or any other name of
-#   ``ssr-bd list backbones``.
-# - Other people's brains: ``"data": {"protocol": "inter"}`` trains on all other subjects.
-# - Recordings instead of a simulation: ``"data": {"dataset": "things-eeg"}``.
+# - From the command line: ``ssr-bd train --dataset things-sim --subject 5``.
+# - Another brain encoder: ``"model": {"backbone": "EEGNet"}``, or any name from
+#   ``ssr-bd list backbones``; see :ref:`swap-backbone`.
+# - Across people: ``"data": {"protocol": "inter"}`` trains on all other subjects; see :ref:`subjects`.
+# - Real recordings: ``"data": {"dataset": "things-eeg"}``; see :ref:`things-eeg2-for-real`.
 
 import shutil
 

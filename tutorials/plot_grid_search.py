@@ -4,10 +4,9 @@
 Grid search with scikit-learn and Optuna
 ========================================
 
-Learning rate, width, loss: which is best? ``EEGRetriever`` is an estimator of scikit-learn, so
-``GridSearchCV`` and `Optuna <https://optuna.org>`__ (``pip install optuna``) can answer, over folds that hold
-out whole *concepts*. The test is looked at once, at the end. You will see the score of every setting that was
-tried.
+Which learning rate, width or loss is best? ``EEGRetriever`` is a scikit-learn estimator, so you can tune
+it with ``GridSearchCV`` and `Optuna <https://optuna.org>`__ (``pip install optuna``), in cross-validation
+that holds out whole *concepts*. The test set is used once, at the end.
 """
 
 # Authors: braindecode_ssr developers
@@ -18,9 +17,9 @@ tried.
 # Trials and features as arrays
 # -----------------------------
 #
-# ``X`` holds the mean trial of each image, (n, c, t), ``y`` the features of its original and the mean of
-# those of its views, (n, 2, d). Fifty samples a second keep this tutorial fast, and the strong responses of
-# version 1 of the simulation make up for few trials.
+# ``X`` is the average trial of each image, (n, c, t), ``y`` the features of the original image and the
+# mean features of its views, (n, 2, d). A rate of 50 Hz keeps this tutorial fast, and the strong
+# responses of version 1 of the simulation make up for the few trials.
 
 import tempfile
 from pathlib import Path
@@ -56,9 +55,9 @@ X.shape, y.shape
 # Grid search
 # -----------
 #
-# ``GroupKFold`` over concepts makes each fold zero-shot, as the test will be. Plain ``KFold`` would train and
-# validate on images of the same concept and prefer settings that memorize concepts. ``module__`` and
-# ``criterion__`` reach into model and loss, as in skorch.
+# ``GroupKFold`` over concepts makes each fold zero-shot, like the test. Plain ``KFold`` would train and
+# validate on images of the same concept and favor settings that memorize concepts. As in skorch,
+# ``module__`` and ``criterion__`` set parameters of the model and of the loss.
 
 import torch
 from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -96,9 +95,8 @@ search = GridSearchCV(net, grid, scoring=images_behind, cv=GroupKFold(2))
 search.fit(X, y, groups=concepts).best_params_
 
 ######################################################################
-# An estimator's own score is top-1 accuracy. With so few trials it is coarse, so settings are compared by
-# the rank of the right image among all images of the held-out concepts: the share of other images that
-# rank behind it. One half would be chance.
+# The estimator's own score, top-1 accuracy, is coarse with so few trials. So we compare settings by the
+# share of the other held-out images that rank behind the right one; chance is one half.
 
 import pandas as pd
 
@@ -122,8 +120,8 @@ axis.legend()
 # Optuna
 # ------
 #
-# A grid grows with each parameter. Optuna draws settings instead, and soon near those that did well. Its
-# objective is the same cross-validation.
+# A grid grows with every parameter. Optuna samples settings instead, more and more near those that did
+# well. The objective is the same cross-validation.
 
 import optuna
 from sklearn.base import clone
@@ -151,7 +149,7 @@ study.optimize(objective, n_trials=12)
 study.best_params
 
 ######################################################################
-# Each dot is a setting; the study soon stays near the best ones.
+# Each dot is one setting; the study soon concentrates on the best ones.
 
 done = study.trials_dataframe()
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained", sharey=True)
@@ -169,8 +167,9 @@ axes[1].legend(fontsize=8)
 # The test, once
 # --------------
 #
-# The best setting is trained on all training concepts and tested on those that nothing so far has seen.
-# The best of many tries is partly luck, so this number counts, not the one on held-out concepts.
+# The best setting is trained on all training concepts and tested on the test concepts, which have not
+# been used so far. The best of many tries is partly luck, so report this number, not the score on
+# held-out concepts.
 
 best = clone(net).set_params(**study.best_params).fit(X, y)
 X_test, y_test, _ = arrays("test")
@@ -184,7 +183,7 @@ print(f"top-1, test: {best.score(X_test, y_test):.2f} (chance {1 / len(X_test):.
 #
 # - Whole runs instead of arrays: ``train(..., **{"train.validation_concepts": 8})`` writes ``valid_mrr`` into
 #   ``run.history``, which an objective can return.
-# - Settings that were chosen in this way, and from what: ``ssr-bd show method ssr-tuned``.
+# - A method whose settings were chosen in this way: ``ssr-bd show method ssr-tuned``.
 # - More on the estimator, schedulers and callbacks: :doc:`/training`.
 
 import shutil

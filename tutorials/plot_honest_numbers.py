@@ -4,8 +4,8 @@
 Honest numbers: one run, tested in many ways
 ============================================
 
-How good is a decoder? The answer depends on how it is tested. One finished run is tested here in eight ways,
-and gets as many numbers. You will see what each way does, how the table flags it, and which numbers can be
+How good is a decoder? That depends on how you test it. Here one finished run is tested in eight ways and gets
+as many different numbers. You will see what each way does, how tables flag it, and which numbers can be
 compared.
 """
 
@@ -18,7 +18,7 @@ compared.
 # -------
 #
 # A NeuroBridge model of one simulated person. ``train.keep="every"`` keeps the weights of each epoch,
-# which some of the tests below need; a small width keeps them small.
+# which some of the tests below need; a small width saves disk space.
 
 import tempfile
 from pathlib import Path
@@ -43,22 +43,22 @@ run
 # Many tests
 # ----------
 #
-# ``evaluate_each`` tests it again; nothing is trained.
+# ``evaluate_each`` tests the run again without training anything.
 #
 # ``default``
-#   The last epoch, original images, all candidates, all trials averaged, each query on its own.
+#   The last epoch; all original test images as candidates; all trials averaged; each query on its own.
 # ``repetitions=1``
-#   A single trial of each image instead of the mean of all.
+#   A single trial of each image instead of the average of all.
 # ``n-way=4``
-#   The right image among 4 candidates, the mean over all choices of the others.
+#   The right image among 4 candidates, averaged over all choices of the other three.
 # ``correction=csls`` and ``hungarian``
-#   All queries are answered together. The second even uses that each image was shown equally often.
+#   All queries are answered jointly. The second even assumes that every image was shown equally often.
 # ``gallery=views``
-#   Candidates are the altered copies that the model was trained on, not the images that were seen.
+#   The candidates are altered copies (views), as in training, not the images that the person saw.
 # ``selection=oracle``
-#   The epoch that is best on this very test.
+#   The epoch with the best accuracy on this very test.
 # ``as-published``
-#   What the public code of the method does: here the last two together.
+#   What the method's public code does, here the last two together.
 
 import pandas as pd
 
@@ -79,8 +79,8 @@ columns = ["evaluation", "top1", "chance_top1", "repetitions", "gallery", "selec
 results[columns].round(3)
 
 ######################################################################
-# Flags follow from what is done, and no name can leave one out. The bars with a flag are hatched: they answer
-# another question than the first one.
+# Flags are set automatically and cannot be switched off. Flagged bars are hatched: they answer a different
+# question from the first bar.
 
 import matplotlib.pyplot as plt
 
@@ -102,7 +102,7 @@ axis.legend(loc="upper right")
 # Fewer candidates
 # ----------------
 #
-# "90 % correct" says nothing without the number of candidates. The same ranks, asked for *N* of them:
+# "90 % correct" means little without the number of candidates. Here are the same ranks among *N* candidates:
 
 counts = (2, 4, 8, 16)
 names = [f"n-way={n}" for n in counts[:-1]] + ["default"]
@@ -120,8 +120,8 @@ axis.legend()
 # In a report
 # -----------
 #
-# Reports keep evaluations apart and mark each flagged row with a †. The numbers that a paper published stand
-# beside those of the same data and gallery only, with the flags of *its* evaluation.
+# Reports keep evaluations apart and mark flagged rows with a †. Published numbers are shown only beside
+# results on the same dataset with the same number of candidates, with the flags of *their* evaluation.
 
 from braindecode_ssr.methods import METHODS
 

@@ -4,10 +4,11 @@
 The linear model that is hard to beat
 =====================================
 
-Before a network is called good, a linear model should have tried. The usual one, ridge regression from
-brain to image features, is weak. :class:`~braindecode_ssr.training.encoding.EncodingModel` is as linear,
-and three steps make it strong: responses are smooth in time, noise is measured by what the model leaves
-over, and candidates are compared after that noise is whitened. It trains in seconds.
+Before you call a network good, compare it with a linear model, and not only with the usual one: ridge
+regression from brain to image features is a weak baseline.
+:class:`~braindecode_ssr.training.encoding.EncodingModel` is linear, too, but uses three things that ridge
+does not: responses are smooth in time, the noise is estimated from the residuals, and candidates are
+compared after this noise is whitened. It trains in seconds.
 """
 
 # Authors: braindecode_ssr developers
@@ -18,7 +19,7 @@ over, and candidates are compared after that noise is whitened. It trains in sec
 # Trials and features
 # -------------------
 #
-# The mean trial of each image, at 17 channels over the back of the head, and features of the images.
+# The average trial of each image at 17 channels over the back of the head, and the features of the images.
 
 import tempfile
 from pathlib import Path
@@ -42,8 +43,9 @@ train.x.shape, y_train.shape
 # Two linear models
 # -----------------
 #
-# Ridge regression *decodes*: it predicts features from brains. The encoding model predicts brains from
-# features; time functions, components, penalty and rank are chosen by cross-validation over concepts.
+# Ridge regression *decodes*: it predicts image features from brain responses. The encoding model predicts
+# brain responses from image features; its time functions, components, penalty and rank are chosen by
+# cross-validation over concepts.
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -68,7 +70,7 @@ def decoding_top1(x, y):
 # Accuracy
 # --------
 #
-# Fewer test trials are averaged from right to left, ten draws each.
+# Top-1 accuracy against the number of test trials averaged, each the mean of ten random draws.
 
 import matplotlib.pyplot as plt
 
@@ -90,11 +92,12 @@ axis.set_xticklabels(repetitions)
 axis.legend()
 
 ######################################################################
-# What it sees
-# ------------
+# What the model has found
+# ------------------------
 #
-# Filters of a linear model mix signal and noise; their covariance with the trials, the *patterns*, can be
-# read (Haufe et al. 2014). Here the first component, when and where, at all 63 channels.
+# The weights of a linear model reflect noise as well as signal, so they cannot be interpreted; their
+# *patterns*, the covariance of a component with the trials, can (Haufe et al. 2014). Here is the pattern of
+# the first component over time and over all 63 channels.
 
 import mne
 
@@ -110,6 +113,6 @@ picture = evoked.plot_joint(
 )
 
 ######################################################################
-# On the command line it is ``ssr-bd train --method encoding``. In :doc:`/evidence` it is ahead of every
-# network on simulated brains, whose responses are linear in what the eye gets; on real recordings it has
-# not been measured here. It costs a minute to know.
+# On the command line: ``ssr-bd train --method encoding``. In :doc:`/evidence` it beats every network on
+# simulated data, where responses are close to linear in what the simulated eye sees. We have not measured it
+# on real recordings, but it takes only a minute to find out on yours.

@@ -4,10 +4,10 @@
 The same data in MOABB and in braindecode
 =========================================
 
-Whoever works with MOABB or braindecode already need not learn another library: the datasets of this
-package are datasets of both. This tutorial loads one experiment through each, shows that both give the same
-trials, and lets MOABB score image retrieval within and across people. It runs on simulated data in
-less than half a minute; nothing is downloaded.
+If you already work with MOABB or braindecode, you can use the datasets of this package with either. This
+tutorial loads one experiment through both, shows that the trials are the same, and lets MOABB score image
+retrieval within and across people. It runs on simulated data in less than half a minute; nothing is
+downloaded.
 
 .. contents:: This tutorial covers:
    :local:
@@ -22,9 +22,9 @@ less than half a minute; nothing is downloaded.
 # A MOABB dataset
 # ---------------
 #
-# ``Gifford2022`` is THINGS-EEG2, ``Hebart2023`` is THINGS-MEG, ``SimulatedThings`` makes up an
-# experiment of the same design. A session has two runs: training images, and test images of concepts
-# that no training image shows.
+# ``Gifford2022`` is THINGS-EEG2, ``Hebart2023`` is THINGS-MEG, and ``SimulatedThings`` simulates an
+# experiment of the same design. Each session has two runs: training images, and test images of concepts
+# that do not occur among the training images.
 
 import shutil
 import tempfile
@@ -38,7 +38,8 @@ recordings = dataset.get_data(subjects=[1])
 recordings[1]["0"]
 
 ######################################################################
-# The events of MOABB name the split. Which image was shown is an extra of each annotation.
+# MOABB's events say whether an image is for training or for the test. Which image it was is an extra of each
+# annotation.
 
 raw = recordings[1]["0"]["0train"]
 raw.annotations[:4].to_data_frame()
@@ -47,7 +48,7 @@ raw.annotations[:4].to_data_frame()
 # A MOABB paradigm
 # ----------------
 #
-# ``ImageRetrieval`` cuts trials and labels each with its image. It knows MOABB's usual settings.
+# ``ImageRetrieval`` cuts trials and labels each with its image. It takes MOABB's usual parameters.
 
 from braindecode_ssr.moabb import ImageRetrieval
 
@@ -57,9 +58,9 @@ x, images, table = paradigm.get_data(dataset, additional_metadata="all")
 table.head()
 
 ######################################################################
-# Images follow one another every 200 ms, but a response lasts longer: each trial holds the responses to
-# its neighbours too. The average over all trials is a ripple at the rate of the images, which are on the
-# screen where it is yellow. What differs between images is far smaller than that.
+# With an image every 200 ms, each trial also contains responses to the images before and after. The
+# average over all trials is a ripple at the rate of presentation (images are on the screen during the
+# yellow stretches). Differences between images are far smaller than that.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +79,7 @@ axes[0].legend(["each line a channel"], fontsize=8, loc="upper right")
 # The same trials in braindecode
 # ------------------------------
 #
-# Every dataset gives its recordings as ``BaseConcatDataset``. The extras of the annotations become
+# Every dataset gives its recordings as a ``BaseConcatDataset``. The extras of the annotations become
 # columns of the metadata of windows.
 
 from braindecode.preprocessing import create_windows_from_events
@@ -88,15 +89,16 @@ windows = create_windows_from_events(concat)
 windows.get_metadata()[["image_id", "concept", "split", "subject", "session"]].head()
 
 ######################################################################
-# They are MOABB's trials, at the rate of the recording and without a baseline.
+# These are the trials of MOABB, at the original sampling rate and without baseline correction. The largest
+# difference, in microvolts:
 
 same, _, _ = ImageRetrieval().get_data(dataset, subjects=[1])
 float(max(abs(1e6 * windows[i][0] - same[i]).max() for i in range(len(windows))))
 
 ######################################################################
-# ``split``, ``set_target``, ``save``, ``EEGRegressor`` and all else of braindecode work on them. For large
-# data there is a faster way to the same type: a trial store is cut, whitened and written once, and then
-# hands out windows without a copy.
+# Everything in braindecode works on them: ``split``, ``set_target``, ``save``, ``EEGRegressor``. For
+# large data there is a faster way to the same type: a trial store is cut, whitened and written once, and
+# then provides windows without copying.
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
@@ -110,8 +112,8 @@ fast = store.to_braindecode(own.images)
 # Features of images
 # ------------------
 #
-# To retrieve an image from a brain response, the response is turned into features of an image. A frozen
-# encoder makes them; ``pyramid`` needs no weights.
+# To retrieve images, brain responses are mapped to image features, which a frozen encoder computes.
+# ``pyramid`` needs no pretrained weights.
 
 import pandas as pd
 
@@ -128,10 +130,10 @@ features.shape
 # MOABB's evaluations, with no concept on both sides
 # --------------------------------------------------
 #
-# MOABB's own splits would train on the images that are tested. ``ImageRetrieval.evaluation`` does not:
-# ``"intra"`` trains on a person's training images and tests on the same person's test images, ``"inter"``
-# trains on the training images of all others. Either refuses data in which a concept is on both sides.
-# A ridge regression is the simplest thing that can be scored.
+# MOABB's own splits would train on test images. ``ImageRetrieval.evaluation`` does not: ``"intra"``
+# trains on a person's training images and tests on their test images; ``"inter"`` trains on the training
+# images of all other people. Both refuse data in which a concept occurs on both sides. Here we score a
+# ridge regression.
 
 from sklearn.linear_model import Ridge
 
@@ -148,8 +150,8 @@ columns = ["subject", "session", "score_top1", "score_top5", "samples", "samples
 scores["intra"][columns]
 
 ######################################################################
-# Each dot is one session of one person: the 6 or so trials of each of 16 test images are averaged and
-# compared with all 16 images. Across people a straight line carries over less.
+# Each dot is one session of one person: about 6 trials of each of the 16 test images are averaged and
+# compared with all 16 images. A linear model transfers less well to another person.
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained", sharey=True)
 rng = np.random.default_rng(0)
@@ -170,8 +172,8 @@ axes[0].legend()
 # What a split looks like
 # -----------------------
 #
-# One fold of ``LeaveSubjectOutZeroShot``, trial by trial in the order of the recordings: what is neither
-# trained on nor tested is left out, because it shares a person or a concept with the other side.
+# The folds of ``LeaveSubjectOutZeroShot``, trial by trial in the order of recording. Trials that share a
+# person or a concept with the other side are left out.
 
 folds = list(LeaveSubjectOutZeroShot().split(table, images, table["subject"]))
 rows = np.zeros((len(folds), len(table)))
@@ -181,8 +183,8 @@ for row, (train, test) in zip(rows, folds, strict=True):
 from matplotlib.colors import ListedColormap
 
 figure, axis = plt.subplots(figsize=(9, 2.6), layout="constrained")
-colours = ListedColormap(["#e8e8e8", "tab:blue", "tab:orange"])
-picture = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap=colours)
+colors = ListedColormap(["#e8e8e8", "tab:blue", "tab:orange"])
+picture = axis.imshow(rows, aspect="auto", interpolation="nearest", cmap=colors)
 axis.set(xlabel="trial", yticks=range(3), yticklabels=[f"subject {s} tested" for s in (1, 2, 3)])
 for border in np.flatnonzero(np.diff(table["subject"])) + 0.5:
     axis.axvline(border, color="black", linewidth=1)
@@ -193,8 +195,8 @@ bar.ax.set_yticklabels(["left out", "trained on", "tested"])
 # The real recordings
 # -------------------
 #
-# ``Gifford2022(subjects=[5], root=DIR)`` and ``Hebart2023(subjects=[2], root=DIR)`` in the place of
-# ``SimulatedThings`` do the same with THINGS-EEG2 and THINGS-MEG. MOABB holds whole recordings in memory,
-# so choose ``sessions``; :doc:`/hosts` says how much it takes and what else to know.
+# Replace ``SimulatedThings`` with ``Gifford2022(subjects=[5], root=DIR)`` or ``Hebart2023(subjects=[2],
+# root=DIR)`` to do the same with THINGS-EEG2 and THINGS-MEG. MOABB keeps whole recordings in memory, so
+# choose ``sessions``; :doc:`/hosts` says how much memory that takes.
 
 shutil.rmtree(folder)

@@ -4,9 +4,9 @@
 Retrieve from a new recording
 =============================
 
-A trained run is not the end: here it decodes recordings that were made afterwards, in sessions it has
-never seen. In the shell this is ``ssr-bd retrieve RUN RECORDING --images FOLDER``, for every format
-that MNE reads; :doc:`/retrieve` has the details.
+Once a run is trained, it can decode new recordings. Here the same person comes back for sessions that
+the model has never seen. On the command line this is ``ssr-bd retrieve RUN RECORDING --images FOLDER``,
+for every format that MNE reads; :doc:`/retrieve` has the details.
 """
 
 # Authors: braindecode_ssr developers
@@ -36,8 +36,9 @@ trained = train(
 )
 
 ######################################################################
-# Its folder holds all that new data need: model, channels, sampling rate, epochs, noise
-# normalization, image encoder. ``load_run`` also takes the name of a run on the Hugging Face Hub.
+# The run folder holds everything that new data require: the model, its channels, sampling rate and
+# epochs, the whitening, and the image encoder. ``load_run`` also takes the name of a run on the Hugging
+# Face Hub.
 
 run = load_run(trained.path)
 run
@@ -46,8 +47,8 @@ run
 # New recordings
 # --------------
 #
-# The subject comes back for four more sessions. A recording is a ``Raw`` of MNE, in which annotations
-# name the images; ``events=`` takes a BIDS ``events.tsv`` or plain onsets instead.
+# Four more sessions of the same subject. Each recording is an MNE ``Raw`` whose annotations name the
+# images; ``events=`` takes a BIDS ``events.tsv`` or a list of onsets instead.
 
 raws = [dataset.recording(5, session, "test").to_raw(dataset.images) for session in (5, 6, 7, 8)]
 raws[0]
@@ -56,8 +57,8 @@ raws[0]
 # Which images did the person see?
 # --------------------------------
 #
-# Trials are cut, whitened and averaged as in training, channels are joined by name. Candidates are all
-# images in a folder, here the 16 test images; a dataset can be given, too, for all of its images.
+# Channels are matched by name, and trials are cut, whitened and averaged as in training. The
+# candidates are all images in a folder, here the 16 test images.
 
 pictures = folder / "pictures"
 for name in dataset.images.query("split == 'test'")["image_id"]:
@@ -68,7 +69,7 @@ table = run.retrieve(raws, pictures, top=5, say=print)
 table.head()
 
 ######################################################################
-# The seen image, and the five nearest. The right one is framed.
+# The image that was seen, and the five nearest; the right one is framed in green.
 
 import matplotlib.pyplot as plt
 
@@ -88,7 +89,7 @@ for axis, title in zip(axes[0], ["seen", "1st", "2nd", "3rd", "4th", "5th"], str
 # One session, or four?
 # ---------------------
 #
-# A session holds only a few trials of an image. Top-1 accuracy over sessions:
+# One session has only a few trials of each image. Top-1 accuracy as sessions are added:
 
 accuracy = [(run.retrieve(raws[:n], pictures)["rank"] == 1).mean() for n in (1, 2, 3, 4)]
 figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -99,10 +100,10 @@ axis.set(xlabel="sessions", ylabel="top-1 accuracy", xticks=(1, 2, 3, 4), ylim=(
 axis.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
 
 ######################################################################
-# More trials help. The test of the run averages four sessions, too, so with as many new ones accuracy should
-# be about the same, give or take an image or two of sixteen.
+# More trials help. The run's own test also averages four sessions, so with four new ones accuracy should be
+# about the same, give or take an image or two out of sixteen.
 #
-# Without image names there are no ranks, and each trial is a query. ``run.embed(raws)`` gives the
-# embeddings themselves.
+# If events do not name the images, there are no ranks, and each trial is a query of its own.
+# ``run.embed(raws)`` returns the embeddings themselves.
 
 run.embed(raws[0]).iloc[:3, :4]

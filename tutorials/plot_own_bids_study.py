@@ -4,9 +4,8 @@
 Your own study in BIDS
 ======================
 
-Your recordings, your images: a folder in BIDS, as mne-bids writes it, is all that is asked. You will
-see a study written from arrays, checked, refused because of one wrong cell in a table, and trained on;
-the picture at the end shows which images the trained run takes the seen ones for.
+To use your own recordings and images, put them into a BIDS folder, as mne-bids writes it. Here we write a
+study, check it, see how one wrong cell in a table is caught, train on it, and look at the retrieved images.
 """
 
 # Authors: braindecode_ssr developers
@@ -17,8 +16,8 @@ the picture at the end shows which images the trained run takes the seen ones fo
 # What a lab has
 # --------------
 #
-# Recordings, in each of which one image after the other was shown, and image files. Here the simulator
-# stands in for the lab: eight recordings of one person, training and test images in four sessions.
+# Recordings during which images were shown, and the image files. Here the simulator stands in for the lab:
+# eight recordings of one person, training and test images in each of four sessions.
 
 import tempfile
 from pathlib import Path
@@ -34,7 +33,7 @@ recordings[0].to_raw(lab.images)
 # Images
 # ------
 #
-# They go below ``stimuli``. The folder that an image is in is its concept.
+# They go into ``stimuli``; the folder of an image names its concept.
 
 study = folder / "mystudy"
 for image in lab.images["image_id"]:
@@ -46,9 +45,9 @@ for image in lab.images["image_id"]:
 # Recordings and events
 # ---------------------
 #
-# mne-bids writes the recordings. In ``events.tsv``, BIDS's own column ``stim_file`` names the image,
-# and a column ``split`` says whether it is trained on or tested. Instead of that column there may be
-# one list of tested concepts for the whole study, ``test_concepts.txt``.
+# mne-bids writes the recordings. In ``events.tsv``, the BIDS column ``stim_file`` names the image, and a
+# column ``split`` says whether it is for training or for the test. Instead of this column, you can list the
+# test concepts of the whole study in ``test_concepts.txt``.
 
 import mne
 import mne_bids
@@ -80,10 +79,10 @@ for recording in recordings:
 mne_bids.print_dir_tree(study / "sub-05", max_depth=2)
 
 ######################################################################
-# Is it what it should be?
-# ------------------------
+# Check the study
+# ---------------
 #
-# ``ssr-bd data check bids --data-dir mystudy`` reads every file and prints what it found.
+# ``ssr-bd data check bids --data-dir mystudy`` reads every file and prints what it finds.
 
 import subprocess
 
@@ -94,11 +93,11 @@ first = next(row for row, line in enumerate(found) if "recording of subject" in 
 print(*found[first : first + 6], sep="\n")
 
 ######################################################################
-# What is wrong is refused
-# ------------------------
+# Mistakes are caught
+# -------------------
 #
-# Somebody edits the last table, and one training trial becomes a test trial. Its concept would now be
-# trained on *and* tested; what looks like retrieval of unseen concepts would not be that.
+# Suppose someone edits a table, and one training trial becomes a test trial. Its concept would then be in
+# both training and test, and the test would no longer be zero-shot.
 
 from braindecode_ssr import BIDSImages
 from braindecode_ssr.errors import SSRError
@@ -117,9 +116,9 @@ finally:
 # Train
 # -----
 #
-# As with any other dataset. ``pyramid`` is an image encoder without weights, for a first look; for real
-# images, take one of ``ssr-bd list encoders``. In the shell: ``ssr-bd train --dataset bids --data-dir
-# mystudy --subject 5 --encoder pyramid``.
+# Train as on any other dataset. ``pyramid`` is an image encoder without pretrained weights, for a first
+# look; for real images, choose one from ``ssr-bd list encoders``. On the command line: ``ssr-bd train
+# --dataset bids --data-dir mystudy --subject 5 --encoder pyramid``.
 
 from braindecode_ssr import train
 
@@ -137,14 +136,14 @@ run = train(
 pd.Series({name: run.summary[name] for name in ("top1", "chance_top1", "top5", "chance_top5")})
 
 ######################################################################
-# Best, middle and worst queries: what was seen, and the five nearest of the tested images.
+# Best, middle and worst queries: the image that was seen, and the five nearest of the test images.
 
 figure = run.plot_retrieval(each=2)
 
 ######################################################################
-# What next? :doc:`/bids` is the whole contract: several runs, bad channels and segments, MEG, sidecar
-# files, and what is refused. :ref:`new-recording` uses the run on later recordings of the same person,
-# and :doc:`/evaluations` says which number to report.
+# What next? :doc:`/bids` has all the details: several runs, bad channels and segments, MEG, sidecar files,
+# and what is refused. :ref:`new-recording` uses a run on later recordings of the same person, and
+# :doc:`/evaluations` explains which number to report.
 
 import shutil
 

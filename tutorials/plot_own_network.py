@@ -4,9 +4,9 @@
 A network of your own
 =====================
 
-A backbone is any ``torch.nn.Module`` that maps trials ``(batch, channels, times)`` to vectors. You will
-see one of a dozen lines trained in the shell and in Python, its accuracy beside that of the default,
-and topographies of what its first layer has learned.
+A backbone is any ``torch.nn.Module`` that maps trials ``(batch, channels, times)`` to vectors. Here we
+write one in a dozen lines, train it from the command line and from Python, compare it with the default,
+and look at topographies of what its first layer has learned.
 """
 
 # Authors: braindecode_ssr developers
@@ -17,9 +17,9 @@ and topographies of what its first layer has learned.
 # A network
 # ---------
 #
-# The names of its parameters say what it gets: ``n_outputs``, ``n_chans`` and ``n_times``; also
-# ``sfreq`` and ``chs_info`` if it asks for them. This one mixes the channels to a few components,
-# averages each over 40 ms, and maps them to the output.
+# A network gets what the parameters of its ``__init__`` ask for: ``n_outputs``, ``n_chans``,
+# ``n_times``, ``sfreq`` or ``chs_info``. This one mixes the channels into a few components, averages
+# each over 40 ms, and maps them to the output.
 
 import tempfile
 from pathlib import Path
@@ -45,11 +45,11 @@ with open(folder / "my_net.py", "w") as file:
     file.write(code)
 
 ######################################################################
-# In the shell
-# ------------
+# From the command line
+# ---------------------
 #
-# A class in a file, on version 1 of the simulation, whose responses are strong.
-# All 63 channels are used, so that there is a whole head to look at afterwards.
+# ``FILE.py:CLASS`` names a class in a file. We use all 63 channels to have a whole head to look at
+# afterwards, and version 1 of the simulation, whose responses are strong.
 
 import subprocess
 
@@ -62,11 +62,11 @@ done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=Tru
 print(done.stdout)
 
 ######################################################################
-# In Python
-# ---------
+# From Python
+# -----------
 #
-# The class itself, as it stands in a notebook, here with two components instead of eight; then the
-# default, for comparison.
+# Pass the class itself, as you would in a notebook. Here it has two components instead of eight; the
+# default backbone is trained for comparison.
 
 import sys
 
@@ -97,8 +97,7 @@ runs = {
 # Does it retrieve images?
 # ------------------------
 #
-# Each curve says which share of the 16 test images is among so many candidates; guessing is the dotted
-# line.
+# How often is the right image among the *k* nearest of the 16 candidates? The dotted line is chance.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -116,16 +115,17 @@ axis.legend()
 # What has it learned?
 # --------------------
 #
-# A run gives its module back. A file may run any code, hence ``trust``.
+# A run gives you its trained module. Importing a file executes it, so ``load_run`` asks you to ``trust`` it.
 
 trained = load_run(runs["MyNet, 8"].path, trust=True)
 net = trained.model.backbone
 net
 
 ######################################################################
-# The weights of its first layer cancel noise as much as they gather signal, and cannot be read. What
-# can: how strongly each electrode varies, from image to image, together with a component (Haufe et al.
-# 2014). Trials go in whitened; the same trials in volts are set beside them.
+# The weights of the first layer cannot be interpreted directly, because they cancel noise as well as
+# collect signal. The *pattern* of a component can: how strongly each electrode varies with it from image to
+# image (Haufe et al. 2014). We compute components from whitened trials, as the network gets them, and
+# patterns from the same trials in volts.
 
 import mne
 import torch
@@ -154,12 +154,11 @@ for number, (axis, pattern) in enumerate(zip(axes.flat, patterns, strict=True), 
 figure.colorbar(picture, ax=axes, shrink=0.6, label="pattern (largest value is 1)")
 
 ######################################################################
-# The signs are arbitrary. Patterns that are smooth over neighboring electrodes, with a maximum at the
-# back of the head, come from the brain, here a simulated one; a ragged pattern is noise that was
-# learned by heart.
+# The signs are arbitrary. A smooth pattern with its maximum at the back of the head reflects the
+# (simulated) visual response; a ragged one is noise that the network has memorized.
 #
-# What next? :doc:`/backbones` says what a network may ask for and where its features are taken,
-# :ref:`swap-backbone` compares with networks of braindecode, and a package of your own can register one
+# What next? :doc:`/backbones` explains what a network may ask for and where its features are taken,
+# :ref:`swap-backbone` compares networks of braindecode, and :ref:`plugin-in-ten-lines` registers your own
 # under a name.
 
 import shutil

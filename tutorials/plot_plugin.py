@@ -4,9 +4,9 @@
 A plugin in ten lines
 =====================
 
-A new loss, backbone or dataset need not go into this package: yours offers it, and ``--loss hinge`` finds it.
-Here a loss of your own is written, installed as a plugin, trained beside SSR's contrast, and both learning
-curves are compared.
+You can add a loss, backbone or dataset without changing this package: your own package offers it, and
+``--loss hinge`` finds it. Here we write a loss, install it as a plugin, and train it next to SSR's
+contrastive loss.
 """
 
 # Authors: braindecode_ssr developers
@@ -17,8 +17,8 @@ curves are compared.
 # Ten lines
 # ---------
 #
-# A loss gets embeddings of brain, original and views, each of shape (batch, ``n_outputs``), and returns its
-# total under ``"loss"``, then whatever parts you want to see in the history.
+# A loss gets the embeddings of brain, original image and views, each of shape (batch, ``n_outputs``). It
+# returns its total as ``"loss"``, and any parts that you want to see in the history.
 
 source = """
 from torch.nn import functional as F
@@ -38,14 +38,14 @@ class Hinge(Loss):
 """
 
 ######################################################################
-# And three more in the ``pyproject.toml`` of your package:
+# And two more in the ``pyproject.toml`` of your package:
 #
 # .. code-block:: toml
 #
 #     [project.entry-points."braindecode_ssr.losses"]
 #     hinge = "my_losses:Hinge"
 #
-# ``pip install`` then writes two files. To have no package to install here, we write the same two by hand.
+# ``pip install`` then writes two metadata files. Here we write them by hand, to have no package to install.
 
 import sys
 import tempfile
@@ -71,8 +71,8 @@ from braindecode_ssr.losses import LOSSES
 # Use it
 # ------
 #
-# By its name, in Python and on the command line alike, with its own parameters. Everything else stays as it
-# is: splits, features, checkpoints, the test.
+# Use it by name, in Python or on the command line, with its own parameters. Splits, features, checkpoints and
+# the test stay the same.
 
 from braindecode_ssr import train
 
@@ -98,7 +98,7 @@ runs = {
 runs["hinge"]
 
 ######################################################################
-# Losses have units of their own, so what is compared is retrieval.
+# The values of two losses cannot be compared, so we compare retrieval.
 
 import matplotlib.pyplot as plt
 
@@ -129,7 +129,7 @@ axes[2].legend()
 # method       a :class:`~braindecode_ssr.methods.Method`: settings, citation, numbers
 # ===========  =================================================================================
 #
-# Without any installation, a backbone can also be given as ``train(..., backbone=MyNet)``, and a loss as
+# Without installing anything, you can also pass a backbone as ``train(..., backbone=MyNet)``, and a loss as
 # ``EEGRetriever(criterion=Hinge)``.
 #
 # What next

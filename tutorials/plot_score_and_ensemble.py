@@ -4,9 +4,9 @@
 Score anything, and average it
 ==============================
 
-Your decoder is written in another language, or in one cell of a notebook? All it has to give is a matrix: how
-near is each response to each image. Here such matrices become retrieval tables with intervals and flags, and
-the mean of several turns out better than any of them.
+If your decoder is written in another language, or in one cell of a notebook, all you need is a matrix: how
+similar is each response to each image. Here such matrices become retrieval tables with intervals and flags,
+and averaging several of them beats each one alone.
 """
 
 # Authors: braindecode_ssr developers
@@ -19,9 +19,9 @@ the mean of several turns out better than any of them.
 # Some other program
 # ------------------
 #
-# A few lines of scikit-learn: ridge regression predicts the response to each candidate from its features, and
-# the prediction is correlated with the response that was measured. Each session of a person gives a matrix
-# of its own. (Version 1 of the simulation has strong responses, which a diagonal in a small matrix needs.)
+# A few lines of scikit-learn: ridge regression predicts the response to each candidate image from its
+# features, and predictions are correlated with measured responses. Each session of one person gives a
+# matrix. (With so few images, we need the strong responses of version 1 of the simulation.)
 
 import tempfile
 from pathlib import Path
@@ -62,8 +62,8 @@ for session, rows in trials.table.query("split == 'test'").groupby("session"):
 # Score
 # -----
 #
-# Rows are queries, columns candidates; they are joined **by name**, here the same for both. Ties count
-# against the decoder. Labels say what the numbers are of, so that they can stand in a table beside others.
+# Rows are queries and columns are candidates, matched **by name**, here the same names for both. Ties count
+# against the decoder. Labels say where the numbers come from, so that they can go into a table with others.
 
 from braindecode_ssr import score
 
@@ -76,8 +76,8 @@ queries, summary = score(similarities["session 1"], images=test_ids, method="ses
 queries[["image_id", "rank", "score", "top_1", "top_2", "top_3"]].head()
 
 ######################################################################
-# A correction that answers all queries together is possible and flagged. What a program did before, nobody
-# can see from a matrix: say it with ``flags=["test-selection"]``.
+# Corrections that answer all queries jointly are possible, and flagged. What a program did before cannot be
+# seen in a matrix; declare it, for example with ``flags=["test-selection"]``.
 
 score(similarities["session 1"], images=test_ids, evaluation="correction=csls")[1]["flags"]
 
@@ -85,8 +85,8 @@ score(similarities["session 1"], images=test_ids, evaluation="correction=csls")[
 # Ensemble
 # --------
 #
-# ``ensemble`` averages similarities of files or of runs, each standardized over the candidates of a query.
-# Files hold the matrix and its names; ``.csv`` with names in the first row and column does as well.
+# ``ensemble`` averages the similarities of files or runs, each standardized over the candidates of a query.
+# A file holds the matrix and its names; a ``.csv`` with names in the first row and column works, too.
 
 from braindecode_ssr import ensemble
 
@@ -99,7 +99,7 @@ _, together = ensemble(files, method="four sessions", out=scores / "ensemble", *
 together["method"], together["flags"]
 
 ######################################################################
-# Four weak matrices, and their mean. The right answers are on the diagonal.
+# Four weak matrices and their mean. The right answers are on the diagonal.
 
 import matplotlib.pyplot as plt
 
@@ -121,7 +121,7 @@ axes[0].set(ylabel="query", yticks=range(0, 16, 5))
 figure.colorbar(picture, ax=axes, label="standardized similarity", shrink=0.7)
 
 ######################################################################
-# Accuracy with 95 % intervals over queries. They are wide: sixteen images.
+# Accuracy with 95 % intervals over queries, which are wide with sixteen images.
 
 figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
 for place, numbers in enumerate(found.values()):
@@ -137,8 +137,9 @@ axis.legend()
 # ---------
 #
 # - ``ssr-bd score FILE`` and ``ssr-bd ensemble RUN RUN ...`` do the same on the command line: :doc:`/score`.
-# - ``out=`` wrote folders that a report reads, beside runs: :ref:`benchmark-and-report`.
-# - An ensemble of runs: train the same with several seeds, and give ``ensemble`` the run folders.
+# - ``out=`` wrote folders that a report reads like runs: :ref:`benchmark-and-report`.
+# - Ensembles of runs: pass their folders to ``ensemble``, or let ``ssr-bd benchmark --ensemble seeds``
+#   average all seeds of a method: :doc:`/benchmark`.
 
 import shutil
 

@@ -4,9 +4,9 @@
 Share a run on the Hub
 ======================
 
-A run folder is also a model repository: ``ssr-bd push RUN ORG/NAME`` puts it on the Hugging Face Hub, where
-others load it in one line. Here a local folder stands for the Hub, so that nothing is uploaded. You will see
-what travels, the model card, and a colleague who decodes images with the downloaded run.
+A run folder is also a model repository: ``ssr-bd push RUN ORG/NAME`` uploads it to the Hugging Face Hub, and
+others load it in one line. Here a local folder stands in for the Hub, so nothing is uploaded. You will see
+what is shared, the model card, and how a colleague decodes images with the run.
 """
 
 # Authors: braindecode_ssr developers
@@ -19,13 +19,12 @@ what travels, the model card, and a colleague who decodes images with the downlo
 # Push
 # ----
 #
-# Without ``to=`` this uploads, after ``hf auth login``.
+# With ``to=``, the files go to a folder. Without it they are uploaded; log in first with ``hf auth login``.
 
 import tempfile
 from pathlib import Path
 
-from braindecode_ssr import train
-from braindecode_ssr.sharing.export import push
+from braindecode_ssr import push, train
 
 folder = Path(tempfile.mkdtemp())
 data_dir = folder / "things-sim"
@@ -41,8 +40,8 @@ run = train(
 hub = Path(push(run.path, "my-lab/ssr-sim-05", to=folder / "hub"))
 
 ######################################################################
-# Weights, configuration, settings, whitening, history, ranks, and a model card. No image, no recording, no
-# path of this computer.
+# The folder has weights, configuration, settings, whitening, history, ranks and a model card, but no images,
+# no recordings and no paths of your computer.
 
 import pandas as pd
 
@@ -53,7 +52,7 @@ pd.Series(sizes, name="kB").round(1)
 # The model card
 # --------------
 #
-# It says what the numbers are worth: data, protocol, evaluation, flags, chance.
+# It states what a reader needs to judge the numbers: data, protocol, evaluation, flags and chance.
 
 print((hub / "README.md").read_text())
 
@@ -61,8 +60,8 @@ print((hub / "README.md").read_text())
 # A colleague
 # -----------
 #
-# ``load_run("my-lab/ssr-sim-05")`` takes the name of a repository or a folder. Everything that new data need
-# is inside: channels, epochs, whitening, image encoder.
+# ``load_run`` takes the name of a repository, such as ``"my-lab/ssr-sim-05"``, or a folder. Everything
+# that new data require is inside: channels, epochs, whitening and image encoder.
 
 from braindecode_ssr import SSR, ThingsSim, load_run
 
@@ -70,7 +69,7 @@ loaded = load_run(hub)
 loaded
 
 ######################################################################
-# The colleague has new recordings of the same person, and a folder with pictures that may have been shown.
+# The colleague has new recordings of the same person, and a folder of pictures that may have been shown.
 
 dataset = ThingsSim(data_dir, preset="tiny")
 raws = [dataset.recording(5, session, "test").to_raw(dataset.images) for session in (5, 6)]
@@ -83,7 +82,7 @@ table = loaded.retrieve(raws, pictures, top=5)
 table[["image", "n_trials", "rank", "top_1", "score_1"]].head()
 
 ######################################################################
-# The best, middle and worst of them: on the left what was seen, then the five nearest.
+# The best, middle and worst queries: on the left what was seen, then the five nearest.
 
 import matplotlib.pyplot as plt
 
@@ -106,8 +105,8 @@ for axis, title in zip(axes[0], ["seen", "1st", "2nd", "3rd", "4th", "5th"], str
 # With braindecode alone
 # ----------------------
 #
-# The same repository is a braindecode model. ``SSR.from_pretrained`` gives a plain module from trials
-# (b, c, t) to embeddings (b, e), to be fine-tuned or exported.
+# The same repository is a braindecode model: ``SSR.from_pretrained`` returns a plain module that maps trials
+# (b, c, t) to embeddings (b, e), which you can fine-tune or export.
 
 import torch
 
@@ -124,8 +123,8 @@ model.n_chans, model.n_times, model.sfreq, float(difference)
 # - Other formats, checked against the run: ``ssr-bd export RUN --format onnx`` (or ``torchscript``,
 #   ``torch-export``, ``embeddings``), see :doc:`/retrieve`.
 # - Decode your own recordings with a run: :ref:`new-recording`.
-# - A few minutes of another person: :ref:`subjects`.
-# - Results only: ``ssr-bd results add`` and ``ssr-bd leaderboard``, see :doc:`/score`.
+# - Calibrate it to another person: :ref:`subjects`.
+# - Share results without models: ``ssr-bd results add`` and ``ssr-bd leaderboard``, see :doc:`/score`.
 
 import shutil
 

@@ -4,10 +4,10 @@
 SSR's loss, part by part
 ========================
 
-SSR trains with three contrasts and two reconstructions across modalities. Here you will see each of these
-parts over the epochs, and a question put to them: does a reconstruction really read the *other* modality? It
-is computed with the right partner, with another's, and with none, and a control in which the answer is known
-shows what yes and no look like.
+SSR trains with three contrasts and two reconstructions across modalities. Here we plot each part over the
+epochs and ask: does a reconstruction really use the *other* modality? To find out, it is also computed with
+the partner of another trial and with no partner, and a control with a known answer shows what yes and no look
+like.
 """
 
 # Authors: braindecode_ssr developers
@@ -20,9 +20,9 @@ shows what yes and no look like.
 # A run, and the parts of its loss
 # --------------------------------
 #
-# Every part is a column of ``run.history``. ``brain_view``, ``brain_original`` and ``view_original`` pull
-# each two of brain, views and original image together. ``reconstruct_view`` fills in the hidden half of the
-# views from the other half and the brain, ``reconstruct_brain`` the other way around.
+# Every part is a column of ``run.history``. ``brain_view``, ``brain_original`` and ``view_original`` are the
+# contrasts between brain, views and original image. ``reconstruct_view`` fills in the hidden half of the view
+# embedding from its other half and the brain; ``reconstruct_brain`` does the reverse.
 
 import tempfile
 from pathlib import Path
@@ -42,7 +42,7 @@ run = train(
 run.history.columns.tolist()
 
 ######################################################################
-# ``plot_history`` draws them all. The two panels *by context* belong to the question above.
+# ``plot_history`` draws them all. The two panels *by context* answer the question above.
 
 figure = run.plot_history()
 
@@ -50,9 +50,9 @@ figure = run.plot_history()
 # Context gain
 # ------------
 #
-# After each epoch both reconstructions are computed three times on the same rows with the same elements
-# hidden: with the right partner, with that of another row, and with none. What the right partner saves is
-# the *context gain*.
+# After each epoch, both reconstructions are computed three times on the same trials with the same elements
+# hidden: with the right partner, with the partner of another trial, and without one. The loss that the right
+# partner saves is the *context gain*.
 
 import matplotlib.pyplot as plt
 
@@ -75,17 +75,17 @@ def plot_contexts(history, title):
 plot_contexts(run.history, "things-sim")
 
 ######################################################################
-# Lines that lie on each other would mean that a reconstruction fills in from its own half alone. Lines apart
-# mean that the partner is read. Two cautions: the contrasts make brain and view alike, so the partner is
-# nearly the answer; and these are training rows, which a network can learn by heart. What reconstruction is
-# worth in retrieval is another question, answered in :doc:`/evidence`.
+# If the lines coincided, a reconstruction would be using its own half alone; where they separate, it uses the
+# partner. Two cautions: the contrasts make brain and view alike, so the partner nearly gives the answer away;
+# and these are training trials, which a network can memorize. Whether reconstruction improves retrieval is
+# another question, answered in :doc:`/evidence`.
 #
 # A control with a known answer
 # -----------------------------
 #
-# Such a picture means something only if it can come out either way. So the same loss gets vectors made for
-# it: the first numbers of "brain" and "view" are the same hidden cause, the rest of each is noise of its
-# own. No network stands in front, and every batch is new, so that nothing can be learned by heart.
+# Such a plot is informative only if it can come out either way. So we give the same loss artificial
+# vectors: the first elements of "brain" and "view" share a hidden cause, and the rest is independent
+# noise. There is no network in front, and every batch is new, so nothing can be memorized.
 
 import pandas as pd
 import torch
@@ -117,13 +117,13 @@ control = {shared: reconstruct(shared) for shared in (True, False)}
 plot_contexts(control[True], "a common cause")
 
 ######################################################################
-# The right partner helps, a wrong one does not. Without a common cause there is nothing to read, and the
-# lines must come together, or the measure itself would be wrong:
+# The right partner helps, and a wrong one does not. Without a common cause there is nothing to gain, so the
+# lines must coincide, or the measure itself would be wrong:
 
 plot_contexts(control[False], "no common cause")
 
 ######################################################################
-# In one number, the share of the loss that the right partner saves at the end, compared with another's:
+# As one number: the share of the loss that the right partner saves after training, compared with another's.
 
 gain = {
     name: {
@@ -145,8 +145,9 @@ axis.set_xlabel("context gain (% of the loss with another's partner)")
 # What next
 # ---------
 #
-# - What each part is worth in accuracy, with ten subjects and tests: :doc:`/evidence`.
-# - Every parameter, such as ``--set loss.params.context=shuffled``, which trains the control: :doc:`/losses`.
+# - What each part adds to accuracy, with ten subjects and tests: :doc:`/evidence`.
+# - Every parameter, such as ``--set loss.params.context=shuffled``, which trains with wrong partners:
+#   :doc:`/losses`.
 # - A loss of your own: :ref:`plugin-in-ten-lines`.
 
 import shutil

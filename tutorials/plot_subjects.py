@@ -4,9 +4,9 @@
 Subjects: leave one out, and calibrate
 ======================================
 
-Must every person sit through hours of training images? Here a model is trained on all people but one, tested
-on the one who was left out, and then calibrated with more and more of that person's trials. You will see how
-few it takes to beat starting from nothing.
+Does every person have to sit through hours of training images? Here a model is trained on everyone but one
+person, tested on that person, and then calibrated with more and more of their trials. You will see how much
+a model trained on others helps.
 """
 
 # Authors: braindecode_ssr developers
@@ -19,9 +19,9 @@ few it takes to beat starting from nothing.
 # Within a person, and across people
 # ----------------------------------
 #
-# ``protocol="intra"`` trains on the person who is tested, ``"inter"`` on all *others*. In neither has the
-# model seen a test concept. Both runs have the same channels and backbone, so that only the people differ.
-# The responses of version 1 of the simulation are strong, which so few images need.
+# ``protocol="intra"`` trains on the person who is tested, ``"inter"`` on all *others*; neither has seen a
+# test concept. Both runs use the same channels and backbone, so that only the training data differ. With so
+# few images, we need the strong responses of version 1 of the simulation (``tiny-v1``).
 
 import tempfile
 from pathlib import Path
@@ -56,9 +56,9 @@ pd.DataFrame([run.summary for run in (within, across)])[columns].round(3)
 # Calibration
 # -----------
 #
-# ``finetune`` goes on from the weights of a run with the first trials of a new person, in the order in which
-# they were recorded. For comparison, the same steps from weights that have seen no brain: a run of one epoch
-# at a learning rate of almost nothing.
+# ``finetune`` trains a run further on the first trials of a new person, in the order of recording. For
+# comparison, we do the same with a model that has learned nothing: one epoch at a learning rate of nearly
+# zero.
 
 blank = train(**{**settings, "lr": 1e-9, "seed": 1}, **where, epochs=1, protocol="inter")
 counts = (24, 96, 192)
@@ -88,15 +88,16 @@ axis.set(xlabel="training trials of the new person", ylabel="top-1 accuracy", yl
 axis.legend(fontsize=8)
 
 ######################################################################
-# At 0 nothing of the person was used but the noise of the training trials, without their labels, for
-# whitening. A calibrated run is a run folder like any other; tables call it by the number of trials and
-# flag it ``finetuned``.
+# At 0, the only thing used of the person is the noise covariance of their training trials, for whitening; no
+# labels. A calibrated run is a run folder like any other; tables give its number of trials and flag it
+# ``finetuned``.
 
 tuned = finetune(across, trials=96, epochs=20, lr=1e-3, out=folder / "runs")
 tuned.spec.label, tuned.summary["flags"]
 
 ######################################################################
-# Sixteen test images of one person make a rough curve. For a real one, all people and several seeds:
+# Sixteen test images of one person give only a rough curve. For a proper one, use all people and several
+# seeds:
 #
 # .. code-block:: bash
 #

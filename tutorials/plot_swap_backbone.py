@@ -4,9 +4,9 @@
 Swap the backbone
 =================
 
-The backbone is the brain encoder inside a model. Here five of them are trained on the same trials with
-the same loss: two of this package by name, one of braindecode by name, one as a class, one as an
-instance. You will see how well each tells images apart, and how large each is.
+The backbone is the brain encoder inside a model. Here we train five of them on the same trials with the
+same loss: two from this package and one from braindecode by name, one as a class, and one as an instance.
+You will see how well each of them retrieves images, and how large each is.
 """
 
 # Authors: braindecode_ssr developers
@@ -14,11 +14,11 @@ instance. You will see how well each tells images apart, and how large each is.
 # License: BSD-3
 
 ######################################################################
-# Which are there?
-# ----------------
+# What is there to choose from?
+# -----------------------------
 #
-# All models of braindecode, and the encoders of published methods. ``ssr-bd list backbones`` prints
-# them with their sizes, and what each needs.
+# All models in braindecode, and the encoders of published methods. ``ssr-bd list backbones`` prints
+# their sizes and what each needs.
 
 from braindecode_ssr.models import list_backbones
 
@@ -29,9 +29,8 @@ print(len(names), "backbones:", ", ".join(names[:14]), "...")
 # One recipe
 # ----------
 #
-# Everything but the backbone stays the same: a simulated subject of the smallest size, SSR's loss, 15
-# epochs.
-# Version 1 of the simulation has strong responses, which so few images need.
+# Everything but the backbone stays the same: one simulated subject, SSR's loss, 15 epochs. With so few
+# images, we need the strong responses of version 1 of the simulation (``tiny-v1``).
 
 import tempfile
 from pathlib import Path
@@ -55,7 +54,7 @@ recipe = {
 # -------
 #
 # ``EEGProject`` is the default for single subjects, ``TSConv`` the encoder of NICE. Parameters of a
-# model go into ``backbone_params``; in the shell, ``--backbone ShallowFBCSPNet --set
+# model go into ``backbone_params``; on the command line, ``--backbone ShallowFBCSPNet --set
 # model.backbone_params.n_filters_time=20``.
 
 runs = {name: train(**recipe, backbone=name) for name in ("EEGProject", "TSConv")}
@@ -67,8 +66,8 @@ runs["ShallowFBCSPNet"] = train(
 # As a class, as an instance
 # --------------------------
 #
-# A class is built for the trials at hand: 17 channels, 250 samples. An instance is used as it is, its
-# weights included, and has to give 1024 numbers per trial.
+# A class is built to fit the trials: 17 channels, 250 samples. An instance is used as it is, with its
+# weights, and must output 1024 numbers per trial.
 
 from braindecode.models import EEGNet
 from braindecode.util import set_random_seeds
@@ -80,11 +79,11 @@ wide = EEGNet(n_outputs=1024, n_chans=17, n_times=250, sfreq=250, F1=16)
 runs["EEGNet, F1=16"] = train(**recipe, backbone=wide)
 
 ######################################################################
-# What became of each
-# -------------------
+# What became part of the model
+# -----------------------------
 #
-# A backbone ends where its embedding is wide enough, else at its own last layer; a linear map into the
-# space of images follows. A run records this, and keeps the weights.
+# A backbone is cut before its last layer if its features there are wide enough; otherwise it is used
+# whole. A linear map into the shared space follows. The run records which it was, and keeps the weights.
 
 import pandas as pd
 from safetensors.torch import load_file
@@ -100,8 +99,8 @@ pd.DataFrame(rows).T
 # Which is best?
 # --------------
 #
-# The bars are 95 % intervals. There are only 16 test images here, so that neighbors in this order are
-# not told apart; more subjects and seeds do that, as in :doc:`/evidence`.
+# The vertical bars are 95 % intervals. With only 16 test images they are wide: small differences mean
+# nothing here. Ranking backbones takes more subjects and seeds, as in :doc:`/evidence`.
 
 import matplotlib.pyplot as plt
 from scipy.stats import binomtest
@@ -124,12 +123,12 @@ axes[1].set(ylabel="accuracy", ylim=(0, 1))
 axes[1].legend(fontsize=8, loc="upper right")
 
 ######################################################################
-# What can be said without a test is what a design keeps. ``ShallowFBCSPNet`` squares what it filters and
-# averages it over time, as motor imagery asks: the power of a response stays, its sign and its time, in
-# which images differ, are lost.
+# One difference follows from the design. ``ShallowFBCSPNet`` was made for motor imagery: it squares the
+# filtered signal and averages it over time. This keeps the power of a response and discards its sign and
+# timing, in which responses to images differ.
 #
-# What next? :doc:`/backbones` has the table of all, pretrained weights and parts for single subjects;
-# :ref:`own-network` makes one; :doc:`/benchmark` compares several with intervals and tests.
+# What next? :doc:`/backbones` lists all backbones, pretrained weights and subject-specific parts;
+# :ref:`own-network` writes a new one; :doc:`/benchmark` compares several with intervals and tests.
 
 import shutil
 

@@ -4,9 +4,9 @@
 THINGS-EEG2 for real
 ====================
 
-You will see the commands that download THINGS-EEG2 and train on it, and the same steps executed on
-files that have its layout and names but simulated content. The picture at the end is the one to look at
-first with real data, too: how accuracy grows with the number of trials that are averaged.
+The commands that download THINGS-EEG2 and train on it, and the same steps executed on files with its
+layout and names but simulated content. The plot at the end is a good first look at real data, too: how
+accuracy grows with the number of trials averaged.
 """
 
 # Authors: braindecode_ssr developers
@@ -24,18 +24,18 @@ first with real data, too: how accuracy grows with the number of trials that are
 #     ssr-bd data check things-eeg --subject 5 --data-dir DIR       # reads every file
 #     ssr-bd train --dataset things-eeg --subject 5 --data-dir DIR
 #
-# For five minutes with one real recording, replace ``things-eeg`` by ``things-eeg-sample`` in these lines and
-# add ``--method encoding`` to the last: a quarter of a gigabyte, 150 images to train on and 50 to test.
+# To try one real recording in five minutes, replace ``things-eeg`` with ``things-eeg-sample`` in these lines
+# and add ``--method encoding`` to the last: a quarter of a gigabyte, 150 training and 50 test images.
 #
-# ``things-eeg`` takes the trials that the authors preprocessed: 17 channels at 100 Hz. ``--form raw``
-# fetches the recordings, 63 channels at 1000 Hz, 6 GB a subject. Images are encoded by CLIP's ResNet-50,
+# ``things-eeg`` uses the trials that the authors preprocessed: 17 channels at 100 Hz. ``--form raw`` fetches
+# the recordings instead: 63 channels at 1000 Hz, 6 GB per subject. Images are encoded by CLIP's ResNet-50,
 # whose weights are downloaded once.
 #
 # The same layout, simulated
 # --------------------------
 #
-# Raw recordings, images and their list under their published names, in the smallest size; and image
-# features, so that no weights are needed.
+# We write raw recordings, images and metadata under their published names, with simulated content, and
+# image features, so that no pretrained weights are needed.
 
 import subprocess
 import tempfile
@@ -57,7 +57,7 @@ shell("ssr-bd data check things-eeg --subject 5 --data-dir DIR")
 # The dataset in Python
 # ---------------------
 #
-# All counts are read from the files, never assumed; that is why the small copy works.
+# The numbers of images and concepts are read from the files, so the small copy works like the real one.
 
 import pandas as pd
 
@@ -71,7 +71,7 @@ published = pd.DataFrame(
 pd.concat({"here": counts, "published": published}, axis=1)
 
 ######################################################################
-# A recording is a ``Raw`` of MNE, in volts; its annotations say which image was shown.
+# A recording is an MNE ``Raw`` in volts; its annotations name the images.
 
 raw = dataset.to_braindecode(5).datasets[0].raw
 raw.annotations[:3].to_data_frame()
@@ -80,8 +80,8 @@ raw.annotations[:3].to_data_frame()
 # Trials
 # ------
 #
-# Images follow one another every 200 ms, so the mean response is a ripple: each image's own response
-# on top of those to its neighbors. What is decoded is the little by which it differs between images.
+# With an image every 200 ms, responses overlap, and the mean response is a ripple. Decoding relies on the
+# small differences between images.
 
 import matplotlib.pyplot as plt
 import mne
@@ -101,8 +101,8 @@ picture = evoked.plot_joint(times=[0.11, 0.21, 0.31], title="mean of all trainin
 # Train
 # -----
 #
-# The second command in Python. It trains on 17 channels over the back of the head, each training image
-# as the mean of its trials, and never opens a test trial before the end.
+# The ``train`` command above, in Python. It trains on 17 channels over the back of the head and averages the
+# trials of each training image. The test trials are used only after training.
 
 from braindecode_ssr import evaluate, train
 
@@ -121,8 +121,8 @@ run
 # How many trials?
 # ----------------
 #
-# The test averages all trials of an image. With fewer, at random and drawn three times, it gets harder.
-# Dotted lines are chance.
+# The test averages all trials of an image. With fewer, it gets harder; here each number is drawn at random
+# three times. Dotted lines are chance.
 
 most = run.summary["repetitions"]
 rows = []
@@ -146,16 +146,16 @@ axis.legend()
 # What differs with the real files
 # --------------------------------
 #
-# * **Size.** 16,540 training images and 200 test images, 80 trials of each test image. Chance is 0.5 %
-#   top-1, and a number from 16 candidates says nothing about one from 200.
-# * **Noise.** The simulation's was chosen so that tiny data can be learned. For real trials, published
-#   methods say 6 to 91 % top-1 within a person, tested in different ways: :doc:`/methods` has each.
+# * **Size.** 16,540 training images and 200 test images with 80 trials each. Chance is 0.5 % top-1;
+#   accuracies among 16 candidates and among 200 cannot be compared.
+# * **Noise.** The simulated noise is weak enough to learn from tiny data. On the real trials, published top-1
+#   accuracies within a person range from 6 to 91 %, tested in different ways: see :doc:`/methods`.
 # * **Time.** 16,540 images and 50 epochs take a while without a GPU: :doc:`/numbers` has measurements.
-# * **Settings.** ``lr`` and ``batch_size`` above suit 96 images. Leave them out, as in the commands at
-#   the top.
+# * **Settings.** ``epochs``, ``lr`` and ``batch_size`` above suit 96 images. Leave them out for real data, as
+#   in the commands at the top.
 #
-# What next? :doc:`/fetch` has sizes and times of all downloads, :doc:`/data` the released forms, and
-# :doc:`/evaluations` what makes numbers comparable. :ref:`things-meg-regions` does MEG.
+# What next? :doc:`/fetch` lists the sizes of all downloads, :doc:`/data` the released forms, and
+# :doc:`/evaluations` explains which numbers can be compared. For MEG, see :ref:`things-meg-regions`.
 
 import shutil
 

@@ -4,8 +4,8 @@
 THINGS-MEG, region by region
 ============================
 
-You will see files in the layout of THINGS-MEG, the field over the helmet while images are on, and a
-model trained on each region of sensors alone: where is the information on which image was seen?
+Which sensors carry information about the image that was seen? Here we read files in the layout of
+THINGS-MEG, look at the field over the helmet, and train a model on each region of sensors alone.
 """
 
 # Authors: braindecode_ssr developers
@@ -16,9 +16,9 @@ model trained on each region of sensors alone: where is the information on which
 # The files
 # ---------
 #
-# The real ones are 8.26 GB a subject, ``ssr-bd data fetch things-meg --subject 2 --data-dir DIR
-# --yes``. Here are simulated ones of the smallest size, with the same names: trials that are cut
-# already and z-scored on their own baseline, so that they have no unit.
+# The real files are 8.26 GB per subject (``ssr-bd data fetch things-meg --subject 2 --data-dir DIR
+# --yes``). Here we simulate small ones with the same names. Like the published ones, they hold epochs that
+# are z-scored by their baseline and therefore have no unit.
 
 import tempfile
 from pathlib import Path
@@ -36,9 +36,9 @@ dataset.images.groupby("split", sort=False)[["image_id", "concept"]].nunique()
 # Trials
 # ------
 #
-# Each test image was shown once in each of twelve sessions, a training image once in all. The concepts
-# of test images are shown in training sessions, too: those trials are left out, or the test would not
-# be zero-shot.
+# Each test image was shown once in each of the twelve sessions, each training image once overall. Test
+# concepts also occur among the training images; those trials are left out, or the test would not be
+# zero-shot.
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.trials.prepare import prepare
@@ -47,8 +47,8 @@ store = prepare(dataset, 1, TrialSpec(whitening="none"))
 store.table.groupby("split", sort=False)["session"].value_counts().unstack()
 
 ######################################################################
-# An image stays for 500 ms, and the next one comes after 1.5 s: unlike in THINGS-EEG2, the response has
-# time to unfold. How much the mean field differs between test images, over time and over the helmet:
+# Images are on for 500 ms, about 1.5 s apart, so that unlike in THINGS-EEG2 responses hardly overlap. How
+# much does the averaged field differ between test images, over time and over the helmet?
 
 import matplotlib.pyplot as plt
 import mne
@@ -73,9 +73,8 @@ picture = evoked.plot_joint(
 # Five regions
 # ------------
 #
-# ``data.channels`` takes regions of the helmet, also joined as ``meg-occipital-parietal``; in the
-# shell, ``--set data.channels=meg-occipital``. The linear encoding model is trained on each, in
-# seconds.
+# ``data.channels`` takes regions of the helmet, or several joined as ``meg-occipital-parietal``; on the
+# command line, ``--set data.channels=meg-occipital``. The linear encoding model trains on each in seconds.
 
 import pandas as pd
 
@@ -94,7 +93,7 @@ table.insert(0, "sensors", [len(run.channels.ch_names) for run in runs.values()]
 table
 
 ######################################################################
-# Left, each sensor has the accuracy of its region. Right, the same with 95 % intervals, which are wide
+# Left: the accuracy of each region, drawn at its sensors. Right: the same with 95 % intervals, which are wide
 # with 16 test images.
 
 import numpy as np
@@ -129,19 +128,19 @@ axes[1].set(xlabel="top-1 accuracy", xlim=(0, 1))
 axes[1].legend()
 
 ######################################################################
-# In the simulation, early responses are strongest over occipital sensors and late ones over temporal
-# and parietal ones. Fields of MEG spread widely, however, so that a region also sees sources under its
-# neighbors: such a picture tells where the signal can be read, not where it comes from.
+# In the simulation, early responses are strongest over occipital sensors and late ones over temporal and
+# parietal sensors. MEG fields spread widely, however, so each region also picks up sources below its
+# neighbors: the map shows where the signal can be read out, not where it comes from.
 #
 # With the real files
 # -------------------
 #
-# There are 271 sensors and 200 test images. Each region has 39 to 68 sensors, ``--method ssr`` is
-# trained as on EEG, and chance is 0.5 %.
+# The real data have 271 sensors, 39 to 68 per region, and 200 test images, so chance is 0.5 %. Networks are
+# trained as on EEG, for example with ``--method ssr``.
 #
-# What next? :doc:`/meg` has the files, the choice of the normalization, and how EEG and MEG are trained
-# together without seeing each other's test concepts. :ref:`when-and-where` asks one trained model
-# instead of training one per region.
+# What next? :doc:`/meg` describes the files, the choice of normalization, and how to train on EEG and MEG
+# without seeing each other's test concepts. :ref:`when-and-where` asks one trained model instead of training
+# one for each region.
 
 import shutil
 

@@ -4,9 +4,9 @@
 Views and encoders
 ==================
 
-A brain does not see every pixel of a picture. So most methods train on *views*, altered copies of it, seen
-by a frozen image encoder. Here you will see what blur, noise, mosaic and fovea do to a picture, what an
-encoder still recognizes, and what training on each of them does to retrieval.
+The brain does not register every pixel of a picture, so many methods train on *views*: altered copies of the
+image, passed through a frozen image encoder. Here you will see what blur, noise, mosaic and fovea do to a
+picture, whether an encoder still recognizes it, and how training on views affects retrieval.
 """
 
 # Authors: braindecode_ssr developers
@@ -19,8 +19,8 @@ encoder still recognizes, and what training on each of them does to retrieval.
 # Views
 # -----
 #
-# A view is a function from images to images. It has a name, and parameters that can be written into the
-# name; the defaults are the published values.
+# A view is a function from images to images. It has a name, and parameters that you can write into the name;
+# the defaults are the published values.
 
 import tempfile
 from pathlib import Path
@@ -48,16 +48,16 @@ for column, view in zip(axes.T, views + stronger, strict=True):
     column[0].set_title(view.replace("?", "\n"), fontsize=8)
 
 ######################################################################
-# On the left as published, for pictures of 224 pixels; the last four columns are stronger. A view of your
-# own is a function of the same form; :ref:`plugin-in-ten-lines` adds a loss in the same way.
+# The first six columns use the published values, for pictures of 224 pixels; the last four are stronger.
+# You can add a view of your own as :ref:`plugin-in-ten-lines` adds a loss.
 #
 # What does an encoder recognize?
 # -------------------------------
 #
-# An encoder turns a picture into a vector. Two come with the package and need no weights: ``pyramid``
-# measures oriented edges at several scales, ``simnet`` is a small random network. Real studies take
-# ``open-clip`` or ``dinov2`` in the same way (``ssr-bd list encoders``). Features are stored by encoder and
-# view; what is there already is not computed again.
+# An encoder turns a picture into a vector. Two come with the package and need no pretrained weights:
+# ``pyramid`` measures oriented edges at several scales, and ``simnet`` is a small random network. Real
+# studies use CLIP or DINOv2 in the same way (``ssr-bd list encoders``). Features are stored by encoder
+# and view, and computed only once.
 
 from braindecode_ssr import FeatureStore
 from braindecode_ssr.images import extract
@@ -69,8 +69,8 @@ for encoder in encoders:
 store.read("pyramid", "blur", names).shape
 
 ######################################################################
-# How alike, for the encoder, are a view and its own picture, and how alike are two different pictures? The
-# features are those minus the mean of the originals, without which all pictures look alike.
+# How similar are a view and its own picture to the encoder, compared with two different pictures? The mean of
+# the originals is subtracted from the features; otherwise all pictures would look alike.
 
 from braindecode_ssr.retrieval.ranks import cosine
 
@@ -99,14 +99,15 @@ axes[0].set_ylabel("cosine of view and original")
 figure.legend(loc="outside upper right", ncols=2, fontsize=8)
 
 ######################################################################
-# Where blue and gray overlap, the encoder cannot tell whose view it is: too much was taken away. Which view
-# hurts depends on the encoder, so look before you choose.
+# Where blue and gray overlap, the encoder can no longer tell which picture a view was made from: too much was
+# removed. Which views do this depends on the encoder, so look before you choose.
 #
 # Effect on retrieval
 # -------------------
 #
-# Now a brain: a linear model (:ref:`linear-model`) learns from features of one view, and is tested as always,
-# among the *original* test images. ``pooled`` is the mean of the four views that SSR and NeuroBridge use.
+# Now with brain responses: a linear model (:ref:`linear-model`) is trained on the features of views and
+# tested, as always, among the *original* test images. ``pooled`` is the mean of the four views that SSR
+# and NeuroBridge use.
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.training.encoding import EncodingModel
@@ -148,8 +149,8 @@ axis.set(xlabel="trained on", ylabel="top-1 accuracy, 4 trials averaged", ylim=(
 axis.legend(fontsize=8)
 
 ######################################################################
-# Sixteen images of one person tell only large differences; :doc:`/evidence` has ten people and 200 images.
-# Testing among views instead of originals is another task, which tables flag ``altered-gallery``.
+# Sixteen images of one person show only large differences; :doc:`/evidence` has ten people and 200 images.
+# Testing among views instead of originals is a different task, which tables flag ``altered-gallery``.
 #
 # What next
 # ---------

@@ -4,8 +4,8 @@
 When can an image be decoded, and where?
 ========================================
 
-Two questions that are often confused: what do the *data* tell about an image at a time, and what does a
-trained *model* look at? You will see both as curves over time, and the model's answer on the head.
+Two questions are easily confused: when do the *data* carry information about the image, and when does a
+trained *model* use it? Here we answer both as curves over time, and ask the model which sensors it uses.
 """
 
 # Authors: braindecode_ssr developers
@@ -16,8 +16,8 @@ trained *model* look at? You will see both as curves over time, and the model's 
 # A run on the whole head
 # -----------------------
 #
-# One simulated person, all 63 channels. Version 1 of the simulation has strong responses, which so few
-# images need.
+# One simulated person, all 63 channels. With so few images we need the strong responses of version 1 of
+# the simulation (``tiny-v1``).
 
 import tempfile
 from pathlib import Path
@@ -39,11 +39,11 @@ run = train(
 run
 
 ######################################################################
-# When do the data tell?
-# ----------------------
+# When is there information in the data?
+# --------------------------------------
 #
-# A linear encoding model is fitted and tested on windows of 100 ms, one after the other: each sees
-# nothing but its window. Trials and image features are those that the run has prepared.
+# We fit and test a linear encoding model on one 100 ms window after another, so that it sees nothing
+# outside its window. Trials and image features are those that the run has prepared.
 
 import pandas as pd
 
@@ -75,11 +75,11 @@ for first in range(0, parts["train"].x.shape[2] - width + 1, width):
 data_tell = pd.DataFrame(rows)
 
 ######################################################################
-# When does the model look?
-# -------------------------
+# When does the model use it?
+# ---------------------------
 #
-# The trained model stays as it is. Of each test trial, only a sliding window of 100 ms is kept; the
-# rest is replaced by the mean training trial.
+# The trained model stays as it is. In each test trial we keep only a sliding window of 100 ms and replace
+# the rest with the mean training trial.
 
 look = run.interpret()
 windows = look.time_windows(window=0.1, step=0.02)
@@ -107,28 +107,29 @@ axis.set(xlabel="seconds after onset", ylabel="top-1 accuracy", ylim=(0, 1.03), 
 axis.legend(fontsize=8, loc="upper right")
 
 ######################################################################
-# In the first tens of milliseconds no response has reached the cortex, real or simulated: a curve that
-# is well above chance there has a leak. A model that was trained on whole trials gets little out of a
-# single window, because it adds up evidence over time: the curve of all samples until then says how fast.
-# ``run.plot_time_windows()`` draws both of its curves with their uncertainty.
+# In the first tens of milliseconds no response has reached the cortex, real or simulated: accuracy well
+# above chance there would point to a leak. A model trained on whole trials gets little out of a single
+# window because it accumulates evidence over time; the third curve shows how fast.
+# ``run.plot_time_windows()`` draws the two curves of the model with their uncertainty.
 
 ######################################################################
-# Where does it look?
-# -------------------
+# Which sensors does it use?
+# --------------------------
 #
-# Integrated gradients say for each sample how much it adds to the similarity with the right image.
-# Above, on the head for eight stretches of time; below, summed over all electrodes.
+# Integrated gradients say how much each sample adds to the similarity with the right image: on the head in
+# eight time windows (above), and summed over all electrodes (below).
 
 figure = run.plot_attribution()
 
 ######################################################################
-# The other way is to keep only a sensor and its four neighbors, or to take them away:
+# Another way is to keep only a sensor and its four nearest neighbors, or to remove them:
 
 figure = run.plot_regions()
 
 ######################################################################
-# Where keeping helps, there is information; where taking away hurts, it is nowhere else. The two maps
-# need not agree, because neighboring electrodes see much the same.
+# Where keeping a group of sensors is enough to retrieve images, it carries information; where removing it
+# hurts, the information is not found elsewhere. The two maps need not agree, because neighboring electrodes
+# record much the same signal.
 #
 # What next? ``ssr-bd report RUNS --plots --interpret`` draws these figures for every method.
 # :ref:`things-meg-regions` trains anew on each region, :ref:`linear-model` reads patterns of a linear
