@@ -1,4 +1,4 @@
-"""A training step of our NICE, ATM and CognitionCapturer encoders beside one of the same layers in plain torch.
+"""A training step of our NICE, ATM and CognitionCapturer encoders beside the same layers in plain PyTorch.
 
 Plain are ``nn.Conv2d``, ``nn.AvgPool2d`` and ``nn.BatchNorm2d`` as published, for ATM a transformer written
 with matrix products and for CognitionCapturer ``nn.TransformerEncoderLayer`` without checkpoints. The third
