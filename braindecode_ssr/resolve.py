@@ -503,7 +503,7 @@ def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
                 "epoch": 0,
             }
             if hasattr(model.image_head, "levels"):
-                extra["levels"] = torch.randn(n, model.image_head.n_levels, model.n_outputs)
+                extra["levels"] = torch.randn(n, len(model.image_head.widths), model.n_outputs)
             brain, original, view = torch.randn(3, n, model.n_outputs)
             loss(brain, original, view, **{k: v for k, v in extra.items() if k in takes})
     except SSRError:

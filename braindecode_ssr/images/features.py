@@ -311,7 +311,7 @@ def _check_reads(encoder: str | ImageEncoder, view: str) -> None:
         name, reads = encoder.name, hasattr(encoder, "encode_text")
     if not reads:
         raise UsageError(
-            f"the view {view} needs an encoder that reads sentences, and {name} looks at images only",
+            f"the view {view} needs an encoder that reads sentences, and {name} encodes images only",
             f"choose the output of a model of open_clip, such as --encoder {READER}",
         )
 

@@ -175,7 +175,7 @@ def import_listed(
     wanted = [image_id for image_id in ids if image_id]
     if not kept:
         raise DataError(
-            f"{source} holds names of images of {dataset.name}: none; the first is {names[0]!r}",
+            f"{source} names no image of {dataset.name}; its first name is {names[0]!r}",
             f"name them as {dataset.images['image_id'].iloc[0]!r}; `{command}` prints all",
         )
     _check_once([names[row] for row in kept], wanted, source)
@@ -193,7 +193,7 @@ def import_listed(
     unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
     if unknown and say is not None:
         say(
-            f"left out: {len(unknown)} images of {source} that are of no concept of {dataset.name}: "
+            f"left out: {len(unknown)} images of {source} whose concepts are not in {dataset.name}: "
             f"{_first(unknown)}"
         )
     own_images = len(stored & set(dataset.images["image_id"]))
@@ -331,7 +331,7 @@ def _check_split(
     lacking = sorted(known - set(ids))
     problems = []
     if unknown:
-        problems.append(f"names {len(unknown)} that are no {split} images: {_first(unknown)}")
+        problems.append(f"names {len(unknown)} that are not {split} images: {_first(unknown)}")
     if lacking:
         problems.append(f"lacks {len(lacking)} of {len(wanted)}: {_first(lacking)}")
     if problems:

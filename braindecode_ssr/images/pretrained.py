@@ -136,7 +136,8 @@ class OpenCLIP(Pretrained):
         height, width = config.size if isinstance(config.size, (tuple, list)) else [config.size] * 2
         if height != width:
             raise UsageError(
-                f"the model takes images of {height} x {width}", "choose one for squares"
+                f"the model takes images of {height} x {width} pixels, which are not square",
+                "choose another model",
             )
         preprocess = {
             "size": height,
@@ -522,7 +523,10 @@ def _find_block(model: Any, asked: TimmName) -> int:
     """The index of the block that is pooled."""
     depth = len(getattr(model, "feature_info", ()))
     if asked.pooling and not (depth and hasattr(model, "forward_intermediates")):
-        raise UsageError(f"timm shows no blocks of {asked.model}", "ask for its output alone")
+        raise UsageError(
+            f"timm gives no access to the blocks of {asked.model}",
+            "leave out the layer and the pooling",
+        )
     if asked.pooling == "cls" and getattr(model, "cls_token", None) is None:
         raise UsageError(f"{asked.model} has no class token", "write :mean instead of :cls")
     if asked.layer.startswith("block"):

@@ -123,7 +123,7 @@ def folder_name(name: str) -> str:
     """A folder name from which :func:`urllib.parse.unquote` restores the name; UsageError if impossible."""
     quoted = quote(name, safe="")
     if not quoted.strip(".") or len(quoted) > 200:
-        raise UsageError(f"{name!r} is not a name of 1 to 200 letters", "choose another name")
+        raise UsageError(f"{name!r} is not a name of 1 to 200 characters", "choose another name")
     return quoted
 
 

@@ -205,7 +205,7 @@ def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0
     small = int(height * scale), int(width * scale)
     if not 0 < scale <= 1 or min(small) < 1:
         raise UsageError(
-            f"scale={scale} does not give an image of at least one pixel that is no larger",
+            f"scale={scale} does not give a smaller image of at least one pixel",
             f"choose a scale from {1 / min(height, width):.3g} to 1",
         )
     return _resize(_resize(images, *small), height, width)
@@ -247,7 +247,7 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
 
     if not 0 <= sd < float("inf") or draw < 0:
         raise UsageError(
-            f"sd={sd}, draw={draw} is not a noise", "choose an sd and a draw of 0 or more"
+            f"sd={sd} and draw={draw} do not define noise", "choose an sd and a draw of 0 or more"
         )
     shape = tuple(images.shape[1:])
     draws = [

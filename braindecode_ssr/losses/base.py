@@ -22,13 +22,13 @@ Parts = dict[str, Tensor]
 class Loss(nn.Module):
     r"""What training minimizes; the base class of all losses.
 
-    A loss is called with three batches of embeddings, each of shape (b, e) and not normalized: ``brain``, of
-    the trials; ``original``, of the images that were shown; ``view``, of the pooled altered copies of these.
-    It returns a dictionary that begins with the total, ``"loss"``, followed by its parts by name, without
-    their weights. Training records each part in the history.
+    A loss is called with three batches of embeddings, each of shape (b, e) and not normalized: ``brain`` of
+    the trials, ``original`` of the images that were shown, and ``view`` of their pooled altered copies. It
+    returns a dictionary that begins with the total, ``"loss"``, followed by its unweighted parts by name.
+    Training records each part in the history.
 
-    ``forward`` may have more parameters. :class:`~braindecode_ssr.training.retriever.EEGRetriever` looks at
-    their names and passes
+    ``forward`` may have more parameters. :class:`~braindecode_ssr.training.retriever.EEGRetriever` passes
+    them by name:
 
     =================  =====================  ============================================================
     parameter          shape                  what it is
@@ -46,17 +46,18 @@ class Loss(nn.Module):
     ``epoch``          int                    number of finished epochs
     =================  =====================  ============================================================
 
-    In the same way the constructor gets those of these sizes that it names: ``n_outputs`` (e), ``n_chans``
-    (c), ``n_times`` (t), ``n_features`` (d), ``feature_widths`` (of the m vectors), ``backbone_width``.
+    Likewise, the constructor gets those of these sizes that it has parameters for: ``n_outputs`` (e),
+    ``n_chans`` (c), ``n_times`` (t), ``n_features`` (d), ``feature_widths`` (of the m vectors),
+    ``backbone_width``.
     """
 
     space: ClassVar[str] = "euclidean"
     """In which embeddings are compared: ``"hyperbolic"`` for points of hyperbolic space."""
     unused: Collection[str] = ()
-    """Parameters of ``forward`` that the options of this loss leave without use; they are not passed."""
+    """Parameters of ``forward`` that this loss, with its options, does not need; they are not passed."""
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Numbers for the history after each epoch that are no part of the loss; they must change nothing."""
+        """Further numbers for the history, computed after each epoch without changing any state."""
         return {}
 
 

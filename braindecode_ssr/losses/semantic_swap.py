@@ -188,7 +188,7 @@ class SemanticSwap(Contrast):
             return weighted_total(parts, self.weights)
         if features is None or hidden is None:
             raise UsageError(
-                "the loss semantic-swap rebuilds what the encoders make, but got embeddings only",
+                "the loss semantic-swap reconstructs the outputs of both encoders, but got embeddings only",
                 "train with EEGRetriever, or pass features= and hidden=",
             )
         made = {"brain": full_precision(hidden), "image": full_precision(features)}

@@ -459,6 +459,6 @@ def _encode_as(module: nn.Module, shape: tuple[int, int], subject: int) -> Tenso
 
 def _without_parts(name: str) -> UsageError:
     return UsageError(
-        f"{name} has no parts of its own for each subject and treats all alike",
-        "choose such a --backbone, for example ATM or BrainModule, or --set model.subjects=shared",
+        f"{name} has no subject-specific parts: it treats all subjects alike",
+        "choose a --backbone that has them, such as ATM or BrainModule, or --set model.subjects=shared",
     )

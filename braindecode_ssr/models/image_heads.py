@@ -59,7 +59,7 @@ def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
     found = class_at("an image head", str(head)) if by_path else IMAGE_HEADS.resolve(head)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UsageError(
-            f"{head!r} is no image head: not a class of torch.nn.Module",
+            f"{head!r} is not an image head: it is not a subclass of torch.nn.Module",
             f"choose one of: {', '.join(IMAGE_HEADS)}",
         )
     return found
@@ -84,9 +84,12 @@ def check_length(length: Length, what: str = "length of vectors") -> bool:
     return length == "unit"
 
 
-def unit_vectors(features: Tensor, widths: list[int]) -> Tensor:
-    """Each of the vectors that are concatenated in features (..., sum of widths) scaled to unit length."""
-    return torch.cat([F.normalize(part, dim=-1) for part in features.split(widths, -1)], -1)
+def vectors_of(features: Tensor, widths: list[int], unit: bool = False) -> list[Tensor]:
+    """The vectors that are concatenated in features (..., sum of widths), of unit length if asked for."""
+    if not torch.jit.is_scripting():
+        check_width(features.shape[-1], sum(widths))
+    vectors = features.split(widths, -1)
+    return [F.normalize(vector, dim=-1) for vector in vectors] if unit else vectors
 
 
 class ImageHead(nn.Linear):
@@ -109,15 +112,8 @@ class ImageHead(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., d) to (..., e)."""
-        if not torch.jit.is_scripting():
-            self._check(features.shape[-1])
-        if self.unit:
-            features = unit_vectors(features, self.widths)
-        return F.linear(features, self.weight, self.bias)
-
-    @torch.jit.unused
-    def _check(self, width: int) -> None:
-        check_width(width, self.in_features)
+        vectors = vectors_of(features, self.widths, self.unit)
+        return F.linear(torch.cat(vectors, -1), self.weight, self.bias)
 
 
 def two_layers(n_inputs: int, n_outputs: int) -> nn.Sequential:
@@ -150,8 +146,7 @@ class PerceptronHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        check_width(features.shape[-1], sum(self.widths))
-        return self.maps(unit_vectors(features, self.widths) if self.unit else features)
+        return self.maps(torch.cat(vectors_of(features, self.widths, self.unit), -1))
 
 
 class BlurLevelsHead(nn.Module):
@@ -183,18 +178,16 @@ class BlurLevelsHead(nn.Module):
                 f"are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and three views with images.pool="side-by-side"',
             )
-        self.n_levels, self.width, self.unit = len(widths), widths[0], check_length(length)
-        self.map = nn.Linear(self.width, n_outputs)
+        self.widths, self.unit = list(widths), check_length(length)
+        self.map = nn.Linear(widths[0], n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Embeddings of the middle level, shape (..., sum of widths) to (..., n_outputs)."""
-        return self.levels(features)[..., self.n_levels // 2, :]
+        return self.levels(features)[..., len(self.widths) // 2, :]
 
     def levels(self, features: Tensor) -> Tensor:
         """Embeddings of all levels, shape (..., sum of widths) to (..., levels, n_outputs)."""
-        check_width(features.shape[-1], self.n_levels * self.width)
-        vectors = features.unflatten(-1, [self.n_levels, self.width])
-        return self.map(F.normalize(vectors, dim=-1) if self.unit else vectors)
+        return self.map(torch.stack(vectors_of(features, self.widths, self.unit), -2))
 
 
 class NoHead(nn.Module):
@@ -213,12 +206,8 @@ class NoHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The features (..., d) themselves."""
         if not torch.jit.is_scripting():
-            self._check(features.shape[-1])
+            check_width(features.shape[-1], self.width)
         return features
-
-    @torch.jit.unused
-    def _check(self, width: int) -> None:
-        check_width(width, self.width)
 
 
 class FusionHead(nn.Module):
@@ -246,17 +235,17 @@ class FusionHead(nn.Module):
         self, widths: Sequence[int], n_outputs: int, n_blocks: int = 1, drop_prob: float = 0.1
     ) -> None:
         super().__init__()
-        self.widths = tuple(widths)
-        self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
         from .modules import ResidualBlock
+
+        self.widths = list(widths)
+        self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
 
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        check_width(features.shape[-1], sum(self.widths))
-        vectors = features.split(self.widths, -1)
+        vectors = vectors_of(features, self.widths)
         mapped = [to(vector) for to, vector in zip(self.maps, vectors, strict=True)]
         return self.blocks(torch.stack(mapped).sum(0))
 
@@ -294,7 +283,7 @@ class LayerMixerHead(nn.Module):
         strength: float = 1.0,
     ) -> None:
         super().__init__()
-        self.widths = tuple(widths)
+        self.widths = list(widths)
         first = self.widths[:1] if len(set(self.widths)) == 1 else self.widths
         self.first = nn.ModuleList(nn.Linear(n_inputs, width) for n_inputs in first)
         self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for _ in self.widths)
@@ -306,8 +295,7 @@ class LayerMixerHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        check_width(features.shape[-1], sum(self.widths))
-        layers = features.split(self.widths, -1)
+        layers = vectors_of(features, self.widths)
         first = [*self.first] * (len(layers) if len(self.first) == 1 else 1)
         mapped = [own(to(layer)) for own, to, layer in zip(self.maps, first, layers, strict=True)]
         return torch.einsum("k,k...e->...e", self.layer_weights(), torch.stack(mapped))
@@ -377,33 +365,22 @@ class BlurMixerHead(nn.Module):
         self.unit = check_length(length)
         if len(set(widths)) != 1:
             raise UsageError(
-                "the blur mixer mixes vectors number by number, and these have widths "
+                "the blur mixer mixes vectors element by element, and these have widths "
                 f"{', '.join(map(str, widths)) or '(none)'}",
                 "give one encoder with --encoder, or choose another model.image_head",
             )
-        self.n_vectors, self.width = len(widths), widths[0]
-        self.defaults = nn.Parameter(torch.zeros(n_defaults, self.width))
-        self.scores = nn.Parameter(torch.rand(self.n_vectors + n_defaults, self.width))
+        self.widths, width = list(widths), widths[0]
+        self.defaults = nn.Parameter(torch.zeros(n_defaults, width))
+        self.scores = nn.Parameter(torch.rand(len(widths) + n_defaults, width))
         self.adapter = nn.Sequential(
-            nn.Linear(self.width, n_hidden),
-            nn.ELU(),
-            nn.Dropout(drop_prob),
-            nn.Linear(n_hidden, self.width),
+            nn.Linear(width, n_hidden), nn.ELU(), nn.Dropout(drop_prob), nn.Linear(n_hidden, width)
         )
-        self.to_shared = nn.Linear(self.width, n_outputs)
+        self.to_shared = nn.Linear(width, n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        if not torch.jit.is_scripting():
-            self._check(features.shape[-1])
-        vectors = features.unflatten(-1, [self.n_vectors, self.width])
-        if self.unit:
-            vectors = F.normalize(vectors, dim=-1)
+        vectors = torch.stack(vectors_of(features, self.widths, self.unit), -2)
         return self.to_shared(self.adapter(mix(vectors, self.defaults, self.scores)))
-
-    @torch.jit.unused
-    def _check(self, width: int) -> None:
-        check_width(width, self.n_vectors * self.width)
 
 
 def mix(vectors: Tensor, defaults: Tensor, scores: Tensor) -> Tensor:
@@ -463,16 +440,14 @@ class GeodesicHead(nn.Module):
                 'give one encoder, and two views with images.pool="side-by-side"',
             )
         self.unit = check_length(perceptual, "length of the perceptual vector")
-        self.widths = tuple(widths)
-        width = self.widths[0]
+        self.widths, width = list(widths), widths[0]
         self.semantic = nn.Linear(width, n_outputs)
         self.perceptual = nn.Linear(width, n_outputs)
         self.share = nn.Linear(width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Image embeddings, tangent vectors at the origin; shape (..., sum of widths) to (..., n_outputs)."""
-        check_width(features.shape[-1], sum(self.widths))
-        vectors = features.split(self.widths, -1)
+        vectors = vectors_of(features, self.widths)
         semantic, perceptual = vectors[0], vectors[-1]
         if self.unit:
             perceptual = F.normalize(perceptual, dim=-1)
@@ -505,7 +480,7 @@ class ExpertsHead(nn.Module):
 
     def __init__(self, widths: Sequence[int], n_outputs: int, hidden: int = 256) -> None:
         super().__init__()
-        self.widths = tuple(widths)
+        self.widths = list(widths)
         self.encoders = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
             for width in self.widths
@@ -520,9 +495,8 @@ class ExpertsHead(nn.Module):
 
     def posteriors(self, features: Tensor) -> Tensor:
         """Mean and log-variance from each vector, shape (..., sum of widths) to (..., m, 2, n_outputs)."""
-        check_width(features.shape[-1], sum(self.widths))
         found = []
-        for k, vector in enumerate(features.split(self.widths, -1)):
+        for k, vector in enumerate(vectors_of(features, self.widths)):
             size = vector.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
             inside = self.encoders[k](vector / size)
             found.append(torch.stack([self.means[k](inside), self.log_variances[k](inside)], -2))

@@ -143,8 +143,8 @@ class SSR(
             raise unknown_name("projector", projector, list(PROJECTORS))
         if projector != "linear" and (space == "hyperbolic" or n_subjects is not None):
             raise UsageError(
-                f"the projector {projector!r} goes with neither hyperbolic space nor parts of subjects",
-                "leave projector out, which makes it linear",
+                f"the projector {projector!r} works neither in hyperbolic space nor with n_subjects",
+                "leave projector out: the default is linear",
             )
         if feature_widths is not None and sum(feature_widths) != n_features:
             raise UsageError(
@@ -259,9 +259,8 @@ class SSR(
     def _of_subjects(self, x: Tensor, subject_index: Tensor) -> Tensor:
         if not self.takes_subjects:
             raise UsageError(
-                f"{type(self.backbone).__name__} has no parts of its own for each subject and takes no "
-                "subject_index",
-                "leave subject_index out, or choose such a backbone, for example BrainModule",
+                f"{type(self.backbone).__name__} has no subject-specific parts and takes no subject_index",
+                "leave subject_index out, or choose a backbone that has them, such as BrainModule",
             )
         return self.backbone(x, subject_index=subject_index)
 

@@ -259,25 +259,25 @@ class ValidationRetrieval(Callback):
         return table["rank"].to_numpy()
 
 
-class OutOfPatience(Exception):
-    """Training ends early."""
+class TrainingIsOver(Exception): ...
 
 
-class Patience(Callback):
-    """End training when top-5 on held-out concepts has not risen for so many epochs; after all callbacks."""
+class EarlyStopping(Callback):
+    """End training when top-5 on held-out concepts has not risen for so many epochs; the last callback.
+
+    skorch's counts by itself; this one reads the history, so that a resumed run ends where it would have.
+    """
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
 
     def is_over(self, history: Any) -> bool:
-        """Whether training has ended; it depends on the history alone, so that a resumed run agrees."""
         top5 = [row["valid_top5"] for row in history]
         return bool(top5) and len(top5) - 1 - int(np.argmax(top5)) >= self.patience
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Raise OutOfPatience, which ends the loop over epochs."""
         if self.is_over(net.history):
-            raise OutOfPatience
+            raise TrainingIsOver
 
 
 class EpochBar(Callback):

@@ -31,10 +31,10 @@ from ..models.ssr import SSR
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
 from .callbacks import (
     Checkpoints,
+    EarlyStopping,
     EpochBar,
     KeepEpochs,
-    OutOfPatience,
-    Patience,
+    TrainingIsOver,
     ValidationRetrieval,
     WeightAverage,
     first_missing,
@@ -339,14 +339,14 @@ def fit(
     bar = EpochBar(spec.epochs)
     if progress:
         own.append(("bar", bar))
-    patience = Patience(spec.patience) if spec.patience else None
-    if patience is not None:
+    early = EarlyStopping(spec.patience) if spec.patience else None
+    if early is not None:
         if world.size > 1:
             raise UsageError(
                 "train.patience does not apply to several processes: only the first validates",
                 "leave it out, or train in one process",
             )
-        own.append(("patience", patience))
+        own.append(("early_stopping", early))
     net = EEGRetriever(
         synchronize_batch_norm(model, world, device),
         criterion=loss,
@@ -377,10 +377,10 @@ def fit(
     seconds = time.perf_counter() - began
     world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
 
-    over = patience is not None and patience.is_over(net.history)
+    over = early is not None and early.is_over(net.history)
     try:
         net.notify("on_train_begin", X=train, y=None)
-        with suppress(OutOfPatience):
+        with suppress(TrainingIsOver):
             net.fit_loop(_on_device(train, device), epochs=0 if over else spec.epochs - done)
         net.notify("on_train_end", X=train, y=None)
     finally:

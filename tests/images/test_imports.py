@@ -233,7 +233,7 @@ def test_other_images_of_the_concepts_are_kept(
     [
         (["thing00/thing00_01a"], "1 names"),
         (["thing00/thing00_01a", "thing99"], "'thing99', which is none"),
-        (["zoo/a", "zoo/b"], "none; the first is 'zoo/a'"),
+        (["zoo/a", "zoo/b"], "its first name is 'zoo/a'"),
         (["thing00/thing00_01a", "thing00_01a.jpg"], "2 times"),
     ],
 )
@@ -360,7 +360,7 @@ def test_one_file_with_the_names_of_both_splits(
 ) -> None:
     ids = dataset.images["image_id"].tolist()[::-1]
     file = write_named(tmp_path / "image_ids.npz", ids, rows(17))
-    with pytest.raises(DataError, match="names 5 that are no train images.*--array"):
+    with pytest.raises(DataError, match="names 5 that are not train images.*--array"):
         import_split(dataset, store, "clip", "original", file)
     done = import_listed(dataset, store, "clip", "original", file)
     assert (done.images, done.left_out) == (17, 0)
@@ -375,11 +375,11 @@ def test_one_file_with_the_names_of_both_splits(
     ("change", "words"),
     [
         (lambda ids: ids[:-1], "lacks 1 of 12: 'thing03/thing03_03c'"),
-        (lambda ids: [*ids[:-1], "thing00/thing00_99x"], "no train images: 'thing00/thing00_99x'"),
-        (lambda ids: [*ids, "zebra"], "no train images: 'zebra'"),
-        (lambda ids: [*ids, "thing08/thing08_01a"], "no train images: 'thing08/thing08_01a'"),
+        (lambda ids: [*ids[:-1], "thing00/thing00_99x"], "not train images: 'thing00/thing00_99x'"),
+        (lambda ids: [*ids, "zebra"], "not train images: 'zebra'"),
+        (lambda ids: [*ids, "thing08/thing08_01a"], "not train images: 'thing08/thing08_01a'"),
         (lambda ids: [*ids, "thing00_01a.jpg"], "'thing00/thing00_01a' 2 times"),
-        (lambda ids: [*ids, ""], "no train images: ''"),
+        (lambda ids: [*ids, ""], "not train images: ''"),
         (lambda ids: [str(number) for number in range(12)], "'0', '1', '2' and 9 more"),
     ],
 )

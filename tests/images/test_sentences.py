@@ -125,7 +125,7 @@ def test_who_cannot_read_says_so_at_once(
 ) -> None:
     with pytest.raises(UsageError) as error:
         extract(dataset, encoder, ["original", "text"], store)
-    assert "reads sentences" in str(error.value) and "looks at images only" in str(error.value)
+    assert "reads sentences" in str(error.value) and "encodes images only" in str(error.value)
     assert "--encoder RN50/openai" in str(error.value) and "\n" not in str(error.value)
     assert dataset.decoded == [] and store.encoders() == []
 

@@ -63,7 +63,7 @@ def test_other_brain_projectors(x):
         SSR(**SMALL, projector="none")
     with pytest.raises(UsageError, match="projector: 'lineal'.*did you mean 'linear'"):
         SSR(**SMALL, projector="lineal")
-    with pytest.raises(UsageError, match="neither hyperbolic space nor parts of subjects"):
+    with pytest.raises(UsageError, match="neither in hyperbolic space nor with n_subjects"):
         SSR(**SMALL, projector="perceptron", space="hyperbolic")
 
 

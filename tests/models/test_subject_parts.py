@@ -135,13 +135,13 @@ def test_parts_that_begin_alike_are_parts():
 
 @pytest.mark.parametrize("backbone", [Deaf, Deaf(), "EEGProject"])
 def test_a_backbone_that_ignores_subjects(backbone):
-    wanted = "(Deaf|EEGProject) has no parts.*each subject.*model.subjects=shared"
+    wanted = "(Deaf|EEGProject) has no subject-specific parts.*model.subjects=shared"
     with pytest.raises(UsageError, match=wanted):
         build_backbone(backbone, n_subjects=3, n_outputs=8, **SIGNAL)
 
 
 def test_parts_that_were_turned_off():
-    with pytest.raises(UsageError, match="BrainModule has no parts.*each subject"):
+    with pytest.raises(UsageError, match="BrainModule has no subject-specific parts"):
         make_model("BrainModule", subject_dim=0)
 
 
