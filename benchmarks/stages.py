@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from braindecode_ssr.trials.prepare_many import free_memory
+from braindecode_ssr.trials.prepare import free_memory
 
 CLI = [sys.executable, "-m", "braindecode_ssr_cli"]
 NEEDED_GB = {"tiny": 1, "small": 8, "full": 25}

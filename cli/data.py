@@ -286,7 +286,7 @@ def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, set
     """
     from braindecode_ssr.labels import natural
     from braindecode_ssr.resolve import trials_of
-    from braindecode_ssr.trials.prepare_many import prepare_many
+    from braindecode_ssr.trials.prepare import prepare_many
 
     spec, source = opened(dataset, data_dir, preset, sets, config)
     source.check_here()

@@ -20,8 +20,7 @@ from ..files import unwritable
 from ..labels import Label, natural
 from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
-from ..trials.prepare import say_beside
-from ..trials.prepare_many import prepare_many
+from ..trials.prepare import prepare_many, say_beside
 from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
 from .tables import summary_rows, summary_tables, tables, with_ensembles, write_tables
 from .workers import LocalWorkers, Outcome, dask_workers, run_task, run_tasks

@@ -29,7 +29,7 @@ from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import lock, writing
 from ..models.names import Trust, trusted, trusting
 from ..runs import EvaluationFolder, Run, run_name
-from ..trials.prepare_many import ignoring_interrupts
+from ..trials.prepare import ignoring_interrupts
 
 if TYPE_CHECKING:
     from distributed import Client

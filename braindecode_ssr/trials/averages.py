@@ -17,7 +17,7 @@ from ..config import Channels
 from ..errors import DataError
 from ..files import atomic_folder, check_free, derived_folder, lock, sha256
 from ..preprocessing.epochs import smooth_chosen
-from .store import MANIFEST, TRIALS, TrialStore
+from .store import DTYPE, MANIFEST, TRIALS, TrialStore, write_header
 
 FOLDER = "averages"
 CHUNK = 2048
@@ -132,10 +132,9 @@ def _write(
     shape = (n_images, len(store.pick(channels)), store.trials.shape[2])
     check_free(folder, 4 * int(np.prod(shape)), "averaging trials on disk", MEMORY)
     with atomic_folder(folder) as part, open(part / TRIALS, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        write_header(file, shape)
         for block in store.average_blocks("train", channels=channels):
-            file.write(block.astype("<f4", copy=False).data)
+            file.write(block.astype(DTYPE, copy=False).data)
             if tick is not None:
                 tick(len(block))
 

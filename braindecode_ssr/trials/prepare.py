@@ -1,4 +1,4 @@
-"""Trial stores: written session by session, so that a killed `prepare` resumes where it stopped."""
+"""Cut the trials of subjects into stores, session by session, so that a killed `prepare` resumes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +30,8 @@ from ..datasets.base import (
     check_trials,
     images_by_number,
 )
-from ..errors import DataError
-from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sync
+from ..errors import DataError, SSRError
+from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sweep, sync
 from ..labels import Label, as_read, folder_name
 from ..preprocessing.epochs import (
     chosen_trials,
@@ -51,8 +55,15 @@ from .store import (
 )
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     import mne
-    from tqdm import tqdm
+
+LITTLE = 1e9
+"""Bytes of free memory per process below which a warning is shown."""
+
+
+# -- the files of a store while it is written ----------------------------------------------------------------
 
 
 class WritableTrials:
@@ -232,7 +243,7 @@ def _read_journal(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]
         return []
 
 
-__all__ = ["prepare", "recorded_batches", "trials_path"]
+# -- one subject ---------------------------------------------------------------------------------------------
 
 
 def prepare(
@@ -269,8 +280,7 @@ def prepare(
     with lock(path):
         with suppress(DataError):  # another process has made it meanwhile
             return told(TrialStore.open(path))
-        bar = progress if isinstance(progress, TrialBar) else TrialBar(subject, progress)
-        return told(_make(dataset, subject, spec, path, bar, say))
+        return told(_make(dataset, subject, spec, path, progress, say))
 
 
 def trials_path(dataset: ImageDataset, subject: Label, spec: TrialSpec) -> Path:
@@ -284,7 +294,7 @@ def _make(
     subject: Label,
     spec: TrialSpec,
     path: Path,
-    bar: TrialBar,
+    progress: bool | TrialBar,
     say: Callable[[str], object] | None,
 ) -> TrialStore:
     """Write the store, from the dataset's own epochs if it has some, else from recordings."""
@@ -300,7 +310,7 @@ def _make(
         return TrialStore.write(path, released, released.info, manifest)
     whitened = spec.whitening != "none"
     manifest["units"] = UNITS[spec.whitening] if whitened else dataset.unit(subject)
-    with bar:
+    with progress if isinstance(progress, TrialBar) else TrialBar(subject, progress) as bar:
         try:
             _write_recorded(dataset, subject, spec, path, manifest, bar, say)
         except Changed:  # the unfinished store is gone, and everything is made anew
@@ -447,43 +457,37 @@ def _trial_table(
     return table[TRIAL_COLUMNS]
 
 
+# -- progress ------------------------------------------------------------------------------------------------
+
+
 class TrialBar:
     """A progress bar on stderr that counts the trials of a subject; ``leave`` it there at the end, or not."""
 
     def __init__(self, subject: Label, show: bool, leave: bool = True) -> None:
-        self.subject, self.show, self.leave = subject, show, leave
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> TrialBar:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(
-            desc=f"trials of subject {self.subject}",
-            unit="trial",
-            disable=not self.show,
-            leave=self.leave,
-            smoothing=0.05,
-        )
+        look: dict[str, Any] = {"unit": "trial", "leave": leave, "smoothing": 0.05}
+        self.show = show
+        self._bar = tqdm(desc=f"trials of subject {subject}", disable=not show, **look)
+
+    def __enter__(self) -> TrialBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def expect(self, n_trials: int) -> None:
-        if self._bar is not None:
-            self._bar.total = n_trials
-            self._bar.refresh()
+        self._bar.total = n_trials
+        self._bar.refresh()
 
     def skip(self, n_trials: int) -> None:
         """Count trials that were there already, without counting them as fast work."""
-        if self._bar is not None and self.show:
+        if self.show:
             self._bar.initial += n_trials
         self.advance(n_trials)
 
     def advance(self, n_trials: int) -> None:
-        if self._bar is not None:
-            self._bar.update(n_trials)
+        self._bar.update(n_trials)
 
 
 def say_beside(say: Callable[[str], object], text: str) -> None:
@@ -492,3 +496,177 @@ def say_beside(say: Callable[[str], object], text: str) -> None:
 
     with tqdm.external_write_mode(file=sys.stderr):
         say(text)
+
+
+# -- several subjects at once, each in a process of its own --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome for a subject: the path of its trials, or the error."""
+
+    subject: Label
+    path: Path | None = None
+    error: SSRError | None = None
+
+
+def prepare_many(
+    dataset: ImageDataset,
+    subjects: Iterable[Label],
+    spec: TrialSpec,
+    *,
+    jobs: int = 1,
+    progress: bool = False,
+    say: Callable[[str], object] = lambda text: None,
+) -> Iterator[Prepared]:
+    """Prepare subjects in ``jobs`` processes, in the order in which they finish.
+
+    One that fails, or whose process is killed, does not stop the others. ``say`` gets a line on what
+    happens.
+    """
+    subjects = list(subjects)
+    jobs = min(jobs, len(subjects))
+    if jobs > 1:
+        line, free = f"{jobs} subjects in parallel", free_memory()
+        if free is not None:
+            line += f", {free / jobs / 1e9:.1f} GB of free memory for each"
+            line += ": that may be too little, use fewer --jobs" if free < jobs * LITTLE else ""
+        say(line)
+        yield from _in_processes(dataset, subjects, spec, jobs, progress, say)
+        return
+    for subject in subjects:
+        say(f"prepare subject {subject}")
+        try:
+            store = prepare(dataset, subject, spec, progress=progress, say=say)
+        except SSRError as error:
+            yield Prepared(subject, error=error)
+        else:
+            yield Prepared(subject, store.path)
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that processes can still have, if the system says."""
+    with suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        return 1024 * int(text.split("MemAvailable:")[1].split()[0])
+    return None
+
+
+class _PipeBar(TrialBar):
+    """The progress bar of a child process: reports to its parent."""
+
+    def __init__(self, subject: Label, show: bool, pipe: Any) -> None:
+        self.show, self._pipe = show, pipe
+        self.expect, self.skip, self.advance = (  # type: ignore[method-assign]
+            partial(self.send, what) for what in ("expect", "skip", "advance")
+        )
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def send(self, what: str, content: Any) -> None:
+        """Send it; if the parent is gone, stop as after Ctrl-C, which keeps finished sessions."""
+        try:
+            self._pipe.send((what, content))
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
+
+
+def _work(
+    pipe: Any, dataset: ImageDataset, subject: Label, spec: TrialSpec, jobs: int, show: bool
+) -> None:
+    """What a child process does: prepare one subject and report."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    bar = _PipeBar(subject, show, pipe)
+    width = max((library["num_threads"] for library in threadpool_info()), default=1)
+    with suppress(KeyboardInterrupt), threadpool_limits(max(1, width // jobs)):
+        try:
+            store = prepare(dataset, subject, spec, progress=bar, say=partial(bar.send, "say"))
+        except SSRError as error:
+            bar.send("error", error)
+        except Exception as error:
+            found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            advice = "prepare this subject alone with --debug, and report it"
+            bar.send("error", DataError(f"subject {subject} was not prepared: {found}", advice))
+        else:
+            bar.send("path", store.path)
+
+
+def _in_processes(
+    dataset: ImageDataset,
+    subjects: list[Label],
+    spec: TrialSpec,
+    jobs: int,
+    progress: bool,
+    say: Callable[[str], object],
+) -> Iterator[Prepared]:
+    """Prepare each subject in a process of its own, with a progress bar in this one.
+
+    A pool of joblib or concurrent.futures breaks as a whole when one process is killed (out of memory);
+    here the other subjects continue.
+    """
+    context, waiting = get_context("spawn"), subjects[::-1]
+    running: dict[Any, tuple[Label, BaseProcess, TrialBar]] = {}
+    outcomes: dict[Label, Prepared] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                ours, theirs = context.Pipe(duplex=False)
+                args = (theirs, dataset, subject := waiting.pop(), spec, jobs, progress)
+                process: BaseProcess = context.Process(target=_work, args=args, daemon=True)
+                with ignoring_interrupts():
+                    process.start()
+                theirs.close()
+                # tqdm mixes up the lines of bars that stay while others go on
+                running[ours] = subject, process, TrialBar(subject, progress, leave=False)
+            ready: list[Any] = connection.wait(list(running))
+            for pipe in ready:
+                subject, process, bar = running[pipe]
+                try:
+                    what, content = pipe.recv()
+                except EOFError:
+                    del running[pipe]
+                    _close(pipe, process, bar)
+                    killed = DataError(
+                        f"the process that prepared subject {subject} was killed (exit code "
+                        f"{process.exitcode}; -9 often means out of memory)",
+                        "use fewer --jobs and repeat the command; finished sessions are kept",
+                    )
+                    yield outcomes.get(subject) or Prepared(subject, error=killed)
+                    continue
+                if what == "say":
+                    say_beside(say, content)
+                elif what == "path":
+                    outcomes[subject] = Prepared(subject, content)
+                    say_beside(say, f"subject {subject} is prepared")
+                elif what == "error":
+                    outcomes[subject] = Prepared(subject, error=content)
+                else:
+                    getattr(bar, what)(content)
+    finally:
+        for _, process, _ in running.values():
+            process.terminate()
+        for pipe, (subject, process, bar) in running.items():
+            _close(pipe, process, bar)
+            with suppress(SSRError):
+                sweep(trials_path(dataset, subject, spec).parent)
+
+
+def _close(pipe: Any, process: BaseProcess, bar: TrialBar) -> None:
+    process.join()
+    pipe.close()
+    bar.__exit__()
+
+
+@contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """Start child processes that do not see Ctrl-C; the parent does."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

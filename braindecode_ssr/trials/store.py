@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
 
-__all__ = ["TRIAL_COLUMNS", "AveragedTrials", "TrialBatch", "TrialStore"]
-
 FORMAT = 1
 DTYPE = np.dtype("<f4")
 TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
@@ -63,19 +61,36 @@ class AveragedTrials:
     table: pd.DataFrame
 
 
-class SingleTrials:
-    """Some rows and channels of a memory-mapped array (n, c, t), which are read when they are sliced."""
+class StoredTrials:
+    """Some rows and channels of an array of trials (n, c, t), read when it is indexed.
 
-    def __init__(self, trials: np.ndarray, rows: np.ndarray, picks: list[int]) -> None:
+    Of a memory-mapped file, the path is pickled, not the content.
+    """
+
+    def __init__(
+        self, trials: np.ndarray, rows: np.ndarray, picks: list[int] | None = None
+    ) -> None:
         self.trials, self.rows, self.picks = trials, rows, picks
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        trials = np.ascontiguousarray(self.trials[self.rows[part]][:, self.picks])
-        forget(self.trials)
-        return trials
+    def __getitem__(self, index: Any) -> np.ndarray:
+        trials = self.trials[self.rows[index]]
+        if self.picks is not None:
+            trials = np.ascontiguousarray(trials[..., self.picks, :])
+        if isinstance(index, slice):
+            forget(self.trials)
+        return np.asarray(trials)
+
+    def __reduce__(self) -> tuple:
+        if isinstance(self.trials, np.memmap) and self.trials.filename:
+            return _open_trials, (str(self.trials.filename), self.rows, self.picks)
+        return StoredTrials, (self.trials, self.rows, self.picks)
+
+
+def _open_trials(filename: str, rows: np.ndarray, picks: list[int] | None) -> StoredTrials:
+    return StoredTrials(np.load(filename, mmap_mode="r"), rows, picks)
 
 
 class TrialStore:
@@ -192,9 +207,7 @@ class TrialStore:
     def tmin(self) -> float | None:
         """Time of the first sample in seconds after the onset of the image; None if it is not known."""
         if "first_time" not in self.manifest and "dropped" in self.manifest:
-            return self.manifest["spec"][
-                "start"
-            ]  # cut from recordings, before first_time was recorded
+            return self.manifest["spec"]["start"]  # from before first_time was recorded
         return self.manifest.get("first_time")
 
     @property
@@ -313,14 +326,14 @@ class TrialStore:
         channels: Channels = "all",
         repetitions: int | None = None,
         seed: int = 0,
-    ) -> tuple[SingleTrials, pd.DataFrame, np.ndarray]:
+    ) -> tuple[StoredTrials, pd.DataFrame, np.ndarray]:
         """What :meth:`average` averages: the trials, its table, and the row of the table of each trial."""
         rows = self.rows(split)
         numbers = self.table["number"].to_numpy()
         if repetitions is not None:
             rows = rows[choose(numbers[rows], repetitions, seed)]
         image = np.unique(numbers[rows], return_inverse=True)[1]
-        trials = SingleTrials(self.trials, rows, self.pick(channels))
+        trials = StoredTrials(self.trials, rows, self.pick(channels))
         return trials, self._image_table(rows), image
 
     def averaged_images(self, split: str) -> pd.DataFrame:

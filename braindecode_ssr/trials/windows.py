@@ -14,6 +14,7 @@ from ..datasets.base import TRIAL_COLUMNS, TrialBatch
 from ..errors import DataError
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import running_count
+from .store import StoredTrials
 
 if TYPE_CHECKING:
     from .store import TrialStore
@@ -59,25 +60,6 @@ class StoreEpochs(mne.BaseEpochs):
         return self._raw[self.events[idx, 0]].astype(np.float64)
 
 
-class StoredTrials:
-    """Some rows of a memory-mapped array of trials; pickled as the path of the file, not its content."""
-
-    def __init__(self, trials: np.ndarray, rows: np.ndarray) -> None:
-        self.trials, self.rows = trials, rows
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return np.asarray(self.trials[self.rows[index]])
-
-    def __reduce__(self) -> tuple:
-        if isinstance(self.trials, np.memmap) and self.trials.filename:
-            return _open_trials, (str(self.trials.filename), self.rows)
-        return StoredTrials, (self.trials, self.rows)
-
-
-def _open_trials(filename: str, rows: np.ndarray) -> StoredTrials:
-    return StoredTrials(np.load(filename, mmap_mode="r"), rows)
-
-
 class StoreWindows(WindowsDataset):
     """Windows that are trials of a store; nothing is copied before it is accessed.
 
@@ -113,7 +95,19 @@ class StoreWindows(WindowsDataset):
 
 def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset:
     """The trials of a store, one dataset per session and split, in the order of the store."""
-    metadata = _metadata(store, images)
+    place = pd.Series(np.arange(len(images)), index=images["image_id"])
+    unknown = ~store.table["image_id"].isin(place.index)
+    if unknown.any():
+        raise DataError(
+            f"the image {store.table['image_id'][unknown].iloc[0]!r} of the store is not in the image table",
+            "use the image table of the same dataset",
+        )
+    metadata = store.table.assign(
+        i_window_in_trial=0,
+        i_start_in_trial=0,
+        i_stop_in_trial=store.trials.shape[2],
+        target=place.loc[store.table["image_id"]].to_numpy(),
+    )
     parts = store.table.groupby(["subject", "session", "split"], sort=False).indices
     return BaseConcatDataset(
         [
@@ -144,32 +138,9 @@ def read_braindecode(
     return _batches(concat, table, picks), _info(concat.datasets[0]), manifest
 
 
-def _metadata(store: TrialStore, images: pd.DataFrame) -> pd.DataFrame:
-    place = pd.Series(np.arange(len(images)), index=images["image_id"])
-    unknown = ~store.table["image_id"].isin(place.index)
-    if unknown.any():
-        raise DataError(
-            f"the image {store.table['image_id'][unknown].iloc[0]!r} of the store is not in the image table",
-            "use the image table of the same dataset",
-        )
-    return store.table.assign(
-        i_window_in_trial=0,
-        i_start_in_trial=0,
-        i_stop_in_trial=store.trials.shape[2],
-        target=place.loc[store.table["image_id"]].to_numpy(),
-    )
-
-
 def _table(concat: BaseConcatDataset) -> pd.DataFrame:
-    table = pd.concat(
-        [
-            dataset.metadata.assign(
-                **({} if dataset.description is None else dataset.description.to_dict())
-            )
-            for dataset in concat.datasets
-        ],
-        ignore_index=True,
-    )
+    parts = [dataset.metadata.assign(**_said(dataset)) for dataset in concat.datasets]
+    table = pd.concat(parts, ignore_index=True)
     missing = [name for name in TRIAL_COLUMNS[:-1] if name not in table.columns]
     if missing:
         raise DataError(
@@ -183,25 +154,26 @@ def _table(concat: BaseConcatDataset) -> pd.DataFrame:
     return table[TRIAL_COLUMNS]
 
 
+def _said(dataset: WindowsDataset) -> dict[str, Any]:
+    """The description of a dataset, which may have none."""
+    return {} if dataset.description is None else dataset.description.to_dict()
+
+
 def _info(dataset: WindowsDataset) -> mne.Info:
     return (dataset.raw if hasattr(dataset, "raw") else dataset.windows).info
 
 
 def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
-    info = _info(dataset)
+    info, said, windows = _info(dataset), _said(dataset), getattr(dataset, "windows", None)
     facts = {
         "unit": getattr(dataset, "units", units),
         "sampling rate": f"{info['sfreq']:g} Hz",
         "channel types": ", ".join(info.get_channel_types(unique=True)),
         "custom reference": str(int(info["custom_ref_applied"])),
-        "time of the first sample": f"{dataset.windows.tmin:g} s"
-        if hasattr(dataset, "windows")
-        else "",
+        "time of the first sample": f"{windows.tmin:g} s" if windows is not None else "",
     }
-    said = {} if dataset.description is None else dataset.description.to_dict()
-    named = ", ".join(
-        f"{key} {said[key]}" for key in ("subject", "session", "split") if key in said
-    )
+    keys = [key for key in ("subject", "session", "split") if key in said]
+    named = ", ".join(f"{key} {said[key]}" for key in keys)
     return ChannelSet(f"dataset {place} of the concat ({named})", tuple(info["ch_names"]), facts)
 
 

@@ -10,9 +10,8 @@ from toy_people import People
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
-from braindecode_ssr.trials import prepare_many as module
-from braindecode_ssr.trials.prepare import prepare, trials_path
-from braindecode_ssr.trials.prepare_many import prepare_many
+from braindecode_ssr.trials import prepare as module
+from braindecode_ssr.trials.prepare import prepare, prepare_many, trials_path
 from braindecode_ssr.trials.store import TrialStore
 
 SPEC = TrialSpec()
