@@ -40,18 +40,31 @@ def row(
     *,
     needed: bool = True,
 ) -> dict[str, Any]:
-    """A row of :meth:`.ImageDataset.inventory`; ``read`` opens the file, and its error is the state."""
-    fields: dict[str, Any] = {"state": FOUND, "what": what, "path": str(path), "size": 0}
-    fields |= {"detail": "", "source": described(source), "needed": needed}
+    """The row of a file in :meth:`.ImageDataset.inventory`; ``read`` opens it, its error is the state."""
     if not path.is_file():
-        return fields | {"state": MISSING, "detail": "no such file"}
-    fields["size"] = path.stat().st_size
-    if not fields["size"]:
-        return fields | {"state": BROKEN, "detail": "an empty file"}
+        return state_row(what, path, source, MISSING, "no such file", needed=needed)
+    if not path.stat().st_size:
+        return state_row(what, path, source, BROKEN, "an empty file", needed=needed)
     try:
-        return fields | {"detail": read() if read else ""}
+        found = {"detail": read() if read else ""}
     except SSRError as error:
-        return fields | fault(error)
+        found = fault(error)
+    return state_row(what, path, source, **found, files=[path], needed=needed)
+
+
+def state_row(
+    what: str,
+    path: Path,
+    source: Source | str = "",
+    state: str = FOUND,
+    detail: str = "",
+    files: Iterable[Path] = (),
+    needed: bool = True,
+) -> dict[str, Any]:
+    """A row of :meth:`.ImageDataset.inventory` about ``files``, whose state is known."""
+    size = sum(file.stat().st_size for file in files)
+    found = {"state": state, "what": what, "path": str(path), "size": size, "detail": detail}
+    return found | {"source": described(source), "needed": needed}
 
 
 def fault(error: SSRError) -> dict[str, Any]:
@@ -79,11 +92,8 @@ def images_row(
         detail += f" (needed unless features are imported); {missing[0]}"
     if broken:
         detail += f"; {len(broken)} are not images, the first {broken[0]}"
-    return row(what, paths[0].parent.parent if paths else folder, source, needed=False) | {
-        "state": BROKEN if broken else MISSING if missing else FOUND,
-        "size": sum(path.stat().st_size for path in paths),
-        "detail": detail,
-    }
+    state = BROKEN if broken else MISSING if missing else FOUND
+    return state_row(what, folder, source, state, detail, paths, needed=False)
 
 
 def described(source: Source | str) -> str:
@@ -449,8 +459,8 @@ class ImageDataset(ABC):
                     for batch in epochs:
                         check_trials(batch.trials, list(epochs.info["ch_names"]), batch.source)
             except DataError as error:
-                found = fault(error) | {"path": str(self.root), "detail": str(error)}
-                rows[self.root / f"{subject}"] = row(what, self.root, owner) | found
+                found = fault(error) | {"detail": str(error)}
+                rows[self.root / f"{subject}"] = state_row(what, self.root, owner, **found)
         return list(rows.values())
 
     def ceiling(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> dict[str, float]:

@@ -72,16 +72,19 @@ class BidsEvents:
         """How a message names a cell of the ``row``-th row."""
         return f"{self.path}, line {self.lines[row]}, column {column!r}"
 
+    def refuse(self, wrong: np.ndarray | pd.Series, column: str, what: str, hint: str) -> None:
+        """Raise DataError that names the first cell of a column where ``wrong`` holds, if there is one."""
+        rows = np.flatnonzero(np.asarray(wrong, bool))
+        if len(rows):
+            cell = self.table[column].iloc[rows[0]]
+            raise DataError(f"{cell!r} in {self.place(rows[0], column)} {what}", hint)
+
     def numbers(self, column: str, what: str) -> np.ndarray:
         """A column of finite numbers; float64, shape (n_rows,). DataError names the first other cell."""
         values = pd.to_numeric(self.table[column], errors="coerce").to_numpy(np.float64)
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise DataError(
-                f"{self.table[column].iloc[bad[0]]!r} in {self.place(bad[0], column)} is not a number "
-                f"(the column holds {what})",
-                "write a number there, or remove the line",
-            )
+        hint = "write a number there, or remove the line"
+        wrong = ~np.isfinite(values)
+        self.refuse(wrong, column, f"is not a number (the column holds {what})", hint)
         return values
 
     def require(self, columns: Sequence[str], hint: str) -> None:
@@ -195,12 +198,9 @@ def onset_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
                 "write onsets in seconds, or remove the column 'sample'",
             )
         onsets = samples
-    early = np.flatnonzero(onsets < 0)
-    if len(early):
-        raise DataError(
-            f"the onset in {events.place(early[0], 'onset')} is negative: before the recording starts",
-            "correct or remove the line",
-        )
+    events.refuse(
+        onsets < 0, "onset", "is before the start of the recording", "correct or remove the line"
+    )
     return np.rint(onsets).astype(np.int64)
 
 
@@ -308,13 +308,12 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     table = events.table
     _check_columns_agree(events)
     files = table[column].str.replace("\\", "/", regex=False).str.strip()
-    bad = np.flatnonzero(files.map(_outside_the_folder).to_numpy(bool))
-    if len(bad):
-        raise DataError(
-            f"{files.iloc[bad[0]]!r} in {events.place(bad[0], column)} is not a path below the image folder, "
-            "such as aardvark/aardvark_01.jpg",
-            "write it without the folders above, and without '..'",
-        )
+    events.refuse(
+        files.map(_outside_the_folder),
+        column,
+        "is not a path below the image folder, such as aardvark/aardvark_01.jpg",
+        "write it without the folders above, and without '..'",
+    )
     if "concept" in table:
         concepts, said_in = table["concept"].str.strip(), "concept"
     else:
@@ -328,12 +327,8 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
         )
     if tested is None:
         splits = table["split"].str.strip()
-        bad = np.flatnonzero(~splits.isin(SPLITS).to_numpy())
-        if len(bad):
-            raise DataError(
-                f"{splits.iloc[bad[0]]!r} in {events.place(bad[0], 'split')} is neither train nor test",
-                "write one of the two for every image",
-            )
+        hint = "write one of the two for every image"
+        events.refuse(~splits.isin(SPLITS), "split", "is neither train nor test", hint)
     else:
         splits = pd.Series(np.where(concepts.isin(tested), "test", "train"), files.index, str)
     columns = {

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError, MissingDataError
+from ...config import TrialSpec
+from ...errors import DataError, MissingDataError, SSRError
 from ...files import file_key, sha256
-from ...labels import Label, as_number, find_label, label_ids
-from ...preprocessing.epochs import n_times
-from ..base import ImageDataset, Recording, check_images, eeg_info, no_dataset
+from ...labels import Label, as_number, find_label, folder_name, label_ids
+from ...preprocessing.epochs import check_session, n_times, usable_trials
+from ..base import (
+    BROKEN,
+    FOUND,
+    MISSING,
+    ImageDataset,
+    Recording,
+    check_images,
+    eeg_info,
+    fault,
+    images_row,
+    no_dataset,
+    state_row,
+)
 from ..pictures import SUFFIXES
 from .events import (
     TEST_CONCEPTS,
@@ -56,7 +70,9 @@ from .recordings import (
 if TYPE_CHECKING:
     import mne
 
-    from ...config import TrialSpec
+    from ..download import Source
+
+OWN = "your own recordings"
 
 
 class BidsDataset(ImageDataset):
@@ -227,6 +243,38 @@ class BidsDataset(ImageDataset):
     def _listed(self) -> dict[Path, dict[str, list[Path]]]:
         return {}
 
+    def subject_rows(
+        self, subject: Label, source: Source | str, read: bool, more: str = ""
+    ) -> list[dict[str, Any]]:
+        """Rows of the recordings of a subject; ``more`` is added to what was found."""
+        what = f"recording of subject {subject}"
+        try:
+            runs = self.runs(subject)
+        except SSRError as error:
+            path = self.folders.get(subject, self.root / folder_name(subject))
+            return [state_row(what, path, source, **fault(error) | {"detail": str(error)})]
+        try:
+            reader = self.reader() if read else None
+        except SSRError as error:
+            return [state_row("images", self.root, source, BROKEN, error.message)]
+        spec = self.spec or TrialSpec(**self.settings.get("trials", {}))
+        sessions = partial(self.with_spec(spec).sessions, subject)
+        readers = [(run, reader) for run in runs]
+        folder = self.folders[subject]
+        return run_rows(what, folder, source, readers, spec, sessions if read else None, more)
+
+    def images_row(self, source: Source | str) -> dict[str, Any]:
+        folder = self.root / self.image_folders[0]
+        try:
+            images = self.images
+        except SSRError as error:
+            detail = f"not known: {error.message}"
+            return state_row("images", folder, source, MISSING, detail, needed=False)
+        files = [partial(self.image_file, "", file) for file in images["file"]]
+        found, splits = images_row("images", folder, source, files), images["split"].value_counts()
+        shown = f"{splits['train']} training and {splits['test']} test images, "
+        return found | {"detail": shown + found["detail"]}
+
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
@@ -309,12 +357,11 @@ class BIDSImages(BidsDataset):
             pictures = image_events(events)
             samples = onset_samples(pictures, sfreq)
             check_once(pictures, samples, shown["image_id"], sfreq)
-            lines = pictures.table.index.to_numpy() + 2
             return {
                 split: Shown(
                     samples[rows],
                     numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
-                    lines[rows],
+                    pictures.lines[rows],
                 )
                 for split in numbers
                 if (rows := (shown["split"] == split).to_numpy()).any()
@@ -370,10 +417,21 @@ class BIDSImages(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        """Every recording and image expected; see :mod:`braindecode_ssr.datasets.bids.check`."""
-        from .check import own_rows
-
-        return own_rows(self, subjects, read)
+        """Every recording and image expected; with ``read``, preparing them would raise nothing else."""
+        try:
+            here, detail = self.folders, ""
+        except MissingDataError as error:
+            here, detail = {}, error.message
+        if not here:
+            path = self.root / "sub-01" / "eeg"
+            return [state_row("BIDS recordings", path, OWN, MISSING, detail)]
+        rows = []
+        for subject in map(self.check_subject, subjects or self.present_subjects):
+            rows += self.subject_rows(subject, OWN, read)
+        concepts = self.root / TEST_CONCEPTS
+        if concepts.is_file():
+            rows.append(state_row("test concepts", concepts, OWN, files=[concepts]))
+        return [*rows, self.images_row(OWN)]
 
 
 def _columns(run: BidsRun) -> list[str]:
@@ -384,3 +442,88 @@ def _columns(run: BidsRun) -> list[str]:
     ):  # the task may have no images; otherwise the file is read again and the error raised
         return []
     return [name.strip() for name in header.split("\t")]
+
+
+# -- what is found, missing or broken, for `data where` and `data check` -------------------------------------
+
+
+def run_rows(
+    what: str,
+    folder: Path,
+    source: Source | str,
+    runs: Sequence[tuple[BidsRun, Reader | None]],
+    spec: TrialSpec,
+    sessions: Callable[[list[BidsRun]], list[RecordedSession]] | None,
+    more: str = "",
+) -> list[dict[str, Any]]:
+    """A row for each recording of a subject, and for faults across recordings.
+
+    Those are differing channels or rates, no training part, and copies. They are looked for where
+    ``sessions`` makes sessions of the recordings that are whole; without it, nothing is read.
+    """
+    read = sessions is not None
+    rows = {run.path: _run_row(run, what, source, reader, spec, read, more) for run, reader in runs}
+    spoiled = {run.session for run, _ in runs if rows[run.path]["state"] != FOUND}
+    faults = []
+    try:
+        parts = sessions([r for r, _ in runs if r.session not in spoiled]) if sessions else []
+    except SSRError as error:
+        parts = []
+        faults.append(state_row(what, folder, source, BROKEN, str(error)))
+    for session, same in itertools.groupby(parts, lambda part: part.session):
+        try:
+            opened = [(part, part.open()) for part in same]
+            check_session((r for part, found in opened for r in part.split(*found)), spec)
+        except SSRError as error:
+            name = f"{what}, session {session}"
+            faults.append(state_row(name, folder, source, BROKEN, str(error)))
+    return [*rows.values(), *faults]
+
+
+def _run_row(
+    run: BidsRun,
+    what: str,
+    source: Source | str,
+    reader: Reader | None,
+    spec: TrialSpec,
+    read: bool,
+    more: str,
+) -> dict[str, Any]:
+    labels = [("session", run.session), ("task", run.task), ("run", run.run)]
+    what = ", ".join([what, *(f"{name} {label}" for name, label in labels if label)])
+    try:
+        check_content(run.events)
+        if not run.events.is_file():
+            return state_row(what, run.events, source, MISSING, "no such file")
+    except MissingDataError as error:
+        return state_row(what, run.events, source, MISSING, str(error))
+    try:
+        detail = _content(run, reader, spec) if read else ""
+    except SSRError as error:
+        return state_row(what, run.path, source, BROKEN, str(error), run.files)
+    return state_row(
+        what, run.path, source, detail=f"{detail}{more}".removeprefix("; "), files=run.files
+    )
+
+
+def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
+    """Read and summarize a recording; raises whatever preparing its trials would raise."""
+    events = read_events(run.events)
+    marks = subject_marks([run], [events], spec.bad_channels)
+    alone = RecordedSession(
+        [run], [events], reader or (lambda *_: {}), 1, 1, [], marks, spec.channels
+    )
+    signal, shown = alone.open()
+    counts = [
+        f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
+        for split, (_, numbers, _) in shown[0].items()
+    ]
+    for recording in alone.split(signal, shown):
+        for why, count in usable_trials(recording, spec)[1].items():
+            counts.append(f"{count} {recording.split} trials left out {why}")
+    signal.read()
+    n_samples = signal.lengths[0]
+    axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
+    if signal.guessed[0]:
+        counts.append(f"left out, no EEG by their names: {', '.join(signal.guessed[0])}")
+    return ", ".join([axes, *counts])

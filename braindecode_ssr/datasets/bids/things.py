@@ -21,6 +21,7 @@ from ...errors import DataError, MissingDataError
 from ...labels import Label, as_number, folder_name, natural
 from ...preprocessing.channels import ChannelSet
 from ..base import IMAGE_COLUMNS, check_images, images_by_number
+from ..download import Source
 from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 from .events import BidsEvents, check_once, onset_samples, read_events
 from .files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
@@ -135,46 +136,30 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
     need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
     events.require(["onset", "trial_type", "tot_img_number"], need)
     kinds = events.table["trial_type"]
-    unknown = np.flatnonzero(~kinds.isin(["image", *DROPPED]).to_numpy())
-    if len(unknown):
-        raise DataError(
-            f"{kinds.iloc[unknown[0]]!r} in {events.place(unknown[0], 'trial_type')} is not image, "
-            f"{' or '.join(DROPPED)}",
-            need,
-        )
+    what = f"is not image, {' or '.join(DROPPED)}"
+    events.refuse(~kinds.isin(["image", *DROPPED]), "trial_type", what, need)
     shown = events.keep((kinds == "image").to_numpy())
     if not len(shown):
         raise DataError(f"{events.path} has no images, only {len(events)} other events", need)
     what = f"image numbers 1 to {len(listed)}, as in the image list"
-    numbers = shown.numbers("tot_img_number", what)
-    wrong = np.flatnonzero(~np.isin(numbers, listed.index.to_numpy()))
-    if len(wrong):
-        raise DataError(
-            f"{numbers[wrong[0]]:g} in {shown.place(wrong[0], 'tot_img_number')} is not one of the {what}",
-            "use the image_metadata.npy that belongs to the recordings",
-        )
-    _check_concepts(shown, numbers.astype(np.int64), listed)
+    column = "tot_img_number"
+    known = np.isin(shown.numbers(column, what), listed.index.to_numpy())
+    hint = "use the image_metadata.npy that belongs to the recordings"
+    shown.refuse(~known, column, f"is not one of the {what}", hint)
+    numbers = shown.numbers(column, what).astype(np.int64)
+    named = shown.has("category_name")
+    if named.any():  # numbers that are off by one would go unnoticed
+        said = shown.table["category_name"].str.replace(r"^\d+_", "", regex=True).to_numpy()
+        meant = listed["concept"].loc[numbers].to_numpy()
+        for row in np.flatnonzero(named & (said != meant))[:1]:
+            raise DataError(
+                f"image {numbers[row]} is of the concept {meant[row]} in the image list, and of {said[row]} "
+                f"in {shown.place(row, 'category_name')}",
+                "image numbers and image list do not match (off by one?): use those of one release",
+            )
     samples = onset_samples(shown, sfreq)
-    check_once(shown, samples, numbers.astype(np.int64), sfreq)
-    lines = shown.table.index.to_numpy() + 2
-    return Shown(samples, numbers.astype(np.int64), lines)
-
-
-def _check_concepts(events: BidsEvents, numbers: np.ndarray, listed: pd.DataFrame) -> None:
-    """Detect off-by-one image numbers if the events also name the concept."""
-    named = events.has("category_name")
-    if not named.any():
-        return
-    said = events.table["category_name"].str.replace(r"^\d+_", "", regex=True).to_numpy()
-    meant = listed["concept"].loc[numbers].to_numpy()
-    wrong = np.flatnonzero(named & (said != meant))
-    if len(wrong):
-        row = wrong[0]
-        raise DataError(
-            f"image {numbers[row]} is of the concept {meant[row]} in the image list, and of {said[row]} in "
-            f"{events.place(row, 'category_name')}",
-            "image numbers and image list do not match (off by one?): use those of one release",
-        )
+    check_once(shown, samples, numbers, sfreq)
+    return Shown(samples, numbers, shown.lines)
 
 
 def _missing(session: BidsSession, usual: int, subject: str) -> list[str]:
@@ -192,7 +177,18 @@ def _number(label: str) -> int:
     return number if isinstance(number, int) else 0
 
 
+# -- THINGS-EEG1 ---------------------------------------------------------------------------------------------
+
 PUBLISHED_SUBJECTS = tuple(range(1, 51))
+EEG1_EVENTS = "use the events.tsv of OpenNeuro ds003825"
+EEG1_IMAGES = Source(
+    what="the images of THINGS, with the password that its page gives",
+    place="stimuli",
+    urls=("https://osf.io/jum2f/",),
+    size=0,
+    licence="research use only, not to be redistributed; the owners keep their copyright",
+    about=12_000_000_000,
+)
 CLOCK = 1000.0
 """Sampling rate (Hz) of ``onset`` in releases that give it in samples."""
 FOLDERS_THINGS_EEG1 = ("", "ds003825")
@@ -289,9 +285,24 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        from .check import EEG1_IMAGES, eeg1_source, published_rows
-
-        return published_rows(self, subjects, read, eeg1_source, EEG1_IMAGES)
+        """By default of the subjects that are present, else of all published ones."""
+        rows = []
+        here = list(self.folders) or self.subjects
+        for subject in map(self.check_subject, subjects) if subjects else here:
+            label = folder_name(subject)
+            source = Source(
+                what=f"THINGS-EEG1 of subject {subject}; for example "
+                f"`openneuro-py download --dataset ds003825 --include {label}`",
+                place=f"{label}/eeg",
+                urls=("https://openneuro.org/datasets/ds003825",),
+                size=0,
+                licence="CC0",
+                about=900_000_000,
+            )
+            advised = subject in self.advised_against
+            more = "; the authors suggest leaving this subject out" if advised else ""
+            rows += self.subject_rows(subject, source, read, more)
+        return [*rows, self.images_row(EEG1_IMAGES)]
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:
@@ -304,23 +315,13 @@ def shown_images(events: BidsEvents) -> pd.DataFrame:
             f"{events.path} has no column 'isteststim': the recording has no validation part",
             "leave the subject out (subject 1 has none), or use the events of another one",
         )
-    events.require(["onset", "stim", "isteststim"], "use the events.tsv of OpenNeuro ds003825")
+    events.require(["onset", "stim", "isteststim"], EEG1_EVENTS)
     flags = events.table["isteststim"]
-    odd = np.flatnonzero(~flags.isin(["0", "1"]).to_numpy())
-    if len(odd):
-        raise DataError(
-            f"{flags.iloc[odd[0]]!r} in {events.place(odd[0], 'isteststim')} is neither 0 nor 1",
-            "use the events.tsv of OpenNeuro ds003825",
-        )
+    events.refuse(~flags.isin(["0", "1"]), "isteststim", "is neither 0 nor 1", EEG1_EVENTS)
     paths = events.table["stim"].str.replace("\\", "/", regex=False)
     parts = paths.str.extract(r"(?:^|/)(?P<concept>[^/]+)/(?P<file>[^/]+)$")
-    bad = np.flatnonzero(parts.isna().any(axis=1).to_numpy())
-    if len(bad):
-        raise DataError(
-            f"{events.table['stim'].iloc[bad[0]]!r} in {events.place(bad[0], 'stim')} is not an image "
-            "such as folder/concept/file",
-            "use the published events.tsv",
-        )
+    bad = parts.isna().any(axis=1)
+    events.refuse(bad, "stim", "is not an image such as folder/concept/file", EEG1_EVENTS)
     stems = parts["file"].str.replace(r"\.[A-Za-z]+$", "", regex=True)
     return pd.DataFrame(
         {
@@ -351,22 +352,15 @@ def eeg1_shown(
     """Onsets and image numbers of each split, without training images of the concepts in ``tested``."""
     rows, samples = shown_images(events), eeg1_samples(events, sfreq)
     check_once(events, samples, rows["image_id"], sfreq)
-    is_test = rows["is_test"].to_numpy()
-    left = ~is_test & rows["concept"].isin(tested).to_numpy()
+    is_test, ids = rows["is_test"].to_numpy(), rows["image_id"]
+    train = ~is_test & ~rows["concept"].isin(tested).to_numpy()
     found = {}
-    for split, chosen in (("train", ~is_test & ~left), ("test", is_test)):
-        places = np.flatnonzero(chosen)
-        ids = rows["image_id"].iloc[places]
-        unknown = np.flatnonzero(~ids.isin(numbers[split].index).to_numpy())
-        if len(unknown):
-            place = events.place(places[unknown[0]], "stim")
-            raise DataError(
-                f"{ids.iloc[unknown[0]]!r} in {place} is not one of the {len(numbers[split])} {split} images "
-                "that the other subjects saw",
-                "use the events.tsv of the same release for all subjects",
-            )
-        lines = events.table.index.to_numpy()[places] + 2
-        found[split] = Shown(samples[places], numbers[split].loc[ids].to_numpy(np.int64), lines)
+    for split, chosen in (("train", train), ("test", is_test)):
+        what = f"is not one of the {len(numbers[split])} {split} images that the other subjects saw"
+        hint = "use the events.tsv of the same release for all subjects"
+        events.refuse(chosen & ~ids.isin(numbers[split].index), "stim", what, hint)
+        known = numbers[split].loc[ids[chosen]].to_numpy(np.int64)
+        found[split] = Shown(samples[chosen], known, events.lines[chosen])
     return found
 
 
@@ -384,5 +378,5 @@ def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
         return np.rint(onsets * sfreq / CLOCK).astype(np.int64)
     raise DataError(
         f"the column 'onset' of {events.path} has an image every {pace:g}: neither 0.1 s nor 100 samples",
-        "use the events.tsv of OpenNeuro ds003825",
+        EEG1_EVENTS,
     )

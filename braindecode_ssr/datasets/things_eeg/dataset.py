@@ -21,6 +21,7 @@ from ...preprocessing.channels import THINGS_EEG_63_RAW, ChannelSet, in_standard
 from ...preprocessing.epochs import check_session, n_times
 from ..base import (
     BROKEN,
+    MISSING,
     EpochedTrials,
     ImageDataset,
     Recording,
@@ -30,11 +31,13 @@ from ..base import (
     images_by_number,
     images_row,
     row,
+    state_row,
 )
-from ..bids.check import things_rows
 from ..bids.events import read_events
+from ..bids.files import BidsRun
 from ..bids.marks import subject_marks
-from ..bids.recordings import common_reference, open_signal
+from ..bids.recordings import RecordedSession, common_reference, open_signal
+from ..bids.study import run_rows
 from ..bids.things import image_reader, recorded_parts, things_bids_sessions, things_bids_subjects
 from ..download import Source
 from ..fetch import Downloads, Form
@@ -333,10 +336,12 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[dict[
     listed, *archives = IMAGE_SOURCES
     rows = [row("image list", path, listed, counts)]
     for split, source in zip(SPLIT_FOLDERS, archives, strict=True):
-        what, folder = f"{split} images", root / source.place
+        what = f"{split} images"
+        here = (folder for folder in image_folders(root, split) if folder.is_dir())
+        folder = next(here, root / source.place)
         if images is None:
-            unknown = row(what, folder, source, needed=False)
-            rows.append(unknown | {"detail": "not known without the image list"})
+            detail = "not known without the image list"
+            rows.append(state_row(what, folder, source, MISSING, detail, needed=False))
             continue
         files = [
             partial(image_file, root, split, f) for f in images_by_number(images, split)["file"]
@@ -346,7 +351,7 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[dict[
         path = root / source.file
         if path.is_file() and path.stat().st_size != source.size:
             detail = f"{path.stat().st_size} bytes instead of {source.size}: not whole; download it again"
-            rows.append(row(path.name, path, source) | {"state": BROKEN, "detail": detail})
+            rows.append(state_row(path.name, path, source, BROKEN, detail, [path]))
     return images, rows
 
 
@@ -401,7 +406,7 @@ def _release_rows(
     try:
         files = release_files(form, root, subject)
     except MissingDataError as error:
-        return [row(what, release_folders(root, form)[subject], source) | fault(error)]
+        return [state_row(what, release_folders(root, form)[subject], source, **fault(error))]
 
     def content(split: str) -> str:
         assert images is not None
@@ -427,13 +432,20 @@ def _bids_rows(
     dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, read: bool
 ) -> list[dict[str, Any]]:
     root, spec = dataset.root, dataset.spec or TrialSpec()
-    n_images = 0 if images is None else int((images["split"] == "train").sum())
-    sessions = partial(things_bids_sessions, root, subject, n_images, dataset.choice)
-    readers, parts = {}, None
-    if images is not None:
-        readers = {split: image_reader(split, images) for split in SPLIT_FOLDERS}
-        parts = partial(
-            recorded_parts, subject=subject, images=images, bad_channels=spec.bad_channels
-        )
     folder = things_bids_subjects(root)[subject]
-    return things_rows(subject, sessions, readers, folder, read, spec, parts)
+    source, what = bids_source(subject), f"BIDS, subject {subject}"
+    n_images = 0 if images is None else int((images["split"] == "train").sum())
+    try:
+        found = things_bids_sessions(root, subject, n_images, dataset.choice)
+    except SSRError as error:
+        return [state_row(what, folder, source, **fault(error))]
+
+    def sessions(whole: list[BidsRun]) -> list[RecordedSession]:
+        parts = [part for part in found if all(run in whole for run in part.runs)]
+        return [] if images is None else recorded_parts(parts, subject, images, spec.bad_channels)
+
+    readers = (
+        {} if images is None else {split: image_reader(split, images) for split in SPLIT_FOLDERS}
+    )
+    runs = [(run, readers.get(run.task)) for part in found for run in part.runs]
+    return run_rows(what, folder, source, runs, spec, sessions if read else None)

@@ -15,7 +15,17 @@ from ...config import TrialSpec
 from ...errors import SSRError, UsageError
 from ...files import file_key
 from ...labels import Label
-from ..base import BOUNDARY, FOUND, ImageDataset, Recording, fault, images_row, row
+from ..base import (
+    BOUNDARY,
+    FOUND,
+    MISSING,
+    ImageDataset,
+    Recording,
+    fault,
+    images_row,
+    row,
+    state_row,
+)
 from .epochs import MEGTrials, open_epochs, read_attributes, trial_metadata
 from .files import (
     IMAGE_FOLDERS,
@@ -155,13 +165,13 @@ class ThingsMEG(ImageDataset):
         """
         chosen = subjects or self.present_subjects or self.subjects
         rows = [row for subject in chosen for row in self._subject_rows(subject, read)]
-        what, folder = "images", self.root / IMAGE_FOLDERS[0]
+        what, folders = "images", [self.root / name for name in IMAGE_FOLDERS]
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         try:
             images = self.images
         except SSRError:
             detail = "which ones is not known without the trials of a subject"
-            unknown = row(what, folder, OBJECT_IMAGES, needed=False)
-            return [*rows, unknown | {"detail": detail}]
+            return [*rows, state_row(what, folder, OBJECT_IMAGES, MISSING, detail, needed=False)]
         looked = images if read else images.iloc[[0, -1]]
         files = [partial(image_file, self.root, file) for file in looked["file"]]
         found = images_row(what, folder, OBJECT_IMAGES, files)
@@ -192,7 +202,7 @@ class ThingsMEG(ImageDataset):
             except SSRError as error:
                 source = next(iter(sources.values()), "nowhere public")
                 what = f"MEG trials, subject {subject}, all parts"
-                rows.append(row(what, first, source) | fault(error))
+                rows.append(state_row(what, first, source, **fault(error), files=[first]))
         path = attributes_file(root, subject) or root / "sourcedata" / table
         source = sources.get(table, "nowhere public")
         what = f"table of trials, subject {subject}"
