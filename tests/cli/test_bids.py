@@ -55,7 +55,7 @@ def test_across_people(call, study, tmp_path):
 def test_things_eeg_in_bids(call, things, tmp_path):
     where = ("--data-dir", things)
     files = call("data", "check", "things-eeg", *where, "--json", code=0).json["files"]
-    runs = [file for file in files if file["what"].startswith("BIDS, subject 3, session 1")]
+    runs = [file for file in files if file["what"].startswith("BIDS, subject 3, session 01")]
     assert len(runs) == 3 and {file["state"] for file in files} == {"found"}
     assert "63 channels (eeg)" in runs[0]["detail"]
     assert sum("train trials" in file["detail"] for file in runs) == 2

@@ -501,7 +501,7 @@ def test_inventory(tree):
     assert {row["state"] for row in rows} == {"found"}
     assert sum(row["what"].startswith("recording of subject 1") for row in rows) == 4
     assert "6 channels (eeg)" in rows[0]["detail"] and "16 train trials" in rows[0]["detail"]
-    assert rows[-1]["detail"] == "8 training and 2 test images, 10 files here"
+    assert rows[-1]["detail"] == "8 training and 2 test images, 10 of 10 here"
     (tree / "stimuli" / "egg" / "egg_0.png").unlink()
     last = BIDSImages(tree).inventory()[-1]
     assert last["state"] == "missing" and not last["needed"] and "egg/egg_0.png" in last["detail"]

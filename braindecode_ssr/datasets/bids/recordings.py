@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,21 +39,28 @@ UNWANTED = (
 
 
 @dataclass(frozen=True, eq=False)
+class OpenedRun:
+    """A recording that is opened and not loaded."""
+
+    run: BidsRun
+    raw: mne.io.BaseRaw
+    channel_set: ChannelSet
+    guessed: tuple[str, ...]  # left out because their names are not those of EEG channels
+
+
+@dataclass(frozen=True, eq=False)
 class Signal:
     """Consecutive recordings, opened but not loaded.
 
     ``channel_set`` has the channels in use as named in the subject's first recording, ``own_names`` as
-    each recording names them, ``guessed`` those that each leaves out because their names are not those of
-    EEG channels.
+    each recording names them.
     """
 
-    raws: tuple[mne.io.BaseRaw, ...]
-    runs: tuple[BidsRun, ...]
+    parts: tuple[OpenedRun, ...]
     channel_set: ChannelSet
     sfreq: float
     own_names: tuple[tuple[str, ...], ...]
     marks: SubjectMarks
-    guessed: tuple[tuple[str, ...], ...]
 
     @property
     def ch_names(self) -> tuple[str, ...]:
@@ -68,28 +75,32 @@ class Signal:
     def bads(self) -> tuple[tuple[str, ...], ...]:
         """For each recording, the channels in use that are marked bad, as named there."""
         return tuple(
-            tuple(name for name in names if name in self.marks[run].bads)
-            for names, run in zip(self.own_names, self.runs, strict=True)
+            tuple(name for name in names if name in self.marks[part.run].bads)
+            for names, part in zip(self.own_names, self.parts, strict=True)
         )
 
     @property
-    def lengths(self) -> tuple[int, ...]:
-        return tuple(int(raw.n_times) for raw in self.raws)
-
-    @property
-    def starts(self) -> tuple[int, ...]:
-        return tuple(int(start) for start in np.cumsum([0, *self.lengths[:-1]]))
+    def edges(self) -> list[int]:
+        """The first sample of each recording once they are joined, and how many there are in all."""
+        return np.cumsum([0, *(int(part.raw.n_times) for part in self.parts)]).tolist()
 
     def read(self) -> np.ndarray:
         """The samples in volts or tesla, float64 (chans, samples), read in chunks into one array."""
-        data = np.empty((len(self.ch_names), sum(self.lengths)))
-        each = zip(self.raws, self.runs, self.starts, self.own_names, self.bads, strict=True)
-        for raw, run, start, names, bads in each:
-            part = data[:, start : start + raw.n_times]
-            _fill(part, raw, list(names), run)
+        data = np.empty((len(self.ch_names), self.edges[-1]))
+        each = zip(self.parts, self.edges[:-1], self.own_names, self.bads, strict=True)
+        for opened, start, names, bads in each:
+            part = data[:, start : start + opened.raw.n_times]
+            _fill(part, opened, list(names))
             if self.marks.bad_channels == "interpolate" and bads:
-                _interpolate(part, raw, names, bads, run)
-            _check_signal(part, self.ch_names, run)
+                weights = interpolation(opened.raw.info, names, bads, str(opened.run.path))
+                rows = [names.index(name) for name in bads]
+                good = np.setdiff1d(np.arange(len(names)), rows)
+                for piece in _pieces(part, opened):
+                    part[rows, piece] = weights[:, good] @ part[good, piece]
+            try:
+                check_channels(part, self.ch_names, str(opened.run.path))
+            except DataError as error:
+                raise DataError(error.message, f"fix the channel; {UNWANTED}") from None
         return data
 
 
@@ -106,29 +117,25 @@ def open_signal(
     as bad.
     """
     marks = marks or SubjectMarks()
-    raws = tuple(open_run(run) for run in runs)
-    guessed = tuple(tuple(guess_types(*pair)) for pair in zip(raws, runs, strict=True))
-    sets = [
-        _channel_set(raw, run, channels, marks.left_out)
-        for raw, run in zip(raws, runs, strict=True)
-    ]
-    for run, found in zip(runs, sets, strict=True):
-        marks.check(run, found.ch_names)
-    sfreq = float(raws[0].info["sfreq"])
-    for raw, run in zip(raws, runs, strict=True):
-        if raw.info["sfreq"] != sfreq:
+    parts = tuple(_opened(run, channels, marks) for run in runs)
+    for part in parts:
+        marks.check(part.run, part.channel_set.ch_names)
+    sfreq = float(parts[0].raw.info["sfreq"])
+    for part in parts:
+        if part.raw.info["sfreq"] != sfreq:
             raise DataError(
-                f"the sampling rate differs: {sfreq:g} Hz in {runs[0].path}, {raw.info['sfreq']:g} Hz in "
-                f"{run.path}",
+                f"the sampling rate differs: {sfreq:g} Hz in {runs[0].path}, "
+                f"{part.raw.info['sfreq']:g} Hz in {part.run.path}",
                 "resample the recordings of a session to one rate",
             )
+    sets = [part.channel_set for part in parts]
     like = like or subject_channels(sets[:1])
     asked = like.ch_names if channels == "common" else "all"
     _, (_, *picks) = match_channels([like, *sets], asked)
     own = tuple(
         tuple(one.ch_names[i] for i in places) for one, places in zip(sets, picks, strict=True)
     )
-    return Signal(raws, tuple(runs), like, sfreq, own, marks, guessed)
+    return Signal(parts, like, sfreq, own, marks)
 
 
 def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
@@ -140,12 +147,7 @@ def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
 
 def common_channels(runs: Sequence[BidsRun], marks: SubjectMarks) -> ChannelSet:
     """Open the recordings to find their :func:`subject_channels`."""
-    sets = []
-    for run in runs:
-        raw = open_run(run)
-        guess_types(raw, run)
-        sets.append(_channel_set(raw, run, "common", marks.left_out))
-    return subject_channels(sets)
+    return subject_channels([_opened(run, "common", marks).channel_set for run in runs])
 
 
 def open_run(run: BidsRun) -> mne.io.BaseRaw:
@@ -189,19 +191,15 @@ def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> st
     )
 
 
-def _channel_set(
-    raw: mne.io.BaseRaw, run: BidsRun, channels: str, left_out: Collection[str]
-) -> ChannelSet:
-    kind = channel_type(raw, run, channels)
-    types = raw.get_channel_types()
-    names = tuple(
-        name
-        for name, type_ in zip(raw.ch_names, types, strict=True)
-        if type_ == kind and name not in left_out
-    )
+def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
+    raw = open_run(run)
+    guessed = guess_types(raw, run)
+    kind, left_out = channel_type(raw, run, channels), marks.left_out
+    typed = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+    names = tuple(name for name, type_ in typed if type_ == kind and name not in left_out)
     reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
     facts = {"channel type": kind, "reference": reference}
-    return ChannelSet(str(run.path), names, facts)
+    return OpenedRun(run, raw, ChannelSet(str(run.path), names, facts), tuple(guessed))
 
 
 def eeg_reference(run: BidsRun) -> str:
@@ -268,40 +266,23 @@ def _unknown(reference: str) -> bool:
     return re.sub(r"[^a-z]", "", reference.casefold()) in ("", "na", "unknown", "notspecified")
 
 
-def _fill(part: np.ndarray, raw: mne.io.BaseRaw, ch_names: list[str], run: BidsRun) -> None:
-    step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))
+def _pieces(part: np.ndarray, opened: OpenedRun) -> Iterator[slice]:
+    """A minute at a time."""
+    step = max(1, round(SECONDS_AT_ONCE * opened.raw.info["sfreq"]))
+    for first in range(0, part.shape[1], step):
+        yield slice(first, min(first + step, part.shape[1]))
+
+
+def _fill(part: np.ndarray, opened: OpenedRun, ch_names: list[str]) -> None:
     try:
-        for first in range(0, raw.n_times, step):
-            stop = min(first + step, raw.n_times)
-            part[:, first:stop] = raw.get_data(ch_names, first, stop, verbose="error")
+        for piece in _pieces(part, opened):
+            samples = opened.raw.get_data(ch_names, piece.start, piece.stop, verbose="error")
+            part[:, piece] = samples
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"the samples of {run.path} cannot be read ({str(error).strip().splitlines()[0]})",
+            f"the samples of {opened.run.path} cannot be read ({str(error).strip().splitlines()[0]})",
             "get the complete file, or leave the recording out",
         ) from error
-
-
-def _interpolate(
-    part: np.ndarray,
-    raw: mne.io.BaseRaw,
-    ch_names: Sequence[str],
-    bads: Sequence[str],
-    run: BidsRun,
-) -> None:
-    weights = interpolation(raw.info, ch_names, bads, str(run.path))
-    rows = [ch_names.index(name) for name in bads]
-    good = np.setdiff1d(np.arange(len(ch_names)), rows)
-    step = max(1, round(SECONDS_AT_ONCE * raw.info["sfreq"]))
-    for first in range(0, part.shape[1], step):
-        piece = part[:, first : first + step]
-        piece[rows] = weights[:, good] @ piece[good]
-
-
-def _check_signal(part: np.ndarray, ch_names: tuple[str, ...], run: BidsRun) -> None:
-    try:
-        check_channels(part, ch_names, str(run.path))
-    except DataError as error:
-        raise DataError(error.message, f"fix the channel; {UNWANTED}") from None
 
 
 class Shown(NamedTuple):
@@ -336,8 +317,8 @@ class RecordedSession:
         if not self.like:
             self.like.append(signal.channel_set)
         shown = [self.reader(part, signal.sfreq) for part in self.events]
-        for part, run, length in zip(shown, self.runs, signal.lengths, strict=True):
-            _check_inside(part, run, length, signal.sfreq)
+        for part, opened in zip(shown, signal.parts, strict=True):
+            _check_inside(part, opened.run, int(opened.raw.n_times), signal.sfreq)
         return signal, shown
 
     def recordings(self) -> Iterator[Recording]:
@@ -356,11 +337,12 @@ class RecordedSession:
     ) -> list[Recording]:
         """Training and test recordings, views of ``data`` (chans, samples); None: only check events."""
         if data is None:
-            data = np.broadcast_to(0.0, (len(signal.ch_names), sum(signal.lengths)))
+            data = np.broadcast_to(0.0, (len(signal.ch_names), signal.edges[-1]))
+        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
         found = {
             "subject": self.subject,
             "session": self.session,
-            "source": _source(self.runs),
+            "source": f"{self.runs[0].path}{more}",
             "fingerprint": fingerprint,
             "ch_names": signal.ch_names,
             "sfreq": signal.sfreq,
@@ -378,8 +360,8 @@ class RecordedSession:
 def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
     """The images of a split shown in a session, on the time axis of the concatenated runs."""
     there = [
-        (part[split], run, start)
-        for part, run, start in zip(shown, signal.runs, signal.starts, strict=True)
+        (part[split], opened.run, start)
+        for part, opened, start in zip(shown, signal.parts, signal.edges[:-1], strict=True)
         if split in part
     ]
     nothing = np.zeros(0, np.int64)
@@ -398,16 +380,15 @@ def _marked(signal: Signal) -> dict[str, Any]:
         for name in names:
             notes.setdefault(what, {}).setdefault(name, []).append(run.name)
 
-    for run, bads, guessed in zip(signal.runs, signal.bads, signal.guessed, strict=True):
-        note("left out, no EEG by their names", guessed, run)
-        dropped = signal.marks.left_out and sorted(signal.marks[run].bads)
-        note(TREATED.get(signal.marks.bad_channels, ""), dropped or bads, run)
-    parts = [
-        (signal.marks[run], start) for run, start in zip(signal.runs, signal.starts, strict=True)
-    ]
+    for part, bads in zip(signal.parts, signal.bads, strict=True):
+        note("left out, no EEG by their names", part.guessed, part.run)
+        dropped = signal.marks.left_out and sorted(signal.marks[part.run].bads)
+        note(TREATED.get(signal.marks.bad_channels, ""), dropped or bads, part.run)
+    starts = signal.edges[:-1]
+    parts = [(signal.marks[p.run], start) for p, start in zip(signal.parts, starts, strict=True)]
     kept = signal.marks.bad_channels == "keep"
     return {
-        "joins": signal.starts[1:],
+        "joins": starts[1:],
         "gaps": np.concatenate([marks.gaps + start for marks, start in parts]),
         "bad_segments": np.concatenate([marks.segments + start for marks, start in parts]),
         "bads": tuple(dict.fromkeys(n for bads in signal.bads for n in bads)) if kept else (),
@@ -429,8 +410,3 @@ def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: floa
             f"first at {sample / sfreq:.3f} s in {run.events}, line {line}",
             "get the whole recording if it was cut off, else correct the onsets (in seconds)",
         )
-
-
-def _source(runs: Sequence[BidsRun]) -> str:
-    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    return f"{runs[0].path}{more}"

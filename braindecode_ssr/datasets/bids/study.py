@@ -522,8 +522,8 @@ def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
         for why, count in usable_trials(recording, spec)[1].items():
             counts.append(f"{count} {recording.split} trials left out {why}")
     signal.read()
-    n_samples = signal.lengths[0]
+    n_samples, guessed = signal.edges[-1], signal.parts[0].guessed
     axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
-    if signal.guessed[0]:
-        counts.append(f"left out, no EEG by their names: {', '.join(signal.guessed[0])}")
+    if guessed:
+        counts.append(f"left out, no EEG by their names: {', '.join(guessed)}")
     return ", ".join([axes, *counts])
