@@ -124,7 +124,7 @@ def test_data_path_honors_its_flags(checks, monkeypatch):
     """MOABB reads the source of a folder of datasets: it is given that of this package."""
     import moabb.datasets
 
-    import braindecode_ssr.moabb.recordings as ours
+    import braindecode_ssr.moabb.datasets as ours
 
     monkeypatch.setattr(moabb.datasets, "__file__", ours.__file__)
     checks.datasets.Test_Datasets().test_data_path_uses_download_flags()

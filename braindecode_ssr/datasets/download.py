@@ -16,9 +16,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ..errors import DataError, MissingDataError, UsageError
@@ -28,6 +29,7 @@ from .archives import Archive, DamagedArchive, WrongArchive, unpack
 if TYPE_CHECKING:
     import requests
 
+T = TypeVar("T")
 CHUNK = 1 << 15
 """Bytes read at a time; at most this much is lost when a connection breaks."""
 HEAD = 1 << 16
@@ -41,42 +43,18 @@ NEMAR_CLIENT = "pip install 'nemar-py>=0.3.3'"
 
 @dataclass(frozen=True)
 class Source:
-    """A file or archive that can be downloaded.
+    """A file or archive that can be downloaded."""
 
-    Parameters
-    ----------
-    what : str
-        Its name for users.
-    place : str
-        The file, or the folder that an archive becomes, below the folder of the dataset.
-    urls : tuple of str
-        Its addresses, in the order in which they are tried.
-    size : int
-        Exact size of the download in bytes; 0 if it is not published.
-    licence : str
-        Terms of use.
-    sha256 : str
-        SHA-256 of the download; empty if it is not known.
-    about : int
-        Approximate size in bytes where ``size`` is not known.
-    archive : Archive, optional
-        How to unpack the download if it is a zip file.
-    authority : str
-        Where the checksum comes from.
-    nemar : str
-        Identifier of a NEMAR dataset; nemar-py downloads the subject that ``place`` ends with.
-    """
-
-    what: str
-    place: str
-    urls: tuple[str, ...]
-    size: int
+    what: str  # its name for users
+    place: str  # the file, or the folder that an archive becomes, below the folder of the dataset
+    urls: tuple[str, ...]  # in the order in which they are tried
+    size: int  # exact size of the download in bytes; 0 if it is not published
     licence: str
-    sha256: str = ""
-    about: int = 0
-    archive: Archive | None = None
-    authority: str = "as published"
-    nemar: str = ""
+    sha256: str = ""  # of the download; empty if it is not known
+    about: int = 0  # approximate size in bytes where ``size`` is not known
+    archive: Archive | None = None  # how to unpack the download if it is a zip file
+    authority: str = "as published"  # where the checksum comes from
+    nemar: str = ""  # a NEMAR dataset; nemar-py downloads the subject that ``place`` ends with
 
     @property
     def url(self) -> str:
@@ -245,35 +223,18 @@ def new_session() -> requests.Session:
 class Downloader:
     """Downloads files over HTTP, resuming and retrying.
 
-    Waits between attempts double up to ``longest_wait``, each shortened at random so that many clients do not
-    come back at once.
-
-    Parameters
-    ----------
-    say : callable
-        Called with each line of progress.
-    progress : bool
-        Show a progress bar on stderr.
-    tries : int
-        Consecutive failures at one address; an attempt that got further resets the count.
-    timeout : tuple of float
-        Seconds to wait for a connection, and for data.
-    longest_wait, longest_retry_after : float
-        Seconds between two attempts, and the longest ``Retry-After`` of a server that is obeyed.
-    sleep : callable
-        Waits for a number of seconds.
-    rng : random.Random
-        Source of the jitter.
-    session : requests.Session
-        Keeps connections open.
+    Waits between attempts double up to ``longest_wait`` seconds, each shortened at random so that many
+    clients do not come back at once.
     """
 
-    say: Callable[[str], object] = lambda text: None
-    progress: bool = False
-    tries: int = 8
-    timeout: tuple[float, float] = (15.0, 60.0)
+    say: Callable[[str], object] = lambda text: None  # called with each line of progress
+    progress: bool = False  # show a progress bar on stderr
+    tries: int = (
+        8  # consecutive failures at one address; an attempt that got further resets the count
+    )
+    timeout: tuple[float, float] = (15.0, 60.0)  # seconds to wait for a connection, and for data
     longest_wait: float = 60.0
-    longest_retry_after: float = 900.0
+    longest_retry_after: float = 900.0  # the longest ``Retry-After`` of a server that is obeyed
     sleep: Callable[[float], object] = time.sleep
     rng: random.Random = field(default_factory=random.Random)
     session: requests.Session = field(default_factory=new_session)
@@ -284,11 +245,14 @@ class Downloader:
         Raises DataError if no address provides the file; bytes that may still be right are kept.
         """
         reasons = []
+        if part.size:
+            self.say(f"{source.what}: resuming after {part.size / 1e6:.1f} MB")
         for url in source.urls:
+            attempt = partial(self._attempt, source, url, part)
             for _ in range(2):  # the first may have resumed a partial file of something else
                 fresh = part.size == 0
                 try:
-                    self._download(source, url, part)
+                    self._retried(source.what, attempt, lambda: part.size)
                 except Refused as refused:
                     reasons.append(f"{url}: {refused}")
                     break
@@ -308,34 +272,31 @@ class Downloader:
 
     def text(self, url: str, largest: int) -> str | None:
         """A text file of at most ``largest`` bytes; None if there is none at the address."""
-        failures = 0
+
+        def attempt() -> str:
+            with self._request(url) as response, _network_errors():
+                chunks = islice(response.iter_content(CHUNK), 1 + largest // CHUNK)
+                return b"".join(chunks)[:largest].decode("utf-8", "replace")
+
+        try:
+            return self._retried(url, attempt)
+        except NotThere:
+            return None
+        except Refused as refused:
+            raise DataError(
+                f"{url} could not be read: {refused}", "check the address, or try again later"
+            ) from refused
+
+    def _retried(self, what: str, attempt: Callable[[], T], done: Callable[[], int] = int) -> T:
+        """What an attempt gives in the end; failures count anew once more bytes are ``done``."""
+        failures, furthest = 0, done()
         while True:
             try:
-                try:
-                    with self._request(url) as response, _network_errors():
-                        chunks = islice(response.iter_content(CHUNK), 1 + largest // CHUNK)
-                        return b"".join(chunks)[:largest].decode("utf-8", "replace")
-                except TryAgain as failure:
-                    failures += 1
-                    self._wait(url, failure, failures)
-            except NotThere:
-                return None
-            except Refused as refused:
-                raise DataError(
-                    f"{url} could not be read: {refused}", "check the address, or try again later"
-                ) from refused
-
-    def _download(self, source: Source, url: str, part: PartialFile) -> None:
-        failures, furthest = 0, part.size
-        if part.size:
-            self.say(f"{source.what}: resuming after {part.size / 1e6:.1f} MB")
-        while not (source.size and part.size == source.size):
-            try:
-                return self._attempt(source, url, part)
+                return attempt()
             except TryAgain as failure:
-                failures = 0 if part.size > furthest else failures + 1
-                furthest = max(furthest, part.size)
-                self._wait(source.what, failure, failures)
+                failures = 0 if done() > furthest else failures + 1
+                furthest = max(furthest, done())
+                self._wait(what, failure, failures)
 
     def _wait(self, what: str, failure: TryAgain, failures: int) -> None:
         if failures >= (failure.tries or self.tries):
@@ -351,6 +312,8 @@ class Downloader:
         """One request; returns when everything that the server has is there."""
         from tqdm.auto import tqdm
 
+        if source.size and part.size == source.size:
+            return
         note, headers = part.note, {}
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
@@ -519,21 +482,11 @@ HERE, ABSENT, PACKED, OTHER = "here", "absent", "packed", "other"
 
 @dataclass(frozen=True)
 class Status:
-    """What is on the disk in the place of a source.
+    """What is on the disk in the place of a source."""
 
-    Parameters
-    ----------
-    state : {"here", "absent", "packed", "other"}
-        ``packed``: only its verified archive is there; ``other``: another file than the published one.
-    detail : str
-        What was found.
-    have : int
-        Bytes of the download that are there already.
-    """
-
-    state: str
-    detail: str = ""
-    have: int = 0
+    state: str  # PACKED: only its verified archive is there; OTHER: another file than the published one
+    detail: str = ""  # what was found
+    have: int = 0  # bytes of the download that are there already
 
 
 def local_status(source: Source, root: Path) -> Status:
@@ -601,24 +554,12 @@ def download(
     password: str = "",
     replace_others: bool = False,
 ) -> str:
-    """Make sure that a source is in its place below ``root``.
+    """Make sure that a source is in its place below ``root``; where it came from, empty if it was there.
 
-    Processes that download the same file take turns.
-
-    Raises DataError if it cannot be downloaded and verified, another file is in its place, or the disk is
-    full; MissingDataError if nemar-py is needed and not installed.
-
-    Parameters
-    ----------
-    password : str
-        Password of its archive.
-    replace_others : bool
-        Replace a file that is not the published one.
-
-    Returns
-    -------
-    str
-        Where it came from; empty if it was there already.
+    ``password`` is that of its archive; ``replace_others`` replaces a file that is not the published one.
+    Processes that download the same file take turns. Raises DataError if it cannot be downloaded and
+    verified, another file is in its place, or the disk is full; MissingDataError if nemar-py is needed
+    and not installed.
     """
     with writing(root, "--data-dir"), lock(root / source.file, "download", say=downloader.say):
         found = local_status(source, root)

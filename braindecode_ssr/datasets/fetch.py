@@ -39,49 +39,27 @@ ASK_ABOVE = 1_000_000_000
 """Bytes beyond which nothing is downloaded before the user has agreed."""
 
 
-def _nothing(*args: object) -> tuple[Source, ...]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Form:
     """A form in which a dataset is published, such as raw or preprocessed.
 
-    Parameters
-    ----------
-    text : str
-        Description in a line.
-    common : callable
-        From the folder of the dataset to the sources that all subjects need.
-    of_subject : callable
-        From the folder and a subject to the sources of that subject.
-    by_subject : bool
-        Whether there are subjects to choose from.
+    The functions get the folder of the dataset, and give the sources that all subjects need, and those of
+    a subject.
     """
 
-    text: str
-    common: Callable[[Path], tuple[Source, ...]] = _nothing
-    of_subject: Callable[[Path, int], tuple[Source, ...]] = _nothing
-    by_subject: bool = True
+    text: str  # description in a line
+    common: Callable[[Path], tuple[Source, ...]] = lambda root: ()
+    of_subject: Callable[[Path, int], tuple[Source, ...]] = lambda root, subject: ()
+    by_subject: bool = True  # whether there are subjects to choose from
 
 
 @dataclass(frozen=True)
 class Downloads:
-    """What can be downloaded of a dataset.
+    """What can be downloaded of a dataset."""
 
-    Parameters
-    ----------
-    subjects : tuple of int
-        The published subjects.
-    forms : dict of str to Form
-        By name, the smallest download first.
-    elsewhere : dict of str to str
-        Forms that are read but not downloaded, and where the user gets them.
-    """
-
-    subjects: tuple[int, ...]
-    forms: dict[str, Form]
-    elsewhere: dict[str, str] = field(default_factory=dict)
+    subjects: tuple[int, ...]  # those published
+    forms: dict[str, Form]  # by name, the smallest download first
+    elsewhere: dict[str, str] = field(default_factory=dict)  # read, but the user gets them there
 
     def form(self, name: str | None) -> str:
         """The name of a form, by default the first; UsageError if it cannot be downloaded."""
@@ -99,15 +77,8 @@ class Downloads:
     def sources(self, name: str, root: Path, subjects: Iterable[Label] = ()) -> tuple[Source, ...]:
         """The sources of a form, in the order in which they are downloaded.
 
-        Parameters
-        ----------
-        root : Path
-            The folder of the dataset; what is there under another of its public names keeps it.
-
-        Raises
-        ------
-        UsageError
-            If a subject is not published, or the form needs one and none is given.
+        What is in ``root``, the folder of the dataset, under another of its public names keeps it. UsageError
+        if a subject is not published, or the form needs one and none is given.
         """
         form = self.forms[name]
         chosen = [int(find_label(subject, self.subjects, name)) for subject in subjects]
@@ -134,20 +105,19 @@ class DownloadPlan:
     status: tuple[Status, ...]
 
     @property
+    def _pairs(self) -> list[tuple[Source, Status]]:
+        return list(zip(self.sources, self.status, strict=True))
+
+    @property
     def missing(self) -> list[Source]:
         """Sources that are not there, or only as an archive."""
-        pairs = zip(self.sources, self.status, strict=True)
-        return [source for source, found in pairs if found.state != HERE]
+        return [source for source, found in self._pairs if found.state != HERE]
 
     @property
     def bytes(self) -> int:
         """Bytes to download, approximate where sizes are not published."""
-        pairs = zip(self.sources, self.status, strict=True)
-        return sum(
-            max(0, source.bytes - found.have)
-            for source, found in pairs
-            if found.state not in (HERE, PACKED)
-        )
+        needed = [pair for pair in self._pairs if pair[1].state not in (HERE, PACKED)]
+        return sum(max(0, source.bytes - found.have) for source, found in needed)
 
     @property
     def room(self) -> int:
@@ -161,8 +131,7 @@ class DownloadPlan:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per source: ``what, state, bytes, have, path, url, licence, proof`` and more."""
-        pairs = zip(self.sources, self.status, strict=True)
-        return [_row(source, found, self.root) for source, found in pairs]
+        return [_row(source, found, self.root) for source, found in self._pairs]
 
 
 def plan_download(
@@ -172,23 +141,10 @@ def plan_download(
     form: str | None = None,
     subjects: Iterable[Label] | None = None,
 ) -> DownloadPlan:
-    """Find out what is missing, without using the network.
+    """Find out what of a dataset is missing, without using the network.
 
-    Parameters
-    ----------
-    name : str
-        A dataset.
-    data_dir : path-like, optional
-        Its folder; by default where it is looked for.
-    form : str, optional
-        One of its forms; by default the smallest download.
-    subjects : iterable of int, optional
-        Empty for all; None for a form without subjects.
-
-    Raises
-    ------
-    UsageError
-        If there is no such dataset, form or subject, or the dataset is simulated.
+    ``form`` is by default the smallest download. ``subjects`` are empty for all, None for a form without
+    subjects. UsageError if there is no such dataset, form or subject, or the dataset is simulated.
     """
     name = DATASETS.name_of(name)
     if name not in DOWNLOADS:
@@ -214,26 +170,11 @@ def run_download(
     password: str = "",
     replace_others: bool = False,
 ) -> list[dict[str, Any]]:
-    """Download what is missing, one source after the other.
+    """Download what is missing, one source after the other; the rows are those of :meth:`DownloadPlan.rows`.
 
-    Parameters
-    ----------
-    mirror : str, optional
-        A web folder with the files under the names they have below the folder of the dataset.
-    password : str
-        Password of the THINGS images.
-    replace_others : bool
-        Replace files that are not the published ones.
-
-    Returns
-    -------
-    list of dict
-        As :meth:`DownloadPlan.rows`, with the ``state`` ``"here"`` or ``"fetched"``.
-
-    Raises
-    ------
-    DataError
-        At the first source that fails; those before it are in their places.
+    ``mirror`` is a web folder with the files under the names they have below the folder of the dataset,
+    ``password`` that of the THINGS images. DataError at the first source that fails; those before it are in
+    their places.
     """
     if not mirror and not replace_others:  # before hours of downloads, not after
         for source, found in zip(plan.sources, plan.status, strict=True):
@@ -258,13 +199,9 @@ def run_download(
 
 
 def downloadable_forms(name: str, root: Path) -> list[dict[str, Any]]:
-    """The forms in which a dataset can be downloaded, the smallest first.
+    """A row for each form in which a dataset can be downloaded, the smallest first; empty if it cannot be.
 
-    Returns
-    -------
-    list of dict
-        ``form``, ``text``, ``common_bytes``, ``subject_bytes`` (of the first subject), ``exact``,
-        ``licences`` and the ``sources`` of all subjects; empty for a dataset that cannot be downloaded.
+    ``subject_bytes`` and ``exact`` are of the first subject, ``sources`` of all.
     """
     if name not in DOWNLOADS:
         return []

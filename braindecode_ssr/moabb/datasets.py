@@ -1,18 +1,27 @@
-"""THINGS-EEG2, THINGS-MEG and the simulation as MOABB datasets."""
+"""THINGS-EEG2, THINGS-MEG and the simulation as MOABB datasets: sessions, runs, events and image names."""
 
 from __future__ import annotations
 
+import os
+import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import pandas as pd
+from moabb.datasets import download as moabb_download
+from moabb.datasets.base import BaseDataset, format_row
 from moabb.datasets.metadata.schema import (
     AcquisitionMetadata,
     DatasetMetadata,
     DataStructureMetadata,
     DocumentationMetadata,
+    ExperimentMetadata,
     ParticipantMetadata,
     PreprocessingMetadata,
+    Tags,
 )
 
 from ..config import TrialSpec
@@ -21,12 +30,284 @@ from ..datasets.things_meg.dataset import ThingsMEG, joined_recordings
 from ..datasets.things_meg.epochs import PUBLISHED_SENSORS
 from ..datasets.things_meg.files import PUBLISHED_SESSIONS
 from ..datasets.things_sim import ThingsSim
-from ..preprocessing.channels import THINGS_EEG_63_RAW
+from ..errors import UsageError
+from ..preprocessing.channels import THINGS_EEG_63_RAW, ChannelSet, match_channels
+from ..preprocessing.epochs import running_count
 from ..simulation.experiment import N_SESSIONS
-from .recordings import TAGS, ImageRecordings, image_experiment
 
 if TYPE_CHECKING:
     import mne
+
+    from ..datasets.base import ImageDataset
+
+
+EVENTS = {"train": 1, "test": 2}
+"""The events of every MOABB dataset here: the split an image belongs to."""
+RUNS = {"train": "0train", "test": "1test"}
+TAGS = Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"])
+TRIALS = ["subject", "session", "run", "split", "number", "image_id", "concept", "repetition"]
+
+
+def image_experiment(**details: Any) -> ExperimentMetadata:
+    """The metadata of an experiment, with what all experiments here share."""
+    shared: dict[str, Any] = {
+        "paradigm": "imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
+        "events": dict(EVENTS),
+        "n_classes": len(EVENTS),
+        "class_labels": list(EVENTS),
+        "feedback_type": "none",
+        "stimulus_type": "photograph",
+        "stimulus_modalities": ["visual"],
+        "primary_modality": "visual",
+        "mode": "offline",
+        "has_training_test_split": True,
+    }
+    return ExperimentMetadata(**shared | details)
+
+
+class ImageRecordings(BaseDataset):
+    """Adapter that exposes a dataset of this package to MOABB.
+
+    **Events** name the split. One event per image (16,740) would require the files at construction, which
+    MOABB does not allow, and one class per image does not suit classification paradigms. The image shown is
+    stored in the extras of each annotation (``image_id``, ``concept``, ``number``, ``split``), in a column of
+    ``get_additional_metadata``, and in the labels of
+    :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
+
+    **Sessions** are ``"0"``, ``"1"`` and so on; **runs** are ``"0train"`` and ``"1test"``, so that the split
+    is in the metadata of every paradigm.
+
+    **paradigm** is ``"imagery"``, as for MOABB's own dataset of people looking at images (Kaneshiro2015):
+    its vocabulary has no better term. Do not pass it to an imagery paradigm without ``events``, which would
+    classify training against test runs; use :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
+
+    Parameters
+    ----------
+    subjects, sessions : list, optional
+        Subset to use; sessions count from 0. Only selected sessions are kept in memory.
+    root : path-like, optional
+        The folder of the dataset; default: its name below $SSR_DATA or MOABB's data folder.
+    """
+
+    METADATA: ClassVar[DatasetMetadata]
+    folder: ClassVar[str]  # name of the dataset in this package
+    form: ClassVar[str | None] = None  # which format to download; None: the smallest
+    interval: tuple[float, float]  # of a trial, in seconds after onset, both ends included
+    _summary_table: ClassVar[dict[str, Any]]
+    options: dict[str, Any] = {}  # of moabb.datasets.base.BaseDataset
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Put MOABB's summary table into the docstring."""
+        super().__init_subclass__(**options)
+        known = cls.METADATA
+        n_trials = known.data_structure.n_trials
+        cls._summary_table = {
+            "#Subj": known.participants.n_subjects,
+            "#Chan": sum(known.acquisition.channel_types.values()),
+            "#Classes": len(EVENTS),
+            "#Trials / class": ", ".join(f"{n} {split}" for split, n in n_trials.items()),
+            "Trials length (s)": 1.0,
+            "Freq (Hz)": int(known.acquisition.sampling_rate),
+            "#Sessions": known.sessions_per_subject,
+            "#Runs": known.runs_per_session,
+        }
+        table, _ = format_row(pd.Series(cls._summary_table, dtype=object), horizontal=False)
+        first, *rest = (cls.__doc__ or "").split("\n\n")
+        cls.__doc__ = "\n\n".join([first, table, *rest])
+
+    def __init__(
+        self,
+        subjects: list[int] | None = None,
+        sessions: list[int | str] | None = None,
+        root: str | Path | None = None,
+    ) -> None:
+        self.root = None if root is None else Path(root).expanduser()
+        self._tables: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._sources: dict[Path, ImageDataset] = {}
+        self._like: ChannelSet | None = None  # MOABB stacks subjects by position
+        experiment = self.METADATA.experiment
+        super().__init__(
+            subjects=list(range(1, self.METADATA.participants.n_subjects + 1)),
+            sessions_per_subject=self.METADATA.sessions_per_subject,
+            events=dict(experiment.events),
+            paradigm=experiment.paradigm,
+            doi=self.METADATA.documentation.doi,
+            interval=list(self.interval),
+            selected_subjects=subjects,
+            selected_sessions=sessions,
+            **{"code": type(self).__name__, **self.options},
+        )
+
+    @property
+    def metadata(self) -> DatasetMetadata:
+        """MOABB metadata; MOABB's own catalog lists only its own datasets."""
+        return self.METADATA
+
+    @abstractmethod
+    def opened(self, root: Path) -> ImageDataset:
+        """Open the underlying dataset in a folder."""
+
+    def files(self, subject: int, dataset: Any) -> list[Path]:
+        """The files of a subject; MissingDataError if one is missing."""
+        return dataset.source_files(subject, TrialSpec())
+
+    def raws(
+        self, dataset: Any, subject: int, wanted: Any
+    ) -> Iterator[tuple[int, str, mne.io.BaseRaw]]:
+        """Session (from 1), split and Raw of each recording in the selected sessions."""
+        for recording in dataset.recordings(subject):
+            if wanted(recording.session):
+                yield recording.session, recording.split, recording.to_raw(dataset.images)
+
+    def source(self, path: str | Path | None = None) -> ImageDataset:
+        """The dataset of this package whose files are read.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            The folder that holds datasets, as MOABB has it; default: the ``root`` that was given, else
+            $SSR_DATA, else MOABB's data folder.
+        """
+        folder = self.root
+        if path is not None or folder is None:
+            path = os.environ.get("SSR_DATA") if path is None else path
+            base = Path(moabb_download.get_dataset_path(self.code, path)).expanduser()
+            folder = base / self.folder
+        if folder not in self._sources:
+            self._sources[folder] = self.opened(folder)
+        return self._sources[folder]
+
+    def data_path(
+        self,
+        subject: int,
+        path: str | Path | None = None,
+        force_update: bool = False,
+        update_path: bool | None = None,
+        verbose: bool | str | None = None,
+        accept: bool = False,
+    ) -> list[str]:
+        """The files of a subject, downloaded if requested.
+
+        Parameters
+        ----------
+        subject : int
+        path : path-like, optional
+            The folder that holds datasets.
+        force_update : bool
+            Download what is missing, and replace files that differ from the published ones.
+        update_path, verbose : object
+            Of no effect; MOABB's signature has them.
+        accept : bool
+            Download what is missing, after you have read the license: several gigabytes per subject.
+
+        Raises
+        ------
+        UsageError
+            If there is no such subject.
+        MissingDataError
+            If a file is not here and no download was requested.
+        """
+        self._check_subject(subject)
+        dataset = self.source(path)
+        if accept or force_update:
+            self._fetch(dataset, subject, replace=force_update)
+        return [str(file) for file in self.files(subject, dataset)]
+
+    def download(
+        self,
+        subject_list: list[int] | None = None,
+        path: str | Path | None = None,
+        force_update: bool = False,
+        update_path: bool | None = None,
+        accept: bool = False,
+        verbose: bool | str | None = None,
+    ) -> None:
+        """Check that the files of subjects exist; with ``accept=True``, download them.
+
+        MOABB's default would download the NEMAR distribution, which these loaders do not read.
+        """
+        for subject in self.subject_list if subject_list is None else subject_list:
+            self.data_path(subject, path, force_update, update_path, verbose, accept)
+
+    def get_additional_metadata(self, subject: int, session: str, run: str) -> pd.DataFrame:
+        """One row per trial: subject, session, run, split, number, image_id, concept, repetition."""
+        key = (str(subject), str(session), str(run))
+        if key not in self._tables:  # recordings were loaded from MOABB's cache
+            self._get_single_subject_data(subject)
+        return self._tables[key].copy()
+
+    def _get_single_subject_data(self, subject: int) -> dict[str, dict[str, mne.io.BaseRaw]]:
+        """The recordings of a subject: ``{session: {run: Raw}}``."""
+        self._check_subject(subject)
+        data: dict[str, dict[str, mne.io.BaseRaw]] = {}
+        dataset, shown = self.source(), []
+        for session, split, raw in self.raws(dataset, subject, self._is_selected):
+            raw = self._in_one_order(raw, f"subject {subject}, session {session}, {split}")
+            raw.annotations.rename({"stim": split})
+            key = str(session - 1)
+            data.setdefault(key, {})[RUNS[split]] = raw
+            shown.append(_trials(raw, subject, key, RUNS[split]))
+        if not data:
+            raise UsageError(
+                f"{self.code} has the sessions 0 to {self.n_sessions - 1}, not {self._selected_sessions}",
+                "choose among these; MOABB counts sessions from 0",
+            )
+        table = pd.concat(shown, ignore_index=True)
+        seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
+        table["repetition"] = running_count(seen) + 1
+        for (session, run), rows in table.groupby(["session", "run"]):
+            self._tables[str(subject), session, run] = rows[TRIALS].reset_index(drop=True)
+        return data
+
+    def _in_one_order(self, raw: mne.io.BaseRaw, owner: str) -> mne.io.BaseRaw:
+        """Rename and reorder channels to match the first recording read."""
+        types = ", ".join(raw.get_channel_types(unique=True))
+        found = ChannelSet(owner, tuple(raw.ch_names), {"channel types": types})
+        self._like = self._like or found
+        names, (_, picks) = match_channels([self._like, found], "all")
+        raw.rename_channels({raw.ch_names[i]: name for name, i in zip(names, picks, strict=True)})
+        return raw if tuple(raw.ch_names) == names else raw.reorder_channels(list(names))
+
+    def _is_selected(self, session: int) -> bool:
+        if self._selected_sessions is None:
+            return True
+        numbers = [
+            re.sub(r"\D.*", "", str(name), flags=re.DOTALL) for name in self._selected_sessions
+        ]
+        return str(session - 1) in numbers
+
+    def _check_subject(self, subject: int) -> None:
+        if subject not in self.subject_list:
+            raise UsageError(
+                f"{subject!r} is no subject of {self.code}: {', '.join(map(str, self.subject_list))}",
+                "choose one of these",
+            )
+
+    def _fetch(self, dataset: Any, subject: int, replace: bool) -> None:
+        from ..datasets.download import Downloader
+        from ..datasets.fetch import plan_download, run_download
+
+        todo = plan_download(self.folder, dataset.root, form=self.form, subjects=[subject])
+        run_download(todo, Downloader(), replace_others=replace)
+
+    def _prefetch_nemar_sourcedata(self, subjects: Any, verbose: Any = None) -> None:
+        """Do nothing: reading local files must not trigger a download of unused gigabytes."""
+
+    def _sourcedata_store(self) -> None:
+        return None
+
+
+def _trials(raw: mne.io.BaseRaw, subject: int, session: str, run: str) -> pd.DataFrame:
+    extras = [
+        e
+        for e, name in zip(raw.annotations.extras, raw.annotations.description, strict=True)
+        if name in EVENTS
+    ]
+    table = pd.DataFrame(extras)[["split", "number", "image_id", "concept"]]
+    table.insert(0, "subject", np.full(len(table), subject))
+    table.insert(1, "session", session)
+    table.insert(2, "run", run)
+    return table
 
 
 AGES = [33, 25, 31, 26, 31, 24, 34, 25, 32, 24]

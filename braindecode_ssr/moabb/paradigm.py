@@ -24,8 +24,7 @@ from ..errors import DataError, UsageError
 from ..labels import natural
 from ..registry import unknown_name
 from ..retrieval.ranks import cosine, rank_of_target, top_k
-from .datasets import SimulatedThings
-from .recordings import EVENTS, ImageRecordings
+from .datasets import EVENTS, ImageRecordings, SimulatedThings
 
 if TYPE_CHECKING:
     import mne

@@ -527,11 +527,7 @@ def prepare_many(
     subjects = list(subjects)
     jobs = min(jobs, len(subjects))
     if jobs > 1:
-        line, free = f"{jobs} subjects in parallel", free_memory()
-        if free is not None:
-            line += f", {free / jobs / 1e9:.1f} GB of free memory for each"
-            line += ": that may be too little, use fewer --jobs" if free < jobs * LITTLE else ""
-        say(line)
+        say(_memory_line(jobs))
         yield from _in_processes(dataset, subjects, spec, jobs, progress, say)
         return
     for subject in subjects:
@@ -550,6 +546,14 @@ def free_memory() -> int | None:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         return 1024 * int(text.split("MemAvailable:")[1].split()[0])
     return None
+
+
+def _memory_line(jobs: int) -> str:
+    line, free = f"{jobs} subjects in parallel", free_memory()
+    if free is None:
+        return line
+    line += f", {free / jobs / 1e9:.1f} GB of free memory for each"
+    return line + (": that may be too little, use fewer --jobs" if free < jobs * LITTLE else "")
 
 
 class _PipeBar(TrialBar):
