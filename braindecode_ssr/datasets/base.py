@@ -193,7 +193,7 @@ class Recording:
         """
         if not spec.continuous:
             return replace(self, samples=samples)
-        from ..preprocessing.continuous import process
+        from ..preprocessing.epochs import process
 
         edges = np.unique([0, *self.joins, *self.gaps, self.data.shape[1]])
         data, starts = process(self.data, self.sfreq, spec, edges.tolist())

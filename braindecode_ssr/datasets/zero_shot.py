@@ -46,16 +46,10 @@ def check_disjoint(
     source: str,
     key: Callable[[str], str] = folded,
 ) -> None:
-    """Raise LeakageError if a name of the test split occurs in the training split.
+    """Raise LeakageError if a concept or image id of the test split occurs in the training split.
 
-    Parameters
-    ----------
-    train, test : iterable of str
-        Concepts, or image ids, of the two splits.
-    source : str
-        Where they come from, for the message.
-    key : callable
-        Two names are the same if they have the same key; ``str`` for image ids.
+    Two names are the same if they have the same ``key`` (``str`` for image ids); ``source`` is named in
+    the message.
     """
     tested = {key(name): name for name in sorted(set(test))}
     shared = sorted((name, tested[key(name)]) for name in set(train) if key(name) in tested)
@@ -70,16 +64,9 @@ def check_disjoint(
 
 
 def check_contents(pairs: list[tuple[str, str]], what: str, source: str) -> None:
-    """Raise LeakageError if there is a training image with the content of a test image.
+    """Raise LeakageError if there are ``pairs`` of a training image and a test image with the same content.
 
-    Parameters
-    ----------
-    pairs : list of (str, str)
-        Image ids, of training and of the test, with the same content.
-    what : str
-        What they have in common.
-    source : str
-        Where they come from, for the message.
+    ``what`` they have in common, and the ``source`` of both, are named in the message.
     """
     if pairs:
         raise LeakageError(
@@ -110,10 +97,7 @@ def published_test_concepts(name: str) -> frozenset[str]:
 def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
     """Training concepts that are left out because the dataset ``data.together_with`` tests them.
 
-    Raises
-    ------
-    UsageError
-        If the test concepts of that dataset are not known, or this dataset has none of them.
+    UsageError if the test concepts of that dataset are not known, or this dataset has none of them.
     """
     if data.together_with == "none":
         return frozenset()
@@ -153,12 +137,8 @@ def training_images(data: DataSpec, dataset: ImageDataset) -> pd.DataFrame:
 def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.ndarray:
     """Which training trials are kept, given a table with a column ``concept``: bool, (n_trials,).
 
-    Raises
-    ------
-    UsageError
-        See :func:`excluded_concepts`; or if no trial would be left.
-    LeakageError
-        If a concept that the other dataset tests would be kept.
+    UsageError as of :func:`excluded_concepts`, or if no trial would be left; LeakageError if a concept
+    that the other dataset tests would be kept.
     """
     kept = ~table["concept"].isin(excluded_concepts(data, dataset)).to_numpy()
     if not kept.any():

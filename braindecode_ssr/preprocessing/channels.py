@@ -274,12 +274,8 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
 
 def _inside(one: ChannelSet, channels: str) -> dict[str, str]:
     """The channels of one set that belong to a whole set or a region: plain name to name."""
-    try:
-        picks = channel_indices(one.ch_names, channels)
-    except DataError as error:
-        raise DataError(f"{error.message} in {one.owner}", error.hint) from None
     plain = plain_names(one.ch_names)
-    return {plain[i]: one.ch_names[i] for i in picks}
+    return {plain[i]: one.ch_names[i] for i in _picked(one, channels)}
 
 
 def _picked(one: ChannelSet, asked: str | Sequence[str]) -> list[int]:

@@ -1,4 +1,6 @@
-"""Choose and cut epochs, and average repetitions. Baseline, resampling and crop are one linear map.
+"""Filter recordings, choose and cut epochs, and average repetitions.
+
+Filters and resampling are MNE's, with its defaults. Baseline, resampling and crop are one linear map.
 
 MNE cuts an epoch, subtracts the mean before onset, and resamples by Fourier transform with padded edges; the
 published pipelines then drop the part before onset. Each step is linear in the samples of the epoch, so
@@ -8,7 +10,7 @@ recording is then a few large matrix products instead of one Fourier transform p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,69 @@ CHUNK = 16
 """Trials that are cut and multiplied at once."""
 KEPT = 4
 """Chunks after which the pages of a memory-mapped recording are released."""
+FILTERED_AT_ONCE = 1 << 23
+"""Samples of all channels that are filtered at a time: memory is little more than that of the result."""
+
+
+# -- notch filter, band-pass, resampling and robust scaling of a whole recording -----------------------------
+
+
+def process(
+    data: np.ndarray, sfreq: float, spec: TrialSpec, edges: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of ``spec`` that need a whole recording, in this order: notch, band-pass, rate, scale.
+
+    Equal to ``raw.notch_filter(spec.notch).filter(spec.l_freq, spec.h_freq).resample(spec.sfreq)`` of MNE
+    and, with ``spec.whitening = "robust"``, scikit-learn's ``RobustScaler`` over the whole recording.
+
+    ``data`` (chans, samples), in volts or tesla, may be memory-mapped. ``edges`` are 0, each sample
+    before which the recording was interrupted, and its length: nothing is filtered across them.
+    Frequencies from half of the rate on are ignored. Returns float64 (chans, new_samples) at
+    ``spec.sfreq`` and the edges there.
+    """
+    check_rate(sfreq, spec)
+    pieces = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
+    size, result = max(1, FILTERED_AT_ONCE // data.shape[1]), np.empty((0, 0))
+    for first in range(0, len(data), size):
+        some = data[first : first + size]
+        parts = [_filtered(np.array(some[:, piece], np.float64), sfreq, spec) for piece in pieces]
+        block = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        if spec.whitening == "robust":
+            low, middle, high = np.percentile(block, [25, 50, 75], axis=1, keepdims=True)
+            if not (high > low).all():
+                number = first + int(np.flatnonzero(~(high > low))[0]) + 1
+                raise DataError(
+                    f"channel number {number} is constant or holds NaN, so it cannot be scaled by its "
+                    "interquartile range",
+                    "leave out broken channels with --set data.channels=[...]",
+                )
+            block -= middle
+            block /= high - low
+        if not first:
+            result = np.empty((len(data), block.shape[1]))
+        result[first : first + size] = block
+        forget(data)
+    return result, np.cumsum([0, *(part.shape[1] for part in parts)])
+
+
+def _filtered(signal: np.ndarray, sfreq: float, spec: TrialSpec) -> np.ndarray:
+    """Channels of one uninterrupted piece, filtered and resampled."""
+    from mne.filter import filter_data, notch_filter, resample
+
+    nyquist = sfreq / 2
+    notches = [freq for freq in spec.notch if freq < nyquist]
+    h_freq = spec.h_freq if spec.h_freq is not None and spec.h_freq < nyquist else None
+    if notches:
+        signal = notch_filter(signal, sfreq, notches, verbose="error")
+    if spec.l_freq is not None or h_freq is not None:
+        signal = filter_data(signal, sfreq, spec.l_freq, h_freq, copy=False, verbose="error")
+    if spec.sfreq != sfreq:
+        how = {"npad": "auto", "pad": "reflect_limited", "window": "auto", "verbose": "error"}
+        signal = resample(signal, spec.sfreq, sfreq, **how)
+    return signal
+
+
+# -- epochs --------------------------------------------------------------------------------------------------
 
 
 def windows(
@@ -237,6 +302,8 @@ def check_inside(
         )
 
 
+# -- repetitions ---------------------------------------------------------------------------------------------
+
 PUBLISHED_SEED = 20200220
 """Seed of the public THINGS-EEG2 scripts."""
 
@@ -372,6 +439,8 @@ def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[i
     return first, second
 
 
+# -- moving averages -----------------------------------------------------------------------------------------
+
 CHUNK_REPETITIONS = 512
 """Rows (channels of trials) smoothed at once: as many as stay in a processor's cache."""
 
@@ -404,9 +473,7 @@ def smooth(
         If the probability is not between 0 and 1, or the width is not odd and positive.
     """
     smoothed = np.array(trials, order="C")
-    smooth_chosen(
-        smoothed, choose_channels(trials.shape[0], trials.shape[1], probability, seed), width
-    )
+    smooth_chosen(smoothed, choose_channels(len(trials), trials.shape[1], probability, seed), width)
     return smoothed
 
 
@@ -437,16 +504,17 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
     rows = values.reshape(-1, n_times)
     means = np.empty_like(rows)
     for first in range(0, len(rows), CHUNK_REPETITIONS):
-        part, sums = (
-            rows[first : first + CHUNK_REPETITIONS],
-            means[first : first + CHUNK_REPETITIONS],
-        )
+        chunk = slice(first, first + CHUNK_REPETITIONS)
+        part, sums = rows[chunk], means[chunk]
         sums[:] = part
         for shift in range(1, half + 1):
             sums[:, shift:] += part[:, :-shift]
             sums[:, :-shift] += part[:, shift:]
         sums /= there.astype(values.dtype)
     return means.reshape(values.shape)
+
+
+# -- which trials of a recording are cut ---------------------------------------------------------------------
 
 
 def no_training_part(session: Label, source: str) -> DataError:

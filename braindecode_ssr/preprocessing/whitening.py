@@ -132,7 +132,6 @@ def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
             "use --set trials.whitening=mvnn",
         )
     means = np.zeros((len(counts), width))
-    squares = np.zeros(width)
 
     def add(part: slice) -> None:
         values = np.asarray(trials[part], np.float64).reshape(-1, width)
@@ -140,15 +139,13 @@ def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
 
     def residuals(part: slice) -> np.ndarray:
         values = np.asarray(trials[part], np.float64).reshape(-1, width) - means[group[part]]
-        return (
-            values * np.sqrt(counts[group[part]] / np.maximum(counts[group[part]] - 1, 1))[:, None]
-        )
+        n = counts[group[part]]
+        return values * np.sqrt(n / np.maximum(n - 1, 1))[:, None]
 
     for _ in in_chunks(add, len(trials), CHUNK):
         pass
-    squares = sum(
-        in_chunks(lambda part: (residuals(part) ** 2).sum(0), len(trials), CHUNK), squares
-    )
+    powers = in_chunks(lambda part: (residuals(part) ** 2).sum(0), len(trials), CHUNK)
+    squares = sum(powers, np.zeros(width))
     scale = np.sqrt(squares / len(repeated))
     scale[scale == 0] = 1.0
 
@@ -231,20 +228,16 @@ def whiten(trials: Any, matrix: np.ndarray, *, in_place: bool = False) -> Any:
     array-like, shape (n_trials, chans, times)
         Unitless, in the dtype of ``trials``; ``trials`` itself with ``in_place``.
     """
-    whitened = trials if in_place else np.empty_like(trials)
     matrix = np.asarray(matrix, np.float64)
     joint = len(matrix) != trials.shape[1]
 
-    def fill(part: slice) -> None:
-        values = trials[part].astype(np.float64)
+    def mixed(part: np.ndarray) -> np.ndarray:
+        values = part.astype(np.float64)
         if joint:
-            whitened[part] = (values.reshape(len(values), -1) @ matrix.T).reshape(values.shape)
-        else:
-            whitened[part] = matrix @ values
+            return (values.reshape(len(values), -1) @ matrix.T).reshape(values.shape)
+        return matrix @ values
 
-    for _ in in_chunks(fill, len(trials), CHUNK):
-        pass
-    return whitened
+    return _changed(mixed, trials, in_place)
 
 
 def channel_scale(
@@ -271,11 +264,8 @@ def channel_scale(
         values = np.asarray(trials[part], np.float64)
         middle = values.mean(axis=(0, 2))
         centered = values - middle[:, None]
-        return (
-            values.shape[0] * values.shape[2],
-            middle,
-            np.einsum("nct,nct->c", centered, centered),
-        )
+        squares = np.einsum("nct,nct->c", centered, centered)
+        return values.shape[0] * values.shape[2], middle, squares
 
     for n, part_mean, part_squares in in_chunks(moments, len(trials), CHUNK):
         shift, count = part_mean - mean, count + n
@@ -303,21 +293,22 @@ def standardize(
     array-like, shape (n_trials, chans, times)
         Unitless, in the dtype of ``trials``; ``trials`` itself with ``in_place``.
     """
-    scaled = trials if in_place else np.empty_like(trials)
-
-    def fill(part: slice) -> None:
-        scaled[part] = (trials[part] - mean[:, None]) / deviation[:, None]
-
-    for _ in in_chunks(fill, len(trials), CHUNK):
-        pass
-    return scaled
+    mean, deviation = mean[:, None], deviation[:, None]
+    return _changed(lambda part: (part - mean) / deviation, trials, in_place)
 
 
 def clamp(trials: Any, largest: float) -> None:
     """Limit trials to ``-largest`` to ``largest``, in place."""
+    _changed(lambda part: np.clip(part, -largest, largest), trials, in_place=True)
+
+
+def _changed(change: Callable[[np.ndarray], np.ndarray], trials: Any, in_place: bool) -> Any:
+    """Trials after a change of some at a time, in their dtype."""
+    changed = trials if in_place else np.empty_like(trials)
 
     def fill(part: slice) -> None:
-        trials[part] = np.clip(trials[part], -largest, largest)
+        changed[part] = change(trials[part])
 
     for _ in in_chunks(fill, len(trials), CHUNK):
         pass
+    return changed
