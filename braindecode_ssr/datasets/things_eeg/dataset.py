@@ -38,7 +38,13 @@ from ..bids.files import BidsRun
 from ..bids.marks import subject_marks
 from ..bids.recordings import RecordedSession, common_reference, open_signal
 from ..bids.study import run_rows
-from ..bids.things import image_reader, recorded_parts, things_bids_sessions, things_bids_subjects
+from ..bids.things import (
+    BidsSession,
+    image_reader,
+    recorded_parts,
+    things_bids_sessions,
+    things_bids_subjects,
+)
 from ..download import Source
 from ..fetch import Downloads, Form
 from .files import (
@@ -126,10 +132,30 @@ class ThingsEEG(ImageDataset):
     def _n_training(self) -> int:
         return int((self.images["split"] == "train").sum())
 
+    def _raw_files(self, subject: Label) -> list[RawFile]:
+        return raw_files(self.root, subject, self._n_training)
+
+    def _bids_sessions(self, subject: Label) -> list[BidsSession]:
+        return things_bids_sessions(self.root, subject, self._n_training, self.choice)
+
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[dict[str, Any]]:
-        return _rows(self, subjects, read)
+        """Of the subjects who are here, else of the published ten."""
+        images, rows = _image_rows(self.root, read)
+        whole = images is None or (images["split"] == "train").sum() >= PUBLISHED_TRAINING_IMAGES
+        here = self.present_subjects
+        usual = here if read or (here and not whole) else PUBLISHED_SUBJECTS
+        for subject in map(self.check_subject, usual if subjects is None else subjects):
+            forms = [form for form in FORMS if subject in release_folders(self.root, form)]
+            in_bids = subject in things_bids_subjects(self.root)
+            if subject in raw_subjects(self.root) or not (forms or in_bids):
+                rows += _raw_rows(self, subject, images, PUBLISHED_SESSIONS if whole else 1, read)
+            for form in forms:
+                rows += _release_rows(self.root, form, subject, images, read)
+            if in_bids:
+                rows += _bids_rows(self, subject, images, read)
+        return rows
 
     def form(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """The form of a subject's files that is used: ``"raw"``, ``"bids"`` or that of a release.
@@ -147,17 +173,25 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         if self.form(subject) == "bids":
             bad_channels = self.spec.bad_channels if self.spec else "keep"
-            sessions = things_bids_sessions(self.root, subject, self._n_training, self.choice)
+            sessions = self._bids_sessions(subject)
             for part in recorded_parts(sessions, subject, self.images, bad_channels):
                 yield from part.recordings()
             return
         n_images = self.images["split"].value_counts()
-        files = raw_files(self.root, subject, self._n_training)
+        files = self._raw_files(subject)
         names = read_header(files[0].path)[0]
         order = in_standard_order(names, THINGS_EEG_63_RAW)
         channels = ChannelSet(str(files[0].path), tuple(names[index] for index in order))
         for file in files:  # nothing here holds on to what is yielded: a session is gigabytes
-            yield _recording(file, channels, subject, n_images[file.split])
+            yield self._recording(file, channels, subject, n_images[file.split])
+
+    def _recording(
+        self, file: RawFile, channels: ChannelSet, subject: Label, n_images: int
+    ) -> Recording:
+        with ThreadPoolExecutor(1) as pool:
+            fingerprint = pool.submit(files_sha256, [file.path])
+            recording = to_recording(read_raw_session(file.path, channels), file, subject, n_images)
+        return replace(recording, fingerprint=fingerprint.result()[0])
 
     def presentations(
         self, subject: int | str, spec: TrialSpec
@@ -166,19 +200,19 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         if self.form(subject, spec) != "raw":
             return None
-        files = raw_files(self.root, subject, self._n_training)
+        files = self._raw_files(subject)
         return [(file.split, read_image_numbers(file.path)) for file in files]
 
     def trial_axes(self, subject: int | str, spec: TrialSpec) -> tuple[mne.Info, int]:
         subject = self.check_subject(subject)
         form = self.form(subject, spec)
         if form == "bids":
-            run = things_bids_sessions(self.root, subject, self._n_training)[0].train[0]
+            run = self._bids_sessions(subject)[0].train[0]
             marks = subject_marks([run], [read_events(run.events)], spec.bad_channels)
             signal = open_signal([run], marks=marks)
             names, sfreq = signal.ch_names, signal.sfreq
         elif form == "raw":
-            names, sfreq = read_header(raw_files(self.root, subject, self._n_training)[0].path)
+            names, sfreq = read_header(self._raw_files(subject)[0].path)
         else:
             files = release_files(form, self.root, subject)
             train = read_release(form, "train", files, self.images)
@@ -190,8 +224,7 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         if self.form(subject) != "bids":
             return ""
-        sessions = things_bids_sessions(self.root, subject, self._n_training, self.choice)
-        return common_reference([run for session in sessions for run in session.runs])
+        return common_reference([r for one in self._bids_sessions(subject) for r in one.runs])
 
     def epochs(self, subject: int | str, spec: TrialSpec) -> EpochedTrials | None:
         """The trials of a released form, or None where the raw recordings are to be used."""
@@ -218,23 +251,16 @@ class ThingsEEG(ImageDataset):
         subject, form = self.check_subject(subject), self.form(subject, spec)
         files = [metadata_file(self.root)]
         if form == "raw":
-            files += [file.path for file in raw_files(self.root, subject, self._n_training)]
+            files += [file.path for file in self._raw_files(subject)]
         elif form == "bids":
-            sessions = things_bids_sessions(self.root, subject, self._n_training, self.choice)
-            files += [file for session in sessions for run in session.runs for file in run.files]
+            runs = (run for session in self._bids_sessions(subject) for run in session.runs)
+            files += [file for run in runs for file in run.files]
         else:
             files += release_files(form, self.root, subject)
         return files
 
     def image_file(self, split: str, file: str) -> Path:
         return image_file(self.root, split, file)
-
-
-def _recording(file: RawFile, channels: ChannelSet, subject: Label, n_images: int) -> Recording:
-    with ThreadPoolExecutor(1) as pool:
-        fingerprint = pool.submit(files_sha256, [file.path])
-        recording = to_recording(read_raw_session(file.path, channels), file, subject, n_images)
-    return replace(recording, fingerprint=fingerprint.result()[0])
 
 
 # -- what can be downloaded ----------------------------------------------------------------------------------
@@ -298,22 +324,7 @@ DOWNLOADS = Downloads(
 _IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
 
 
-def _rows(dataset: ThingsEEG, subjects: Iterable[Label] | None, read: bool) -> list[dict[str, Any]]:
-    """The rows of :meth:`.ImageDataset.inventory`; subjects: those here, else the published ten."""
-    images, rows = _image_rows(dataset.root, read)
-    reduced = images is not None and (images["split"] == "train").sum() < PUBLISHED_TRAINING_IMAGES
-    here = dataset.present_subjects
-    usual = here if read or (reduced and here) else PUBLISHED_SUBJECTS
-    for subject in map(dataset.check_subject, usual if subjects is None else subjects):
-        forms = [form for form in FORMS if subject in release_folders(dataset.root, form)]
-        in_bids = subject in things_bids_subjects(dataset.root)
-        if subject in raw_subjects(dataset.root) or not (forms or in_bids):
-            rows += _raw_rows(dataset, subject, images, reduced, read)
-        for form in forms:
-            rows += _release_rows(dataset.root, form, subject, images, read)
-        if in_bids:
-            rows += _bids_rows(dataset, subject, images, read)
-    return rows
+# -- what is found, missing or broken ------------------------------------------------------------------------
 
 
 def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[dict[str, Any]]]:
@@ -329,9 +340,8 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[dict[
         images = read_images(path)
         n = images["split"].value_counts()
         published = read and file_sha256(path) == METADATA_SHA256
-        return f"{n['train']} training and {n['test']} test images" + (
-            ", as published" if published else ""
-        )
+        counts = f"{n['train']} training and {n['test']} test images"
+        return f"{counts}, as published" if published else counts
 
     listed, *archives = IMAGE_SOURCES
     rows = [row("image list", path, listed, counts)]
@@ -361,11 +371,11 @@ def _looks_like_image(path: Path) -> bool:
 
 
 def _raw_rows(
-    dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, reduced: bool, read: bool
+    dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, n_sessions: int, read: bool
 ) -> list[dict[str, Any]]:
     root = dataset.root
     folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
-    last = max([*numbered_folders(folder, "ses"), 1 if reduced else PUBLISHED_SESSIONS])
+    last = max([*numbered_folders(folder, "ses"), n_sessions])
     source = described(raw_source(subject))
     if not folder.is_dir():
         source += f"; smaller, preprocessed: {described(release_source('gifford', subject))}"
@@ -387,16 +397,12 @@ def _raw_rows(
             f"{len(raw.codes) - len(numbers)} targets"
         )
 
-    return [
-        row(
-            f"raw EEG, subject {subject}, session {session}, {file.split}",
-            file.path,
-            source,
-            partial(content, file) if read else None,
-        )
-        for session in range(1, last + 1)
-        for file in session_files(folder, session)
-    ]
+    rows = []
+    for session in range(1, last + 1):
+        for file in session_files(folder, session):
+            what = f"raw EEG, subject {subject}, session {session}, {file.split}"
+            rows.append(row(what, file.path, source, partial(content, file) if read else None))
+    return rows
 
 
 def _release_rows(
@@ -417,14 +423,11 @@ def _release_rows(
             f"{released.sfreq:g} Hz, {released.normalization}"
         )
 
+    parts = zip(("train", "test"), files, strict=False)
+    read = read and images is not None
     return [
-        row(
-            f"{what}, {split}",
-            path,
-            source,
-            partial(content, split) if read and images is not None else None,
-        )
-        for split, path in zip(("train", "test"), files, strict=False)
+        row(f"{what}, {split}", path, source, partial(content, split) if read else None)
+        for split, path in parts
     ]
 
 

@@ -145,12 +145,11 @@ def image_folders(root: Path, split: str) -> Iterator[Path]:
 def image_file(root: Path, split: str, file: str) -> Path:
     """The file of an image, ``file`` being its path below the folder of the split."""
     paths = [folder / file for folder in image_folders(root, split)]
-    for path in paths:
-        if path.is_file():
-            return path
+    if here := next(filter(Path.is_file, paths), None):
+        return here
     usual = next((path for path in paths if path.parent.parent.is_dir()), paths[0])
     archives = (root / base / f"{SPLIT_FOLDERS[split][0]}.zip" for base in IMAGE_FOLDERS)
-    packed = next((archive for archive in archives if archive.is_file()), None)
+    packed = next(filter(Path.is_file, archives), None)
     raise MissingDataError(
         f"there is no image {usual}" + (f", only {packed}, not unpacked" if packed else ""),
         f"unzip {packed} in {packed.parent}" if packed else HOW,
@@ -160,9 +159,8 @@ def image_file(root: Path, split: str, file: str) -> Path:
 def metadata_file(root: Path) -> Path:
     """The list of images; MissingDataError if it is not here."""
     paths = [root / base / METADATA_FILE for base in IMAGE_FOLDERS]
-    for path in paths:
-        if path.is_file():
-            return path
+    if here := next(filter(Path.is_file, paths), None):
+        return here
     raise MissingDataError(
         f"there is no image list at {paths[0]} or {paths[-1]}"
         + ("" if root.is_dir() else f", and no folder {root}"),
@@ -200,14 +198,15 @@ def read_images(path: Path) -> pd.DataFrame:
                     "use the published list",
                 )
         concepts = [re.sub(r"^\d+_", "", folder) for folder in folders]
-        table = pd.DataFrame({"split": split, "number": range(1, len(files) + 1)})
-        table["image_id"] = [
-            f"{concept}/{PurePosixPath(file).stem}"
-            for concept, file in zip(concepts, files, strict=True)
-        ]
-        table["concept"] = concepts
-        table["file"] = [f"{folder}/{file}" for folder, file in zip(folders, files, strict=True)]
-        tables.append(table[IMAGE_COLUMNS])
+        stems = [PurePosixPath(file).stem for file in files]
+        columns = {
+            "split": split,
+            "number": range(1, len(files) + 1),
+            "image_id": list(map("/".join, zip(concepts, stems, strict=True))),
+            "concept": concepts,
+            "file": list(map("/".join, zip(folders, files, strict=True))),
+        }
+        tables.append(pd.DataFrame(columns)[IMAGE_COLUMNS])
     return check_images(pd.concat(tables, ignore_index=True), str(path))
 
 

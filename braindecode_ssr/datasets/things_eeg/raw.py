@@ -92,12 +92,11 @@ def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float
             f"{path} does not hold a recording with names of its channels ({str(error).splitlines()[0]})",
             PUBLISHED,
         ) from error
-    problem = ""
+    problem, sfreq = "", content["sfreq"]
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     stim = [row for row, name in enumerate(names) if name.lower() == "stim"]
     stim = stim or [row for row, kind in enumerate(types) if kind == "stim"]
     rows = [row for row, kind in enumerate(types) if row not in stim and kind == "eeg"]
-    sfreq = content["sfreq"]
     if data.ndim != 2 or data.dtype.kind != "f" or not data.size:
         problem = (
             f"an array of shape {data.shape} and type {data.dtype}, not floats (channels, samples)"

@@ -129,17 +129,16 @@ def next_part(path: Path) -> str:
 def attributes_file(root: Path, subject: Label) -> Path | None:
     """The file ``sample_attributes_P<subject>.csv``, if it is here."""
     paths = (root / folder / f"sample_attributes_P{subject}.csv" for folder in ATTRIBUTE_FOLDERS)
-    return next((path for path in paths if path.is_file()), None)
+    return next(filter(Path.is_file, paths), None)
 
 
 def image_file(root: Path, file: str) -> Path:
     """The file of an image, ``file`` being its path below ``object_images``."""
     paths = [root / folder / file for folder in IMAGE_FOLDERS]
-    for path in paths:
-        if path.is_file():
-            return path
+    if here := next(filter(Path.is_file, paths), None):
+        return here
     usual = next((path for path in paths if path.parent.parent.is_dir()), None)
-    eeg = next((root / name for name in EEG_IMAGE_FOLDERS if (root / name).is_dir()), None)
+    eeg = next(filter(Path.is_dir, (root / name for name in EEG_IMAGE_FOLDERS)), None)
     only = ""
     if eeg and not usual:
         only = f", only {eeg}, the image set of THINGS-EEG2, which lacks most images of THINGS-MEG"
