@@ -179,11 +179,7 @@ class Recording:
     @property
     def info(self) -> mne.Info:
         """MNE's description of the channels, with 10-05 positions where the names have one."""
-        return self.info_at(self.sfreq)
-
-    def info_at(self, sfreq: float) -> mne.Info:
-        """The same of the channels when they are sampled at another rate."""
-        return eeg_info(self.ch_names, sfreq, self.ch_type)
+        return eeg_info(self.ch_names, self.sfreq, self.ch_type)
 
     def processed(self, samples: np.ndarray, spec: TrialSpec) -> Recording:
         """The recording with onsets ``samples`` of its own, filtered, resampled and scaled as a whole.
@@ -492,19 +488,11 @@ class ImageDataset(ABC):
         """
         from braindecode.datasets import BaseConcatDataset, RawDataset
 
-        return BaseConcatDataset(
-            [
-                RawDataset(
-                    recording.to_raw(self.images),
-                    description={
-                        "subject": recording.subject,
-                        "session": recording.session,
-                        "split": recording.split,
-                    },
-                )
-                for recording in self.recordings(self.check_subject(subject))
-            ]
-        )
+        parts = []
+        for recording in self.recordings(self.check_subject(subject)):
+            of = {name: getattr(recording, name) for name in ("subject", "session", "split")}
+            parts.append(RawDataset(recording.to_raw(self.images), description=of))
+        return BaseConcatDataset(parts)
 
 
 def no_dataset(dataset: ImageDataset) -> MissingDataError:

@@ -90,7 +90,14 @@ def load_pt(path: str | Path) -> Any:
     try:
         return _unpickle(path, start)
     except NeedsTorch:
-        return _load_tensors(path)
+        try:
+            return _load_tensors(path)
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"torch's restricted reader refuses the tensors in {path} ({reason})",
+                DOWNLOAD_AGAIN,
+            ) from error
 
 
 def load_dict(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
@@ -178,24 +185,24 @@ def _unpickle(path: Path, offset: int) -> Any:
 
 
 def _load_tensors(path: Path) -> Any:
-    """A file with tensors, through torch's own restricted reader."""
+    """A file with tensors, through torch's own restricted reader, as NumPy arrays."""
     import torch
+
+    def array(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        value = value.detach()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
     rebuild = np.empty(0).__reduce__()[0]
     admitted: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(c)) for c in "?bBhHiIlLefdSU"}]
     admitted += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    try:
-        with torch.serialization.safe_globals(admitted), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about newer pickle protocols
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"torch's restricted reader refuses the tensors in {path} ({reason})", DOWNLOAD_AGAIN
-        ) from error
+    with torch.serialization.safe_globals(admitted), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about newer pickle protocols
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(loaded, dict):
-        return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in loaded.items()}
-    return loaded
+        return {key: array(value) for key, value in loaded.items()}
+    return array(loaded)
 
 
 # -- long byte strings stay in the file ----------------------------------------------------------------------
@@ -606,17 +613,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
-    import torch
-
-    def plain(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        value = value.detach()
-        return (value.float() if value.is_floating_point() else value).numpy()
-
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = loaded if isinstance(loaded, dict) else {"features": loaded}
-    return {str(key): plain(value) for key, value in tensors.items()}
+    loaded = _load_tensors(path)
+    content = loaded if isinstance(loaded, dict) else {"features": loaded}
+    return {str(key): value for key, value in content.items()}
 
 
 def _table(path: Path) -> tuple[dict[str, list[str]], pd.DataFrame]:
@@ -651,16 +650,14 @@ def _read_table(path: Path) -> dict[str, Any]:
     kinds = {name: table[name].dtype.kind for name in columns}
     stems = {name: re.sub(r"\d+", "", name) for name in columns}
     decimal = {stems[name] for name in columns if kinds[name] == "f"}
-    other = [
-        name
-        for name in columns
-        if kinds[name] != "f" and not (kinds[name] in "iu" and stems[name] in decimal)
-    ]
+    whole = {name for name in columns if kinds[name] in "iu" and stems[name] in decimal}
+    other = [name for name in columns if kinds[name] != "f" and name not in whole]
     if other or not columns:
-        raise DataError(
+        listed = (
             f"the columns {', '.join(map(repr, other[:5]))} of {path} do not look like features"
-            if columns
-            else f"{path} has no column of features",
+        )
+        raise DataError(
+            listed if columns else f"{path} has no column of features",
             "keep the column of image names and one column of decimal numbers for each feature",
         )
     return {**lists, "features": table[columns].to_numpy(np.float64)}

@@ -22,6 +22,7 @@ LARGEST_ASPECT = 20
 OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+OF_16_BITS = "a 16-bit picture with a transparent color"
 ON_WHITE, ROTATED = "with transparent parts put on white", "rotated as their EXIF data say"
 ORIENTATION = 0x0112  # the EXIF tag; that of TIFF files is applied by Pillow
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
@@ -83,10 +84,14 @@ def _to_rgb(picture: Image, source: str) -> Image:
             picture, remarks = ImageOps.exif_transpose(picture), [ROTATED]
     transparent = "transparency" in picture.info
     if picture.mode in SIXTEEN_BITS and not transparent:
-        rgb = _from_16_bits(picture, source).convert("RGB")
+        if picture.mode == "I" and picture.format not in ("PNG", "TIFF"):
+            raise _refused(source, "32-bit integers")
+        values = (np.asarray(picture).astype(np.int64) + 128) // 257
+        rgb = PILImage.fromarray(values.astype(np.uint8)).convert("RGB")
     elif picture.mode in WITH_ALPHA or (picture.mode in OPAQUE and transparent):
-        if isinstance(picture.info.get("transparency"), tuple | int):
-            _check_color_key(picture, source)
+        key = picture.info.get("transparency", 0)
+        if isinstance(key, tuple | int) and np.max(key) > 255:  # not to be found among 8-bit pixels
+            raise _refused(source, OF_16_BITS)
         rgba = picture.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"))
         if not alpha.any():
@@ -100,8 +105,9 @@ def _to_rgb(picture: Image, source: str) -> Image:
     elif picture.mode in OPAQUE:
         rgb = picture.convert("RGB")
     else:
-        kind = "a 16-bit picture with a transparent color" if transparent else _kind(picture.mode)
-        raise _refused(source, kind)
+        kind = f"pixels of the mode {picture.mode}"
+        kind = "floating-point pixels" if picture.mode.startswith("F") else kind
+        raise _refused(source, OF_16_BITS if transparent else kind)
     rgb.info = {"remarks": tuple(remarks)}
     return rgb
 
@@ -137,26 +143,6 @@ def _check_tiff(picture: Image, source: str) -> None:
             raise _refused(source, f"{bits[0]} bits per pixel")
         if tags.get(_TIFF_PHOTOMETRIC) != 1:
             raise _refused(source, "16 bits with white as zero")
-
-
-def _from_16_bits(picture: Image, source: str) -> Image:
-    from PIL import Image as PILImage
-
-    values = np.asarray(picture).astype(np.int64)
-    if picture.mode == "I" and picture.format not in ("PNG", "TIFF"):
-        raise _refused(source, "32-bit integers")
-    return PILImage.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def _check_color_key(picture: Image, source: str) -> None:
-    """A transparent color of 16 bits cannot be found among pixels of 8."""
-    key = picture.info["transparency"]
-    if max(key if isinstance(key, tuple) else (key,)) > 255:
-        raise _refused(source, "a 16-bit picture with a transparent color")
-
-
-def _kind(mode: str) -> str:
-    return "floating-point pixels" if mode.startswith("F") else f"pixels of the mode {mode}"
 
 
 def _refused(source: str, kind: str) -> DataError:

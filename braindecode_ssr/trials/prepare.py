@@ -28,6 +28,7 @@ from ..datasets.base import (
     Recording,
     TrialBatch,
     check_trials,
+    eeg_info,
     images_by_number,
 )
 from ..errors import DataError, SSRError
@@ -374,7 +375,8 @@ def recorded_batches(
         kept, dropped = chosen_trials(recording, spec)
         source = f"{recording.source or 'recording'} (session {session}, {split})"
         table = _trial_table(recording, images, shown, source).iloc[kept].reset_index(drop=True)
-        info, length, done = recording.info_at(spec.sfreq), n_times(recording.sfreq, spec), False
+        info, done = eeg_info(recording.ch_names, spec.sfreq, recording.ch_type), False
+        length = n_times(recording.sfreq, spec)
         trials: Any
         if store is None:
             trials = np.empty((len(table), len(recording.ch_names), length), np.float32)

@@ -259,24 +259,21 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
     if np.isnan(session).any():
         first = rows[np.flatnonzero(np.isnan(session))[0]]
         raise DataError(f"trial {first} of {source} has no session_nr", PUBLISHED)
-    files = [re.split(r"[/\\]", name)[-1] for name in path]
-    stems = [Path(file).stem for file in files]
-    concepts = []
-    for file, stem in zip(files, stems, strict=True):
-        match = re.fullmatch(r"(.+)_\d+[a-z]*", stem)
-        if match is None:
-            raise DataError(
-                f"the image file {file!r} in {source} is not named as in THINGS, such as aardvark_01b.jpg",
-                PUBLISHED,
-            )
-        concepts.append(match[1])
+    names = pd.Series(path, rows).str.extract(r"(?P<file>(?P<stem>[^/\\]+?)(?:\.[^./\\]*)?)$")
+    concepts = names["stem"].str.extract(r"^(.+)_\d+[a-z]*$", expand=False)
+    if concepts.isna().any():
+        raise DataError(
+            f"the image file {names['file'][concepts.isna()].iloc[0]!r} in {source} is not named as in "
+            "THINGS, such as aardvark_01b.jpg",
+            PUBLISHED,
+        )
     return pd.DataFrame(
         {
             "split": [SPLITS[name] for name in kind],
             "session": session.astype(int),
-            "image_id": [f"{c}/{stem}" for c, stem in zip(concepts, stems, strict=True)],
+            "image_id": concepts + "/" + names["stem"],
             "concept": concepts,
-            "file": [f"{c}/{file}" for c, file in zip(concepts, files, strict=True)],
+            "file": concepts + "/" + names["file"],
             "things_image_nr": number.astype(int),
         },
         index=rows,
