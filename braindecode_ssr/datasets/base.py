@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 FOUND, MISSING, BROKEN = "found", "missing", "broken"
+Row = dict[str, Any]
+"""What is said of a file: ``state, what, path, size, detail, source, needed``."""
 
 
 def row(
@@ -39,7 +41,7 @@ def row(
     read: Callable[[], str] | None = None,
     *,
     needed: bool = True,
-) -> dict[str, Any]:
+) -> Row:
     """The row of a file in :meth:`.ImageDataset.inventory`; ``read`` opens it, its error is the state."""
     if not path.is_file():
         return state_row(what, path, source, MISSING, "no such file", needed=needed)
@@ -60,7 +62,7 @@ def state_row(
     detail: str = "",
     files: Iterable[Path] = (),
     needed: bool = True,
-) -> dict[str, Any]:
+) -> Row:
     """A row of :meth:`.ImageDataset.inventory` about ``files``, whose state is known."""
     size = sum(file.stat().st_size for file in files)
     found = {"state": state, "what": what, "path": str(path), "size": size, "detail": detail}
@@ -78,7 +80,7 @@ def images_row(
     source: Source | str,
     files: Iterable[Callable[[], Path]],
     is_image: Callable[[Path], bool] = lambda path: True,
-) -> dict[str, Any]:
+) -> Row:
     """The row of a folder of images, which are needed unless features are imported."""
     paths, missing = [], []
     for file in files:
@@ -436,14 +438,14 @@ class ImageDataset(ABC):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
-        """The files of the dataset: ``state, what, path, size, detail, source, needed`` of each.
+    ) -> list[Row]:
+        """A row for each file of the dataset.
 
         By default the :meth:`source_files` of each subject. With ``read``, files are read and ``detail`` says
         what is in them; otherwise they are only looked for. ``state`` is ``"found"``, ``"missing"`` or
         ``"broken"``. Empty for a dataset that needs no files.
         """
-        rows: dict[Path, dict[str, Any]] = {}
+        rows: dict[Path, Row] = {}
         spec = self.spec or TrialSpec(**self.settings.get("trials", {}))
         for subject in self.subjects if subjects is None else subjects:
             what, owner = f"data of subject {subject}", "the owner of the data"

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
     import mne
 
+Say = Callable[[str], object]
+Tick = Callable[[int], object]
 LITTLE = 1e9
 """Bytes of free memory per process below which a warning is shown."""
 
@@ -253,7 +255,7 @@ def prepare(
     spec: TrialSpec,
     *,
     progress: bool | TrialBar = False,
-    say: Callable[[str], object] | None = None,
+    say: Say | None = None,
 ) -> TrialStore:
     """The trials of a subject, made once and then opened.
 
@@ -296,7 +298,7 @@ def _make(
     spec: TrialSpec,
     path: Path,
     progress: bool | TrialBar,
-    say: Callable[[str], object] | None,
+    say: Say | None,
 ) -> TrialStore:
     """Write the store, from the dataset's own epochs if it has some, else from recordings."""
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
@@ -311,11 +313,19 @@ def _make(
         return TrialStore.write(path, released, released.info, manifest)
     whitened = spec.whitening != "none"
     manifest["units"] = UNITS[spec.whitening] if whitened else dataset.unit(subject)
-    with progress if isinstance(progress, TrialBar) else TrialBar(subject, progress) as bar:
-        try:
-            _write_recorded(dataset, subject, spec, path, manifest, bar, say)
-        except Changed:  # the unfinished store is gone, and everything is made anew
-            _write_recorded(dataset, subject, spec, path, manifest, bar, say)
+    show = progress if isinstance(progress, TrialBar) else TrialBar(subject, progress)
+    with show as bar:
+        for last in (False, True):
+            try:
+                with (
+                    atomic_folder(path, resume=True, option="--cache-dir") as folder,
+                    ResumableStore(folder, manifest) as store,
+                ):
+                    _write_recorded(dataset, subject, spec, store, bar, say)
+                break
+            except Changed:  # the unfinished store is gone, and everything is made anew
+                if last:
+                    raise
     remove_outdated(path, manifest)
     return TrialStore.open(path)
 
@@ -324,39 +334,34 @@ def _write_recorded(
     dataset: ImageDataset,
     subject: Label,
     spec: TrialSpec,
-    path: Path,
-    manifest: dict[str, Any],
+    store: ResumableStore,
     bar: TrialBar,
-    say: Callable[[str], object] | None,
+    say: Say | None,
 ) -> None:
     """Write the store from recordings, resuming after the sessions that are finished."""
-    with (
-        atomic_folder(path, resume=True, option="--cache-dir") as folder,
-        ResumableStore(folder, manifest) as store,
-    ):
-        if store.finished and say is not None:
-            sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
-            say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
-        if bar.show and hasattr(dataset, "presentations"):
-            parts = dataset.presentations(subject, spec)
-            if parts is not None:
-                bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
-        batches = recorded_batches(dataset, subject, spec, bar.advance, skip=bar.skip, store=store)
-        if not sum(len(batch.table) for batch in batches):
-            raise DataError(
-                f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
-                f"see where they belong with: ssr-bd data where {dataset.name}",
-            )
-        store.complete()
+    if store.finished and say is not None:
+        sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
+        say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
+    if bar.show and hasattr(dataset, "presentations"):
+        parts = dataset.presentations(subject, spec)
+        if parts is not None:
+            bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
+    batches = recorded_batches(dataset, subject, spec, bar.advance, skip=bar.skip, store=store)
+    if not sum(len(batch.table) for batch in batches):
+        raise DataError(
+            f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
+            f"see where they belong with: ssr-bd data where {dataset.name}",
+        )
+    store.complete()
 
 
 def recorded_batches(
     dataset: ImageDataset,
     subject: Label,
     spec: TrialSpec,
-    tick: Callable[[int], object] | None = None,
+    tick: Tick | None = None,
     *,
-    skip: Callable[[int], object] | None = None,
+    skip: Tick | None = None,
     store: ResumableStore | None = None,
 ) -> Iterator[TrialBatch]:
     """The trials of each recording of a subject; one recording or batch is in memory at a time.
@@ -492,7 +497,7 @@ class TrialBar:
         self._bar.update(n_trials)
 
 
-def say_beside(say: Callable[[str], object], text: str) -> None:
+def say_beside(say: Say, text: str) -> None:
     """Print a line on stderr above the progress bars."""
     from tqdm.auto import tqdm
 
@@ -519,7 +524,7 @@ def prepare_many(
     *,
     jobs: int = 1,
     progress: bool = False,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> Iterator[Prepared]:
     """Prepare subjects in ``jobs`` processes, in the order in which they finish.
 
@@ -604,7 +609,7 @@ def _in_processes(
     spec: TrialSpec,
     jobs: int,
     progress: bool,
-    say: Callable[[str], object],
+    say: Say,
 ) -> Iterator[Prepared]:
     """Prepare each subject in a process of its own, with a progress bar in this one.
 

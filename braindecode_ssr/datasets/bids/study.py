@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from ..base import (
     MISSING,
     ImageDataset,
     Recording,
+    Row,
     check_images,
     eeg_info,
     fault,
@@ -245,7 +246,7 @@ class BidsDataset(ImageDataset):
 
     def subject_rows(
         self, subject: Label, source: Source | str, read: bool, more: str = ""
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Rows of the recordings of a subject; ``more`` is added to what was found."""
         what = f"recording of subject {subject}"
         try:
@@ -263,7 +264,7 @@ class BidsDataset(ImageDataset):
         folder = self.folders[subject]
         return run_rows(what, folder, source, readers, spec, sessions if read else None, more)
 
-    def images_row(self, source: Source | str) -> dict[str, Any]:
+    def images_row(self, source: Source | str) -> Row:
         folder = self.root / self.image_folders[0]
         try:
             images = self.images
@@ -416,7 +417,7 @@ class BIDSImages(BidsDataset):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Every recording and image expected; with ``read``, preparing them would raise nothing else."""
         try:
             here, detail = self.folders, ""
@@ -455,14 +456,29 @@ def run_rows(
     spec: TrialSpec,
     sessions: Callable[[list[BidsRun]], list[RecordedSession]] | None,
     more: str = "",
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """A row for each recording of a subject, and for faults across recordings.
 
     Those are differing channels or rates, no training part, and copies. They are looked for where
     ``sessions`` makes sessions of the recordings that are whole; without it, nothing is read.
     """
-    read = sessions is not None
-    rows = {run.path: _run_row(run, what, source, reader, spec, read, more) for run, reader in runs}
+
+    def run_row(run: BidsRun, reader: Reader | None) -> Row:
+        labels = [("session", run.session), ("task", run.task), ("run", run.run)]
+        name = ", ".join([what, *(f"{kind} {label}" for kind, label in labels if label)])
+        try:
+            check_content(run.events)
+            if not run.events.is_file():
+                return state_row(name, run.events, source, MISSING, "no such file")
+        except MissingDataError as error:
+            return state_row(name, run.events, source, MISSING, str(error))
+        try:
+            detail = (_content(run, reader, spec) if sessions else "") + more
+        except SSRError as error:
+            return state_row(name, run.path, source, BROKEN, str(error), run.files)
+        return state_row(name, run.path, source, FOUND, detail.removeprefix("; "), run.files)
+
+    rows = {run.path: run_row(run, reader) for run, reader in runs}
     spoiled = {run.session for run, _ in runs if rows[run.path]["state"] != FOUND}
     faults = []
     try:
@@ -478,32 +494,6 @@ def run_rows(
             name = f"{what}, session {session}"
             faults.append(state_row(name, folder, source, BROKEN, str(error)))
     return [*rows.values(), *faults]
-
-
-def _run_row(
-    run: BidsRun,
-    what: str,
-    source: Source | str,
-    reader: Reader | None,
-    spec: TrialSpec,
-    read: bool,
-    more: str,
-) -> dict[str, Any]:
-    labels = [("session", run.session), ("task", run.task), ("run", run.run)]
-    what = ", ".join([what, *(f"{name} {label}" for name, label in labels if label)])
-    try:
-        check_content(run.events)
-        if not run.events.is_file():
-            return state_row(what, run.events, source, MISSING, "no such file")
-    except MissingDataError as error:
-        return state_row(what, run.events, source, MISSING, str(error))
-    try:
-        detail = _content(run, reader, spec) if read else ""
-    except SSRError as error:
-        return state_row(what, run.path, source, BROKEN, str(error), run.files)
-    return state_row(
-        what, run.path, source, detail=f"{detail}{more}".removeprefix("; "), files=run.files
-    )
 
 
 def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from ...errors import DataError, MissingDataError
 from ...labels import Label, as_number, folder_name, natural
 from ...preprocessing.channels import ChannelSet
-from ..base import IMAGE_COLUMNS, check_images, images_by_number
+from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
 from ..download import Source
 from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
 from .events import BidsEvents, check_once, onset_samples, read_events
@@ -284,7 +284,7 @@ class ThingsEEG1(BidsDataset):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """By default of the subjects that are present, else of all published ones."""
         rows = []
         here = list(self.folders) or self.subjects

@@ -25,6 +25,7 @@ from ..base import (
     EpochedTrials,
     ImageDataset,
     Recording,
+    Row,
     described,
     eeg_info,
     fault,
@@ -140,7 +141,7 @@ class ThingsEEG(ImageDataset):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Of the subjects who are here, else of the published ten."""
         images, rows = _image_rows(self.root, read)
         whole = images is None or (images["split"] == "train").sum() >= PUBLISHED_TRAINING_IMAGES
@@ -327,7 +328,7 @@ _IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
 # -- what is found, missing or broken ------------------------------------------------------------------------
 
 
-def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[dict[str, Any]]]:
+def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]:
     """The image table, if its file is whole, and the rows of that file and of the images."""
     try:
         path = metadata_file(root)
@@ -372,7 +373,7 @@ def _looks_like_image(path: Path) -> bool:
 
 def _raw_rows(
     dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, n_sessions: int, read: bool
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     root = dataset.root
     folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
     last = max([*numbered_folders(folder, "ses"), n_sessions])
@@ -407,7 +408,7 @@ def _raw_rows(
 
 def _release_rows(
     root: Path, form: str, subject: Label, images: pd.DataFrame | None, read: bool
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     source, what = release_source(form, subject), f"form {form!r}, subject {subject}"
     try:
         files = release_files(form, root, subject)
@@ -433,7 +434,7 @@ def _release_rows(
 
 def _bids_rows(
     dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, read: bool
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     root, spec = dataset.root, dataset.spec or TrialSpec()
     folder = things_bids_subjects(root)[subject]
     source, what = bids_source(subject), f"BIDS, subject {subject}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from ..base import (
     MISSING,
     ImageDataset,
     Recording,
+    Row,
     fault,
     images_row,
     row,
@@ -158,7 +159,7 @@ class ThingsMEG(ImageDataset):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Every file that is looked for, of the subjects who are here, else of the published ones.
 
         Reading finds what preparing the trials would find, such as epochs that are stored twice.
@@ -179,7 +180,7 @@ class ThingsMEG(ImageDataset):
             found |= {"detail": f"{len(images)}; only the first and last looked for", "size": 0}
         return [*rows, found]
 
-    def _subject_rows(self, subject: Label, read: bool) -> list[dict[str, Any]]:
+    def _subject_rows(self, subject: Label, read: bool) -> list[Row]:
         """The parts of a subject that are here, or the published ones, and the table of trials."""
         subject, root = self.check_subject(subject), self.root
         sources = {Path(source.place).name: source for source in meg_sources(subject)}
@@ -190,7 +191,7 @@ class ThingsMEG(ImageDataset):
         if first:
             here = {path.name for path in folder.glob(f"preprocessed_P{subject}-epo*.fif")}
             names = sorted(here, key=lambda name: (len(name), name))
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         for name in names:
             content = partial(self._content, subject) if read and not rows and first else None
             source = sources.get(name, "nowhere public")
