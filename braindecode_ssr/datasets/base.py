@@ -79,16 +79,22 @@ def images_row(
     folder: Path,
     source: Source | str,
     files: Iterable[Callable[[], Path]],
-    is_image: Callable[[Path], bool] = lambda path: True,
+    heads: tuple[bytes, ...] = (),
 ) -> Row:
-    """The row of a folder of images, which are needed unless features are imported."""
+    """The row of a folder of images, which are needed unless features are imported.
+
+    An image begins with one of ``heads``; they are not looked at if there are none.
+    """
     paths, missing = [], []
     for file in files:
         try:
             paths.append(file())
         except MissingDataError as error:
             missing.append(error.message)
-    broken = [path for path in paths if not is_image(path)]
+    broken = []
+    for path in paths if heads else ():
+        with path.open("rb") as file:
+            broken += [] if file.read(8).startswith(heads) else [path]
     detail = f"{len(paths)} of {len(paths) + len(missing)} here"
     if missing:
         detail += f" (needed unless features are imported); {missing[0]}"

@@ -69,19 +69,15 @@ class ImageFolder(ImageDataset):
         """Not used: there are no recordings."""
         return ""
 
-    def image_source(self, image_id: str) -> Path:
-        return self.root / self._files[image_id]
-
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        return dict(zip(self.images["image_id"], self.images["file"], strict=True))
+    def image_file(self, split: str, file: str) -> Path:
+        return self.root / file
 
     @cached_property
     def _ids(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The ids by their plain paths, and by the ends of these."""
         whole: dict[str, list[str]] = {}
         ends: dict[str, list[str]] = {}
-        for image_id in self._files:
+        for image_id in self.images["image_id"]:
             first, *others = _tails(image_id)
             whole.setdefault(first, []).append(image_id)
             for end in others:
@@ -299,8 +295,9 @@ def _listed(events: Any, owner: str, sfreq: float) -> tuple[np.ndarray, list[tup
         path = Path(events).expanduser()
         if not path.is_file():
             raise MissingDataError(f"there is no table of events {path}", "correct --events")
-        onsets = _plain_onsets(path)
-        table = read_events(path) if onsets is None else BidsEvents(onsets, path)
+        lines = path.read_text(encoding="utf-8", errors="replace").split()
+        plain = pd.to_numeric(pd.Series(lines), errors="coerce").notna().all()  # no table
+        table = BidsEvents(pd.DataFrame({"onset": lines}), path) if plain else read_events(path)
     else:
         frame = events if isinstance(events, pd.DataFrame) else pd.DataFrame({"onset": events})
         table = BidsEvents(frame.reset_index(drop=True).astype(str), Path("events"))
@@ -315,16 +312,6 @@ def _listed(events: Any, owner: str, sfreq: float) -> tuple[np.ndarray, list[tup
     samples = onset_samples(table, sfreq)
     names = table.table[column].tolist() if column in table.table else [""] * len(table)
     return samples, [(name, bool(name)) for name in names]
-
-
-def _plain_onsets(path: Path) -> pd.DataFrame | None:
-    """The onsets in a file that has one number a line; None for a table."""
-    lines = path.read_text(encoding="utf-8", errors="replace").split()
-    try:
-        [float(text) for text in lines]
-    except ValueError:
-        return None
-    return pd.DataFrame({"onset": lines})
 
 
 def _shown(

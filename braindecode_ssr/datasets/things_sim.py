@@ -225,7 +225,8 @@ class ThingsSim(ImageDataset):
         spec = spec or TrialSpec()
         if spec.continuous:
             return {}
-        name = f"ceilings/{self._ceiling_key(subject, repetitions, spec)}.json"
+        text = f"{self.source_key()} observer {OBSERVER} of {repetitions} trials {spec.digest}"
+        name = f"ceilings/sub-{self.check_subject(subject):02d}_{sha256(text)[:16]}.json"
         before = self.derived_before / name
         kept = before if before.is_file() else self.derived / name
         return cached_numbers(
@@ -250,11 +251,6 @@ class ThingsSim(ImageDataset):
 
         ridge = RidgeCV(np.logspace(0, 6, 13)).fit(train, self.features("train"))
         return self._ceiling(subject, repetitions, spec or TrialSpec(), ridge.predict(test))
-
-    def _ceiling_key(self, subject: Label, repetitions: int | None, spec: TrialSpec) -> str:
-        whose = f"sub-{self.check_subject(subject):02d}"
-        text = f"{self.source_key()} observer {OBSERVER} of {repetitions} trials {spec.digest}"
-        return f"{whose}_{sha256(text)[:16]}"
 
     def _ceiling(
         self, subject: Label, repetitions: int | None, spec: TrialSpec, features: np.ndarray

@@ -317,18 +317,15 @@ class ImageEvents(FixedTransformer):
         """MNE events; int, shape (n_trials, 3): sample, 0, image code."""
         shown = raw.annotations
         rows = [i for i, name in enumerate(shown.description) if name in EVENTS]
-        codes = [self._code(shown.extras[row]) for row in rows]
-        samples = np.round(shown.onset[rows] * raw.info["sfreq"]).astype(int) + raw.first_samp
-        return np.column_stack([samples, np.zeros_like(samples), np.array(codes, dtype=int)])
-
-    def _code(self, extras: Any) -> int:
-        name = str((extras or {}).get("image_id"))
-        if name not in self.codes:
+        names = [str((shown.extras[row] or {}).get("image_id")) for row in rows]
+        for name in (name for name in names if name not in self.codes):
             raise DataError(
                 f"an event names the image {name!r} (image_id in its extras), which is not in the image list",
                 "delete the cache that MOABB keeps of this dataset, and use one image list",
             )
-        return self.codes[name]
+        codes = [self.codes[name] for name in names]
+        samples = np.round(shown.onset[rows] * raw.info["sfreq"]).astype(int) + raw.first_samp
+        return np.column_stack([samples, np.zeros_like(samples), np.array(codes, dtype=int)])
 
 
 class RetrievalScore:

@@ -169,7 +169,15 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
             return list(range(len(ch_names)))
         check_set_name(channels)
         if channels not in CHANNEL_SETS:
-            return _region_indices(ch_names, channels)
+            pattern = re.compile(rf"m[lrz][{_regions(channels).lower()}]\d\d")
+            inside = [i for i, name in enumerate(plain_names(ch_names)) if pattern.fullmatch(name)]
+            if not inside:
+                raise DataError(
+                    f"there are no CTF sensors of {channels}, with names such as "
+                    f"ML{_regions(channels)[0]}11, only {_listed(ch_names)}",
+                    "choose channels that were recorded, or 'all'",
+                )
+            return inside
         channels = CHANNEL_SETS[channels]
     channels = tuple(channels)
     repeated = sorted({name for name in channels if channels.count(name) > 1})
@@ -197,7 +205,17 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
         else:
             missing.append(name)
     if missing:
-        raise _missing_channels(missing, ch_names)
+        folded = dict(zip(plain, ch_names, strict=True))
+        near = [
+            f"{folded[key]!r} for {name!r}"
+            for name, wanted in zip(missing, plain_names(missing), strict=True)
+            for key in difflib.get_close_matches(wanted, folded, 1, 0.6)
+        ]
+        meant = f"did you mean {', '.join(near[:3])}? " if near else ""
+        raise DataError(
+            f"there is no channel {', '.join(missing)}, only {_listed(ch_names)}",
+            f"{meant}choose channels that were recorded, or 'all'",
+        )
     if len(set(found)) < len(found):
         twice = next(i for i in found if found.count(i) > 1)
         names = [name for name, i in zip(channels, found, strict=True) if i == twice]
@@ -347,32 +365,6 @@ def _regions(name: str) -> str:
     return "".join(MEG_REGIONS[region] for region in regions) if known else ""
 
 
-def _region_indices(ch_names: Sequence[str], name: str) -> list[int]:
-    pattern = re.compile(rf"m[lrz][{_regions(name).lower()}]\d\d")
-    places = [i for i, plain in enumerate(plain_names(ch_names)) if pattern.fullmatch(plain)]
-    if not places:
-        raise DataError(
-            f"there are no CTF sensors of {name}, with names such as ML{_regions(name)[0]}11, only "
-            f"{_listed(ch_names)}",
-            "choose channels that were recorded, or 'all'",
-        )
-    return places
-
-
 def _listed(ch_names: Sequence[str]) -> str:
     more = f" and {len(ch_names) - MAX_LISTED} more" if len(ch_names) > MAX_LISTED else ""
     return ", ".join(ch_names[: MAX_LISTED if more else None]) + more
-
-
-def _missing_channels(missing: list[str], ch_names: Sequence[str]) -> DataError:
-    folded = dict(zip(plain_names(ch_names), ch_names, strict=True))
-    near = {
-        name: [folded[key] for key in difflib.get_close_matches(plain, folded, 1, 0.6)]
-        for name, plain in zip(missing, plain_names(missing), strict=True)
-    }
-    hints = [f"{found[0]!r} for {name!r}" for name, found in near.items() if found]
-    meant = f"did you mean {', '.join(hints[:3])}? " if hints else ""
-    return DataError(
-        f"there is no channel {', '.join(missing)}, only {_listed(ch_names)}",
-        f"{meant}choose channels that were recorded, or 'all'",
-    )

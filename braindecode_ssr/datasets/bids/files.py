@@ -119,16 +119,34 @@ def bids_runs(folder: Path) -> list[BidsRun]:
     for place in _data_folders(folder):
         for path in sorted(place.iterdir()):
             run = _parse(path, place.name)
-            if run is not None:
-                _check_folder(run, folder)
-                found.append(run)
-    return sorted(found, key=_in_order)
+            if run is None:
+                continue
+            above = place.parent.name
+            named = {folder.name: f"sub-{run.subject}"}
+            named |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
+            for there in (there for there, name in named.items() if there != name):
+                raise DataError(
+                    f"{path} is in the folder {there}, and its name does not say {there}",
+                    "put the file where it belongs, or rename file and folder alike",
+                )
+            found.append(run)
+
+    def in_order(run: BidsRun) -> tuple:  # recordings without a label first
+        session, number = ((bool(x), natural(as_number(x))) for x in (run.session, run.run))
+        return session, run.task, number, run.path.name
+
+    return sorted(found, key=in_order)
 
 
 def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
     """The recordings that match the labels of ``data.bids``; see :func:`one_version`."""
     wanted = [(ENTITIES.get(name, name), label) for name, label in choice.items() if label != "all"]
-    return [run for run in runs if all(_has(run, key, label) for key, label in wanted)]
+
+    def has(run: BidsRun, key: str, label: str) -> bool:
+        own, asked = run.entities.get(key, "none"), as_number(label.removeprefix("."))
+        return (as_number(own) if isinstance(asked, int) else own) == asked
+
+    return [run for run in runs if all(has(run, *pair) for pair in wanted)]
 
 
 def one_version(
@@ -140,10 +158,7 @@ def one_version(
     ``"none"`` selects recordings without the entity; ``"all"`` keeps every label, for recordings that
     really differ.
     """
-    apart = [
-        *PARTS,
-        *(ENTITIES.get(name, name) for name, label in choice.items() if label == "all"),
-    ]
+    apart = [*PARTS, *(ENTITIES.get(name, name) for name in choice if choice[name] == "all")]
     parts = {name: label for name, label in choice.items() if ENTITIES.get(name, name) in PARTS}
     asked, kept = choose(runs, parts), choose(runs, choice)
     left = {_which(run, apart): run for run in asked}
@@ -300,36 +315,12 @@ def _parse(path: Path, datatype: str) -> BidsRun | None:
     return BidsRun(path, datatype, subject, session, task, number, labels)
 
 
-def _check_folder(run: BidsRun, folder: Path) -> None:
-    above = run.path.parents[1].name
-    places = {folder.name: f"sub-{run.subject}"}
-    places |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
-    for place, named in places.items():
-        if place != named:
-            raise DataError(
-                f"{run.path} is in the folder {place}, and its name does not say {place}",
-                "put the file where it belongs, or rename file and folder alike",
-            )
-
-
-def _in_order(run: BidsRun) -> tuple:
-    """Sort key: session, task, run; recordings without a label first."""
-    session, number = ((bool(x), natural(as_number(x))) for x in (run.session, run.run))
-    return session, run.task, number, run.path.name
-
-
 def _which(run: BidsRun, apart: Iterable[str]) -> tuple:
     """The labels that identify a recording; ``run-1`` and ``run-01`` are the same."""
     return tuple(
         as_number(run.entities.get(key, "")) if key in ("ses", "run") else run.entities.get(key, "")
         for key in apart
     )
-
-
-def _has(run: BidsRun, key: str, label: str) -> bool:
-    own = run.entities.get(key, "none")
-    number = as_number(label.removeprefix("."))
-    return as_number(own) == number if isinstance(number, int) else own == number
 
 
 def _twice(first: BidsRun, second: BidsRun) -> DataError:

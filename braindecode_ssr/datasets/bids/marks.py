@@ -151,8 +151,12 @@ def interpolation(
     """The weights of MNE's ``interpolate_bads``, float64 (len(bads), len(ch_names)), 0 for bad channels."""
     import mne
 
+    from ..base import eeg_info
+
     info = mne.pick_info(info, [info["ch_names"].index(name) for name in ch_names], verbose="error")
-    info = _with_positions(info)
+    if not _has_position(info).all() and set(info.get_channel_types()) == {"eeg"}:
+        named = eeg_info(info["ch_names"], info["sfreq"])
+        info = named if _has_position(named).sum() > _has_position(info).sum() else info
     placed = [name for name, ok in zip(ch_names, _has_position(info), strict=True) if ok]
     lost = [name for name in bads if name not in placed]
     hint = "leave the channel out with --set trials.bad_channels=drop, or keep it with =keep"
@@ -177,16 +181,6 @@ def interpolation(
     weights = np.zeros((len(bads), len(ch_names)))
     weights[:, places] = unit.get_data(list(bads))
     return weights
-
-
-def _with_positions(info: mne.Info) -> mne.Info:
-    """Use 10-05 positions for EEG if some channels have no position."""
-    from ..base import eeg_info
-
-    if _has_position(info).all() or set(info.get_channel_types()) != {"eeg"}:
-        return info
-    named = eeg_info(info["ch_names"], info["sfreq"])
-    return named if _has_position(named).sum() > _has_position(info).sum() else info
 
 
 def _has_position(info: mne.Info) -> np.ndarray:

@@ -214,7 +214,14 @@ def eeg_reference(run: BidsRun) -> str:
                 with contextlib.suppress(OSError, ValueError, AttributeError):
                     content = json.loads(path.read_text(encoding="utf-8-sig"))
                     said = str(content.get("EEGReference") or said)
-    return _reference_column(run) or ("" if _unknown(said) else said)
+    listed = run.sidecar("channels")
+    table = read_table(listed) if listed else None
+    if table is not None and {"type", "reference"} <= set(table.columns):
+        column = table["reference"][table["type"].str.upper() == "EEG"]
+        named = ", ".join(dict.fromkeys(text for text in column if not _unknown(text)))
+        if named:
+            return named
+    return "" if _unknown(said) else said
 
 
 def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
@@ -250,16 +257,6 @@ def common_reference(runs: Sequence[BidsRun]) -> str:
     return (
         sampled_reference(open_run(runs[0]), runs[0]) if runs and runs[0].datatype == "eeg" else ""
     )
-
-
-def _reference_column(run: BidsRun) -> str:
-    """The references that channels.tsv lists for its EEG channels."""
-    path = run.sidecar("channels")
-    table = read_table(path) if path else None
-    if table is None or not {"type", "reference"} <= set(table.columns):
-        return ""
-    said = table["reference"][table["type"].str.upper() == "EEG"]
-    return ", ".join(dict.fromkeys(text for text in said if not _unknown(text)))
 
 
 def _unknown(reference: str) -> bool:

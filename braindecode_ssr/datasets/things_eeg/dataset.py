@@ -322,7 +322,7 @@ DOWNLOADS = Downloads(
 )
 
 
-_IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
+IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
 
 
 # -- what is found, missing or broken ------------------------------------------------------------------------
@@ -357,18 +357,13 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]
         files = [
             partial(image_file, root, split, f) for f in images_by_number(images, split)["file"]
         ]
-        rows.append(images_row(what, folder, source, files, *[_looks_like_image] * read))
+        rows.append(images_row(what, folder, source, files, heads=IMAGE_HEADS if read else ()))
     for source in archives:  # cut off by the download
         path = root / source.file
         if path.is_file() and path.stat().st_size != source.size:
             detail = f"{path.stat().st_size} bytes instead of {source.size}: not whole; download it again"
             rows.append(state_row(path.name, path, source, BROKEN, detail, [path]))
     return images, rows
-
-
-def _looks_like_image(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8).startswith(_IMAGE_HEADS)
 
 
 def _raw_rows(
