@@ -162,5 +162,5 @@ def _damaged(path: Path, reason: str) -> DamagedArchive:
 
 def _unsupported(path: Path, name: str, error: Exception) -> DataError:
     return DataError(
-        f"Python cannot unpack {name} of {path}: {error}", "unpack it yourself, for example with 7z"
+        f"Python cannot unpack {name} in {path}: {error}", "unpack it yourself, for example with 7z"
     )

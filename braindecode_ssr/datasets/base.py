@@ -555,7 +555,7 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
             name.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{name!r} in {source} is no name of an image: it cannot be written as text",
+                f"{name!r} in {source} cannot be the name of an image: it cannot be written as text",
                 "correct the list of images",
             ) from None
     twice = images["image_id"][images["image_id"].duplicated()]
@@ -637,7 +637,7 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
         names = ", ".join(ch_names[index] for index in where)
         raise DataError(
             f"{source or 'the trials'}: {problem} on channel {names}",
-            "repair or download the file again, or leave the channel out",
+            "repair the file or download it again, or leave the channel out",
         )
 
 
@@ -661,5 +661,5 @@ def check_channels(data: Iterable[np.ndarray], ch_names: Sequence[str], source: 
             continue
         raise DataError(
             f"{source} has {problem} on channel {name}",
-            "repair or download the file again, or leave the subject out",
+            "repair the file or download it again, or leave the subject out",
         )

@@ -541,7 +541,7 @@ def _head(path: Path, size: int = HEAD) -> bytes:
 def wrong_file(source: Source, root: Path, found: Status) -> DataError:
     """The error for a file in the place of a source that is not the published one."""
     return DataError(
-        f"another file than the published {source.what} is at {root / source.place} ({found.detail})",
+        f"a file other than the published {source.what} is at {root / source.place} ({found.detail})",
         "move it away, choose another --data-dir, or add --replace",
     )
 

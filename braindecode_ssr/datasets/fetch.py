@@ -86,7 +86,7 @@ class Downloads:
             return form.common(root)
         if not chosen:
             raise UsageError(
-                f"the form {name!r} needs to know which subjects to download",
+                f"say which subjects to download of the form {name!r}",
                 "add --subject 5, 1,3 or all",
             )
         own = (source for subject in chosen for source in form.of_subject(root, subject))

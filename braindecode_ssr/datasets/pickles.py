@@ -115,7 +115,7 @@ def load_dict(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
         known = ", ".join(map(str, loaded)) or "none"
         raise DataError(
             f"{path} has no {', '.join(missing)} (keys there: {known})",
-            "put the file of the right kind in its place; 'ssr-bd data where' lists them",
+            "replace it with a file of the right kind; 'ssr-bd data where' lists them",
         )
     return loaded
 
@@ -150,7 +150,7 @@ def _refuse(path: Path, head: bytes, expected: str) -> NoReturn:
         found, hint = "a gzip archive", "decompress it first"
     elif head.startswith((_NPY, _PICKLE)):
         found = "a NumPy or pickle file"
-    raise DataError(f"{path} should be {expected} and is {found}", hint)
+    raise DataError(f"{path} should be {expected} but is {found}", hint)
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
@@ -555,7 +555,7 @@ def read_names(path: Path) -> list[str]:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a list of image names: {error}",
-            "write one image a line as UTF-8 text, and give the file with --images",
+            "write one image per line as UTF-8 text, and give the file with --images",
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -687,7 +687,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         )
     return DataError(
         f"{path} cannot be read: {text}",
-        "the file seems to be cut short or damaged; get it again",
+        "the file seems to be cut off or damaged; get it again",
     )
 
 

@@ -125,8 +125,8 @@ def _check_shape(picture: Image, source: str) -> None:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # the other pictures of an MPO are previews
         raise DataError(
-            f"the picture {source} has {frames} frames, and which of them was shown is not known",
-            "save the one that was shown as a file of its own",
+            f"the picture {source} has {frames} frames, and it is not known which of them was shown",
+            "save the one that was shown to a separate file",
         )
 
 
@@ -147,7 +147,7 @@ def _check_tiff(picture: Image, source: str) -> None:
 
 def _refused(source: str, kind: str) -> DataError:
     return DataError(
-        f"the picture {source} has {kind}, which cannot be converted to 8-bit RGB faithfully",
+        f"the picture {source} has {kind}, which cannot be converted faithfully to 8-bit RGB",
         "save it as it was shown, as 8-bit RGB in PNG or JPEG",
     )
 

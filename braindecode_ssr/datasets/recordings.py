@@ -160,7 +160,7 @@ def read_recording(
             raise UsageError("epochs have their events already", "leave --events out")
         if spec.continuous:
             raise DataError(
-                f"{owner} holds epochs, and {needs.owner} was trained on recordings that were filtered or "
+                f"{owner} holds epochs, but {needs.owner} was trained on recordings that were filtered or "
                 "scaled as a whole",
                 "give the continuous recording",
             )
@@ -184,7 +184,7 @@ def read_recording(
     if twice is not None:
         seconds = [f"{samples[row] / sfreq:.3f}" for row in twice]
         raise DataError(
-            f"the events at {' and '.join(seconds)} s of {owner} are one presentation listed twice",
+            f"the events at {' and '.join(seconds)} s of {owner} are the same presentation, listed twice",
             "list each presentation once with --events",
         )
     recording = Recording(
@@ -232,7 +232,7 @@ def _matched(inst: Any, owner: str, needs: ChannelSet, kind: str) -> list[str]:
         )
     if bads := sorted(set(found) & set(inst.info["bads"])):
         raise DataError(
-            f"{', '.join(bads)} of {owner} are marked bad, and {needs.owner} needs them",
+            f"{', '.join(bads)} of {owner} are marked bad, but {needs.owner} needs them",
             "interpolate them with MNE's raw.interpolate_bads and save the recording",
         )
     return found
@@ -338,7 +338,7 @@ def _shown(
     if not images.any():
         raise DataError(
             f"no annotation of {owner} names one of the images: {listed}",
-            "say when images were shown with --events: a table with the columns onset and image, or onsets",
+            "say with --events when images were shown: a table with the columns onset and image, or onsets",
         )
     if len(counts):
         say(f"left out, because they name no image: {listed}" + ("..." if len(counts) > 5 else ""))

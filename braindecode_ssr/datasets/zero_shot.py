@@ -104,7 +104,7 @@ def excluded_concepts(data: DataSpec, dataset: ImageDataset) -> frozenset[str]:
     tested, images = published_test_concepts(data.together_with), dataset.images
     if not tested & set(images["concept"]):
         raise UsageError(
-            f"{dataset.name} in {dataset.root} has none of those that {data.together_with} tests: its "
+            f"{dataset.name} in {dataset.root} has none of the concepts that {data.together_with} tests: its "
             "concepts are not those of THINGS",
             "use --set data.together_with=none",
         )
@@ -120,9 +120,9 @@ def training_subjects(data: DataSpec, dataset: ImageDataset) -> list[Label]:
     others = [subject for subject in dataset.present_subjects if subject != data.subject]
     if not others:
         raise MissingDataError(
-            f"inter-subject retrieval trains on other subjects, and {dataset.root} has only files of "
+            f"inter-subject retrieval trains on other subjects, but {dataset.root} has only files of "
             f"subject {data.subject}",
-            f"add those of others; `ssr-bd data where {dataset.name}` shows where they belong",
+            f"add the files of others; `ssr-bd data where {dataset.name}` shows where they belong",
         )
     return others
 

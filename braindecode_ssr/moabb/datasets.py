@@ -279,7 +279,7 @@ class ImageRecordings(BaseDataset):
     def _check_subject(self, subject: int) -> None:
         if subject not in self.subject_list:
             raise UsageError(
-                f"{subject!r} is no subject of {self.code}: {', '.join(map(str, self.subject_list))}",
+                f"{subject!r} is not a subject of {self.code}: {', '.join(map(str, self.subject_list))}",
                 "choose one of these",
             )
 

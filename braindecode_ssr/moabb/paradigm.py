@@ -46,7 +46,7 @@ def concepts_of(image_ids: Any) -> np.ndarray:
     bad = next((name for name in names if "/" not in name), None)
     if bad is not None or not names:
         raise UsageError(
-            "y must name the image of each trial, such as 'aardvark/aardvark_01b', and "
+            "y must name the image of each trial, such as 'aardvark/aardvark_01b', but "
             + ("is missing" if bad is None else f"holds {bad!r}"),
             "give y=metadata['image_id'], or the labels of ImageRetrieval, or concepts as groups",
         )
@@ -145,7 +145,7 @@ class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
         if len(set(subjects.tolist())) < 2:
             found = "no groups" if groups is None else "one subject"
             raise UsageError(
-                f"leaving a subject out takes two or more subjects as groups, and there is {found}",
+                f"leaving a subject out takes two or more subjects as groups, but there is {found}",
                 "give groups=metadata['subject']",
             )
         is_test = mask_of(self.is_test, X)
@@ -160,7 +160,7 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
     if callable(is_test):
         if not isinstance(X, pd.DataFrame):
             raise UsageError(
-                "is_test is a function of the metadata, but X is no metadata, so the test split is not known",
+                "is_test is a function of the metadata, but X is not the metadata, so the test split is not known",
                 "give is_test=of_test_runs(metadata), split the metadata itself, or in MOABB say "
                 "cv_kwargs={'is_test': of_test_runs}",
             )
@@ -168,7 +168,7 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
     mask = np.asarray(is_test, dtype=bool)
     if mask.shape != (n_trials,):
         raise UsageError(
-            f"is_test has the shape {mask.shape}, and there are {n_trials} trials",
+            f"is_test has the shape {mask.shape}, but there are {n_trials} trials",
             "give one value for each trial, in order",
         )
     return mask
@@ -321,7 +321,7 @@ class ImageEvents(FixedTransformer):
         for name in (name for name in names if name not in self.codes):
             raise DataError(
                 f"an event names the image {name!r} (image_id in its extras), which is not in the image list",
-                "delete the cache that MOABB keeps of this dataset, and use one image list",
+                "delete MOABB's cache of this dataset, and use one image list throughout",
             )
         codes = [self.codes[name] for name in names]
         samples = np.round(shown.onset[rows] * raw.info["sfreq"]).astype(int) + raw.first_samp

@@ -389,7 +389,7 @@ def choose(numbers: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
 
 def _too_few(images: np.ndarray, counts: np.ndarray, wanted: int) -> str | None:
     if wanted < 1:
-        raise UsageError(f"{wanted} repetitions cannot be taken", "choose a positive number")
+        raise UsageError(f"{wanted} repetitions cannot be averaged", "choose a positive number")
     few = np.flatnonzero(counts < wanted)
     if not len(few):
         return None
@@ -520,7 +520,7 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
 def no_training_part(session: Label, source: str) -> DataError:
     """The error of a session whose whitening cannot be fitted."""
     return DataError(
-        f"there is no training part of session {session} before its test part, to fit the whitening, "
+        f"session {session} has no training part before its test part to fit the whitening on, "
         f"only {source}",
         "add the training recording of that session, or --set trials.whitening=none",
     )
@@ -549,7 +549,7 @@ def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
     if dropped and not len(usable):
         reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
         raise DataError(
-            f"no {recording.split} trial of {recording.source} is left: {reasons}",
+            f"no {recording.split} trials of {recording.source} are left: {reasons}",
             "leave the session out, or use bad segments with --set trials.bad_segments=keep",
         )
     if len(usable):

@@ -118,7 +118,7 @@ def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
     width = n_chans * n_times
     if width > LARGEST:
         raise DataError(
-            f"trials.whitening=mvnn-time whitens channels and times together, and {n_chans} channels times "
+            f"trials.whitening=mvnn-time whitens channels and times together, but {n_chans} channels times "
             f"{n_times} samples are more than {LARGEST:,} numbers",
             "lower the rate and shorten the trial, for example with --set trials.sfreq=50 --set "
             "trials.stop=0.6, or use --set trials.whitening=mvnn",
@@ -127,7 +127,7 @@ def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
     repeated = np.flatnonzero(counts[group] > 1)
     if not len(repeated):
         raise DataError(
-            "trials.whitening=mvnn-time learns the noise from images that were shown more than once, and "
+            "trials.whitening=mvnn-time learns the noise from images that were shown more than once, but "
             "no training image of the session was",
             "use --set trials.whitening=mvnn",
         )

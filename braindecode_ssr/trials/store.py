@@ -374,7 +374,7 @@ class TrialStore:
         counts = np.unique(running_count(numbers), return_counts=True)[1]
         if len(set(counts.tolist())) != 1:
             raise DataError(
-                f"some images have {len(counts)} trials and others fewer",
+                f"some images have {len(counts)} trials and others have fewer",
                 "prepare the trials with --set trials.repetitions=published",
             )
         order = np.argsort(numbers, kind="stable").reshape(-1, len(counts))

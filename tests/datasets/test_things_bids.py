@@ -201,10 +201,10 @@ def test_inventory_names_what_is_missing_or_broken(tree):
         ({"trial_type": "picture"}, "'picture' in .* line 2, column 'trial_type'"),
         ({"trial_type": "target"}, "60 other events"),
         ({"trial_type": "image"}, "'n/a' in .*column 'tot_img_number'"),
-        ({"tot_img_number": "12.5"}, "12.5 in .* line"),
-        ({"tot_img_number": "97"}, "97 in .* line"),
+        ({"tot_img_number": "12.5"}, "12.5' in .* line"),
+        ({"tot_img_number": "97"}, "97' in .* line"),
         ({"onset": "soon"}, "'soon' in .* line"),
-        ({"sample": "n/a", "onset": "-1"}, "is negative"),
+        ({"sample": "n/a", "onset": "-1"}, "before the start"),
         (
             {"sample": "n/a", "onset": lambda old: [*old[:-1], "9999"]},
             "after its end.* at 9999.000 s .*line",

@@ -138,7 +138,7 @@ def test_images_that_nobody_else_saw(alone):
     images, tests = bids_trees.eeg1_images()
     other = ([*images[:-1], ("thing9", "thing9_01s.jpg")], tests)
     bids_trees.write_eeg1(root, 3, OCCIPITAL_17, images=other)
-    with pytest.raises(DataError, match="thing9/thing9_01s.*line.*'stim'"):
+    with pytest.raises(DataError, match="thing9_01s.*line.*'stim'"):
         list(ThingsEEG1(root).recordings(3))
 
 

@@ -141,7 +141,7 @@ def read_table(path: Path) -> pd.DataFrame:
     uneven = next((n for n, width in enumerate(widths, 1) if width != widths[0]), None)
     if uneven is not None:
         raise DataError(
-            f"line {uneven} of {path} has {widths[uneven - 1]} cells, and its header has {widths[0]}",
+            f"line {uneven} of {path} has {widths[uneven - 1]} cells, but its header has {widths[0]}",
             "correct the line: cells are separated by single tabs",
         )
     rows = pd.read_csv(  # the header is read as a row, because pandas would rename its columns
@@ -362,7 +362,7 @@ def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) 
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(concepts), 1, 0.6)
         raise DataError(
-            f"{unknown[0]!r} in {root / TEST_CONCEPTS} is the concept of no image that is shown",
+            f"{unknown[0]!r} in {root / TEST_CONCEPTS} is not the concept of any image that is shown",
             (f"did you mean {near[0]!r}? " if near else "") + "correct or remove the line",
         )
     tables = []
@@ -370,7 +370,7 @@ def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) 
         rows = shown[shown["split"] == split].drop_duplicates("image_id").sort_values("image_id")
         if len(rows) < 2:
             raise DataError(
-                f"the events of {root} need at least two {split} images, and have {len(rows)}",
+                f"the events of {root} need at least two {split} images, but have {len(rows)}",
                 f"mark test concepts in the column 'split' or in {TEST_CONCEPTS}; the others are trained on",
             )
         tables.append(rows.assign(number=range(1, len(rows) + 1)))

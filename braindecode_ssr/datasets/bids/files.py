@@ -126,8 +126,8 @@ def bids_runs(folder: Path) -> list[BidsRun]:
             named |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
             for there in (there for there, name in named.items() if there != name):
                 raise DataError(
-                    f"{path} is in the folder {there}, and its name does not say {there}",
-                    "put the file where it belongs, or rename file and folder alike",
+                    f"{path} is in the folder {there}, but its name does not say {there}",
+                    "move the file to where it belongs, or make the two names agree",
                 )
             found.append(run)
 
@@ -175,7 +175,7 @@ def one_version(
         there = sorted({f"{key}={run.entities.get(key, 'none')}" for run in runs for key in keys})
         raise UsageError(
             f"{said} does not fit the recordings of {whose}{lacking}",
-            f"there are {', '.join(there)}; choose what all recordings have",
+            f"there are {', '.join(there)}; choose a version that every recording has",
         )
     return kept
 
@@ -194,7 +194,7 @@ def check_copies(runs: Sequence[BidsRun]) -> None:
             if other != run.path:
                 raise DataError(
                     f"{run.path} and {other} hold the same recording",
-                    "remove the copy, or get the recording that belongs there",
+                    "remove the copy, or replace it with the recording that belongs there",
                 )
 
 
@@ -229,7 +229,7 @@ def check_content(path: Path) -> None:
     elif path.is_file() and path.stat().st_size < 1000:
         head = path.read_bytes()
         if head.startswith((b"/annex/objects/", b"version https://git-lfs")):
-            found = "only names its content, which git-annex or Git LFS keeps elsewhere"
+            found = "is only a placeholder: git-annex or Git LFS keeps its content elsewhere"
     if found:
         raise MissingDataError(
             f"{path} {found}", f"get its content, for example with: datalad get {path}"
@@ -243,7 +243,7 @@ def check_formats(folder: Path) -> None:
         for path in sorted(place.iterdir()):
             if path.stem.endswith(f"_{place.name}") and path.suffix.lower() not in beside:
                 raise MissingDataError(
-                    f"{path} is in a format that is not read",
+                    f"{path} is in a format that cannot be read",
                     f"recordings are read as {', '.join(SUFFIXES)}; convert it, for example with "
                     "mne_bids.write_raw_bids(..., format='BrainVision') or 'FIF' for MEG",
                 )

@@ -128,7 +128,7 @@ def reading(run: BidsRun) -> Iterator[None]:
     except Exception as error:  # MNE readers raise all kinds of exceptions
         said = (str(error).strip().splitlines() or [""])[0]
         raise DataError(
-            f"MNE reads no recording from {run.path} ({type(error).__name__}: {said})",
+            f"MNE cannot read a recording from {run.path} ({type(error).__name__}: {said})",
             "get the complete file, or leave the recording out",
         ) from error
 
@@ -218,7 +218,7 @@ def _marked_samples(
         onset = float(row["onset"])
         if onset > length:
             raise DataError(
-                f"{events.path}, line {line + 2}, marks something at {onset:g} s, after the end of "
+                f"{events.path}, line {line + 2}, has a mark at {onset:g} s, after the end of "
                 f"{run.path.name} ({length:.1f} s)",
                 "correct the onset, in seconds from the start of the recording, or remove the line",
             )
@@ -251,8 +251,8 @@ def _check_header(path: Path) -> None:
             continue
         own = path.with_suffix(suffix)
         raise MissingDataError(
-            f"{path} names {named[1]!r} as its {key}, and there is no such file in {path.parent}",
-            f"the files were renamed without the header: write {key}={own.name} there"
+            f"{path} names {named[1]!r} as its {key}, but there is no such file in {path.parent}",
+            f"the files were renamed but the header was not changed: write {key}={own.name} there"
             if own.exists()
             else f"get the file {target.name}",
         )

@@ -403,7 +403,7 @@ def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: floa
     if late:
         sample, line = late[0]
         raise DataError(
-            f"{run.path} lasts {length / sfreq:.3f} s, and {len(late)} images begin after its end, the "
+            f"{run.path} lasts {length / sfreq:.3f} s, but {len(late)} images begin after its end, the "
             f"first at {sample / sfreq:.3f} s in {run.events}, line {line}",
             "get the whole recording if it was cut off, else correct the onsets (in seconds)",
         )

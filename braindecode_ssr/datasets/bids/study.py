@@ -332,7 +332,7 @@ class BIDSImages(BidsDataset):
             )
         if len({run.datatype for run in choose(runs, self.choice)}) > 1:
             raise DataError(
-                f"there is both EEG and MEG of subject {subject} in {self.folders[subject]}",
+                f"there are both EEG and MEG recordings of subject {subject} in {self.folders[subject]}",
                 "choose with --set data.bids.datatype=eeg or --set data.bids.datatype=meg",
             )
         return one_version(runs, self.choice, self.folders[subject].name)

@@ -153,7 +153,7 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
         meant = listed["concept"].loc[numbers].to_numpy()
         for row in np.flatnonzero(named & (said != meant))[:1]:
             raise DataError(
-                f"image {numbers[row]} is of the concept {meant[row]} in the image list, and of {said[row]} "
+                f"image {numbers[row]} is of the concept {meant[row]} in the image list, but of {said[row]} "
                 f"in {shown.place(row, 'category_name')}",
                 "image numbers and image list do not match (off by one?): use those of one release",
             )

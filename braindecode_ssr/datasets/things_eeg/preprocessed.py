@@ -68,7 +68,7 @@ def read_ubp(path: Path, files: list[Path], images: pd.DataFrame) -> ReleasedSpl
     for key in ("img", "session"):
         if np.shape(content[key]) != shape[:2]:
             raise DataError(
-                f"{path} does not have an entry of {key!r} for every trial: {key} {np.shape(content[key])} "
+                f"{path} does not have one entry of {key!r} per trial: {key} {np.shape(content[key])} "
                 f"and eeg {shape}",
                 OTHER_FORM,
             )
@@ -92,7 +92,7 @@ def read_neurobridge(path: Path, files: list[Path], images: pd.DataFrame) -> Rel
     try:
         info = json.loads(files[2].read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise DataError(f"there is no JSON at {files[2]} ({error})", OTHER_FORM) from error
+        raise DataError(f"{files[2]} is not a JSON file ({error})", OTHER_FORM) from error
     if not isinstance(info, dict) or not {"ch_names", "times"} <= set(info):
         known = ", ".join(info) if isinstance(info, dict) else type(info).__name__
         raise DataError(
@@ -190,7 +190,7 @@ def find_release(root: Path, subject: Label, release: str) -> str:
         return "bids" if subject in things_bids_subjects(root) else "raw"
     if len(here) > 1:
         raise UsageError(
-            f"{root} holds no raw files of subject {subject}, and the forms {', '.join(here)}",
+            f"{root} holds no raw files of subject {subject}, but the forms {', '.join(here)}",
             f"choose one with --set trials.release={here[0]}",
         )
     return here[0]
@@ -219,7 +219,7 @@ def release_files(form: str, root: Path, subject: Label) -> list[Path]:
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
         raise MissingDataError(
-            f"of the form {form!r} of subject {subject} there is nothing at {', '.join(missing)}",
+            f"files of the form {form!r} of subject {subject} are missing: {', '.join(missing)}",
             f"put the files there; {HOW}",
         )
     return files
@@ -235,7 +235,7 @@ def open_release(
     files = release_files(form, root, subject)
     if spec.whitening in ("none", "mvnn-time"):
         raise UsageError(
-            f"trials of the form {form!r} are normalized already, and trials.whitening is {spec.whitening}",
+            f"trials of the form {form!r} are already normalized, but trials.whitening is {spec.whitening}",
             "use the raw files (--set trials.release=raw) or leave the setting out",
         )
     train = read_release(form, "train", files, images)
@@ -270,7 +270,7 @@ def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame)
     released = FORMS[form].read(path, files, listed)
     if len(released.data) != len(listed):
         raise DataError(
-            f"{path} has {len(released.data)} conditions, the image list {len(listed)} {split} images",
+            f"{path} has {len(released.data)} conditions, but the image list has {len(listed)} {split} images",
             "use the image_metadata.npy that belongs to these files",
         )
     return released

@@ -56,18 +56,20 @@ def open_epochs(parts: list[Path]) -> mne.BaseEpochs:
         if found != first:
             lacks, more = [n for n in first if n not in found], [n for n in found if n not in first]
             differ = [f"without {', '.join(lacks[:3])}"] if lacks else []
-            differ += [f"with {', '.join(more[:3])} besides"] if more else []
+            differ += [f"with {', '.join(more[:3])} in addition"] if more else []
             raise DataError(
                 f"{part.name} has {len(found)} sensors, {' and '.join(differ) or 'in another order'}; "
                 f"{parts[0].name} has {len(first)}",
-                "use parts and subjects of one release, or take the same sensors from all: epochs.pick(...)",
+                "use parts and subjects of the same release, or pick the same sensors from all: epochs.pick(...)",
             )
     try:
         return mne.read_epochs(parts[0], proj=False, preload=False, verbose="error")
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
         names = ", ".join(part.name for part in parts)
-        raise DataError(f"{names} in {parts[0].parent} hold no epochs ({text})", AGAIN) from error
+        raise DataError(
+            f"{names} in {parts[0].parent} contain no epochs ({text})", AGAIN
+        ) from error
 
 
 def _sensors(info: mne.Info) -> np.ndarray:
@@ -95,14 +97,14 @@ def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.Dat
     name = f"sample_attributes_P{subject}.csv"
     if path is None:
         raise MissingDataError(
-            f"{source} holds no table of trials as metadata, and there is no {name}",
+            f"{source} holds no table of trials as metadata, and there is no file {name}",
             f"put the table at {root / 'sourcedata' / name}",
         )
     table = read_attributes(path)
     if len(table) != len(epochs):
         raise DataError(
-            f"{path} has {len(table)} trials, and {source} {len(epochs)}",
-            "use table and epochs of one release",
+            f"{path} has {len(table)} trials, but {source} has {len(epochs)}",
+            "use the table and the epochs of the same release",
         )
     return table
 

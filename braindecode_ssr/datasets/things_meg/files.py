@@ -85,15 +85,17 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
         path = parts[-1].parent / Path(name).name
         if path in parts:
             raise DataError(
-                f"{parts[-1]} names {path.name} as the part that follows, which comes before it",
+                f"{parts[-1]} names {path.name} as the next part, which comes before it",
                 KEEP_NAMES,
             )
         if not path.is_file():
             stem = parts[0].name.removesuffix(".fif")
             others = sorted({*path.parent.glob(f"{stem}*.fif")} - {*parts})
-            also = f" and, not in this row, {', '.join(p.name for p in others)}" if others else ""
+            also = (
+                f" and, outside this chain, {', '.join(p.name for p in others)}" if others else ""
+            )
             raise MissingDataError(
-                f"the part {path}, which {parts[-1].name} names as the next, is missing; here are only "
+                f"the part {path}, which {parts[-1].name} names as the next, is missing; the only parts here are "
                 f"{', '.join(part.name for part in parts)}{also}",
                 f"download it, or rename it back: {KEEP_NAMES}; {HOW}",
             )
@@ -115,7 +117,7 @@ def next_part(path: Path) -> str:
                 end += length
             if len(header) < _TAG.size or length < 0 or end > size:
                 raise DataError(
-                    f"{path} is cut off: it has {size} bytes, and its tags need {end} or more",
+                    f"{path} is cut off: it has {size} bytes, but its tags need at least {end}",
                     AGAIN,
                 )
             if kind == _ROLE:
@@ -252,9 +254,9 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
     if empty.any():
         first = np.flatnonzero(empty)[0]
         raise DataError(
-            f"{int(empty.sum())} trials of {source} show no image and are not called catch trials, the first "
+            f"{int(empty.sum())} trials of {source} show no image but are not marked as catch trials; the first "
             f"is trial {rows[first]} of type {kind[first]!r}",
-            "take them out, or give them the trial_type catch",
+            "remove them, or give them the trial_type catch",
         )
     if np.isnan(session).any():
         first = rows[np.flatnonzero(np.isnan(session))[0]]
@@ -325,7 +327,7 @@ def trial_table(
     if len(other):
         first = trials.iloc[other[0]]
         raise DataError(
-            f"{len(other)} trials of {source} show images that the other subjects did not see so, the first "
+            f"{len(other)} trials of {source} show images in another role than for the other subjects; the first is "
             f"{first['image_id']} as {first['split']} image",
             "use subjects of one release",
         )
@@ -344,7 +346,7 @@ def trial_table(
     again = train[train.duplicated()]
     if len(again):
         raise DataError(
-            f"{len(again)} trials of type exp in {source} show an image again that is shown once, the first "
+            f"{len(again)} trials of type exp in {source} repeat an image that should be shown once, the first "
             f"{again.iloc[0]}",
             "use the parts of one subject",
         )
