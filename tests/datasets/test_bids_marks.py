@@ -193,7 +193,7 @@ def test_labels_mean_what_they_mean_to_mne(texts, mark):
 
 def test_a_mark_after_the_end_is_named(tree):
     mark(tree, "BAD_", 3000, 1)
-    assert "events.tsv, line 2, marks something at 3000 s" in refused(tree)
+    assert "events.tsv, line 2, has a mark at 3000 s" in refused(tree)
 
 
 def test_bad_channels_are_refused_with_every_way_out(tree):

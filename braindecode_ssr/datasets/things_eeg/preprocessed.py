@@ -270,7 +270,7 @@ def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame)
     released = FORMS[form].read(path, files, listed)
     if len(released.data) != len(listed):
         raise DataError(
-            f"{path} has {len(released.data)} conditions, but the image list has {len(listed)} {split} images",
+            f"{path} has {len(released.data)} conditions, but {len(listed)} {split} images are listed",
             "use the image_metadata.npy that belongs to these files",
         )
     return released

@@ -60,7 +60,7 @@ def open_epochs(parts: list[Path]) -> mne.BaseEpochs:
             raise DataError(
                 f"{part.name} has {len(found)} sensors, {' and '.join(differ) or 'in another order'}; "
                 f"{parts[0].name} has {len(first)}",
-                "use parts and subjects of the same release, or pick the same sensors from all: epochs.pick(...)",
+                "use parts and subjects of the same release, or pick the same sensors: epochs.pick(...)",
             )
     try:
         return mne.read_epochs(parts[0], proj=False, preload=False, verbose="error")

@@ -95,7 +95,7 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
                 f" and, outside this chain, {', '.join(p.name for p in others)}" if others else ""
             )
             raise MissingDataError(
-                f"the part {path}, which {parts[-1].name} names as the next, is missing; the only parts here are "
+                f"the part {path}, which {parts[-1].name} names as the next, is missing; here are only "
                 f"{', '.join(part.name for part in parts)}{also}",
                 f"download it, or rename it back: {KEEP_NAMES}; {HOW}",
             )
@@ -254,8 +254,8 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
     if empty.any():
         first = np.flatnonzero(empty)[0]
         raise DataError(
-            f"{int(empty.sum())} trials of {source} show no image but are not marked as catch trials; the first "
-            f"is trial {rows[first]} of type {kind[first]!r}",
+            f"{int(empty.sum())} trials of {source} show no image but are not marked as catch trials, "
+            f"such as trial {rows[first]} of type {kind[first]!r}",
             "remove them, or give them the trial_type catch",
         )
     if np.isnan(session).any():
@@ -327,8 +327,8 @@ def trial_table(
     if len(other):
         first = trials.iloc[other[0]]
         raise DataError(
-            f"{len(other)} trials of {source} show images in another role than for the other subjects; the first is "
-            f"{first['image_id']} as {first['split']} image",
+            f"{len(other)} trials of {source} show images in another split than other subjects saw them "
+            f"in, the first {first['image_id']} as {first['split']} image",
             "use subjects of one release",
         )
     sessions = set(trials["session"])
@@ -346,7 +346,7 @@ def trial_table(
     again = train[train.duplicated()]
     if len(again):
         raise DataError(
-            f"{len(again)} trials of type exp in {source} repeat an image that should be shown once, the first "
+            f"{len(again)} trials of type exp in {source} repeat an image that is shown once, the first "
             f"{again.iloc[0]}",
             "use the parts of one subject",
         )
