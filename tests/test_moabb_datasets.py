@@ -222,7 +222,7 @@ def test_missing_files_are_named(dataset, tmp_path):
 
 
 def test_other_subjects_are_refused(eeg):
-    with pytest.raises(UsageError, match="6 is no subject of Gifford2022: 5"):
+    with pytest.raises(UsageError, match="6 is not a subject of Gifford2022: 5"):
         Gifford2022(subjects=[5], root=eeg).data_path(6)
 
 

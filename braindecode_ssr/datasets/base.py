@@ -93,8 +93,8 @@ def images_row(
             missing.append(error.message)
     broken = []
     for path in paths if heads else ():
-        with path.open("rb") as file:
-            broken += [] if file.read(8).startswith(heads) else [path]
+        with path.open("rb") as opened:
+            broken += [] if opened.read(8).startswith(heads) else [path]
     detail = f"{len(paths)} of {len(paths) + len(missing)} here"
     if missing:
         detail += f" (needed unless features are imported); {missing[0]}"

@@ -687,7 +687,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         )
     return DataError(
         f"{path} cannot be read: {text}",
-        "the file seems to be cut off or damaged; get it again",
+        "the file seems to be cut short or damaged; get it again",
     )
 
 

@@ -160,7 +160,7 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
     if callable(is_test):
         if not isinstance(X, pd.DataFrame):
             raise UsageError(
-                "is_test is a function of the metadata, but X is not the metadata: the test split is not known",
+                "is_test is a function of the metadata, but X is not metadata: the test split is not known",
                 "give is_test=of_test_runs(metadata), split the metadata itself, or in MOABB say "
                 "cv_kwargs={'is_test': of_test_runs}",
             )

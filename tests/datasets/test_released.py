@@ -204,7 +204,7 @@ def test_missing_form_names_its_paths(tmp_path):
 def test_whitening_cannot_be_left_out(tmp_path):
     write_metadata(tmp_path)
     write_nice(tmp_path)
-    with pytest.raises(UsageError, match="normalized already"):
+    with pytest.raises(UsageError, match="already normalized"):
         ThingsEEG(tmp_path).epochs(5, TrialSpec(whitening="none"))
 
 
@@ -230,9 +230,9 @@ def refused(root, match):
 def test_counts_of_another_image_list(tmp_path, form):
     WRITERS[form](tmp_path)
     write_metadata(tmp_path, train=TRAIN[:-1])
-    refused(tmp_path, "6 conditions, the image list 5 train images")
+    refused(tmp_path, "6 conditions, but 5 train images")
     write_metadata(tmp_path, test=TEST[:-1])
-    refused(tmp_path, "3 conditions, the image list 2 test images")
+    refused(tmp_path, "3 conditions, but 2 test images")
 
 
 def test_rows_of_other_images(tmp_path):
