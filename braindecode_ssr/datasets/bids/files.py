@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -54,28 +54,30 @@ class BidsRun:
         """Its events.tsv, or the path where one is expected; versions of a recording may share it."""
         return self.sidecar("events") or self.path.with_name(f"{self.name}_events.tsv")
 
+    def sidecars(self) -> Iterator[tuple[Path, str, int]]:
+        """Path, kind and number of entities of each TSV and JSON file that applies, nearest folder first."""
+        for folder in self.folders:
+            for path, kind, labels in _tables(folder, file_state(folder)):
+                if labels.items() <= self.entities.items():
+                    yield path, kind, len(labels)
+
     def sidecar(self, suffix: str) -> Path | None:
         """Its ``events.tsv`` or ``channels.tsv``: next to it or inherited from a parent folder."""
         own = self.path.with_name(f"{self.name}_{suffix}.tsv")
         if own.is_file() or own.is_symlink():
             return own
-        for folder in self.folders:
-            fitting = [
-                (len(shared), path)
-                for path, kind, shared in _tables(folder, file_state(folder))
-                if kind == suffix
-                and path.suffix == ".tsv"
-                and shared.items() <= self.entities.items()
-            ]
-            best = [path for size, path in sorted(fitting) if size == max(fitting)[0]]
-            if len(best) > 1:
-                raise DataError(
-                    f"{best[0]} and {best[1].name} both belong to {self.path.name}",
-                    "keep one of the two, or give each recording its own",
-                )
-            if best:
-                return best[0]
-        return None
+        fitting = [
+            (self.folders.index(path.parent), -size, path)
+            for path, kind, size in self.sidecars()
+            if kind == suffix and path.suffix == ".tsv"
+        ]
+        best = [path for *rank, path in sorted(fitting) if rank == list(min(fitting)[:2])]
+        if len(best) > 1:
+            raise DataError(
+                f"{best[0]} and {best[1].name} both belong to {self.path.name}",
+                "keep one of the two, or give each recording its own",
+            )
+        return best[0] if best else None
 
     @property
     def folders(self) -> list[Path]:
@@ -205,14 +207,8 @@ def fingerprint(runs: Iterable[BidsRun]) -> str:
 
 def companions(run: BidsRun) -> set[Path]:
     """Files that a header refers to, parts of a split FIF file, and inherited or shared sidecar files."""
-    labels = entities(run.path)
     kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
-    inherited = {
-        path
-        for folder in run.folders
-        for path, kind, shared in _tables(folder, file_state(folder))
-        if kind in kinds and shared.items() <= labels.items() and path.is_file()
-    }
+    inherited = {path for path, kind, _ in run.sidecars() if kind in kinds and path.is_file()}
     return inherited | _named_inside(run.path, file_state(run.path))
 
 
@@ -264,9 +260,7 @@ def _named_inside(path: Path, state: tuple[int, int]) -> set[Path]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".vhdr":
-            text = path.read_text(encoding="latin-1")
-            names = re.findall(r"^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$", text, re.M | re.I)
-            named = [path.parent / name.replace("$b", path.stem) for name in names]
+            named = list(brainvision_files(path).values())
         elif suffix == ".set" and any(path.parent.glob("*.[fF][dD][tT]")):
             named = _as_mne_reads(path, "read_raw_eeglab")
         elif suffix == ".fif":
@@ -276,6 +270,16 @@ def _named_inside(path: Path, state: tuple[int, int]) -> set[Path]:
     except Exception:  # a damaged header is reported when the signal is read
         return set()
     return {file for file in named if file.is_file()}
+
+
+def brainvision_files(path: Path) -> dict[str, Path]:
+    """The files that a BrainVision header refers to as its ``DataFile`` and its ``MarkerFile``."""
+    text = path.read_bytes().decode("utf-8", errors="replace").replace("\r", "")
+    found = {}
+    for key in ("DataFile", "MarkerFile"):
+        if named := re.search(rf"(?im)^[ \t]*{key}[ \t]*=[ \t]*(\S.*?)[ \t]*$", text):
+            found[key] = path.parent / named[1].replace("$b", path.stem)
+    return found
 
 
 def _as_mne_reads(path: Path, reader: str, **options: Any) -> list[Path]:

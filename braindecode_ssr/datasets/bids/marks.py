@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import DataError, MissingDataError, SSRError
 from .events import BidsEvents, mark_of, read_table
-from .files import BidsRun, check_content
+from .files import BidsRun, brainvision_files, check_content
 
 if TYPE_CHECKING:
     import mne
@@ -240,18 +240,13 @@ def _marked_samples(
 
 def _check_header(path: Path) -> None:
     """Raise MissingDataError if a BrainVision header refers to files that do not exist."""
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    for key, suffix in (("DataFile", ".eeg"), ("MarkerFile", ".vmrk")):
-        named = re.search(rf"(?im)^{key}[ \t]*=[ \t]*(\S.*?)[ \t]*$", text.replace("\r", ""))
-        if named is None:
-            continue
-        target = path.with_name(named[1].replace("$b", path.stem))
+    for key, target in brainvision_files(path).items():
         check_content(target)
         if target.exists():
             continue
-        own = path.with_suffix(suffix)
+        own = path.with_suffix({"DataFile": ".eeg", "MarkerFile": ".vmrk"}[key])
         raise MissingDataError(
-            f"{path} names {named[1]!r} as its {key}, but there is no such file in {path.parent}",
+            f"{path} names {target.name!r} as its {key}, but there is no such file in {path.parent}",
             f"the files were renamed but the header was not changed: write {key}={own.name} there"
             if own.exists()
             else f"get the file {target.name}",

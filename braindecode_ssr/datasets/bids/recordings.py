@@ -206,14 +206,14 @@ def eeg_reference(run: BidsRun) -> str:
     """The EEG reference from channels.tsv, else from the ``*_eeg.json`` files that apply, else ``""``."""
     if run.datatype != "eeg":
         return ""
-    entities = set(run.path.stem.split("_"))
     said = ""
-    for folder in reversed(run.folders):  # the nearest wins
-        for path in sorted(folder.glob("*eeg.json"), key=lambda path: len(path.name)):
-            if set(path.stem.split("_")) <= entities:
-                with contextlib.suppress(OSError, ValueError, AttributeError):
-                    content = json.loads(path.read_text(encoding="utf-8-sig"))
-                    said = str(content.get("EEGReference") or said)
+    sidecars = [
+        found for found in run.sidecars() if found[1] == "eeg" and found[0].suffix == ".json"
+    ]
+    for path, *_ in sorted(sidecars, key=lambda found: (-len(found[0].parts), -found[2])):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            said = said or str(content.get("EEGReference") or "")
     listed = run.sidecar("channels")
     table = read_table(listed) if listed else None
     if table is not None and {"type", "reference"} <= set(table.columns):
