@@ -91,7 +91,7 @@ class TestParadigm:
         events = paradigm._get_events_pipeline(dataset)
         raw = dataset.get_data(subjects=[1])[1]["0"]["1test"]
         raw.annotations.extras[3]["image_id"] = "cat/cat_1"
-        with pytest.raises(DataError, match="'cat/cat_1'.*delete the cache"):
+        with pytest.raises(DataError, match="'cat/cat_1'.*cache"):
             events.transform(raw)
 
 
@@ -265,7 +265,7 @@ class TestSplits:
     @pytest.mark.parametrize(
         ("splitter", "arguments", "message"),
         [
-            (PublishedSplit(), (np.zeros(8), ["a/a"] * 8), "is no metadata"),
+            (PublishedSplit(), (np.zeros(8), ["a/a"] * 8), "is not metadata"),
             (PublishedSplit(np.ones(3)), (np.zeros(8), ["a/a"] * 8), "shape \\(3,\\)"),
             (LeaveConceptsOut(2), (np.zeros(8),), "y must name"),
             (LeaveConceptsOut(2), (np.zeros(8), ["left_hand"] * 8), "'left_hand'"),

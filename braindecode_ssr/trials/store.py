@@ -333,8 +333,12 @@ class TrialStore:
         if repetitions is not None:
             rows = rows[choose(numbers[rows], repetitions, seed)]
         image = np.unique(numbers[rows], return_inverse=True)[1]
-        trials = StoredTrials(self.trials, rows, self.pick(channels))
+        trials = self.stored(rows, self.pick(channels))
         return trials, self._image_table(rows), image
+
+    def stored(self, rows: np.ndarray, picks: list[int] | None = None) -> StoredTrials:
+        """Some rows and channels, read when they are indexed."""
+        return StoredTrials(self.trials, rows, picks)
 
     def averaged_images(self, split: str) -> pd.DataFrame:
         """The table of :meth:`average`, without reading a trial."""

@@ -14,10 +14,9 @@ from ..datasets.base import TRIAL_COLUMNS, TrialBatch
 from ..errors import DataError
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import running_count
-from .store import StoredTrials
 
 if TYPE_CHECKING:
-    from .store import TrialStore
+    from .store import StoredTrials, TrialStore
 
 
 CHUNK = 1024
@@ -25,20 +24,15 @@ CHUNK = 1024
 
 
 class StoreEpochs(mne.BaseEpochs):
-    """MNE epochs that stay in a store's memory-mapped array (n_trials, chans, times) until accessed.
+    """MNE epochs that stay in the file of a store until accessed.
 
-    ``rows`` are the trials that are epochs; ``tmin`` is rounded to the grid of the samples.
+    ``tmin`` is rounded to the grid of the samples.
     """
 
     def __init__(
-        self,
-        trials: np.ndarray,
-        rows: np.ndarray,
-        info: mne.Info,
-        metadata: pd.DataFrame,
-        tmin: float = 0.0,
+        self, stored: StoredTrials, info: mne.Info, metadata: pd.DataFrame, tmin: float = 0.0
     ) -> None:
-        first = round(tmin * info["sfreq"])
+        first, rows = round(tmin * info["sfreq"]), stored.rows
         events = np.column_stack([np.arange(len(rows)), np.zeros_like(rows), np.ones_like(rows)])
         super().__init__(
             info,
@@ -46,7 +40,7 @@ class StoreEpochs(mne.BaseEpochs):
             events,
             event_id={"stim": 1},
             tmin=first / info["sfreq"],
-            tmax=(first + trials.shape[2] - 1) / info["sfreq"],
+            tmax=(first + stored.trials.shape[2] - 1) / info["sfreq"],
             baseline=None,
             metadata=metadata,
             proj=False,
@@ -54,7 +48,7 @@ class StoreEpochs(mne.BaseEpochs):
         )
         self._do_baseline = False
         self._bad_dropped = True
-        self._raw = StoredTrials(trials, rows)  # MNE keeps its source here and never copies it
+        self._raw = stored  # MNE keeps its source here and never copies it
 
     def _get_epoch_from_raw(self, idx: int, verbose: object = None) -> np.ndarray:
         return self._raw[self.events[idx, 0]].astype(np.float64)
@@ -63,23 +57,21 @@ class StoreEpochs(mne.BaseEpochs):
 class StoreWindows(WindowsDataset):
     """Windows that are trials of a store; nothing is copied before it is accessed.
 
-    ``rows`` of the array ``trials``, which all datasets of the store share, are the windows; ``metadata``
-    is the table of the store, the target and braindecode's window columns; ``description`` is what all
-    windows share.
+    ``metadata`` is the table of the store, the target and braindecode's window columns; ``description`` is
+    what all windows share.
     """
 
     def __init__(
         self,
-        trials: np.ndarray,
-        rows: np.ndarray,
+        stored: StoredTrials,
         metadata: pd.DataFrame,
         info: mne.Info,
         description: dict[str, object],
         units: str,
         tmin: float = 0.0,
     ) -> None:
-        super().__init__(StoreEpochs(trials, rows, info, metadata, tmin), description)
-        self.stored, self.units = StoredTrials(trials, rows), units
+        super().__init__(StoreEpochs(stored, info, metadata, tmin), description)
+        self.stored, self.units = stored, units
         self.window_kwargs: list = []
 
     def __getitem__(self, index: int) -> tuple:
@@ -112,8 +104,7 @@ def to_braindecode(store: TrialStore, images: pd.DataFrame) -> BaseConcatDataset
     return BaseConcatDataset(
         [
             StoreWindows(
-                store.trials,
-                rows,
+                store.stored(rows),
                 metadata.iloc[rows].reset_index(drop=True),
                 store.info,
                 dict(zip(("subject", "session", "split"), part, strict=True)),

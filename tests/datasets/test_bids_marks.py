@@ -166,7 +166,7 @@ def test_a_whole_run_that_is_bad_leaves_the_others(tree):
     mark(tree, "BAD_run", 0, 8)
     assert prepare(BIDSImages(tree), 1, SPEC).manifest["dropped"]["in a bad segment"] == 20
     mark(tree, "BAD_run", 0, 8, run="2")
-    assert "no train trial of" in refused(tree)
+    assert "no train trials of" in refused(tree)
 
 
 def test_a_badger_is_not_bad(tree, plain):

@@ -94,7 +94,7 @@ def test_a_dataset_whose_tests_are_not_known(dataset, name):
 
 
 def test_invented_concepts_cannot_be_excluded():
-    with pytest.raises(UsageError, match="none of those that things-eeg tests"):
+    with pytest.raises(UsageError, match="none of the concepts that things-eeg tests"):
         excluded_concepts(TOGETHER, FewImages(["bachub", "flook"], tested="grend"))
 
 

@@ -103,7 +103,7 @@ def test_something_in_the_way_is_reported_before_any_download(tmp_path):
     path = tmp_path / "image_set/image_metadata.npy"
     path.parent.mkdir()
     np.save(path, {"mine": 1}, allow_pickle=True)
-    with pytest.raises(Exception, match="another file .*--replace"):
+    with pytest.raises(Exception, match="a file other than .*--replace"):
         run_download(plan_download("things-eeg", tmp_path, form="images"), downloader=None)
 
 

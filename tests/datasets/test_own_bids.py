@@ -491,7 +491,7 @@ def test_eeg_and_meg_of_one_subject_are_refused(tree):
     bids_trees.write_study(
         tree, ch_names, fmt="FIF", datatype="meg", ch_types="mag", labels=("01",)
     )
-    assert "both EEG and MEG of subject 1" in spoil(tree)
+    assert "both EEG and MEG recordings of subject 1" in spoil(tree)
     store = prepare(BIDSImages(tree, bids={"datatype": "eeg"}), 1, SPEC)
     assert store.info["ch_names"] == list(CH_NAMES)
 

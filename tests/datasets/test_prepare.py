@@ -251,10 +251,13 @@ def with_value(value):
         (lambda: broken(numbers=np.array([0, 2, 9, 1])), r"toy file 1 train \(session 1.*code 0"),
         (lambda: with_value(np.nan), r"toy file 3 train \(session 3.*NaN.* on channel P2"),
         (lambda: with_value(0.1), r"toy file 3 train \(session 3.*constant.* on channel P2"),
-        (lambda: [toy_recording([1, 2], split="test", session=2)], "training part of session 2"),
+        (
+            lambda: [toy_recording([1, 2], split="test", session=2)],
+            "session 2 has no training part",
+        ),
         (
             lambda: [*broken(), toy_recording([1, 2], split="test", session=2)],
-            "training part of session 2 before its test part.*only toy file 2 test",
+            "session 2 has no training part before its test part.*only toy file 2 test",
         ),
         (
             lambda: broken(samples=np.array([100, 700, 900, 1100])),

@@ -274,7 +274,7 @@ def test_damaged_neurobridge(tmp_path):
     info = tmp_path / "preprocessed_eeg" / "info.json"
     text = info.read_text()
     info.write_text("<html>")
-    refused(tmp_path, "JSON at")
+    refused(tmp_path, "not a JSON file")
     info.write_text("[]")
     refused(tmp_path, "the keys ch_names, times")
     info.write_text(json.dumps({**json.loads(text), "ch_names": ["Oz"]}))
@@ -292,7 +292,7 @@ def test_damaged_ubp(tmp_path):
     path = tmp_path / "Preprocessed_data_250Hz_whiten/sub-05/train.pt"
     content = torch.load(path, weights_only=False)
     torch.save({**content, "session": content["session"][:, :1]}, path)
-    refused(tmp_path, "an entry of 'session' for every trial")
+    refused(tmp_path, "one entry of 'session' per trial")
     torch.save({k: v for k, v in content.items() if k != "img"}, path)
     refused(tmp_path, "no img")
 
