@@ -448,6 +448,23 @@ def _columns(run: BidsRun) -> list[str]:
 # -- what is found, missing or broken, for `data where` and `data check` -------------------------------------
 
 
+def published_rows(
+    dataset: BidsDataset,
+    subjects: Iterable[Label] | None,
+    read: bool,
+    source_of: Callable[[Label], Source],
+    images: Source,
+) -> list[Row]:
+    """Rows of a published dataset; by default for the subjects that are here, else for all of them."""
+    rows = []
+    here = list(dataset.folders) or dataset.subjects
+    for subject in map(dataset.check_subject, subjects) if subjects else here:
+        advised = subject in getattr(dataset, "advised_against", ())
+        more = "; the authors suggest leaving this subject out" if advised else ""
+        rows += dataset.subject_rows(subject, source_of(subject), read, more)
+    return [*rows, dataset.images_row(images)]
+
+
 def run_rows(
     what: str,
     folder: Path,

@@ -27,7 +27,7 @@ from .events import BidsEvents, check_once, onset_samples, read_events
 from .files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
 from .marks import subject_marks
 from .recordings import Reader, RecordedSession, Shown
-from .study import BidsDataset
+from .study import BidsDataset, published_rows
 
 FOLDERS = ("", "nm000232", "bids", "BIDS")
 """Possible locations of the BIDS folder inside the dataset folder."""
@@ -285,24 +285,21 @@ class ThingsEEG1(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """By default of the subjects that are present, else of all published ones."""
-        rows = []
-        here = list(self.folders) or self.subjects
-        for subject in map(self.check_subject, subjects) if subjects else here:
-            label = folder_name(subject)
-            source = Source(
-                what=f"THINGS-EEG1 of subject {subject}; for example "
-                f"`openneuro-py download --dataset ds003825 --include {label}`",
-                place=f"{label}/eeg",
-                urls=("https://openneuro.org/datasets/ds003825",),
-                size=0,
-                licence="CC0",
-                about=900_000_000,
-            )
-            advised = subject in self.advised_against
-            more = "; the authors suggest leaving this subject out" if advised else ""
-            rows += self.subject_rows(subject, source, read, more)
-        return [*rows, self.images_row(EEG1_IMAGES)]
+        return published_rows(self, subjects, read, eeg1_source, EEG1_IMAGES)
+
+
+def eeg1_source(subject: Label) -> Source:
+    """Where to download the recording of a THINGS-EEG1 subject."""
+    label = folder_name(subject)
+    return Source(
+        what=f"THINGS-EEG1 of subject {subject}; for example "
+        f"`openneuro-py download --dataset ds003825 --include {label}`",
+        place=f"{label}/eeg",
+        urls=("https://openneuro.org/datasets/ds003825",),
+        size=0,
+        licence="CC0",
+        about=900_000_000,
+    )
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:

@@ -8,19 +8,17 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...errors import MissingDataError, SSRError
 from ...labels import Label, as_number, folder_name
-from ..base import IMAGE_COLUMNS, check_images, images_by_number
-from ..bids.check import published_rows
+from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
 from ..bids.events import BidsEvents
 from ..bids.files import BidsRun, one_version
 from ..bids.recordings import Reader, Shown
-from ..bids.study import BidsDataset
+from ..bids.study import BidsDataset, published_rows
 from ..bids.things import things_bids_images
 from ..download import Source
 from ..fetch import Downloads, Form
@@ -106,7 +104,7 @@ class ThingsEEGSample(BidsDataset):
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         def source(subject: Label) -> Source:
             return recording_sources(self.root, int(subject))[-1]
 
