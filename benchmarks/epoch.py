@@ -73,7 +73,7 @@ def measure(loss: str, backbone: str, options: argparse.Namespace) -> dict[str, 
     of_torch = peak()
 
     from braindecode_ssr.config import build
-    from braindecode_ssr.training import build_loss, build_model
+    from braindecode_ssr.training.retriever import build_loss, build_model
 
     data, signals = random_data(options)
     train = {"epochs": options.epochs + 2, "batch_size": BATCH, "device": "cpu"}

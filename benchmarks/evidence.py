@@ -78,11 +78,11 @@ class Subject:
     """The data of one subject, which all rows share: of the others to train on, if inter."""
 
     def __init__(self, preset: str, subject: int, inter: bool) -> None:
-        from braindecode_ssr.datasets import open_dataset
+        from braindecode_ssr.datasets.base import open_dataset
+        from braindecode_ssr.images.features import features_of
         from braindecode_ssr.inference.evaluation import load_test_set
         from braindecode_ssr.models.modules import Components
         from braindecode_ssr.resolve import resolve, run_spec
-        from braindecode_ssr.training import features_of
         from braindecode_ssr.training.data import TrainingSet, training_data
         from braindecode_ssr.training.encoding import fit_components
 
@@ -132,9 +132,8 @@ class Subject:
     def _net(self, loss: str, params: dict[str, Any], seed: int) -> tuple[Any, Any]:
         from braindecode_ssr.config import build, merge
         from braindecode_ssr.models import SSR
-        from braindecode_ssr.training import build_loss
         from braindecode_ssr.training.distributed import seed_everything
-        from braindecode_ssr.training.retriever import fit
+        from braindecode_ssr.training.retriever import build_loss, fit
 
         changes = {"train": {"seed": seed}, "loss": {"name": loss, "params": params}}
         spec = build(merge(self.spec.model_dump(exclude={"loss"}), changes))

@@ -106,7 +106,7 @@ def epochs_of(
     import torch
 
     from braindecode_ssr.resolve import run_spec
-    from braindecode_ssr.training import build_loss, build_model
+    from braindecode_ssr.training.retriever import build_loss, build_model
 
     sizes = {"trials": options.trials, "channels": n_chans, "times": options.times}
     data, signals = random_data(argparse.Namespace(**sizes))

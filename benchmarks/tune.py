@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from braindecode_ssr.datasets import open_dataset
+from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.images.features import features_of
 from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models import SSR
 from braindecode_ssr.models.modules import Components
 from braindecode_ssr.resolve import resolve, run_spec
-from braindecode_ssr.training import features_of
 from braindecode_ssr.training.data import TrainingSet, hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import fit_components
 from braindecode_ssr.training.retriever import fit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lazy_loader
 
-from ._registration import register
+from .models import register
 
 __version__ = "0.1.0"
 

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from .config import FinetuneSpec, RunSpec
-from .datasets import open_dataset
-from .datasets.base import ImageDataset
+from .datasets.base import ImageDataset, open_dataset
 from .datasets.zero_shot import check_disjoint, training_images
 from .errors import DataError, UsageError
 from .files import file_sha256
-from .images.features import ImageFeatures
+from .images.features import ImageFeatures, features_of
 from .inference.evaluation import load_test_set, score
 from .inference.trained import TrainedRun, load_run
-from .labels import Label
 from .models.names import Trust
 from .pipeline import train
-from .registry import unknown_name
-from .training import features_of
+from .registry import Label, unknown_name
 from .training.data import match_subjects
 
 FREEZE = {"none": (), "backbone": ("backbone",), "head": ("image_head", "final_layer")}

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import DataSpec, EvaluationSpec, RunSpec, nested
-from .datasets import DATASETS, open_dataset
-from .datasets.base import ImageDataset
+from .datasets import DATASETS
+from .datasets.base import ImageDataset, open_dataset
 from .datasets.zero_shot import training_subjects
 from .errors import DataError, MissingDataError, UsageError
 from .files import atomic_write, lock
+from .images.features import features_of, image_features
 from .inference.evaluation import check_selection, labels_of, score_run
-from .labels import Label, natural
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
-from .registry import unknown_name
+from .registry import Label, natural, unknown_name
 from .resolve import check_run, resolve, run_spec
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
@@ -42,7 +42,6 @@ from .runs import (
     versions,
     write_model,
 )
-from .training import build_loss, build_model, features_of, initialize, is_pretrained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,6 +196,7 @@ def train(
         from .inference.evaluation import load_test_set
         from .training.data import copied_recordings, training_data, trials_record, whitening_record
         from .training.distributed import own_device, pick_device, seed_everything, world
+        from .training.retriever import build_loss, build_model, fit, initialize, is_pretrained
 
         device = own_device(pick_device(spec.train.device))
         with (
@@ -299,7 +299,6 @@ def train(
                 import pandas as pd
 
                 from .training.callbacks import logger
-                from .training.retriever import fit
 
                 precision = spec.train.precision
                 if precision == "auto":
@@ -403,6 +402,7 @@ def evaluate_each(
     """
     from .inference.evaluation import embed, load_test_set, weights_to_test
     from .training.distributed import pick_device
+    from .training.retriever import build_model
 
     run, device = Run(Path(path)), pick_device(device)
     summary, spec = run.summary, run.spec
@@ -504,8 +504,6 @@ def simulate(
     datasets store theirs, so that training needs no network. No ``subjects`` are all. UsageError if the
     folder holds another dataset.
     """
-    from .images.features import image_features
-
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, list(LAYOUTS))
     dataset: Any = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)

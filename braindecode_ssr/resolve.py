@@ -16,13 +16,14 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .config import RunSpec, TrialSpec, build, check_settings, merge
-from .datasets import DATASETS, open_dataset
-from .datasets.base import ImageDataset
+from .datasets import DATASETS
+from .datasets.base import ImageDataset, open_dataset
 from .datasets.zero_shot import folded, training_images, training_subjects
 from .datasets.zero_shot import notes as exclusion_notes
-from .errors import DataError, LeakageError, MissingDataError, SSRError, UsageError
+from .errors import LeakageError, MissingDataError, SSRError, UsageError
 from .files import check_free, unwritable
 from .images.encoders import encoder_name, is_encoder, parts_of
+from .images.features import features_of
 from .images.store import FeatureStore, text_or_original
 from .images.views import VIEWS, is_text, view_name
 from .inference.evaluation import check_selection
@@ -32,7 +33,6 @@ from .models import IMAGE_HEADS
 from .models.names import backbone_name, canonical_path, is_path
 from .preprocessing.channels import check_set_name
 from .runs import Run, run_name
-from .training import build_loss, build_model, check_loss_params, features_of
 from .trials.prepare import trials_path
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
     check_selection(spec)
     pick_device(spec.train.device)
     if spec.model.pretrained:
-        from .models.modules import check_source
+        from .models.pretrained import check_source
 
         check_source(spec.model.pretrained)
     if spec.train.solver == "gradient":
@@ -385,6 +385,8 @@ def check_without_data(spec: RunSpec, out: str | Path) -> None:
             if spec.model.subjects == "own":
                 check_takes_subjects(backbone)
         if spec.loss.params:
+            from .training.retriever import check_loss_params
+
             check_loss_params(spec)
 
 
@@ -426,10 +428,7 @@ def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     from .trials.store import TrialStore
 
     subject = spec.data.subject
-    store = None
-    with suppress(DataError):  # not prepared yet
-        store = TrialStore.open(trials_path(dataset, subject, spec.trials))
-    if store is not None:
+    if store := TrialStore.find(trials_path(dataset, subject, spec.trials)):
         return Signals.of(store, spec.data.channels)
     axes = dataset.trial_axes(subject, spec.trials)
     if axes is None:
@@ -446,12 +445,11 @@ def _trial_model(
     import mne
     import torch
 
-    from .models.modules import load_pretrained, rate_groups
+    from .models.modules import rate_groups
+    from .models.pretrained import load_pretrained
+    from .training.retriever import build_model
 
-    try:
-        widths = features.widths()
-    except MissingDataError:
-        widths = (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
+    widths = features.widths() or (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
     n_subjects = len(training_subjects(spec.data, dataset))
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
     quiet = mne.use_log_level(
@@ -488,6 +486,8 @@ def _trial_model(
 def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
     """Build the loss, and compute it once on random embeddings."""
     import torch
+
+    from .training.retriever import build_loss
 
     try:
         with torch.random.fork_rng(devices=[]):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 from .config import EvaluationSpec, RunSpec, TrainSpec, html_table
 from .errors import DataError, MissingDataError
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
-from .labels import as_read, folder_name
+from .registry import as_read, folder_name
 from .retrieval.ranks import FLAGS
 
 if TYPE_CHECKING:
@@ -321,10 +321,12 @@ def same_data(
     run: Run, dataset: ImageDataset, spec: RunSpec, features: dict[str, str] | None = None
 ) -> str:
     """How the data of an existing run differ from those there are now, as a sentence; empty if not."""
+    if not (run.path / "run.json").exists():
+        return ""
     try:
         record = run.record
         trained_on = record["dataset"]["fingerprint"]
-    except (DataError, KeyError, TypeError):  # missing or damaged: it will be written again
+    except (DataError, KeyError, TypeError):  # damaged: it will be written again
         return ""
     here = dataset.source_key(spec.data.subject, spec.trials)
     if trained_on != here:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -15,10 +18,50 @@ from braindecode_ssr.errors import SSRError, UsageError
 from braindecode_ssr.registry import unknown_name
 
 from . import output
-from .output import volume
 
+START = time.perf_counter()
 RESUMES = "what is finished is kept: run the same command again to resume"
 STOPPED_CODE = 130
+
+
+# -- how much is printed on stderr ---------------------------------------------------------------------------
+
+
+def _volume() -> dict[str, bool]:
+    """``quiet`` and ``verbose``, as asked for."""
+    context = click.get_current_context(silent=True)
+    return context.find_root().meta if context else {}
+
+
+def _set_volume(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta[str(option.name)] = True
+        if option.name == "verbose":
+            logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def volume(function: Any) -> Any:
+    """-q and -v."""
+    options: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_volume}
+    quiet = click.option("-q", "--quiet", help="Print results and errors only.", **options)
+    told = "Print the seconds of each step, and what other libraries log."
+    return quiet(click.option("-v", "--verbose", help=told, **options)(function))
+
+
+def say(text: str) -> None:
+    """Print a line of progress on stderr."""
+    asked = _volume()
+    if not asked.get("quiet"):
+        since = f"{time.perf_counter() - START:7.1f} s  " if asked.get("verbose") else ""
+        click.echo(since + text, err=True)
+
+
+def show_bars() -> bool:
+    """Whether to show progress bars: only if stderr is a terminal, and not with -q."""
+    return sys.stderr.isatty() and not _volume().get("quiet")
+
+
+# -- commands ------------------------------------------------------------------------------------------------
 
 
 class Group(click.Group):

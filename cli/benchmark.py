@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import say, show_bars
 from .options import (
     DATASETS,
     EVALUATIONS,
@@ -25,7 +26,7 @@ from .options import (
     trust_option,
     trusting,
 )
-from .output import print_json, print_table, say, show_bars
+from .output import print_json, print_table
 
 COUNT = click.IntRange(1)
 

@@ -13,7 +13,7 @@ import click
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.files import gigabytes
 
-from . import Group
+from . import Group, say, show_bars
 from .options import (
     DATASETS,
     FOLDER,
@@ -26,12 +26,12 @@ from .options import (
     source_options,
     subjects_option,
 )
-from .output import print_json, print_rows, print_table, say, show_bars
+from .output import print_json, print_rows, print_table
 
 if TYPE_CHECKING:
     from braindecode_ssr.datasets.fetch import DownloadPlan
     from braindecode_ssr.errors import SSRError
-    from braindecode_ssr.labels import Label
+    from braindecode_ssr.registry import Label
 
 
 @click.group("data", cls=Group)
@@ -284,7 +284,7 @@ def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, set
 
     After a stop or a kill, the same command resumes after the last finished session.
     """
-    from braindecode_ssr.labels import natural
+    from braindecode_ssr.registry import natural
     from braindecode_ssr.resolve import trials_of
     from braindecode_ssr.trials.prepare import prepare_many
 

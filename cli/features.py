@@ -7,7 +7,7 @@ from shlex import quote
 
 import click
 
-from . import Group
+from . import Group, say, show_bars
 from .options import (
     FILE,
     common,
@@ -17,7 +17,7 @@ from .options import (
     opened,
     source_options,
 )
-from .output import print_rows, say, show_bars
+from .output import print_rows
 
 
 @click.group("features", cls=Group)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 
-from braindecode_ssr.datasets import data_root
 from braindecode_ssr.registry import unknown_name
 
 from .catalog import catalogue, part_names
@@ -171,6 +170,8 @@ def _devices() -> list[dict[str, str]]:
 
 
 def _folders() -> list[dict[str, str]]:
+    from braindecode_ssr.datasets.base import data_root
+
     base = data_root("things-eeg").parent
     there = base if base.exists() else next(p for p in base.absolute().parents if p.exists())
     free = shutil.disk_usage(there).free / 2**30

@@ -13,9 +13,9 @@ from click.shell_completion import CompletionItem
 
 from braindecode_ssr.config import merge, nested, parse_setting, read_toml
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.labels import Label, typed_label
+from braindecode_ssr.registry import Label, typed_label
 
-from .output import volume
+from . import volume
 
 if TYPE_CHECKING:
     from braindecode_ssr.config import RunSpec
@@ -246,7 +246,7 @@ def opened(
     config: Path | None = None,
 ) -> tuple[RunSpec, ImageDataset]:
     """The spec that the options of a command give, and its dataset."""
-    from braindecode_ssr.datasets import open_dataset
+    from braindecode_ssr.datasets.base import open_dataset
     from braindecode_ssr.resolve import run_spec
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))

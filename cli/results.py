@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import Group
+from . import Group, say, show_bars
 from .options import (
     DATASETS,
     EVALUATIONS,
@@ -25,7 +25,8 @@ from .options import (
     trust_option,
     trusting,
 )
-from .output import print_json, print_scored, say, show_bars
+from .output import print_json, print_table
+from .runs import percent, print_flags
 
 images_option = click.option(
     "--images", type=PATH, help="Image names for arrays without any: a text file, one a line."
@@ -174,3 +175,32 @@ def leaderboard(context, folder, form, out, as_json) -> None:
     else:
         click.echo("\n".join(files) if out else as_text(report, form).rstrip("\n"))
     context.exit(1 if refused else 0)
+
+
+def print_scored(summaries: list[dict[str, Any]]) -> None:
+    """Results that come from no run, one row for each evaluation."""
+    first = summaries[0]
+    click.echo(
+        f"{first['method']}: {first['dataset']}, subject {first['subject']}, "
+        f"{first['n_queries']} queries, zero-shot retrieval [95 % interval over queries]\n"
+    )
+    rows = []
+    for one in summaries:
+        accuracy = {
+            f"top-{k}": f"{percent(one[f'top{k}'])} "
+            f"[{100 * one[f'top{k}_low']:.1f}, {100 * one[f'top{k}_high']:.1f}]"
+            for k in (1, 5)
+        }
+        rows.append(
+            {
+                "evaluation": one["evaluation"],
+                **accuracy,
+                "median rank": f"{one['median_rank']:.1f}",
+                "MRR": f"{one['mrr']:.3f}",
+                "candidates": one["n_gallery"],
+                "chance": percent(one["chance_top1"]),
+                "flags": ", ".join(one["flags"]) or "-",
+            }
+        )
+    print_table(rows)
+    print_flags(summaries)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from . import say, show_bars
 from .options import (
     DATASETS,
     FILE,
@@ -22,7 +23,8 @@ from .options import (
     trust_option,
     trusting,
 )
-from .output import print_flags, print_json, print_table, say, show_bars
+from .output import print_json, print_table
+from .runs import print_flags
 
 
 @click.command("retrieve")

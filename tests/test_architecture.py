@@ -13,9 +13,8 @@ TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROO
 
 # The rooms in order: each may import those before it.
 ORDER = """
-    errors registry labels files config methods retrieval preprocessing simulation datasets trials images
+    errors registry files config methods retrieval preprocessing simulation datasets trials images
     models losses runs reporting training inference resolve pipeline sharing calibrate benchmarking moabb
-    _registration
 """.split()
 
 # Room -> the outside packages that it may import; rooms that are not named are free to choose,

@@ -9,14 +9,15 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from toy_arrays import ToyArrays, write_toy_arrays
 
-from braindecode_ssr.datasets import DATASETS, open_dataset
+from braindecode_ssr.datasets import DATASETS
+from braindecode_ssr.datasets.base import open_dataset
 from braindecode_ssr.errors import DataError, UsageError
+from braindecode_ssr.images.features import features_of
 from braindecode_ssr.losses import SSRLoss
 from braindecode_ssr.models import SSR
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.ranks import minus_squared_distance
-from braindecode_ssr.training import features_of
 from braindecode_ssr.training.data import hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import EncodingModel, raised_cosines
 from braindecode_ssr.training.retriever import EEGRetriever

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from braindecode_ssr import _registration as registration
+from braindecode_ssr import models as registration
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 from test_training import make_data, weights
 
 from braindecode_ssr.config import TrainSpec, build, merge
-from braindecode_ssr.datasets import open_dataset
+from braindecode_ssr.datasets.base import open_dataset
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.features import image_features
 from braindecode_ssr.inference.evaluation import load_test_set
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.models.ssr import SSR
-from braindecode_ssr.pipeline import build_model, evaluate, train
+from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import resolve
 from braindecode_ssr.retrieval.ranks import embed_images, embed_trials, query_table
 from braindecode_ssr.runs import load_weights
 from braindecode_ssr.training.data import Batches, TrainingSet, hold_out_concepts
-from braindecode_ssr.training.retriever import fit
+from braindecode_ssr.training.retriever import build_model, fit
 from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 NAMES = np.array([7, 2, 11])  # of the subjects; their places are 1, 0, 2

@@ -14,14 +14,12 @@ from typing import Any
 from pydantic import Field
 
 from ..config import EvaluationSpec, RunSpec, Spec, Subject, merge
-from ..datasets import open_dataset
-from ..datasets.base import ImageDataset
+from ..datasets.base import ImageDataset, open_dataset
 from ..datasets.zero_shot import training_subjects
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..inference.evaluation import check_selection
-from ..labels import Label
 from ..methods import METHODS
-from ..registry import unknown_name
+from ..registry import Label, unknown_name
 from ..resolve import check_run, resolve, run_spec
 from ..retrieval.evaluations import named_evaluation
 from ..runs import Run, run_name, same_data

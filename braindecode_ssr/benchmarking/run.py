@@ -17,9 +17,9 @@ import pandas as pd
 from ..config import TrialSpec, nested
 from ..errors import SSRError
 from ..files import unwritable
-from ..labels import Label, natural
 from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
+from ..registry import Label, natural
 from ..trials.prepare import prepare_many, say_beside
 from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
 from .tables import summary_rows, summary_tables, tables, with_ensembles, write_tables
@@ -317,7 +317,7 @@ def _prepare_features(
     plan: Plan, runs: list[PlannedRun], progress: bool, say: Say
 ) -> dict[str, str]:
     """Make the features of some runs; returns the error of each run whose features cannot be made."""
-    from ..training import features_of
+    from ..images.features import features_of
     from ..training.distributed import pick_device
 
     failed: dict[str, str] = {}

@@ -10,9 +10,9 @@ from typing import Any
 from ..config import DataSpec
 from ..errors import UsageError
 from ..files import check_free
-from ..labels import Label, find_label
-from ..registry import Registry, unknown_name
-from . import DATASETS, open_dataset
+from ..registry import Label, Registry, find_label, unknown_name
+from . import DATASETS
+from .base import open_dataset
 from .download import (
     HERE,
     OTHER,

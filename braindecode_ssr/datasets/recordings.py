@@ -14,9 +14,9 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, UsageError
-from ..labels import Label
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import first_twice
+from ..registry import Label
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_channels
 from .bids.events import BidsEvents, image_column, image_events, mark_of, onset_samples, read_events
 from .pictures import SUFFIXES

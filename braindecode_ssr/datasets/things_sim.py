@@ -14,10 +14,9 @@ import pandas as pd
 from ..config import TrialSpec
 from ..errors import UsageError
 from ..files import cached_numbers, one_thread, sha256
-from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..preprocessing.epochs import n_times
-from ..registry import unknown_name
+from ..registry import Label, unknown_name
 from ..simulation.experiment import N_SESSIONS, LivelyResponse, Preset, preset_named
 from ..simulation.images import image_table
 from .base import ImageDataset, Recording, check_images, eeg_info
@@ -119,7 +118,9 @@ class ThingsSim(ImageDataset):
         """The image, as RGB, exactly as its file has it."""
         from ..simulation.images import decode
 
-        return decode(self.jpeg(image_id))
+        image = decode(self.jpeg(image_id))
+        image.info["remarks"] = ()  # nothing to convert
+        return image
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
         self.check_subject(subject)

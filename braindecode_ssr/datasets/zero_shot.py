@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LeakageError, MissingDataError, UsageError
-from ..labels import Label
-from ..registry import unknown_name
+from ..registry import Label, unknown_name
 
 if TYPE_CHECKING:
     from ..config import DataSpec

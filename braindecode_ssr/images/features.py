@@ -35,6 +35,8 @@ from .views import View, ViewFunction, build_view, image_seed, is_text
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..config import RunSpec
+
 
 UNFINISHED = ".unfinished"
 DECODING_THREADS = 2
@@ -384,7 +386,9 @@ class ImageFeatures:
         }
 
     def widths(self) -> tuple[int, ...]:
-        """The widths of the vectors that are concatenated in a feature: (d, ...)."""
+        """Widths of the vectors that are concatenated in a feature, (d, ...); none if one is not stored."""
+        if not all(self.store.image_ids(name, ORIGINAL) for name in self.encoders):
+            return ()
         dims = tuple(int(self.store.manifest(name, ORIGINAL)["dim"]) for name in self.encoders)
         return dims * self.repeats
 
@@ -464,6 +468,14 @@ def image_features(
         names.append(view)
     store = FeatureStore.of(dataset)
     return ImageFeatures(store, encoder, tuple(names), fingerprints or {}, pool, objects)
+
+
+def features_of(
+    spec: RunSpec, dataset: ImageDataset, made_by: dict[str, str] | None = None
+) -> ImageFeatures:
+    """The image features of a resolved spec; ``made_by`` as a run recorded it."""
+    views = tuple(spec.images.views)  # resolved, so no longer "auto"
+    return image_features(dataset, spec.images.encoder, views, made_by, spec.images.pool)
 
 
 def feature_rows(dataset: ImageDataset) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from ..config import EvaluationSpec, RunSpec
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError, UsageError
 from ..images.features import ImageFeatures
-from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet
+from ..registry import Label, natural
 from ..retrieval.evaluations import Evaluation, check_flags
 from ..runs import Run
 

@@ -79,7 +79,7 @@ class TrainedRun(Run):
         DataError
             If the folder is of an earlier version, damaged, or its backbone was given as an object.
         """
-        from ..training import build_closed_form
+        from ..training.retriever import build_closed_form
 
         spec, n_chans = self.spec, len(self.channels.ch_names)
         if spec.train.solver != "gradient":
@@ -318,8 +318,8 @@ class TrainedRun(Run):
         DataError
             If the dataset is not here, or is not the one that the run was trained on.
         """
+        from ..images.features import features_of
         from ..reporting.run_figures import images_of, key_of, title_of
-        from ..training import features_of
         from .evaluation import load_test_set
         from .interpretation import Interpretation, mean_training_trial
 

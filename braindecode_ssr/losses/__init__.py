@@ -14,7 +14,7 @@ _LOSSES = {
     "ssr": "braindecode_ssr.losses.ssr:SSRLoss",
     "contrast": "braindecode_ssr.losses.contrast:Contrast",
     "neurobridge": "braindecode_ssr.losses.contrast:NeuroBridge",
-    "triple": "braindecode_ssr.losses.contrast:TripleContrast",
+    "triple": "braindecode_ssr.losses.ssr:TripleContrast",
     "single-anchor": "braindecode_ssr.losses.contrast:SingleAnchor",
     "multi-positive": "braindecode_ssr.losses.contrast:MultiPositive",
     "soft-label": "braindecode_ssr.losses.contrast:SoftLabel",
@@ -31,11 +31,12 @@ HYPERBOLIC = ("hyperbolic",)
 """Losses that compare points of hyperbolic space; the others compare vectors."""
 
 _public = {
-    "base": ["ContrastiveLoss", "Loss", "Similarity"],
+    "base": [
+        *("ContrastiveLoss", "Loss", "Similarity", "duplicate_info_nce", "symmetric_info_nce"),
+    ],
     "ssr": ["MaskedReconstruction"],
     "contrast": [
-        *("duplicate_info_nce", "hyperbolic_info_nce", "single_anchor_contrast"),
-        *("soft_info_nce", "soft_labels", "symmetric_info_nce"),
+        *("hyperbolic_info_nce", "single_anchor_contrast", "soft_info_nce", "soft_labels"),
     ],
     "semantic_swap": ["CLUB", "club_upper_bound"],
     "mmd_contrast": ["squared_mmd"],

@@ -1,4 +1,4 @@
-"""What all losses share: the base class, the checks of arguments, normalization and scale of dot products."""
+"""What all losses share: the base class, the checks of arguments, scale of dot products, InfoNCE."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from torch.nn import functional as F
 from ..errors import TrainingError, UsageError
 
 Choice = TypeVar("Choice", bound=str)
+
+Anchor = Literal["trained", "detached"]
+Duplicates = Literal["negatives", "ignored", "positives"]
+Direction = Literal["both", "brain-to-image"]
 Parts = dict[str, Tensor]
 
 
@@ -284,3 +288,120 @@ class Similarity(nn.Module):
         """Both sides, (n, e) and (m, e), normalized and in at least float32, and the scale."""
         x = full_precision(x)
         return unit(x) if self.rule.both_unit else x, unit(full_precision(y)), self.scale()
+
+
+# -- InfoNCE -------------------------------------------------------------------------------------------------
+
+
+def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    r"""Cross-entropy of picking the partner, from x to y and from y to x.
+
+    With :math:`S = \mathrm{scale} \cdot x y^\top`,
+
+    .. math:: L = \frac{1}{2b} \sum_i \Big( \log\sum_j e^{S_{ij}} + \log\sum_j e^{S_{ji}}
+                  - 2 S_{ii} \Big).
+
+    Source: Radford et al. (2021), CLIP.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (b, e)
+        Row i of one belongs to row i of the other. Normalization is left to the caller.
+    scale : Tensor or float
+        Inverse temperature.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    return symmetric_cross_entropy(scale * (x @ y.T))
+
+
+def duplicate_info_nce(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor | float,
+    same: Tensor,
+    duplicates: Duplicates = "positives",
+) -> Tensor:
+    r"""Symmetric contrast in which a row may have several partners.
+
+    With :math:`S = \mathrm{scale} \cdot x y^\top` and :math:`P_i` the rows that show the image of
+    row i (i among them), from x to y
+
+    .. math:: \text{positives}: \; \frac{1}{b} \sum_i \Big( \log\sum_j e^{S_{ij}}
+                  - \frac{1}{|P_i|} \sum_{p \in P_i} S_{ip} \Big), \qquad
+              \text{ignored}: \; \frac{1}{b} \sum_i \Big( \log\!\!\sum_{j = i \,\vee\, j \notin P_i}
+                  \!\! e^{S_{ij}} - S_{ii} \Big),
+
+    and the mean of this and of the same from y to x. Without duplicates both are
+    :func:`symmetric_info_nce`.
+
+    Source: ``"positives"`` is L_out of Khosla et al. (2020), Supervised Contrastive Learning, eq. 2,
+    with images as labels and both modalities as views; ``"ignored"`` takes false negatives out of the
+    sum, as Huynh et al. (2022), Boosting Contrastive Self-Supervised Learning with False Negative
+    Cancellation, section 3.2.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (b, e)
+        Normalization is left to the caller.
+    scale : Tensor or float
+        Inverse temperature.
+    same : Tensor of bool, shape (b, b)
+        Which rows show the same image, see :func:`same_image`.
+    duplicates : {"negatives", "ignored", "positives"}
+        How rows of the same image count for each other.
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    return symmetric_cross_entropy(scale * (x @ y.T), same, duplicates)
+
+
+def symmetric_cross_entropy(
+    logits: Tensor,
+    same: Tensor | None = None,
+    duplicates: Duplicates = "negatives",
+    direction: Direction = "both",
+) -> Tensor:
+    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns, or over rows."""
+    if same is not None and duplicates == "ignored":
+        logits = without_duplicates(logits, same)
+    if direction == "brain-to-image":
+        own = logits.diagonal()
+        if same is not None and duplicates == "positives":
+            own = (logits * same).sum(1) / same.sum(1)
+        return (torch.logsumexp(logits, 1) - own).mean()
+    both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
+    if same is not None and duplicates == "positives":
+        pull = (logits * same).sum(1) / same.sum(1)
+        back = (logits * same).sum(0) / same.sum(0)
+        return (both - pull.mean() - back.mean()) / 2
+    return both / 2 - logits.diagonal().mean()
+
+
+def without_duplicates(logits: Tensor, same: Tensor) -> Tensor:
+    """Logits (b, b) with minus infinity for other rows of the same image."""
+    itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return logits.masked_fill(same & ~itself, float("-inf"))
+
+
+def same_image(image: Tensor | None, rows: int) -> Tensor:
+    """Which rows show the same image: index of images (b,) to bool (b, b)."""
+    if image is None or tuple(image.shape) != (rows,):
+        found = "is missing" if image is None else f"has shape {tuple(image.shape)}"
+        raise UsageError(
+            f"the loss needs the image index of each of the {rows} rows, but image {found}",
+            "train on a TrainingSet, or choose duplicates='negatives'",
+        )
+    return image[:, None] == image[None, :]
+
+
+def contrast_of_logits(
+    logits: Tensor, duplicates: Duplicates, image: Tensor | None, direction: Direction = "both"
+) -> Tensor:
+    """Contrast of logits (b, b); the image index is only needed if duplicates matter."""
+    same = None if duplicates == "negatives" else same_image(image, len(logits))
+    return symmetric_cross_entropy(logits, same, duplicates, direction)

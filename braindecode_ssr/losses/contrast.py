@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import UsageError
 from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import (
+    Anchor,
     ContrastiveLoss,
+    Direction,
+    Duplicates,
     Parts,
     Regime,
     Similarity,
@@ -19,128 +21,15 @@ from .base import (
     check_number,
     check_sizes,
     check_weights,
+    contrast_of_logits,
     full_precision,
+    same_image,
+    symmetric_cross_entropy,
     unit,
+    without_duplicates,
 )
 
 Target = Literal["original", "view"]
-Anchor = Literal["trained", "detached"]
-Duplicates = Literal["negatives", "ignored", "positives"]
-Direction = Literal["both", "brain-to-image"]
-
-
-def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    r"""Cross-entropy of picking the partner, from x to y and from y to x.
-
-    With :math:`S = \mathrm{scale} \cdot x y^\top`,
-
-    .. math:: L = \frac{1}{2b} \sum_i \Big( \log\sum_j e^{S_{ij}} + \log\sum_j e^{S_{ji}}
-                  - 2 S_{ii} \Big).
-
-    Source: Radford et al. (2021), CLIP.
-
-    Parameters
-    ----------
-    x, y : Tensor, shape (b, e)
-        Row i of one belongs to row i of the other. Normalization is left to the caller.
-    scale : Tensor or float
-        Inverse temperature.
-
-    Returns
-    -------
-    Tensor, shape ()
-    """
-    return symmetric_cross_entropy(scale * (x @ y.T))
-
-
-def duplicate_info_nce(
-    x: Tensor,
-    y: Tensor,
-    scale: Tensor | float,
-    same: Tensor,
-    duplicates: Duplicates = "positives",
-) -> Tensor:
-    r"""Symmetric contrast in which a row may have several partners.
-
-    With :math:`S = \mathrm{scale} \cdot x y^\top` and :math:`P_i` the rows that show the image of
-    row i (i among them), from x to y
-
-    .. math:: \text{positives}: \; \frac{1}{b} \sum_i \Big( \log\sum_j e^{S_{ij}}
-                  - \frac{1}{|P_i|} \sum_{p \in P_i} S_{ip} \Big), \qquad
-              \text{ignored}: \; \frac{1}{b} \sum_i \Big( \log\!\!\sum_{j = i \,\vee\, j \notin P_i}
-                  \!\! e^{S_{ij}} - S_{ii} \Big),
-
-    and the mean of this and of the same from y to x. Without duplicates both are
-    :func:`symmetric_info_nce`.
-
-    Source: ``"positives"`` is L_out of Khosla et al. (2020), Supervised Contrastive Learning, eq. 2,
-    with images as labels and both modalities as views; ``"ignored"`` takes false negatives out of the
-    sum, as Huynh et al. (2022), Boosting Contrastive Self-Supervised Learning with False Negative
-    Cancellation, section 3.2.
-
-    Parameters
-    ----------
-    x, y : Tensor, shape (b, e)
-        Normalization is left to the caller.
-    scale : Tensor or float
-        Inverse temperature.
-    same : Tensor of bool, shape (b, b)
-        Which rows show the same image, see :func:`same_image`.
-    duplicates : {"negatives", "ignored", "positives"}
-        How rows of the same image count for each other.
-
-    Returns
-    -------
-    Tensor, shape ()
-    """
-    return symmetric_cross_entropy(scale * (x @ y.T), same, duplicates)
-
-
-def symmetric_cross_entropy(
-    logits: Tensor,
-    same: Tensor | None = None,
-    duplicates: Duplicates = "negatives",
-    direction: Direction = "both",
-) -> Tensor:
-    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns, or over rows."""
-    if same is not None and duplicates == "ignored":
-        logits = without_duplicates(logits, same)
-    if direction == "brain-to-image":
-        own = logits.diagonal()
-        if same is not None and duplicates == "positives":
-            own = (logits * same).sum(1) / same.sum(1)
-        return (torch.logsumexp(logits, 1) - own).mean()
-    both = torch.logsumexp(logits, 1).mean() + torch.logsumexp(logits, 0).mean()
-    if same is not None and duplicates == "positives":
-        pull = (logits * same).sum(1) / same.sum(1)
-        back = (logits * same).sum(0) / same.sum(0)
-        return (both - pull.mean() - back.mean()) / 2
-    return both / 2 - logits.diagonal().mean()
-
-
-def without_duplicates(logits: Tensor, same: Tensor) -> Tensor:
-    """Logits (b, b) with minus infinity for other rows of the same image."""
-    itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
-    return logits.masked_fill(same & ~itself, float("-inf"))
-
-
-def same_image(image: Tensor | None, rows: int) -> Tensor:
-    """Which rows show the same image: index of images (b,) to bool (b, b)."""
-    if image is None or tuple(image.shape) != (rows,):
-        found = "is missing" if image is None else f"has shape {tuple(image.shape)}"
-        raise UsageError(
-            f"the loss needs the image index of each of the {rows} rows, but image {found}",
-            "train on a TrainingSet, or choose duplicates='negatives'",
-        )
-    return image[:, None] == image[None, :]
-
-
-def contrast_of_logits(
-    logits: Tensor, duplicates: Duplicates, image: Tensor | None, direction: Direction = "both"
-) -> Tensor:
-    """Contrast of logits (b, b); the image index is only needed if duplicates matter."""
-    same = None if duplicates == "negatives" else same_image(image, len(logits))
-    return symmetric_cross_entropy(logits, same, duplicates, direction)
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -290,62 +179,6 @@ class ContrastMSE(Contrast):
             parts[f"brain_{self.target}"] = contrast_of_logits(logits, self.duplicates, image)
         if self.weights["distance"]:
             parts["distance"] = squared_distance(x, y.detach())
-        return parts
-
-
-class TripleContrast(ContrastiveLoss):
-    """The three pairwise contrasts of SSR's figure, with the original as semantic anchor.
-
-    In regimes that let the first side keep its lengths, that is the side which the name of the pair begins
-    with.
-
-    Source: the figure of SSR (one similarity matrix for each pair); equal weights are our reading.
-
-    Parameters
-    ----------
-    regime, scale, duplicates
-        As for :class:`Contrast`; one similarity for all pairs.
-    brain_view, brain_original, view_original : float
-        Weights of the pairs; a pair of weight 0 is left out.
-    anchor : {"trained", "detached"}
-        Whether the contrast of view and original sends a gradient to the original.
-    """
-
-    def __init__(
-        self,
-        regime: Regime = "unit",
-        brain_view: float = 1.0,
-        brain_original: float = 1.0,
-        view_original: float = 1.0,
-        anchor: Anchor = "trained",
-        scale: float | None = None,
-        duplicates: Duplicates = "negatives",
-    ) -> None:
-        super().__init__()
-        self.anchor = check_choice("anchor", anchor, Anchor)
-        self.duplicates = check_choice("duplicates", duplicates, Duplicates)
-        self.weights = check_weights(
-            {
-                "brain_view": brain_view,
-                "brain_original": brain_original,
-                "view_original": view_original,
-            }
-        )
-        self.similarity = Similarity(regime, scale)
-
-    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
-        """``brain_view``, ``brain_original`` and ``view_original``."""
-        anchor = original if self.anchor == "trained" else original.detach()
-        pairs = {
-            "brain_view": (brain, view),
-            "brain_original": (brain, original),
-            "view_original": (view, anchor),
-        }
-        parts = {}
-        for name, pair in pairs.items():
-            if self.weights[name]:
-                x, y, scale = self.similarity(*pair)
-                parts[name] = contrast_of_logits(scale * (x @ y.T), self.duplicates, image)
         return parts
 
 
@@ -585,7 +418,7 @@ class HyperbolicContrast(ContrastiveLoss):
         Constant inverse temperature; published: 100.
     duplicates : {"negatives", "ignored", "positives"}
         How rows of the same image count for each other, see
-        :func:`~braindecode_ssr.losses.contrast.duplicate_info_nce`.
+        :func:`~braindecode_ssr.losses.base.duplicate_info_nce`.
     """
 
     space = "hyperbolic"

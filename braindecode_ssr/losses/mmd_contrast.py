@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .base import (
+    Duplicates,
     Regime,
     check_choice,
     check_embeddings,
@@ -18,7 +19,7 @@ from .base import (
     unit,
     weighted_total,
 )
-from .contrast import Contrast, Duplicates, Target
+from .contrast import Contrast, Target
 
 SIGMAS = (0.1, 0.2, 0.5, 1.0, 2.0)
 MMDOf = Literal["embeddings", "directions"]

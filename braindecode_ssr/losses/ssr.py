@@ -1,7 +1,7 @@
 """The loss of SSR: three pairwise contrasts and two masked reconstructions across modalities.
 
 The figure of SSR, from left to right: :class:`SSRLoss` takes the vectors of brain, original and pooled views,
-contrasts them in pairs (:class:`~braindecode_ssr.losses.contrast.TripleContrast`), and passes brain and views
+contrasts them in pairs (:class:`TripleContrast`), and passes brain and views
 to :class:`MaskedReconstruction`, which hides elements of one, fills them in from the rest and the whole other
 vector with a :class:`Reconstructor`, and pulls them to what was hidden.
 """
@@ -18,17 +18,23 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from .base import (
+    Anchor,
+    ContrastiveLoss,
+    Duplicates,
     Loss,
+    Parts,
     Regime,
+    Similarity,
     check_choice,
     check_embeddings,
     check_number,
     check_sizes,
     check_weights,
+    contrast_of_logits,
     full_precision,
     weighted_total,
 )
-from .contrast import Anchor, Duplicates, SingleAnchor, TripleContrast
+from .contrast import SingleAnchor
 
 Context = Literal["paired", "detached", "shuffled", "none"]
 Kind = Literal["inpaint", "whole", "tokens"]
@@ -69,6 +75,62 @@ def distance(found: Tensor, wanted: Tensor, judged: Tensor, pull: Pull = "cosine
         each = ((found - wanted).square() * judged).sum(-1) / judged.sum(-1).clamp_min(1)
     counts = judged.any(-1)
     return (each * counts).sum() / counts.sum().clamp_min(1)
+
+
+class TripleContrast(ContrastiveLoss):
+    """The three pairwise contrasts of SSR's figure, with the original as semantic anchor.
+
+    In regimes that let the first side keep its lengths, that is the side which the name of the pair begins
+    with.
+
+    Source: the figure of SSR (one similarity matrix for each pair); equal weights are our reading.
+
+    Parameters
+    ----------
+    regime, scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; one similarity for all pairs.
+    brain_view, brain_original, view_original : float
+        Weights of the pairs; a pair of weight 0 is left out.
+    anchor : {"trained", "detached"}
+        Whether the contrast of view and original sends a gradient to the original.
+    """
+
+    def __init__(
+        self,
+        regime: Regime = "unit",
+        brain_view: float = 1.0,
+        brain_original: float = 1.0,
+        view_original: float = 1.0,
+        anchor: Anchor = "trained",
+        scale: float | None = None,
+        duplicates: Duplicates = "negatives",
+    ) -> None:
+        super().__init__()
+        self.anchor = check_choice("anchor", anchor, Anchor)
+        self.duplicates = check_choice("duplicates", duplicates, Duplicates)
+        self.weights = check_weights(
+            {
+                "brain_view": brain_view,
+                "brain_original": brain_original,
+                "view_original": view_original,
+            }
+        )
+        self.similarity = Similarity(regime, scale)
+
+    def parts(self, brain: Tensor, original: Tensor, view: Tensor, image: Tensor | None) -> Parts:
+        """``brain_view``, ``brain_original`` and ``view_original``."""
+        anchor = original if self.anchor == "trained" else original.detach()
+        pairs = {
+            "brain_view": (brain, view),
+            "brain_original": (brain, original),
+            "view_original": (view, anchor),
+        }
+        parts = {}
+        for name, pair in pairs.items():
+            if self.weights[name]:
+                x, y, scale = self.similarity(*pair)
+                parts[name] = contrast_of_logits(scale * (x @ y.T), self.duplicates, image)
+        return parts
 
 
 class Reconstructor(nn.Module):

@@ -10,8 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .base import Loss, Regime, Similarity, check_embeddings, check_number, full_precision
-from .contrast import same_image, symmetric_info_nce
+from .base import (
+    Loss,
+    Regime,
+    Similarity,
+    check_embeddings,
+    check_number,
+    full_precision,
+    same_image,
+    symmetric_info_nce,
+)
 
 LESS, MEDIUM, MORE = range(3)
 

@@ -21,8 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..datasets.zero_shot import check_disjoint
 from ..errors import DataError, UsageError
-from ..labels import natural
-from ..registry import unknown_name
+from ..registry import natural, unknown_name
 from ..retrieval.ranks import cosine, rank_of_target, top_k
 from .datasets import EVENTS, ImageRecordings, SimulatedThings
 

@@ -1,25 +1,19 @@
-"""What our encoders share: base class, layers, pretrained weights, and parts of a model by name."""
+"""Layers and base class of our brain encoders, and those that are perceptrons: EEGProject and others."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from fnmatch import fnmatch
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, MissingDataError, UsageError, first_line
+from ..errors import UsageError
 from ..registry import unknown_name
-from .backbone import Bound
 from .names import Trust, is_path, quiet_import, trusting, types_of
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-HEAD = "final_layer"  # what braindecode calls the last layer of every model
 
 
 def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
@@ -50,135 +44,6 @@ def rate_groups(
     of_part = [next((g for p, g in groups if fnmatch(name, p)), {}) for name in vectors]
     plain = [(name, {**g, "weight_decay": 0.0}) for name, g in zip(vectors, of_part, strict=True)]
     return plain + groups
-
-
-def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
-    """Load pretrained weights into a backbone, all but those of its last layer.
-
-    ``source`` is a folder as ``save_pretrained`` writes it, or a repository on the Hugging Face Hub, such
-    as ``"braindecode/biot-pretrained-prest-16chs"``. Returns the names of the parameters that keep their
-    random initial values: those of the last layer, where its width differs.
-    """
-    model = backbone.model if isinstance(backbone, Bound) else backbone
-    name, own = type(model).__name__, model.state_dict()
-    renamed: dict[str, str] = getattr(model, "mapping", None) or {}  # names in older checkpoints
-    loaded = _read(weights_file(source, name))
-    given = {renamed.get(key, key): value for key, value in loaded.items()}
-
-    def in_head(key: str) -> bool:
-        return f"{key}.".startswith(f"{HEAD}.")
-
-    misfits = [key for key in own if key not in given or given[key].shape != own[key].shape]
-    fresh = [key for key in misfits if in_head(key)]
-    wrong = [key for key in misfits if not in_head(key)]
-    wrong += [key for key in given if key not in own and not in_head(key)]
-    if wrong:
-        raise DataError(
-            f"{source} does not hold weights of {name} for these trials: "
-            f"{_difference(wrong[0], given, own)} ({len(wrong)} such parameters)",
-            "set backbone_params and the trials as in its config.json, or leave pretrained out",
-        )
-    fitting = {k: v for k, v in given.items() if k in own and k not in fresh}
-    model.load_state_dict({**own, **fitting})
-    return fresh
-
-
-def brings_weights(build: Callable[[], nn.Module]) -> bool:
-    """Whether a part of a model loads trained weights by itself, so that two seeds give equal ones.
-
-    Models of braindecode, torch and this package are not built for this: none of them loads weights when
-    it is created.
-    """
-    models = []
-    for seed in (0, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            models.append(build())
-    one, other = (dict(model.named_parameters()) for model in models)
-    return any(
-        p.ndim > 1 and bool((p != p.flatten()[0]).any()) and torch.equal(p, other[name])
-        for name, p in one.items()
-    )
-
-
-def _difference(key: str, given: dict[str, Tensor], own: dict[str, Tensor]) -> str:
-    if key not in given:
-        return f"{key} is missing"
-    if key not in own:
-        return f"{key} is not a parameter of the model"
-    return f"{key} has shape {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
-
-
-def weights_file(source: str, name: str) -> Path:
-    """The file with the weights of a model, in a folder or downloaded from a repository."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return _file_in(folder, source, name)
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    reason: Exception | None = None
-    for file in WEIGHTS:
-        try:
-            return Path(huggingface_hub.hf_hub_download(source, file))
-        except LocalEntryNotFoundError as error:
-            raise _missing(source, name, "no answer from the Hugging Face Hub") from error
-        except EntryNotFoundError as error:
-            reason = error
-        except Exception as error:
-            raise _missing(source, name, first_line(error)) from error
-    raise _missing(source, name, first_line(reason)) from reason
-
-
-def _file_in(folder: Path, source: str, name: str) -> Path:
-    file = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
-    if file is None:
-        raise _missing(source, name, f"the folder has neither {' nor '.join(WEIGHTS)}")
-    return file
-
-
-def check_source(source: str, name: str = "the backbone") -> None:
-    """Check that pretrained weights exist, without loading or downloading them."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        _file_in(folder, source, name)
-        return
-    if folder.exists() or source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise MissingDataError(
-            f"there is no folder of pretrained weights at {folder}",
-            "give the folder that `save_pretrained` wrote, or the name ORG/NAME of a repository on "
-            "the Hugging Face Hub, with --set model.pretrained=...",
-        )
-    import huggingface_hub
-
-    if any(isinstance(huggingface_hub.try_to_load_from_cache(source, f), str) for f in WEIGHTS):
-        return
-    try:
-        found = any(huggingface_hub.file_exists(source, file) for file in WEIGHTS)
-    except Exception as error:  # no network, or a name that the Hub does not allow
-        raise _missing(source, name, first_line(error)) from error
-    if not found:
-        raise _missing(source, name, f"no repository with {' or '.join(WEIGHTS)}")
-
-
-def _missing(source: str, name: str, reason: str) -> MissingDataError:
-    return MissingDataError(
-        f"cannot get pretrained weights of {name} from {source}: {reason}",
-        "check the name and the network, or download the repository elsewhere and give its folder",
-    )
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(
-            f"{file} is not a readable file of weights: {first_line(error)}", "download it again"
-        ) from error
 
 
 VERSION = "braindecode_version"  # in every config.json of braindecode
@@ -349,7 +214,7 @@ class TangentMap(nn.Linear):
         return self.log_length.exp() * nn.functional.linear(x, self.weight, self.bias)
 
 
-# The base class comes last: importing braindecode imports SSR, which needs what is above (see _registration).
+# Only here: importing braindecode imports SSR, which needs what is above (see models/__init__.py).
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin  # noqa: E402
 
@@ -393,3 +258,294 @@ class Encoder(
         """Replace the last layer with a new one of another width."""
         self._set_n_outputs(n_outputs)
         self.final_layer = self.make_head(n_outputs).to(next(self.parameters()))
+
+
+class EEGProject(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
+    r"""EEGProject from Wu et al (2025) [Wu2025]_.
+
+    .. rubric:: Architecture Overview
+
+    No convolution and no attention: a trial is flattened to one vector of :math:`n_{chans} \cdot n_{times}`
+    numbers, mapped linearly to ``n_outputs``, refined by one residual layer and normalized. For one subject's
+    averaged trials of few channels this is the encoder of the best published retrieval results.
+
+    .. rubric:: Macro Components
+
+    - ``EEGProject.flatten`` **Flatten**: ``(b, c, t)`` to ``(b, c * t)``.
+    - ``EEGProject.final_layer`` **Projector**: linear map, residual layer (activation, linear map, dropout),
+      layer norm.
+
+    Parameters
+    ----------
+    activation : type[nn.Module], default=nn.GELU
+        The nonlinearity of the residual layer.
+    drop_prob : float, default=0.3
+        Dropout probability of the residual layer.
+
+    References
+    ----------
+    .. [Wu2025] Wu, H., Li, Q., Zhang, C., He, Z., & Ying, X. (2025). Bridging the Vision-Brain Gap
+       with an Uncertainty-Aware Blur Prior. CVPR. https://arxiv.org/abs/2503.04207
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        activation: type[nn.Module] = nn.GELU,
+        drop_prob: float = 0.3,
+    ) -> None:
+        super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
+        self.activation, self.drop_prob = activation, drop_prob
+        self.flatten = nn.Flatten()
+        self.final_layer = self.make_head(self.n_outputs)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.flatten(x)
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        width = self.n_chans * self.n_times
+        return ResidualProjector(width, n_outputs, self.activation, self.drop_prob)
+
+
+class BrainMLP(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
+    r"""BrainMLP of Brain-HIVE (2026) [BrainHIVE2026]_.
+
+    .. rubric:: Architecture Overview
+
+    A trial is flattened, mapped linearly to ``n_outputs``, and refined by residual layers, each followed by a
+    layer norm; EEGProject with a hidden layer in its residual. As in the public code, which has 6,452,224
+    parameters for 17 channels, 250 samples and 1024 outputs.
+
+    .. rubric:: Macro Components
+
+    - ``BrainMLP.flatten`` **Flatten**: ``(b, c, t)`` to ``(b, c * t)``.
+    - ``BrainMLP.linear`` **Linear map** to ``n_outputs``.
+    - ``BrainMLP.final_layer`` **Residual layers**:
+      :math:`\mathrm{LayerNorm}(h + W_2\,\mathrm{drop}(\sigma(W_1 h)))`.
+
+    Parameters
+    ----------
+    n_blocks : int, default=1
+        Number of residual layers.
+    activation : type[nn.Module], default=nn.GELU
+        The nonlinearity of the residual layers.
+    drop_prob : float, default=0.1
+        Dropout probability inside the residual layers.
+
+    References
+    ----------
+    .. [BrainHIVE2026] Brain-HIVE (2026). ICLR. https://arxiv.org/abs/2602.07495
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        n_blocks: int = 1,
+        activation: type[nn.Module] = nn.GELU,
+        drop_prob: float = 0.1,
+    ) -> None:
+        super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
+        self.n_blocks, self.activation, self.drop_prob = n_blocks, activation, drop_prob
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(self.n_chans * self.n_times, self.n_outputs)
+        self.final_layer = self.make_head(self.n_outputs)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.linear(self.flatten(x))
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        layers = [
+            ResidualBlock(n_outputs, self.activation, self.drop_prob) for _ in range(self.n_blocks)
+        ]
+        return nn.Sequential(*layers)
+
+    def reset_head(self, n_outputs: int) -> None:
+        old = self.linear
+        self.linear = nn.Linear(old.in_features, n_outputs).to(old.weight)
+        super().reset_head(n_outputs)
+
+
+class BraVL(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
+    r"""The brain encoder of BraVL from Du et al (2023) [Du2023]_.
+
+    .. rubric:: Architecture Overview
+
+    A trial is multiplied by a factor, flattened, and passed through two hidden layers; a linear map gives the
+    mean of a latent vector. The map that gives its variance is needed in training only and belongs to
+    :class:`braindecode_ssr.losses.BraVLLoss`. Inside SSR, the features are what enters the last map, so that
+    SSR's own brain projector takes its place.
+
+    .. rubric:: Macro Components
+
+    - ``BraVL.flatten`` **Flatten**: ``(b, c, t)`` to ``(b, c * t)``.
+    - ``BraVL.layers`` **Hidden layers**, each a linear map and an activation; dropout after them.
+    - ``BraVL.final_layer`` **Linear map** to ``n_outputs``.
+
+    Parameters
+    ----------
+    hidden : int, default=256
+        Width of both hidden layers.
+    factor : float, default=2.0
+        By which a trial is multiplied.
+    activation : type[nn.Module], default=nn.ReLU
+        The nonlinearity after each hidden layer.
+    drop_prob : float, default=0.0
+        Dropout probability after the hidden layers.
+
+    References
+    ----------
+    .. [Du2023] Du, C., Fu, K., Li, J., & He, H. (2023). Decoding Visual Neural Representations by Multimodal
+       Learning of Brain-Visual-Linguistic Features. IEEE TPAMI. https://arxiv.org/abs/2210.06756
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        hidden: int = 256,
+        factor: float = 2.0,
+        activation: type[nn.Module] = nn.ReLU,
+        drop_prob: float = 0.0,
+    ) -> None:
+        super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
+        self.factor, self.hidden = factor, hidden
+        self.flatten = nn.Flatten()
+        self.layers = nn.Sequential(
+            nn.Linear(self.n_chans * self.n_times, hidden),
+            activation(),
+            nn.Linear(hidden, hidden),
+            activation(),
+            nn.Dropout(drop_prob),
+        )
+        self.final_layer = self.make_head(self.n_outputs)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.layers(self.flatten(self.factor * x))
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        return nn.Linear(self.hidden, n_outputs)
+
+
+class VED(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
+    r"""The brain encoder of VED from Liu et al (2026) [Liu2026]_.
+
+    :bdg-success:`Convolution`
+
+    .. rubric:: Architecture Overview
+
+    A few sums of channels, whose weights are never negative, are normalized; one perceptron with two layers
+    looks at the whole time course of each; a linear map sees all of them.
+
+    .. rubric:: Macro Components
+
+    - ``VED.spatial`` **Sums of channels**: ``(b, c, t)`` to ``(b, n_filters, t)``, no bias.
+    - ``VED.norm`` **Batch norm** of each sum.
+    - ``VED.temporal`` **Perceptron** along time, the same for each sum: ``t`` to ``n_hidden`` to
+      ``n_hidden``, an activation and dropout after each.
+    - ``VED.flatten`` **Flatten**.
+    - ``VED.final_layer`` **Linear map** to ``n_outputs``.
+
+    .. rubric:: Usage
+
+    Dropout and the place of activations are those of the public code. There, weights are overwritten by their
+    absolute values before each step; here the absolute value is part of the map, so that gradients take it
+    into account. For MEG the code has 50 sums, 150 hidden units, weights of either sign and no batch norm.
+
+    Parameters
+    ----------
+    n_filters : int, default=25
+        Number of sums of channels.
+    n_hidden : int, default=200
+        Width of both layers of the perceptron.
+    spatial_weights : {"absolute", "signed"}, default="absolute"
+        Whether channels are summed with absolute weights, or with weights of either sign.
+    spatial_norm : {"batch", "none"}, default="batch"
+        How the sums are normalized.
+    hidden_drop_prob : float, default=0.25
+        Dropout probability after the first layer of the perceptron.
+    activation : type[nn.Module], default=nn.ELU
+        The nonlinearity of the perceptron.
+    drop_prob : float, default=0.65
+        Dropout probability after its second layer.
+
+    References
+    ----------
+    .. [Liu2026] Liu, W., Li, H., Xu, Z., Ma, L., & Li, H. (2026). Leveraging Visual Blur Perception
+       Characteristics for EEG Decoding. AAAI, 40(21), 17580-17588.
+       https://github.com/makeitperfect/VisualEEGDecoding
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        n_filters: int = 25,
+        n_hidden: int = 200,
+        spatial_weights: Literal["absolute", "signed"] = "absolute",
+        spatial_norm: Literal["batch", "none"] = "batch",
+        hidden_drop_prob: float = 0.25,
+        activation: type[nn.Module] = nn.ELU,
+        drop_prob: float = 0.65,
+    ) -> None:
+        super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
+        for name, value, choices in (
+            ("spatial_weights", spatial_weights, ("absolute", "signed")),
+            ("spatial_norm", spatial_norm, ("batch", "none")),
+        ):
+            if value not in choices:
+                raise UsageError(f"there is no {name} {value!r}", f"choose {' or '.join(choices)}")
+        sums = AbsoluteSums if spatial_weights == "absolute" else ChannelSums
+        self.spatial = sums(self.n_chans, n_filters)
+        self.norm = nn.BatchNorm1d(n_filters) if spatial_norm == "batch" else nn.Identity()
+        self.temporal = nn.Sequential(
+            nn.Linear(self.n_times, n_hidden),
+            activation(),
+            nn.Dropout(hidden_drop_prob),
+            nn.Linear(n_hidden, n_hidden),
+            activation(),
+            nn.Dropout(drop_prob),
+        )
+        self.flatten = nn.Flatten()
+        self.n_features = n_filters * n_hidden
+        self.final_layer = self.make_head(self.n_outputs)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.flatten(self.temporal(self.norm(self.spatial(x))))
+
+    def make_head(self, n_outputs: int) -> nn.Module:
+        return nn.Linear(self.n_features, n_outputs)
+
+
+class ChannelSums(nn.Linear):
+    """Weighted sums of channels, the same at every sample: (b, c, t) to (b, n_filters, t)."""
+
+    def __init__(self, n_chans: int, n_filters: int) -> None:
+        super().__init__(n_chans, n_filters, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight @ x
+
+
+class AbsoluteSums(ChannelSums):
+    """Sums of channels with the absolute values of the weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.abs() @ x

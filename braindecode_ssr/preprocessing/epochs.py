@@ -19,7 +19,7 @@ import numpy as np
 from ..config import TrialSpec
 from ..errors import DataError, UsageError
 from ..files import forget, in_chunks
-from ..labels import Label
+from ..registry import Label
 
 if TYPE_CHECKING:
     from ..datasets.base import Recording

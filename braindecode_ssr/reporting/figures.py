@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..labels import natural, short_name
+from ..registry import natural, short_name
 from ..retrieval.statistics import COLUMN, interval, labels_of_methods
 from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK

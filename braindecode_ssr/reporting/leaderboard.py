@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..config import RunSpec
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_write, load_json, sha256
-from ..labels import folder_name
 from ..methods import METHODS
+from ..registry import folder_name
 from ..retrieval.evaluations import AS_PUBLISHED, check_flags, named_evaluation
 from ..retrieval.ranks import METRICS, per_query
 from ..retrieval.statistics import COLUMN, ROW

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, MissingDataError
-from ..labels import as_read
+from ..registry import as_read
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
 from ..runs import REPAIR, Run, check_ranks, preset_of

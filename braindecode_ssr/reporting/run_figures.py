@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..datasets import open_dataset
-from ..datasets.base import ImageDataset
+from ..datasets.base import ImageDataset, open_dataset
 from ..errors import DataError, SSRError, UsageError
 from ..retrieval.evaluations import evaluation_name
 from ..runs import Run, preset_of, same_data

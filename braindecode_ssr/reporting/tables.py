@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UsageError
-from ..labels import Label, short_name
 from ..methods import METHODS, Method
+from ..registry import Label, short_name
 from ..retrieval.evaluations import FLAGS, named_evaluation
 from ..retrieval.statistics import Interval, labels_of_methods, noise_floor, subject_means
 from .render import MARK, Table, percent

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
-from ..labels import natural
-from ..registry import unknown_name
+from ..registry import natural, unknown_name
 from .evaluations import FLAGS
 from .ranks import METRICS, per_query
 

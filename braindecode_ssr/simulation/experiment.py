@@ -16,8 +16,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..files import sha256
-from ..labels import Label
-from ..registry import unknown_name
+from ..registry import Label, unknown_name
 
 TARGET = 99999  # its image number
 N_SESSIONS = 4

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 
 from ..files import one_thread
-from ..labels import Label
 from ..preprocessing.channels import THINGS_EEG_63_RAW
+from ..registry import Label
 from .experiment import Events, LivelyResponse, Noise, Preset, Response, generator, session_events
 
 EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]

@@ -22,10 +22,10 @@ from ..errors import UsageError
 from ..files import files_sha256
 from ..images.features import ImageFeatures
 from ..images.store import equal_rows
-from ..labels import Label, natural
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.epochs import choose_channels, first_sample, smooth_chosen
 from ..preprocessing.whitening import mean_whitening
+from ..registry import Label, natural
 from ..trials.averages import CHUNK, TrialFile, TrialRows, averages_on_disk
 from ..trials.prepare import prepare
 from ..trials.store import TRIALS, TrialStore

@@ -1,4 +1,4 @@
-"""The net that trains: skorch's loop over a training set, with named parts of the loss.
+"""Model and loss of a run, and the net that trains them, with skorch's loop.
 
 Everything random in an epoch (order of batches, dropout, masks) follows from the seed and the number of the
 epoch, so that an interrupted run resumes to the same weights as one that was not interrupted.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,13 +21,16 @@ from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..config import TrainSpec
+from ..config import ModelSpec, RunSpec, TrainSpec
 from ..errors import TrainingError, UsageError
+from ..losses import LOSSES
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
 from ..models.modules import Components, rate_groups
 from ..models.names import quiet_import
+from ..models.pretrained import brings_weights, load_pretrained
 from ..models.ssr import SSR
+from ..registry import unknown_name
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
 from .callbacks import (
     Checkpoints,
@@ -42,16 +45,103 @@ from .callbacks import (
 )
 from .data import Batch, Batches, TrainingSet, epoch_seed, hold_out_concepts, n_batches
 from .distributed import ALONE, World, synchronize_batch_norm
-from .encoding import fit_components
+from .encoding import Encoding, fit_components
 
 with quiet_import():
     from braindecode import EEGRegressor
+
+if TYPE_CHECKING:
+    from .data import Signals
+    from .ridge import Ridge
 
 FUSED = ("cpu", "cuda")  # devices on which one kernel does a whole step of AdamW
 MAY_CHANGE = {"epochs", "device", "memory"}  # between a run and its continuation
 N_OUTPUTS = 512  # default width of the shared space
 SIZES = ("n_outputs", "n_chans", "n_times", "n_features", "feature_widths", "backbone_width")
 """Attributes of a model that a loss gets if its constructor takes them by name."""
+
+
+def build_model(
+    spec: RunSpec,
+    signals: Signals,
+    n_features: int,
+    widths: Sequence[int] = (),
+    n_subjects: int = 1,
+) -> SSR | Ridge | Encoding:
+    """The untrained model of a resolved spec; ``widths`` are those of the vectors joined in the features."""
+    n_signal = len(signals.chs_info) * signals.n_times
+    if spec.train.solver != "gradient":
+        return build_closed_form(spec, n_signal, n_features, signals.tmin)
+    return SSR(
+        n_outputs=n_features if spec.model.image_head == "none" else spec.model.n_outputs,
+        n_chans=len(signals.chs_info),
+        n_times=signals.n_times,
+        sfreq=signals.sfreq,
+        chs_info=signals.chs_info,
+        backbone=spec.model.backbone,
+        backbone_params=dict(spec.model.backbone_params) or None,
+        feature_point=spec.model.feature_point,
+        n_features=n_features,
+        image_head=spec.model.image_head,
+        image_head_params=dict(spec.model.image_head_params) or None,
+        feature_widths=list(widths) or None,
+        n_subjects=n_subjects if spec.model.subjects == "own" else None,
+        width=spec.model.width,
+        components=spec.model.components,
+        space=spec.model.space,
+        projector=spec.model.projector,
+    )
+
+
+def build_closed_form(
+    spec: RunSpec, n_signal: int, n_features: int, tmin: float | None = None
+) -> Ridge | Encoding:
+    """The unfitted linear map of a spec between trials of ``n_signal`` numbers and image features."""
+    if spec.train.solver == "encoding":
+        return Encoding(n_signal, n_features, spec.trials.sfreq, tmin)
+    from .ridge import RIDGES
+
+    return RIDGES[spec.train.solver](n_signal, n_features)
+
+
+def initialize(model: SSR, spec: ModelSpec) -> list[str]:
+    """Load the pretrained weights of a new model and freeze parts of it; returns what to tell the user."""
+    adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
+    parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
+    lines = [
+        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
+        f"{adjusted}{parts}"
+    ]
+    if spec.pretrained:
+        new = load_pretrained(model.backbone, spec.pretrained)
+        lines += [f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"]
+    model.freeze(*spec.freeze)
+    return lines
+
+
+def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Module]) -> bool:
+    """Whether training starts from weights that may have seen the tested concepts elsewhere."""
+    if spec.pretrained_concepts != "unknown":
+        return False
+    roots = {type(part).__module__.partition(".")[0] for part in model.modules()}
+    foreign = roots - {"braindecode", "braindecode_ssr", "torch"} or "@" in spec.backbone
+    return bool(spec.pretrained or (foreign and brings_weights(build)))
+
+
+def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
+    """The loss of a spec, with the width of the shared space and the model's sizes where it takes them."""
+    check_loss_params(spec)
+    loss = LOSSES[spec.loss.name]
+    takes_width = "n_outputs" in inspect.signature(loss).parameters
+    width = {"n_outputs": spec.model.n_outputs} if takes_width else {}
+    return loss(**{**width, **sizes_for(loss, model), **spec.loss.params})
+
+
+def check_loss_params(spec: RunSpec) -> None:
+    """Raise UsageError if a parameter is set that the loss does not have."""
+    known = inspect.signature(LOSSES[spec.loss.name]).parameters
+    for name in sorted(set(spec.loss.params) - set(known)):
+        raise unknown_name(f"parameter of the loss {spec.loss.name}", name, list(known))
 
 
 class EEGRetriever(EEGRegressor):

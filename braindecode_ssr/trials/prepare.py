@@ -33,7 +33,6 @@ from ..datasets.base import (
 )
 from ..errors import DataError, SSRError
 from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sweep, sync
-from ..labels import Label, as_read, folder_name
 from ..preprocessing.epochs import (
     chosen_trials,
     first_time,
@@ -44,6 +43,7 @@ from ..preprocessing.epochs import (
     windows,
 )
 from ..preprocessing.whitening import Whitening, clamp, fit_whitening
+from ..registry import Label, as_read, folder_name
 from .store import (
     DTYPE,
     FORMAT,
@@ -278,11 +278,11 @@ def prepare(
         return store
 
     for place in dict.fromkeys((path, dataset.derived_before / "trials" / path.name)):
-        with suppress(DataError):
-            return told(TrialStore.open(place))
+        if store := TrialStore.find(place):
+            return told(store)
     with lock(path):
-        with suppress(DataError):  # another process has made it meanwhile
-            return told(TrialStore.open(path))
+        if store := TrialStore.find(path):  # another process has made it meanwhile
+            return told(store)
         return told(_make(dataset, subject, spec, path, progress, say))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,9 @@ from ..config import Channels
 from ..datasets.base import TRIAL_COLUMNS, WHITENED, TrialBatch, check_trials
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_folder, file_sha256, forget, load_json
-from ..labels import as_read
 from ..preprocessing.channels import channel_indices
 from ..preprocessing.epochs import add_by, choose, published_order, running_count
+from ..registry import as_read
 
 if TYPE_CHECKING:
     import mne
@@ -114,6 +115,13 @@ class TrialStore:
         self, path: Path, trials: np.ndarray, table: pd.DataFrame, manifest: dict[str, Any]
     ) -> None:
         self.path, self.trials, self.table, self.manifest = path, trials, table, manifest
+
+    @classmethod
+    def find(cls, path: Path) -> TrialStore | None:
+        """The store in a folder; None if there is none, or if it is damaged."""
+        with suppress(DataError):
+            return cls.open(path) if (path / MANIFEST).is_file() else None
+        return None
 
     @classmethod
     def open(cls, path: str | Path) -> TrialStore:

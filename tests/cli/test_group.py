@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_a_clean_last_line(sim_dir, tmp_path):
 
 def test_bars_side_by_side_leave_only_lines(capfd):
     from braindecode_ssr.trials.prepare import TrialBar, say_beside
-    from braindecode_ssr_cli.output import say
+    from braindecode_ssr_cli import say
 
     bars = [TrialBar(subject, True, leave=False).__enter__() for subject in (1, 2, 3)]
     for bar in bars:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from braindecode_ssr.datasets import open_dataset
+from braindecode_ssr.datasets.base import open_dataset
 from braindecode_ssr.errors import LeakageError, UsageError
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
-from braindecode_ssr.training import is_pretrained
+from braindecode_ssr.training.retriever import is_pretrained
 
 SETTINGS = {
     "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},

@@ -5,7 +5,7 @@ from safetensors.torch import load_file, save_file
 
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.models import SSR
-from braindecode_ssr.models.modules import check_source, load_pretrained
+from braindecode_ssr.models.pretrained import check_source, load_pretrained
 
 C, T = 4, 200
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import DataError, MissingDataError, UsageError
 from ...files import file_sha256, files_sha256, sha256
-from ...labels import as_number, natural
+from ...registry import as_number, natural
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
 """Extensions of recordings; for formats made of several files, that of the file to open."""

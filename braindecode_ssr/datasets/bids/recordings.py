@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import DataError
-from ...labels import Label
 from ...preprocessing.channels import (
     NOT_AVERAGE,
     ChannelSet,
@@ -21,6 +20,7 @@ from ...preprocessing.channels import (
     in_standard_order,
     match_channels,
 )
+from ...registry import Label
 from ..base import Recording, check_channels
 from .events import BidsEvents, read_table
 from .files import BidsRun, fingerprint

@@ -16,8 +16,8 @@ import pandas as pd
 from ...config import TrialSpec
 from ...errors import DataError, MissingDataError, SSRError
 from ...files import file_key, sha256
-from ...labels import Label, as_number, find_label, folder_name, label_ids
 from ...preprocessing.epochs import check_session, n_times, usable_trials
+from ...registry import Label, as_number, find_label, folder_name, label_ids
 from ..base import (
     BROKEN,
     FOUND,

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
-from ...labels import Label, as_number, folder_name, natural
 from ...preprocessing.channels import ChannelSet
+from ...registry import Label, as_number, folder_name, natural
 from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
 from ..download import Source
 from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES

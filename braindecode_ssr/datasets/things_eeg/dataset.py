@@ -16,9 +16,9 @@ import pandas as pd
 from ...config import TrialSpec
 from ...errors import MissingDataError, SSRError
 from ...files import file_key, file_sha256, files_sha256
-from ...labels import Label
 from ...preprocessing.channels import THINGS_EEG_63_RAW, ChannelSet, in_standard_order
 from ...preprocessing.epochs import check_session, n_times
+from ...registry import Label
 from ..base import (
     BROKEN,
     MISSING,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
-from ...labels import Label
+from ...registry import Label
 from ..archives import Archive
 from ..base import IMAGE_COLUMNS, check_images
 from ..download import Source

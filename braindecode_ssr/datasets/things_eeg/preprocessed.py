@@ -14,7 +14,6 @@ import pandas as pd
 
 from ...errors import DataError, MissingDataError, UsageError
 from ...files import files_sha256, forget
-from ...labels import Label
 from ...preprocessing.channels import (
     THINGS_EEG_63,
     THINGS_EEG_63_RAW,
@@ -22,7 +21,7 @@ from ...preprocessing.channels import (
     in_standard_order,
     match_channels,
 )
-from ...registry import unknown_name
+from ...registry import Label, unknown_name
 from ..base import EpochedTrials, TrialBatch, eeg_info, images_by_number
 from ..bids.things import things_bids_subjects
 from ..pickles import load_dict, load_npy

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...errors import DataError
 from ...files import forget
-from ...labels import Label
 from ...preprocessing.channels import (
     THINGS_EEG_63_RAW,
     ChannelSet,
@@ -17,6 +16,7 @@ from ...preprocessing.channels import (
     match_channels,
 )
 from ...preprocessing.epochs import first_twice
+from ...registry import Label
 from ..base import Recording, check_channels
 from ..pickles import load_dict
 from .files import RawFile

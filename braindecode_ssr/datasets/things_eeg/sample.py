@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import MissingDataError, SSRError
-from ...labels import Label, as_number, folder_name
+from ...registry import Label, as_number, folder_name
 from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
 from ..bids.events import BidsEvents
 from ..bids.files import BidsRun, one_version

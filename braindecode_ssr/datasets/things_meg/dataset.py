@@ -14,7 +14,7 @@ import pandas as pd
 from ...config import TrialSpec
 from ...errors import SSRError, UsageError
 from ...files import file_key
-from ...labels import Label
+from ...registry import Label
 from ..base import (
     BOUNDARY,
     FOUND,

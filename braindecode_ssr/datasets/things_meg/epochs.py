@@ -14,9 +14,9 @@ import pandas as pd
 
 from ...errors import DataError, MissingDataError
 from ...files import files_sha256, sha256
-from ...labels import Label
 from ...preprocessing.channels import in_standard_order
 from ...preprocessing.whitening import fit_whitening
+from ...registry import Label
 from ..base import UNITS, TrialBatch, check_trials
 from ..bids.events import mark_of
 from ..bids.marks import TREATED, bad_channels_error, interpolation

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError
-from ...labels import Label
 from ...preprocessing.epochs import running_count
+from ...registry import Label
 from ..archives import Archive
 from ..base import IMAGE_COLUMNS, TRIAL_COLUMNS, check_images
 from ..download import HEAD, Source, wrong_head
