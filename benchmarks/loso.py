@@ -176,10 +176,9 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 
     of_torch = peak()
 
-    from braindecode_ssr.pipeline import build_loss, build_model
     from braindecode_ssr.training.data import training_data
     from braindecode_ssr.training.distributed import seed_everything
-    from braindecode_ssr.training.retriever import fit
+    from braindecode_ssr.training.retriever import build_loss, build_model, fit
 
     spec = spec_of(options)
     features = NoiseFeatures(options.features)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from test_training import make_data
 
-from braindecode_ssr import pipeline
 from braindecode_ssr.config import LossSpec, TrainSpec
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
@@ -15,6 +14,7 @@ from braindecode_ssr.losses import LOSSES, SSRLoss
 from braindecode_ssr.models.ssr import SSR
 from braindecode_ssr.resolve import resolve, run_spec
 from braindecode_ssr.retrieval.ranks import space_of
+from braindecode_ssr.training import retriever
 from braindecode_ssr.training.data import Batches, training_data
 from braindecode_ssr.training.retriever import EEGRetriever, fit
 
@@ -62,7 +62,7 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
     torch.manual_seed(0)
     model = small_model(data, signals, name)
     train = spec.train.model_copy(update={"epochs": EPOCHS.get(name, spec.train.epochs)})
-    net = fit(data, model, pipeline.build_loss(spec, model), train, tmp_path)
+    net = fit(data, model, retriever.build_loss(spec, model), train, tmp_path)
     losses = net.history[:, "train_loss"]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     numbers = score(net.module_, test)[1]
@@ -75,11 +75,11 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
 
 def test_every_parameter_of_the_loss_can_be_set_from_outside():
     params = {"regime": "unit", "reconstructor": "tokens", "reconstructor_params": {"n_tokens": 4}}
-    loss = pipeline.build_loss(run_spec(TINY, {"loss": {"name": "ssr", "params": params}}))
+    loss = retriever.build_loss(run_spec(TINY, {"loss": {"name": "ssr", "params": params}}))
     assert loss.reconstruction.reconstructors["reconstruct_view"].n_tokens == 4
     with pytest.raises(UsageError, match="parameter of the loss single-anchor.*mean 'regime'"):
         wrong = {"loss": {"name": "single-anchor", "params": {"regim": "unit"}}}
-        pipeline.build_loss(run_spec(TINY, wrong))
+        retriever.build_loss(run_spec(TINY, wrong))
 
 
 class Listening(SSRLoss):
@@ -160,7 +160,7 @@ def test_vectors_before_the_projectors_and_a_projector_of_views_by_setting(tmp_p
     spec = run_spec(TINY, {"loss": {"params": params}, "model": {"n_outputs": 16}})
     torch.manual_seed(0)
     encoder = model()
-    loss = pipeline.build_loss(spec, encoder)
+    loss = retriever.build_loss(spec, encoder)
     start = loss.view_projector.weight.detach().clone()
     net = fit(make_data(), encoder, loss, TrainSpec(epochs=1, batch_size=32), tmp_path)
     assert {"hidden", "features", "view_features"} <= net.inputs_
@@ -190,7 +190,7 @@ def test_a_loss_with_a_memory_resumes_where_it_was(name, params, tmp_path):
         spec = run_spec(TINY, {"loss": loss, "model": {"n_outputs": 16}})
         train = TrainSpec(epochs=epochs, batch_size=32, lr=3e-3)
         one = model(**HEADS.get(name, {}))
-        loss = pipeline.build_loss(spec, one)
+        loss = retriever.build_loss(spec, one)
         net = fit(make_data(), one, loss, train, tmp_path / folder, **options)
         return [*net.module_.state_dict().values(), *net.criterion_.parameters()]
 

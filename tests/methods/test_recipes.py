@@ -15,6 +15,7 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.methods import METHODS, Method
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.resolve import check_needs, default_batch, resolve, run_spec
+from braindecode_ssr.training import retriever
 from braindecode_ssr_cli.catalog import catalogue
 
 ALL = list(METHODS)
@@ -52,7 +53,7 @@ def n_parameters(name, dataset, protocol, part="model"):
     )
     signals = SimpleNamespace(chs_info=chs_info, n_times=n_times, sfreq=sfreq, tmin=0.0)
     widths = FEATURE_WIDTHS.get(name, (1024,))
-    model = pipeline.build_model(spec, signals, sum(widths), widths)
+    model = retriever.build_model(spec, signals, sum(widths), widths)
     return sum(p.numel() for p in (model if part == "model" else model.backbone).parameters())
 
 

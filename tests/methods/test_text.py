@@ -12,6 +12,7 @@ from braindecode_ssr.images.store import FeatureStore
 from braindecode_ssr.losses.contrast import Contrast
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.resolve import _resolve_views, resolve, run_spec
+from braindecode_ssr.training import retriever
 
 WITH_TEXT = ["atm", "neural-mcrl"]
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}}
@@ -59,7 +60,7 @@ def test_a_run_with_text(name, tmp_path):
 
 @pytest.mark.parametrize("name", WITH_TEXT)
 def test_originals_in_place_of_text_make_it_plain_contrast(name):
-    loss = pipeline.build_loss(run_spec({"method": name, "data": {"dataset": "things-eeg"}}))
+    loss = retriever.build_loss(run_spec({"method": name, "data": {"dataset": "things-eeg"}}))
     plain = Contrast(regime="raw-learned")
     torch.manual_seed(0)
     brain, original, text = torch.randn(3, 24, 16, dtype=torch.float64)

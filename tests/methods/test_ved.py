@@ -7,8 +7,8 @@ import torch
 from braindecode_ssr.images.views import build_view, view_name
 from braindecode_ssr.methods import METHODS
 from braindecode_ssr.models import SSR
-from braindecode_ssr.pipeline import build_loss
 from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.training.retriever import build_loss
 
 VED = METHODS["ved"]
 KERNELS = [1, 3, 9, 15, 21, 27, 33, 39, 45, 51, 57, 63]
