@@ -301,6 +301,8 @@ def test_a_closed_form_is_used_in_the_same_way(tmp_path, sim_dir, raws, images):
     found = load_run(run.path).retrieve(raws, images)
     ranks = run.queries.set_index(run.queries["image_id"].str.partition("/")[2])["rank"]
     assert found["rank"].tolist() == ranks.loc[found["image"].str.partition("/")[2]].tolist()
+    look = load_run(run.path).interpret()
+    assert look.regions(("only",))["top1"].iloc[-1] == run.summary["top1"]
 
 
 def in_a_fresh_process(folder):

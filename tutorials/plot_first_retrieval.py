@@ -63,8 +63,8 @@ recordings.datasets[0].raw.annotations.to_data_frame().head()
 # are kept in a *trial store*: an array on disk, and a table that names the image of each row. Training
 # also whitens the noise; we leave that out here to see the response in volts.
 
+from braindecode_ssr import prepare
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
 
 store = prepare(dataset, 5, TrialSpec(whitening="none", start=-0.2))
 store

@@ -26,10 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from braindecode_ssr import FeatureStore, ThingsSim
+from braindecode_ssr import FeatureStore, ThingsSim, prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.images import extract
-from braindecode_ssr.trials.prepare import prepare
 
 dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny-v1")
 encoder = dataset.default_encoder

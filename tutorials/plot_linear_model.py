@@ -24,10 +24,9 @@ compared after this noise is whitened. It trains in seconds.
 import tempfile
 from pathlib import Path
 
-from braindecode_ssr import FeatureStore, ThingsSim
+from braindecode_ssr import FeatureStore, ThingsSim, prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.images import extract
-from braindecode_ssr.trials.prepare import prepare
 
 dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny")
 features = FeatureStore(dataset.derived / "features")

@@ -100,8 +100,8 @@ float(max(abs(1e6 * windows[i][0] - same[i]).max() for i in range(len(windows)))
 # large data there is a faster way to the same type: a trial store is cut, whitened and written once, and
 # then provides windows without copying.
 
+from braindecode_ssr import prepare
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
 
 own = dataset.source()
 store = prepare(own, 1, TrialSpec())

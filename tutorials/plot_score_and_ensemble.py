@@ -29,10 +29,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from braindecode_ssr import FeatureStore, ThingsSim
+from braindecode_ssr import FeatureStore, ThingsSim, prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.images import extract
-from braindecode_ssr.trials.prepare import prepare
 
 folder = Path(tempfile.mkdtemp())
 dataset = ThingsSim(folder / "things-sim", preset="tiny-v1")

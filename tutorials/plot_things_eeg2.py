@@ -86,8 +86,8 @@ raw.annotations[:3].to_data_frame()
 import matplotlib.pyplot as plt
 import mne
 
+from braindecode_ssr import prepare
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
 
 store = prepare(dataset, 5, TrialSpec(whitening="none", start=-0.2))
 mne.set_log_level("error")

@@ -40,8 +40,8 @@ dataset.images.groupby("split", sort=False)[["image_id", "concept"]].nunique()
 # concepts also occur among the training images; those trials are left out, or the test would not be
 # zero-shot.
 
+from braindecode_ssr import prepare
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.trials.prepare import prepare
 
 store = prepare(dataset, 1, TrialSpec(whitening="none"))
 store.table.groupby("split", sort=False)["session"].value_counts().unstack()

@@ -109,9 +109,9 @@ figure.legend(loc="outside upper right", ncols=2, fontsize=8)
 # tested, as always, among the *original* test images. ``pooled`` is the mean of the four views that SSR
 # and NeuroBridge use.
 
+from braindecode_ssr import prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.training.encoding import EncodingModel
-from braindecode_ssr.trials.prepare import prepare
 
 trials = prepare(dataset, 5, TrialSpec(whitening="none"))
 train = trials.average("train", channels="occipital-17")

@@ -47,10 +47,9 @@ run
 
 import pandas as pd
 
-from braindecode_ssr import FeatureStore, ThingsSim
+from braindecode_ssr import FeatureStore, ThingsSim, prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.training.encoding import EncodingModel
-from braindecode_ssr.trials.prepare import prepare
 
 dataset = ThingsSim(folder / "sim", preset="tiny-v1")
 store = prepare(dataset, 5, TrialSpec())

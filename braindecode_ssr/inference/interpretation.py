@@ -18,6 +18,7 @@ from ..config import EvaluationSpec, RunSpec
 from ..datasets.base import ImageDataset
 from ..datasets.zero_shot import training_subjects
 from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..models.names import quiet_import
 from ..preprocessing.channels import MEG_REGIONS, ChannelSet, plain_names
 from ..registry import unknown_name
 from ..retrieval.hyperbolic import expmap0, pairwise_distance
@@ -281,7 +282,8 @@ class Interpretation:
         """
         if method not in METHODS:
             raise unknown_name("attribution method", method, list(METHODS))
-        from braindecode import visualization
+        with quiet_import():
+            from braindecode import visualization
 
         test, device = self.test, next(self.model.parameters()).device
         gallery = torch.from_numpy(embed_images(self.model, test.gallery)).to(device)
