@@ -30,11 +30,12 @@ from braindecode_ssr.images import extract
 
 dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny")
 features = FeatureStore(dataset.derived / "features")
-extract(dataset, "pyramid", ["original"], features)
+encoder = dataset.default_encoder
+extract(dataset, encoder, ["original"], features)
 store = prepare(dataset, 5, TrialSpec(whitening="none"))
 train, test = (store.average(split, channels="occipital-17") for split in ("train", "test"))
 y_train, y_test = (
-    features.read("pyramid", "original", part.table["image_id"].tolist()) for part in (train, test)
+    features.read(encoder, "original", part.table["image_id"].tolist()) for part in (train, test)
 )
 train.x.shape, y_train.shape
 

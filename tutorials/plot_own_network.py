@@ -54,7 +54,7 @@ with open(folder / "my_net.py", "w") as file:
 # .. code-block:: bash
 #
 #     ssr-bd train --backbone my_net.py:MyNet --dataset things-sim --set data.preset=tiny-v1 \
-#         --subject 5 --set data.channels=all --epochs 15 --batch-size 32 --lr 0.002
+#         --subject 5 --set data.channels=all --set model.width=256 --epochs 20 --batch-size 32 --lr 0.002
 #
 # The same in Python, where you can also pass the class itself. Once more with two components instead of
 # eight, and with the default backbone for comparison. Importing a file executes it, hence ``trust``.
@@ -66,7 +66,8 @@ recipe = {
     "preset": "tiny-v1",
     "subject": 5,
     "data.channels": "all",
-    "epochs": 15,
+    "model.width": 256,
+    "epochs": 20,
     "batch_size": 32,
     "lr": 2e-3,
     "data_dir": folder / "sim",

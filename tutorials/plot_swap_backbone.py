@@ -29,7 +29,7 @@ print(len(names), "backbones:", ", ".join(names[:14]), "...")
 # One recipe
 # ----------
 #
-# Everything but the backbone stays the same: one simulated subject, SSR's loss, 15 epochs. With so few
+# Everything but the backbone stays the same: one simulated subject, SSR's loss, 12 epochs. With so few
 # images, we need the strong responses of version 1 of the simulation (``tiny-v1``).
 
 import tempfile
@@ -42,9 +42,9 @@ recipe = {
     "dataset": "things-sim",
     "preset": "tiny-v1",
     "subject": 5,
-    "epochs": 15,
+    "epochs": 12,
     "batch_size": 32,
-    "lr": 1e-3,
+    "lr": 1.5e-3,
     "data_dir": folder / "sim",
     "out": folder / "runs",
 }
@@ -108,7 +108,7 @@ from scipy.stats import binomtest
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for name, run in runs.items():
     axes[0].plot(run.history["epoch"], run.history["train_loss"], label=name)
-axes[0].set(xlabel="epoch", ylabel="training loss", xticks=(1, 5, 10, 15))
+axes[0].set(xlabel="epoch", ylabel="training loss", xticks=(1, 4, 8, 12))
 axes[0].legend(fontsize=8)
 for k, shift, color in ((1, -0.12, "tab:blue"), (5, 0.12, "tab:orange")):
     for place, run in enumerate(runs.values()):

@@ -29,7 +29,7 @@ run = train(
     dataset="things-sim",
     preset="tiny-v1",
     subject=5,
-    **{"data.channels": "all"},
+    **{"data.channels": "all", "model.width": 256},
     epochs=20,
     batch_size=32,
     lr=1e-3,
