@@ -32,7 +32,7 @@ _BACKBONES = {
 }
 
 _IMAGE_HEADS = {
-    "linear": "braindecode_ssr.models.image_heads:ImageHead",
+    "linear": "braindecode_ssr.models.ssr:ImageHead",
     "perceptron": "braindecode_ssr.models.image_heads:PerceptronHead",
     "none": "braindecode_ssr.models.image_heads:NoHead",
     "fusion": "braindecode_ssr.models.image_heads:FusionHead",
@@ -47,8 +47,7 @@ BACKBONES = Registry("backbone", _BACKBONES)
 IMAGE_HEADS = Registry("image head", _IMAGE_HEADS)
 
 _public = {
-    "ssr": ["SSR"],
-    "image_heads": ["build_image_head"],
+    "ssr": ["SSR", "build_image_head"],
     "backbone": ["build_backbone"],
     "names": ["list_backbones"],
 }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..registry import unknown_name
+from . import IMAGE_HEADS
 from .backbone import build_backbone, takes_subjects
-from .image_heads import build_image_head, image_head_class, two_layers
 from .modules import Components, Configured, TangentMap, feature_dict, parameters_of
-from .names import quiet_import
+from .names import class_at, is_path, quiet_import
 
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
@@ -77,7 +79,7 @@ class SSR(
     drop_prob : float, default=0.0
         Dropout probability on the backbone's output; the backbone's own is set in ``backbone_params``.
     image_head : str or type of nn.Module, default="linear"
-        The image projector, see :func:`braindecode_ssr.models.image_heads.build_image_head`.
+        The image projector, see :func:`build_image_head`.
     image_head_params : dict, optional
         Parameters of the image projector; JSON values.
     feature_widths : list of int, optional
@@ -330,3 +332,109 @@ class SSR(
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **kwargs: Any) -> SSR:
         return super()._from_pretrained(strict=strict, **kwargs)
+
+
+# -- image heads, which map features to the shared space; the others stand in image_heads.py -----------------
+
+
+def build_image_head(
+    head: str | type[nn.Module],
+    widths: Sequence[int],
+    n_outputs: int,
+    params: dict[str, Any] | None = None,
+) -> nn.Module:
+    """An image head by its registered name, by a path as for backbones, or by its class.
+
+    Parameters
+    ----------
+    head : str or type of nn.Module
+    widths : sequence of int
+        Of the vectors that are concatenated in a feature.
+    n_outputs : int
+        Width of the shared space.
+    params : dict, optional
+        The head's own parameters.
+
+    Raises
+    ------
+    UsageError
+        If there is no such head, or it does not take such parameters.
+    """
+    cls = image_head_class(head)
+    try:
+        return cls(tuple(widths), n_outputs, **(params or {}))
+    except TypeError as error:
+        raise UsageError(
+            f"the image head {cls.__name__} cannot be built: {error}", "correct image_head_params"
+        ) from error
+
+
+def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
+    """The class behind the name or path of an image head, or the class itself."""
+    by_path = isinstance(head, str) and is_path(head)
+    found = class_at("an image head", str(head)) if by_path else IMAGE_HEADS.resolve(head)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UsageError(
+            f"{head!r} is not an image head: it is not a subclass of torch.nn.Module",
+            f"choose one of: {', '.join(IMAGE_HEADS)}",
+        )
+    return found
+
+
+def check_width(width: int, wanted: int) -> None:
+    """Raise UsageError for features of another width than an image head was built for."""
+    if width != wanted:
+        raise UsageError(
+            f"the model was built for image features of width {wanted}, and these have width {width}",
+            "set n_features to the width of the features, or use the features of the model's own encoder",
+        )
+
+
+Length = Literal["raw", "unit"]
+
+
+def check_length(length: Length, what: str = "length of vectors") -> bool:
+    """Whether vectors are normalized; a UsageError if there is no such choice."""
+    if length not in ("raw", "unit"):
+        raise unknown_name(what, length, ["raw", "unit"])
+    return length == "unit"
+
+
+def vectors_of(features: Tensor, widths: list[int], unit: bool = False) -> list[Tensor]:
+    """The vectors that are concatenated in features (..., sum of widths), of unit length if asked for."""
+    if not torch.jit.is_scripting():
+        check_width(features.shape[-1], sum(widths))
+    vectors = features.split(widths, -1)
+    return [F.normalize(vector, dim=-1) for vector in vectors] if unit else vectors
+
+
+class ImageHead(nn.Linear):
+    """A linear map of image features to the shared space.
+
+    Parameters
+    ----------
+    widths : int or sequence of int
+        Width of the features, or of the vectors that are concatenated in them.
+    n_outputs : int
+        Width of the shared space.
+    length : {"raw", "unit"}
+        Whether each vector keeps its length, or is normalized before the map.
+    """
+
+    def __init__(self, widths: int | Sequence[int], n_outputs: int, length: Length = "raw") -> None:
+        self.widths = [widths] if isinstance(widths, int) else list(widths)
+        self.unit = check_length(length)
+        super().__init__(sum(self.widths), n_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Image embeddings, shape (..., d) to (..., e)."""
+        vectors = vectors_of(features, self.widths, self.unit)
+        return F.linear(torch.cat(vectors, -1), self.weight, self.bias)
+
+
+def two_layers(n_inputs: int, n_outputs: int) -> nn.Sequential:
+    """Two linear maps with GELU between; weights start as in VE-SDN's code, normal with sd 0.02."""
+    maps = nn.Linear(n_inputs, n_outputs), nn.Linear(n_outputs, n_outputs)
+    for one in maps:
+        nn.init.normal_(one.weight, 0.0, 0.02)
+    return nn.Sequential(maps[0], nn.GELU(), maps[1])

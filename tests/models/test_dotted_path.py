@@ -12,8 +12,8 @@ import torch
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, EEGProject, names
 from braindecode_ssr.models.backbone import backbone_class, build_backbone
-from braindecode_ssr.models.image_heads import build_image_head
 from braindecode_ssr.models.names import trusting
+from braindecode_ssr.models.ssr import build_image_head
 
 SHAPE = {"n_outputs": 4, "n_chans": 3, "n_times": 50, "n_features": 6}
 PACKAGE = """
@@ -80,7 +80,7 @@ ATTACKS = [
     {"image_head": "hostile.net.Head"},
     {"image_head": "os.path.join"},
     {"image_head": "builtins.print"},
-    {"image_head": "braindecode_ssr.models.image_heads.check_width"},
+    {"image_head": "braindecode_ssr.models.ssr.check_width"},
 ]
 
 

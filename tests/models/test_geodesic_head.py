@@ -6,7 +6,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import GeodesicHead
-from braindecode_ssr.models.image_heads import build_image_head
+from braindecode_ssr.models.ssr import build_image_head
 
 C = 0.07
 

@@ -5,7 +5,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, BlurLevelsHead, BlurMixerHead, FusionHead, PerceptronHead
-from braindecode_ssr.models.image_heads import ImageHead, build_image_head
+from braindecode_ssr.models.ssr import ImageHead, build_image_head
 
 
 def test_it_is_a_linear_map():
@@ -63,9 +63,7 @@ def test_blur_levels_share_one_map_and_the_middle_is_the_embedding():
             BlurLevelsHead(widths, 3)
 
 
-@pytest.mark.parametrize(
-    "head", ["linear", ImageHead, "braindecode_ssr.models.image_heads.ImageHead"]
-)
+@pytest.mark.parametrize("head", ["linear", ImageHead, "braindecode_ssr.models.ssr.ImageHead"])
 def test_by_name_by_class_and_by_path(head):
     assert type(build_image_head(head, (4, 2), 3)) is ImageHead
 

@@ -4,7 +4,7 @@ import torch
 
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.models import SSR, LayerMixerHead
-from braindecode_ssr.models.image_heads import build_image_head
+from braindecode_ssr.models.ssr import build_image_head
 
 
 @pytest.mark.parametrize("widths", [(4, 4, 4), (4, 2, 4), (3,)])
