@@ -1,8 +1,7 @@
 """Draw the pictures of README and of the first page: ``python docs/pictures.py [RUN]``.
 
-``results.png`` is drawn from ``docs/evidence.jsonl``, ``retrieval.png`` from the run that
-``ssr-bd train --dataset things-sim --preset small-v1 --subject 5 --set data.channels=all``
-trains. All images are simulated.
+``results.png`` is drawn from ``docs/evidence.jsonl``, ``retrieval.png`` from the run of
+``ssr-bd train --dataset things-sim --subject 5``. All images are simulated.
 """
 
 from __future__ import annotations
