@@ -204,7 +204,7 @@ def train(
             new_run(trained_anew(final) if overwrite else final) as run,
             lock(final.path, "train", shared=True, say=say) if first else nullcontext(),
         ):
-            processes.wait()
+            processes.barrier()
             if not overwrite and _is_finished(final, spec, dataset, say):  # meanwhile, by another
                 return TrainedRun(final.path, trust) if first else None
             if run.damage:
@@ -224,7 +224,7 @@ def train(
             if changed and first:
                 shutil.rmtree(run.path, ignore_errors=True)
                 run.path.mkdir()
-            processes.wait()
+            processes.barrier()
 
             # The trials of training and of the test
             subjects = training_subjects(spec.data, dataset)

@@ -27,7 +27,7 @@ def data():
 
 
 def test_a_batch_holds_the_features_of_its_own_images(data):
-    x, features = data.gather(torch.tensor([3, 0]))
+    x, features = data[torch.tensor([3, 0])]
     assert x[:, 0, 0].tolist() == [3, 0]
     assert features["original"][:, 0].tolist() == [36, 39]
     assert features["view"][:, 0].tolist() == [-36, -39]

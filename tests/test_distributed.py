@@ -66,14 +66,14 @@ def in_double(data):
 
 def stop_in(data, batch):
     """The second process waits in this batch, to be killed there."""
-    gather, batches = type(data).gather, itertools.count(1)
+    getitem, batches = type(data).__getitem__, itertools.count(1)
 
     def stopping(self, index):
         if os.environ.get("RANK") == "1" and next(batches) == batch:
             time.sleep(120)
-        return gather(self, index)
+        return getitem(self, index)
 
-    type(data).gather = stopping
+    type(data).__getitem__ = stopping
 
 
 def start(folder, size, **options):
@@ -171,9 +171,9 @@ def test_a_batch_that_cannot_be_split_is_refused():
 
 def test_each_process_has_its_rows_of_a_batch():
     batch = torch.arange(12).reshape(6, 2)
-    shares = [World(rank, 3).share(batch) for rank in range(3)]
+    shares = [World(rank, 3).shard(batch) for rank in range(3)]
     assert torch.equal(torch.cat(shares), batch)
-    assert World().share(batch) is batch
+    assert World().shard(batch) is batch
 
 
 def test_synchronized_batch_norm_keeps_parameters_and_statistics():

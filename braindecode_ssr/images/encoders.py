@@ -85,7 +85,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
     """The canonical name of an encoder, or of several joined by ``+``; stored names are valid too."""
     names = []
     for part in parts_of(name):
-        names.append(full_name(part))
+        names.append(canonical_name(part))
         if names[-1] not in stored and not is_encoder(part):
             error = unknown_name("encoder", part, [*ENCODERS, *stored])
             error.hint += (
@@ -97,7 +97,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
 
 
 @cache
-def full_name(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The one name under which the features of an encoder are stored and looked up.
 
     An encoder of your own may be called otherwise than it was asked for (``thumbnail`` may build
@@ -138,12 +138,12 @@ def _own_name(kind: str, argument: str) -> str | None:
 
 def is_encoder(name: str) -> bool:
     """Whether a name is that of an encoder, so that its features can be extracted here."""
-    return full_name(name).partition(":")[0] in ENCODERS
+    return canonical_name(name).partition(":")[0] in ENCODERS
 
 
 def reads_text(name: str) -> bool:
     """Whether the encoder of that name also reads sentences; a layer inside an image tower does not."""
-    kind, _, argument = full_name(name).partition(":")
+    kind, _, argument = canonical_name(name).partition(":")
     _, at, layer = argument.rpartition("@")
     if kind not in ENCODERS or (at and "/" not in layer):
         return False

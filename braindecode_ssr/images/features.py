@@ -23,7 +23,7 @@ from ..files import atomic_write, sha256
 from .encoders import (
     ImageEncoder,
     build_encoder,
-    full_name,
+    canonical_name,
     is_encoder,
     parts_of,
     reads_text,
@@ -96,7 +96,7 @@ def extract(
     if batch_size < 1:
         raise UsageError(f"a batch size of {batch_size} is below 1", "give another --batch-size")
     wanted = {view.name: view for view in map(build_view, views)}
-    name = full_name(encoder if isinstance(encoder, str) else encoder.name)
+    name = canonical_name(encoder if isinstance(encoder, str) else encoder.name)
     hashes = dataset.image_hashes()
 
     missing_batches = partial(
@@ -107,7 +107,7 @@ def extract(
         return
     missing = {batch.view.name: batch.view for batch in batches}.values()
     for view in missing:
-        if view.of_words:
+        if view.is_text:
             _check_reads(encoder, view.name)
     built = build_encoder(encoder, device)
     for view in missing:
@@ -127,7 +127,7 @@ def extract(
             if not of_view:
                 continue
             details = built.description() if hasattr(built, "description") else {}
-            if view.of_words:
+            if view.is_text:
                 details = {**details, **_text_description(built)}
             store.write(
                 name,
@@ -135,9 +135,9 @@ def extract(
                 [one for batch in of_view for one in batch.image_ids],
                 done.read(of_view),
                 view_fingerprint(built, view),
-                f"extracted from the {'concepts' if view.of_words else 'images'}",
+                f"extracted from the {'concepts' if view.is_text else 'images'}",
                 details,
-                None if view.of_words else hashes,
+                None if view.is_text else hashes,
             )
         shutil.rmtree(done.folder, ignore_errors=True)
 
@@ -199,7 +199,7 @@ def _missing_batches(
         for number, start in enumerate(range(0, len(image_ids), size)):
             missing = tuple(one for one in image_ids[start : start + size] if one not in stored)
             if missing:
-                files = () if view.of_words else tuple(hashes.get(one, "") for one in missing)
+                files = () if view.is_text else tuple(hashes.get(one, "") for one in missing)
                 batches.append(Batch(number, view, missing, files))
     return sorted(batches, key=lambda batch: batch.number)
 
@@ -229,10 +229,10 @@ def _encode_batches(
             bar.update(len(features))
 
         for batch in left:
-            if batch.view.of_words:
+            if batch.view.is_text:
                 of_batch = concepts.loc[list(batch.image_ids)].tolist()
                 save(batch, read_sentences(encoder, batch.view, of_batch))
-        pixel_batches = [batch for batch in left if not batch.view.of_words]
+        pixel_batches = [batch for batch in left if not batch.view.is_text]
         for same, pixels in _decoded(dataset, encoder, pixel_batches, remarks):
             for batch in same:
                 images = torch.stack([pixels[one] for one in batch.image_ids])
@@ -288,7 +288,7 @@ def read_pixels(
 
 def view_fingerprint(encoder: ImageEncoder, view: View) -> str:
     """The fingerprint of an encoder's features in a view; of words, with text tower and tokenizer."""
-    if not view.of_words:
+    if not view.is_text:
         return encoder.fingerprint
     text = json.dumps(_text_description(encoder), sort_keys=True)
     return encoder.fingerprint + WORDS + sha256(text)
@@ -428,7 +428,7 @@ class ImageFeatures:
     def _can_be_extracted(self, encoder: str, view: str, dataset: ImageDataset) -> bool:
         if encoder not in self.objects and not is_encoder(encoder):
             return False
-        if getattr(self.objects.get(view), "of_words", is_text(view)):
+        if getattr(self.objects.get(view), "is_text", is_text(view)):
             return not self.store.imported(encoder)
         return dataset.has_images()
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_write, load_json, lock, read_json, sha256, writing
-from .encoders import full_name, parts_of, reads_text
+from .encoders import canonical_name, parts_of, reads_text
 from .views import is_text, view_name, view_parameters
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class FeatureStore:
 
     def views(self, encoder: str) -> list[str]:
         """Names of the views with stored features of an encoder, the original first."""
-        name = folder_name(full_name(encoder))
+        name = folder_name(canonical_name(encoder))
         folders = [folder for place in self._places for folder in _subfolders(place / name)]
         names = {unquote(folder.name) for folder in folders if _has_table(folder)}
         return sorted(names, key=lambda name: (name != "original", name))
@@ -294,11 +294,11 @@ class FeatureStore:
 
     def encoder_folder(self, encoder: str) -> Path:
         """Where the tables of an encoder are written."""
-        return self.path / folder_name(full_name(encoder))
+        return self.path / folder_name(canonical_name(encoder))
 
     def folder(self, encoder: str, view: str) -> Path:
         """Where a table is, or where it would be written."""
-        name = Path(folder_name(full_name(encoder))) / folder_name(view_name(view))
+        name = Path(folder_name(canonical_name(encoder))) / folder_name(view_name(view))
         places = [place / name for place in self._places]
         return next(filter(_has_table, places), places[0])
 
@@ -344,7 +344,7 @@ class FeatureStore:
     def table(self, encoder: str, view: str) -> tuple[dict[str, Any], np.ndarray]:
         """A manifest and all its features ``(n, d)``, checked; raises as :meth:`read` does."""
         folder, manifest = self.folder(encoder, view), self.manifest(encoder, view)
-        wanted = f"{full_name(encoder)}, view {view_name(view)}"
+        wanted = f"{canonical_name(encoder)}, view {view_name(view)}"
         stored = f"{manifest['encoder']}, view {manifest['view']}"
         if wanted != stored:
             raise DataError(
@@ -418,7 +418,7 @@ class FeatureStore:
                 parts = [part for part in old["parts"] if part not in parts] + parts
             check_spread(features, f"{encoder}, view {view}, from {source}")
             manifest = {
-                "encoder": full_name(encoder),
+                "encoder": canonical_name(encoder),
                 "view": view_name(view),
                 "view_parameters": view_parameters(view),
                 "fingerprint": _joint_fingerprint(parts),

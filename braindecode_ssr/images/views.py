@@ -46,7 +46,7 @@ class View:
     parameters: Mapping[str, float | str] = field(default_factory=dict)  # including defaults
 
     @property
-    def of_words(self) -> bool:
+    def is_text(self) -> bool:
         """Whether it makes sentences from concepts, and needs no image."""
         return "concepts" in inspect.signature(self.function).parameters
 

@@ -63,17 +63,17 @@ def root_mean_square_one(x: Tensor) -> Tensor:
     return F.normalize(full_precision(x), dim=-1) * x.shape[-1] ** 0.5
 
 
-def distance(found: Tensor, wanted: Tensor, judged: Tensor, pull: Pull = "cosine") -> Tensor:
+def distance(found: Tensor, wanted: Tensor, scored: Tensor, pull: Pull = "cosine") -> Tensor:
     """Mean distance of vectors, (..., p), over the elements that a bool mask of this shape marks.
 
     Of each vector, 1 - cosine or the mean squared difference of the marked elements; vectors without any do
     not count, and if there are only such, the distance is 0.
     """
     if pull == "cosine":
-        each = 1 - F.cosine_similarity(found * judged, wanted * judged, dim=-1)
+        each = 1 - F.cosine_similarity(found * scored, wanted * scored, dim=-1)
     else:
-        each = ((found - wanted).square() * judged).sum(-1) / judged.sum(-1).clamp_min(1)
-    counts = judged.any(-1)
+        each = ((found - wanted).square() * scored).sum(-1) / scored.sum(-1).clamp_min(1)
+    counts = scored.any(-1)
     return (each * counts).sum() / counts.sum().clamp_min(1)
 
 
@@ -136,7 +136,7 @@ class TripleContrast(ContrastiveLoss):
 class Reconstructor(nn.Module):
     """Fills in hidden elements: a two-layer perceptron on [visible elements, mask, whole other vector].
 
-    Visible elements are kept; only those that were hidden are judged. ``n_own`` and ``n_other`` are the
+    Visible elements are kept; only those that were hidden are scored. ``n_own`` and ``n_other`` are the
     widths of the vector that is filled in and of the other modality's.
     """
 
@@ -151,7 +151,7 @@ class Reconstructor(nn.Module):
             nn.Linear(n_inputs, hidden), nn.GELU(), nn.Linear(hidden, n_own)
         )
 
-    def places(self, own: Tensor) -> Tensor:
+    def maskable(self, own: Tensor) -> Tensor:
         """A tensor of the shape of a mask: one place for each element, (b, e)."""
         return own
 
@@ -160,13 +160,13 @@ class Reconstructor(nn.Module):
         seen = own.masked_fill(mask, 0.0)
         return torch.where(mask, self.layers(torch.cat([seen, mask.to(own), other], -1)), own)
 
-    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What was found, what is wanted, and which elements are compared; all of one shape."""
         return self(own, other, mask), own, mask
 
 
 class WholeReconstructor(Reconstructor):
-    """Version 0.1's: makes the whole vector anew, visible elements too, and judges all of them.
+    """Version 0.1's: makes the whole vector anew, visible elements too, and scores all of them.
 
     It is not told which elements are hidden; a learned vector takes their place.
     """
@@ -181,7 +181,7 @@ class WholeReconstructor(Reconstructor):
         seen = torch.where(mask, self.mask_vector.to(own.dtype), own)
         return self.layers(torch.cat([seen, other], -1))
 
-    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self(own, other, mask), own, torch.ones_like(mask)
 
 
@@ -190,7 +190,7 @@ class TokenReconstructor(nn.Module):
 
     Each vector becomes k tokens. Hidden ones are replaced by a learned one; blocks of attention among the own
     tokens, attention to the other ones, and a perceptron of twice the width follow; a linear map predicts
-    from each token its chunk of the own vector, normalized. Only hidden tokens are judged.
+    from each token its chunk of the own vector, normalized. Only hidden tokens are scored.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class TokenReconstructor(nn.Module):
         )
         self.head = nn.Linear(width, n_own // n_tokens)
 
-    def places(self, own: Tensor) -> Tensor:
+    def maskable(self, own: Tensor) -> Tensor:
         """A tensor of the shape of a mask: one place for each token, (b, k)."""
         return own[:, : self.n_tokens]
 
@@ -260,7 +260,7 @@ class TokenReconstructor(nn.Module):
             x = block(x, context)
         return self.head(x)
 
-    def judge(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def compare(self, own: Tensor, other: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As for :class:`Reconstructor`, in chunks of shape (b, k, e / k)."""
         chunks = self.chunks(own)
         wanted = F.layer_norm(chunks, chunks.shape[-1:])
@@ -377,13 +377,13 @@ class MaskedReconstruction(Loss):
         for name, part in self.reconstructors.items():
             reconstructor: Any = part
             own, other = sides[name]
-            mask = random_mask(reconstructor.places(own), self.mask_ratio, generator)
+            mask = random_mask(reconstructor.maskable(own), self.mask_ratio, generator)
             if self.whole_ratio:
                 mask = mask | random_mask(own[:, :1], self.whole_ratio, generator)
             other = other_vector(other, context or self.context, generator)
-            filled, wanted, judged = reconstructor.judge(own, other, mask)
+            filled, wanted, scored = reconstructor.compare(own, other, mask)
             wanted = wanted.detach() if self.pull_target == "detached" else wanted
-            found[name] = distance(filled, wanted, judged, self.pull)
+            found[name] = distance(filled, wanted, scored, self.pull)
         return found
 
     def images(self, original: Tensor, view: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from .names import named_backbone, types_of
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
 
 
-class Bound(nn.Module):
+class BackboneAdapter(nn.Module):
     """A model with fixed arguments of its ``forward``, and with subjects where it takes them.
 
     ``n_zeros`` samples of zeros are appended to every trial.
@@ -45,17 +45,17 @@ class Bound(nn.Module):
         return self.model(x, subject_index=subject_index, **self.arguments)
 
 
-def bind(model: nn.Module, arguments: dict[str, Any], n_zeros: int = 0) -> nn.Module:
-    """The model itself if it needs nothing but the trials, else a :class:`Bound` one."""
+def adapted(model: nn.Module, arguments: dict[str, Any], n_zeros: int = 0) -> nn.Module:
+    """The model itself if it needs nothing but the trials, else a :class:`BackboneAdapter` one."""
     optional = getattr(model, "subject_is_optional", False)
     if arguments or n_zeros or (takes_subjects(model) and not optional):
-        return Bound(model, arguments, n_zeros)
+        return BackboneAdapter(model, arguments, n_zeros)
     return model
 
 
 def takes_subjects(model: nn.Module | type[nn.Module]) -> bool:
     """Whether the forward pass has a parameter ``subject_index``."""
-    if isinstance(model, Bound):
+    if isinstance(model, BackboneAdapter):
         return model.with_subjects
     return SUBJECT in inspect.signature(model.forward).parameters
 
@@ -77,7 +77,7 @@ def encode_zeros(module: nn.Module, n_chans: int, n_times: int) -> Any:
     parameter = next(module.parameters(), torch.empty(0))
     shape = (_N_TRIALS, n_chans, n_times)
     trials = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
-    with in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with evaluation_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
         return module(trials)
 
 
@@ -158,7 +158,7 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
 
 
 @contextmanager
-def in_evaluation(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; afterwards every submodule has its own mode again."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
@@ -262,7 +262,7 @@ def build_backbone(
                 "give its class or its name instead of the instance",
             )
         # One that a name stands for is built into several models: each gets its own weights.
-        module = bind(copy.deepcopy(model) if isinstance(backbone, str) else model, {})
+        module = adapted(copy.deepcopy(model) if isinstance(backbone, str) else model, {})
         _check_output(module, *shape, n_outputs)
         check_parts(module, *shape, n_subjects)
         return BrainEncoder(module, "head", n_outputs, {})
@@ -303,7 +303,7 @@ def _first_that_works(
         longer = {**known, "n_times": signal["n_times"] + n_zeros}
         try:
             built = _construct(model, longer, {**adjusted, **params})
-            module = bind(built, forward_arguments(name, signal), n_zeros)
+            module = adapted(built, forward_arguments(name, signal), n_zeros)
             output = _check_output(module, *shape, signal["n_outputs"])
         except UsageError as error:
             failure = failure or error
@@ -373,7 +373,7 @@ def _unfit(name: str, n_chans: int, n_times: int, error: Exception) -> UsageErro
 
 
 def _name(backbone: type[nn.Module] | nn.Module) -> str:
-    model = backbone.model if isinstance(backbone, Bound) else backbone
+    model = backbone.model if isinstance(backbone, BackboneAdapter) else backbone
     return (model if isinstance(model, type) else type(model)).__name__
 
 
@@ -448,7 +448,7 @@ def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int |
 
 def _encode_as(module: nn.Module, shape: tuple[int, int], subject: int) -> Tensor:
     """Two trials of noise, encoded as a subject's with noisy weights, on the CPU."""
-    with in_evaluation(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with evaluation_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = {name: buffer.cpu() for name, buffer in module.named_buffers()}
         for name, weight in module.named_parameters():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, MissingDataError, first_line
-from .backbone import Bound
+from .backbone import BackboneAdapter
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HEAD = "final_layer"  # what braindecode calls the last layer of every model
@@ -22,7 +22,7 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
     as ``"braindecode/biot-pretrained-prest-16chs"``. Returns the names of the parameters that keep their
     random initial values: those of the last layer, where its width differs.
     """
-    model = backbone.model if isinstance(backbone, Bound) else backbone
+    model = backbone.model if isinstance(backbone, BackboneAdapter) else backbone
     name, own = type(model).__name__, model.state_dict()
     renamed: dict[str, str] = getattr(model, "mapping", None) or {}  # names in older checkpoints
     loaded = _read(weights_file(source, name))

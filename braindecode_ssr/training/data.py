@@ -61,9 +61,6 @@ class TrainingSet(Dataset):
         return len(self.x)
 
     def __getitem__(self, index: int | Tensor) -> Batch:
-        return self.gather(index)
-
-    def gather(self, index: int | Tensor) -> Batch:
         """The trials and targets of one row or of many."""
         return _take(self.x, index), self.targets(index)
 
@@ -130,9 +127,9 @@ class Batches:
         order = torch.randperm(len(self.data), generator=generator).to(self.data.image.device)
         self.epoch += 1
         order = order[: len(order) - len(order) % self.world.size]
-        rows = [self.world.share(batch) for batch in order.split(self.batch_size)[: len(self)]]
+        rows = [self.world.shard(batch) for batch in order.split(self.batch_size)[: len(self)]]
         if not isinstance(self.data.x, TrialRows):
-            yield from map(self.data.gather, rows)
+            yield from map(self.data.__getitem__, rows)
             return
         for trials, index in zip(prefetch(map(self.data.x.__getitem__, rows)), rows, strict=True):
             yield trials, self.data.targets(index)

@@ -57,7 +57,7 @@ class World:
                 "start it without torchrun",
             )
 
-    def share(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """The rows of a batch that belong to this process."""
         return batch.chunk(self.size)[self.rank] if self.size > 1 else batch
 
@@ -70,7 +70,7 @@ class World:
         parts[self.rank] = rows
         return torch.cat(parts)
 
-    def add_gradients(self, model: nn.Module, loss: nn.Module) -> None:
+    def reduce_gradients(self, model: nn.Module, loss: nn.Module) -> None:
         """Give every process the gradient of the whole batch.
 
         The gradients of the model are summed, because each process has those of its rows; those of the
@@ -89,14 +89,13 @@ class World:
         for gradient, total in zip(gradients, totals, strict=True):
             gradient.copy_(total.view_as(gradient))
 
-    def same_start(self, state: Iterable[Any]) -> None:
+    def broadcast(self, state: Iterable[Any]) -> None:
         """Give every process the first one's tensors."""
-        if self.size > 1:
-            for value in state:
-                if isinstance(value, Tensor):
-                    dist.broadcast(value, src=0)
+        for value in state if self.size > 1 else ():
+            if isinstance(value, Tensor):
+                dist.broadcast(value, src=0)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
 

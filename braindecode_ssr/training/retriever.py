@@ -323,7 +323,7 @@ class EEGRetriever(EEGRegressor):
         """
         x, y = batch
         if not isinstance(y, dict):  # batches of a TrainingSet hold only the rows of this process
-            batch = self.world.share(x), self.world.share(y)
+            batch = self.world.shard(x), self.world.shard(y)
         elif has_own_parts(self.module_):
             fit_params["subject_index"] = y["subject"].to(self.device)
         step = super().train_step_single(batch, **fit_params)
@@ -332,7 +332,7 @@ class EEGRetriever(EEGRegressor):
                 f"the loss is {step['loss'].item()} in epoch {len(self.history)}, step {len(self.parts_)}",
                 "lower --set train.lr, or check trials and features with `ssr-bd data check`",
             )
-        self.world.add_gradients(self.module_, self.criterion_)
+        self.world.reduce_gradients(self.module_, self.criterion_)
         return step
 
     def score(self, X: Any, y: Any) -> float:
@@ -413,7 +413,7 @@ def fit(
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)
         _repair(checkpoints, kept, validation, say)
-    world.wait()
+    world.barrier()
     done = checkpoints.done()
 
     own: list[tuple[str, Callback | None]] = [("average", average)]
@@ -465,7 +465,7 @@ def fit(
         say(f"fitting {inputs.filters.shape[1]} supervised components on {len(train)} trials")
         fit_components(inputs, train, net.module_.sfreq, tmin)
     seconds = time.perf_counter() - began
-    world.same_start([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
+    world.broadcast([*net.module_.state_dict().values(), *net.criterion_.state_dict().values()])
 
     over = early is not None and early.is_over(net.history)
     try:
@@ -477,7 +477,7 @@ def fit(
         bar.on_train_end(net)
     if not done and net.history:
         net.history[0]["dur"] += seconds
-    world.wait()
+    world.barrier()
     if validation is not None and spec.selection == "validation":
         net.load_params(f_params=str(validation.best_weights))
     elif average is not None:

@@ -170,7 +170,7 @@ def _solve_for(model: Ridge, scatter: Scatter, share: float) -> None:
 def _blocks(data: TrainingSet) -> Iterator[tuple[Tensor, Tensor]]:
     """Trials and features of their original images, ``BLOCK`` rows at a time."""
     for rows in torch.arange(len(data)).split(BLOCK):
-        x, features = data.gather(rows)
+        x, features = data[rows]
         yield x, features["original"]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
-from braindecode_ssr.images.encoders import ENCODERS, ImageEncoder, encoder_name, full_name
+from braindecode_ssr.images.encoders import ENCODERS, ImageEncoder, canonical_name, encoder_name
 from braindecode_ssr.images.features import extract, image_features
 from braindecode_ssr.images.store import FeatureStore
 
@@ -55,9 +55,9 @@ def registered(monkeypatch):
     parts = {kind: f"{__name__}:{cls.__name__}" for kind, cls in kinds.items()}
     monkeypatch.setattr(ENCODERS, "_foreign", parts)
     encoded.clear()
-    full_name.cache_clear()
+    canonical_name.cache_clear()
     yield
-    full_name.cache_clear()
+    canonical_name.cache_clear()
 
 
 SIM = ("--dataset", "things-sim", "--preset", "tiny")
@@ -86,17 +86,17 @@ def test_training_extracts_under_the_canonical_name(call, tmp_path):
 
 
 def test_a_name_is_canonical_and_stays_so():
-    assert full_name("Thumbnail") == full_name("thumbnail:8") == "thumbnail:8"
+    assert canonical_name("Thumbnail") == canonical_name("thumbnail:8") == "thumbnail:8"
     assert encoder_name("thumbnail+thumbnail:16") == "thumbnail:8+thumbnail:16"
 
 
 def test_an_encoder_that_gives_its_name_need_not_be_built():
-    assert full_name("named") == "named:8" and Named.built == 0
+    assert canonical_name("named") == "named:8" and Named.built == 0
 
 
 def test_a_name_that_does_not_lead_back_is_refused():
     with pytest.raises(UsageError, match="'somewhere-else'.*`name`"):
-        full_name("lost")
+        canonical_name("lost")
 
 
 def negative(images, *, seed):

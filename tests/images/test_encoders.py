@@ -17,8 +17,8 @@ from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.encoders import (
     ENCODERS,
     build_encoder,
+    canonical_name,
     encoder_name,
-    full_name,
     is_encoder,
     shortest_side,
 )
@@ -36,13 +36,13 @@ from braindecode_ssr.images.encoders import (
     ],
 )
 def test_names(written: str, full: str) -> None:
-    assert encoder_name(written) == full_name(written) == full
+    assert encoder_name(written) == canonical_name(written) == full
     assert encoder_name(full) == full
     assert is_encoder(written)
 
 
 def test_names_of_imported_features() -> None:
-    assert encoder_name("mine", ["mine", "yours"]) == full_name("mine") == "mine"
+    assert encoder_name("mine", ["mine", "yours"]) == canonical_name("mine") == "mine"
     assert not is_encoder("mine")
     with pytest.raises(UsageError) as error:
         encoder_name("mien", ["mine"])

@@ -68,7 +68,7 @@ def test_a_sentence_for_each_whatever_it_is_called(concepts: list[str]) -> None:
 
 def test_the_template_is_a_parameter_of_the_view() -> None:
     view = build_view("Text")
-    assert (view.name, view.of_words) == ("text", True)
+    assert (view.name, view.is_text) == ("text", True)
     assert view.parameters == {"template": "This picture is {}"}
     other = build_view("text?template=a photo of a {}.")
     assert other.name == "text?template=a photo of a {}."

@@ -13,7 +13,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
-from braindecode_ssr.images.encoders import build_encoder, full_name, reads_text
+from braindecode_ssr.images.encoders import build_encoder, canonical_name, reads_text
 
 VIT = "test_vit"  # 6 blocks of width 64, patches of 16, images of 160: timm's own model for tests
 DINO = "timm:vit_giant_patch14_dinov2.lvd142m"
@@ -111,7 +111,7 @@ def test_stages_of_a_network_without_blocks() -> None:
     ],
 )
 def test_names(written: str, full: str) -> None:
-    assert full_name(written) == full == full_name(full)
+    assert canonical_name(written) == full == canonical_name(full)
     assert not reads_text(written)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.views import VIEWS, blur_operator, build_view, image_seed, sharpness
 
-OF_PIXELS = [name for name in VIEWS if not build_view(name).of_words]
+OF_PIXELS = [name for name in VIEWS if not build_view(name).is_text]
 
 
 def pictures(n: int = 2, size: int = 224, seed: int = 0) -> torch.Tensor:

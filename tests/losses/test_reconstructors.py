@@ -19,7 +19,7 @@ def test_tokens_without_blocks_equal_their_definition():
     own, other = torch.randn(5, 12).double(), torch.randn(5, 8).double()
     mask = torch.rand(5, 4) < 0.5
     block, net.blocks = net.blocks[0].eval(), torch.nn.ModuleList()
-    found, wanted, judged = net.judge(own, other, mask)
+    found, wanted, judged = net.compare(own, other, mask)
     for row, k in np.ndindex(5, 4):
         chunk = own[row, 3 * k : 3 * k + 3]
         token = net.mask_token if mask[row, k] else net.own.weight @ chunk + net.own.bias
@@ -55,10 +55,10 @@ def test_gradient_numerically_through_the_context(kind):
     ).double()
     brain, _, view = random_batch(0, 3, 8)
     net, own = loss.reconstructors["reconstruct_view"], root_mean_square_one(view)
-    mask = torch.rand(net.places(own).shape) < 0.6
+    mask = torch.rand(net.maskable(own).shape) < 0.6
 
     def pulled(context):
-        return distance(*net.judge(own, root_mean_square_one(context), mask))
+        return distance(*net.compare(own, root_mean_square_one(context), mask))
 
     assert torch.autograd.gradcheck(pulled, (brain.requires_grad_(),))
 
