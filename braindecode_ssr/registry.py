@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import entry_points
 from string import digits as DIGITS
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from .errors import UsageError
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class Registry:
@@ -87,6 +89,18 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     near = nearest(name, known)
     hint = f"did you mean {near!r}? " if near else ""
     return UsageError(f"unknown {kind}: {name!r}", f"{hint}choose one of: {', '.join(known)}")
+
+
+def check_choice(name: str, value: Choice, literal: Any) -> Choice:
+    """The value, if it is one of those of a ``Literal``; else UsageError."""
+    known = get_args(literal)
+    if value not in known:
+        near = nearest(str(value), list(known))
+        raise UsageError(
+            f"{name} has to be one of {', '.join(map(repr, known))}, not {value!r}",
+            f"did you mean {near!r}?" if near else "choose one of them",
+        )
+    return value
 
 
 def nearest(name: str, known: list[str]) -> str | None:

@@ -135,7 +135,7 @@ def slow_run(folder):
         return EEGRetriever(*args, callbacks=[*callbacks, ("slow", Slow())], **kwargs)
 
     retriever.EEGRetriever = slow
-    run(Path(folder), epochs=30)
+    run(Path(folder), epochs=12)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
@@ -149,8 +149,8 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     process.join()
     done = len(list(folder.glob("epoch-*")))
     assert done >= 1
-    resumed = run(folder, epochs=30, resume=True)
-    assert torch.equal(weights(resumed), weights(run(tmp_path / "whole", epochs=30)))
+    resumed = run(folder, epochs=12, resume=True)
+    assert torch.equal(weights(resumed), weights(run(tmp_path / "whole", epochs=12)))
 
 
 def test_validation_concepts_are_scored_and_the_best_epoch_is_kept(tmp_path):

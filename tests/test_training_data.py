@@ -18,7 +18,8 @@ from braindecode_ssr.trials.averages import TrialFile, TrialRows
 
 SETTINGS = {
     "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1, "protocol": "inter"},
-    "train": {"epochs": 2, "batch_size": 32, "device": "cpu", "smoothing": 0.5},
+    "model": {"n_outputs": 32, "width": 32},
+    "train": {"epochs": 2, "batch_size": 64, "device": "cpu", "smoothing": 0.5},
 }
 
 

@@ -190,7 +190,7 @@ def _missing_batches(
     size: int,
     hashes: dict[str, str],
 ) -> list[Batch]:
-    """Batches of images without features of their content; independent of what is stored already."""
+    """Batches of the images whose features are missing or outdated, numbered over all images."""
     image_ids = sorted(dataset.images["image_id"])
     batches = []
     for view in views:
@@ -287,7 +287,7 @@ def read_pixels(
 
 
 def view_fingerprint(encoder: ImageEncoder, view: View) -> str:
-    """The fingerprint of an encoder's features in a view; of words, with text tower and tokenizer."""
+    """The fingerprint of an encoder's features of a view; for text, with text tower and tokenizer."""
     if not view.is_text:
         return encoder.fingerprint
     text = json.dumps(_text_description(encoder), sort_keys=True)

@@ -147,7 +147,7 @@ BOUND, BIAS = 3.0, 0.7
 
 
 class SimNet(Fixed):
-    """A random network, the encoder of simulated images: it reads their meaning, and much that no brain sees.
+    """A fixed random network for simulated images: it encodes their meaning, and much that no brain sees.
 
     The cosine transform of the image (128 pixels) goes through a layer of 512 random rectified units: coarse
     waves of luminance, in which version 2 of the simulation writes what an image means, coarse waves of the

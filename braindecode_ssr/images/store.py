@@ -433,7 +433,7 @@ class FeatureStore:
 
     @contextmanager
     def locked(self, encoder: str, purpose: str = "write") -> Iterator[None]:
-        """Keep other processes from doing the same to the tables of an encoder; reading needs no lock."""
+        """Lock the tables of an encoder against other processes that write; reading needs no lock."""
         folder = self.encoder_folder(encoder)
         with writing(folder, OPTION), lock(folder, purpose, shared=True):
             yield
@@ -447,7 +447,7 @@ class FeatureStore:
                 raise self._another_encoder(encoder, view, stored, f"{fingerprint}, dim {dim}")
 
     def imported(self, encoder: str) -> bool:
-        """Whether features were imported under a name: none that are extracted here may join them."""
+        """Whether the features under a name were imported; extracted ones are never mixed with them."""
         stored = (self.manifest(encoder, view)["fingerprint"] for view in self.views(encoder))
         return any(fingerprint.startswith(IMPORTED) for fingerprint in stored)
 
@@ -476,7 +476,7 @@ class FeatureStore:
 def text_or_original(
     views: tuple[str, ...], encoder: str, store: FeatureStore, other: str = ""
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Replace text by the original where an encoder can neither read it nor has features of it; and notes."""
+    """The views, with ``original`` for text where an encoder has no features of it and cannot read; notes."""
     lacking = {
         view: name
         for view in views

@@ -39,7 +39,7 @@ VIEWS = Registry(
 
 @dataclass(frozen=True)
 class View:
-    """A view with its parameters; ``name`` has ``?parameter=value`` for each other than the published one."""
+    """A view with its parameters; ``name`` shows those that differ from the published ones."""
 
     name: str
     function: ViewFunction
@@ -51,7 +51,7 @@ class View:
         return "concepts" in inspect.signature(self.function).parameters
 
     def sentences(self, concepts: Sequence[str]) -> list[str]:
-        """The sentences about concepts, if it is a view of words."""
+        """The sentences about concepts, if it is a text view."""
         return self.function(concepts, **self.parameters)
 
     def __call__(self, images: Tensor, *, seed: Sequence[int]) -> Tensor:
@@ -125,7 +125,7 @@ def is_text(view: str) -> bool:
 
 
 def view_parameters(view: str) -> dict[str, float | str]:
-    """The parameters of a view; none for a name of no view."""
+    """The parameters of a view; empty if there is no view of that name."""
     return dict(build_view(view).parameters) if view.partition("?")[0] in VIEWS else {}
 
 

@@ -7,15 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import TrainingError, UsageError
-
-Choice = TypeVar("Choice", bound=str)
+from ..registry import check_choice
 
 Anchor = Literal["trained", "detached"]
 Duplicates = Literal["negatives", "ignored", "positives"]
@@ -161,14 +160,6 @@ def check_sizes(**sizes: Any) -> None:
             )
 
 
-def check_choice(name: str, value: Choice, literal: Any) -> Choice:
-    """The value, if it is one of those of a ``Literal``."""
-    if value not in get_args(literal):
-        choices = ", ".join(map(repr, get_args(literal)))
-        raise UsageError(f"{name} has to be one of {choices}, not {value!r}", "choose one of them")
-    return value
-
-
 def unit(x: Tensor) -> Tensor:
     """Rows of shape (b, e) scaled to unit length; rows of zeros stay zeros."""
     return F.normalize(x, dim=-1)
@@ -294,7 +285,7 @@ class Similarity(nn.Module):
 
 
 def symmetric_info_nce(x: Tensor, y: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    r"""Cross-entropy of picking the partner, from x to y and from y to x.
+    r"""Symmetric InfoNCE: cross-entropy of the matching pairs, from x to y and from y to x.
 
     With :math:`S = \mathrm{scale} \cdot x y^\top`,
 
@@ -324,7 +315,7 @@ def duplicate_info_nce(
     same: Tensor,
     duplicates: Duplicates = "positives",
 ) -> Tensor:
-    r"""Symmetric contrast in which a row may have several partners.
+    r"""Symmetric InfoNCE in which a row may have several positives.
 
     With :math:`S = \mathrm{scale} \cdot x y^\top` and :math:`P_i` the rows that show the image of
     row i (i among them), from x to y
@@ -366,7 +357,7 @@ def symmetric_cross_entropy(
     duplicates: Duplicates = "negatives",
     direction: Direction = "both",
 ) -> Tensor:
-    """Cross-entropy of picking the partner by logits (b, b), mean over rows and columns, or over rows."""
+    """Cross-entropy of the matching pairs, from logits (b, b): mean over rows and columns, or over rows."""
     if same is not None and duplicates == "ignored":
         logits = without_duplicates(logits, same)
     if direction == "brain-to-image":

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..registry import check_choice
 from .base import (
     Loss,
-    check_choice,
     check_embeddings,
     check_number,
     check_sizes,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..registry import check_choice
 from ..retrieval.hyperbolic import CURVATURE, expmap0, pairwise_distance
 from .base import (
     Anchor,
@@ -17,7 +18,6 @@ from .base import (
     Parts,
     Regime,
     Similarity,
-    check_choice,
     check_number,
     check_sizes,
     check_weights,
@@ -111,7 +111,7 @@ class NeuroBridge(Contrast):
 
 
 class MultiPositive(Contrast):
-    """Symmetric contrast that knows which rows show the same image.
+    """Symmetric contrast in which rows that show the same image are positives of each other.
 
     An image shown to several subjects, or several times to one, occurs more than once in a batch. Plain
     contrast then pushes a trial away from the very image it belongs to. With one trial per image, as in
@@ -189,7 +189,7 @@ def single_anchor_contrast(
     scale: Tensor | float = 1.0,
     same: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    r"""Cross-entropy of picking the own brain and the own view among those of all images.
+    r"""InfoNCE with the originals as anchors, and their brain responses and views as positives.
 
     With :math:`B = \mathrm{scale} \cdot o b^\top`, :math:`A = \mathrm{scale} \cdot o a^\top` and
     :math:`Z_i = \sum_j e^{B_{ij}} + e^{A_{ij}}`, the two parts are
@@ -273,7 +273,7 @@ Among = Literal["image", "all"]
 
 
 def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) -> Tensor:
-    r"""How the label of each row is distributed over rows.
+    r"""Soft labels: how the label of each row is spread over the rows of a batch.
 
     .. math:: L_{ij} \propto \max(0, \cos(f_i, f_j)) \; [j = i \,\vee\, j \in \text{top}_k(i)]
               \; [i, j \text{ of the same image}], \qquad \sum_j L_{ij} = 1
@@ -304,7 +304,7 @@ def soft_labels(features: Tensor, top_k: int = 7, same: Tensor | None = None) ->
 
 
 def soft_info_nce(x: Tensor, y: Tensor, scale: Tensor | float, labels: Tensor) -> Tensor:
-    r"""Cross-entropy with labels that are distributed over rows, from x to y and from y to x.
+    r"""Cross-entropy with soft labels, from x to y and from y to x.
 
     With :math:`S = \mathrm{scale} \cdot x y^\top`,
 
@@ -373,7 +373,7 @@ class SoftLabel(Contrast):
 def hyperbolic_info_nce(
     x: Tensor, y: Tensor, scale: float = 100.0, curvature: float = CURVATURE
 ) -> Tensor:
-    r"""Cross-entropy of picking the partner by its Lorentz distance, from x to y and from y to x.
+    r"""Symmetric InfoNCE with minus the Lorentz distance as similarity.
 
     The logits are :math:`S_{ij} = -\mathrm{scale} \cdot d_c(\exp_0 x_i, \exp_0 y_j)`.
 

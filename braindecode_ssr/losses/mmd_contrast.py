@@ -1,4 +1,4 @@
-"""Contrast that starts as a maximum mean discrepancy: align the distributions, then the pairs."""
+"""Maximum mean discrepancy first, contrast later: align the distributions, then the pairs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..registry import check_choice
 from .base import (
     Duplicates,
     Regime,
-    check_choice,
     check_embeddings,
     check_number,
     full_precision,
@@ -69,7 +69,7 @@ def share_of_mmd(epoch: int, start: float, end: float, stage: int) -> float:
 
 
 class MMDContrast(Contrast):
-    r"""Discrepancy between the distributions of brain and image embeddings, replaced by their contrast.
+    r"""Discrepancy between the distributions of brain and image embeddings, gradually replaced by contrast.
 
     :math:`L = \lambda \, \max(0, \mathrm{MMD}^2(b, o)) + (1 - \lambda) \, \mathrm{NCE}(b, o)`, with
     :math:`\lambda` from ``start`` to ``end`` over the first ``stage`` epochs and 0 thereafter.

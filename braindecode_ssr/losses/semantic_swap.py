@@ -211,7 +211,7 @@ class SemanticSwap(Contrast):
 
     @torch.enable_grad()
     def _train_clubs(self, pairs: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Some steps of the bound's networks; left without gradients, no other optimizer moves them."""
+        """Take some steps with the bound's networks, and leave them no gradient for other optimizers."""
         for _ in range(self.steps):
             for side, pair in pairs.items():
                 self._club(side).negative_log_likelihood(*pair).backward()
@@ -219,7 +219,7 @@ class SemanticSwap(Contrast):
             self.optimizer.zero_grad()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The state of the bound's optimizer, so that an interrupted run continues as it would have."""
+        """The state of the bound's optimizer, so that a resumed run equals an uninterrupted one."""
         return self.optimizer.state_dict() if self.clubs else {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..registry import check_choice
 from .base import (
     Anchor,
     ContrastiveLoss,
@@ -25,7 +26,6 @@ from .base import (
     Parts,
     Regime,
     Similarity,
-    check_choice,
     check_embeddings,
     check_number,
     check_sizes,
@@ -166,7 +166,7 @@ class Reconstructor(nn.Module):
 
 
 class WholeReconstructor(Reconstructor):
-    """Version 0.1's: makes the whole vector anew, visible elements too, and scores all of them.
+    """As in version 0.1: predicts the whole vector, visible elements included, and scores all of it.
 
     It is not told which elements are hidden; a learned vector takes their place.
     """

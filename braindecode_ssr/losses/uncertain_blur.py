@@ -1,4 +1,4 @@
-"""Contrast with targets that are blurred the more, the more uncertain a trial is."""
+"""Contrast in which the image of an uncertain trial is blurred more."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blur_levels(now: Tensor, remembered: Tensor, alpha: float = 0.05) -> Tensor:
 
 
 class UncertainBlur(Loss):
-    """Contrast of brains with less or more blurred images, by how certain the trial was before.
+    """Contrast with less or more blurred images, depending on how certain each trial was before.
 
     The blur of a trial is decided whenever it is seen, and used when it is seen again, an epoch later.
     Without ``image`` there is no memory: the decision of a batch is used for that batch.

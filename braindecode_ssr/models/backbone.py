@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import SSRError, UsageError, first_line
+from ..registry import check_choice
 from .names import named_backbone, types_of
 
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
 
 
 class BackboneAdapter(nn.Module):
-    """A model with fixed arguments of its ``forward``, and with subjects where it takes them.
+    """A model whose ``forward`` gets fixed arguments, and the subjects where it takes them.
 
     ``n_zeros`` samples of zeros are appended to every trial.
     """
@@ -169,7 +170,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-FEATURE_POINTS = ("auto", "embedding", "head")
+FeaturePoint = Literal["auto", "embedding", "head"]
 
 
 class BrainEncoder(NamedTuple):
@@ -248,11 +249,7 @@ def build_backbone(
     UsageError
         If the model cannot be built, or does not give one vector of the right width for such trials.
     """
-    if feature_point not in FEATURE_POINTS:
-        raise UsageError(
-            f"there is no feature_point {feature_point!r}",
-            f"choose one of {', '.join(FEATURE_POINTS)}",
-        )
+    check_choice("feature_point", feature_point, FeaturePoint)
     shape = n_chans, n_times
     model: Any = named_backbone(backbone) if isinstance(backbone, str) else backbone
     if isinstance(model, nn.Module):
@@ -427,7 +424,7 @@ def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
 
 
 def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int | None) -> None:
-    """UsageError unless a backbone has a part for each of so many subjects; None asks nothing.
+    """Raise UsageError unless a backbone has a part for each of ``n_subjects``; None checks nothing.
 
     A trial must be encoded differently for the last subject than for the first. Noise is added to a copy
     of the weights for this, because all parts may start alike.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..registry import check_choice
 from ..retrieval.hyperbolic import expmap0, geodesic, logmap0
-from .ssr import Length, check_length, check_width, two_layers, vectors_of
+from .ssr import Length, check_width, two_layers, vectors_of
 
 
 class PerceptronHead(nn.Module):
@@ -35,7 +36,7 @@ class PerceptronHead(nn.Module):
 
     def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
         super().__init__()
-        self.widths, self.unit = list(widths), check_length(length)
+        self.widths, self.unit = list(widths), check_choice("length", length, Length) == "unit"
         self.maps = two_layers(sum(widths), n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class BlurLevelsHead(nn.Module):
                 f"are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and three views with images.pool="side-by-side"',
             )
-        self.widths, self.unit = list(widths), check_length(length)
+        self.widths, self.unit = list(widths), check_choice("length", length, Length) == "unit"
         self.map = nn.Linear(widths[0], n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -256,7 +257,7 @@ class BlurMixerHead(nn.Module):
         length: Length = "raw",
     ) -> None:
         super().__init__()
-        self.unit = check_length(length)
+        self.unit = check_choice("length", length, Length) == "unit"
         if len(set(widths)) != 1:
             raise UsageError(
                 "the blur mixer mixes vectors element by element, and these have widths "
@@ -333,7 +334,7 @@ class GeodesicHead(nn.Module):
                 f"and there are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and two views with images.pool="side-by-side"',
             )
-        self.unit = check_length(perceptual, "length of the perceptual vector")
+        self.unit = check_choice("perceptual", perceptual, Length) == "unit"
         self.widths, width = list(widths), widths[0]
         self.semantic = nn.Linear(width, n_outputs)
         self.perceptual = nn.Linear(width, n_outputs)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..registry import unknown_name
+from ..registry import check_choice, unknown_name
 from .names import Trust, is_path, quiet_import, trusting, types_of
 
 
@@ -506,12 +506,8 @@ class VED(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         drop_prob: float = 0.65,
     ) -> None:
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
-        for name, value, choices in (
-            ("spatial_weights", spatial_weights, ("absolute", "signed")),
-            ("spatial_norm", spatial_norm, ("batch", "none")),
-        ):
-            if value not in choices:
-                raise UsageError(f"there is no {name} {value!r}", f"choose {' or '.join(choices)}")
+        check_choice("spatial_weights", spatial_weights, Literal["absolute", "signed"])
+        check_choice("spatial_norm", spatial_norm, Literal["batch", "none"])
         sums = AbsoluteSums if spatial_weights == "absolute" else ChannelSums
         self.spatial = sums(self.n_chans, n_filters)
         self.norm = nn.BatchNorm1d(n_filters) if spatial_norm == "batch" else nn.Identity()

@@ -202,7 +202,7 @@ def trusted() -> Trust:
 def providing(
     backbone: str | type[nn.Module] | nn.Module, recorded: str | None = None
 ) -> Iterator[str]:
-    """Within this context, let a name (which is yielded) stand for a backbone given as an object.
+    """Within this context, a name (which is yielded) stands for a backbone given as an object.
 
     By default it is ``module.Class``, for a model followed by ``@`` and a digest of its layers and
     weights, because two models of one class are two backbones.
@@ -348,7 +348,7 @@ def _imported(kind: str, name: str) -> Any:
 
 
 def _module_of(file: Path) -> ModuleType:
-    """The module of a local file, run once as long as the file stays the same."""
+    """The module of a local file, executed once until the file changes."""
     source = file.read_bytes()
     name = f"_local_{file.stem}_{hashlib.sha256(bytes(file) + source).hexdigest()[:16]}"
     if name not in sys.modules:

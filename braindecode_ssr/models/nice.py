@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..registry import check_choice
 from .modules import Encoder, ResidualProjector
+
+WeightInit = Literal["normal", "torch"]
 
 
 def plain_layers(
@@ -105,15 +108,12 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
         kernel_length: int = 25,
         pool_length: int = 51,
         pool_stride: int = 5,
-        weight_init: Literal["normal", "torch"] = "normal",
+        weight_init: WeightInit = "normal",
         activation: type[nn.Module] = nn.ELU,
         drop_prob: float = 0.5,
     ) -> None:
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
-        if weight_init not in ("normal", "torch"):
-            raise UsageError(
-                f"there is no weight_init {weight_init!r}", "choose 'normal' or 'torch'"
-            )
+        check_choice("weight_init", weight_init, WeightInit)
         shortest = kernel_length + pool_length - 1
         check_length(self, shortest, "kernel_length and pool_length")
         self.weight_init, self.drop_prob = weight_init, drop_prob

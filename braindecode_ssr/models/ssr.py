@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..registry import unknown_name
+from ..registry import check_choice
 from . import IMAGE_HEADS
 from .backbone import build_backbone, takes_subjects
 from .modules import Components, Configured, TangentMap, feature_dict, parameters_of
@@ -20,8 +20,8 @@ from .names import class_at, is_path, quiet_import
 with quiet_import():
     from braindecode.models.base import EEGModuleMixin
 
-SPACES = ("euclidean", "hyperbolic")
-PROJECTORS = ("linear", "perceptron", "none")
+Space = Literal["euclidean", "hyperbolic"]
+Projector = Literal["linear", "perceptron", "none"]
 
 
 class SSR(
@@ -135,14 +135,12 @@ class SSR(
         feature_widths: list[int] | None = None,
         n_subjects: int | None = None,
         components: int | None = None,
-        space: Literal["euclidean", "hyperbolic"] = "euclidean",
-        projector: Literal["linear", "perceptron", "none"] = "linear",
+        space: Space = "euclidean",
+        projector: Projector = "linear",
     ) -> None:
         super().__init__(n_outputs, n_chans, chs_info, n_times, input_window_seconds, sfreq)
-        if space not in SPACES:
-            raise unknown_name("space", space, list(SPACES))
-        if projector not in PROJECTORS:
-            raise unknown_name("projector", projector, list(PROJECTORS))
+        check_choice("space", space, Space)
+        check_choice("projector", projector, Projector)
         if projector != "linear" and (space == "hyperbolic" or n_subjects is not None):
             raise UsageError(
                 f"the projector {projector!r} works neither in hyperbolic space nor with n_subjects",
@@ -267,7 +265,7 @@ class SSR(
         return self.backbone(x, subject_index=subject_index)
 
     def _of_unknown_subject(self, x: Tensor) -> Tensor:
-        """Mean of the features over all parts; the projector is linear, so that of the embeddings too."""
+        """Mean of the features over all parts, and so of the embeddings, because the projector is linear."""
         index = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
         parts = [
             self.neck(self._of_subjects(x, index + part)) for part in range(self.n_subjects or 1)
@@ -393,13 +391,6 @@ def check_width(width: int, wanted: int) -> None:
 Length = Literal["raw", "unit"]
 
 
-def check_length(length: Length, what: str = "length of vectors") -> bool:
-    """Whether vectors are normalized; a UsageError if there is no such choice."""
-    if length not in ("raw", "unit"):
-        raise unknown_name(what, length, ["raw", "unit"])
-    return length == "unit"
-
-
 def vectors_of(features: Tensor, widths: list[int], unit: bool = False) -> list[Tensor]:
     """The vectors that are concatenated in features (..., sum of widths), of unit length if asked for."""
     if not torch.jit.is_scripting():
@@ -423,7 +414,7 @@ class ImageHead(nn.Linear):
 
     def __init__(self, widths: int | Sequence[int], n_outputs: int, length: Length = "raw") -> None:
         self.widths = [widths] if isinstance(widths, int) else list(widths)
-        self.unit = check_length(length)
+        self.unit = check_choice("length", length, Length) == "unit"
         super().__init__(sum(self.widths), n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:

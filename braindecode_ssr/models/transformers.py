@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..registry import unknown_name
+from ..registry import check_choice
 from .modules import Encoder, SubjectMap, feature_dict
 from .nice import TSConv, check_length, normal_weights, spatial_filters, temporal_filters
 
@@ -29,21 +29,7 @@ class SubjectTSConv(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None
     def forward(
         self, x: Tensor, return_features: bool = False, subject_index: Tensor | None = None
     ) -> Tensor:
-        """Encode trials.
-
-        Parameters
-        ----------
-        x : Tensor, shape (b, c, t)
-            Trials.
-        return_features : bool
-            Return what enters the projector instead, as a dictionary with ``"features"``.
-        subject_index : Tensor of int, shape (b,), optional
-            Who saw them, counted from 0; None: unknown.
-
-        Returns
-        -------
-        Tensor, shape (b, n_outputs), or dict
-        """
+        """As for :class:`~braindecode_ssr.models.modules.Encoder`, and of known subjects, int (b,) from 0."""
         features = self.mix(self.spatial(self.temporal(self.front(x, subject_index))))
         if not torch.jit.is_scripting():
             if return_features:
@@ -131,9 +117,7 @@ class SubjectTransformer(nn.Module):
         tokens: Tokens,
     ) -> None:
         super().__init__()
-        if tokens not in ("channels", "first"):
-            raise unknown_name("choice of tokens", tokens, ["channels", "first"])
-        self.start = 1 if tokens == "channels" else 0
+        self.start = 1 if check_choice("tokens", tokens, Tokens) == "channels" else 0
         self.subjects = nn.Embedding(n_subjects, n_times)
         self.unknown = nn.Parameter(torch.randn(n_times))
         self.transformer = ITransformer(n_times, n_heads, n_hidden, drop_prob)

@@ -43,7 +43,7 @@ METRICS: dict[str, Callable[[pd.Series], pd.Series]] = {
 
 
 def per_query(queries: pd.DataFrame, metric: str) -> pd.Series:
-    """What each query contributes to a metric, which is the mean of it.
+    """The contribution of each query to a metric, which is their mean.
 
     If ``queries`` has a column of the metric's name, as under n-way retrieval, its values are used where
     they are not empty, otherwise those of the column ``rank``.
@@ -81,7 +81,7 @@ def chance(n_gallery: int) -> dict[str, float]:
 def retrieval_numbers(
     queries: pd.DataFrame, n_gallery: int, n_way: int | None = None
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """A table of queries as it is kept, and its metrics, chance and counts.
+    """A table of queries as it is saved, and its metrics, chance levels and counts.
 
     With ``n_way``, both are expectations over all choices of so many candidates, see :func:`n_way_table`.
     """
@@ -97,7 +97,7 @@ def retrieval_numbers(
 
 
 def mean_over_trials(queries: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
-    """A table in which each trial is a query, as one row per image; and its metrics and counts.
+    """One row per image from a table in which each trial is a query; and its metrics and counts.
 
     ``rank``, ``score``, ``top1``, ``top5`` and ``mrr`` of an image are the means over its trials, so that the
     trials of an image are not taken for independent ones; ``top_1`` to ``top_5`` are those of its first.
@@ -233,13 +233,9 @@ def cosine(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
     DataError
         If a row has no direction: zero length, NaN or infinite.
     """
-    units = []
-    for rows, what in ((queries, "query"), (gallery, "gallery")):
-        rows = np.asarray(rows, dtype=np.float64)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        _check_rows(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0), what, "finite, non-zero length")
-        units.append(rows / norms)
-    return units[0] @ units[1].T
+    checked = _checked(queries, gallery, nonzero=True)
+    q, g = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in checked)
+    return q @ g.T
 
 
 def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
@@ -256,11 +252,9 @@ def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
 
     from .hyperbolic import expmap0, pairwise_distance
 
-    queries, gallery = (np.asarray(rows, dtype=np.float64) for rows in (queries, gallery))
-    _check_rows(np.isfinite(queries).all(axis=1), "query", "finite elements")
-    _check_rows(np.isfinite(gallery).all(axis=1), "gallery", "finite elements")
-    different, place = np.unique(gallery, axis=0, return_inverse=True)
-    of, to = (expmap0(torch.from_numpy(rows)) for rows in (queries, different))
+    queries, gallery = _checked(queries, gallery)
+    distinct, place = np.unique(gallery, axis=0, return_inverse=True)
+    of, to = (expmap0(torch.from_numpy(rows)) for rows in (queries, distinct))
     return -pairwise_distance(of, to).numpy()[:, place.reshape(-1)]
 
 
@@ -276,21 +270,27 @@ def minus_squared_distance(queries: np.ndarray, gallery: np.ndarray) -> Similari
     DataError
         If a row is NaN or infinite.
     """
-    q, p = (np.asarray(rows, dtype=np.float64) for rows in (queries, gallery))
-    _check_rows(np.isfinite(q).all(axis=1), "query", "finite elements")
-    _check_rows(np.isfinite(p).all(axis=1), "gallery", "finite elements")
-    different, place = np.unique(p, axis=0, return_inverse=True)
-    scores = q @ different.T - (different**2).sum(1) / 2 - (q**2).sum(1, keepdims=True) / 2
+    q, gallery = _checked(queries, gallery)
+    p, place = np.unique(gallery, axis=0, return_inverse=True)
+    scores = q @ p.T - (p**2).sum(1) / 2 - (q**2).sum(1, keepdims=True) / 2
     return scores[:, place.reshape(-1)]
 
 
-def _check_rows(good: Any, what: str, need: str) -> None:
-    if not good.all():
-        bad = np.flatnonzero(~good)
-        raise DataError(
-            f"{len(bad)} {what} embeddings do not have {need}, the first in row {bad[0]}",
-            "train again with a lower --set train.lr, or check the features",
-        )
+def _checked(
+    queries: np.ndarray, gallery: np.ndarray, nonzero: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both in float64; a DataError if a row is not finite, or zero where that is asked for."""
+    rows = np.asarray(queries, np.float64), np.asarray(gallery, np.float64)
+    for part, what in zip(rows, ("query", "gallery"), strict=True):
+        norms = np.linalg.norm(part, axis=1)
+        bad = np.flatnonzero(~np.isfinite(norms) | (nonzero & (norms == 0)))
+        if len(bad):
+            raise DataError(
+                f"{len(bad)} {what} embeddings are NaN{', zero' if nonzero else ''} or infinite, the first "
+                f"in row {bad[0]}",
+                "train again with a lower --set train.lr, or check the features",
+            )
+    return rows
 
 
 SPACES: dict[str, Callable[[np.ndarray, np.ndarray], Similarities]] = {

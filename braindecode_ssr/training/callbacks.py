@@ -39,7 +39,7 @@ ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
 def learning_rate_factor(
     step: int, total: int, warmup: int, schedule: Literal["constant", "cosine", "onecycle"]
 ) -> float:
-    """Factor of the full rate: a linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0.
+    """Factor of the learning rate: linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0.
 
     ``"onecycle"`` is the policy of Smith and Topin (2018) as PyTorch's ``OneCycleLR`` has it by default.
     """
@@ -184,7 +184,7 @@ class Checkpoints(Callback):
         return [epoch.name for epoch in useless]
 
     def done(self) -> int:
-        """The epochs that are done according to the last checkpoint."""
+        """How many epochs are finished, according to the last checkpoint."""
         return max(map(_number, self.epochs()), default=0)
 
     def load(self, net: Any) -> None:
@@ -238,7 +238,7 @@ class ValidationRetrieval(Callback):
         return _can_load(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Record accuracies and keep the epoch of the largest MRR, which varies less than they do."""
+        """Record accuracies, and keep the epoch with the best MRR, which is less noisy than accuracies."""
         model = self.average.model if self.average else net.module_
         before = [row.get("valid_mrr", -1.0) for row in net.history[:-1]]
         scores = summarize(self.ranks(model))

@@ -142,7 +142,7 @@ def n_batches(n_trials: int, batch_size: int, drop_last: bool = True, n_processe
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in another thread while the one before is used.
+    """The same items, each computed in another thread while the previous one is used.
 
     What makes them must not use PyTorch operations: a second thread that does gets a team of OpenMP
     threads of its own, which then competes with the training thread for the cores (a fifth of its speed).
@@ -212,7 +212,7 @@ def _has_position(channel: dict[str, Any]) -> bool:
 
 
 def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
-    """The channels of a store, and what must be equal in trials that are joined with its own."""
+    """The channels of a store, and what must be the same in trials that are joined with its own."""
     sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
     facts = {
         "channel type": ", ".join(store.info.get_channel_types(unique=True)),
@@ -260,7 +260,7 @@ def match_subjects(
 
 
 def copied_recordings(dataset: ImageDataset, subjects: Iterable[Label], spec: RunSpec) -> list[str]:
-    """A sentence for each pair of subjects of which one has a copy of a recording of the other."""
+    """A sentence for each pair of subjects that share a recording."""
     source = dataset.with_spec(spec.trials)
     known: dict[str, tuple[Label, Path]] = {}
     found: dict[tuple[Label, Label], str] = {}

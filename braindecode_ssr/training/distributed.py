@@ -1,4 +1,4 @@
-"""Devices, seeds, and one run over several processes as ``torchrun`` starts them.
+"""Devices, seeds, and one run over several processes started by ``torchrun``.
 
 Every process embeds its share of each batch. The embeddings of all are gathered, and every process
 computes the loss of the whole batch, in-batch negatives included. Gradients flow through the process's own
@@ -105,7 +105,7 @@ ALONE = World()
 
 @contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, by NCCL on CUDA, else gloo; one alone without it."""
+    """Join the processes that ``torchrun`` started, with NCCL on CUDA, else gloo; without it, be alone."""
     if _n_processes() == 1:
         yield World()
         return
@@ -139,7 +139,7 @@ def _lost(reason: str) -> TrainingError:
 
 
 def synchronize_batch_norm(model: nn.Module, among: World, device: str = "cpu") -> nn.Module:
-    """Let batch normalization use the batch of all processes; in place where torch has no layer for it."""
+    """Make batch normalization use the batch of all processes; in place where torch has no layer for it."""
     if among.size == 1:
         return model
     if device.startswith("cuda"):

@@ -255,7 +255,7 @@ class EEGRetriever(EEGRegressor):
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write the mean of each named part of the loss into the history, and what else the loss reports."""
+        """Record the mean of each part of the loss, and its diagnostics, in the history."""
         for name in self.parts_[0] if self.parts_ else ():
             mean = torch.stack([parts[name] for parts in self.parts_]).mean()
             self.history.record(name, mean.item())
@@ -370,7 +370,7 @@ class EEGRetriever(EEGRegressor):
 
 
 def sizes_for(loss: Any, model: Any) -> dict[str, Any]:
-    """The sizes of a model that the constructor of a loss takes, out of ``SIZES``."""
+    """Those of ``SIZES`` that the constructor of a loss takes, from a model."""
     takes = inspect.signature(loss).parameters
     return {name: getattr(model, name) for name in SIZES if name in takes and hasattr(model, name)}
 
@@ -401,6 +401,11 @@ def fit(
     best one on validation concepts, or their average.
     """
     world.check_batch(spec.batch_size or 1)
+    if spec.patience and world.size > 1:
+        raise UsageError(
+            "train.patience does not apply to several processes: only the first validates",
+            "leave it out, or train in one process",
+        )
     average = WeightAverage(spec.ema) if spec.ema else None
     train, validation = data, None
     if spec.validation_concepts:
@@ -416,27 +421,17 @@ def fit(
     world.barrier()
     done = checkpoints.done()
 
-    own: list[tuple[str, Callback | None]] = [("average", average)]
+    bar, early = EpochBar(spec.epochs), EarlyStopping(spec.patience) if spec.patience else None
+    own: dict[str, Callback | None] = {"average": average}
     if world.first:  # the only one that writes
-        own += [("validation", validation)]
-        own += [("kept", KeepEpochs(kept, average) if kept is not None else None)]
-        own += [("checkpoints", checkpoints)]
-    if spec.clip:
-        own.append(("clip", GradientNormClipping(spec.clip)))
+        own["validation"] = validation
+        own["kept"] = KeepEpochs(kept, average) if kept is not None else None
+        own["checkpoints"] = checkpoints
+    own["clip"] = GradientNormClipping(spec.clip) if spec.clip else None
     if spec.warmup or spec.schedule != "constant":
         steps = n_batches(len(train), spec.batch_size or 1, spec.drop_last, world.size)
-        own.append(("rate", _schedule(spec, steps, done)))
-    bar = EpochBar(spec.epochs)
-    if progress:
-        own.append(("bar", bar))
-    early = EarlyStopping(spec.patience) if spec.patience else None
-    if early is not None:
-        if world.size > 1:
-            raise UsageError(
-                "train.patience does not apply to several processes: only the first validates",
-                "leave it out, or train in one process",
-            )
-        own.append(("early_stopping", early))
+        own["rate"] = _schedule(spec, steps, done)
+    own |= {"bar": bar if progress else None, "early_stopping": early}
     net = EEGRetriever(
         synchronize_batch_norm(model, world, device),
         criterion=loss,
@@ -452,7 +447,7 @@ def fit(
         device=device,
         precision=precision,
         world=world,
-        callbacks=[*((name, each) for name, each in own if each is not None), *callbacks],
+        callbacks=[*((name, each) for name, each in own.items() if each), *callbacks],
         verbose=0,
     ).initialize()
     if spec.compile != "none":
@@ -491,7 +486,7 @@ def _repair(
     validation: ValidationRetrieval | None,
     say: Callable[[str], object],
 ) -> None:
-    """Remove the checkpoints that cannot be resumed from, because they or files of before are damaged."""
+    """Remove checkpoints that cannot be resumed from because they, or files they need, are damaged."""
     if not checkpoints.epochs():
         return
     last = first_missing(kept) - 1 if kept is not None else None
@@ -530,7 +525,7 @@ def _is_class(part: Any) -> bool:
 
 
 def _on_device(data: TrainingSet, device: str) -> TrainingSet:
-    """The set on the GPU, if that has room for it twice."""
+    """The set on the GPU, if twice its size is free there."""
     if torch.device(device).type != "cuda":
         return data
     free, _ = torch.cuda.mem_get_info(device)

@@ -199,7 +199,7 @@ def _by_inputs(
 def _by_rows(
     blocks: Iterator[Rows], n: int
 ) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Means, XX', Y and X of centered rows; they are never in memory twice."""
+    """Means, XX', Y and X of centered rows, without a second copy in memory."""
     block = next(blocks)
     x, y = (np.empty((n, part.shape[1]), part.dtype) for part in block)
     first = 0
@@ -223,7 +223,7 @@ def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve with a symmetric positive definite matrix (n, n), of which only the diagonal is lost.
+    """Solve with a symmetric positive definite matrix (n, n); only its diagonal is overwritten.
 
     LAPACK's Cholesky factor overwrites one triangle and never reads the other one (``dpotrf``).
     """

@@ -58,7 +58,7 @@ def test_a_class(net, sim_dir):
 
 def test_its_parameters_and_not_those_of_the_method(net, sim_dir):
     folder, cls = net
-    own = {"method": "neurobridge", "data": {"protocol": "inter"}}
+    own = {"method": "neurobridge", "data": {"protocol": "inter"}, "train": {"batch_size": 256}}
     spec = run_spec(SETTINGS, own, {"model": {"backbone_params": {"width": 5}}})
     assert "weight_init" in spec.model.backbone_params
     run = train(spec, backbone=cls, data_dir=sim_dir, out=folder / "runs")

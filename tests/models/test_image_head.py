@@ -74,8 +74,8 @@ def test_by_name_by_class_and_by_path(head):
         ("linaer", {}, "image head.*'linaer'.*did you mean 'linear'"),
         ("nowhere.Head", {}, "nowhere.Head.*image head.*add --trust"),
         ("linear", {"depth": 2}, "ImageHead cannot be built.*depth"),
-        ("linear", {"length": "one"}, "length of vectors.*'one'"),
-        ("blur-mixer", {"length": "one"}, "length of vectors.*'one'"),
+        ("linear", {"length": "one"}, "length has to be one of.*'one'"),
+        ("blur-mixer", {"length": "one"}, "length has to be one of.*'one'"),
     ],
 )
 def test_an_unknown_head(head, params, said):

@@ -61,7 +61,7 @@ def test_other_brain_projectors(x):
     torch.testing.assert_close(bare(x), bare.backbone(x))
     with pytest.raises(UsageError, match="width 16 .* space of 8.*n_outputs to 16"):
         SSR(**SMALL, projector="none")
-    with pytest.raises(UsageError, match="projector: 'lineal'.*did you mean 'linear'"):
+    with pytest.raises(UsageError, match="projector .*'lineal'.*did you mean 'linear'"):
         SSR(**SMALL, projector="lineal")
     with pytest.raises(UsageError, match="neither in hyperbolic space nor with n_subjects"):
         SSR(**SMALL, projector="perceptron", space="hyperbolic")

@@ -75,9 +75,9 @@ def count(model):
     [
         (
             {"spatial_weights": "positive"},
-            "spatial_weights 'positive'.*absolute or signed",
+            "spatial_weights .*'absolute', 'signed', not 'positive'",
         ),
-        ({"spatial_norm": "layer"}, "spatial_norm 'layer'.*batch or none"),
+        ({"spatial_norm": "layer"}, "spatial_norm .*'batch', 'none', not 'layer'"),
     ],
 )
 def test_an_invalid_choice(choice, said):

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 
 from braindecode_ssr.config import ModelSpec
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.models.ssr import SPACES as OF_MODELS
+from braindecode_ssr.models.ssr import Space
 from braindecode_ssr.retrieval.ranks import (
     CORRECTIONS,
     SPACES,
@@ -60,9 +61,9 @@ def test_equal_candidates_are_a_tie_that_counts_against_us():
 def test_an_embedding_that_is_not_finite_is_refused(value):
     bad = np.ones((3, 4))
     bad[1, 2] = value
-    with pytest.raises(DataError, match="1 query embeddings .* finite.*row 1"):
+    with pytest.raises(DataError, match="1 query embeddings are NaN or infinite.*row 1"):
         minus_distance(bad, np.ones((2, 4)))
-    with pytest.raises(DataError, match="1 gallery embeddings .* finite.*row 1"):
+    with pytest.raises(DataError, match="1 gallery embeddings are NaN or infinite.*row 1"):
         minus_distance(np.ones((2, 4)), bad)
 
 
@@ -97,7 +98,7 @@ def test_corrections_take_distances(correction):
 
 def test_spaces_by_name():
     assert SPACES["euclidean"] is cosine
-    assert list(SPACES) == [*OF_MODELS, "gaussian"]  # of the linear encoding model alone
+    assert list(SPACES) == [*get_args(Space), "gaussian"]  # of the linear encoding model alone
     assert space_of(object()) == ModelSpec().space == "euclidean"
     with pytest.raises(UsageError, match="space.*'hyperbolc'; did you mean 'hyperbolic'"):
         similarity(rows(2, 0), rows(2, 1), "hyperbolc")
