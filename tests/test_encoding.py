@@ -89,33 +89,38 @@ def test_choices_are_made_between_groups_and_on_nothing_else():
         EncodingModel(100.0).fit(x, y, np.zeros(len(x)))
 
 
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_as_a_method_it_is_trained_tested_and_evaluated_again(tmp_path, protocol):
-    data = {"preset": "tiny", "subject": 1, "protocol": protocol, "channels": "occipital-17"}
+@pytest.mark.parametrize(
+    ("protocol", "channels"),
+    [("intra", "occipital-17"), ("inter", ["PO7", "POz", "PO8", "O1", "Oz", "O2"])],
+)
+def test_as_a_method_it_is_trained_tested_and_evaluated_again(
+    sim_dir, tmp_path, protocol, channels
+):
+    data = {"preset": "tiny", "subject": 1, "protocol": protocol, "channels": channels}
     spec = run_spec({"data": data, "method": "encoding"})
-    run = train(spec, data_dir=tmp_path / "data", out=tmp_path / "runs")
+    run = train(spec, data_dir=sim_dir, out=tmp_path / "runs")
     assert run.summary["top5"] > 0.4  # 5 of 16 is chance: 0.31
     assert (
         run.history.loc[run.history["chosen"], "valid_mrr"].item() == run.history["valid_mrr"].max()
     )
-    queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
+    queries, numbers = evaluate(run.path)
     assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
 
 
-def with_components(tmp_path, name="runs", **train_settings):
+def with_components(sim_dir, tmp_path, **train_settings):
     settings = {
         "data": {"preset": "tiny", "subject": 1},
         "model": {"components": 6, "n_outputs": 16},
         "train": {"epochs": 3, "smoothing": 0.0, **train_settings},
     }
-    return train(run_spec(settings), data_dir=tmp_path / "data", out=tmp_path / name)
+    return train(run_spec(settings), data_dir=sim_dir, out=tmp_path)
 
 
-def test_a_net_on_supervised_components(tmp_path):
+def test_a_net_on_supervised_components(sim_dir, tmp_path):
     """They are those of the encoding model of its training trials, without the validation concepts."""
-    run = with_components(tmp_path, validation_concepts=4)
+    run = with_components(sim_dir, tmp_path, validation_concepts=4)
     weights = load_file(run.path / "model.safetensors")
-    dataset = open_dataset(run.spec.data, tmp_path / "data")
+    dataset = open_dataset(run.spec.data, sim_dir)
     data, signals = training_data(run.spec, dataset, features_of(run.spec, dataset))
     held_in, _ = hold_out_concepts(data, 4, 0)
     model = EncodingModel(250.0, signals.tmin, spacings=(0.02,), ranks=(6,))
@@ -124,8 +129,7 @@ def test_a_net_on_supervised_components(tmp_path):
     expected = model.transform(x)
     ours = (x.reshape(len(x), -1) - weights["inputs.mean"]) @ weights["inputs.filters"]
     np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
-    queries, numbers = evaluate(run.path, data_dir=tmp_path / "data")
-    assert numbers["top1"] == run.summary["top1"] > 1 / 16
+    assert evaluate(run.path)[1]["top1"] == run.summary["top1"] > 1 / 16
 
 
 def test_components_are_refused_where_they_do_not_apply(tmp_path):

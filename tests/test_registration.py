@@ -212,7 +212,9 @@ assert config.__all__.count("SSRConfig") == 1
     "first",
     [
         "import braindecode_ssr",
-        "import braindecode.models.config\nimport braindecode_ssr",
+        pytest.param(
+            "import braindecode.models.config\nimport braindecode_ssr", marks=pytest.mark.slow
+        ),
         pytest.param("from braindecode_ssr.models import EEGProject", marks=pytest.mark.slow),
     ],
     ids=["before", "after", "through-a-backbone"],

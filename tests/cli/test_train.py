@@ -283,8 +283,8 @@ def test_inter_subject_trains_on_all_others(call, sim_dir, tmp_path):
         sim_dir,
         "--json",
     )
-    epochs = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 1)
-    summary = call("train", *epochs, *args, code=0).json
+    short = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 1, "--batch-size", 128)
+    summary = call("train", *short, *args, code=0).json
     assert summary["train_subjects"] == [1, 3, 4, 5, 6, 7, 8, 9, 10]
     assert summary["n_train"] == 9 * 96 and summary["backbone"] == "TSConv"
 
