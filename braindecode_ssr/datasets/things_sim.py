@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +33,20 @@ if TYPE_CHECKING:
 
 OBSERVER = 1  # the version of the ideal observer
 REFERENCES = 400  # training images that fix the eye
+
+
+@dataclass
+class Seen:
+    """What has been drawn and seen in a simulation, once for all its datasets in this process."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    eye: Eye | None = None
+
+
+@lru_cache(maxsize=2)
+def _seen(source_key: str) -> Seen:
+    return Seen()
 
 
 class ThingsSim(ImageDataset):
@@ -71,8 +86,7 @@ class ThingsSim(ImageDataset):
             raise UsageError(f"the seed {seed} is negative", "choose a seed of 0 or more")
         self.seed = seed
         self.default_encoder = "pyramid" if self.preset.version == 1 else "simnet"
-        self._files: dict[str, bytes] = {}
-        self._features: dict[str, np.ndarray] = {}
+        self._seen = _seen(self.source_key())
         self._brains: dict[Label, Brain] = {}
 
     @property
@@ -101,12 +115,12 @@ class ThingsSim(ImageDataset):
         UsageError
             If there is no such image.
         """
-        if image_id not in self._files:
+        if image_id not in self._seen.files:
             if image_id not in self._image_ids:
                 raise unknown_name("simulated image", image_id, list(self.images["image_id"][:3]))
             concept, name = image_id.split("/")
-            self._files[image_id] = self.draw(concept, name)
-        return self._files[image_id]
+            self._seen.files[image_id] = self.draw(concept, name)
+        return self._seen.files[image_id]
 
     def draw(self, concept: str, exemplar: str) -> bytes:
         """The JPEG file of any exemplar of a concept, whether it is shown or not."""
@@ -165,10 +179,11 @@ class ThingsSim(ImageDataset):
 
     def features(self, split: str) -> np.ndarray:
         """What the eye gets of the images of a split, in image-number order; ``(n_images, dims)``."""
-        if split not in self._features:
+        if split not in self._seen.features:
             ids = self.images["image_id"][self.images["split"] == split]
-            self._features[split] = self.seen([tuple(image_id.split("/")) for image_id in ids])
-        return self._features[split]
+            seen = self.seen([tuple(image_id.split("/")) for image_id in ids])
+            self._seen.features[split] = seen
+        return self._seen.features[split]
 
     def seen(self, images: Sequence[tuple[str, str]]) -> np.ndarray:
         """What a brain gets of images, given as concept and exemplar; ``(n_images, dims)``.
@@ -189,16 +204,18 @@ class ThingsSim(ImageDataset):
         name = f"{concept}/{exemplar}"
         return self.jpeg(name) if name in self._image_ids else self.draw(concept, exemplar)
 
-    @cached_property
+    @property
     def eye(self) -> Eye:
         """The eye of all subjects."""
-        from ..simulation.images import fit_eye
+        if self._seen.eye is None:
+            from ..simulation.images import fit_eye
 
-        train = self.images["image_id"][self.images["split"] == "train"].to_numpy()
-        chosen = train[np.linspace(0, len(train) - 1, min(REFERENCES, len(train))).astype(int)]
-        pictures = (self.image(image_id) for image_id in chosen)
-        with one_thread() if self.preset.version == 2 else nullcontext():
-            return fit_eye(pictures, self.preset.response, self.seed)
+            train = self.images["image_id"][self.images["split"] == "train"].to_numpy()
+            chosen = train[np.linspace(0, len(train) - 1, min(REFERENCES, len(train))).astype(int)]
+            pictures = (self.image(image_id) for image_id in chosen)
+            with one_thread() if self.preset.version == 2 else nullcontext():
+                self._seen.eye = fit_eye(pictures, self.preset.response, self.seed)
+        return self._seen.eye
 
     @property
     def dims(self) -> tuple[int, int]:

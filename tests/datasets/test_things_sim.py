@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets import DATASETS
+from braindecode_ssr.datasets import DATASETS, things_sim
 from braindecode_ssr.datasets.base import IMAGE_COLUMNS
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
@@ -62,6 +62,7 @@ def test_every_training_image_in_two_sessions_at_least_four_times(recordings):
 
 
 def test_deterministic_in_all_that_it_depends_on(dataset, recordings):
+    things_sim._seen.cache_clear()
     again = ThingsSim(dataset.root, "tiny").recording(2, 1, "train")
     np.testing.assert_array_equal(again.data, recordings[0].data)
     assert again.fingerprint == recordings[0].fingerprint

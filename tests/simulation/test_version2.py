@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from braindecode_ssr.datasets import things_sim
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.features import read_pixels
@@ -111,8 +112,9 @@ def test_the_eye_is_not_the_encoder(encoded, dataset):
 def test_a_recording_is_the_same_to_the_bit_with_any_number_of_threads(dataset, tmp_path):
     def made(threads):
         with threadpool_limits(threads):
+            things_sim._seen.cache_clear()
             fresh = ThingsSim(tmp_path, TINY, seed=7)
-            fresh._files = dataset._files  # drawn once
+            fresh._seen.files |= dataset._seen.files  # drawn once
             return fresh.recording(1, 2, "train").data
 
     one, two = made(1), made(2)
