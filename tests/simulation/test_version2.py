@@ -151,7 +151,7 @@ def test_ceilings_are_ordered(dataset, encoded, tmp_path):
     """Who knows the brain beats who sees images through the encoder, and both beat chance."""
     weak = replace(TINY.response, early_gain=0.6e-6, late_gain=0.5e-6)
     quiet = ThingsSim(tmp_path, replace(TINY, response=weak), seed=7)
-    quiet.eye = dataset.eye
+    quiet._seen.eye = dataset.eye
     import torch
 
     net, ids = SimNet(), quiet.images["image_id"][96:].tolist()
