@@ -54,7 +54,8 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
     """
     asked = canonical(merge(*layers))
     method: Method = METHODS[str(asked.get("method", "ssr"))]
-    data = build(merge(method.settings, asked, {"method": method.name})).data
+    plain = {"method": method.name, "train": {"warmup": 0}}  # whose length is not known yet
+    data = build(merge(method.settings, asked, plain)).data
     dataset = DATASETS.name_of(data.dataset)
     recipe = dict(method.settings_for(dataset, data.protocol))
     # another loss, backbone or image head than the method's does not get the method's parameters for it
@@ -66,6 +67,10 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
         own, other = recipe.get(section, {}), asked.get(section, {}).get(key)
         if other is not None and other != own.get(key):
             recipe[section] = {name: value for name, value in own.items() if name != params}
+    train, own_train = recipe.get("train", {}), asked.get("train")
+    epochs = own_train.get("epochs") if isinstance(own_train, dict) else None
+    if isinstance(epochs, int) and epochs < train.get("warmup", 0):  # the same share of a short run
+        recipe["train"] = {**train, "warmup": train["warmup"] * epochs / train["epochs"]}
     named = {"method": method.name, "data": {"dataset": dataset}}
     return build(merge(DATASETS[dataset].settings, recipe, asked, named))
 

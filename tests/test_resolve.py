@@ -44,6 +44,15 @@ def test_a_method_lies_under_what_is_asked():
     assert run_spec({"method": "neurobridge", "loss": {"name": "contrast"}}).loss.name == "contrast"
 
 
+def test_the_warm_up_of_a_recipe_fits_a_short_run(dataset):
+    """``benchmark --methods all --epochs 1`` measures what each method costs."""
+    for epochs, warmup in ((1, 0.1), (3, 0.3), (4, 4), (20, 4)):
+        spec = run_spec({"method": "neuralbench", "train": {"epochs": epochs}})
+        assert resolve(spec, dataset)[0].train.warmup == pytest.approx(warmup)
+    with pytest.raises(UsageError, match=r"warmup = 2 epochs is longer"):
+        run_spec({"method": "neuralbench", "train": {"epochs": 1, "warmup": 2}})
+
+
 def test_plain_contrast_needs_no_views(dataset):
     spec, _ = resolve(run_spec(TINY, {"method": "contrast"}), dataset)
     assert spec.images.views == ()
