@@ -20,6 +20,7 @@ compared after this noise is whitened. It trains in seconds.
 # -------------------
 #
 # The average trial of each image at 17 channels over the back of the head, and the features of the images.
+# With so few images, we need the strong responses of version 1 of the simulation (``tiny-v1``).
 
 import tempfile
 from pathlib import Path
@@ -28,7 +29,7 @@ from braindecode_ssr import FeatureStore, ThingsSim, prepare
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.images import extract
 
-dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny")
+dataset = ThingsSim(Path(tempfile.mkdtemp()) / "things-sim", preset="tiny-v1")
 features = FeatureStore(dataset.derived / "features")
 encoder = dataset.default_encoder
 extract(dataset, encoder, ["original"], features)
