@@ -242,8 +242,8 @@ class Encoding(nn.Module):
     ) -> None:
         super().__init__()
         self.sfreq, self.start = sfreq, start
-        self.trial_mean, self.feature_mean = _fixed(n_signal), _fixed(n_features)
-        self.filters, self.weight = _fixed(n_signal, n_outputs), _fixed(n_features, n_outputs)
+        self.trial_mean, self.feature_mean = frozen(n_signal), frozen(n_features)
+        self.filters, self.weight = frozen(n_signal, n_outputs), frozen(n_features, n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """The whitened components of trials (n, c, t): (n, n_outputs)."""
@@ -267,7 +267,7 @@ class Encoding(nn.Module):
         began = time.perf_counter()
         model = EncodingModel(self.sfreq, self.start)
         features = data.original[data.image].numpy()
-        model.fit(_Rows(data.x), features, data.table["concept"].to_numpy())
+        model.fit(data.x, features, data.table["concept"].to_numpy())
         for name in ("trial_mean", "feature_mean", "filters", "weight"):
             fitted = torch.from_numpy(getattr(model, f"{name}_"))
             own = getattr(self, name)
@@ -292,22 +292,12 @@ def fit_components(components: Components, data: TrainingSet, sfreq: float, tmin
     rank = components.filters.shape[1]
     model = EncodingModel(sfreq, tmin, spacings=(0.02,), ranks=(rank,))
     features = data.original[data.image].cpu().numpy()
-    model.fit(_Rows(data.x), features, data.table["concept"].to_numpy())
+    model.fit(data.x, features, data.table["concept"].to_numpy())
     components.mean.copy_(torch.from_numpy(model.trial_mean_))
     filters = torch.from_numpy(model.filters_)
     components.filters[:, : filters.shape[1]] = filters.to(components.filters)
 
 
-def _fixed(*shape: int) -> nn.Parameter:
+def frozen(*shape: int) -> nn.Parameter:
+    """A parameter of zeros that is solved for, not trained."""
     return nn.Parameter(torch.zeros(shape), requires_grad=False)
-
-
-class _Rows:
-    def __init__(self, x: Any) -> None:
-        self.x, self.shape = x, tuple(x.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return self.x[rows].numpy()

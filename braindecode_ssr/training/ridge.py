@@ -21,6 +21,7 @@ from ..config import TrainSpec
 from ..errors import UsageError
 from ..retrieval.ranks import cosine, embed_images, embed_trials, rank_of_target, summarize
 from .data import TrainingSet, hold_out_concepts
+from .encoding import frozen
 
 SHARES = tuple(10.0**power for power in range(-3, 6))
 """Penalties to try, each a share of the mean eigenvalue of the inputs' scatter matrix."""
@@ -37,9 +38,9 @@ class Ridge(nn.Module):
 
     def __init__(self, n_signal: int, n_features: int) -> None:
         super().__init__()
-        self.trial_mean = _fixed(n_signal)
-        self.feature_mean = _fixed(n_features)
-        self.weight = _fixed(*self.direction(n_signal, n_features))
+        self.trial_mean = frozen(n_signal)
+        self.feature_mean = frozen(n_features)
+        self.weight = frozen(*self.direction(n_signal, n_features))
 
     @staticmethod
     def direction(trial: T, feature: T) -> tuple[T, T]:
@@ -251,10 +252,6 @@ def _mirror(matrix: np.ndarray) -> None:
         block = matrix[rows, rows]
         above = np.triu_indices(len(block), 1)
         block[above] = block.T[above]
-
-
-def _fixed(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape), requires_grad=False)
 
 
 def _centered(rows: Tensor) -> Tensor:
