@@ -140,8 +140,7 @@ def benchmark(
     say(cost_line(preview, jobs))
     if dry_run:
         return
-    from braindecode_ssr.benchmarking.run import run_plan
-    from braindecode_ssr.benchmarking.tables import summary_rows, summary_tables
+    from braindecode_ssr.benchmarking.run import run_plan, summary_rows, summary_tables
 
     done = run_plan(plan, out, jobs=jobs, cluster=cluster, progress=show_bars(), say=say)
     rows = summary_rows(done.queries, done.runs)

@@ -19,8 +19,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from braindecode_ssr import load_run
-from braindecode_ssr.reporting.pictures import COLORS, STYLE
-from braindecode_ssr.reporting.run_figures import chosen_queries, images_of, retrieved_images
+from braindecode_ssr.reporting.run_figures import (
+    COLORS,
+    STYLE,
+    chosen_queries,
+    images_of,
+    retrieved_images,
+)
 
 DOCS = Path(__file__).parent
 ROWS = {

@@ -75,8 +75,7 @@ plt.show()
 # ``submission.py`` and ``model.pt`` run without this package. They take channels in any order, by name, and
 # batches of any size.
 
-from braindecode_ssr.sharing.challenge import load_submission
-from braindecode_ssr.sharing.export import export
+from braindecode_ssr.sharing.export import export, load_submission
 
 written = export(run.path, "challenge", folder / "submission")
 written["files"], written["difference"]

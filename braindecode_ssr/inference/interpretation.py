@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import mne
     from matplotlib.figure import Figure
 
-    from ..reporting.pictures import Picture
+    from ..reporting.run_figures import Picture
     from .trained import TrainedRun
 
 FILLS = ("mean", "zero")
@@ -491,8 +491,7 @@ def interpretation_pictures(
     runs: Iterable[TrainedRun], say: Callable[[str], object] = lambda text: None
 ) -> list[Picture]:
     """The figures of each method and backbone on a dataset, over all its runs whose data are here."""
-    from ..reporting.pictures import Picture, file_name
-    from ..reporting.run_figures import by_method
+    from ..reporting.run_figures import Picture, by_method, file_name
 
     pictures = []
     for key, own in by_method(runs).items():

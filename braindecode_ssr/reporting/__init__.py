@@ -33,7 +33,7 @@ __all__ = ["QUERY_COLUMNS", "Results", "read_results", "read_table", "report", "
 
 if TYPE_CHECKING:
     from ..runs import Run
-    from .pictures import Picture
+    from .run_figures import Picture
 
 AS_PUBLISHED = "as-published"
 """The evaluation that each method does in its own way: its methods are not tested against each other."""

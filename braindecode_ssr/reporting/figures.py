@@ -14,9 +14,21 @@ from matplotlib.figure import Figure
 
 from ..registry import natural, short_name
 from ..retrieval.statistics import COLUMN, interval, labels_of_methods
-from .pictures import COLORS, STYLE, Picture, file_name, footnote, headline, new_figure
 from .render import MARK
-from .run_figures import COLUMNS, by_cluster, confused_concepts, confusion_matrix, learning_curves
+from .run_figures import (
+    COLORS,
+    COLUMNS,
+    STYLE,
+    Picture,
+    by_cluster,
+    confused_concepts,
+    confusion_matrix,
+    file_name,
+    footnote,
+    headline,
+    learning_curves,
+    new_figure,
+)
 from .tables import TITLES, marked, meaning, published_subjects, section_title
 
 if TYPE_CHECKING:

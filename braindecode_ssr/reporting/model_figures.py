@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..retrieval.statistics import noise_floor
-from .pictures import COLORS, STYLE, footnote, headline, new_figure
+from .run_figures import COLORS, STYLE, footnote, headline, new_figure
 
 if TYPE_CHECKING:
     import mne

@@ -22,7 +22,7 @@ from ..registry import unknown_name
 
 if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
-    from .pictures import Picture
+    from .run_figures import Picture
 
 
 MARK = "†"

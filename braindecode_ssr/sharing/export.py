@@ -1,4 +1,4 @@
-"""Share a run: on the Hugging Face Hub, and as files that other programs load."""
+"""Share a run: on the Hugging Face Hub, as files that other programs load, or as a submission."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,11 @@ import numpy as np
 from ..errors import DataError, UsageError
 from ..files import atomic_folder, atomic_write
 from ..inference.trained import TrainedRun, load_run
+from ..methods import METHODS
 from ..models.names import Trust
 from ..registry import unknown_name
 from ..retrieval.evaluations import evaluation_of
 from ..runs import CARD, HUB_FILES, model_card, versions
-from .challenge import FILES, check_submission, write_submission
 
 FORMATS = ("embeddings", "onnx", "torchscript", "torch-export", "challenge")
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
@@ -135,7 +135,7 @@ def export(
                 run, part / names[0], data_dir=data_dir, trust=trust, progress=progress
             )
         elif form == "challenge":
-            names = list(FILES)
+            names = list(SUBMISSION_FILES)
             content["difference"] = write_submission(
                 run, part, content["versions"]["braindecode_ssr"]
             )
@@ -249,3 +249,130 @@ WRITERS: dict[str, Callable[..., Callable[[Any], Any]]] = {
 }
 
 __all__ = ["export", "push"]
+
+
+# -- a submission to the EEG-to-image task of the NeurIPS 2026 EEG challenge ---------------------------------
+
+SUBMISSION_FILES = ("submission.py", "model.pt")
+SAME_PREDICTION = 1e-5
+"""Largest difference of a prediction from the run's, as a share of the largest number of the run's."""
+PREPROCESSING = ("l_freq", "h_freq", "notch", "sfreq", "whitening", "clamp", "start", "stop")
+"""Settings of trials that the challenge prescribes."""
+
+SUBMISSION = '''\
+"""{name}: a brain encoder trained with braindecode_ssr {version}. It needs PyTorch alone."""
+
+from pathlib import Path
+
+import torch
+
+try:
+    import benchmark_utils  # noqa: F401 - finds the modules of the challenge's kit
+    from compet_core.base_solver import CompetSolver
+except ImportError:  # used without the kit
+    CompetSolver = object
+
+CHANNELS = {channels}
+EXPECTED = {expected}
+
+
+class Model:
+    """Predicts image features from epochs; each epoch by itself."""
+
+    def __init__(self, meta):
+        for key, value in EXPECTED.items():
+            if key in meta and abs(meta[key] - value) > 1e-6 * value:
+                raise ValueError(f"this model was trained with {{key}} = {{value}}, not {{meta[key]}}")
+        places = {{name.casefold(): place for place, name in enumerate(meta["ch_names"])}}
+        missing = [name for name in CHANNELS if name.casefold() not in places]
+        if missing:
+            raise ValueError("this model needs the channels " + ", ".join(missing))
+        device = torch.device(meta.get("device", "cpu"))
+        self.picks = torch.tensor([places[name.casefold()] for name in CHANNELS], device=device)
+        weights = Path(meta.get("submission_dir", Path(__file__).parent)) / "model.pt"
+        self.network = torch.jit.load(weights, map_location=device).eval()
+
+    @torch.no_grad()
+    def predict(self, X):
+        parts = X.float().index_select(1, self.picks).split(512)
+        return torch.cat([self.network(part) for part in parts])
+
+
+class Solver(CompetSolver):
+    name = {name!r}
+    requirements = []
+
+    def load_model(self, meta):
+        return Model(meta)
+'''
+
+
+def check_submission(run: TrainedRun) -> None:
+    """Raise UsageError for a run whose output or input is not that of the challenge."""
+    spec = run.spec
+    recipe = (
+        "train one with --method neuralbench, or with its settings: ssr-bd show method neuralbench"
+    )
+    if spec.train.solver != "gradient" or spec.model.image_head != "none":
+        raise UsageError(
+            f"the challenge compares predictions with frozen image features, and {run.path.name} has an "
+            f"image head, {spec.model.image_head}",
+            recipe,
+        )
+    wanted = {name: METHODS["neuralbench"].settings["trials"].get(name) for name in PREPROCESSING}
+    trials = spec.trials.model_dump(mode="json")
+    other = [
+        f"trials.{name} = {trials[name]}, not {value}"
+        for name, value in wanted.items()
+        if trials[name] != value
+    ]
+    if other:
+        raise UsageError(
+            f"the trials of {run.path.name} were not made as the challenge makes them: {'; '.join(other)}",
+            recipe,
+        )
+
+
+def write_submission(run: TrainedRun, folder: Path, version: str) -> float:
+    """Write ``submission.py`` and ``model.pt``; the largest difference of its predictions from the run's."""
+    import torch
+
+    channels, model = list(run.channels.ch_names), run.model
+    n_times, width = int(run.channels.facts["number of samples"]), int(run.record["n_features"])
+    expected = {"sfreq": run.spec.trials.sfreq, "n_times": n_times, "n_outputs": width}
+    example = torch.randn(6, len(channels), n_times, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # TorchScript is no longer recommended, but needs no other package
+        torch.jit.save(torch.jit.trace(model, (example[:2],)), folder / SUBMISSION_FILES[1])
+    text = SUBMISSION.format(
+        name=run.path.name, version=version, channels=json.dumps(channels), expected=repr(expected)
+    )
+    atomic_write(folder / SUBMISSION_FILES[0], text)
+
+    meta: dict[str, Any] = {**expected, "ch_names": channels[::-1], "device": "cpu"}
+    meta["submission_dir"] = str(folder)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = load_submission(folder).load_model(meta)
+        wanted = model(example)
+    largest = 0.0
+    for rows in ([0, 1, 2, 3, 4, 5], [3], [5, 0, 2]):
+        difference = found.predict(example[rows].flip(1)) - wanted[rows]
+        largest = max(largest, float(difference.abs().max() / wanted.abs().max()))
+    if not largest <= SAME_PREDICTION:
+        raise DataError(
+            f"the submission differs from the run by {largest:.1e} of its largest prediction",
+            "choose another --backbone, and please report it",
+        )
+    return largest
+
+
+def load_submission(folder: Path) -> Any:
+    """The Solver of a folder that :func:`write_submission` wrote."""
+    spec = spec_from_file_location("submission", folder / SUBMISSION_FILES[0])
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Solver()

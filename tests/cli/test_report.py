@@ -58,8 +58,8 @@ def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path):
     args = ("report", tiny_run[0], "--interpret", "--device", "cpu", "--format", "html")
     call(*args, "--out", tmp_path, code=0)
     kinds = sorted(file.name.split("_")[0] for file in tmp_path.glob("*.png"))
-    assert kinds == ["attribution", "regions", "time"]
-    assert (tmp_path / "report.html").read_text().count("data:image/png") == 3
+    assert kinds == ["attribution", "regions", "similarity", "time"]
+    assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
 
 
 def test_html_holds_its_pictures(call, bench):
