@@ -89,12 +89,20 @@ def test_choices_are_made_between_groups_and_on_nothing_else():
         EncodingModel(100.0).fit(x, y, np.zeros(len(x)))
 
 
+@pytest.fixture
+def few_choices(monkeypatch):
+    """A smaller grid by default: each of its points is a decomposition in every fold."""
+    grid = {"n_components": (48, 192), "penalties": (0.1, 1.0), "ranks": (8, 24)}
+    for name, values in grid.items():
+        monkeypatch.setitem(EncodingModel.__init__.__kwdefaults__, name, values)
+
+
 @pytest.mark.parametrize(
     ("protocol", "channels"),
     [("intra", "occipital-17"), ("inter", ["PO7", "POz", "PO8", "O1", "Oz", "O2"])],
 )
 def test_as_a_method_it_is_trained_tested_and_evaluated_again(
-    sim_dir, tmp_path, protocol, channels
+    few_choices, sim_dir, tmp_path, protocol, channels
 ):
     data = {"preset": "tiny", "subject": 1, "protocol": protocol, "channels": channels}
     spec = run_spec({"data": data, "method": "encoding"})
@@ -116,7 +124,7 @@ def with_components(sim_dir, tmp_path, **train_settings):
     return train(run_spec(settings), data_dir=sim_dir, out=tmp_path)
 
 
-def test_a_net_on_supervised_components(sim_dir, tmp_path):
+def test_a_net_on_supervised_components(sim_dir, tmp_path, few_choices):
     """They are those of the encoding model of its training trials, without the validation concepts."""
     run = with_components(sim_dir, tmp_path, validation_concepts=4)
     weights = load_file(run.path / "model.safetensors")
@@ -147,7 +155,7 @@ def test_components_are_refused_where_they_do_not_apply(tmp_path):
         net.fit(np.zeros((8, 2, 10), "f4"), np.zeros((8, 4), "f4"))
 
 
-def test_time_is_that_of_the_stored_trials(tmp_path, monkeypatch):
+def test_time_is_that_of_the_stored_trials(tmp_path, monkeypatch, few_choices):
     """The same signal, stored from -0.1 s or -0.05 s on, has the same functions of time in real seconds."""
     monkeypatch.setitem(DATASETS._parts, "toy-arrays", "toy_arrays:ToyArrays")
     x = np.random.default_rng(0).normal(size=(32, 6, 60)).astype(np.float32)
