@@ -20,7 +20,7 @@ from .registry import Label, unknown_name
 from .training.data import match_subjects
 
 FREEZE = {"none": (), "backbone": ("backbone",), "head": ("image_head", "final_layer")}
-"""What to leave as it is: nothing, the brain encoder, or both projectors."""
+"""What is not trained: nothing, the brain encoder, or both projectors."""
 EPOCHS = 20
 """Training epochs unless others are asked for: few, since trials are few."""
 
@@ -178,9 +178,9 @@ def _for_subject(
     if not same:
         if not before or not Path(before).exists():
             raise DataError(
-                f"the data of {run.path.name} are not here, so that it is not known which concepts it was "
+                f"the data of {run.path.name} are not here, so it is unknown which concepts it was "
                 "trained on",
-                f"calibrate on {spec.data.dataset}, or bring its folder back",
+                f"calibrate on {spec.data.dataset}, or put its folder back where it was",
             )
         trained_on = open_dataset(spec.data, before)
     tested = found.images.loc[found.images["split"] == "test", "concept"]

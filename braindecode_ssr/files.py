@@ -283,7 +283,7 @@ def _alive(pid: int) -> bool:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Put a folder in the place of an existing one; again if another machine on the disk interferes."""
+    """Replace a folder; try again if another machine that shares the disk interferes."""
     aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
     with lock(path, "publish"):
         for _ in range(100):

@@ -62,7 +62,7 @@ def _silent(text: str) -> None:
 
 
 def bars_shown() -> bool:
-    """Whether progress bars are shown unless one says so: in a terminal and in a notebook."""
+    """Whether progress bars are shown by default: in a terminal and in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
@@ -126,8 +126,8 @@ def train(
     log : {"tensorboard", "wandb", "mlflow"}, optional
         Write each epoch of ``history.csv`` there too; TensorBoard's files are in ``tensorboard`` of the run.
     callbacks : iterable of skorch.callbacks.Callback
-        Called around each epoch, in the first process. They may look, not change the training: their names
-        stand in the run's notes, and do not make it another run.
+        Called around each epoch, in the first process. They may observe but not change the training: their
+        names are in the run's notes and do not make it another run.
     progress : bool, optional
         Show progress bars on stderr; default: in a terminal and in a notebook.
     say : callable
@@ -159,7 +159,7 @@ def train(
         spec = run_spec(nested(settings))
     elif settings:
         raise UsageError(
-            f"train got a spec and the settings {', '.join(settings)} beside it",
+            f"train got both a spec and the settings {', '.join(settings)}",
             "put them into the spec with braindecode_ssr.resolve.run_spec, or leave the spec out",
         )
     check_log(log)
@@ -167,7 +167,7 @@ def train(
     names = [type(each[1] if isinstance(each, tuple) else each).__name__ for each in called]
     if "EarlyStopping" in names:
         raise UsageError(
-            "EarlyStopping changes the training, which is not written down with the run",
+            "EarlyStopping changes the training, which the run folder would not record",
             "use the settings train.patience and train.validation_concepts",
         )
     if progress is None:

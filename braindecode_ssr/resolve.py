@@ -279,7 +279,7 @@ def _check_solver(spec: RunSpec) -> None:
     linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
     if closed and not linear:
         raise UsageError(
-            f"there is no backbone for {spec.method}, a linear map: {spec.model.backbone} does not apply",
+            f"{spec.method} is a linear map and takes no backbone: {spec.model.backbone} does not apply",
             "leave --backbone out, or choose another --method",
         )
     if closed and spec.model.components is not None:
@@ -467,7 +467,7 @@ def _trial_model(
             with (
                 suppress(Exception),
                 torch.device("meta"),
-            ):  # if the model is at fault, the CPU tells
+            ):  # on the CPU, the error says whether the model is at fault
                 model = build()
         if model is None:
             try:

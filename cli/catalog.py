@@ -1,4 +1,4 @@
-"""What ``ssr-bd list`` and ``show`` tell of the registered parts: a row each."""
+"""What ``ssr-bd list`` and ``show`` print about the registered parts: a row for each."""
 
 from __future__ import annotations
 

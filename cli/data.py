@@ -52,7 +52,7 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
     from braindecode_ssr.datasets.base import IMAGE_COLUMNS
 
     if as_csv and as_json:
-        raise UsageError("--csv and --json exclude each other", "give one of them")
+        raise UsageError("--csv and --json cannot be combined", "give one of them")
     _, source = opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     images = source.images[IMAGE_COLUMNS].sort_values(
@@ -140,7 +140,7 @@ def _summary(source: Any, files: list[dict[str, Any]], forms: list[dict[str, Any
 
 def _print_files(source: Any, files: list[dict[str, Any]]) -> None:
     if not files:
-        click.echo("no files to download: this dataset is generated, or reads its data by itself")
+        click.echo("no files to download: this dataset is generated, or finds its data itself")
     shown: set[str] = set()
     for file in files:
         size = f", {file['size'] / 1e6:.1f} MB" if file["size"] else ""
@@ -253,7 +253,7 @@ def _password(todo: DownloadPlan, interactive: bool) -> str:
         raise UsageError(
             "the THINGS images need a password", f"set ${PASSWORD} to the one at {todo.password}"
         )
-    click.echo(f"The THINGS images need a password. You find it at {todo.password}.", err=True)
+    click.echo(f"The THINGS images need a password, which is given at {todo.password}.", err=True)
     return click.prompt("Password", hide_input=True, err=True)
 
 

@@ -183,7 +183,7 @@ def test_regions_of_eeg_and_meg_go_by_name():
         "central",
         "occipital",
     ]
-    with pytest.raises(DataError, match="E1 do not tell regions"):
+    with pytest.raises(DataError, match="E1 do not say in which region"):
         regions_of(["E1", "E2"])
 
 

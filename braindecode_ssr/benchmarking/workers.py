@@ -205,7 +205,7 @@ def _until_broken(
                     broken = True
                     continue
                 del running[future]
-                if type(error).__name__ == "KilledWorker":  # Dask goes on with the other workers
+                if type(error).__name__ == "KilledWorker":  # Dask continues with the other workers
                     lost.append(task)
                 else:
                     yield Outcome(task.name, error=one_line(error)) if error else future.result()
@@ -311,7 +311,7 @@ class DaskWorkers:
 
     def gone(self) -> SSRError:
         return DataError(
-            f"the Dask scheduler of --cluster {self.address} disappeared before the last run had ended",
+            f"the Dask scheduler of --cluster {self.address} disappeared before the last run ended",
             "start it and run the same command again: finished runs are kept",
         )
 
@@ -380,7 +380,7 @@ def _local_cluster(jobs: int, threads: int) -> Any:
 
 
 def _slurm_cluster(jobs: int, threads: int) -> Any:
-    """Slurm jobs of one worker each; what Dask's configuration does not say gets a small default."""
+    """Slurm jobs of one worker each, with small defaults for what Dask's configuration leaves open."""
     import dask
     from dask_jobqueue import SLURMCluster
 
@@ -391,7 +391,7 @@ def _slurm_cluster(jobs: int, threads: int) -> Any:
     }
     try:
         if not shutil.which("sbatch"):
-            raise OSError("there is no command sbatch on this machine")
+            raise OSError("sbatch is not installed on this machine")
         cluster = SLURMCluster(**unset)
         cluster.scale(jobs=jobs)
     except (OSError, ValueError, RuntimeError) as error:

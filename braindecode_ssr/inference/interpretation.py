@@ -109,7 +109,7 @@ class Interpretation:
         keep : iterable of ndarray of bool
             What is kept, each of a shape that broadcasts to (c, t).
         fill : {"mean", "zero"}
-            What stands in the place of the others: the mean training trial, or zero.
+            What replaces the others: the mean training trial, or zero.
 
         Returns
         -------
@@ -203,7 +203,7 @@ class Interpretation:
         Raises
         ------
         DataError
-            If the name of no channel tells a region, as those of the 10-05 system and of CTF sensors do.
+            If no channel name says in which region it is, as names of the 10-05 system and of CTF sensors do.
         """
         return self._groups("region", regions_of(self.ch_names), kinds, fill)
 
@@ -355,7 +355,7 @@ def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> None:
 
 
 def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
-    """Region to the indices of its channels; names that tell no region are in ``"other"``."""
+    """Region to the indices of its channels; names without a region are in ``"other"``."""
     patterns = {name: rf"(?:{letters})(?:\d+|z)h?" for name, letters in EEG_REGIONS.items()}
     patterns |= {
         f"MEG {name}": rf"m[lrz]{letter.lower()}\d\d" for name, letter in MEG_REGIONS.items()
@@ -366,7 +366,7 @@ def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
         found.setdefault(region.removeprefix("MEG "), []).append(index)
     if set(found) == {"other"}:
         raise DataError(
-            f"names of channels such as {ch_names[0]} do not tell regions of the head",
+            f"channel names such as {ch_names[0]} do not say in which region of the head they are",
             "use sensors, if their positions are known, or name EEG channels as the 10-05 system does",
         )
     order = [*EEG_REGIONS, "other"]
@@ -435,7 +435,7 @@ def region_figure(
     neighbors = min(neighbors, len(head.ch_names) - 1)
     sensors = [look.sensors(neighbors, fill=fill) for look in looks]
     regions: list[pd.DataFrame] = []
-    with suppress(DataError):  # names that tell no region: the maps of the head say it all
+    with suppress(DataError):  # names without a region: the maps of the head have to do
         regions = [look.regions(fill=fill) for look in looks]
     title, flags = looks[0].title, looks[0].flags
     return draw_regions(sensors, regions, head, title, fill, flags, pyplot=pyplot)
@@ -472,7 +472,7 @@ def _check_alike(looks: Sequence[Interpretation]) -> None:
         if look.ch_names != looks[0].ch_names or list(look.times) != list(looks[0].times):
             raise DataError(
                 f"runs of {looks[0].title} have different channels or times",
-                "draw each of them by itself",
+                "draw each of them separately",
             )
 
 

@@ -92,7 +92,7 @@ class TrainedRun(Run):
             config = read_json(self.path / CONFIG)
             if not isinstance(config, dict):
                 raise DataError(
-                    f"there is no readable {CONFIG} in {self.path}, which describes the model",
+                    f"{self.path} has no readable {CONFIG}, which describes the model",
                     f"{AGAIN}; if its backbone was given as an object, name it as my_net.py:MyNet",
                 )
             if config.get("n_chans") != n_chans:
@@ -444,8 +444,8 @@ class TrainedRun(Run):
         listed = list(events) if several and events is not None else [events] * len(sources)
         if len(listed) != len(sources):
             raise UsageError(
-                f"there are {len(sources)} recordings and events for {len(listed)}",
-                "give events for each of them, in their order",
+                f"{len(sources)} recordings were given, but events for {len(listed)}",
+                "give events for each recording, in the same order",
             )
         for name, value, known in (
             ("whitening", whitening, ("auto", *WHITENINGS)),
@@ -542,7 +542,7 @@ class TrainedRun(Run):
         elif choice == "run":
             if not file.is_file():
                 raise MissingDataError(
-                    f"there is no {WHITENING} in {self.path}: how its trials were whitened is not known",
+                    f"there is no {WHITENING} in {self.path}: it is unknown how its trials were whitened",
                     "use --whitening recording",
                 )
             from safetensors.numpy import load_file
@@ -559,7 +559,7 @@ class TrainedRun(Run):
                     f"the run are {UNITS[how]}",
                     "use --whitening recording or run",
                 )
-            say(f"{source}: not whitened here, as asked")
+            say(f"{source}: not whitened, as requested")
 
 
 def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") -> TrainedRun:

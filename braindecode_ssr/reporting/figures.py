@@ -141,7 +141,7 @@ def bars(
     """
     subjects = sorted(queries["subject"].unique().tolist(), key=natural)
     x = np.arange(len(subjects) + (len(subjects) > 1), dtype=float)
-    x[len(subjects) :] += 0.35  # the mean stands a little apart
+    x[len(subjects) :] += 0.35  # the mean is set a little apart
 
     def size(n_methods: int, n_axes: int) -> tuple[float, float]:
         width = 1.6 + len(x) * (0.16 * n_methods + 0.25)

@@ -86,9 +86,7 @@ def add_results(
         files = [path.relative_to(folder) for path in folder.rglob("summary.json")]
         places = sorted(folder / file.parent for file in files if not str(file).startswith("."))
         if not places:
-            raise MissingDataError(
-                f"there is no finished run in {folder}", "give the folder of a run"
-            )
+            raise MissingDataError(f"{folder} holds no finished run", "give the folder of a run")
         for place in places:
             inside = place.name.startswith("evaluation_")
             content = _content(Run(place.parent if inside else place), Run(place))
@@ -257,7 +255,7 @@ def leaderboard(
 
 
 def _entries(runs: pd.DataFrame) -> Table:
-    """What stands behind the rows of a section."""
+    """The settings, versions and data of the rows of a section."""
     rows = []
     for (method, backbone), own in runs.groupby(["method", "backbone"], sort=False):
         data = sorted({text[:8] or "unknown" for text in own["data"]})
@@ -265,4 +263,6 @@ def _entries(runs: pd.DataFrame) -> Table:
         rows.append((method, backbone, *map(", ".join, shown), str(len(own))))
     head = ("method", "backbone", "settings", "version", "data", "files")
     note = "Rows whose data differ were trained or tested on other versions of the recordings."
-    return Table("entries", "What stands behind each row.", head, tuple(rows), (note,), words=5)
+    return Table(
+        "entries", "Settings, versions and data of each row.", head, tuple(rows), (note,), words=5
+    )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-"""Of Okabe and Ito: also told apart by color-blind readers."""
+"""The palette of Okabe and Ito, which color-blind readers can distinguish too."""
 
 STYLE: Any = {
     "font.size": 8,
@@ -260,7 +260,7 @@ def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
 
 
 def images_of(run: Run, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a run, if it is here and still the one that the run was trained on."""
+    """The dataset of a run, if it is on this machine and unchanged since the run."""
     root = data_dir or (run.record.get("dataset") or {}).get("root")
     dataset = open_dataset(run.spec.data, root)
     if changed := same_data(run, dataset, run.spec):

@@ -211,7 +211,7 @@ def _about_intervals(done: pd.DataFrame) -> str:
     levels = ", ".join(counts.levels) or "nothing"
     text = f"Mean over subjects [95 % confidence interval] over {levels}"
     if least["subjects"] == 1:
-        return f"{text}: of one subject, it says nothing about others."
+        return f"{text}: from one subject, it says nothing about others."
     return f"{text}; for other subjects and images of the same kind."
 
 

@@ -84,7 +84,7 @@ def ensemble(
         If there are fewer than two sources, one is given twice, or a run has no accuracy on held-out
         concepts to weight it by.
     DataError
-        If they are not of one dataset, protocol, subject, test and list of images.
+        If they differ in dataset, protocol, subject, test or list of images.
     """
     from ..retrieval.ranks import ensemble as mean
 
@@ -159,7 +159,7 @@ def _check_alike(paths: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None
             if value != facts[0][name]:
                 raise DataError(
                     f"{paths[0]} and {path} differ in {name}: {facts[0][name]} and {value}",
-                    "average those of one dataset, protocol, subject and test; --evaluation tests runs alike",
+                    "average runs with the same data and subject, and test all in one way with --evaluation",
                 )
 
 
@@ -206,7 +206,7 @@ def _in_order(first: Similarity, member: Similarity, one: Path, other: Path) -> 
         differ = sorted(set(wanted) ^ set(found))
         if differ:
             raise DataError(
-                f"{one} and {other} were not tested on the same images: {differ[0]!r} is in one of them only",
+                f"{one} and {other} were not tested on the same images: {differ[0]!r} is in only one of them",
                 "average models that were tested on the same images",
             )
         places.append(pd.Index(found).get_indexer(pd.Index(wanted)))

@@ -35,7 +35,7 @@ LABELS: dict[str, Any] = {
     **dict.fromkeys(("dataset", "protocol", "method", "backbone", "subject"), UNSTATED),
     **{"preset": "none", "seed": 0, "gallery": "as given", "selection": UNSTATED},
 }
-"""What every result says about its origin, and what stands there if nobody says it."""
+"""What every result says about its origin, with the values used where it is not given."""
 KNOWN = (
     *("repetitions", "repetitions_max", "epoch", "ceiling_top1", "ceiling_top5"),
     *("flags", "evaluation"),

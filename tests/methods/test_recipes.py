@@ -279,7 +279,7 @@ def test_features_that_a_method_needs_must_be_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", RIDGES)
 def test_a_linear_map_has_no_backbone(name, tmp_path):
     dataset = ThingsSim(tmp_path, "tiny")
-    with pytest.raises(UsageError, match=f"no backbone for {name}.*EEGNet.*leave --backbone out"):
+    with pytest.raises(UsageError, match=f"{name} is a linear map.*EEGNet.*leave --backbone out"):
         resolve(run_spec(TINY, {"method": name, "model": {"backbone": "EEGNet"}}), dataset)
     with pytest.raises(UsageError, match="linear belongs to a closed form.*ridge-decoding"):
         resolve(run_spec(TINY, {"model": {"backbone": "linear"}}), dataset)
