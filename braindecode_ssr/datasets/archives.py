@@ -26,20 +26,14 @@ _JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 @dataclass(frozen=True)
 class Archive:
-    """How a zip file becomes a folder.
+    """How a zip file becomes a folder, which must hold all of ``names``, or at least ``count`` files."""
 
-    ``place`` is the zip file below the dataset folder, ``keep`` how many trailing path components of a
-    member are kept. The folder must hold all of ``names`` (others stay packed), or at least ``count``
-    files. ``unpacked`` is about how many bytes that is (0: unknown), ``password`` says where users find
-    the password.
-    """
-
-    place: str
-    keep: int = 1
-    names: tuple[str, ...] = ()
+    place: str  # the zip file below the dataset folder
+    keep: int = 1  # how many trailing path components of a member are kept
+    names: tuple[str, ...] = ()  # what is unpacked; empty: everything
     count: int = 1
-    unpacked: int = 0
-    password: str = ""
+    unpacked: int = 0  # about how many bytes that is; 0: unknown
+    password: str = ""  # where users find the password
 
 
 class WrongArchive(DataError):

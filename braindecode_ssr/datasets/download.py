@@ -223,18 +223,35 @@ def new_session() -> requests.Session:
 class Downloader:
     """Downloads files over HTTP, resuming and retrying.
 
-    Waits between attempts double up to ``longest_wait`` seconds, each shortened at random so that many
-    clients do not come back at once.
+    Waits between attempts double up to ``longest_wait``, each shortened at random so that many clients do not
+    come back at once.
+
+    Parameters
+    ----------
+    say : callable
+        Called with each line of progress.
+    progress : bool
+        Show a progress bar on stderr.
+    tries : int
+        Consecutive failures at one address; an attempt that got further resets the count.
+    timeout : tuple of float
+        Seconds to wait for a connection, and for data.
+    longest_wait, longest_retry_after : float
+        Seconds between two attempts, and the longest ``Retry-After`` of a server that is obeyed.
+    sleep : callable
+        Waits for a number of seconds.
+    rng : random.Random
+        Source of the jitter.
+    session : requests.Session
+        Keeps connections open.
     """
 
-    say: Callable[[str], object] = lambda text: None  # called with each line of progress
-    progress: bool = False  # show a progress bar on stderr
-    tries: int = (
-        8  # consecutive failures at one address; an attempt that got further resets the count
-    )
-    timeout: tuple[float, float] = (15.0, 60.0)  # seconds to wait for a connection, and for data
+    say: Callable[[str], object] = lambda text: None
+    progress: bool = False
+    tries: int = 8
+    timeout: tuple[float, float] = (15.0, 60.0)
     longest_wait: float = 60.0
-    longest_retry_after: float = 900.0  # the longest ``Retry-After`` of a server that is obeyed
+    longest_retry_after: float = 900.0
     sleep: Callable[[float], object] = time.sleep
     rng: random.Random = field(default_factory=random.Random)
     session: requests.Session = field(default_factory=new_session)

@@ -141,10 +141,23 @@ def plan_download(
     form: str | None = None,
     subjects: Iterable[Label] | None = None,
 ) -> DownloadPlan:
-    """Find out what of a dataset is missing, without using the network.
+    """Find out what is missing, without using the network.
 
-    ``form`` is by default the smallest download. ``subjects`` are empty for all, None for a form without
-    subjects. UsageError if there is no such dataset, form or subject, or the dataset is simulated.
+    Parameters
+    ----------
+    name : str
+        A dataset.
+    data_dir : path-like, optional
+        Its folder; by default where it is looked for.
+    form : str, optional
+        One of its forms; by default the smallest download.
+    subjects : iterable of int, optional
+        Empty for all; None for a form without subjects.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, form or subject, or the dataset is simulated.
     """
     name = DATASETS.name_of(name)
     if name not in DOWNLOADS:
@@ -170,11 +183,26 @@ def run_download(
     password: str = "",
     replace_others: bool = False,
 ) -> list[dict[str, Any]]:
-    """Download what is missing, one source after the other; the rows are those of :meth:`DownloadPlan.rows`.
+    """Download what is missing, one source after the other.
 
-    ``mirror`` is a web folder with the files under the names they have below the folder of the dataset,
-    ``password`` that of the THINGS images. DataError at the first source that fails; those before it are in
-    their places.
+    Parameters
+    ----------
+    mirror : str, optional
+        A web folder with the files under the names they have below the folder of the dataset.
+    password : str
+        Password of the THINGS images.
+    replace_others : bool
+        Replace files that are not the published ones.
+
+    Returns
+    -------
+    list of dict
+        As :meth:`DownloadPlan.rows`, with the ``state`` ``"here"`` or ``"fetched"``.
+
+    Raises
+    ------
+    DataError
+        At the first source that fails; those before it are in their places.
     """
     if not mirror and not replace_others:  # before hours of downloads, not after
         for source, found in zip(plan.sources, plan.status, strict=True):

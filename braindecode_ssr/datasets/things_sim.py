@@ -108,13 +108,7 @@ class ThingsSim(ImageDataset):
         return f"things-sim v{self.preset.version} constants {self.preset.digest} seed {self.seed}"
 
     def jpeg(self, image_id: str) -> bytes:
-        """The JPEG file of an image.
-
-        Raises
-        ------
-        UsageError
-            If there is no such image.
-        """
+        """The JPEG file of an image; UsageError if there is no such image."""
         if image_id not in self._seen.files:
             if image_id not in self._image_ids:
                 raise unknown_name("simulated image", image_id, list(self.images["image_id"][:3]))
@@ -261,9 +255,8 @@ class ThingsSim(ImageDataset):
     ) -> dict[str, float]:
         """The ceiling of an observer who knows brain and noise, but images only by their features.
 
-        From the features of an encoder a ridge regression, fitted on the training images, predicts what the
-        brain gets of the test images. ``train`` and ``test`` hold the features in image-number order,
-        ``(n_images, d)``; the rest is as for :meth:`ceiling`.
+        A ridge regression, fitted on the features of the training images, predicts what the brain gets of the
+        test images. ``train`` and ``test`` are (n_images, d), in image-number order.
         """
         from sklearn.linear_model import RidgeCV
 
