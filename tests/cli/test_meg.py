@@ -98,7 +98,7 @@ def test_together_with_needs_things_concepts(out, call):
         *("--set", "data.together_with=things-eeg", "--dry-run"),
         code=2,
     )
-    assert "none of those that things-eeg tests" in done.err
+    assert "none of the concepts that things-eeg tests" in done.err
 
 
 def test_an_unknown_layout(call, tmp_path):
