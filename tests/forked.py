@@ -47,7 +47,7 @@ def started(function, *args, folder, cwd=None, env=None, **kwargs):
     return process
 
 
-def on_a_terminal(function, *args, until, typed, seconds=120):
+def on_a_terminal(function, *args, until, typed, seconds=300):
     """Call a function on a terminal of its own, 100 columns wide, and type once ``until`` is seen.
 
     Returns
