@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BaseModel, Field, ValidationError
 
 from .config import EvaluationSpec, RunSpec, TrainSpec, html_table
-from .errors import DataError, MissingDataError
+from .errors import DataError, MissingDataError, first_line
 from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
 from .registry import as_read, folder_name
 from .retrieval.ranks import FLAGS
@@ -212,7 +212,7 @@ class Run:
         try:
             return pd.read_csv(path, **options)
         except (ValueError, OSError) as error:  # pandas' errors are ValueErrors
-            raise DataError(f"{path} is damaged ({str(error).splitlines()[0]})", REPAIR) from error
+            raise DataError(f"{path} is damaged ({first_line(error)})", REPAIR) from error
 
 
 def check_ranks(queries: pd.DataFrame, n_gallery: Any, path: Path) -> None:
@@ -422,6 +422,41 @@ def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
         atomic_write(run.path / WHITENING, save(whitening))
 
 
+CARD_TEXT = """---
+library_name: braindecode
+tags:
+- braindecode
+- braindecode_ssr
+- eeg
+- image-retrieval
+---
+
+# {title}
+
+Retrieves the image that a person saw from brain responses, with braindecode_ssr {version}.
+
+{facts}
+
+## Numbers
+
+{numbers}
+
+One run with one seed; the rank of each query is in `queries.csv`.
+
+{flags}
+
+## Use
+
+```python
+from braindecode_ssr import SSR, load_run
+
+{use}
+```
+
+No image and no recording is part of this folder.
+"""
+
+
 def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -> str:
     """The README of a run on the Hugging Face Hub: what it is, its numbers and how they were obtained."""
     from tabulate import tabulate
@@ -453,33 +488,23 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
         for row, prefix in (("this run", ""), ("ceiling", "ceiling_"), ("chance", "chance_"))
         if f"{prefix}top1" in summary
     ]
-    lines = [
-        *("---", "library_name: braindecode", "tags:", "- braindecode", "- braindecode_ssr"),
-        *("- eeg", "- image-retrieval", "---", "", f"# {spec.label}: {data.dataset}, "),
-    ]
-    lines[-1] += f"subject {data.subject}"
-    lines += [
-        "",
-        "Retrieves the image that a person saw from brain responses, with braindecode_ssr",
-        "",
-    ]
-    lines[-2] += f" {record['versions'].get('braindecode_ssr', '')}."
-    lines += [tabulate(facts.items(), ["", ""], tablefmt="pipe"), "", "## Numbers", ""]
-    lines += [tabulate(numbers, ["", "top-1", "top-5"], tablefmt="pipe"), ""]
-    lines += ["One run with one seed; the rank of each query is in `queries.csv`.", ""]
-    lines += [
-        "Flags, without which the numbers must not be read:" if flags else "No flags.",
-        *flags,
-    ]
-    lines += ["", "## Use", "", "```python", "from braindecode_ssr import SSR, load_run", ""]
-    lines += [
+    told = (
+        ["Flags, without which the numbers must not be read:", *flags] if flags else ["No flags."]
+    )
+    use = [
         'run = load_run("FOLDER or ORG/NAME")',
         'run.retrieve("recording.vhdr", images="pictures")',
     ]
     if spec.train.solver == "gradient":
-        lines += ['model = SSR.from_pretrained("FOLDER or ORG/NAME")']
-    lines += ["```", "", "No image and no recording is part of this folder.", ""]
-    return "\n".join(lines)
+        use.append('model = SSR.from_pretrained("FOLDER or ORG/NAME")')
+    return CARD_TEXT.format(
+        title=f"{spec.label}: {data.dataset}, subject {data.subject}",
+        version=record["versions"].get("braindecode_ssr", ""),
+        facts=tabulate(facts.items(), ["", ""], tablefmt="pipe"),
+        numbers=tabulate(numbers, ["", "top-1", "top-5"], tablefmt="pipe"),
+        flags="\n".join(told),
+        use="\n".join(use),
+    )
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
@@ -491,7 +516,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
         model.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(
-            f"{path} does not hold the weights of this run's model: {str(error).splitlines()[0]}",
+            f"{path} does not hold the weights of this run's model: {first_line(error)}",
             "train the run again",
         ) from error
     return model

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from braindecode_ssr.errors import first_line
 from braindecode_ssr.registry import unknown_name
 
 from .catalog import catalogue, part_names
@@ -143,9 +144,8 @@ def _audio() -> list[dict[str, str]]:
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
         hint = "install torch and torchaudio for the same CUDA version, as `pip install .` does"
-        return [_row("torchaudio", f"does not load ({why}): {hint}", "missing")]
+        return [_row("torchaudio", f"does not load ({first_line(error)}): {hint}", "missing")]
     return [_row("torchaudio", version("torchaudio"), "ok")]
 
 

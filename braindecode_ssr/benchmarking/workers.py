@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import EvaluationSpec, RunSpec
-from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..errors import DataError, MissingDataError, SSRError, UsageError, first_line
 from ..files import lock, writing
 from ..models.names import Trust, trusted, trusting
 from ..runs import EvaluationFolder, Run, run_name
@@ -361,7 +361,7 @@ def _connect(address: str) -> Client:
         return Client(address, timeout=CONNECT_TIMEOUT)
     except (OSError, ValueError) as error:  # a timeout is an OSError
         raise UsageError(
-            f"no Dask scheduler answers at {address}: {_first_line(error)}",
+            f"no Dask scheduler answers at {address}: {first_line(error)}",
             "start one with `dask scheduler` and workers with `dask worker`, or use --cluster local",
         ) from error
 
@@ -396,12 +396,8 @@ def _slurm_cluster(jobs: int, threads: int) -> Any:
         cluster.scale(jobs=jobs)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
-            f"Slurm cannot be used: {_first_line(error)}",
+            f"Slurm cannot be used: {first_line(error)}",
             "run on a machine that has sbatch, and see https://jobqueue.dask.org for the queue, account and "
             "memory in jobqueue.slurm of Dask's configuration",
         ) from error
     return cluster
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

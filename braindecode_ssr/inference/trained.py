@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..datasets.base import UNITS, VOLTS, ImageDataset, check_trials
 from ..datasets.recordings import ImageFolder, read_recording
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, UsageError, first_line
 from ..files import read_json
 from ..images.encoders import is_encoder
 from ..images.features import ImageFeatures
@@ -660,9 +660,8 @@ def _downloaded(source: str, path: Path) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(source, allow_patterns=list(HUB_FILES)))
     except Exception as error:  # no network, no such repository, not a name
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingDataError(
-            f"there is no folder {path}, and the Hugging Face Hub gives no run {source}: {reason}",
+            f"there is no folder {path}, and the Hugging Face Hub gives no run {source}: {first_line(error)}",
             "check the name and the network",
         ) from error
 

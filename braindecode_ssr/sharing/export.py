@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, first_line
 from ..files import atomic_folder, atomic_write
 from ..inference.trained import TrainedRun, load_run
 from ..methods import METHODS
@@ -60,9 +60,8 @@ def push(
             message = f"{run.path.name}, by ssr-bd push"
             api.upload_folder(folder_path=temporary, repo_id=name, commit_message=message)
         except Exception as error:  # no network, no token, no permission
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(
-                f"the Hugging Face Hub does not take {name}: {reason}",
+                f"the Hugging Face Hub does not take {name}: {first_line(error)}",
                 "check the network and log in with `hf auth login`, or write the files with --to FOLDER",
             ) from error
     return str(url)
