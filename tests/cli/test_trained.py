@@ -54,7 +54,7 @@ def test_retrieve(shell, call, tiny_run, tmp_path):
     error = call("retrieve", tiny_run[0], file, "--images", tmp_path / "none", code=1).error
     assert str(tmp_path / "none") in error
     two = ("retrieve", tiny_run[0], file, file, "--images", images, "--events", page)
-    assert "2 recordings and events for 1" in call(*two, code=2).error
+    assert "2 recordings were given, but events for 1" in call(*two, code=2).error
 
 
 @pytest.mark.slow
