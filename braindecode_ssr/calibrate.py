@@ -34,6 +34,7 @@ def finetune(
     data_dir: str | Path | None = None,
     out: str | Path = "runs",
     freeze: str = "none",
+    tuning: str | None = None,
     epochs: int = EPOCHS,
     lr: float | None = None,
     seed: int | None = None,
@@ -65,6 +66,9 @@ def finetune(
         The run folder is created in here.
     freeze : {"none", "backbone", "head"}
         What is not trained: nothing, the brain encoder, or the two projectors into the shared space.
+    tuning : {"full", "frozen", "lora"}, optional
+        What of the brain encoder is trained, see ``model.tuning``; default: as in the run, unless the encoder
+        is frozen.
     epochs : int
         Training epochs.
     lr, seed : optional
@@ -107,7 +111,12 @@ def finetune(
     spec = RunSpec.model_validate(
         spec.model_dump()
         | {
-            "model": {**spec.model.model_dump(), "freeze": FREEZE[freeze], "pretrained": None},
+            "model": {
+                **spec.model.model_dump(),
+                "freeze": FREEZE[freeze],
+                "tuning": tuning or ("full" if freeze == "backbone" else spec.model.tuning),
+                "pretrained": None,
+            },
             "train": {**spec.train.model_dump(), **changed},
             "finetune": FinetuneSpec(**start).model_dump(),
         }

@@ -320,6 +320,13 @@ class ModelSpec(Spec):
         concepts, which are compared with the tested ones.
     freeze : tuple of str
         Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
+    tuning : {"full", "frozen", "lora"}
+        What of the backbone is trained: all of it; nothing but its own last layer; or that and, for each
+        matrix of its linear and attention layers, a change of low rank. What is frozen stays frozen.
+    lora_rank : int
+        Rank of these changes.
+    lora_alpha : float
+        They are multiplied by ``lora_alpha / lora_rank``.
     components : int, optional
         Supervised components of each trial that the backbone gets in the place of channels and samples: those
         in which an encoding model, fitted on the training trials, predicts the responses to images best. For
@@ -346,7 +353,7 @@ class ModelSpec(Spec):
 
     later: ClassVar[tuple[str, ...]] = (
         *("image_head", "image_head_params", "subjects", "space", "components", "width"),
-        *("pretrained_concepts", "projector"),
+        *("pretrained_concepts", "projector", "tuning", "lora_rank", "lora_alpha"),
     )
 
     backbone: str = "auto"
@@ -355,6 +362,9 @@ class ModelSpec(Spec):
     pretrained: str | None = None
     pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
     freeze: tuple[str, ...] = ()
+    tuning: Literal["full", "frozen", "lora"] = "full"
+    lora_rank: int = Field(default=8, ge=1, le=1000)
+    lora_alpha: float = Field(default=16.0, gt=0)
     components: int | None = Field(default=None, ge=1, le=1000)
     width: int = Field(default=1024, ge=1)
     n_outputs: int = Field(default=512, ge=2)

@@ -254,12 +254,11 @@ def train(
                 if is_pretrained(spec.model, model, lambda: build_model(spec, signals, *sizes)):
                     flags = check_flags([*flags, "pretrained-elsewhere"])
                     say("flag pretrained-elsewhere; see --set model.pretrained_concepts")
-                for line in initialize(model, spec.model):
+                for line in initialize(model, spec.model, start.weights if start else None):
                     say(line)
             else:
                 processes.check_alone(spec.method)
             if start is not None:
-                load_weights(model, start.weights)
                 flags = check_flags([*flags, *start.record.get("flags", ()), "finetuned"])
                 say(
                     f"weights of {start.path.name}, frozen: {', '.join(spec.model.freeze) or 'none'}"
@@ -323,6 +322,8 @@ def train(
             if not first:
                 return None
             write_model(run, model, whitening)
+            if spec.model.tuning == "lora":  # the files hold a model without adapters
+                model = build_model(spec, signals, *sizes).to(device)
             run.write_table("history.csv", history)
             queries, numbers = score_run(run, spec, model, test)
             run.write_table("queries.csv", queries)
@@ -567,8 +568,11 @@ def _backbone_record(model: Any) -> dict[str, Any]:
     if not hasattr(model, "backbone_width"):
         return {}
     adjusted = {name: str(value) for name, value in model.adjusted.items()}
+    from .models.tuning import count_parameters
+
     facts = {"features": model.backbone_width, "feature_point": model.feature_point}
-    return {"backbone": {**facts, "adjusted": adjusted}}
+    facts |= {"adjusted": adjusted, "channels": model.channel_map}
+    return {"backbone": facts, "parameters": count_parameters(model)}
 
 
 def _trained_channels(run: Run) -> ChannelSet | None:

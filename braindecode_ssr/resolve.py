@@ -320,8 +320,8 @@ def _check_space(spec: RunSpec) -> None:
 
 GUESSED_WIDTH = 1024
 """Of image features that are not extracted yet."""
-BYTES_PER_PARAMETER = 16
-"""In training: the parameter, its gradient and AdamW's two running means."""
+BYTES_PER_PARAMETER, BYTES_TO_TRAIN = 4, 12
+"""The parameter itself; in training also its gradient and AdamW's two running means."""
 
 
 def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
@@ -341,9 +341,12 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     signals = _expected_signals(spec, dataset)
     n_parameters = 0
     if spec.train.solver == "gradient" and signals is not None:
+        from .models.tuning import count_parameters
+
         model = _trial_model(spec, dataset, features, signals)
-        n_parameters = sum(parameter.numel() for parameter in model.parameters())
-        _check_memory(spec, n_parameters)
+        counted = count_parameters(model)
+        n_parameters = counted["total"]
+        _check_memory(spec, n_parameters, counted["trained"])
         _try_loss(spec, model, signals)
     _check_disk(spec, dataset, features, n_parameters, Path(out))
 
@@ -452,7 +455,7 @@ def _trial_model(
 
     from .models.modules import rate_groups
     from .models.pretrained import load_pretrained
-    from .training.retriever import build_model
+    from .training.retriever import build_model, choose_trained
 
     widths = features.widths() or (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
     n_subjects = len(training_subjects(spec.data, dataset))
@@ -483,7 +486,7 @@ def _trial_model(
                 ) from error
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
             load_pretrained(model.backbone, spec.model.pretrained)
-        model.freeze(*spec.model.freeze)
+        choose_trained(model, spec.model)
         rate_groups(model, spec.train.lr_of)
     return model
 
@@ -522,7 +525,7 @@ def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
         ) from error
 
 
-def _check_memory(spec: RunSpec, n_parameters: int) -> None:
+def _check_memory(spec: RunSpec, n_parameters: int, n_trained: int) -> None:
     """Refuse a model that this machine can never train."""
     from .training.distributed import pick_device
 
@@ -530,7 +533,7 @@ def _check_memory(spec: RunSpec, n_parameters: int) -> None:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
-    needed = n_parameters * BYTES_PER_PARAMETER
+    needed = n_parameters * BYTES_PER_PARAMETER + n_trained * BYTES_TO_TRAIN
     if needed > memory and pick_device(spec.train.device) == "cpu":
         raise UsageError(
             f"a model with backbone {spec.model.backbone} and n_outputs = {spec.model.n_outputs} has "

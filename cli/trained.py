@@ -147,6 +147,11 @@ def retrieve(
     show_default=True,
     help="What is not trained: none, backbone, or head (the two projectors).",
 )
+@click.option(
+    "--tuning",
+    type=click.Choice(["full", "frozen", "lora"]),
+    help="What of the backbone is trained.  [default: as in RUN]",
+)
 @click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
 @click.option("--lr", type=float, help="Learning rate.  [default: that of RUN]")
 @click.option("--seed", type=int, help="[default: that of RUN]")

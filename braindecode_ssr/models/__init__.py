@@ -29,6 +29,7 @@ _BACKBONES = {
     "BrainMLP": "braindecode_ssr.models.modules:BrainMLP",
     "VED": "braindecode_ssr.models.modules:VED",
     "BraVL": "braindecode_ssr.models.modules:BraVL",
+    "TimmViT": "braindecode_ssr.models.timm_vit:TimmViT",
 }
 
 _IMAGE_HEADS = {

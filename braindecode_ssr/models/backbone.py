@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +19,7 @@ from torch.func import functional_call
 
 from ..errors import SSRError, UsageError, first_line
 from ..registry import check_choice
+from .electrodes import channel_map, check_names, renamed, without_hub
 from .names import named_backbone, types_of
 
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
@@ -177,13 +179,15 @@ class BrainEncoder(NamedTuple):
     """A built backbone, (b, c, t) to (b, width), and where its features are taken.
 
     ``adjusted`` are parameters from the table of adjustments, because the defaults did not fit or have no
-    parts for subjects.
+    parts for subjects; ``channels`` is what it takes the channels for, see
+    :func:`braindecode_ssr.models.electrodes.channel_map`.
     """
 
     module: nn.Module
     feature_point: str
     width: int
     adjusted: dict[str, Any]
+    channels: dict[str, Any] = {}
 
 
 def backbone_class(backbone: str | type[nn.Module]) -> type[nn.Module]:
@@ -234,7 +238,8 @@ def build_backbone(
     sfreq : float, optional
         Sampling rate in Hz.
     chs_info : list of dict, optional
-        ``info["chs"]`` of MNE, for models that need channel names or positions.
+        ``info["chs"]`` of MNE, for models that need channel names or positions. Electrodes may be spelled as
+        in any format: ``EEG OZ-Ref`` is ``Oz``.
     feature_point : {"auto", "embedding", "head"}
         Follow the rule, or take one of the two.
     n_subjects : int, optional
@@ -264,26 +269,33 @@ def build_backbone(
         check_parts(module, *shape, n_subjects)
         return BrainEncoder(module, "head", n_outputs, {})
     model = backbone_class(model)
+    chs_info = renamed(chs_info)
     signal = {
         **{"n_outputs": n_outputs, "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq},
         **{"chs_info": chs_info, "n_subjects": n_subjects},
     }
-    module, adjusted = _first_that_works(model, signal, backbone_params or {})
+    with without_hub(model, chs_info):
+        module, adjusted = _first_that_works(model, signal, backbone_params or {})
     check_parts(module, *shape, n_subjects)
+    channels = channel_map(
+        adjustments(model.__name__),
+        module.model if isinstance(module, BackboneAdapter) else module,
+        chs_info or (),
+    )
     if feature_point == "auto":
         feature_point = adjustments(model.__name__).get("feature_point", "auto")
     if feature_point != "head":
         width = embedding_width(module, *shape)
         wide_enough = feature_point == "embedding" or width >= n_outputs
         if width and wide_enough and cut_head(module, *shape):
-            return BrainEncoder(module, "embedding", width, adjusted)
+            return BrainEncoder(module, "embedding", width, adjusted, channels)
     if feature_point == "embedding":
         raise UsageError(
             f"{type(module).__name__} has no embedding to take: its output is not one linear or "
             "convolutional map of it",
             "leave feature_point at 'auto', or choose 'head'",
         )
-    return BrainEncoder(module, "head", n_outputs, adjusted)
+    return BrainEncoder(module, "head", n_outputs, adjusted, channels)
 
 
 def _first_that_works(
@@ -295,8 +307,9 @@ def _first_that_works(
     known = {key: value for key, value in signal.items() if key not in entry.get("without", [])}
     if "positions" in entry.get("needs", ""):
         _check_positions(name, signal["chs_info"])
+    check_names(name, entry, signal["chs_info"])
     failure: UsageError | None = None
-    for adjusted, n_zeros in candidates(name, signal):
+    for adjusted, n_zeros in candidates(name, signal, params):
         longer = {**known, "n_times": signal["n_times"] + n_zeros}
         try:
             built = _construct(model, longer, {**adjusted, **params})
@@ -320,7 +333,9 @@ def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str,
         name: value for name, value in signal.items() if name in accepted and value is not None
     }
     try:
-        return model(**{**known, **own})
+        with warnings.catch_warnings():  # its names are given with each batch
+            warnings.filterwarnings("ignore", "Labram chs_info does not match", UserWarning)
+            return model(**{**known, **own})
     except SSRError:
         raise
     except Exception as error:
@@ -329,7 +344,7 @@ def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str,
 
 def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> Tensor:
     """The output for trials of zeros, which must be one vector of the right width for each."""
-    name = _name(module)
+    name = class_name(module)
     try:
         output = encode_zeros(module, n_chans, n_times)
     except Exception as error:
@@ -369,7 +384,8 @@ def _unfit(name: str, n_chans: int, n_times: int, error: Exception) -> UsageErro
     )
 
 
-def _name(backbone: type[nn.Module] | nn.Module) -> str:
+def class_name(backbone: type[nn.Module] | nn.Module) -> str:
+    """The name of a model's class, as in the table of adjustments."""
     model = backbone.model if isinstance(backbone, BackboneAdapter) else backbone
     return (model if isinstance(model, type) else type(model)).__name__
 
@@ -387,14 +403,20 @@ def adjustments(name: str) -> dict[str, Any]:
     return _table().get(name, {})
 
 
-def candidates(name: str, signal: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+def candidates(
+    name: str, signal: dict[str, Any], params: dict[str, Any] | None = None
+) -> list[tuple[dict[str, Any], int]]:
     """What to try, in order: parameters, and samples of zeros to append to the trial.
 
     Values of ``signal`` stand in the table as ``"{n_chans}"``; with ``n_subjects``, the parameters that
-    give subjects parts of their own are included.
+    give subjects parts of their own are included. ``params`` are those that the user has set.
     """
     entry = adjustments(name)
     own = entry.get("subjects", {}) if signal.get("n_subjects") else {}
+    if "unfold" in entry:  # it would drop the samples behind the last whole patch
+        size, overlap = ((params or {}).get(key, entry["unfold"][key]) for key in entry["unfold"])
+        over = signal["n_times"] - size
+        return [(own, -over if over < 0 else -over % (size - overlap))]
     listed: list[tuple[dict[str, Any], int]] = [(own, 0)]
     for params in entry.get("params", []):
         listed.append((own | {key: _filled(value, signal) for key, value in params.items()}, 0))
@@ -420,7 +442,7 @@ def _filled(value: Any, signal: dict[str, Any]) -> Any:
 def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
     """Raise UsageError if the forward pass of a class or model has no ``subject_index``."""
     if not takes_subjects(backbone):
-        raise _without_parts(_name(backbone))
+        raise _without_parts(class_name(backbone))
 
 
 def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int | None) -> None:
@@ -436,11 +458,11 @@ def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int |
         first, last = (_encode_as(module, (n_chans, n_times), who) for who in (0, n_subjects - 1))
     except Exception as error:
         raise UsageError(
-            f"{_name(module)} has no parts for {n_subjects} subjects: {first_line(error)}",
+            f"{class_name(module)} has no parts for {n_subjects} subjects: {first_line(error)}",
             "leave n_subjects out of backbone_params, or choose --set model.subjects=shared",
         ) from error
     if n_subjects > 1 and torch.equal(first, last):
-        raise _without_parts(_name(module))
+        raise _without_parts(class_name(module))
 
 
 def _encode_as(module: nn.Module, shape: tuple[int, int], subject: int) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, MissingDataError, first_line
-from .backbone import BackboneAdapter
+from .backbone import BackboneAdapter, adjustments
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HEAD = "final_layer"  # what braindecode calls the last layer of every model
@@ -26,7 +27,10 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
     name, own = type(model).__name__, model.state_dict()
     renamed: dict[str, str] = getattr(model, "mapping", None) or {}  # names in older checkpoints
     loaded = _read(weights_file(source, name))
-    given = {renamed.get(key, key): value for key, value in loaded.items()}
+    adapt: Any = getattr(model, "adapt_checkpoint", None)
+    loaded = adapt(loaded) if adapt else loaded
+    unused = adjustments(name).get("unused", ())
+    given = {renamed.get(k, k): v for k, v in loaded.items() if k in own or k not in unused}
 
     def in_head(key: str) -> bool:
         return f"{key}.".startswith(f"{HEAD}.")
@@ -89,7 +93,7 @@ def weights_file(source: str, name: str) -> Path:
         except EntryNotFoundError as error:
             reason = error
         except Exception as error:
-            raise _missing(source, name, first_line(error)) from error
+            raise _missing(source, name, first_line(error), error) from error
     raise _missing(source, name, first_line(reason)) from reason
 
 
@@ -118,16 +122,28 @@ def check_source(source: str, name: str = "the backbone") -> None:
         return
     try:
         found = any(huggingface_hub.file_exists(source, file) for file in WEIGHTS)
-    except Exception as error:  # no network, or a name that the Hub does not allow
-        raise _missing(source, name, first_line(error)) from error
+    except Exception as error:  # no network, no access, or a name that the Hub does not allow
+        raise _missing(source, name, first_line(error), error) from error
     if not found:
         raise _missing(source, name, f"no repository with {' or '.join(WEIGHTS)}")
 
 
-def _missing(source: str, name: str, reason: str) -> MissingDataError:
+def _missing(
+    source: str, name: str, reason: str, cause: Exception | None = None
+) -> MissingDataError:
+    from huggingface_hub.errors import GatedRepoError
+
+    todo = (
+        "check the name and the network, or download the repository elsewhere and give its folder"
+    )
+    if isinstance(cause, GatedRepoError):
+        reason = "its owner gives access to those who ask"
+        todo = (
+            f"accept the terms on https://huggingface.co/{source}, then run `hf auth login`; or download the "
+            "repository elsewhere and give its folder"
+        )
     return MissingDataError(
-        f"cannot get pretrained weights of {name} from {source}: {reason}",
-        "check the name and the network, or download the repository elsewhere and give its folder",
+        f"cannot get pretrained weights of {name} from {source}: {reason}", todo
     )
 
 

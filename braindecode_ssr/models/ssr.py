@@ -192,6 +192,7 @@ class SSR(
         self.feature_point = encoder.feature_point
         self.backbone_width = encoder.width
         self.adjusted = encoder.adjusted
+        self.channel_map = encoder.channels
         self.frozen: tuple[str, ...] = ()
         self.neck = nn.Sequential(activation(), nn.Dropout(drop_prob))
         self.image_head = self._make_image_head(self.n_outputs)

@@ -26,12 +26,16 @@ from ..errors import TrainingError, UsageError
 from ..losses import LOSSES
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
+from ..models.backbone import adjustments, class_name
+from ..models.electrodes import said_of
 from ..models.modules import Components, rate_groups
 from ..models.names import quiet_import
 from ..models.pretrained import brings_weights, load_pretrained
 from ..models.ssr import SSR
+from ..models.tuning import count_parameters, tune
 from ..registry import unknown_name
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
+from ..runs import load_weights
 from .callbacks import (
     Checkpoints,
     EarlyStopping,
@@ -104,9 +108,14 @@ def build_closed_form(
     return RIDGES[spec.train.solver](n_signal, n_features)
 
 
-def initialize(model: SSR, spec: ModelSpec) -> list[str]:
-    """Load the pretrained weights of a new model and freeze parts of it; returns what to tell the user."""
-    adjusted = "".join(f", {name} = {value}" for name, value in model.adjusted.items())
+def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[str]:
+    """Load weights into a new model and say what of it is trained; returns what to tell the user.
+
+    ``start`` is a file with weights of the whole model, to begin with instead of pretrained ones.
+    """
+    name = class_name(model.backbone)
+    known = adjustments(name)
+    adjusted = "".join(f", {key} = {value}" for key, value in model.adjusted.items())
     parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
     lines = [
         f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
@@ -115,8 +124,34 @@ def initialize(model: SSR, spec: ModelSpec) -> list[str]:
     if spec.pretrained:
         new = load_pretrained(model.backbone, spec.pretrained)
         lines += [f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"]
-    model.freeze(*spec.freeze)
+        rate = known.get("sfreq", model._known("sfreq"))
+        if rate != model._known("sfreq"):
+            lines += [
+                f"these weights were trained at {rate:g} Hz, the trials have {model.sfreq:g} Hz; see "
+                f"--set trials.sfreq={rate:g}"
+            ]
+    if start is not None:
+        load_weights(model, start)
+    if model.channel_map:
+        lines += [said_of(name, model.channel_map, known)]
+    choose_trained(model, spec)
+    if spec.tuning != "full" or spec.freeze:
+        n = count_parameters(model)
+        lines += [
+            f"tuning {spec.tuning}: {n['trained']:,} of {n['total']:,} parameters are trained"
+        ]
     return lines
+
+
+def choose_trained(model: SSR, spec: ModelSpec) -> None:
+    """Freeze and adapt the parts of a model that a spec names."""
+    model.freeze(*spec.freeze)
+    tune(model, spec.tuning, spec.lora_rank, spec.lora_alpha)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(
+            f"nothing of the model is trained, with {', '.join(spec.freeze)} frozen and tuning {spec.tuning}",
+            "leave a part out of model.freeze, or choose another --set model.tuning",
+        )
 
 
 def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Module]) -> bool:

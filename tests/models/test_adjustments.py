@@ -14,6 +14,7 @@ TABLE = tomllib.loads((Path(models.__file__).parent / "adjustments.toml").read_t
 KEYS = {
     *("params", "without", "multiple_of", "forward", "feature_point"),
     *("subjects", "needs", "why", "unfit"),
+    *("unfold", "channels", "only_known", "unknown", "sfreq", "unused"),
 }
 
 
@@ -23,8 +24,9 @@ def test_every_entry_is_of_a_model_and_its_parameters(name):
     assert model.__name__ == name
     assert set(entry) <= KEYS
     assert bool(entry.get("why")) == any(
-        key in entry for key in ("params", "without", "multiple_of")
+        key in entry for key in ("params", "without", "multiple_of", "unfold")
     )
+    assert set(entry.get("unfold", ())) <= set(inspect.signature(model).parameters)
     for params in entry.get("params", []):
         accepted = inspect.signature(model).parameters
         assert set(params) <= set(accepted) or "kwargs" in accepted
@@ -60,12 +62,11 @@ def test_names_of_channels_are_passed_on_and_wrong_ones_refused():
     params = {"patch_size": 50, "num_layers": 1}
     shape = {"n_outputs": 8, "n_chans": 2, "n_times": 100, "sfreq": 200.0}
     names = [{"ch_name": name, "kind": "eeg"} for name in ("Oz", "POz")]
-    with pytest.warns(UserWarning, match="LABRAM_CHANNEL_ORDER"):
-        encoder = build_backbone("Labram", params, chs_info=names, **shape)
+    encoder = build_backbone("Labram", params, chs_info=names, **shape)
     assert encoder.module(torch.randn(2, 2, 100)).shape == (2, encoder.width)
     assert encoder.module.arguments == {"ch_names": ["Oz", "POz"]}
     strange = [{"ch_name": name, "kind": "eeg"} for name in ("Oz", "Nowhere")]
-    with pytest.raises(UsageError, match="Labram does not take trials"), pytest.warns(UserWarning):
+    with pytest.raises(UsageError, match="1 of 2 channels are not among them: Nowhere"):
         build_backbone("Labram", params, chs_info=strange, **shape)
 
 

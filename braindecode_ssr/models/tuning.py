@@ -1,0 +1,132 @@
+"""How much of a backbone is trained: all of it, its last layer only, or low-rank changes of its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..errors import UsageError
+from ..registry import check_choice
+from .backbone import BackboneAdapter
+from .pretrained import HEAD
+
+if TYPE_CHECKING:
+    from .ssr import SSR
+
+Tuning = Literal["full", "frozen", "lora"]
+
+
+class LowRank(nn.Module):
+    r"""A learned change of a fixed matrix by one of low rank.
+
+    .. math:: W + \frac{\alpha}{r}\,B A, \qquad A \in \mathbb{R}^{r \times n},\ B \in \mathbb{R}^{m \times r}
+
+    :math:`B` starts at zero, so that training starts from the fixed matrix.
+
+    Source: LoRA (Hu et al., ICLR 2022, arXiv:2106.09685), with the initial values of its public code.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (m, n)
+        The matrix that is changed.
+    rank : int
+        Rank of the change, r.
+    alpha : float
+        The change is multiplied by ``alpha / rank``.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.scale = alpha / rank
+        self.A = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
+        self.B = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The changed matrix, (m, n) to (m, n)."""
+        return weight + self.scale * (self.B @ self.A)
+
+
+def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -> SSR:
+    """Choose what of a backbone is trained, apart from its own last layer, which is new, and the projectors.
+
+    Call it after weights are loaded and parts are frozen: frozen parts stay as they are.
+
+    Parameters
+    ----------
+    model : SSR
+        Changed in place.
+    tuning : {"full", "frozen", "lora"}
+        Train all of the backbone, or none of it (no dropout, no updates of statistics), or for each matrix
+        of its linear and attention layers a change of low rank, see :class:`LowRank`.
+    rank : int
+        Rank of these changes.
+    alpha : float
+        They are multiplied by ``alpha / rank``.
+
+    Returns
+    -------
+    SSR
+        The model. Files of weights hold matrices with their changes added, see :func:`merged_state`.
+
+    Raises
+    ------
+    UsageError
+        If the backbone has no linear layer that is not frozen, with ``"lora"``.
+    """
+    check_choice("tuning", tuning, Tuning)
+    if tuning == "full":
+        return model
+    inner = model.backbone.model if isinstance(model.backbone, BackboneAdapter) else model.backbone
+    root = "backbone.model" if isinstance(model.backbone, BackboneAdapter) else "backbone"
+    head = {id(part) for part in getattr(inner, HEAD, nn.Identity()).parameters()}
+    found = _matrices(inner, head) if tuning == "lora" else []
+    if tuning == "lora" and not found:
+        raise UsageError(
+            f"{type(inner).__name__} has no linear layer that model.tuning = lora could adapt"
+            + (f", with {', '.join(model.frozen)} frozen" if model.frozen else ""),
+            "choose --set model.tuning=frozen or full, or freeze less",
+        )
+    for parameter in inner.parameters():
+        if id(parameter) not in head:
+            parameter.requires_grad_(False)
+    for layer, name in found:
+        change = LowRank(getattr(layer, name).detach(), rank, alpha)
+        parametrize.register_parametrization(layer, name, change)
+    if tuning == "frozen":
+        parts = [name for name, _ in inner.named_children() if name != HEAD]
+        model.frozen = (*model.frozen, *(f"{root}.{name}" for name in parts))
+    return model.train(model.training)
+
+
+def _matrices(model: nn.Module, head: set[int]) -> list[tuple[Any, str]]:
+    """The trained matrices of linear and attention layers, except those of the head, as layer and name."""
+    found: list[tuple[Any, str]] = []
+    for layer in model.modules():
+        for kind, name in ((nn.Linear, "weight"), (nn.MultiheadAttention, "in_proj_weight")):
+            if isinstance(layer, kind) and not parametrize.is_parametrized(layer, name):
+                weight = getattr(layer, name)
+                if weight is not None and weight.requires_grad and id(weight) not in head:
+                    found.append((layer, name))
+    return found
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The ``state_dict`` of a model without adapters that gives the same; the model is left as it is."""
+    state = model.state_dict()
+    for path, layer in model.named_modules():
+        changes: Any = getattr(layer, "parametrizations", {})
+        for name in [name for name in changes if isinstance(changes[name][-1], LowRank)]:
+            prefix = f"{path}.parametrizations.{name}."
+            state = {key: part for key, part in state.items() if not key.startswith(prefix)}
+            state[f"{path}.{name}"] = getattr(layer, name).detach()
+    return state
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """How many parameters are trained, and how many there are."""
+    parts = list(model.parameters())
+    trained = sum(part.numel() for part in parts if part.requires_grad)
+    return {"trained": trained, "total": sum(part.numel() for part in parts)}
