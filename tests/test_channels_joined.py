@@ -167,6 +167,15 @@ def test_another_reference_in_the_sidecar_files_is_refused(other, tmp_path):
         BIDSImages(root).reference(2 if "sub-02" in path.name else 1)
 
 
+def test_a_sidecar_that_gives_another_rate_than_the_recording_is_refused(other):
+    root = other(OCCIPITAL_17)
+    path = next(root.glob("sub-01/eeg/*_eeg.json"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "SamplingFrequency": 1000}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"sub-01.*1000 Hz.*SamplingFrequency"):
+        BIDSImages(root).trial_axes(1, TrialSpec())
+
+
 def test_an_average_reference_that_no_file_mentions_is_refused(other, lab, tmp_path):
     root = other(OCCIPITAL_17)
     shutil.rmtree(root / "sub-02")

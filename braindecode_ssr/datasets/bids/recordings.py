@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -193,6 +194,7 @@ def channel_type(raw: mne.io.BaseRaw, run: BidsRun, channels: str = "all") -> st
 
 def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
     raw = open_run(run)
+    _check_rate(raw, run)
     guessed = guess_types(raw, run)
     kind, left_out = channel_type(raw, run, channels), marks.left_out
     typed = zip(raw.ch_names, raw.get_channel_types(), strict=True)
@@ -206,14 +208,6 @@ def eeg_reference(run: BidsRun) -> str:
     """The EEG reference from channels.tsv, else from the ``*_eeg.json`` files that apply, else ``""``."""
     if run.datatype != "eeg":
         return ""
-    said = ""
-    sidecars = [
-        found for found in run.sidecars() if found[1] == "eeg" and found[0].suffix == ".json"
-    ]
-    for path, *_ in sorted(sidecars, key=lambda found: (-len(found[0].parts), -found[2])):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-            said = said or str(content.get("EEGReference") or "")
     listed = run.sidecar("channels")
     table = read_table(listed) if listed else None
     if table is not None and {"type", "reference"} <= set(table.columns):
@@ -221,7 +215,32 @@ def eeg_reference(run: BidsRun) -> str:
         named = ", ".join(dict.fromkeys(text for text in column if not _unknown(text)))
         if named:
             return named
+    said = str(sidecar_value(run, "EEGReference")[1] or "")
     return "" if _unknown(said) else said
+
+
+def sidecar_value(run: BidsRun, key: str) -> tuple[Path | None, Any]:
+    """A value of the ``*_eeg.json`` or ``*_meg.json`` files that apply, nearest first, and its file."""
+    sidecars = [
+        found for found in run.sidecars() if found[1] == run.datatype and found[0].suffix == ".json"
+    ]
+    for path, *_ in sorted(sidecars, key=lambda found: (-len(found[0].parts), -found[2])):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            value = json.loads(path.read_text(encoding="utf-8-sig")).get(key)
+            if value:
+                return path, value
+    return None, None
+
+
+def _check_rate(raw: mne.io.BaseRaw, run: BidsRun) -> None:
+    """Raise DataError if a sidecar file gives another sampling rate than the recording."""
+    path, said = sidecar_value(run, "SamplingFrequency")
+    rate = float(raw.info["sfreq"])
+    if isinstance(said, int | float) and not np.isclose(said, rate, rtol=5e-3):
+        raise DataError(
+            f"{path} says that {run.path} has {said:g} Hz, and the recording itself says {rate:g} Hz",
+            "correct SamplingFrequency there; if the recording was resampled, its onsets may need it too",
+        )
 
 
 def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
