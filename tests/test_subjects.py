@@ -247,7 +247,7 @@ def test_a_run_from_before_there_was_the_choice_is_evaluated(folder, tmp_path):
 def test_backbones_that_ignore_subjects_are_refused_before_anything_is_read(
     backbone, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("braindecode_ssr.training.image_features", None)
+    monkeypatch.setattr("braindecode_ssr.images.features.image_features", None)
     with pytest.raises(UsageError, match=f"{backbone}.*each subject.*subjects=shared"):
         train(spec_of(backbone=backbone), data_dir=folder, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

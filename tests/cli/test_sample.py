@@ -60,7 +60,7 @@ def test_from_nothing_to_a_retrieval_table(call, host, tmp_path):
     checked = call("data", "check", name, "--subject", 5, *at, "--json", code=0).json["files"]
     assert {file["state"] for file in checked} == {"found"}
     assert "train trials of 12 images" in checked[0]["detail"]
-    assert "12 training and 4 test images, 16 files here" in checked[1]["detail"]
+    assert "12 training and 4 test images, 16 of 16 here" in checked[1]["detail"]
     extracted = call(
         "features", "extract", "--dataset", name, "--encoder", "pyramid", *at, "--json"
     )
