@@ -248,7 +248,7 @@ def test_backbones_that_ignore_subjects_are_refused_before_anything_is_read(
     backbone, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("braindecode_ssr.images.features.image_features", None)
-    with pytest.raises(UsageError, match=f"{backbone}.*each subject.*subjects=shared"):
+    with pytest.raises(UsageError, match=f"{backbone}.*subject.*subjects=shared"):
         train(spec_of(backbone=backbone), data_dir=folder, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
