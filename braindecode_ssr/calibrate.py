@@ -111,6 +111,7 @@ def finetune(
     spec = RunSpec.model_validate(
         spec.model_dump()
         | {
+            "data": {**spec.data.model_dump(), "extra": ()},
             "model": {
                 **spec.model.model_dump(),
                 "freeze": FREEZE[freeze],

@@ -144,6 +144,28 @@ class Spec(BaseModel):
         return content
 
 
+class ExtraData(Spec):
+    """Another dataset that is trained on, and never tested.
+
+    Parameters
+    ----------
+    dataset : str
+        Registered name of the dataset.
+    data_dir : str, optional
+        Its folder; None: where it is looked for. Not part of the digest.
+    subjects : tuple of int or str
+        Whose trials; empty: of all whose files are here.
+    preset, seed : str, int
+        Of a simulated dataset.
+    """
+
+    dataset: str
+    data_dir: str | None = None
+    subjects: tuple[Subject, ...] = ()
+    preset: str = "small"
+    seed: Seed = 0
+
+
 class DataSpec(Spec):
     """Which recordings.
 
@@ -171,9 +193,11 @@ class DataSpec(Spec):
     bids : dict of str to str
         Which recordings of a BIDS folder to use if there are several of one run, by entity, datatype or
         format: ``{"proc": "sss"}``, ``{"format": "edf"}``; ``"none"``: those without the entity.
+    extra : tuple of ExtraData
+        Other datasets to train on too. Concepts that any of them tests are removed from all training.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("bids",)
+    later: ClassVar[tuple[str, ...]] = ("bids", "extra")
 
     dataset: str = "things-sim"
     subject: Subject = 1
@@ -183,6 +207,13 @@ class DataSpec(Spec):
     seed: Seed = 0
     together_with: str = "none"
     bids: dict[str, Entity] = {}
+    extra: tuple[ExtraData, ...] = ()
+
+    def _digested(self) -> dict[str, Any]:
+        content = super()._digested()
+        for extra in content.get("extra", ()):
+            del extra["data_dir"]
+        return content
 
 
 class TrialSpec(Spec):
@@ -545,9 +576,9 @@ class RunSpec(Spec):
 
     @property
     def label(self) -> str:
-        """What tables call the method: ``ssr``, or ``ssr-finetuned-200`` for one of 200 trials."""
+        """What tables call the method: ``ssr``, ``ssr-finetuned-200``, or ``ssr-with-things-eeg1``."""
         tuned = f"-finetuned-{self.finetune.trials or 'all'}" if self.finetune.run else ""
-        return self.method + tuned
+        return self.method + "".join(f"-with-{one.dataset}" for one in self.data.extra) + tuned
 
 
 def read_toml(path: Path) -> dict[str, Any]:

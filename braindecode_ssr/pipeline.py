@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .config import DataSpec, EvaluationSpec, RunSpec, nested
 from .datasets import DATASETS
 from .datasets.base import ImageDataset, open_dataset
+from .datasets.extra import Source, extra_record, sources_of
+from .datasets.extra import changed as extra_changed
 from .datasets.zero_shot import training_subjects
 from .errors import DataError, MissingDataError, UsageError
 from .files import atomic_write, lock
@@ -215,7 +217,19 @@ def train(
             features = features_of(spec, dataset)
             features.complete(dataset, device=device, progress=progress, say=say)
             made_by = features.made_by()
-            changed = same_data(run, dataset, spec, made_by)
+            sources = sources_of(spec, dataset)
+            others = []
+            for source in sources[1:]:
+                more = features_of(source.spec, source.dataset)
+                more.complete(source.dataset, device=device, progress=progress, say=say)
+                if more.made_by() != made_by:
+                    raise DataError(
+                        f"the features of {spec.images.encoder} of {source.name} in {more.store.path} were "
+                        f"made in another way than those of {dataset.name} in {features.store.path}",
+                        "extract or import both with the same encoder, weights and views",
+                    )
+                others.append((source, more))
+            changed = same_data(run, dataset, spec, made_by) or _extra_changed(run, sources)
             if changed and not overwrite:
                 raise DataError(
                     f"{run.path} was started on other data: {changed}",
@@ -228,8 +242,10 @@ def train(
 
             # The trials of training and of the test
             subjects = training_subjects(spec.data, dataset)
-            say(f"trials of subject {', '.join(map(str, subjects))}")
-            data, signals = training_data(spec, dataset, features, progress=progress)
+            everybody = [str(one.label(subject)) for one in sources for subject in one.subjects]
+            say(f"trials of subject {', '.join(everybody)}")
+            joined: dict[str, Any] = {"others": others, "progress": progress}
+            data, signals = training_data(spec, dataset, features, **joined)
             channels = signals.channels
             test = load_test_set(
                 spec,
@@ -285,6 +301,9 @@ def train(
                     "machine": machine(),
                     "git": git_commit(),
                     "trials": trials_record(spec, dataset, say),
+                    "sources": extra_record(
+                        sources, data.table["dataset"].value_counts().to_dict()
+                    ),
                     **_backbone_record(model),
                     "processes": processes.size,
                 }
@@ -460,7 +479,8 @@ def _tested_on(
     trained = summary.get("train_subjects", [])
     flags = check_flags([*flags, *dataset.flags(subject, spec.trials)])
     with suppress(MissingDataError):  # the people of the training need not be here
-        if copied_recordings(dataset, [*trained, subject], spec):
+        here = [one for one in trained if ":" not in str(one)]  # not those of extra datasets
+        if copied_recordings(dataset, [*here, subject], spec):
             flags = check_flags([*flags, "same-recording"])
     changed = {"subject": subject, "protocol": "pooled" if subject in trained else "inter"}
     return spec.model_copy(update={"data": spec.data.model_copy(update=changed)}), flags
@@ -545,13 +565,21 @@ def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bo
     with suppress(MissingDataError):
         features = features_of(spec, dataset).made_by()
     changed = same_data(run, dataset, spec, features)
-    if changed:
+    if changed := changed or _extra_changed(run, sources_of(spec, dataset)):
         raise DataError(
             f"{run.path} is a finished run on other data: {changed}",
             "add --overwrite to train it again, or keep both with another --out",
         )
     say(f"{run.path} is finished already; to train it again, add --overwrite")
     return True
+
+
+def _extra_changed(run: Run, sources: list[Source]) -> str:
+    """How the extra datasets differ from those of an existing run, as a sentence; empty if not."""
+    try:
+        return extra_changed(run.record, sources) if len(sources) > 1 else ""
+    except (DataError, KeyError, TypeError):  # missing or damaged: it will be written again
+        return ""
 
 
 def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
@@ -593,5 +621,10 @@ def _trained_channels(run: Run) -> ChannelSet | None:
 
 def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
     """What a reader of the numbers must know about the files."""
-    subjects = {*training_subjects(spec.data, dataset), spec.data.subject}
-    return check_flags(f for subject in subjects for f in dataset.flags(subject, spec.trials))
+    sources = [*sources_of(spec, dataset), Source(spec, dataset, (spec.data.subject,))]
+    return check_flags(
+        flag
+        for source in sources
+        for subject in source.subjects
+        for flag in source.dataset.flags(subject, spec.trials)
+    )

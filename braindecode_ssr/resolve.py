@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 from .config import RunSpec, TrialSpec, build, check_settings, merge
 from .datasets import DATASETS
 from .datasets.base import ImageDataset, open_dataset
-from .datasets.zero_shot import folded, training_images, training_subjects
+from .datasets.extra import (
+    Source,
+    check_present,
+    common_channels,
+    sources_of,
+    trained_images,
+)
+from .datasets.extra import notes as extra_notes
+from .datasets.zero_shot import folded, training_subjects
 from .datasets.zero_shot import notes as exclusion_notes
 from .errors import LeakageError, MissingDataError, SSRError, UsageError
 from .files import check_free, unwritable
@@ -90,6 +98,10 @@ def canonical(settings: dict[str, Any]) -> dict[str, Any]:
         part = settings.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             named = merge(named, {section: {key: name_of(part[key])}})
+    extra = settings.get("data", {}).get("extra", ())
+    if extra and all(isinstance(one, dict) and "dataset" in one for one in extra):
+        called = [{**one, "dataset": DATASETS.name_of(str(one["dataset"]))} for one in extra]
+        named = merge(named, {"data": {"extra": called}})
     return merge(settings, named)
 
 
@@ -101,7 +113,9 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     subject = dataset.check_subject(spec.data.subject)
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
     data, model = spec.data, spec.model
-    if data.channels == "auto":
+    if data.channels == "auto" and data.extra:
+        data = data.model_copy(update={"channels": "common"})
+    elif data.channels == "auto":
         several = "intra" if data.protocol == "intra" else "inter"
         data = data.model_copy(update={"channels": dataset.channel_defaults[several]})
     elif isinstance(data.channels, str):
@@ -110,13 +124,20 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
         backbone = "EEGProject" if data.protocol == "intra" else "TSConv"
         model = model.model_copy(update={"backbone": backbone})
     spec = spec.model_copy(update={"trials": trials_of(spec, dataset)})
+    sources = sources_of(spec.model_copy(update={"data": data}), dataset)
+    check_present(sources)
+    if data.extra:
+        data = data.model_copy(update={"channels": common_channels(sources)})
     images, image_notes = _resolve_images(spec, dataset)
-    train = spec.train.model_copy(update={"batch_size": _batch_size(spec, dataset)})
-    _check_validation(spec, dataset)
+    train = spec.train.model_copy(update={"batch_size": _batch_size(spec, sources)})
+    _check_validation(spec, sources)
     _check_solver(spec)
     _check_space(spec)
     parts = {"data": data, "model": model, "images": images, "train": train}
     notes = [*_check_subjects(spec, dataset), *exclusion_notes(spec.data, dataset), *image_notes]
+    notes += extra_notes(sources)
+    if data.extra:
+        notes.append(f"{len(data.channels)} channels that all of these have")
     return spec.model_copy(update=parts), notes
 
 
@@ -149,9 +170,10 @@ def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
     return trials
 
 
-def n_training_trials(spec: RunSpec, dataset: ImageDataset) -> int:
+def n_training_trials(spec: RunSpec, sources: list[Source]) -> int:
     """Number of averaged training trials, one per training image and subject; single ones are more."""
-    n_trials = len(training_images(spec.data, dataset)) * len(training_subjects(spec.data, dataset))
+    pairs = zip(sources, trained_images(sources), strict=True)
+    n_trials = sum(len(source.subjects) * len(images) for source, images in pairs)
     return min(n_trials, spec.finetune.trials or n_trials)
 
 
@@ -161,8 +183,8 @@ def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
     return largest if wanted >= largest else 1 << (wanted.bit_length() - 1)
 
 
-def _batch_size(spec: RunSpec, dataset: ImageDataset) -> int:
-    n_trials = n_training_trials(spec, dataset)
+def _batch_size(spec: RunSpec, sources: list[Source]) -> int:
+    n_trials = n_training_trials(spec, sources)
     if (spec.train.batch_size or 2) > n_trials:
         raise UsageError(
             f"a batch of {spec.train.batch_size} is larger than the training set",
@@ -253,9 +275,10 @@ def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
         )
 
 
-def _check_validation(spec: RunSpec, dataset: ImageDataset) -> None:
+def _check_validation(spec: RunSpec, sources: list[Source]) -> None:
     asked = spec.train.validation_concepts
-    n_concepts = training_images(spec.data, dataset)["concept"].nunique()
+    concepts = (images["concept"].map(folded) for images in trained_images(sources))
+    n_concepts = len(set().union(*concepts))
     if asked > max(n_concepts - 2, 0):
         raise UsageError(
             f"{asked} validation concepts leave too few to train on",
@@ -336,14 +359,17 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     _check_pretrained_concepts(spec, dataset)
     if spec.trials.of_recordings:
         dataset.ready_epochs(spec.data.subject, spec.trials)
+    sources = sources_of(spec, dataset)
     features = features_of(spec, dataset)
-    features.check(dataset)
+    for source in sources:
+        features_of(source.spec, source.dataset).check(source.dataset)
     signals = _expected_signals(spec, dataset)
     n_parameters = 0
     if spec.train.solver == "gradient" and signals is not None:
         from .models.tuning import count_parameters
 
-        model = _trial_model(spec, dataset, features, signals)
+        n_subjects = sum(len(source.subjects) for source in sources)
+        model = _trial_model(spec, features, signals, n_subjects)
         counted = count_parameters(model)
         n_parameters = counted["total"]
         _check_memory(spec, n_parameters, counted["trained"])
@@ -446,9 +472,7 @@ def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     return Signals(n_times, float(info["sfreq"]), [info["chs"][index] for index in picked])
 
 
-def _trial_model(
-    spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, signals: Signals
-) -> Any:
+def _trial_model(spec: RunSpec, features: ImageFeatures, signals: Signals, n_subjects: int) -> Any:
     """The model of a run, built before there are trials: without memory on the meta device, or on the CPU."""
     import mne
     import torch
@@ -458,7 +482,6 @@ def _trial_model(
     from .training.retriever import build_model, choose_trained
 
     widths = features.widths() or (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
-    n_subjects = len(training_subjects(spec.data, dataset))
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
     quiet = mne.use_log_level(
         "error"

@@ -49,6 +49,12 @@ from .output import print_json, print_table
     shell_complete=PROTOCOLS,
 )
 @click.option(
+    "--extra-data",
+    multiple=True,
+    metavar="NAME[=DIR]",
+    help="Train on this dataset too, without the concepts that any of them tests; may be repeated.",
+)
+@click.option(
     "--method",
     help="Name; see `ssr-bd list methods`.  [default: ssr]",
     shell_complete=known(kind="methods"),
@@ -94,7 +100,18 @@ from .output import print_json, print_table
 @trust_option
 @common
 def train(
-    data_dir, out, overwrite, resume, config, sets, log, dry_run, trust, as_json, **options
+    data_dir,
+    out,
+    overwrite,
+    resume,
+    config,
+    sets,
+    log,
+    dry_run,
+    trust,
+    as_json,
+    extra_data,
+    **options,
 ) -> None:
     """Train a model on one dataset and test it: one run, one table.
 
@@ -104,6 +121,8 @@ def train(
     from braindecode_ssr.resolve import run_spec
 
     trusting(trust, options["backbone"])
+    extra = [one.partition("=") for one in extra_data]
+    options["data.extra"] = [{"dataset": n, "data_dir": d or None} for n, _, d in extra] or None
     spec = run_spec(settings_of(config, sets, options))
     if dry_run:
         from braindecode_ssr.resolve import preview

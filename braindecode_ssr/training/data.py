@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,14 @@ from tqdm.auto import tqdm
 
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, eeg_info
-from ..datasets.zero_shot import check_contents, check_disjoint, leave_out, training_subjects
+from ..datasets.extra import Source, sources_of, tested_concepts
+from ..datasets.zero_shot import (
+    check_contents,
+    check_disjoint,
+    folded,
+    leave_out,
+    training_subjects,
+)
 from ..errors import UsageError
 from ..files import files_sha256
 from ..images.features import ImageFeatures
@@ -279,13 +286,20 @@ def copied_recordings(dataset: ImageDataset, subjects: Iterable[Label], spec: Ru
 
 
 def training_data(
-    spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, *, progress: bool = False
+    spec: RunSpec,
+    dataset: ImageDataset,
+    features: ImageFeatures,
+    *,
+    others: Sequence[tuple[Source, ImageFeatures]] = (),
+    progress: bool = False,
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
 
     Trials are averaged over all repetitions of an image by the same subject, or single ones, as
-    ``spec.train.average`` says; on disk if they take more than ``spec.train.memory``. LeakageError if an
-    image or concept of the zero-shot half of the data is among them.
+    ``spec.train.average`` says; on disk if they take more than ``spec.train.memory``. Those of ``others``,
+    the datasets of ``data.extra``, follow: their channels are joined by name, and trials of concepts that any
+    of the datasets tests are left out. LeakageError if an image or concept of the zero-shot half of the data
+    is among them.
     """
     training = training_subjects(spec.data, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
@@ -293,24 +307,76 @@ def training_data(
     first = spec.finetune.trials
     if first is not None:
         matched = [(store.head("train", first), signals) for store, signals in matched]
-    tables = []
-    for store, _ in matched:
-        images = store.averaged_images("train")
-        if spec.train.average == "none":
-            images = images.iloc[store.single("train")[2]].assign(n_repetitions=1)
-        tables.append(images.assign(subject=store.table["subject"].iloc[0]))
-    table = pd.concat(tables, ignore_index=True)
+    own = Source(spec, dataset, tuple(training))
+    tables = [_training_table(own, [store for store, _ in matched])]
     unseen = dataset.images[dataset.images["split"] != "train"]
-    check_disjoint(table["image_id"], unseen["image_id"], f"{dataset.root}, column image_id", str)
-    check_disjoint(table["concept"], unseen["concept"], f"{dataset.root}, column concept")
+    ids, concepts = tables[0]["image_id"], tables[0]["concept"]
+    check_disjoint(ids, unseen["image_id"], f"{dataset.root}, column image_id", str)
+    check_disjoint(concepts, unseen["concept"], f"{dataset.root}, column concept")
+    signals = matched[0][1]
+    for other, _ in others:
+        facts = {name: fact for name, fact in signals.channels.facts.items() if name != "reference"}
+        trained = replace(signals.channels, facts=facts)
+        joined = {"trained": trained, "progress": progress}
+        more = match_subjects(other.spec, other.dataset, other.subjects, **joined)
+        tables.append(_training_table(other, [store for store, _ in more]))
+        matched += more
+    parts = [(own, features), *others]
+    image, original, view = _image_rows(tables, [each for _, each in parts])
+    table = pd.concat(tables, ignore_index=True)
+    if others:  # one spelling of each concept
+        folds = {concept: folded(concept) for concept in table["concept"].unique()}
+        spelled = {fold: concept for concept, fold in reversed(folds.items())}
+        table["concept"] = table["concept"].map(folds).map(spelled)
     x = _averaged(matched, len(table), spec, progress)
-    ids, image = np.unique(table["image_id"], return_inverse=True)
-    original = torch.from_numpy(features.original(ids.tolist()))
-    view = torch.from_numpy(features.view(ids.tolist())) if features.views else original
-    data = TrainingSet(x, torch.from_numpy(image), original, view, table)
+    data = TrainingSet(x, image, original, view, table)
+    if others:
+        tested = tested_concepts([source for source, _ in parts])
+        data = data.rows(np.flatnonzero(~table["concept"].map(folds).isin(tested).to_numpy()))
     data = leave_out(data, spec.data, dataset)
-    _check_contents(data.table["image_id"], dataset, features)
-    return data, matched[0][1]
+    _check_contents(data.table, parts)
+    return data, signals
+
+
+def _training_table(source: Source, stores: list[TrialStore]) -> pd.DataFrame:
+    """A row for each training trial of a dataset: image, concept, subject, and the dataset."""
+    tables = []
+    for store in stores:
+        images = store.averaged_images("train")
+        if source.spec.train.average == "none":
+            images = images.iloc[store.single("train")[2]].assign(n_repetitions=1)
+        subject = source.label(store.table["subject"].iloc[0])
+        tables.append(images.assign(subject=subject, dataset=source.name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _image_rows(
+    tables: list[pd.DataFrame], features: list[ImageFeatures]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The row of each trial's image (n,), and the features of originals and views (i, d).
+
+    An image that two datasets call the same is one image if its features are equal, else two.
+    """
+    images, originals, views = [], [], []
+    known: dict[str, int] = {}
+    for table, each in zip(tables, features, strict=True):
+        ids, image = np.unique(table["image_id"], return_inverse=True)
+        original, n = each.original(ids.tolist()), sum(map(len, originals))
+        places = n + np.arange(len(ids))
+        shared = [row for row, name in enumerate(ids) if name in known]
+        if shared:
+            before = np.array([known[ids[row]] for row in shared])
+            same = np.isclose(original[shared], np.concatenate(originals)[before], 1e-4, 1e-6)
+            alike = same.all(axis=1)
+            places[np.array(shared)[alike]] = before[alike]
+        known = dict(zip(ids.tolist(), places.tolist(), strict=True)) | known
+        images.append(places[image])
+        originals.append(original)
+        views.append(each.view(ids.tolist()) if each.views else original)
+    rows = torch.from_numpy(np.concatenate(images))
+    original = torch.from_numpy(np.concatenate(originals))
+    with_views = any(each.views for each in features)
+    return rows, original, torch.from_numpy(np.concatenate(views)) if with_views else original
 
 
 def whitening_record(
@@ -333,10 +399,13 @@ def trials_record(
 ) -> dict[str, Any]:
     """By subject: ``n_trials``, ``dropped`` (counts by reason), ``channels`` (what was done with which)."""
     record = {}
-    for subject in sorted({*training_subjects(spec.data, dataset), spec.data.subject}, key=natural):
-        store = prepare(dataset, subject, spec.trials, say=say)
-        left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
-        record[str(subject)] = {"n_trials": len(store), **left_out}
+    first, *others = sources_of(spec, dataset)
+    subjects = sorted({*first.subjects, spec.data.subject}, key=natural)
+    for source in (replace(first, subjects=tuple(subjects)), *others):
+        for subject in source.subjects:
+            store = prepare(source.dataset, subject, spec.trials, say=say)
+            left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
+            record[str(source.label(subject))] = {"n_trials": len(store), **left_out}
     return record
 
 
@@ -375,14 +444,19 @@ def _averaged(
     return torch.from_numpy(x)
 
 
-def _check_contents(trained: pd.Series, dataset: ImageDataset, features: ImageFeatures) -> None:
-    """Raise if a training image is the same file as one of the other images, or has its features."""
-    known = sorted(set(trained))
-    unseen = dataset.images.loc[dataset.images["split"] != "train", "image_id"].tolist()
-    hashes = dataset.image_hashes()
-    other = {hashes[image_id]: image_id for image_id in unseen if image_id in hashes}
-    twins = [(one, other[hashes[one]]) for one in known if hashes.get(one) in other]
-    check_contents(twins, "the same image file", str(dataset.root))
-    pairs = equal_rows(features.original(known), features.original(unseen))
-    twins = [(known[row], unseen[column]) for row, column in pairs]
-    check_contents(twins, f"equal features of {features.encoder}", str(features.store.path))
+def _check_contents(table: pd.DataFrame, parts: list[tuple[Source, ImageFeatures]]) -> None:
+    """Raise if a training image is the same file as a tested one of any dataset, or has its features."""
+    hashes = [source.dataset.image_hashes() for source, _ in parts]
+    for (testing, theirs), hashed in zip(parts, hashes, strict=True):
+        images = testing.dataset.images
+        unseen = images.loc[images["split"] != "train", "image_id"].tolist()
+        other = {hashed[image_id]: image_id for image_id in unseen if image_id in hashed}
+        for (trained, features), own in zip(parts, hashes, strict=True):
+            known = sorted(set(table.loc[table["dataset"] == trained.name, "image_id"]))
+            where = dict.fromkeys((str(trained.dataset.root), str(testing.dataset.root)))
+            twins = [(one, other[own[one]]) for one in known if own.get(one) in other]
+            check_contents(twins, "the same image file", " and ".join(where))
+            pairs = equal_rows(features.original(known), theirs.original(unseen))
+            twins = [(known[row], unseen[column]) for row, column in pairs]
+            where = dict.fromkeys((str(features.store.path), str(theirs.store.path)))
+            check_contents(twins, f"equal features of {features.encoder}", " and ".join(where))
