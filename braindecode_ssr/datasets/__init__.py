@@ -12,6 +12,7 @@ DATASETS = Registry(
         "things-eeg-sample": "braindecode_ssr.datasets.things_eeg.sample:ThingsEEGSample",
         "things-meg": "braindecode_ssr.datasets.things_meg.dataset:ThingsMEG",
         "things-eeg1": "braindecode_ssr.datasets.bids.things:ThingsEEG1",
+        "alljoined": "braindecode_ssr.datasets.alljoined:Alljoined",
         "bids": "braindecode_ssr.datasets.bids.study:BIDSImages",
     },
 )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import MissingDataError, UsageError
-from ..labels import Label
 from ..preprocessing.channels import channel_indices, plain_names
+from ..registry import Label
 from .base import ImageDataset, open_dataset
 from .zero_shot import folded, training_images, training_subjects
 
