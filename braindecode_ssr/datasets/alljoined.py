@@ -162,7 +162,9 @@ class Alljoined(ImageDataset):
             )
         n_images = self.images["split"].value_counts()
         first = {"train": 0, "test": int(n_images["train"])}
-        onsets, numbers, splits = [], [], set()
+        onsets: list[float] = []
+        numbers: list[int] = []
+        splits: set[str] = set()
         for onset, text in zip(raw.annotations.onset, raw.annotations.description, strict=True):
             mark, image, *_ = [*str(text).split(","), ""]
             if mark in OTHER_MARKS:

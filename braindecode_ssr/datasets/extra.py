@@ -36,6 +36,7 @@ class Source:
 
     @property
     def name(self) -> str:
+        """What ``run.json`` calls the dataset."""
         return self.title or self.dataset.name
 
 
@@ -50,8 +51,13 @@ def sources_of(spec: RunSpec, dataset: ImageDataset) -> list[Source]:
     sources = [Source(spec, dataset, tuple(training_subjects(spec.data, dataset)))]
     titles = Counter([dataset.name])
     for extra in spec.data.extra:
-        own = {"dataset": extra.dataset, "preset": extra.preset, "seed": extra.seed}
-        same = {"protocol": "pooled", "together_with": "none", "bids": {}, "extra": ()}
+        own: dict[str, Any] = {"dataset": extra.dataset, "preset": extra.preset, "seed": extra.seed}
+        same: dict[str, Any] = {
+            "protocol": "pooled",
+            "together_with": "none",
+            "bids": {},
+            "extra": (),
+        }
         data = spec.data.model_copy(update=own | same)
         other = open_dataset(data, extra.data_dir)
         other.check_here()

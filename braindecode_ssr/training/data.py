@@ -317,7 +317,7 @@ def training_data(
     for other, _ in others:
         facts = {name: fact for name, fact in signals.channels.facts.items() if name != "reference"}
         trained = replace(signals.channels, facts=facts)
-        joined = {"trained": trained, "progress": progress}
+        joined: dict[str, Any] = {"trained": trained, "progress": progress}
         more = match_subjects(other.spec, other.dataset, other.subjects, **joined)
         tables.append(_training_table(other, [store for store, _ in more]))
         matched += more
