@@ -42,6 +42,12 @@ def write_other(root, images, tests):
 
 
 @pytest.fixture(scope="module")
+def sim_dir(tmp_path_factory):
+    """A folder of our own: features of another encoder would change what other tests choose."""
+    return tmp_path_factory.mktemp("sim")
+
+
+@pytest.fixture(scope="module")
 def other(sim_dir, tmp_path_factory):
     """A folder of THINGS-EEG1 that tests a training concept of the simulation, and trains a tested one."""
     concepts = (
