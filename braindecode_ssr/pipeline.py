@@ -532,13 +532,13 @@ def simulate(
         raise UsageError(f"{name!r} is not a simulated dataset", "use things-sim")
     chosen = tuple(map(dataset.check_subject, subjects))
     if layout == "raw":
-        from .simulation.layout import write_raw
+        from .simulation.layouts import write_raw
 
         chosen = chosen or dataset.subjects
         say(f"writing {len(dataset.images)} images and {len(chosen)} subjects to {out}")
         files = write_raw(dataset, chosen, out)
     else:
-        from .simulation.meg import write_meg
+        from .simulation.layouts import write_meg
 
         say(f"writing images and trials to {out}")
         files = write_meg(dataset, chosen, Path(out), say)

@@ -12,7 +12,7 @@ import pybv  # noqa: F401  and BrainVision with this
 from PIL import Image
 
 from braindecode_ssr.simulation.experiment import TARGET
-from braindecode_ssr.simulation.layout import write_raw
+from braindecode_ssr.simulation.layouts import write_raw
 
 BOM = "\ufeff"
 

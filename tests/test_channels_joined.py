@@ -26,7 +26,7 @@ from braindecode_ssr.preprocessing.channels import (
     match_channels,
 )
 from braindecode_ssr.resolve import run_spec
-from braindecode_ssr.simulation.layout import write_raw as simulated_raw
+from braindecode_ssr.simulation.layouts import write_raw as simulated_raw
 from braindecode_ssr.training.data import copied_recordings, match_subjects
 from braindecode_ssr.trials.prepare import prepare
 

@@ -36,7 +36,7 @@ def saved(content):
 @pytest.fixture(scope="session")
 def released(tmp_path_factory):
     """The tiny simulation as its authors would have released it: Gifford's form, and the images."""
-    from braindecode_ssr.simulation.layout import metadata
+    from braindecode_ssr.simulation.layouts import metadata
 
     sim = ThingsSim(tmp_path_factory.mktemp("sim"), preset="tiny")
     store = prepare(sim, 5, TrialSpec(start=-0.2, stop=0.8, sfreq=100.0))

@@ -12,7 +12,7 @@ from faulty_server import FaultyServer, cut
 from braindecode_ssr.datasets.things_eeg.sample import ThingsEEGSample
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.datasets.zero_shot import published_test_concepts
-from braindecode_ssr.simulation.layout import metadata
+from braindecode_ssr.simulation.layouts import metadata
 
 RUN = "sub-05/ses-01/eeg/sub-05_ses-01_task-test_"
 PUBLISHED = Path(__file__).parents[1] / "data" / "things_eeg2"

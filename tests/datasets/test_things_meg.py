@@ -24,7 +24,7 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.preprocessing.channels import match_channels
-from braindecode_ssr.simulation.meg import helmet_info
+from braindecode_ssr.simulation.layouts import helmet_info
 from braindecode_ssr.training.data import channel_set
 from braindecode_ssr.trials.prepare import prepare
 from braindecode_ssr.trials.store import TrialStore

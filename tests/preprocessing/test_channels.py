@@ -83,7 +83,7 @@ def test_sensors_of_a_region_in_the_order_of_the_recording(region, places):
 
 def test_regions_of_the_real_helmet():
     """Counts of THINGS-MEG: 271 sensors, those of the nominal 275 that work."""
-    from braindecode_ssr.simulation.meg import helmet
+    from braindecode_ssr.simulation.layouts import helmet
 
     names, _ = helmet()
     regions = ("frontal", "temporal", "central", "parietal", "occipital")

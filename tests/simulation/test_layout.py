@@ -13,9 +13,9 @@ from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.preprocessing.epochs import windows
-from braindecode_ssr.simulation import layout
+from braindecode_ssr.simulation import layouts
 from braindecode_ssr.simulation.experiment import PRESETS
-from braindecode_ssr.simulation.layout import write_raw
+from braindecode_ssr.simulation.layouts import write_raw
 
 OWN = replace(PRESETS["tiny"], name="own", concepts=4, image_size=32)
 
@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_nothing_half_written(dataset, tmp_path, monkeypatch)
         file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(layout.np, "save", full)
+    monkeypatch.setattr(layouts.np, "save", full)
     with pytest.raises(DataError, match="No space left on device; free some space"):
         write_raw(dataset, [5], tmp_path / "new")
     left = [path.name for path in (tmp_path / "new").rglob("*") if path.is_file()]

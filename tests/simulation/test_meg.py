@@ -11,22 +11,23 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.simulation import layout
+from braindecode_ssr.simulation import layouts
 from braindecode_ssr.simulation.experiment import PRESETS as EEG
-from braindecode_ssr.simulation.layout import part_names, write_parts
-from braindecode_ssr.simulation.meg import (
+from braindecode_ssr.simulation.layouts import (
     CATCH,
-    PRESETS,
+    MEG_PRESETS,
     background,
     helmet,
     helmet_info,
     meg_images,
     meg_runs,
+    part_names,
     rhythm,
     sample_attributes,
     seen,
     spectral_noise,
     write_meg,
+    write_parts,
 )
 from braindecode_ssr.trials.prepare import prepare
 
@@ -51,7 +52,7 @@ def out(sim, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def full():
-    preset = PRESETS["full"]
+    preset = MEG_PRESETS["full"]
     images = meg_images(preset, EEG["full"], 0)
     return images, meg_runs(preset, images, 1, 0)
 
@@ -82,12 +83,12 @@ def test_timing_is_the_published_one(full):
 
 def test_a_seventh_of_the_test_concepts_is_tested_by_the_eeg_experiment(sim):
     eeg = sim.images
-    images = meg_images(PRESETS["full"], EEG["full"], 0)
+    images = meg_images(MEG_PRESETS["full"], EEG["full"], 0)
     tested = set(images["concept"][images["trial_type"] == "test"])
     words = ThingsSim(sim.root, "full").images
     assert len(tested & set(words["concept"][words["split"] == "test"])) == 28
     assert len(tested & set(words["concept"][words["split"] == "train"])) == 172
-    assert set(meg_images(PRESETS["tiny"], EEG["tiny"], 0)["concept"]) == set(eeg["concept"])
+    assert set(meg_images(MEG_PRESETS["tiny"], EEG["tiny"], 0)["concept"]) == set(eeg["concept"])
 
 
 def test_the_table_has_the_published_columns_and_no_ids_for_catch_trials(out):
@@ -200,7 +201,7 @@ def test_test_images_can_be_told_apart(sim, out):
     dataset = ThingsMEG(out)
     store = prepare(dataset, 1, SPEC)
     train, test = store.average("train"), store.average("test")
-    images = meg_images(PRESETS["tiny"], sim.preset, 0)
+    images = meg_images(MEG_PRESETS["tiny"], sim.preset, 0)
     features = dict(zip(images["concept"] + "/" + images["stem"], seen(sim, images), strict=True))
     y = np.stack([features[name] for name in train.table["image_id"]])
     gallery = np.stack([features[name] for name in test.table["image_id"]])
@@ -235,7 +236,7 @@ def test_unknown_subjects(sim, tmp_path):
 
 
 def test_nothing_is_left_half_written(sim, tmp_path, monkeypatch):
-    written = layout._write_data
+    written = layouts._write_data
     calls = []
 
     def full(file, *rest):
@@ -244,7 +245,7 @@ def test_nothing_is_left_half_written(sim, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         written(file, *rest)
 
-    monkeypatch.setattr(layout, "_write_data", full)
+    monkeypatch.setattr(layouts, "_write_data", full)
     with pytest.raises(DataError, match="free some space"):
         write_meg(sim, (1,), tmp_path)
     assert not list((tmp_path / "derivatives" / "preprocessed").iterdir())
