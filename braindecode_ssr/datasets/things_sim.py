@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..simulation.recording import Brain
 
 
-OBSERVER = 1  # the version of the ideal observer
+OBSERVER = 2  # the version of the ideal observer
 REFERENCES = 400  # training images that fix the eye
 
 
@@ -192,7 +192,7 @@ class ThingsSim(ImageDataset):
         response = self.preset.response
         if not isinstance(response, LivelyResponse):
             return features
-        return latents(features[:, : self.dims[0]], images, response, self.seed)
+        return latents(features, images, response, self.seed)
 
     def _drawn(self, concept: str, exemplar: str) -> bytes:
         name = f"{concept}/{exemplar}"
@@ -214,8 +214,8 @@ class ThingsSim(ImageDataset):
     @property
     def dims(self) -> tuple[int, int]:
         """Early and late dimensions of what a brain gets of an image."""
-        late = self.preset.response.late_dims if self.preset.version == 2 else 0
-        return self.eye.early[1].shape[1], late or self.eye.late[1].shape[1]
+        late = self.eye.late[1].shape[1] if self.eye.late else self.preset.response.late_dims
+        return self.eye.early[1].shape[1], late
 
     def brain(self, subject: Label) -> Brain:
         """The brain of a subject: the true responses."""
@@ -241,9 +241,15 @@ class ThingsSim(ImageDataset):
         name = f"ceilings/sub-{self.check_subject(subject):02d}_{sha256(text)[:16]}.json"
         before = self.derived_before / name
         kept = before if before.is_file() else self.derived / name
-        return cached_numbers(
-            kept, lambda: self._ceiling(subject, repetitions, spec, self.features("test"))
-        )
+
+        def compute() -> dict[str, float]:
+            from ..simulation.recording import with_own
+
+            brain = self.brain(subject)
+            features = with_own(self.features("test"), brain, subject, "test", self.seed)
+            return self._ceiling(subject, repetitions, spec, features)
+
+        return cached_numbers(kept, compute)
 
     def ceiling_through(
         self,

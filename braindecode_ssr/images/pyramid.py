@@ -142,7 +142,7 @@ COARSE, MEANING, FINE = (0.5, 9.0), (3.0, 7.3), (12.0, 40.0)
 """Half cycles per image, from and to, of what a :class:`SimNet` calls coarse, meaningful and fine."""
 HUES, TINT = 4.0, 2.0
 """Half cycles per image below which it looks at colors, and at those of the whole image most of all."""
-GAINS = {"meaning": 1.6, "tint": 9.0, "fine": 2.9}
+GAINS = {"meaning": 1.6, "tint": 9.0, "fine": 2.7}
 BOUND, BIAS = 3.0, 0.7
 
 

@@ -98,6 +98,7 @@ class LivelyResponse(Response):
     jitter: float = 0.006  # seconds, standard deviation of the latency over presentations
     attention: float = 0.3  # over presentations, of the logarithm of the gain
     suppression: float = 0.1  # the n-th presentation in a recording has a gain of n ** -suppression
+    own_gain: float = 0.0  # volts, of the part that belongs to one image and one subject alone
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,9 @@ SIZES: list[tuple[Preset, LivelyResponse]] = [
             timing=BRIEF,
             response=Response(early_gain=0.9e-6, late_gain=0.7e-6),
         ),
-        LivelyResponse(early_gain=2.5e-6, late_gain=2.0e-6),
+        LivelyResponse(
+            early_gain=9e-6, late_gain=7.2e-6, own_gain=3.5e-6, individuality=0.5, weight_sd=0.35
+        ),
     ),
     (
         Preset(
@@ -235,6 +238,12 @@ SIZES: list[tuple[Preset, LivelyResponse]] = [
 PRESETS: dict[str, Preset] = {
     size.name: replace(size, response=lively, noise=Noise(slope=1.8)) for size, lively in SIZES
 }
+PRESETS["small"] = replace(
+    PRESETS["small"],
+    concepts=120,
+    train=Run(runs=3, blocks=3, sequences=7, targets=1),
+    test=Run(runs=1, blocks=1, sequences=62, targets=8),
+)
 PRESETS |= {f"{size.name}-v1": replace(size, name=f"{size.name}-v1") for size, _ in SIZES}
 
 

@@ -370,11 +370,13 @@ def retina(image: Image.Image) -> np.ndarray:
     return np.einsum("lij,lcij->cij", _acuity(), levels)
 
 
-def raw_features(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def raw_features(views: np.ndarray, only_early: bool = False) -> list[np.ndarray]:
     """Early and late features of views ``(n, 3, RETINA, RETINA)`` before reduction, each ``(n, d)``."""
     energy = oriented_energy(views[:, 0])
     compressed = np.sqrt(energy)
     early = [_pool(compressed, GRID), _pool(views[:, :1], 8), _pool(views[:, 1:], COLOR_GRID)]
+    if only_early:
+        return [_joined(early)]
     flat = compressed.reshape(*compressed.shape[:2], -1)
     colors = views.reshape(len(views), 3, -1)
     late = [
@@ -384,7 +386,7 @@ def raw_features(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         np.log(colors.std(-1) + 0.02),
         compressed.mean(1).reshape(len(views), -1) @ _rings().T,
     ]
-    return _joined(early), _joined(late)
+    return [_joined(early), _joined(late)]
 
 
 def oriented_energy(luminance: np.ndarray) -> np.ndarray:
@@ -414,13 +416,12 @@ def latents(
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """Fixed maps from images to the features of the brain."""
+    """Fixed maps from images to the features of the brain; the late ones are those of version 1."""
 
     early: tuple[np.ndarray, np.ndarray]  # mean (raw,) and projection (raw, dims)
-    late: tuple[np.ndarray, np.ndarray]
-    hidden: tuple[
-        np.ndarray, np.ndarray, np.ndarray
-    ]  # mean, weights, bias before the late projection
+    late: tuple[np.ndarray, np.ndarray] | None = None
+    hidden: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    # mean, weights, bias of the layer before the late projection
 
     def see(self, images: Iterable[Image.Image], batch: int = 64) -> np.ndarray:
         """Features of images: early dimensions first; float32, shape (n_images, dims)."""
@@ -432,19 +433,21 @@ class Eye:
 
     def features(self, views: np.ndarray) -> np.ndarray:
         """Features of views of :func:`retina`; float32, shape (n_images, dims)."""
-        early, late = raw_features(views)
-        return np.concatenate(
-            [
-                (early - self.early[0]) @ self.early[1],
-                (_hidden_layer(late, self.hidden) - self.late[0]) @ self.late[1],
-            ],
-            axis=1,
-        ).astype(np.float32)
+        early, *rest = raw_features(views, self.late is None)
+        parts = [(early - self.early[0]) @ self.early[1]]
+        if self.late is not None and self.hidden is not None:
+            parts.append((_hidden_layer(rest[0], self.hidden) - self.late[0]) @ self.late[1])
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) -> Eye:
     """The eye of an experiment; ``references`` are training images that fix means, scales and directions."""
-    early, late = raw_features(np.stack([retina(image) for image in references]))
+    of_meaning = isinstance(response, LivelyResponse)
+    early, *rest = raw_features(np.stack([retina(image) for image in references]), of_meaning)
+    seen = _principal(early, response.early_dims, response.spectrum)
+    if of_meaning:
+        return Eye(seen)
+    (late,) = rest
     rng = generator(seed, "eye")
     layer = rng.normal(size=(late.shape[1], HIDDEN)) / np.sqrt(late.shape[1])
     hidden = (
@@ -453,11 +456,7 @@ def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) ->
         rng.normal(0, 0.5, HIDDEN),
     )
     late = _hidden_layer(late, hidden)
-    return Eye(
-        early=_principal(early, response.early_dims, response.spectrum),
-        late=_principal(late, response.late_dims, response.spectrum),
-        hidden=hidden,
-    )
+    return Eye(seen, _principal(late, response.late_dims, response.spectrum), hidden)
 
 
 def _hidden_layer(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
+from scipy.sparse import csr_array
 
 from ..files import one_thread
 from ..preprocessing.channels import THINGS_EEG_63_RAW
@@ -19,7 +20,11 @@ from .experiment import Events, LivelyResponse, Noise, Preset, Response, generat
 EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
 LATE_CENTERS = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]
 AT_ONCE = 256  # presentations whose responses are in memory at once
+COURSES = 16  # time courses of the response that is an image's own
+COURSES_SLOPE = 0.9  # the k-th has k half cycles and an amplitude of k ** -COURSES_SLOPE
+COURSES_SPAN = (0.04, 0.5)  # seconds
 SHRINKAGE = 1e-3
+ENOUGH = 600  # trials of a session from which an observer knows its noise
 CHUNK = 2**17  # samples in memory at once
 LOWPASS = 100.0  # Hz, of the amplifier
 SLOWEST = 0.05  # Hz, below which the 1/f spectrum is flat
@@ -44,6 +49,7 @@ def simulate(
     """
     events = session_events(preset, split, subject, session, seed)
     data = np.zeros((64, events.n_samples))
+    features = with_own(features, brain, subject, split, seed)
     shown = features[np.where(events.is_target, 1, events.numbers) - 1]
     shown[events.is_target] = 0
     noise = session_noise(preset.noise, subject, session, seed)
@@ -131,12 +137,16 @@ class Brain:
     common: np.ndarray  # response to any image, (chans, times)
     target: np.ndarray  # additional response to a target, (chans, times)
     response: Response = Response()
+    courses: np.ndarray | None = None  # of what is an image's own, (COURSES, times)
 
     def respond(self, features: np.ndarray) -> np.ndarray:
-        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``."""
+        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, also of their own."""
         dims, *shape = self.weights.shape
-        specific = features.astype(self.weights.dtype) @ self.weights.reshape(dims, -1)
-        return specific.reshape(-1, *shape) + self.common
+        specific = features[:, :dims].astype(self.weights.dtype) @ self.weights.reshape(dims, -1)
+        responses = specific.reshape(-1, *shape) + self.common
+        if self.courses is not None and features.shape[1] > dims:
+            responses += features[:, dims:].reshape(-1, shape[0], COURSES) @ self.courses
+        return responses
 
     def expected(self, features: np.ndarray, sfreq: float, showings: int) -> np.ndarray:
         """The same, in the mean over ``showings`` presentations of each image in a recording."""
@@ -181,7 +191,39 @@ def subject_brain(
         common=gain * _common(response, times, shift),
         target=gain * _target(response, times, shift),
         response=response,
+        courses=_courses(response, times),
     )
+
+
+def _courses(response: Response, times: np.ndarray) -> np.ndarray | None:
+    """Time courses of what is an image's own, slow ones high, fast ones low; None if there is nothing."""
+    if not isinstance(response, LivelyResponse) or not response.own_gain:
+        return None
+    order = np.arange(1, COURSES + 1)[:, None]
+    heights = order**-COURSES_SLOPE
+    start, stop = COURSES_SPAN
+    span = np.clip((times - start) / (stop - start), 0, 1)
+    waves = heights * np.cos(np.pi * order * span) * np.sin(np.pi * span) ** 0.5
+    return response.own_gain * waves / np.sqrt(np.sum(heights**2) / 2)
+
+
+def with_own(
+    features: np.ndarray, brain: Brain, subject: Label, split: str, seed: int
+) -> np.ndarray:
+    """Features of the images of a split, then numbers that belong to one image and one subject alone.
+
+    These are drawn, with the correlation of the background over the scalp: what an image evokes and no
+    feature explains. They do not average out over repetitions. Shape (n_images, dims + chans * COURSES).
+    """
+    if brain.courses is None:
+        return features
+    rng = generator(seed, "own", subject, split)
+    own = rng.standard_normal((len(features), COURSES, 63), dtype=np.float32)
+    covariance = (_scalp() + 0.02 * np.eye(63)) / 0.77
+    with one_thread():
+        own = own @ np.linalg.cholesky(covariance).T.astype(np.float32)
+    own = np.round(own.swapaxes(1, 2), 4).reshape(len(features), -1)
+    return np.hstack([features, own])
 
 
 def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -373,13 +415,18 @@ def _gaps(events: Events) -> tuple[np.ndarray, np.ndarray]:
 def _background(
     noise: Noise, gains: np.ndarray, person: np.random.Generator, day: np.random.Generator
 ) -> np.ndarray:
-    positions = channel_positions()
     sources = np.concatenate([smooth_patterns(6, 0.5, person), smooth_patterns(6, 0.5, day)])
-    covariance = 0.55 * smooth_kernel(positions, noise.smoothness)
-    covariance = covariance + 0.2 * smooth_kernel(positions, 0.25)
+    covariance = _scalp(noise.smoothness)
     covariance += 0.04 * sources.T @ sources + 0.02 * np.eye(len(gains))
     covariance *= np.outer(gains, gains)
     return covariance * noise.background**2 / np.mean(np.diag(covariance))
+
+
+def _scalp(length: float = 0.6) -> np.ndarray:
+    """Covariance over the scalp that all background has."""
+    positions = channel_positions()
+    wide, narrow = smooth_kernel(positions, length), smooth_kernel(positions, 0.25)
+    return 0.55 * wide + 0.2 * narrow
 
 
 def _drift(events: Events, knots: np.ndarray, sample: np.ndarray) -> np.ndarray:
@@ -454,7 +501,8 @@ def log_likelihoods(
     """
     residuals = trials - templates[rows]
     common = residuals.mean(axis=0)
-    spatial, temporal = separable_covariance(residuals - common)
+    some = residuals[:: max(1, len(trials) // ENOUGH)]
+    spatial, temporal = separable_covariance(some - common)
     n_images, n_chans, n_times = templates.shape
     # divide templates by the covariance in two large products
     by_channel = templates.swapaxes(0, 1).reshape(n_chans, -1)
@@ -462,9 +510,12 @@ def log_likelihoods(
     whiter = np.ascontiguousarray(whiter.swapaxes(0, 1)).reshape(-1, n_times)
     filters = (whiter @ np.linalg.inv(temporal)).reshape(n_images, -1)
     power = (filters * templates.reshape(n_images, -1)).sum(axis=1)
-    shows = (np.arange(n_images)[:, None] == rows[used]).astype(trials.dtype)
-    sums = shows @ (trials[used] - common).reshape(shows.shape[1], -1)
-    return sums @ filters.T - shows.sum(axis=1, keepdims=True) * power / 2
+    shown = rows[used]
+    counts = np.bincount(shown, minlength=n_images)[:, None]
+    ones = np.ones(len(shown), trials.dtype)
+    shows = csr_array((ones, (shown, np.arange(len(shown)))), shape=(n_images, len(shown)))
+    sums = shows @ trials[used].reshape(len(shown), -1) - counts * common.ravel()
+    return sums @ filters.T - counts * power / 2
 
 
 def top_accuracy(scores: np.ndarray, k: int) -> float:

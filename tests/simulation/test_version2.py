@@ -14,9 +14,11 @@ from braindecode_ssr.images.pyramid import SimNet
 from braindecode_ssr.images.views import build_view
 from braindecode_ssr.simulation.experiment import PRESETS, LivelyResponse, generator, session_events
 from braindecode_ssr.simulation.images import category, meaning
-from braindecode_ssr.simulation.recording import STEP, presentations, subject_brain
+from braindecode_ssr.simulation.recording import STEP, presentations, subject_brain, with_own
 
-TINY, OLD = replace(PRESETS["tiny"], image_size=128), "tiny-v1"  # a size at which detail is visible
+TINY, OLD = PRESETS["tiny"], "tiny-v1"
+TINY = replace(TINY, image_size=128, response=replace(TINY.response, own_gain=1e-6))
+# a size at which detail is visible
 VIEWS = ("blur", "noise", "low-resolution", "mosaic")
 
 
@@ -135,6 +137,26 @@ def test_no_two_responses_are_the_same():
     samples, gains = presentations(events, quiet, generator(0, "state"))
     np.testing.assert_array_equal(samples, events.samples)
     np.testing.assert_allclose(gains[shown], np.arange(1, shown.sum() + 1) ** -0.1)
+
+
+def test_part_of_a_response_belongs_to_one_image_and_one_subject(dataset):
+    """It has the strength that is asked for, and neither features nor the other subject tell it."""
+    features = dataset.features("train")
+
+    def own(subject):
+        brain = dataset.brain(subject)
+        seen = with_own(features, brain, subject, "train", 7)
+        np.testing.assert_array_equal(seen[:, : features.shape[1]], features)
+        return (brain.respond(seen) - brain.respond(features))[..., 25:100]
+
+    first, again, second = own(1), own(1), own(2)
+    np.testing.assert_array_equal(first, again)
+    assert 0.6e-6 < first.std() < 1e-6
+    flat, other = first.reshape(96, -1), second.reshape(96, -1)
+    off = ~np.eye(96, dtype=bool)
+    assert abs(np.corrcoef(flat)[off].mean()) < 0.02
+    assert abs(np.corrcoef(flat, other)[:96, 96:].mean()) < 0.02
+    assert ThingsSim(dataset.root, OLD).brain(1).courses is None
 
 
 def test_subjects_weigh_features_differently():
