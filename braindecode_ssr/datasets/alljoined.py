@@ -127,11 +127,11 @@ class Alljoined(ImageDataset):
         for session, paths in self.blocks(subject).items():
             parts: dict[str, list[tuple[Path, np.ndarray, np.ndarray, np.ndarray]]] = {}
             for path in paths:
-                split, *content = self._read(path)
-                parts.setdefault(split, []).append((path, *content))
+                split, signal, shown, ids = self._read(path)
+                parts.setdefault(split, []).append((path, signal, shown, ids))
             for split in sorted(parts, reverse=True):
                 files, signals, samples, numbers = zip(*parts[split], strict=True)
-                starts = np.cumsum([0, *(signal.shape[1] for signal in signals[:-1])])
+                starts = np.cumsum([0, *(one.shape[1] for one in signals[:-1])])
                 onsets = [own + start for own, start in zip(samples, starts, strict=True)]
                 yield Recording(
                     np.concatenate(signals, axis=1),

@@ -357,7 +357,9 @@ def _image_rows(
 
     An image that two datasets call the same is one image if its features are equal, else two.
     """
-    images, originals, views = [], [], []
+    images: list[np.ndarray] = []
+    originals: list[np.ndarray] = []
+    views: list[np.ndarray] = []
     known: dict[str, int] = {}
     for table, each in zip(tables, features, strict=True):
         ids, image = np.unique(table["image_id"], return_inverse=True)
@@ -374,9 +376,9 @@ def _image_rows(
         originals.append(original)
         views.append(each.view(ids.tolist()) if each.views else original)
     rows = torch.from_numpy(np.concatenate(images))
-    original = torch.from_numpy(np.concatenate(originals))
+    joined = torch.from_numpy(np.concatenate(originals))
     with_views = any(each.views for each in features)
-    return rows, original, torch.from_numpy(np.concatenate(views)) if with_views else original
+    return rows, joined, torch.from_numpy(np.concatenate(views)) if with_views else joined
 
 
 def whitening_record(
