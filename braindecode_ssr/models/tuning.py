@@ -74,7 +74,8 @@ def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -
     Raises
     ------
     UsageError
-        If the backbone has no linear layer that is not frozen, with ``"lora"``.
+        If the backbone has no linear layer that is not frozen, with ``"lora"``, or is nothing but a last
+        layer.
     """
     check_choice("tuning", tuning, Tuning)
     if tuning == "full":
@@ -89,9 +90,14 @@ def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -
             + (f", with {', '.join(model.frozen)} frozen" if model.frozen else ""),
             "choose --set model.tuning=frozen or full, or freeze less",
         )
-    for parameter in inner.parameters():
-        if id(parameter) not in head:
-            parameter.requires_grad_(False)
+    rest = [part for part in inner.parameters() if id(part) not in head]
+    if not rest:
+        raise UsageError(
+            f"{type(inner).__name__} is nothing but a last layer, which model.tuning = {tuning} would train",
+            "choose --set model.tuning=full, or freeze it with --set 'model.freeze=[\"backbone\"]'",
+        )
+    for parameter in rest:
+        parameter.requires_grad_(False)
     for layer, name in found:
         change = LowRank(getattr(layer, name).detach(), rank, alpha)
         parametrize.register_parametrization(layer, name, change)

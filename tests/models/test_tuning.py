@@ -108,6 +108,8 @@ def test_frozen_parts_get_no_adapters():
         tune(build(backbone="EEGNet", n_times=100), "lora")
     with pytest.raises(UsageError, match="lora"):
         tune(build(), "lorra")
+    with pytest.raises(UsageError, match="EEGProject is nothing but a last layer"):
+        tune(build(backbone="EEGProject"), "frozen")
 
 
 RECIPE = {
