@@ -596,7 +596,7 @@ def _backbone_record(model: Any) -> dict[str, Any]:
     if not hasattr(model, "backbone_width"):
         return {}
     adjusted = {name: str(value) for name, value in model.adjusted.items()}
-    from .models.tuning import count_parameters
+    from .models.modules import count_parameters
 
     facts = {"features": model.backbone_width, "feature_point": model.feature_point}
     facts |= {"adjusted": adjusted, "channels": model.channel_map}

@@ -366,7 +366,7 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     signals = _expected_signals(spec, dataset)
     n_parameters = 0
     if spec.train.solver == "gradient" and signals is not None:
-        from .models.tuning import count_parameters
+        from .models.modules import count_parameters
 
         n_subjects = sum(len(source.subjects) for source in sources)
         model = _trial_model(spec, features, signals, n_subjects)

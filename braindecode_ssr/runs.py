@@ -404,9 +404,11 @@ def git_commit() -> str | None:
 def write_weights(path: Path, model: torch.nn.Module) -> None:
     from safetensors.torch import save
 
-    from .models.tuning import merged_state
+    state = model.state_dict()
+    if any(".parametrizations." in name for name in state):
+        from .models.tuning import merged_state
 
-    state = merged_state(model)
+        state = merged_state(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     atomic_write(path, save(tensors))  # save_file would make a file that only its owner can read
 

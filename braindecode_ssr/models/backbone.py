@@ -7,7 +7,7 @@ import inspect
 import tomllib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -269,21 +269,23 @@ def build_backbone(
         check_parts(module, *shape, n_subjects)
         return BrainEncoder(module, "head", n_outputs, {})
     model = backbone_class(model)
-    chs_info = renamed(chs_info)
+    entry = adjustments(model.__name__)
+    if "channels" in entry:
+        chs_info = renamed(chs_info)
     signal = {
         **{"n_outputs": n_outputs, "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq},
         **{"chs_info": chs_info, "n_subjects": n_subjects},
     }
-    with without_hub(model, chs_info):
+    hub = without_hub(model, chs_info) if "channels" in entry else nullcontext()
+    with hub:
         module, adjusted = _first_that_works(model, signal, backbone_params or {})
     check_parts(module, *shape, n_subjects)
-    channels = channel_map(
-        adjustments(model.__name__),
-        module.model if isinstance(module, BackboneAdapter) else module,
-        chs_info or (),
-    )
+    channels: dict[str, Any] = {}
+    if "channels" in entry:
+        inner = module.model if isinstance(module, BackboneAdapter) else module
+        channels = channel_map(entry, inner, chs_info or ())
     if feature_point == "auto":
-        feature_point = adjustments(model.__name__).get("feature_point", "auto")
+        feature_point = entry.get("feature_point", "auto")
     if feature_point != "head":
         width = embedding_width(module, *shape)
         wide_enough = feature_point == "embedding" or width >= n_outputs
@@ -307,7 +309,8 @@ def _first_that_works(
     known = {key: value for key, value in signal.items() if key not in entry.get("without", [])}
     if "positions" in entry.get("needs", ""):
         _check_positions(name, signal["chs_info"])
-    check_names(name, entry, signal["chs_info"])
+    if entry.get("only_known"):
+        check_names(name, entry, signal["chs_info"])
     failure: UsageError | None = None
     for adjusted, n_zeros in candidates(name, signal, params):
         longer = {**known, "n_times": signal["n_times"] + n_zeros}

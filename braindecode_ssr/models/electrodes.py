@@ -73,14 +73,12 @@ def listed(names: Sequence[str]) -> str:
 
 def check_names(name: str, entry: dict[str, Any], chs_info: Channels | None) -> None:
     """UsageError if a model that takes only electrodes it knows is given others."""
-    if not entry.get("only_known") or not chs_info:
-        return
     known = [electrode.casefold() for electrode in known_electrodes(entry["channels"])]
-    strange = [ch["ch_name"] for ch in chs_info if ch["ch_name"].casefold() not in known]
+    strange = [ch["ch_name"] for ch in chs_info or () if ch["ch_name"].casefold() not in known]
     if strange:
         raise UsageError(
-            f"{name} knows {len(known)} electrodes by name, and {len(strange)} of {len(chs_info)} channels "
-            f"are not among them: {listed(strange)}",
+            f"{name} knows {len(known)} electrodes by name, and {len(strange)} of {len(chs_info or ())} "
+            f"channels are not among them: {listed(strange)}",
             "choose the others with --set data.channels=[...], or another --backbone",
         )
 

@@ -27,6 +27,13 @@ def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
     return found
 
 
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """How many parameters are trained, and how many there are."""
+    parts = list(model.parameters())
+    trained = sum(part.numel() for part in parts if part.requires_grad)
+    return {"trained": trained, "total": sum(part.numel() for part in parts)}
+
+
 def rate_groups(
     model: nn.Module, rates: dict[str, float], decay: str = "all"
 ) -> list[tuple[str, dict[str, Any]]]:

@@ -129,10 +129,3 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
             state = {key: part for key, part in state.items() if not key.startswith(prefix)}
             state[f"{path}.{name}"] = getattr(layer, name).detach()
     return state
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """How many parameters are trained, and how many there are."""
-    parts = list(model.parameters())
-    trained = sum(part.numel() for part in parts if part.requires_grad)
-    return {"trained": trained, "total": sum(part.numel() for part in parts)}

@@ -28,11 +28,11 @@ from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
 from ..models.backbone import adjustments, class_name
 from ..models.electrodes import said_of
-from ..models.modules import Components, rate_groups
+from ..models.modules import Components, count_parameters, rate_groups
 from ..models.names import quiet_import
 from ..models.pretrained import brings_weights, load_pretrained
 from ..models.ssr import SSR
-from ..models.tuning import count_parameters, tune
+from ..models.tuning import tune
 from ..registry import unknown_name
 from ..retrieval.ranks import embed_images, has_own_parts, rank_of_target, similarity, space_of
 from ..runs import load_weights
@@ -146,7 +146,8 @@ def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[s
 def choose_trained(model: SSR, spec: ModelSpec) -> None:
     """Freeze and adapt the parts of a model that a spec names."""
     model.freeze(*spec.freeze)
-    tune(model, spec.tuning, spec.lora_rank, spec.lora_alpha)
+    if spec.tuning != "full":
+        tune(model, spec.tuning, spec.lora_rank, spec.lora_alpha)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(
             f"nothing of the model is trained, with {', '.join(spec.freeze)} frozen and tuning {spec.tuning}",

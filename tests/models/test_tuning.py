@@ -10,7 +10,8 @@ from braindecode_ssr.calibrate import finetune
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.inference.trained import load_run
 from braindecode_ssr.models import SSR
-from braindecode_ssr.models.tuning import LowRank, count_parameters, merged_state, tune
+from braindecode_ssr.models.modules import count_parameters
+from braindecode_ssr.models.tuning import LowRank, merged_state, tune
 
 C, T = 4, 12
 
