@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import mne
 import numpy as np
 import pytest
@@ -103,7 +105,6 @@ def test_the_bank_of_braindecode_is_put_back():
 
 
 def test_a_repository_that_asks_for_consent(monkeypatch, tmp_path):
-    import httpx
     from huggingface_hub.errors import GatedRepoError
 
     from braindecode_ssr.models.pretrained import check_source
@@ -111,7 +112,7 @@ def test_a_repository_that_asks_for_consent(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     def file_exists(repository, file):
-        answer = httpx.Response(403, request=httpx.Request("HEAD", "https://huggingface.co"))
+        answer = SimpleNamespace(status_code=403, headers={}, request=None)
         raise GatedRepoError("403 Client Error", response=answer)
 
     monkeypatch.setattr("huggingface_hub.file_exists", file_exists)

@@ -135,7 +135,7 @@ def test_rows_on_unlike_subjects_and_failed_runs_are_reported():
 
 def test_what_one_subject_can_say_is_reported():
     table = made_of(query_rows(subjects=(4,), seeds=(0,))).sections[0].tables[0]
-    assert "of one subject, it says nothing about others" in table.notes[0]
+    assert "from one subject, it says nothing about others" in table.notes[0]
     assert "over queries" in table.notes[0]
 
 
