@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from .errors import UsageError
-from .registry import nearest, unknown_name
+from .registry import nearest
 
 MAX_DEPTH = 20
 
@@ -718,11 +718,11 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
 
 def _unknown_setting(name: str) -> UsageError:
     """The error for an unknown setting, with the one that other libraries call so."""
-    known, meant = setting_names(), meant_setting(name)
-    error = unknown_name("setting", name, known)
-    if meant:
-        error.hint = f"did you mean {meant!r}? choose one of: {', '.join(known)}"
-    return error
+    near = meant_setting(name) or nearest(name, setting_names())
+    hint = f"did you mean {near!r}? " if near else ""
+    return UsageError(
+        f"unknown setting: {name!r}", f"{hint}`ssr-bd list settings` shows all of them"
+    )
 
 
 def meant_setting(name: str) -> str | None:

@@ -84,11 +84,17 @@ class Registry:
         return self[part] if isinstance(part, str) else part
 
 
+MAX_LISTED = 20
+"""Names in an error that has found a similar one."""
+
+
 def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
-    """The error for an unknown name, with the most similar name and the whole list."""
+    """The error for an unknown name, with the most similar name, and the whole list unless that is long."""
     near = nearest(name, known)
-    hint = f"did you mean {near!r}? " if near else ""
-    return UsageError(f"unknown {kind}: {name!r}", f"{hint}choose one of: {', '.join(known)}")
+    hints = [f"did you mean {near!r}?"] if near else []
+    if not near or len(known) <= MAX_LISTED:
+        hints.append(f"choose one of: {', '.join(known)}")
+    return UsageError(f"unknown {kind}: {name!r}", " ".join(hints))
 
 
 def check_choice(name: str, value: Choice, literal: Any) -> Choice:

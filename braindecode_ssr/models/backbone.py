@@ -20,7 +20,7 @@ from torch.func import functional_call
 from ..errors import SSRError, UsageError, first_line
 from ..registry import check_choice
 from .electrodes import channel_map, check_names, renamed, without_hub
-from .names import named_backbone, types_of
+from .names import list_backbones, named_backbone, types_of
 
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
 
@@ -354,10 +354,12 @@ def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int)
         raise _unfit(name, n_chans, n_times, error) from error
     if not is_one_vector(output) or output.shape[1] != n_outputs:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        variants = [other for other in list_backbones() if other.startswith(f"{name}_")]
+        such = f", such as {' or '.join(variants)}" if variants else ""
         raise UsageError(
             f"a backbone has to give one vector of {n_outputs} numbers per trial, and {name} gives {shape} "
             "for a batch of two",
-            "set its parameters with backbone_params, or choose another backbone",
+            f"set its parameters with backbone_params, or choose another backbone{such}",
         )
     return output
 
