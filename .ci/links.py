@@ -35,7 +35,7 @@ def page(path: Path) -> Page:
 
 def broken(folder: Path) -> list[str]:
     lost = []
-    for path in sorted(folder.rglob("*.html")):
+    for path in sorted(set(folder.rglob("*.html")) - set(folder.glob("_*/**/*.html"))):
         for link in sorted(page(path).links):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
