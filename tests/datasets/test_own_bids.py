@@ -340,6 +340,16 @@ def test_channels_listed_in_another_order_are_joined_by_name(study, tree):
     np.testing.assert_array_equal(here.trials, there.trials)
 
 
+def test_lines_of_events_in_another_order_are_the_same_trials(study, tree):
+    """Repetitions are counted in order of time."""
+    for path in (tree / "sub-01").rglob("*_events.tsv"):
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table[::-1].to_csv(path, sep="\t", index=False)
+    there, here = (prepare(BIDSImages(root), 1, SPEC) for root in (study, tree))
+    pd.testing.assert_frame_equal(here.table, there.table)
+    np.testing.assert_array_equal(here.trials, there.trials)
+
+
 @pytest.mark.parametrize(
     "names", [lambda n: n.replace("Oz", "Iz"), lambda n: n.replace("Oz", "O1")]
 )

@@ -308,6 +308,11 @@ class Shown(NamedTuple):
     numbers: np.ndarray
     lines: np.ndarray
 
+    def by_onset(self) -> Shown:
+        """The same in order of time, whatever the order of the lines: repetitions are counted in it."""
+        order = np.argsort(self.samples, kind="stable")
+        return Shown(*(column[order] for column in self))
+
 
 Reader = Callable[[BidsEvents, float], dict[str, Shown]]
 """Maps the events and sampling rate of a recording to the images shown, by split."""
@@ -332,7 +337,10 @@ class RecordedSession:
         signal = open_signal(self.runs, like, self.channels, self.marks)
         if not self.like:
             self.like.append(signal.channel_set)
-        shown = [self.reader(part, signal.sfreq) for part in self.events]
+        shown = [
+            {split: images.by_onset() for split, images in self.reader(part, signal.sfreq).items()}
+            for part in self.events
+        ]
         for part, opened in zip(shown, signal.parts, strict=True):
             _check_inside(part, opened.run, int(opened.raw.n_times), signal.sfreq)
         return signal, shown
