@@ -117,6 +117,7 @@ def screen(text):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
+@pytest.mark.slow  # waits for a bar on a terminal, which a busy machine may draw late
 def test_ctrl_c_leaves_a_clean_last_line(sim_dir, tmp_path):
     tiny = ("--preset", "tiny", "--subject", "5", "--batch-size", "32", "--epochs", "4000")
     place = ("--data-dir", str(sim_dir), "--out", str(tmp_path))
