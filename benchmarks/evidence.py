@@ -78,7 +78,7 @@ class Subject:
     """The data of one subject, which all rows share: of the others to train on, if inter."""
 
     def __init__(self, preset: str, subject: int, inter: bool) -> None:
-        from braindecode_ssr.datasets.base import open_dataset
+        from braindecode_ssr.datasets import open_dataset
         from braindecode_ssr.images.features import features_of
         from braindecode_ssr.inference.evaluation import load_test_set
         from braindecode_ssr.models.modules import Components

@@ -55,7 +55,7 @@ def run_net(method: str, seed: int, options: argparse.Namespace) -> dict:
 
 def run_ridge(seed: int, options: argparse.Namespace) -> dict:
     """Ridge regression from averaged trials to features of originals, scored like a net."""
-    from braindecode_ssr.datasets.base import open_dataset
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.images.features import image_features
     from braindecode_ssr.inference.evaluation import load_test_set
     from braindecode_ssr.resolve import resolve, run_spec

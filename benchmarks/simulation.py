@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import skew
 
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.images.features import image_features
 from braindecode_ssr.pipeline import evaluate_each, train
 from braindecode_ssr.resolve import run_spec

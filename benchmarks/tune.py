@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.images.features import features_of
 from braindecode_ssr.losses import LOSSES
 from braindecode_ssr.models import SSR

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .config import FinetuneSpec, RunSpec
-from .datasets.base import ImageDataset, open_dataset
+from .datasets import open_dataset
+from .datasets.base import ImageDataset
 from .datasets.zero_shot import check_disjoint, training_images
 from .errors import DataError, UsageError
 from .files import file_sha256

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import DataSpec, EvaluationSpec, RunSpec, nested
-from .datasets import DATASETS
-from .datasets.base import ImageDataset, open_dataset
-from .datasets.extra import Source, extra_record, sources_of
-from .datasets.extra import changed as extra_changed
-from .datasets.zero_shot import training_subjects
+from .datasets import DATASETS, open_dataset
+from .datasets.base import ImageDataset
+from .datasets.zero_shot import (
+    TrainingSource,
+    extra_changed,
+    extra_record,
+    sources_of,
+    training_subjects,
+)
 from .errors import DataError, MissingDataError, UsageError
 from .files import atomic_write, lock
 from .images.features import features_of, image_features
@@ -574,7 +578,7 @@ def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bo
     return True
 
 
-def _extra_changed(run: Run, sources: list[Source]) -> str:
+def _extra_changed(run: Run, sources: list[TrainingSource]) -> str:
     """How the extra datasets differ from those of an existing run, as a sentence; empty if not."""
     try:
         return extra_changed(run.record, sources) if len(sources) > 1 else ""
@@ -621,7 +625,7 @@ def _trained_channels(run: Run) -> ChannelSet | None:
 
 def _data_flags(spec: RunSpec, dataset: ImageDataset) -> tuple[str, ...]:
     """What a reader of the numbers must know about the files."""
-    sources = [*sources_of(spec, dataset), Source(spec, dataset, (spec.data.subject,))]
+    sources = [*sources_of(spec, dataset), TrainingSource(spec, dataset, (spec.data.subject,))]
     return check_flags(
         flag
         for source in sources

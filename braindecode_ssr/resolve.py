@@ -16,17 +16,18 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .config import RunSpec, TrialSpec, build, check_settings, merge
-from .datasets import DATASETS
-from .datasets.base import ImageDataset, open_dataset
-from .datasets.extra import (
-    Source,
+from .datasets import DATASETS, open_dataset
+from .datasets.base import ImageDataset
+from .datasets.zero_shot import (
+    TrainingSource,
     check_present,
     common_channels,
+    extra_notes,
+    folded,
     sources_of,
     trained_images,
+    training_subjects,
 )
-from .datasets.extra import notes as extra_notes
-from .datasets.zero_shot import folded, training_subjects
 from .datasets.zero_shot import notes as exclusion_notes
 from .errors import LeakageError, MissingDataError, SSRError, UsageError
 from .files import check_free, unwritable
@@ -170,7 +171,7 @@ def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
     return trials
 
 
-def n_training_trials(spec: RunSpec, sources: list[Source]) -> int:
+def n_training_trials(spec: RunSpec, sources: list[TrainingSource]) -> int:
     """Number of averaged training trials, one per training image and subject; single ones are more."""
     pairs = zip(sources, trained_images(sources), strict=True)
     n_trials = sum(len(source.subjects) * len(images) for source, images in pairs)
@@ -183,7 +184,7 @@ def default_batch(n_trials: int, largest: int = LARGEST_BATCH) -> int:
     return largest if wanted >= largest else 1 << (wanted.bit_length() - 1)
 
 
-def _batch_size(spec: RunSpec, sources: list[Source]) -> int:
+def _batch_size(spec: RunSpec, sources: list[TrainingSource]) -> int:
     n_trials = n_training_trials(spec, sources)
     if (spec.train.batch_size or 2) > n_trials:
         raise UsageError(
@@ -275,7 +276,7 @@ def check_needs(spec: RunSpec, dataset: ImageDataset) -> None:
         )
 
 
-def _check_validation(spec: RunSpec, sources: list[Source]) -> None:
+def _check_validation(spec: RunSpec, sources: list[TrainingSource]) -> None:
     asked = spec.train.validation_concepts
     concepts = (images["concept"].map(folded) for images in trained_images(sources))
     n_concepts = len(set().union(*concepts))

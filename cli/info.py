@@ -170,7 +170,7 @@ def _devices() -> list[dict[str, str]]:
 
 
 def _folders() -> list[dict[str, str]]:
-    from braindecode_ssr.datasets.base import data_root
+    from braindecode_ssr.datasets import data_root
 
     base = data_root("things-eeg").parent
     there = base if base.exists() else next(p for p in base.absolute().parents if p.exists())

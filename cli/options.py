@@ -246,7 +246,7 @@ def opened(
     config: Path | None = None,
 ) -> tuple[RunSpec, ImageDataset]:
     """The spec that the options of a command give, and its dataset."""
-    from braindecode_ssr.datasets.base import open_dataset
+    from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.resolve import run_spec
 
     spec = run_spec(settings_of(config, sets, {"dataset": dataset, "preset": preset}))

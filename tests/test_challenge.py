@@ -11,7 +11,7 @@ from test_training import make_data, make_parts
 from test_zero_shot import Given
 
 from braindecode_ssr.config import EvaluationSpec, TrainSpec, build
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.datasets.zero_shot import training_subjects
 from braindecode_ssr.errors import UsageError

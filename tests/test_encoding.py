@@ -9,8 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from toy_arrays import ToyArrays, write_toy_arrays
 
-from braindecode_ssr.datasets import DATASETS
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import DATASETS, open_dataset
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.images.features import features_of
 from braindecode_ssr.losses import SSRLoss

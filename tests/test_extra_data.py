@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from braindecode_ssr.datasets.bids.things import ThingsEEG1
-from braindecode_ssr.datasets.extra import sources_of
 from braindecode_ssr.datasets.things_sim import ThingsSim
+from braindecode_ssr.datasets.zero_shot import sources_of
 from braindecode_ssr.errors import DataError, LeakageError, SSRError, UsageError
 from braindecode_ssr.images.features import features_of
 from braindecode_ssr.pipeline import evaluate, train

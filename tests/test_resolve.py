@@ -1,6 +1,6 @@
 import pytest
 
-from braindecode_ssr.datasets.base import data_root, open_dataset
+from braindecode_ssr.datasets import data_root, open_dataset
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.datasets.zero_shot import training_subjects
 from braindecode_ssr.errors import UsageError

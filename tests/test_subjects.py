@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from test_training import make_data, weights
 
 from braindecode_ssr.config import TrainSpec, build, merge
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.errors import UsageError
 from braindecode_ssr.images.features import image_features
 from braindecode_ssr.inference.evaluation import load_test_set

@@ -8,7 +8,7 @@ import torch
 from test_training import make_data, run, weights
 
 from braindecode_ssr.config import DataSpec, build, merge
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.errors import DataError, LeakageError
 from braindecode_ssr.images.features import image_features
 from braindecode_ssr.pipeline import train

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import Field
 
 from ..config import EvaluationSpec, RunSpec, Spec, Subject, merge
-from ..datasets.base import ImageDataset, open_dataset
+from ..datasets import open_dataset
+from ..datasets.base import ImageDataset
 from ..datasets.zero_shot import training_subjects
 from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..inference.evaluation import check_selection

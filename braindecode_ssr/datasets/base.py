@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +19,6 @@ from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..files import derived_folder, files_sha256, forget, gigabytes, in_chunks
 from ..preprocessing.channels import standard_names
 from ..registry import Label, find_label
-from . import DATASETS
 from .zero_shot import check_disjoint
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset
     from PIL.Image import Image
 
-    from ..config import DataSpec
     from .download import Source
 
 
@@ -667,44 +663,3 @@ def check_channels(data: Iterable[np.ndarray], ch_names: Sequence[str], source: 
             f"{source} has {problem} on channel {name}",
             "repair the file or download it again, or leave the subject out",
         )
-
-
-# -- where the folder of a dataset is ------------------------------------------------------------------------
-
-
-def data_root(name: str, data_dir: str | Path | None = None) -> Path:
-    """The folder of a dataset: ``data_dir`` itself, or ``<name>`` below $SSR_DATA or MNE's data folder."""
-    if data_dir is not None:
-        return Path(data_dir).expanduser()
-    return Path(os.environ.get("SSR_DATA") or _mne_data()).expanduser() / name
-
-
-def _mne_data() -> str:
-    """MNE's data folder, found as MNE finds it, without importing MNE."""
-    if os.environ.get("MNE_DATA"):
-        return os.environ["MNE_DATA"]
-    home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
-    try:
-        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = {}
-    return settings.get("MNE_DATA") or str(home / "mne_data")
-
-
-def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a spec; reads nothing yet.
-
-    Raises
-    ------
-    DataError
-        If there is a file where its folder should be.
-    """
-    dataset = DATASETS[data.dataset]
-    options = {name: getattr(data, name) for name in dataset.options}
-    root = data_root(DATASETS.name_of(data.dataset), data_dir)
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise DataError(
-            f"{root} cannot be a data folder: {existing} is a file", "change --data-dir"
-        )
-    return dataset(root, **options)

@@ -11,8 +11,7 @@ from ..config import DataSpec
 from ..errors import UsageError
 from ..files import check_free
 from ..registry import Label, Registry, find_label, unknown_name
-from . import DATASETS
-from .base import open_dataset
+from . import DATASETS, open_dataset
 from .download import (
     HERE,
     OTHER,

@@ -1,23 +1,30 @@
-"""Zero-shot: no concept or image of the test is trained on, in one dataset or in two used together."""
+"""What a run may be trained on: no concept or image that any of its datasets tests.
+
+``data.together_with`` names a dataset whose published test concepts are left out of training; ``data.extra``
+are datasets that are trained on beside the tested one.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LeakageError, MissingDataError, UsageError
+from ..preprocessing.channels import channel_indices, plain_names
 from ..registry import Label, unknown_name
+from . import open_dataset
 
 if TYPE_CHECKING:
-    from ..config import DataSpec
-    from ..training.data import TrainingSet
+    from ..config import DataSpec, RunSpec
     from .base import ImageDataset
 
 
@@ -75,6 +82,8 @@ def check_contents(pairs: list[tuple[str, str]], what: str, source: str) -> None
             "needs unseen images",
         )
 
+
+# -- one dataset, or together with another that tests concepts of it -----------------------------------------
 
 TEST_CONCEPTS = {
     "things-eeg": "things_eeg_test_concepts.txt",
@@ -151,20 +160,186 @@ def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.
     return kept
 
 
-def leave_out(training: TrainingSet, data: DataSpec, dataset: ImageDataset) -> TrainingSet:
-    """A training set without the trials that :func:`may_train` refuses; the same one if there are none."""
-    kept = may_train(training.table, data, dataset)
-    return training if kept.all() else training.rows(np.flatnonzero(kept))
-
-
 def notes(data: DataSpec, dataset: ImageDataset) -> list[str]:
     """A line on the concepts that are left out."""
-    excluded = excluded_concepts(data, dataset)
     if data.together_with == "none":
         return []
+    excluded = excluded_concepts(data, dataset)
     images = dataset.images[dataset.images["split"] == "train"]
     n_images, n_concepts = int(images["concept"].isin(excluded).sum()), images["concept"].nunique()
     return [
         f"together with {data.together_with}: {len(excluded)} of {n_concepts} training concepts "
         f"({n_images} of {len(images)} images) are left out, because it tests them"
+    ]
+
+
+# -- datasets that are trained on beside the tested one ------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSource:
+    """One of the datasets of a run: the tested one, or one of ``data.extra``."""
+
+    spec: RunSpec  # of the run, with this dataset as its data
+    dataset: ImageDataset
+    subjects: tuple[Label, ...]
+    title: str = ""  # what messages and tables call an extra dataset
+
+    def label(self, subject: Label) -> Label:
+        """A subject in tables: 5 of the tested dataset, ``"things-eeg1:5"`` of another."""
+        return f"{self.title}:{subject}" if self.title else subject
+
+    @property
+    def name(self) -> str:
+        return self.title or self.dataset.name
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The version of the data of each subject."""
+        key = self.dataset.source_key
+        return {str(subject): key(subject, self.spec.trials) for subject in self.subjects}
+
+
+def sources_of(spec: RunSpec, dataset: ImageDataset) -> list[TrainingSource]:
+    """All datasets that a run is trained on, the tested one first."""
+    sources = [TrainingSource(spec, dataset, tuple(training_subjects(spec.data, dataset)))]
+    titles = Counter([dataset.name])
+    for extra in spec.data.extra:
+        own: dict[str, Any] = extra.model_dump(include={"dataset", "preset", "seed"})
+        own |= {"protocol": "pooled", "together_with": "none", "bids": {}, "extra": ()}
+        data = spec.data.model_copy(update=own)
+        other = open_dataset(data, extra.data_dir)
+        other.check_here()
+        subjects = tuple(map(other.check_subject, extra.subjects)) or other.present_subjects
+        titles[other.name] += 1
+        title = f"{other.name}-{titles[other.name]}".removesuffix("-1")
+        sources.append(
+            TrainingSource(spec.model_copy(update={"data": data}), other, subjects, title)
+        )
+    places = Counter(source.dataset.derived for source in sources[spec.data.extra == () :])
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise UsageError(
+            f"the dataset of {twice[0].parent} is among those of the run twice",
+            "leave it out of --extra-data; --protocol pooled trains on all subjects of the tested dataset",
+        )
+    return sources
+
+
+def tested_concepts(sources: list[TrainingSource]) -> frozenset[str]:
+    """The concepts that any of the datasets tests, folded as :func:`folded` does."""
+    images = pd.concat([source.dataset.images for source in sources])
+    return frozenset(map(folded, images.loc[images["split"] != "train", "concept"].unique()))
+
+
+def trained_images(sources: list[TrainingSource]) -> list[pd.DataFrame]:
+    """By dataset, the training images of concepts that none of the datasets tests."""
+    tables = [training_images(source.spec.data, source.dataset) for source in sources]
+    if len(sources) == 1:
+        return tables
+    tested = tested_concepts(sources)
+    kept = [table[~table["concept"].map(folded).isin(tested)] for table in tables]
+    for source, table in zip(sources, kept, strict=True):
+        if not len(table):
+            raise UsageError(
+                f"{source.name} has no training concept that none of the datasets tests",
+                "leave it out of --extra-data, or add images of other concepts",
+            )
+    return kept
+
+
+def excluded(sources: list[TrainingSource]) -> list[tuple[int, int]]:
+    """By dataset, how many training concepts are left out because another one tests them, and of how many."""
+    counts = []
+    for source, kept in zip(sources, trained_images(sources), strict=True):
+        n = training_images(source.spec.data, source.dataset)["concept"].nunique()
+        counts.append((n - kept["concept"].nunique(), n))
+    return counts
+
+
+def common_channels(sources: list[TrainingSource]) -> tuple[str, ...]:
+    """The channels to use, as the tested dataset names them; refuses trials of another rate or length.
+
+    ``data.channels`` is ``"common"`` where nobody asked; channels that were asked for must be everywhere.
+    """
+    first, axes = sources[0], []
+    for source in sources:
+        found = source.dataset.trial_axes(source.subjects[0], first.spec.trials)
+        if found is None:
+            raise UsageError(
+                f"channels and samples of {source.name} are not known before its trials are made",
+                "it cannot be joined with other datasets",
+            )
+        info, n_times = found
+        axes.append((list(info["ch_names"]), float(info["sfreq"]), n_times))
+    for source, (_, sfreq, n_times) in zip(sources, axes, strict=True):
+        if (sfreq, n_times) != axes[0][1:]:
+            raise UsageError(
+                f"trials of {first.name} have {axes[0][2]} samples at {axes[0][1]:g} Hz, those of "
+                f"{source.name} {n_times} at {sfreq:g} Hz",
+                "train on recordings, or on releases with the same window and rate",
+            )
+    asked, names = first.spec.data.channels, axes[0][0]
+    chosen = [names[index] for index in channel_indices(names, asked)]
+    if asked != "common":
+        for found_names, _, _ in axes[1:]:
+            channel_indices(found_names, chosen)
+        return tuple(chosen)
+    everywhere = set.intersection(*(set(plain_names(found_names)) for found_names, _, _ in axes))
+    plain = zip(chosen, plain_names(chosen), strict=True)
+    shared = tuple(name for name, same in plain if same in everywhere)
+    if not shared:
+        raise UsageError(
+            f"{' and '.join(source.name for source in sources)} have no channel in common",
+            "join datasets of EEG, or of the same sensors",
+        )
+    return shared
+
+
+def extra_record(sources: list[TrainingSource], n_trials: dict[str, int]) -> list[dict[str, Any]]:
+    """What ``run.json`` says of the datasets of a run, the tested one first; nothing if it is alone."""
+    if len(sources) == 1:
+        return []
+    return [
+        {
+            "name": source.name,
+            "root": str(source.dataset.root.absolute()),
+            "subjects": list(source.subjects),
+            "fingerprints": source.fingerprints,
+            "n_trials": n_trials[source.name],
+            "concepts": n,
+            "excluded_concepts": left_out,
+        }
+        for source, (left_out, n) in zip(sources, excluded(sources), strict=True)
+    ]
+
+
+def extra_changed(record: dict[str, Any], sources: list[TrainingSource]) -> str:
+    """How the extra datasets differ from those that a run was trained on, as a sentence; empty if not."""
+    before = {one["name"]: one["fingerprints"] for one in record.get("sources", ())[1:]}
+    for source in sources[1:]:
+        if before and before.get(source.name) != source.fingerprints:
+            return f"the files or subjects of {source.name} in {source.dataset.root} have changed"
+    return ""
+
+
+def check_present(sources: list[TrainingSource]) -> None:
+    """Raise MissingDataError if the files of a subject of an extra dataset are not here."""
+    for source in sources[1:]:
+        if not source.subjects:
+            raise MissingDataError(
+                f"there are no files of any subject of {source.name} in {source.dataset.root}",
+                f"`ssr-bd data where {source.dataset.name}` shows where they belong",
+            )
+        for subject in source.subjects:
+            source.dataset.source_files(subject, source.spec.trials)
+
+
+def extra_notes(sources: list[TrainingSource]) -> list[str]:
+    """A line on each dataset of a run of several: whose trials, and what is left out."""
+    if len(sources) == 1:
+        return []
+    return [
+        f"{source.name}: training on subjects {', '.join(map(str, source.subjects))}; {left_out} of {n} "
+        "training concepts are left out, because one of the datasets tests them"
+        for source, (left_out, n) in zip(sources, excluded(sources), strict=True)
     ]

@@ -17,7 +17,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..datasets.base import ImageDataset, open_dataset
+from ..datasets import open_dataset
+from ..datasets.base import ImageDataset
 from ..errors import DataError, SSRError, UsageError
 from ..files import atomic_write
 from ..retrieval.evaluations import evaluation_name

@@ -17,12 +17,14 @@ from tqdm.auto import tqdm
 
 from ..config import Channels, RunSpec
 from ..datasets.base import ImageDataset, eeg_info
-from ..datasets.extra import Source, sources_of, tested_concepts
 from ..datasets.zero_shot import (
+    TrainingSource,
     check_contents,
     check_disjoint,
     folded,
-    leave_out,
+    may_train,
+    sources_of,
+    tested_concepts,
     training_subjects,
 )
 from ..errors import UsageError
@@ -290,7 +292,7 @@ def training_data(
     dataset: ImageDataset,
     features: ImageFeatures,
     *,
-    others: Sequence[tuple[Source, ImageFeatures]] = (),
+    others: Sequence[tuple[TrainingSource, ImageFeatures]] = (),
     progress: bool = False,
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
@@ -307,7 +309,7 @@ def training_data(
     first = spec.finetune.trials
     if first is not None:
         matched = [(store.head("train", first), signals) for store, signals in matched]
-    own = Source(spec, dataset, tuple(training))
+    own = TrainingSource(spec, dataset, tuple(training))
     tables = [_training_table(own, [store for store, _ in matched])]
     unseen = dataset.images[dataset.images["split"] != "train"]
     ids, concepts = tables[0]["image_id"], tables[0]["concept"]
@@ -333,12 +335,13 @@ def training_data(
     if others:
         tested = tested_concepts([source for source, _ in parts])
         data = data.rows(np.flatnonzero(~table["concept"].map(folds).isin(tested).to_numpy()))
-    data = leave_out(data, spec.data, dataset)
+    kept = may_train(data.table, spec.data, dataset)
+    data = data if kept.all() else data.rows(np.flatnonzero(kept))
     _check_contents(data.table, parts)
     return data, signals
 
 
-def _training_table(source: Source, stores: list[TrialStore]) -> pd.DataFrame:
+def _training_table(source: TrainingSource, stores: list[TrialStore]) -> pd.DataFrame:
     """A row for each training trial of a dataset: image, concept, subject, and the dataset."""
     tables = []
     for store in stores:
@@ -446,7 +449,7 @@ def _averaged(
     return torch.from_numpy(x)
 
 
-def _check_contents(table: pd.DataFrame, parts: list[tuple[Source, ImageFeatures]]) -> None:
+def _check_contents(table: pd.DataFrame, parts: list[tuple[TrainingSource, ImageFeatures]]) -> None:
     """Raise if a training image is the same file as a tested one of any dataset, or has its features."""
     hashes = [source.dataset.image_hashes() for source, _ in parts]
     for (testing, theirs), hashed in zip(parts, hashes, strict=True):

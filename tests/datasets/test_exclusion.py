@@ -8,7 +8,6 @@ from braindecode_ssr.config import DataSpec
 from braindecode_ssr.datasets import zero_shot as exclusion
 from braindecode_ssr.datasets.zero_shot import (
     excluded_concepts,
-    leave_out,
     may_train,
     notes,
     published_test_concepts,
@@ -64,20 +63,6 @@ def test_the_note_counts_concepts_and_images(dataset):
         "together with things-eeg: 3 of 5 training concepts (6 of 10 images) are left out, because it tests "
         "them"
     )
-
-
-def test_the_training_set_itself(dataset, table):
-    class Training:
-        def __init__(self, table):
-            self.table = table
-
-        def rows(self, index):
-            return Training(self.table.iloc[index])
-
-    whole = Training(table)
-    assert leave_out(whole, ALONE, dataset) is whole
-    left = leave_out(whole, TOGETHER, dataset).table
-    assert set(left["concept"]) == set(NEITHER) and len(left) == 4
 
 
 def test_a_concept_that_would_stay_is_leakage(dataset, table, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from braindecode_ssr.datasets.base import open_dataset
+from braindecode_ssr.datasets import open_dataset
 from braindecode_ssr.errors import LeakageError, UsageError
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec

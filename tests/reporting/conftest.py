@@ -55,7 +55,7 @@ def made(read_only_folder):
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
     """A run of SSR on the tiny simulation, as ``train`` writes it, with invented numbers."""
-    from braindecode_ssr.datasets.base import open_dataset
+    from braindecode_ssr.datasets import open_dataset
 
     root = tmp_path_factory.mktemp("run")
     folder = root / "run"
