@@ -102,7 +102,7 @@ def _check_repeated(command: click.Command, args: list[str]) -> None:
 
 
 class LazyGroup(Group):
-    """A group that imports commands when called; ``table`` has their help and ``"module:attribute"``."""
+    """A group that imports commands when called; ``table`` has the module and help of each."""
 
     def __init__(self, *args, table: dict[str, tuple[str, str]], **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -116,51 +116,42 @@ class LazyGroup(Group):
         """Import the command's module."""
         if cmd_name not in self.table:
             return None
-        module, _, attribute = self.table[cmd_name][1].partition(":")
-        return getattr(importlib.import_module(f".{module}", __package__), attribute)
+        parts = vars(importlib.import_module(f".{self.table[cmd_name][0]}", __package__)).values()
+        return next(p for p in parts if isinstance(p, click.Command) and p.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their lines of help."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (text, _) in self.table.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
 
 @click.group(
     name="ssr-bd",
     cls=LazyGroup,
     table={
-        "train": ("Train a model and test it: one run, one table.", "runs:train"),
-        "evaluate": ("Test a finished run again, in other ways.", "runs:evaluate"),
-        "score": ("Score similarities or embeddings of any program.", "results:score"),
-        "ensemble": ("Average the similarities of several runs or files.", "results:ensemble"),
+        "train": ("runs", "Train a model and test it: one run, one table."),
+        "evaluate": ("runs", "Test a finished run again, in other ways."),
+        "score": ("results", "Score similarities or embeddings of any program."),
+        "ensemble": ("results", "Average the similarities of several runs or files."),
         "benchmark": (
+            "benchmark",
             "Train and test a grid of methods, subjects and seeds: one table.",
-            "benchmark:benchmark",
         ),
-        "report": (
-            "Make tables and figures of finished runs from their saved ranks.",
-            "runs:report",
-        ),
-        "results": ("Write results of runs as small files that add up.", "results:results"),
-        "leaderboard": ("Make a table or page of many people's results.", "results:leaderboard"),
-        "retrieve": (
-            "Retrieve the images that a person saw in a new recording.",
-            "trained:retrieve",
-        ),
-        "finetune": (
-            "Train a run further on a few trials of another person.",
-            "trained:finetune",
-        ),
-        "push": ("Upload a run to the Hugging Face Hub.", "trained:push"),
-        "export": ("Write a run's model or embeddings for other programs.", "trained:export"),
-        "data": ("Find, download, check, prepare and simulate datasets.", "data:data"),
-        "features": ("Extract, import and check image features.", "features:features"),
+        "report": ("runs", "Make tables and figures of finished runs from their saved ranks."),
+        "results": ("results", "Write results of runs as small files that add up."),
+        "leaderboard": ("results", "Make a table or page of many people's results."),
+        "retrieve": ("trained", "Retrieve the images that a person saw in a new recording."),
+        "finetune": ("trained", "Train a run further on a few trials of another person."),
+        "push": ("trained", "Upload a run to the Hugging Face Hub."),
+        "export": ("trained", "Write a run's model or embeddings for other programs."),
+        "data": ("data", "Find, download, check, prepare and simulate datasets."),
+        "features": ("features", "Extract, import and check image features."),
         "list": (
+            "info",
             "List datasets, methods, backbones, losses, encoders, views and settings.",
-            "info:list_parts",
         ),
-        "show": ("Show all that is known of a method, backbone, dataset or setting.", "info:show"),
-        "doctor": ("Show versions, devices, folders and what is missing.", "info:doctor"),
+        "show": ("info", "Show all that is known of a method, backbone, dataset or setting."),
+        "doctor": ("info", "Show versions, devices, folders and what is missing."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

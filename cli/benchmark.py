@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from . import options as opt
 from . import say, show_bars
-from .options import (
-    DATASETS,
-    EVALUATIONS,
-    FOLDER,
-    NAMES,
-    PROTOCOLS,
-    SUBJECTS,
-    common,
-    config_option,
-    data_dir_option,
-    device_option,
-    encoder_option,
-    known,
-    preset_option,
-    sets_option,
-    settings_of,
-    trust_option,
-    trusting,
-)
 from .output import print_json, print_table
 
 COUNT = click.IntRange(1)
 
 
 @click.command("benchmark")
-@click.option(
-    "--dataset",
-    help="Name; see `ssr-bd list datasets`.  [default: things-sim]",
-    shell_complete=DATASETS,
-)
-@preset_option
-@data_dir_option
+@opt.part("--dataset", "datasets", "things-sim")
+@opt.preset
+@opt.data_dir
 @click.option(
     *("--methods", "--method", "methods"),
-    type=NAMES,
+    type=opt.NAMES,
     required=True,
     help="Names separated by commas, or all; see `ssr-bd list methods`.",
-    shell_complete=known(kind="methods"),
+    shell_complete=opt.known(kind="methods"),
 )
 @click.option(
     *("--subjects", "--subject", "subjects"),
-    type=SUBJECTS,
+    type=opt.SUBJECTS,
     default="all",
     help="5, 1,3, 1-10 or all available.  [default: all]",
 )
 @click.option(
     *("--protocols", "--protocol", "protocols"),
-    type=NAMES,
+    type=opt.NAMES,
     default="intra",
     help="intra, inter, pooled, or several: intra,inter.  [default: intra]",
-    shell_complete=PROTOCOLS,
+    shell_complete=opt.PROTOCOLS,
 )
 @click.option(
     *("--seeds", "--seed", "seeds"),
@@ -66,16 +42,16 @@ COUNT = click.IntRange(1)
 )
 @click.option(
     *("--evaluations", "--evaluation", "evaluations"),
-    type=NAMES,
+    type=opt.NAMES,
     default="default",
-    shell_complete=EVALUATIONS,
+    shell_complete=opt.EVALUATIONS,
     help="default, as-published, or axes such as repetitions=1.  [default: default]",
 )
 @click.option(
     "--ensemble",
-    type=NAMES,
+    type=opt.NAMES,
     default=(),
-    shell_complete=known("seeds", "methods"),
+    shell_complete=opt.known("seeds", "methods"),
     help="Add rows for the mean similarities of all seeds of a method, of all methods, or both: "
     "seeds,methods.",
 )
@@ -89,30 +65,24 @@ COUNT = click.IntRange(1)
 )
 @click.option(
     "--cluster",
-    shell_complete=known("local", "slurm", "tcp://"),
+    shell_complete=opt.known("local", "slurm", "tcp://"),
     help="Do the runs through Dask: local, slurm or tcp://host:port.",
 )
 @click.option(
     "--backbone",
     help="The same for all methods.  [default: each method's own]",
-    shell_complete=known(kind="backbones"),
+    shell_complete=opt.known(kind="backbones"),
 )
-@encoder_option
+@opt.encoder
 @click.option("--epochs", type=int, help="The same for all methods.  [default: each method's own]")
 @click.option("--batch-size", type=int, help="Trials in a batch.  [default: each method's own]")
-@device_option
-@click.option(
-    "--out",
-    type=FOLDER,
-    default=Path("benchmark"),
-    show_default=True,
-    help="Folder for tables and runs.",
-)
-@config_option
-@sets_option
+@opt.device
+@opt.out("benchmark", "Folder for tables and runs.")
+@opt.config
+@opt.sets
 @click.option("--dry-run", is_flag=True, help="Print the grid and its expected cost; do nothing.")
-@trust_option
-@common
+@opt.trust
+@opt.common
 @click.pass_context
 def benchmark(
     context, jobs, cluster, data_dir, out, config, sets, dry_run, trust, as_json, **options
@@ -123,10 +93,10 @@ def benchmark(
     """
     from braindecode_ssr.benchmarking.plan import cost_line, grid_preview, plan_benchmark
 
-    trusting(trust, options["backbone"])
+    opt.trusting(trust, options["backbone"])
     axes = ("methods", "subjects", "protocols", "seeds", "evaluations", "ensemble", "threads")
     grid = {name: options.pop(name) for name in axes}
-    plan = plan_benchmark(settings_of(config, sets, options), out, data_dir, **grid)
+    plan = plan_benchmark(opt.settings_of(config, sets, options), out, data_dir, **grid)
     preview = grid_preview(plan, out, jobs)
     if dry_run and as_json:
         print_json(preview)

@@ -14,18 +14,7 @@ from braindecode_ssr.errors import UsageError
 from braindecode_ssr.files import gigabytes
 
 from . import Group, say, show_bars
-from .options import (
-    DATASETS,
-    FOLDER,
-    SUBJECTS,
-    common,
-    config_option,
-    data_dir_option,
-    known,
-    opened,
-    source_options,
-    subjects_option,
-)
+from . import options as opt
 from .output import print_json, print_rows, print_table
 
 if TYPE_CHECKING:
@@ -40,10 +29,10 @@ def data() -> None:
 
 
 @data.command("images")
-@click.argument("dataset", shell_complete=DATASETS)
-@source_options
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@opt.source
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
-@common
+@opt.common
 def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
     """Print the images of DATASET in image-number order, training images first.
 
@@ -53,7 +42,7 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 
     if as_csv and as_json:
         raise UsageError("--csv and --json cannot be combined", "give one of them")
-    _, source = opened(dataset, data_dir, preset, sets)
+    _, source = opt.opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     images = source.images[IMAGE_COLUMNS].sort_values(
         ["split", "number"], ascending=[False, True], kind="stable"
@@ -68,10 +57,10 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 
 
 @data.command("where")
-@click.argument("dataset", shell_complete=DATASETS)
-@subjects_option
-@source_options
-@common
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@opt.subjects
+@opt.source
+@opt.common
 def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
     """Show where the files of DATASET belong, which are there, and where to download them.
 
@@ -93,10 +82,10 @@ def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
 
 
 @data.command("check")
-@click.argument("dataset", shell_complete=DATASETS)
-@subjects_option
-@source_options
-@common
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@opt.subjects
+@opt.source
+@opt.common
 def data_check(dataset, subjects, preset, data_dir, sets, as_json) -> None:
     """Read the files of DATASET and show what they contain, what is missing and what is broken.
 
@@ -117,7 +106,7 @@ def data_check(dataset, subjects, preset, data_dir, sets, as_json) -> None:
 def _inventory(dataset, subjects, preset, data_dir, sets, *, read: bool) -> tuple[Any, list]:
     from braindecode_ssr.resolve import trials_of
 
-    spec, source = opened(dataset, data_dir, preset, sets)
+    spec, source = opt.opened(dataset, data_dir, preset, sets)
     files = source.with_spec(trials_of(spec, source)).inventory(subjects or None, read=read)
     return source, files
 
@@ -169,17 +158,17 @@ PASSWORD = "SSR_THINGS_PASSWORD"
 
 
 @data.command("fetch")
-@click.argument("dataset", shell_complete=DATASETS)
-@click.option("--subject", "--subjects", "subjects", type=SUBJECTS, help="5, 1,3, 1-10 or all.")
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@click.option("--subject", "--subjects", "subjects", type=opt.SUBJECTS, help="5, 1,3, 1-10 or all.")
 @click.option(
     "--form", help="See `ssr-bd data where DATASET`.  [default: the smallest that trains]"
 )
-@data_dir_option
+@opt.data_dir
 @click.option("--mirror", metavar="URL", help="Another server or folder with the same files.")
 @click.option("--replace", is_flag=True, help="Replace files that are not the published ones.")
 @click.option("--yes", is_flag=True, help="Do not ask before downloading more than 1 GB.")
 @click.option("--dry-run", is_flag=True, help="Show what is there and what would be downloaded.")
-@common
+@opt.common
 def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run, as_json) -> None:
     """Download DATASET: files that are there and intact are kept, missing ones are downloaded and verified.
 
@@ -270,14 +259,14 @@ def _file_line(row: dict[str, Any]) -> str:
 
 
 @data.command("prepare")
-@click.argument("dataset", shell_complete=DATASETS)
-@subjects_option
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@opt.subjects
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Subjects in parallel."
 )
-@config_option
-@source_options
-@common
+@opt.config
+@opt.source
+@opt.common
 @click.pass_context
 def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, sets, as_json) -> None:
     """Epoch, whiten and store the trials of DATASET, so that runs start at once.
@@ -288,7 +277,7 @@ def data_prepare(context, dataset, subjects, jobs, preset, data_dir, config, set
     from braindecode_ssr.resolve import trials_of
     from braindecode_ssr.trials.prepare import prepare_many
 
-    spec, source = opened(dataset, data_dir, preset, sets, config)
+    spec, source = opt.opened(dataset, data_dir, preset, sets, config)
     source.check_here()
     subjects = [source.check_subject(label) for label in subjects or source.present_subjects]
     options = {"jobs": jobs, "progress": show_bars(), "say": say}
@@ -331,8 +320,8 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
 
 
 @data.command("simulate")
-@click.argument("dataset", shell_complete=DATASETS)
-@click.option("--out", type=FOLDER, required=True, help="Folder that becomes the dataset.")
+@click.argument("dataset", shell_complete=opt.DATASETS)
+@click.option("--out", type=opt.FOLDER, required=True, help="Folder that becomes the dataset.")
 @click.option(
     "--layout",
     type=click.Choice(["raw", "meg"]),
@@ -344,13 +333,13 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
     default="small",
     show_default=True,
     help="tiny, small or full, or tiny-v1 and so on.",
-    shell_complete=known("tiny", "small", "full"),
+    shell_complete=opt.known("tiny", "small", "full"),
 )
-@subjects_option
+@opt.subjects
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data."
 )
-@common
+@opt.common
 def data_simulate(dataset, out, layout, preset, subjects, seed, as_json) -> None:
     """Simulate DATASET and write its recordings and images in the layout of the published ones.
 

@@ -8,15 +8,7 @@ from shlex import quote
 import click
 
 from . import Group, say, show_bars
-from .options import (
-    FILE,
-    common,
-    dataset_option,
-    device_option,
-    known,
-    opened,
-    source_options,
-)
+from . import options as opt
 from .output import print_rows
 
 
@@ -26,14 +18,14 @@ def features() -> None:
 
 
 @features.command("check")
-@dataset_option
-@source_options
-@common
+@opt.part("--dataset", "datasets")
+@opt.source
+@opt.common
 def features_check(dataset, data_dir, preset, sets, as_json) -> None:
     """Check that features are readable and complete: one row for each image of the dataset."""
     from braindecode_ssr.images.features import feature_rows
 
-    _, source = opened(dataset, data_dir, preset, sets)
+    _, source = opt.opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     rows = feature_rows(source)
     print_rows(rows, as_json)
@@ -42,18 +34,18 @@ def features_check(dataset, data_dir, preset, sets, as_json) -> None:
 
 
 @features.command("extract")
-@dataset_option
-@source_options
+@opt.part("--dataset", "datasets")
+@opt.source
 @click.option(
     "--encoder",
     help="See `ssr-bd list encoders`; A+B for several.  [default: the dataset's]",
-    shell_complete=known(kind="encoders"),
+    shell_complete=opt.known(kind="encoders"),
 )
 @click.option(
     *("--view", "views"),
     multiple=True,
     help="See `ssr-bd list views`; repeatable.  [default: original and the four of SSR]",
-    shell_complete=known(kind="views"),
+    shell_complete=opt.known(kind="views"),
 )
 @click.option(
     "--batch-size",
@@ -62,8 +54,8 @@ def features_check(dataset, data_dir, preset, sets, as_json) -> None:
     show_default=True,
     help="Images in a batch.",
 )
-@device_option
-@common
+@opt.device
+@opt.common
 def features_extract(
     dataset, data_dir, preset, encoder, views, batch_size, device, sets, as_json
 ) -> None:
@@ -74,7 +66,7 @@ def features_extract(
     from braindecode_ssr.methods import METHODS
     from braindecode_ssr.training.distributed import pick_device
 
-    _, source = opened(dataset, data_dir, preset, sets)
+    _, source = opt.opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     device = pick_device(device or "auto")
     names = parts_of(encoder_name(encoder or source.default_encoder))
@@ -92,27 +84,27 @@ def features_extract(
 
 
 @features.command("import")
-@dataset_option
-@source_options
+@opt.part("--dataset", "datasets")
+@opt.source
 @click.option("--encoder", required=True, help="Name under which `train --encoder` finds them.")
 @click.option(
     "--view",
     default="original",
     show_default=True,
     help="original or the view's name.",
-    shell_complete=known(kind="views"),
+    shell_complete=opt.known(kind="views"),
 )
-@click.option("--train", type=FILE, help="Features of all training images.")
-@click.option("--test", type=FILE, help="Features of all test images.")
+@click.option("--train", type=opt.FILE, help="Features of all training images.")
+@click.option("--test", type=opt.FILE, help="Features of all test images.")
 @click.option(
-    "--array", type=FILE, help="Features of any images, with names or in the order of --images."
+    "--array", type=opt.FILE, help="Features of any images, with names or in the order of --images."
 )
 @click.option(
     "--images",
-    type=FILE,
+    type=opt.FILE,
     help="Text file with one image id or file name per line, or a .csv with such a column.",
 )
-@common
+@opt.common
 def features_import(
     dataset, data_dir, preset, encoder, view, train, test, array, images, sets, as_json
 ) -> None:
@@ -134,7 +126,7 @@ def features_import(
             "--train and/or --test, or --array with --images",
             "see `ssr-bd features import --help`",
         )
-    _, source = opened(dataset, data_dir, preset, sets)
+    _, source = opt.opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     store = FeatureStore.of(source)
     store.options += f" --preset {preset}" if preset else ""

@@ -16,8 +16,8 @@ import click
 from braindecode_ssr.errors import first_line
 from braindecode_ssr.registry import unknown_name
 
+from . import options as opt
 from .catalog import catalogue, part_names
-from .options import Value, common, known
 from .output import print_json, print_rows
 
 KINDS = [
@@ -46,11 +46,11 @@ def _kind(text: str) -> str:
 @click.command("list")
 @click.argument(
     "kind",
-    type=Value("kind", _kind),
+    type=opt.Value("kind", _kind),
     metavar=f"{{{'|'.join(KINDS)}}}",
-    shell_complete=known(*KINDS),
+    shell_complete=opt.known(*KINDS),
 )
-@common
+@opt.common
 def list_parts(kind: str, as_json: bool) -> None:
     """List datasets, methods, backbones, image heads, losses, encoders, views, or settings for --set."""
     rows = catalogue(kind)
@@ -68,10 +68,13 @@ def names_to_show(context: click.Context, argument: click.Parameter, typed: str)
 
 @click.command("show")
 @click.argument(
-    "kind", type=Value("kind", _kind), metavar=f"{{{'|'.join(ONE)}}}", shell_complete=known(*ONE)
+    "kind",
+    type=opt.Value("kind", _kind),
+    metavar=f"{{{'|'.join(ONE)}}}",
+    shell_complete=opt.known(*ONE),
 )
 @click.argument("name", shell_complete=names_to_show)
-@common
+@opt.common
 def show(kind: str, name: str, as_json: bool) -> None:
     """Show all that is known of one part, such as `show method ssr` or `show setting train.lr`."""
     rows = {row["name"]: row for row in catalogue(kind)}
@@ -91,7 +94,7 @@ def show(kind: str, name: str, as_json: bool) -> None:
 
 
 @click.command("doctor")
-@common
+@opt.common
 def doctor(as_json: bool) -> None:
     """Show versions, devices, folders and what is missing; exit code 1 if something is missing."""
     rows = examine()

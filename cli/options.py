@@ -111,27 +111,19 @@ def run_folders(context: click.Context, argument: click.Parameter, typed: str) -
     return runs or [CompletionItem(typed, type="file")]
 
 
-EVALUATIONS = known(
-    *(
-        "default",
-        "as-published",
-        "challenge",
-        "challenge-warmup",
-        "gallery=views",
-        "gallery=concept",
-        "repetitions=",
-        "n-way=50",
-    ),
-    *("correction=csls", "correction=hungarian", "correction=sinkhorn", "selection=oracle"),
-)
-format_option = click.option(
-    "--format",
-    "form",
-    default="md",
-    show_default=True,
-    help="md, csv, latex or html.",
-    shell_complete=known("md", "csv", "latex", "html"),
-)
+def words(*flags: str, words: str, about: str = "{}.", **options: Any) -> Any:
+    """An option with one of a few words, which the help lists and the shell completes."""
+    *others, last = words.split()
+    help = about.format(f"{', '.join(others)} or {last}")
+    completed = known(*others, last)
+    shown = "default" in options
+    return click.option(*flags, help=help, shell_complete=completed, show_default=shown, **options)
+
+
+def part(flag: str, kind: str, default: str = "") -> Any:
+    """An option with the name of a part, as `ssr-bd list` shows it."""
+    about = f"Name; see `ssr-bd list {kind}`." + (f"  [default: {default}]" if default else "")
+    return click.option(flag, required=not default, help=about, shell_complete=known(kind=kind))
 
 
 def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
@@ -149,7 +141,7 @@ def _set_cache(ctx: click.Context, param: click.Parameter, value: Path | None) -
     ctx.find_root().call_on_close(restore)
 
 
-def data_dir_option(function: Any) -> Any:
+def data_dir(function: Any) -> Any:
     """--data-dir, and --cache-dir for what is computed from the data."""
     data = click.option(
         "--data-dir",
@@ -166,58 +158,60 @@ def data_dir_option(function: Any) -> Any:
     return data(cache(function))
 
 
-preset_option = click.option(
+DATASETS = known(kind="datasets")
+PROTOCOLS = known("intra", "inter", "pooled")
+EVALUATIONS = known(
+    *("default", "as-published", "challenge", "challenge-warmup", "gallery=views"),
+    *("gallery=concept", "repetitions=", "n-way=50", "correction=csls", "correction=hungarian"),
+    *("correction=sinkhorn", "selection=oracle"),
+)
+format = words("--format", "form", words="md csv latex html", default="md")
+preset = click.option(
     "--preset",
     help="Size of a simulated dataset: tiny, small or full, or tiny-v1 and so on.",
     shell_complete=known("tiny", "small", "full", "tiny-v1", "small-v1", "full-v1"),
 )
-device_option = click.option(
-    "--device",
-    help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
-    shell_complete=known("auto", "cpu", "cuda", "mps"),
-)
-DATASETS = known(kind="datasets")
-PROTOCOLS = known("intra", "inter", "pooled")
-dataset_option = click.option(
-    "--dataset", required=True, help="Name; see `ssr-bd list datasets`.", shell_complete=DATASETS
-)
-subjects_option = click.option(
+device = words("--device", words="auto cpu cuda cuda:1 mps", about="{}.  [default: auto]")
+subjects = click.option(
     *("--subject", "--subjects", "subjects"),
     type=SUBJECTS,
     default="all",
     help="5, 1,3, 1-10 or all.  [default: all]",
 )
-encoder_option = click.option(
+encoder = click.option(
     "--encoder",
     help="Image encoder, or the name features were imported under; see `ssr-bd list encoders`.",
     shell_complete=known(kind="encoders"),
 )
-config_option = click.option("--config", type=FILE, help="Settings in a TOML file.")
-sets_option = click.option(
-    "--set",
-    "sets",
+config = click.option("--config", type=FILE, help="Settings in a TOML file.")
+sets = click.option(
+    *("--set", "sets"),
     multiple=True,
     metavar="KEY=VALUE",
     help="Any setting; repeatable. See `ssr-bd list settings`.",
     shell_complete=known(kind="settings", end="="),
 )
-trust_option = click.option(
+trust = click.option(
     "--trust",
     is_flag=True,
     help="Import any class named in a run folder, a file or --set: it can run any code.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+
+
+def out(default: str, about: str = "Folder for run folders.") -> Any:
+    return click.option("--out", type=FOLDER, default=Path(default), show_default=True, help=about)
 
 
 def common(function: Any) -> Any:
     """--json, -q, -v and --debug, on every command."""
-    return json_option(volume(debug_option(function)))
+    json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    return json(volume(debug(function)))
 
 
-def source_options(function: Any) -> Any:
+def source(function: Any) -> Any:
     """--data-dir, --preset and --set: the options that say which data are meant."""
-    return data_dir_option(preset_option(sets_option(function)))
+    return data_dir(preset(sets(function)))
 
 
 def trusting(trust: bool, backbone: str | None = None) -> None:

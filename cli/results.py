@@ -8,42 +8,31 @@ from typing import Any
 import click
 
 from . import Group, say, show_bars
-from .options import (
-    DATASETS,
-    EVALUATIONS,
-    FOLDER,
-    NAMES,
-    PATH,
-    PROTOCOLS,
-    SUBJECT,
-    common,
-    data_dir_option,
-    device_option,
-    format_option,
-    known,
-    run_folders,
-    trust_option,
-    trusting,
-)
-from .output import print_json, print_table
-from .runs import percent, print_flags
+from . import options as opt
+from .output import print_evaluations, print_json
 
-images_option = click.option(
-    "--images", type=PATH, help="Image names for arrays without any: a text file, one a line."
+image_names = click.option(
+    "--images",
+    type=opt.PATH,
+    help="Image names for arrays without any: a text file, one a line.",
 )
-scored_option = click.option(
-    "--out", type=FOLDER, help="Folder for queries.csv and summary.json, for `ssr-bd report`."
+scored_folder = click.option(
+    "--out", type=opt.FOLDER, help="Folder for queries.csv and summary.json, for `ssr-bd report`."
 )
 
 
-def label_options(function: Any) -> Any:
+def labels_of_result(function: Any) -> Any:
     """What tables say about similarities that come from no run."""
     for option in (
-        click.option("--flags", type=NAMES, help="What readers must know, such as test-selection."),
-        click.option("--dataset", help="For tables, as the next four.", shell_complete=DATASETS),
-        click.option("--protocol", help="intra, inter or pooled.", shell_complete=PROTOCOLS),
-        click.option("--backbone", shell_complete=known(kind="backbones")),
-        click.option("--subject", type=SUBJECT),
+        click.option(
+            "--flags", type=opt.NAMES, help="What readers must know, such as test-selection."
+        ),
+        click.option(
+            "--dataset", help="For tables, as the next four.", shell_complete=opt.DATASETS
+        ),
+        opt.words("--protocol", words="intra inter pooled"),
+        click.option("--backbone", shell_complete=opt.known(kind="backbones")),
+        click.option("--subject", type=opt.SUBJECT),
         click.option("--seed", type=click.IntRange(0)),
         click.option("--method", help="[default: the name of the file, or the methods of members]"),
     ):
@@ -54,17 +43,17 @@ def label_options(function: Any) -> Any:
 @click.command("score")
 @click.argument("file")
 @click.option("--gallery", help="File of image embeddings; FILE then holds brain embeddings.")
-@images_option
+@image_names
 @click.option(
     *("--evaluation", "--evaluations", "names"),
-    type=NAMES,
-    shell_complete=EVALUATIONS,
+    type=opt.NAMES,
+    shell_complete=opt.EVALUATIONS,
     default="default",
     help="default, correction=csls, n-way=50 or several with + or commas.  [default: default]",
 )
-@label_options
-@scored_option
-@common
+@labels_of_result
+@scored_folder
+@opt.common
 def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
     """Score similarities of any program: queries in rows, candidates in columns, larger is nearer.
 
@@ -80,26 +69,20 @@ def score(file, gallery, images, names, flags, out, as_json, **labels) -> None:
 
 
 @click.command("ensemble")
-@click.argument("sources", nargs=-1, required=True, shell_complete=run_folders)
-@click.option(
-    "--weights",
-    default="equal",
-    show_default=True,
-    help="equal or validation.",
-    shell_complete=known("equal", "validation"),
-)
+@click.argument("sources", nargs=-1, required=True, shell_complete=opt.run_folders)
+@opt.words("--weights", words="equal validation", default="equal")
 @click.option(
     "--evaluation",
-    shell_complete=EVALUATIONS,
+    shell_complete=opt.EVALUATIONS,
     help="default, or axes such as correction=csls.  [default: as the runs were tested]",
 )
-@images_option
-@label_options
-@data_dir_option
-@device_option
-@scored_option
-@trust_option
-@common
+@image_names
+@labels_of_result
+@opt.data_dir
+@opt.device
+@scored_folder
+@opt.trust
+@opt.common
 def ensemble(sources, device, out, trust, as_json, **options) -> None:
     """Average the standardized similarities of runs, and rank the candidates by the mean.
 
@@ -109,7 +92,7 @@ def ensemble(sources, device, out, trust, as_json, **options) -> None:
     """
     from braindecode_ssr.sharing.ensemble import ensemble
 
-    trusting(trust)
+    opt.trusting(trust)
     more: dict[str, Any] = {"device": device or "auto", "progress": show_bars(), "say": say}
     _show([ensemble(sources, **options, **more)], out, as_json)
 
@@ -123,7 +106,7 @@ def _show(done, out: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(summaries[0] if len(summaries) == 1 else {"evaluations": summaries})
     else:
-        print_scored(summaries)
+        print_evaluations(summaries)
     if out:
         say(f"folder: {out}")
 
@@ -134,9 +117,9 @@ def results() -> None:
 
 
 @results.command("add")
-@click.argument("runs", nargs=-1, required=True, type=PATH, shell_complete=run_folders)
-@click.option("--to", type=FOLDER, required=True, help="The results folder.")
-@common
+@click.argument("runs", nargs=-1, required=True, type=opt.PATH, shell_complete=opt.run_folders)
+@click.option("--to", type=opt.FOLDER, required=True, help="The results folder.")
+@opt.common
 def add(runs, to, as_json) -> None:
     """Write one JSON file for each method, dataset, protocol, evaluation, subject and seed.
 
@@ -152,12 +135,12 @@ def add(runs, to, as_json) -> None:
 
 
 @click.command("leaderboard")
-@click.argument("folder", type=PATH)
-@format_option
+@click.argument("folder", type=opt.PATH)
+@opt.format
 @click.option(
-    "--out", type=PATH, help="Write files, such as the page report.html, into this folder."
+    "--out", type=opt.PATH, help="Write files, such as the page report.html, into this folder."
 )
-@common
+@opt.common
 @click.pass_context
 def leaderboard(context, folder, form, out, as_json) -> None:
     """Print the tables of a results folder, best first.
@@ -175,32 +158,3 @@ def leaderboard(context, folder, form, out, as_json) -> None:
     else:
         click.echo("\n".join(files) if out else as_text(report, form).rstrip("\n"))
     context.exit(1 if refused else 0)
-
-
-def print_scored(summaries: list[dict[str, Any]]) -> None:
-    """Results that come from no run, one row for each evaluation."""
-    first = summaries[0]
-    click.echo(
-        f"{first['method']}: {first['dataset']}, subject {first['subject']}, "
-        f"{first['n_queries']} queries, zero-shot retrieval [95 % interval over queries]\n"
-    )
-    rows = []
-    for one in summaries:
-        accuracy = {
-            f"top-{k}": f"{percent(one[f'top{k}'])} "
-            f"[{100 * one[f'top{k}_low']:.1f}, {100 * one[f'top{k}_high']:.1f}]"
-            for k in (1, 5)
-        }
-        rows.append(
-            {
-                "evaluation": one["evaluation"],
-                **accuracy,
-                "median rank": f"{one['median_rank']:.1f}",
-                "MRR": f"{one['mrr']:.3f}",
-                "candidates": one["n_gallery"],
-                "chance": percent(one["chance_top1"]),
-                "flags": ", ".join(one["flags"]) or "-",
-            }
-        )
-    print_table(rows)
-    print_flags(summaries)

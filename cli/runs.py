@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import click
 
+from . import options as opt
 from . import say, show_bars
-from .options import (
-    DATASETS,
-    EVALUATIONS,
-    FOLDER,
-    NAMES,
-    NUMBERS,
-    PATH,
-    PROTOCOLS,
-    SUBJECT,
-    common,
-    config_option,
-    data_dir_option,
-    device_option,
-    encoder_option,
-    format_option,
-    known,
-    preset_option,
-    run_folders,
-    sets_option,
-    settings_of,
-    trust_option,
-    trusting,
-)
-from .output import print_json, print_table
+from .output import print_evaluations, print_json, print_summary
 
 
 @click.command("train")
-@click.option(
-    "--dataset",
-    help="Name; see `ssr-bd list datasets`.  [default: things-sim]",
-    shell_complete=DATASETS,
-)
-@preset_option
-@data_dir_option
-@click.option("--subject", type=SUBJECT, help="The subject to test on.  [default: 1]")
+@opt.part("--dataset", "datasets", "things-sim")
+@opt.preset
+@opt.data_dir
+@click.option("--subject", type=opt.SUBJECT, help="The subject to test on.  [default: 1]")
 @click.option(
     "--protocol",
     help="intra: train on the same subject; inter: on all others; pooled: on all.  [default: intra]",
-    shell_complete=PROTOCOLS,
+    shell_complete=opt.PROTOCOLS,
 )
 @click.option(
     "--extra-data",
@@ -54,22 +25,14 @@ from .output import print_json, print_table
     metavar="NAME[=DIR]",
     help="Train on this dataset too, without the concepts that any of them tests; may be repeated.",
 )
-@click.option(
-    "--method",
-    help="Name; see `ssr-bd list methods`.  [default: ssr]",
-    shell_complete=known(kind="methods"),
-)
+@opt.part("--method", "methods", "ssr")
 @click.option(
     "--backbone",
     help="Any braindecode model, or ours; see `ssr-bd list backbones`.  [default: the method's]",
-    shell_complete=known(kind="backbones"),
+    shell_complete=opt.known(kind="backbones"),
 )
-@click.option(
-    "--loss",
-    help="Name; see `ssr-bd list losses`.  [default: the method's]",
-    shell_complete=known(kind="losses"),
-)
-@encoder_option
+@opt.part("--loss", "losses", "the method's")
+@opt.encoder
 @click.option("--epochs", type=int, help="Passes over the trials.  [default: the method's]")
 @click.option(
     "--batch-size",
@@ -79,26 +42,20 @@ from .output import print_json, print_table
 @click.option("--lr", type=float, help="Learning rate.  [default: the method's]")
 @click.option("--weight-decay", type=float, help="Of AdamW.  [default: the method's]")
 @click.option("--seed", type=int, help="Seed of weights, batches and masks.  [default: 0]")
-@device_option
-@click.option(
-    "--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for run folders."
-)
+@opt.device
+@opt.out("runs")
 @click.option(
     "--overwrite",
     is_flag=True,
     help="Train a finished run again; the new run replaces it once it is complete.",
 )
 @click.option("--resume", is_flag=True, hidden=True)  # of older scripts; runs always resume
-@config_option
-@sets_option
-@click.option(
-    "--log",
-    help="Log each epoch to tensorboard, wandb or mlflow too.",
-    shell_complete=known("tensorboard", "wandb", "mlflow"),
-)
+@opt.config
+@opt.sets
+@opt.words("--log", words="tensorboard wandb mlflow", about="Log each epoch to {} too.")
 @click.option("--dry-run", is_flag=True, help="Check and print the resolved run; train nothing.")
-@trust_option
-@common
+@opt.trust
+@opt.common
 def train(
     data_dir,
     out,
@@ -120,10 +77,10 @@ def train(
     """
     from braindecode_ssr.resolve import run_spec
 
-    trusting(trust, options["backbone"])
+    opt.trusting(trust, options["backbone"])
     extra = [one.partition("=") for one in extra_data]
     options["data.extra"] = [{"dataset": n, "data_dir": d or None} for n, _, d in extra] or None
-    spec = run_spec(settings_of(config, sets, options))
+    spec = run_spec(opt.settings_of(config, sets, options))
     if dry_run:
         from braindecode_ssr.resolve import preview
 
@@ -150,43 +107,39 @@ def train(
 
 
 @click.command("evaluate")
-@click.argument("run", type=PATH, shell_complete=run_folders)
+@click.argument("run", type=opt.PATH, shell_complete=opt.run_folders)
 @click.option(
     *("--evaluation", "--evaluations", "names"),
-    type=NAMES,
-    shell_complete=EVALUATIONS,
+    type=opt.NAMES,
+    shell_complete=opt.EVALUATIONS,
     help="default, as-published, challenge, challenge-warmup, or axes such as "
     "gallery=views+repetitions=1, n-way=50, correction=csls, selection=oracle; "
     "separate several with commas.  [default: as in the run]",
 )
-@click.option(
-    "--gallery",
-    help="original, views or concept.  [default: as in the run]",
-    shell_complete=known("original", "views", "concept"),
-)
+@opt.words("--gallery", words="original views concept", about="{}.  [default: as in the run]")
 @click.option(
     "--subject",
-    type=SUBJECT,
+    type=opt.SUBJECT,
     help="Test on the trials of this person, for a run of several people.  [default: as in the run]",
 )
 @click.option(
     "--repetitions",
-    type=NUMBERS,
+    type=opt.NUMBERS,
     help="Test trials averaged; several, such as 1,2,5,10,20,40,80, give a curve.  [default: all]",
 )
 @click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="evaluation.key=value; repeatable."
 )
-@click.option("--queries", type=PATH, help="Write the ranks to this CSV file.")
+@click.option("--queries", type=opt.PATH, help="Write the ranks to this CSV file.")
 @click.option(
     "--embeddings",
-    type=PATH,
+    type=opt.PATH,
     help="Write brain and image embeddings with image names to this .npz or .safetensors file.",
 )
-@data_dir_option
-@device_option
-@trust_option
-@common
+@opt.data_dir
+@opt.device
+@opt.trust
+@opt.common
 def evaluate(
     run,
     names,
@@ -210,7 +163,7 @@ def evaluate(
     from braindecode_ssr.retrieval.evaluations import changes_of, evaluations_of, labeled
     from braindecode_ssr.runs import Run
 
-    trusting(trust)
+    opt.trusting(trust)
     changes = changes_of(sets, gallery=gallery)
     asked = evaluations_of(Run(run).spec, names or (), repetitions or (), changes)
     from braindecode_ssr.pipeline import evaluate_each
@@ -236,9 +189,9 @@ def evaluate(
 
 
 @click.command("report")
-@click.argument("folders", nargs=-1, required=True, type=PATH, shell_complete=run_folders)
-@format_option
-@click.option("--out", type=PATH, help="Write files into this folder.")
+@click.argument("folders", nargs=-1, required=True, type=opt.PATH, shell_complete=opt.run_folders)
+@opt.format
+@click.option("--out", type=opt.PATH, help="Write files into this folder.")
 @click.option("--plots", is_flag=True, help="Draw figures too: into --out, or into the HTML page.")
 @click.option(
     "--embed-images",
@@ -252,14 +205,14 @@ def evaluate(
     help="Draw what the models decode from, too: accuracy over windows of time and regions of sensors, and "
     "attributions. Uses the models on the test trials of the dataset; about a minute a run.",
 )
-@device_option
-@trust_option
+@opt.device
+@opt.trust
 @click.option(
     "--against",
     help="Test the other methods against this one only, not all pairs.",
-    shell_complete=known(kind="methods"),
+    shell_complete=opt.known(kind="methods"),
 )
-@common
+@opt.common
 def report(
     folders, form, out, plots, embed_images, interpret, device, trust, against, as_json
 ) -> None:
@@ -288,84 +241,3 @@ def report(
         click.echo("\n".join(map(str, made.files)))
     else:
         click.echo(as_text(made, form), nl=False)
-
-
-# -- what is printed -----------------------------------------------------------------------------------------
-
-
-def print_summary(summary: dict[str, Any]) -> None:
-    """The results of a run, with how they were obtained."""
-    channels = summary["channels"]
-    channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
-    views = "+".join(summary["views"]) or "originals only"
-    parts = ", a part for each subject" if summary.get("subjects") == "own" else ""
-    correction = summary["correction"]
-    corrected = "" if correction == "none" else f", {correction} correction"
-    selected = {
-        "last": "last epoch",
-        "validation": f"epoch {summary['epoch']}, best on held-out training concepts",
-        "oracle": f"epoch {summary['epoch']}, best on this very test",
-    }[summary["selection"]]
-    click.echo(
-        f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
-        f"{summary['n_gallery']}-way zero-shot retrieval\n"
-        f"  trained    {summary['method']}, {summary['backbone']}{parts}, {channels}, "
-        f"{summary['encoder']} ({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
-        f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, "
-        f"gallery {summary['gallery']}{corrected}, {selected}"
-    )
-    print_flags([summary])
-    click.echo()
-    lines = [["", "top-1", "top-5", "median rank", "mean rank", "MRR"]]
-    for name, prefix in ((summary["method"], ""), ("ceiling", "ceiling_"), ("chance", "chance_")):
-        if f"{prefix}top1" in summary:
-            lines.append([name, *(percent(summary[f"{prefix}{k}"]) for k in ("top1", "top5"))])
-    lines[1] += [f"{summary[name]:.1f}" for name in ("median_rank", "mean_rank")]
-    lines[1] += [f"{summary['mrr']:.3f}"]
-    for first, *rest in lines:
-        click.echo(f"  {first:<11}" + "".join(f"{cell:>13}" for cell in rest))
-
-
-def print_evaluations(summaries: list[dict[str, Any]]) -> None:
-    """A run that was evaluated in several ways: one row each, flags below."""
-    first = summaries[0]
-    click.echo(
-        f"{first['dataset']}, subject {first['subject']}, {first['protocol']}-subject, zero-shot "
-        f"retrieval, {first['method']}, {first['backbone']}, seed {first['seed']}\n"
-    )
-    print_table(
-        [
-            {
-                "evaluation": summary["evaluation"],
-                "repetitions": _repetitions(summary),
-                "epoch": "-" if summary["epoch"] is None else summary["epoch"],
-                "top-1": percent(summary["top1"]),
-                "top-5": percent(summary["top5"]),
-                "median rank": f"{summary['median_rank']:.1f}",
-                "MRR": f"{summary['mrr']:.3f}",
-                "ceiling": percent(summary["ceiling_top1"]) if "ceiling_top1" in summary else "-",
-                "chance": percent(summary["chance_top1"]),
-                "flags": ", ".join(summary["flags"]) or "-",
-            }
-            for summary in summaries
-        ]
-    )
-    print_flags(summaries)
-
-
-def print_flags(summaries: list[dict[str, Any]]) -> None:
-    """What flags mean, one line each."""
-    from braindecode_ssr.retrieval.evaluations import FLAGS
-
-    flags = {flag for summary in summaries for flag in summary["flags"]}
-    for flag in filter(flags.__contains__, FLAGS):
-        click.echo(f"  ! {flag}: {FLAGS[flag]}")
-
-
-def percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
-def _repetitions(summary: dict[str, Any]) -> str:
-    fewest, most = summary["repetitions"], summary["repetitions_max"]
-    return str(fewest) if fewest == most else f"{fewest} to {most}"

@@ -7,56 +7,41 @@ from typing import Any
 
 import click
 
+from . import options as opt
 from . import say, show_bars
-from .options import (
-    DATASETS,
-    FILE,
-    FOLDER,
-    NUMBERS,
-    PATH,
-    SUBJECT,
-    common,
-    data_dir_option,
-    device_option,
-    known,
-    run_folders,
-    trust_option,
-    trusting,
-)
-from .output import print_json, print_table
-from .runs import print_flags
+from .output import print_flags, print_json, print_table
 
 
 @click.command("retrieve")
-@click.argument("run", shell_complete=run_folders)
-@click.argument("recordings", nargs=-1, required=True, metavar="RECORDING...", type=FILE)
-@click.option("--images", type=FOLDER, required=True, help="Folder of the candidate images.")
+@click.argument("run", shell_complete=opt.run_folders)
+@click.argument("recordings", nargs=-1, required=True, metavar="RECORDING...", type=opt.FILE)
+@click.option("--images", type=opt.FOLDER, required=True, help="Folder of the candidate images.")
 @click.option(
     "--events",
     multiple=True,
-    type=FILE,
+    type=opt.FILE,
     help="When images were shown: a TSV with the columns onset and image, or one onset (seconds) a line; "
     "once for each recording.  [default: the annotations]",
 )
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Images to list.")
 @click.option(
     "--whitening",
-    shell_complete=known("recording", "run", "none"),
+    shell_complete=opt.known("recording", "run", "none"),
     help="recording: fitted on the new trials; run: that of the training sessions; none.  "
     "[default: recording, if the run was trained on whitened trials]",
 )
 @click.option(
     "--average",
-    shell_complete=known("image", "none"),
+    shell_complete=opt.known("image", "none"),
     default="image",
     show_default=True,
     help="image: average all trials of an image; none: each trial is a query.",
 )
-@click.option("--html", type=FILE, help="Write a page that shows the images.")
+@click.option("--html", type=opt.FILE, help="Write a page that shows the images.")
 @click.option("--embed-images", is_flag=True, help="Put copies of the images into the page.")
-@device_option
-@trust_option
-@common
+@opt.device
+@opt.trust
+@opt.common
 def retrieve(
     run, recordings, images, events, top, whitening, average, html, embed_images, device, trust,
     as_json,
@@ -69,7 +54,7 @@ def retrieve(
     \b
     ssr-bd retrieve runs/RUN sub-05_task-test_eeg.vhdr --images pictures --html page.html
     """  # noqa: D301
-    trusting(trust)
+    opt.trusting(trust)
     from braindecode_ssr.datasets.recordings import ImageFolder
     from braindecode_ssr.inference.trained import retrieve
     from braindecode_ssr.retrieval.ranks import FLAGS, chance, summarize
@@ -125,11 +110,13 @@ def retrieve(
 
 
 @click.command("finetune")
-@click.argument("run", shell_complete=run_folders)
-@click.option("--subject", type=SUBJECT, help="The person.  [default: the tested subject of RUN]")
+@click.argument("run", shell_complete=opt.run_folders)
+@click.option(
+    "--subject", type=opt.SUBJECT, help="The person.  [default: the tested subject of RUN]"
+)
 @click.option(
     "--trials",
-    type=NUMBERS,
+    type=opt.NUMBERS,
     default="200",
     show_default=True,
     help="Training trials of the person, the first that were shown; several, such as 50,100,200, give a "
@@ -138,14 +125,13 @@ def retrieve(
 @click.option(
     "--dataset",
     help="Where the person is.  [default: the dataset of RUN]",
-    shell_complete=DATASETS,
+    shell_complete=opt.DATASETS,
 )
-@click.option(
+@opt.words(
     "--freeze",
-    shell_complete=known("none", "backbone", "head"),
+    words="none backbone head",
     default="none",
-    show_default=True,
-    help="What is not trained: none, backbone, or head (the two projectors).",
+    about="What is not trained: {} (the two projectors).",
 )
 @click.option(
     "--tuning",
@@ -155,14 +141,12 @@ def retrieve(
 @click.option("--epochs", type=click.IntRange(1), help="[default: 20]")
 @click.option("--lr", type=float, help="Learning rate.  [default: that of RUN]")
 @click.option("--seed", type=int, help="[default: that of RUN]")
-@click.option(
-    "--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for run folders."
-)
+@opt.out("runs")
 @click.option("--overwrite", is_flag=True, help="Train finished runs again.")
-@data_dir_option
-@device_option
-@trust_option
-@common
+@opt.data_dir
+@opt.device
+@opt.trust
+@opt.common
 def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **options) -> None:
     """Train RUN further on a few trials of another person, and test it on that person.
 
@@ -172,7 +156,7 @@ def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **
     \b
     ssr-bd finetune runs/RUN --subject 7 --trials 50,100,200 --freeze backbone
     """  # noqa: D301
-    trusting(trust)
+    opt.trusting(trust)
     from braindecode_ssr import calibrate
     from braindecode_ssr.inference.trained import load_run
 
@@ -208,11 +192,11 @@ def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **
 
 
 @click.command("push")
-@click.argument("run", type=PATH, shell_complete=run_folders)
+@click.argument("run", type=opt.PATH, shell_complete=opt.run_folders)
 @click.argument("name", metavar="ORG/NAME")
-@click.option("--to", type=FOLDER, help="Write the files to ORG/NAME in this folder instead.")
+@click.option("--to", type=opt.FOLDER, help="Write the files to ORG/NAME in this folder instead.")
 @click.option("--private", is_flag=True, help="Only the owner can see a new repository.")
-@common
+@opt.common
 def push(run, name, to, private, as_json) -> None:
     """Upload a run to the Hugging Face Hub: weights, configuration, model card, settings and ranks.
 
@@ -228,23 +212,22 @@ def push(run, name, to, private, as_json) -> None:
 
 
 @click.command("export")
-@click.argument("run", shell_complete=run_folders)
-@click.option(
+@click.argument("run", shell_complete=opt.run_folders)
+@opt.words(
     *("--format", "form"),
+    words="embeddings onnx torchscript torch-export challenge",
     required=True,
-    help="embeddings, onnx, torchscript, torch-export or challenge.",
-    shell_complete=known("embeddings", "onnx", "torchscript", "torch-export", "challenge"),
 )
-@click.option("--out", type=FOLDER, help="Folder.  [default: export in the run folder]")
-@data_dir_option
-@trust_option
-@common
+@click.option("--out", type=opt.FOLDER, help="Folder.  [default: export in the run folder]")
+@opt.data_dir
+@opt.trust
+@opt.common
 def export(run, form, out, data_dir, trust, as_json) -> None:
     """Write the model of a run, or its embeddings of the test, for other programs.
 
     What was written is read again and compared with the run. export.json says what the model takes.
     """
-    trusting(trust)
+    opt.trusting(trust)
     from braindecode_ssr.sharing.export import export
 
     done = export(run, form, out, data_dir=data_dir, trust=trust, progress=show_bars())
