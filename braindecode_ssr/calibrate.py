@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .config import FinetuneSpec, RunSpec
+from .config import RunSpec, build
 from .datasets import open_dataset
 from .datasets.base import ImageDataset
 from .datasets.zero_shot import check_disjoint, training_images
@@ -91,44 +91,40 @@ def finetune(
     LeakageError
         If the run was trained on concepts that are tested here.
     """
-    run = (
-        load_run(source, trust=trust, device=device)
-        if not isinstance(source, TrainedRun)
-        else source
-    )
+    run = source
+    if not isinstance(run, TrainedRun):
+        run = load_run(run, trust=trust, device=device)
     if freeze not in FREEZE:
         raise unknown_name("part to freeze", freeze, list(FREEZE))
     spec, found, _ = _for_subject(run, subject, dataset, data_dir, progress)
     largest = spec.train.batch_size or 2
-    changed: dict[str, Any] = {"epochs": epochs, "lr": lr or spec.train.lr, "device": device}
-    changed["batch_size"] = None if trials is None else max(2, min(largest, trials // 2))
-    changed |= {"seed": spec.train.seed if seed is None else seed, "warmup": 0.0}
-    changed |= {"validation_concepts": 0, "selection": "last", "keep": "final"}
-    start: dict[str, Any] = {
-        "run": run.path.name,
-        "weights": file_sha256(run.weights)[:16],
-        "trials": trials,
-    }
-    spec = RunSpec.model_validate(
-        spec.model_dump()
-        | {
-            "data": {**spec.data.model_dump(), "extra": ()},
-            "model": {
-                **spec.model.model_dump(),
-                "freeze": FREEZE[freeze],
-                "tuning": tuning or ("full" if freeze == "backbone" else spec.model.tuning),
-                "pretrained": None,
-            },
-            "train": {**spec.train.model_dump(), **changed},
-            "finetune": FinetuneSpec(**start).model_dump(),
-        }
+    changed = spec.replace(
+        data={"extra": ()},
+        model={
+            "freeze": FREEZE[freeze],
+            "tuning": tuning or ("full" if freeze == "backbone" else spec.model.tuning),
+            "pretrained": None,
+        },
+        train={
+            "epochs": epochs,
+            "batch_size": None if trials is None else max(2, min(largest, trials // 2)),
+            "lr": lr or spec.train.lr,
+            "warmup": 0.0,
+            "seed": spec.train.seed if seed is None else seed,
+            "device": device,
+            "validation_concepts": 0,
+            "selection": "last",
+            "keep": "final",
+        },
+        finetune={
+            "run": run.path.name,
+            "weights": file_sha256(run.weights)[:16],
+            "trials": trials,
+        },
     )
-    options: dict[str, Any] = {
-        "overwrite": overwrite,
-        "trust": trust,
-        "progress": progress,
-        "say": say,
-    }
+    spec = build(changed.model_dump())  # checks the new values
+    options: dict[str, Any] = {"overwrite": overwrite, "trust": trust}
+    options |= {"progress": progress, "say": say}
     done = train(spec, start=run, data_dir=found.root, out=out, **options)
     assert done is not None  # one process
     return done
@@ -145,11 +141,9 @@ def untouched(
     progress: bool = False,
 ) -> dict[str, Any]:
     """The metrics of a run on another person without any fine-tuning: where a curve begins."""
-    run = (
-        load_run(source, trust=trust, device=device)
-        if not isinstance(source, TrainedRun)
-        else source
-    )
+    run = source
+    if not isinstance(run, TrainedRun):
+        run = load_run(run, trust=trust, device=device)
     spec, found, features = _for_subject(run, subject, dataset, data_dir, progress)
     test = load_test_set(spec, found, features, spec.evaluation, trained=run.channels)
     return score(run.model, test, spec.evaluation)[1]
@@ -182,7 +176,7 @@ def _for_subject(
         raise DataError(
             f"{run.path / 'run.json'} does not say where the data are", "add --data-dir"
         )
-    data = spec.data.model_copy(update={"dataset": name})
+    data = spec.data.replace(dataset=name)
     found = open_dataset(data, root)
     found.check_here()
     trained_on = found
@@ -200,7 +194,7 @@ def _for_subject(
     whom = found.check_subject(spec.data.subject if subject is None else subject)
     channels = tuple(run.channels.ch_names)
     changed = {"subject": whom, "protocol": "intra", "channels": channels}
-    spec = spec.model_copy(update={"data": data.model_copy(update=changed)})
+    spec = spec.replace(data=data.replace(**changed))
     match_subjects(spec, found, [whom], trained=run.channels, progress=progress)
     features = features_of(spec, found, run.record.get("features"))
     features.complete(found, device=run.device, progress=progress)

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -109,6 +109,14 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[tuple[str, ...]] = ()
     """Fields that were added later: not part of the digest while they have their defaults."""
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, which are not checked; a dict changes some values of a section."""
+        for name, value in changes.items():
+            section = getattr(self, name)
+            if isinstance(section, Spec) and isinstance(value, dict):
+                changes[name] = section.replace(**value)
+        return self.model_copy(update=changes)
 
     def _repr_html_(self) -> str:
         """The settings that differ from the defaults, as a table in a notebook."""

@@ -94,6 +94,20 @@ def make_folder(path: Path) -> None:
     sync(*(folder.parent for folder in missing))
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """Create a folder, which must be writable; it is removed at the end if it is still empty."""
+    with writing(path):
+        make_folder(path)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.rmdir()
+
+
 def sync(*paths: Path) -> None:
     """``fsync`` files, or folders with the names in them."""
     if len(paths) < 3:

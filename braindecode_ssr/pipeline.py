@@ -400,8 +400,7 @@ def _with_backbone(spec: RunSpec, backbone: Any) -> Iterator[RunSpec]:
         recipe = METHODS[spec.method].settings_for(spec.data.dataset, spec.data.protocol)
         method_params = recipe.get("model", {}).get("backbone_params", {})
         params = {k: v for k, v in spec.model.backbone_params.items() if k not in method_params}
-        changed = {"backbone": name, "backbone_params": params}
-        yield spec.model_copy(update={"model": spec.model.model_copy(update=changed)})
+        yield spec.replace(model={"backbone": name, "backbone_params": params})
 
 
 def evaluate_each(
@@ -435,7 +434,7 @@ def evaluate_each(
     if subject is not None and root:
         spec, flags = _tested_on(subject, spec, summary, root, flags)
     named = [evaluation_of(spec, each) for each in evaluations]
-    specs = [spec.model_copy(update={"evaluation": e.spec}) for e in named]
+    specs = [spec.replace(evaluation=e.spec) for e in named]
     for each in specs:
         check_selection(each)
     if not root:
@@ -486,8 +485,8 @@ def _tested_on(
         here = [one for one in trained if ":" not in str(one)]  # not those of extra datasets
         if copied_recordings(dataset, [*here, subject], spec):
             flags = check_flags([*flags, "same-recording"])
-    changed = {"subject": subject, "protocol": "pooled" if subject in trained else "inter"}
-    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)}), flags
+    protocol = "pooled" if subject in trained else "inter"
+    return spec.replace(data={"subject": subject, "protocol": protocol}), flags
 
 
 def tested_on_another(first: Run, spec: RunSpec, data_dir: str | Path | None) -> Run:

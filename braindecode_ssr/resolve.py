@@ -112,34 +112,32 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     spec = RunSpec.model_validate(canonical(spec.model_dump()))
     dataset.check_here()
     subject = dataset.check_subject(spec.data.subject)
-    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"subject": subject})})
-    data, model = spec.data, spec.model
-    if data.channels == "auto" and data.extra:
-        data = data.model_copy(update={"channels": "common"})
-    elif data.channels == "auto":
-        several = "intra" if data.protocol == "intra" else "inter"
-        data = data.model_copy(update={"channels": dataset.channel_defaults[several]})
-    elif isinstance(data.channels, str):
-        check_set_name(data.channels)
-    if model.backbone == "auto":
-        backbone = "EEGProject" if data.protocol == "intra" else "TSConv"
-        model = model.model_copy(update={"backbone": backbone})
-    spec = spec.model_copy(update={"trials": trials_of(spec, dataset)})
-    sources = sources_of(spec.model_copy(update={"data": data}), dataset)
+    channels = spec.data.channels
+    if channels == "auto" and spec.data.extra:
+        channels = "common"
+    elif channels == "auto":
+        channels = dataset.channel_defaults["intra" if spec.data.protocol == "intra" else "inter"]
+    elif isinstance(channels, str):
+        check_set_name(channels)
+    trials = trials_of(spec, dataset)
+    spec = spec.replace(data={"subject": subject, "channels": channels}, trials=trials)
+    if spec.model.backbone == "auto":
+        backbone = "EEGProject" if spec.data.protocol == "intra" else "TSConv"
+        spec = spec.replace(model={"backbone": backbone})
+    sources = sources_of(spec, dataset)
     check_present(sources)
-    if data.extra:
-        data = data.model_copy(update={"channels": common_channels(sources)})
+    if spec.data.extra:
+        spec = spec.replace(data={"channels": common_channels(sources)})
     images, image_notes = _resolve_images(spec, dataset)
-    train = spec.train.model_copy(update={"batch_size": _batch_size(spec, sources)})
+    spec = spec.replace(images=images, train={"batch_size": _batch_size(spec, sources)})
     _check_validation(spec, sources)
     _check_solver(spec)
     _check_space(spec)
-    parts = {"data": data, "model": model, "images": images, "train": train}
     notes = [*_check_subjects(spec, dataset), *exclusion_notes(spec.data, dataset), *image_notes]
     notes += extra_notes(sources)
-    if data.extra:
-        notes.append(f"{len(data.channels)} channels that all of these have")
-    return spec.model_copy(update=parts), notes
+    if spec.data.extra:
+        notes.append(f"{len(spec.data.channels)} channels that all of these have")
+    return spec, notes
 
 
 def _check_subjects(spec: RunSpec, dataset: ImageDataset) -> list[str]:
@@ -160,7 +158,7 @@ def trials_of(spec: RunSpec, dataset: ImageDataset) -> TrialSpec:
     """The trial settings of a spec, including a choice of channels that is made before epoching."""
     asked, trials = spec.data.channels, spec.trials
     if asked in ("common", "mag", "grad") and asked in dataset.channel_choices:
-        trials = trials.model_copy(update={"channels": asked})
+        trials = trials.replace(channels=asked)
     chosen = {trials.channels, asked if asked in ("mag", "grad") else "all"} - {"all"}
     for name in sorted(chosen - set(dataset.channel_choices)):
         setting = "data.channels" if name == asked else "trials.channels"
@@ -195,7 +193,7 @@ def _batch_size(spec: RunSpec, sources: list[TrainingSource]) -> int:
     return spec.train.batch_size or default_batch(n_trials, published or LARGEST_BATCH)
 
 
-def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str]]:
+def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[dict[str, Any], list[str]]:
     store, method = FeatureStore.of(dataset), METHODS[spec.method]
     encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
     views = spec.images.views
@@ -206,7 +204,7 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[Any, list[str
     views = tuple(view_name(view) for view in views)
     for view in set(views) - set(_views_of(encoder, store)):
         VIEWS.name_of(view.partition("?")[0])
-    return spec.images.model_copy(update={"encoder": encoder, "views": views}), notes
+    return {"encoder": encoder, "views": views}, notes
 
 
 def _resolve_encoder(

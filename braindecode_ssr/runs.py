@@ -14,14 +14,13 @@ from functools import cached_property
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from .config import EvaluationSpec, RunSpec, TrainSpec, html_table
 from .errors import DataError, MissingDataError, first_line
-from .files import atomic_write, load_json, make_folder, read_json, sync, unwritable
+from .files import atomic_write, load_json, new_folder, read_json, sync
 from .registry import as_read, folder_name
 from .retrieval.ranks import FLAGS
 
@@ -257,13 +256,15 @@ def is_whole(path: Path) -> bool:
     return text.endswith("\n") and text.count("\n") > 1 and "\0" not in text
 
 
+ANY_MACHINE = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
+"""Settings that say where a run is trained."""
+
+
 def run_name(spec: RunSpec) -> str:
     """The name of a run's folder, with a digest of the whole spec but for device and memory."""
-    machine_options = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}
-    train = spec.train.model_copy(update=machine_options)
     return (
         f"{spec.data.dataset}_{spec.label}_{folder_name(spec.data.subject)}_{spec.data.protocol}"
-        f"_seed-{spec.train.seed}_{spec.model_copy(update={'train': train}).digest[:8]}"
+        f"_seed-{spec.train.seed}_{spec.replace(train=ANY_MACHINE).digest[:8]}"
     )
 
 
@@ -274,13 +275,9 @@ def preset_of(spec: RunSpec) -> str:
 
 def settings_digest(spec: RunSpec) -> str:
     """Eight digits of the settings of a run, whatever its subject, seed, machine and evaluation."""
-    other = {name: TrainSpec.model_fields[name].default for name in ("device", "memory", "seed")}
-    changes = {
-        "data": spec.data.model_copy(update={"subject": 1}),
-        "train": spec.train.model_copy(update=other),
-        "evaluation": EvaluationSpec(),
-    }
-    return spec.model_copy(update=changes).digest[:8]
+    train = {**ANY_MACHINE, "seed": 0}
+    alike = spec.replace(data={"subject": 1}, train=train, evaluation=EvaluationSpec())
+    return alike.digest[:8]
 
 
 def run_of(out: Path, spec: RunSpec) -> Run:
@@ -339,19 +336,8 @@ def same_data(
 @contextmanager
 def new_run(run: Run) -> Iterator[Run]:
     """A run with its folder, which must be writable; folders that stay empty are removed at the end."""
-    out = run.path.parent
-    try:
-        make_folder(run.path)
-        with TemporaryFile(dir=run.path):
-            pass
-    except OSError as error:
-        raise unwritable(run.path, error) from error
-    try:
+    with new_folder(run.path.parent), new_folder(run.path):
         yield run
-    finally:
-        for folder in (run.path, out):
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def versions() -> dict[str, str]:

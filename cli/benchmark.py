@@ -118,8 +118,10 @@ def benchmark(
         print_json({"out": str(out), "summary": rows, "failed": done.failed})
     else:
         for number, table in enumerate(summary_tables(rows)):
-            click.echo("\n" * bool(number) + table.title)
-            print_table(table.rows, indent="  ")
+            click.echo("\n" * bool(number) + table.caption)
+            print_table(
+                [dict(zip(table.head, row, strict=True)) for row in table.rows], indent="  "
+            )
             for note in table.notes:
                 click.echo(f"  {note}")
     for error, runs in done.failed_by_error.items():

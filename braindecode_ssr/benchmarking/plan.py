@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -50,18 +51,11 @@ class Grid(Spec):
 
     def cells(self) -> Iterator[dict[str, Any]]:
         """The nested settings of each run without evaluations: by protocol, method, subject, seed."""
-        for protocol in self.protocols:
-            for method in self.methods:
-                for subject in self.subjects:
-                    for seed in self.seeds:
-                        yield merge(
-                            self.settings,
-                            {
-                                "method": method,
-                                "data": {"subject": subject, "protocol": protocol},
-                                "train": {"seed": seed},
-                            },
-                        )
+        axes = product(self.protocols, self.methods, self.subjects, self.seeds)
+        for protocol, method, subject, seed in axes:
+            data = {"subject": subject, "protocol": protocol}
+            cell = {"method": method, "data": data, "train": {"seed": seed}}
+            yield merge(self.settings, cell)
 
 
 def seeds_of(asked: str | int | Iterable[int]) -> tuple[int, ...]:
@@ -241,7 +235,7 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
     for spec, protocol in asked:
         spec = _shared_run(spec, names, out)
         evaluation = as_trained(protocol.spec, spec)
-        check_selection(spec.model_copy(update={"evaluation": evaluation}))
+        check_selection(spec.replace(evaluation=evaluation))
         name = run_name(spec)
         if name not in runs:
             subjects = dict.fromkeys((*training_subjects(spec.data, dataset), spec.data.subject))
@@ -263,10 +257,8 @@ def _share_pooled(runs: list[PlannedRun]) -> None:
     alike: dict[str, list[PlannedRun]] = {}
     for planned in runs:
         if planned.spec.data.protocol == "pooled":
-            data = planned.spec.data.model_copy(update={"subject": 1})
-            alike.setdefault(planned.spec.model_copy(update={"data": data}).digest, []).append(
-                planned
-            )
+            model = planned.spec.replace(data={"subject": 1}).digest
+            alike.setdefault(model, []).append(planned)
     for group in alike.values():
         states = [(not p.run.finished, not (p.run.path / "run.json").is_file()) for p in group]
         first = group[states.index(min(states))]
@@ -278,13 +270,12 @@ def as_trained(evaluation: EvaluationSpec, spec: RunSpec) -> EvaluationSpec:
     """An evaluation that says ``"trained"`` where it picks the epoch that the training of a run keeps."""
     if evaluation.selection != spec.train.selection:
         return evaluation
-    return evaluation.model_copy(update={"selection": "trained"})
+    return evaluation.replace(selection="trained")
 
 
 def _shared_run(spec: RunSpec, names: set[str], out: Path) -> RunSpec:
     """The run of the grid that trains the same but keeps every epoch, if there is one: it serves for both."""
-    every = spec.train.model_copy(update={"keep": "every"})
-    twin = spec.model_copy(update={"train": every})
+    twin = spec.replace(train={"keep": "every"})
     finished = (out / run_name(spec) / "summary.json").is_file()
     return twin if run_name(twin) in names and not finished else spec
 
@@ -293,12 +284,7 @@ def _problem(
     spec: RunSpec, dataset: ImageDataset, out: Path, checked: dict[str, SSRError | None]
 ) -> SSRError | None:
     """Why a run cannot be done; runs that differ only in subject, seed and evaluation are checked once."""
-    alike = {
-        "data": spec.data.model_copy(update={"subject": 1}),
-        "train": spec.train.model_copy(update={"seed": 0}),
-        "evaluation": EvaluationSpec(),
-    }
-    key = spec.model_copy(update=alike).digest
+    key = spec.replace(data={"subject": 1}, train={"seed": 0}, evaluation=EvaluationSpec()).digest
     if key not in checked:
         checked[key] = None
         try:
@@ -317,6 +303,11 @@ def seconds_per_epoch(out: Path) -> dict[tuple[Any, ...], list[float]]:
             seconds = run.summary["train_seconds"] / run.summary["epochs"]
             measured.setdefault(_kind(run.spec), []).append(seconds)
     return measured
+
+
+def expected_seconds(spec: RunSpec, measured: dict[tuple[Any, ...], list[float]]) -> float | None:
+    epochs = measured.get(_kind(spec))
+    return mean(epochs) * spec.train.epochs if epochs else None
 
 
 def _kind(spec: RunSpec) -> tuple[Any, ...]:
@@ -342,12 +333,9 @@ class TimeLeft:
             self._measured.setdefault(_kind(spec), []).append(each)
 
     def __str__(self) -> str:
-        known = [
-            spec.train.epochs * mean(self._measured[_kind(spec)])
-            for spec in self._left.values()
-            if _kind(spec) in self._measured
-        ]
-        unknown = len(self._left) - len(known)
+        expected = [expected_seconds(spec, self._measured) for spec in self._left.values()]
+        known = [seconds for seconds in expected if seconds is not None]
+        unknown = len(expected) - len(known)
         if not known:
             return f"{unknown} of unknown length left" if unknown else ""
         in_parallel = max(self._jobs, self._worked / (time.monotonic() - self._start + 1e-9))
@@ -364,8 +352,9 @@ def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
     measured = seconds_per_epoch(out)
     rows: list[dict[str, Any]] = []
     for planned in plan.runs:
-        spec, epochs = planned.spec, measured.get(_kind(planned.spec))
-        known = round(mean(epochs) * spec.train.epochs, 1) if epochs else None
+        spec, expected = planned.spec, expected_seconds(planned.spec, measured)
+        if planned.run.finished or planned.trained_as:
+            expected = 0.0
         rows.append(
             {
                 "run": planned.name,
@@ -376,7 +365,7 @@ def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
                 "seed": spec.train.seed,
                 "evaluations": ",".join(evaluation.name for evaluation in planned.evaluations),
                 "state": planned.state,
-                "seconds": 0.0 if planned.run.finished or planned.trained_as else known,
+                "seconds": None if expected is None else round(expected, 1),
             }
         )
     states = [row["state"] for row in rows]

@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from html import escape
 from itertools import chain, groupby
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
 
 from ..config import TrialSpec, nested
 from ..errors import SSRError
-from ..files import atomic_write, sha256, unwritable
-from ..methods import METHODS
+from ..files import atomic_write, new_folder, sha256
 from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
 from ..registry import Label, natural
-from ..reporting.tables import PUBLISHED_GALLERY
+from ..reporting.render import Table, markdown_table, notebook_html, percent
+from ..reporting.tables import published_numbers, section_title, with_interval
 from ..retrieval.evaluations import check_flags
 from ..retrieval.statistics import COLUMN, summary_table
 from ..runs import EvaluationFolder, Run
@@ -53,20 +51,14 @@ class Benchmark:
 
     def __str__(self) -> str:
         """The tables that ``ssr-bd benchmark`` prints, as Markdown."""
-        tables = (
-            [f"**{table.title}**", pd.DataFrame(table.rows).to_markdown(index=False), *table.notes]
+        return "\n\n".join(
+            "\n\n".join([f"**{table.caption}**", markdown_table(table), *table.notes])
             for table in summary_tables(summary_rows(self.queries, self.runs))
         )
-        return "\n\n".join("\n\n".join(parts) for parts in tables)
 
     def _repr_html_(self) -> str:
         """The same tables in a notebook."""
-        tables = summary_tables(summary_rows(self.queries, self.runs))
-        return "".join(
-            f"<p><b>{escape(table.title)}</b></p>{pd.DataFrame(table.rows).to_html(index=False)}"
-            + "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-            for table in tables
-        )
+        return notebook_html(summary_tables(summary_rows(self.queries, self.runs)))
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -186,7 +178,7 @@ def run_plan(
     for folder in (folder for planned in plan.runs for folder in planned.folders):
         if folder.damage:
             say(f"{folder.path} is damaged and will be repaired: cannot read {folder.damage}")
-    with _writable(out):
+    with new_folder(out):
         for outcome in _outcomes(plan, out, errors, jobs, cluster, progress, say):
             if outcome.error:
                 errors[outcome.name] = outcome.error
@@ -198,22 +190,6 @@ def run_plan(
         atomic_write(out / "runs.csv", runs.to_csv(index=False))
         atomic_write(out / "benchmark.json", plan.grid.model_dump_json(indent=2) + "\n")  # last
     return Benchmark(queries, runs, out)
-
-
-@contextmanager
-def _writable(out: Path) -> Iterator[None]:
-    """Check first that the folder of the tables can be written; remove it if it stays empty."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise unwritable(out, error) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            out.rmdir()
 
 
 def _outcomes(
@@ -387,25 +363,36 @@ def tables(
     """
     queries, rows = [], []
     for planned in plan.runs:
-        spec = planned.spec
+        of_evaluations = evaluation_errors.get(planned.name, {})
         for evaluation in planned.evaluations:
-            labels = _labels(plan, planned, evaluation)
-            of_evaluations = evaluation_errors.get(planned.name, {})
-            error = errors.get(planned.name) or of_evaluations.get(evaluation.spec.digest)
-            ranks, numbers = _results(planned.results(evaluation), error)
-            if ranks is not None:
-                queries.append(ranks.assign(**labels))
-            flags = check_flags((*evaluation.flags, *numbers.pop("flags", ())))
-            version = plan.dataset.source_key(spec.data.subject, spec.trials)
-            rows.append({**numbers, **labels, "flags": ";".join(flags), "fingerprint": version})
+            error = errors.get(planned.name) or of_evaluations.get(evaluation.spec.digest, "")
+            ranks, row = _entry(plan, planned, evaluation, planned.results(evaluation), error)
+            queries += [] if ranks is None else [ranks]
+            rows.append(row)
     both = pd.concat(queries, ignore_index=True) if queries else pd.DataFrame()
     more = [name for name in both.columns if name not in QUERY_COLUMNS]
     return both.reindex(columns=[*QUERY_COLUMNS, *more]), pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
-def _labels(plan: Plan, planned: PlannedRun, evaluation: PlannedEvaluation) -> dict[str, Any]:
-    spec = planned.spec
-    return {
+def _entry(
+    plan: Plan,
+    planned: PlannedRun,
+    evaluation: PlannedEvaluation,
+    folder: Run,
+    error: str,
+    ensemble: str = "",
+) -> tuple[pd.DataFrame | None, dict[str, Any]]:
+    """The ranks of an evaluation, if there are any, and its row in ``runs.csv``.
+
+    ``ensemble`` is what an ensemble in ``folder``, whose first member is given, is called if it failed.
+    """
+    spec, ranks, summary = planned.spec, None, {}
+    if not error:
+        try:
+            ranks, summary = folder.queries, folder.summary
+        except (SSRError, ValueError) as found:  # pandas' parsing errors are ValueErrors
+            error = one_line(found)
+    labels = {
         "dataset": spec.data.dataset,
         "preset": spec.data.preset if "preset" in plan.dataset.options else "none",
         "protocol": spec.data.protocol,
@@ -416,18 +403,19 @@ def _labels(plan: Plan, planned: PlannedRun, evaluation: PlannedEvaluation) -> d
         "seed": spec.train.seed,
         "run": planned.name,
     }
-
-
-def _results(folder: Run, error: str | None) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """The ranks and numbers of an evaluation, or why there are none."""
-    if not error:
-        try:
-            summary = folder.summary
-            numbers = {name: summary[name] for name in RUN_COLUMNS if name in summary}
-            return folder.queries, {**numbers, "status": "done", "error": ""}
-        except (SSRError, ValueError) as found:  # pandas' parsing errors are ValueErrors
-            error = one_line(found)
-    return None, {"status": "failed", "error": error}
+    if ensemble:
+        known = {name: summary[name] for name in ("method", "backbone") if name in summary}
+        labels |= {"run": folder.path.name, "method": ensemble, **known}
+    flags = summary.get("flags", ("ensemble",) if ensemble else ())
+    row = {
+        **{name: summary[name] for name in RUN_COLUMNS if name in summary},
+        **labels,
+        "flags": ";".join(check_flags((*evaluation.flags, *flags))),
+        "status": "failed" if error else "done",
+        "error": error,
+        "fingerprint": plan.dataset.source_key(spec.data.subject, spec.trials),
+    }
+    return None if ranks is None else ranks.assign(**labels), row
 
 
 def with_ensembles(
@@ -464,16 +452,11 @@ def with_ensembles(
                 ensemble(paths, evaluation=evaluation.name, out=folder.path, **where)
             except SSRError as found:
                 error = one_line(found)
-        ranks, numbers = _results(folder, error)
         methods = "+".join(dict.fromkeys(p.spec.method for p, _ in members.values()))
-        labels = _labels(plan, planned, evaluation) | {"run": folder.path.name}
-        labels["method"] = numbers.get("method", f"{methods}, ensemble of {len(members)}")
-        labels["backbone"] = numbers.get("backbone", spec.model.backbone)
-        if ranks is not None:
-            tables.append(ranks.assign(**labels))
-        version = plan.dataset.source_key(spec.data.subject, spec.trials)
-        flags = ";".join(numbers.pop("flags", ("ensemble",)))
-        rows.append({**numbers, **labels, "flags": flags, "fingerprint": version})
+        called = f"{methods}, ensemble of {len(members)}"
+        ranks, row = _entry(plan, planned, evaluation, folder, error, called)
+        tables += [] if ranks is None else [ranks]
+        rows.append(row)
     both = pd.concat([runs, pd.DataFrame(rows, columns=RUN_COLUMNS)], ignore_index=True)
     return pd.concat(tables, ignore_index=True), both if rows else runs
 
@@ -485,85 +468,51 @@ def summary_rows(queries: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, An
     """The summary of a benchmark, one row per protocol, evaluation and method, with published numbers."""
     table = summary_table(queries, runs)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [{**row, **_published(row)} for row in rows]
+    for row in rows:
+        published = published_numbers(row)
+        names = ("published_top1", "published_top5", "published_flags")
+        row |= {name: published.get(name) for name in names}
+        row["published_on"] = published.get("published_dataset")
+    return rows
 
 
-def _published(row: dict[str, Any]) -> dict[str, Any]:
-    """The published numbers of a method and the flags of how they were obtained."""
-    dataset = row["dataset"]
-    method = METHODS[row["method"]] if row["method"] in METHODS else None  # ensembles are none
-    numbers = method.published.get(dataset, {}).get(row["protocol"]) if method else None
-    if row["n_gallery"] != PUBLISHED_GALLERY:
-        numbers = None
-    return {
-        "published_top1": numbers[0] / 100 if numbers else None,
-        "published_top5": numbers[1] / 100 if numbers else None,
-        "published_on": dataset if numbers else None,
-        "published_flags": ";".join(method.as_published.flags) if method and numbers else None,
-    }
-
-
-@dataclass(frozen=True)
-class SummaryTable:
-    """The summary of one dataset, protocol and evaluation, as texts."""
-
-    title: str
-    rows: list[dict[str, str]]
-    notes: list[str]
-
-
-def summary_tables(rows: list[dict[str, Any]]) -> list[SummaryTable]:
+def summary_tables(rows: list[dict[str, Any]]) -> list[Table]:
     """The summary for people: one table for each dataset, protocol and evaluation, never mixed."""
     ordered = sorted(rows, key=lambda row: [str(row[name]) for name in COLUMN])
     groups = groupby(ordered, key=lambda row: [row[name] for name in COLUMN])
     return [_summary_table(list(group)) for _, group in groups]
 
 
-def _summary_table(rows: list[dict[str, Any]]) -> SummaryTable:
+def _summary_table(rows: list[dict[str, Any]]) -> Table:
     first = rows[0]
-    preset = "" if first["preset"] == "none" else f" ({first['preset']})"
-    title = (
-        f"{first['dataset']}{preset}, {first['protocol']}-subject, evaluation {first['evaluation']}"
-    )
+    title = section_title(tuple(first[name] for name in COLUMN))
     if first["n_gallery"] is not None:
         title += f", {first['n_gallery']:g} candidates"
     if first["repetitions"] is not None:
         title += f", {first['repetitions']:g} trials averaged"
     on = next((row["published_on"] for row in rows if row["published_on"]), None)
-    lines = [_summary_cells(row, on) for row in rows]
-    for name in ("ceiling", "chance"):
-        known = next((row for row in rows if row[f"{name}_top1"] is not None), None)
-        if known:
-            both = (f"{100 * known[f'{name}_{metric}']:.1f}" for metric in ("top1", "top5"))
-            lines.append(
-                dict.fromkeys(lines[0], "") | dict(zip(("", *NUMBERS), (name, *both), strict=True))
-            )
-    notes = []
+    head = ["", "backbone", "subjects x seeds", "top-1 [95 %]", "top-5 [95 %]"]
+    lines, notes = [], []
     for row in rows:
+        failed = f"{row['n_failed']} failed" if row["n_failed"] else ""
+        cells = [row["method"] + " !" * bool(row["flags"]), row["backbone"]]
+        if row["top1"] is None:
+            cells += ["0", failed, ""]
+        else:
+            runs = f"{row['n_subjects']:g} x {row['n_seeds']:g}"
+            cells += [", ".join(filter(None, (runs, failed)))]
+            cells += [with_interval(row, metric) for metric in ("top1", "top5")]
+        if on and row["published_top1"] is not None:
+            both = f"{percent(row['published_top1'])} / {percent(row['published_top5'])}"
+            cells.append(both + " !" * bool(row["published_flags"]))
+        lines.append(cells)
         for how, flags in (("here", row["flags"]), ("as published", row["published_flags"])):
             if flags:
                 notes.append(f"! {row['method']} {how}: {flags.replace(';', ', ')}")
-    return SummaryTable(title, lines, notes)
-
-
-NUMBERS = ("top-1 [95 %]", "top-5 [95 %]")
-
-
-def _summary_cells(row: dict[str, Any], published_on: str | None) -> dict[str, str]:
-    cells = {"": row["method"] + " !" * bool(row["flags"]), "backbone": row["backbone"]}
-    failed = f"{row['n_failed']} failed" if row["n_failed"] else ""
-    if row["top1"] is None:
-        cells |= {"subjects x seeds": "0", NUMBERS[0]: failed, NUMBERS[1]: ""}
-    else:
-        runs = f"{row['n_subjects']:g} x {row['n_seeds']:g}"
-        cells["subjects x seeds"] = ", ".join(filter(None, (runs, failed)))
-        for metric, head in zip(("top1", "top5"), NUMBERS, strict=True):
-            mean, low, high = (100 * row[f"{metric}{end}"] for end in ("", "_low", "_high"))
-            cells[head] = f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-    if published_on:
-        published = ""
-        if row["published_top1"] is not None:
-            published = f"{100 * row['published_top1']:.1f} / {100 * row['published_top5']:.1f}"
-            published += " !" * bool(row["published_flags"])
-        cells[f"published on {published_on}"] = published
-    return cells
+    for name in ("ceiling", "chance"):
+        known = next((row for row in rows if row[f"{name}_top1"] is not None), None)
+        if known:
+            lines.append([name, "", "", *(percent(known[f"{name}_top{k}"]) for k in (1, 5))])
+    head += [f"published on {on}"] if on else []
+    padded = (tuple(cells + [""] * (len(head) - len(cells))) for cells in lines)
+    return Table("summary", title, tuple(head), tuple(padded), tuple(notes), words=3)

@@ -19,10 +19,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..config import EvaluationSpec, RunSpec
 from ..errors import DataError, MissingDataError, SSRError, UsageError, first_line
@@ -149,19 +149,9 @@ def one_line(error: BaseException) -> str:
 Work = Callable[[Task], Outcome]
 
 
-class Workers(Protocol):
-    """Processes that do tasks."""
-
-    def size(self) -> int: ...
-
-    def executor(self, n_tasks: int) -> AbstractContextManager[Executor]:
-        """An executor for up to ``n_tasks`` tasks; those still running at its end are stopped."""
-
-    def gone(self) -> SSRError:
-        """The error when the executor cancels tasks by itself."""
-
-
-def run_tasks(work: Work, tasks: Iterable[Task], workers: Workers) -> Iterator[Outcome]:
+def run_tasks(
+    work: Work, tasks: Iterable[Task], workers: LocalWorkers | DaskWorkers
+) -> Iterator[Outcome]:
     """Do tasks in parallel; outcomes come in the order in which tasks end.
 
     Tasks that were running when a process died are done again, each alone; one that dies again has
@@ -179,7 +169,7 @@ def run_tasks(work: Work, tasks: Iterable[Task], workers: Workers) -> Iterator[O
 
 
 def _until_broken(
-    work: Work, waiting: deque[Task], workers: Workers, lost: list[Task]
+    work: Work, waiting: deque[Task], workers: LocalWorkers | DaskWorkers, lost: list[Task]
 ) -> Iterator[Outcome]:
     """Do tasks until none is waiting or the executor is broken; ``lost`` gets those whose process died."""
     running: dict[Future[Outcome], Task] = {}
@@ -240,6 +230,7 @@ class LocalWorkers:
 
     @contextmanager
     def executor(self, n_tasks: int) -> Iterator[Executor]:
+        """An executor for up to ``n_tasks`` tasks; those still running at its end are stopped."""
         from joblib.externals.loky import ProcessPoolExecutor
 
         # loky replaces a process that has grown by a fresh one between two tasks, which is what we want
@@ -258,6 +249,7 @@ class LocalWorkers:
         pool.shutdown()
 
     def gone(self) -> SSRError:
+        """The error when the executor cancels tasks by itself."""
         return DataError("the processes of --jobs were stopped", "run the same command again")
 
 

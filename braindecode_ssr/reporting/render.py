@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from ..errors import SSRError, UsageError
-from ..files import atomic_write, unwritable
+from ..files import atomic_write
 from ..registry import unknown_name
 
 if TYPE_CHECKING:
@@ -72,15 +72,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """All tables in a notebook."""
-        from tabulate import tabulate
-
-        tables = [table for section in self.sections for table in section.tables]
-        return "".join(
-            f"<p><b>{escape(table.caption)}</b></p>"
-            + tabulate(table.rows, table.head, tablefmt="html", disable_numparse=True)
-            + "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-            for table in tables
-        )
+        return notebook_html([table for section in self.sections for table in section.tables])
 
     def as_json(self) -> dict[str, Any]:
         """The tidy tables as lists of rows; unknown values are None."""
@@ -94,6 +86,18 @@ class Report:
 def percent(fraction: float) -> str:
     """``"32.5"``; a dash where there is no number."""
     return "–" if pd.isna(fraction) else f"{round(100 * fraction, 9):.1f}"
+
+
+def notebook_html(tables: Iterable[Table]) -> str:
+    """Tables with their captions and notes, for a notebook."""
+    from tabulate import tabulate
+
+    return "".join(
+        f"<p><b>{escape(table.caption)}</b></p>"
+        + tabulate(table.rows, table.head, tablefmt="html", disable_numparse=True)
+        + "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+        for table in tables
+    )
 
 
 # -- formats -------------------------------------------------------------------------------------------------
@@ -314,10 +318,6 @@ def write_report(report: Report, form: str, out: Path) -> list[Path]:
         for name, table in (("subjects.csv", report.subjects), ("tests.csv", report.tests)):
             if len(table):
                 texts[name] = table.to_csv(index=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
     for name, content in texts.items():
         atomic_write(out / name, content)
     drawn = [path for picture in report.pictures for path in picture.write(out)]

@@ -31,7 +31,8 @@ def section_title(key: tuple[str, ...]) -> str:
 def with_published(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary with gallery, published numbers (``published_...``, fractions) and the meaning of flags."""
     rows = [
-        {**row, "gallery": _gallery(row), **_published(row)} for row in summary.to_dict("records")
+        {**row, "gallery": _gallery(row), **published_numbers(row)}
+        for row in summary.to_dict("records")
     ]
     for row in rows:
         row["flags_mean"] = meaning([row["flags"], row.get("published_flags", "")])
@@ -40,7 +41,8 @@ def with_published(summary: pd.DataFrame) -> pd.DataFrame:
     return table.fillna({name: "" for name in texts})
 
 
-def _published(row: dict[str, Any]) -> dict[str, Any]:
+def published_numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """What a method published for a row of a summary; empty for nothing, or another size of gallery."""
     method = _method(row["method"])
     dataset = row["dataset"]
     numbers = method.published.get(dataset, {}).get(row["protocol"]) if method else None
@@ -132,8 +134,8 @@ def _columns(rows: pd.DataFrame, sources: list[str]) -> dict[str, Callable[[dict
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "method": lambda row: marked(row["method"], row["flags"]),
         "backbone": lambda row: row["backbone"],
-        "top-1 (%)": lambda row: marked(_with_interval(row, "top1"), row["flags"]),
-        "top-5 (%)": lambda row: marked(_with_interval(row, "top5"), row["flags"]),
+        "top-1 (%)": lambda row: marked(with_interval(row, "top1"), row["flags"]),
+        "top-5 (%)": lambda row: marked(with_interval(row, "top5"), row["flags"]),
         "median rank": lambda row: _number(row["median_rank"], ".1f"),
         "subjects": lambda row: _number(row["n_subjects"]),
         "seeds": lambda row: _number(row["n_seeds"]),
@@ -162,7 +164,7 @@ def _columns(rows: pd.DataFrame, sources: list[str]) -> dict[str, Callable[[dict
     return columns
 
 
-def _with_interval(row: dict[str, Any], metric: str) -> str:
+def with_interval(row: dict[str, Any], metric: str) -> str:
     if pd.isna(row[metric]):
         return "failed"
     low, high = (percent(row[f"{metric}_{end}"]) for end in ("low", "high"))

@@ -128,7 +128,7 @@ def score_each(found: Similarity, evaluations: Iterable[str]) -> Iterator[Result
     asked = [named_evaluation(name) for name in evaluations]
     usual = EvaluationSpec(selection="last")
     for each in asked:
-        if each.settings or each.spec.model_copy(update=final_step(usual)) != usual:
+        if each.settings or each.spec.replace(**final_step(usual)) != usual:
             raise UsageError(
                 f"the evaluation {each.name} needs a run, and there are only similarities",
                 "choose default, correction=NAME, n-way=N or both with a + between",
