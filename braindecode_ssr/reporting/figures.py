@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,15 +16,10 @@ from ..retrieval.statistics import COLUMN, interval, labels_of_methods
 from .render import MARK
 from .run_figures import (
     COLORS,
-    COLUMNS,
-    STYLE,
     Picture,
-    by_cluster,
     confused_concepts,
-    confusion_matrix,
     file_name,
     footnote,
-    headline,
     learning_curves,
     new_figure,
 )
@@ -59,11 +53,12 @@ def draw(results: Results, report: Report) -> tuple[Picture, ...]:
 # -- what figures share --------------------------------------------------------------------------------------
 
 
-def chunks(methods: Sequence[str]) -> list[list[str]]:
+def chunks(labels: Iterable[str]) -> list[list[str]]:
     """Methods for one axis each, as evenly as possible."""
+    methods = list(dict.fromkeys(labels))
     n_axes = -(-len(methods) // TOGETHER)
     size = -(-len(methods) // n_axes)
-    return [list(methods[start : start + size]) for start in range(0, len(methods), size)]
+    return [methods[start : start + size] for start in range(0, len(methods), size)]
 
 
 @dataclass(frozen=True)
@@ -88,15 +83,10 @@ class Bars:
 
 
 def grouped_bars(
-    queries: pd.DataFrame, rows: pd.DataFrame, size: Callable[[int, int], tuple[float, float]]
-) -> tuple[Figure, list[tuple[Axes, list[Bars]]]]:
-    """A figure with an axis for every few methods, and the bars to draw in each.
-
-    ``size`` gives its width and height in inches from the number of methods in an axis and that of axes.
-    """
+    figure: Figure, parts: list[list[str]], queries: pd.DataFrame, rows: pd.DataFrame
+) -> list[tuple[Axes, list[Bars]]]:
+    """An axis for each of :func:`chunks`, and the bars to draw in it."""
     methods, labels = labels_of_methods(queries), labels_of_methods(rows)
-    parts = chunks(list(dict.fromkeys(methods)))
-    figure = new_figure(*size(len(parts[0]), len(parts)))
     axes = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
     panels: list[tuple[Axes, list[Bars]]] = []
     color = 0
@@ -113,7 +103,7 @@ def grouped_bars(
             offset = (place - (len(part) - 1) / 2) * width
             panels[-1][1].append(Bars(queries[methods == method], row, offset, width, look))
             color += 1
-    return figure, panels
+    return panels
 
 
 # -- accuracy of subjects ------------------------------------------------------------------------------------
@@ -143,12 +133,10 @@ def bars(
     x = np.arange(len(subjects) + (len(subjects) > 1), dtype=float)
     x[len(subjects) :] += 0.35  # the mean is set a little apart
 
-    def size(n_methods: int, n_axes: int) -> tuple[float, float]:
-        width = 1.6 + len(x) * (0.16 * n_methods + 0.25)
-        return max(3.4, min(7.2, width)), 0.5 + 2.1 * n_axes
-
-    with matplotlib.rc_context(STYLE):
-        figure, panels = grouped_bars(queries, rows, size)
+    parts = chunks(labels_of_methods(queries))
+    width = max(3.4, min(7.2, 1.6 + len(x) * (0.16 * len(parts[0]) + 0.25)))
+    with new_figure(width, 0.5 + 2.1 * len(parts), section_title(key)) as figure:
+        panels = grouped_bars(figure, parts, queries, rows)
         for axis, methods in panels:
             for method in methods:
                 _draw_accuracies(axis, method, subjects, x, metric)
@@ -171,7 +159,6 @@ def bars(
             axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
         # only when all is drawn: a limit stops shared axes from growing
         panels[0][0].set_ylim(bottom=0)
-        headline(figure, section_title(key))
         footnote(figure, "", [*rows["flags"], *rows.get("published_flags", [])])
     about = f"{TITLES[metric]} accuracy of each subject, with 95 % intervals."
     kind = "subjects" if metric == "top1" else f"subjects-{metric}"
@@ -228,8 +215,9 @@ def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFra
     n_gallery = int(max(rows["n_gallery"].max(), queries["rank"].max()))
     ranges = bins(n_gallery)
     x = np.arange(len(ranges))
-    with matplotlib.rc_context(STYLE):
-        figure, panels = grouped_bars(queries, rows, lambda _, n_axes: (6.2, 0.5 + 2.0 * n_axes))
+    parts = chunks(labels_of_methods(queries))
+    with new_figure(6.2, 0.5 + 2.0 * len(parts), section_title(key)) as figure:
+        panels = grouped_bars(figure, parts, queries, rows)
         for axis, methods in panels:
             for method in methods:
                 method.draw(axis, x, 100 * shares(method.queries["rank"].to_numpy(), ranges))
@@ -240,7 +228,6 @@ def rank_histogram(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFra
             axis.tick_params(axis="x", length=0)
             axis.set_ylabel("queries (%)")
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
-        headline(figure, section_title(key))
         panels[-1][0].set_xlabel(f"rank of the seen image among {n_gallery}")
         footnote(figure, "", rows["flags"])
     about = "Ranks of the seen image, all subjects and seeds together."
@@ -260,8 +247,7 @@ def shares(ranks: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
 
 # -- confusion of concepts -----------------------------------------------------------------------------------
 
-ACROSS = 3
-NAMED = 24  # concepts whose names can still be read
+NAMED = 24  # concepts whose names can still be read in small panels
 
 
 def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -> list[Picture]:
@@ -270,38 +256,20 @@ def confusion(key: tuple[str, ...], queries: pd.DataFrame, rows: pd.DataFrame) -
         return []
     methods = labels_of_methods(queries)
     flags = dict(zip(labels_of_methods(rows), rows["flags"], strict=True))
-    names, concepts = list(dict.fromkeys(methods)), sorted(queries["concept"].unique())
+    own = {method: queries[methods == method] for method in dict.fromkeys(methods)}
+    title = section_title(key)
     about = "How often a concept (column) is among the five nearest of another, ordered by cluster."
-    if len(concepts) > NAMED:  # a large figure each, whose names can be read
-        pictures = []
-        for method in names:
-            title = f"{section_title(key)}: {marked(method, flags[method])}"
-            figure = confused_concepts(queries[methods == method], title, [flags[method]])
-            name = file_name("confusion", (*key, method))
-            pictures.append(Picture(name, f"{about} {title}.", figure))
-        return pictures
-    concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
-    across = min(ACROSS, len(names))
-    down = -(-len(names) // across)
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(0.9 + 2.3 * across, 0.6 + 2.3 * down)
-        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        for axis, method in zip(axes.flat, names, strict=False):
-            matrix = 100 * confusion_matrix(queries[methods == method], concepts)
-            image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
-            axis.set_title(marked(method, flags[method]), loc="left")
-            axis.spines[:].set_visible(True)
-            axis.set_xticks(range(len(concepts)), concepts, rotation=90, fontsize=5)
-            axis.set_yticks(range(len(concepts)), concepts, fontsize=5)
-            axis.tick_params(length=0)
-        for axis in axes.flat[len(names) :]:
-            axis.set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
-        bar.set_label("among the five nearest (% of queries)")
-        headline(figure, section_title(key))
-        figure.supylabel("concept seen", fontsize=8)
-        footnote(figure, COLUMNS, rows["flags"])
-    return [Picture(file_name("confusion", key), f"{about} {section_title(key)}.", figure)]
+    if queries["concept"].nunique() <= NAMED:
+        panels = {marked(method, flags[method]): table for method, table in own.items()}
+        figure = confused_concepts(panels, title, rows["flags"])
+        return [Picture(file_name("confusion", key), f"{about} {title}.", figure)]
+    pictures = []  # a large figure each, whose names can be read
+    for method, table in own.items():
+        of_method = f"{title}: {marked(method, flags[method])}"
+        figure = confused_concepts({"": table}, of_method, [flags[method]])
+        name = file_name("confusion", (*key, method))
+        pictures.append(Picture(name, f"{about} {of_method}.", figure))
+    return pictures
 
 
 # -- accuracy over repetitions -------------------------------------------------------------------------------
@@ -318,8 +286,7 @@ def curves(summary: pd.DataFrame) -> list[Picture]:
 
 def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
     labels = labels_of_methods(rows)
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(6.4, 2.6)
+    with new_figure(6.4, 2.6, section_title(key)) as figure:
         for axis, metric in zip(figure.subplots(1, 2), ("top1", "top5"), strict=True):
             for place, method in enumerate(dict.fromkeys(labels)):
                 own = rows[labels == method].sort_values("x")
@@ -344,7 +311,6 @@ def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
             axis.set_ylabel(f"{metric.replace('top', 'top-')} accuracy (%)")
             axis.set_ylim(0, 102)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        headline(figure, section_title(key))
     about = "Accuracy over the number of test trials averaged, with 95 % intervals."
     told = meaning(rows["flags"])
     caption = f"{about} {section_title(key)}." + (f" {MARK} {told}" if told else "")

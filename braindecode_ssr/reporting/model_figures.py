@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..retrieval.statistics import noise_floor
-from .run_figures import COLORS, STYLE, footnote, headline, new_figure
+from .run_figures import COLORS, footnote, new_figure
 
 if TYPE_CHECKING:
     import mne
@@ -54,8 +53,7 @@ def draw_time_windows(
     """
     mean = mean_of(tables)
     whole = mean[mean["kind"] == "all"].iloc[0]
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(6.4, 3.0, pyplot=pyplot)
+    with new_figure(6.4, 3.0, title, pyplot=pyplot) as figure:
         axis = figure.subplots()
         kinds = [kind for kind in dict.fromkeys(mean["kind"]) if kind != "all"]
         for color, kind in zip(COLORS, kinds, strict=False):
@@ -77,7 +75,6 @@ def draw_time_windows(
         axis.set_xlabel("time after image onset (s); a window is drawn at its center")
         axis.set_ylabel("top-1 accuracy (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        headline(figure, title)
         band = " Bands: one standard error of counting hits." if len(tables) == 1 else ""
         footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, flags)
     return figure
@@ -105,8 +102,7 @@ def draw_regions(
         100 * mean.loc[mean["kind"] == kind, "top1"].to_numpy() for kind in ("only", "without")
     )
     n = int(mean["n_channels"].iloc[0])
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(8.4 if len(regions) else 5.6, 3.0, pyplot=pyplot)
+    with new_figure(8.4 if len(regions) else 5.6, 3.0, title, pyplot=pyplot) as figure:
         axes = figure.subplots(1, 3 if len(regions) else 2)
         for axis, values, name, label in (
             (axes[0], only, f"only a sensor\nand its {n - 1} nearest", "top-1 accuracy (%)"),
@@ -118,7 +114,6 @@ def draw_regions(
             bar.set_label(label)
         if len(regions):
             _region_bars(axes[2], mean_of(regions), whole, chance)
-        headline(figure, title)
         footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), flags)
     return figure
 
@@ -155,8 +150,7 @@ def draw_attribution(
     values = [mean.loc[:, inside].sum(axis=1).to_numpy() for inside in parts]
     most = max(abs(np.concatenate(values)).max(), 1e-12)
     signed = method != "saliency"
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, pyplot=pyplot)
+    with new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, title, pyplot=pyplot) as figure:
         grid = figure.add_gridspec(2, len(parts), height_ratios=(1.2, 1))
         maps = [figure.add_subplot(grid[0, place]) for place in range(len(parts))]
         for axis, inside, one in zip(maps, parts, values, strict=True):
@@ -176,7 +170,6 @@ def draw_attribution(
         axis.set_xlim(times[0], times[-1])
         axis.set_xlabel("time after image onset (s)")
         axis.set_ylabel("sum over channels")
-        headline(figure, title)
         adds = "adds to" if signed else "changes, up or down,"
         about = (
             f"Attribution ({method.replace('_', ' ')}): how much each sample {adds} the similarity with the "

@@ -6,7 +6,8 @@ import io
 import re
 import textwrap
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
@@ -81,21 +84,22 @@ class Picture:
         return buffer.getvalue()
 
 
-def new_figure(width: float, height: float, *, pyplot: bool = False) -> Figure:
-    """An empty figure, size in inches; call within ``matplotlib.rc_context(STYLE)``."""
-    if pyplot:
-        from matplotlib import pyplot as plt
+@contextmanager
+def new_figure(
+    width: float, height: float, title: str, *, pyplot: bool = False
+) -> Iterator[Figure]:
+    """A figure in our style, its size in inches, with a title over the whole of it."""
+    with matplotlib.rc_context(STYLE):
+        if pyplot:
+            from matplotlib import pyplot as plt
 
-        return plt.figure(figsize=(width, height), layout="constrained")
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def headline(figure: Figure, text: str) -> None:
-    """A title over the whole figure, in as many lines as its width needs."""
-    lines = textwrap.fill(text, int(12.5 * figure.get_figwidth()))
-    figure.suptitle(lines, fontsize=8, fontweight="bold", x=0.01, ha="left")
+            figure = plt.figure(figsize=(width, height), layout="constrained")
+        else:
+            figure = Figure(figsize=(width, height), layout="constrained")
+            FigureCanvasAgg(figure)
+        yield figure
+        lines = textwrap.fill(title, int(12.5 * width))
+        figure.suptitle(lines, fontsize=8, fontweight="bold", x=0.01, ha="left")
 
 
 def file_name(kind: str, key: Sequence[str]) -> str:
@@ -157,7 +161,7 @@ def plot_retrieval(run: Run, each: int = 2, data_dir: str | Path | None = None) 
 
 def plot_confusion(run: Run) -> Figure:
     title, flags = title_of(key_of(run)), ";".join(run.summary.get("flags", ()))
-    return confused_concepts(run.queries, title, [flags], pyplot=True)
+    return confused_concepts({"": run.queries}, title, [flags], pyplot=True)
 
 
 # -- learning curves -----------------------------------------------------------------------------------------
@@ -188,8 +192,8 @@ def learning_curve(
     panels = panels_of(histories[0])
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(max(3.4, 2.4 * across), 0.4 + 2.2 * down, pyplot=pyplot)
+    size = max(3.4, 2.4 * across), 0.4 + 2.2 * down
+    with new_figure(*size, title, pyplot=pyplot) as figure:
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (name, columns) in zip(axes, panels.items(), strict=False):
             for place, column in enumerate(columns):
@@ -206,7 +210,6 @@ def learning_curve(
             axis.legend(**below, handlelength=1.2, columnspacing=1.0)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        headline(figure, title)
     return figure
 
 
@@ -341,8 +344,8 @@ def retrieved_images(
     """A row for each of :func:`chosen_queries`: the image seen, then the nearest, the right one framed."""
     top, rows = _tops(queries), queries.to_dict("records")
     height = 1.25 if find else 0.5
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(1.15 * (1 + len(top)), 0.5 + height * len(rows), pyplot=pyplot)
+    size = 1.15 * (1 + len(top)), 0.5 + height * len(rows)
+    with new_figure(*size, title, pyplot=pyplot) as figure:
         axes = figure.subplots(len(rows), 1 + len(top), squeeze=False)
         for line, row in zip(axes, rows, strict=True):
             for axis, column in zip(line, ("image_id", *top), strict=True):
@@ -361,7 +364,6 @@ def retrieved_images(
             line[0].set_ylabel(f"{row['kind']}\nrank {row['rank']:g}", fontsize=7)
         for axis, text in zip(axes[0], ("seen", *range(1, len(top) + 1)), strict=True):
             axis.set_title(text)
-        headline(figure, title)
     return figure
 
 
@@ -387,65 +389,77 @@ def draw_similarity(
     rows = [name for name in order for _ in range(int((near.index == name).sum()))]
     shown = near.loc[list(dict.fromkeys(rows)), order].to_numpy()
     side = min(11.0, max(3.4, 0.045 * len(order)))
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(
-            side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order)), pyplot=pyplot
-        )
+    size = side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order))
+    with new_figure(*size, title, pyplot=pyplot) as figure:
         axis = figure.subplots()
-        options: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -4, "vmax": 4}
-        image = axis.imshow(shown, interpolation="nearest", **options)
-        axis.spines[:].set_visible(True)
-        size = min(6.0, 60 * side / len(order))
-        for ticks, labels in ((axis.set_xticks, order), (axis.set_yticks, rows)):
-            short = [name.rpartition("/")[2] for name in labels if len(labels) <= LEGIBLE]
-            ticks(range(len(short)), short, fontsize=size)
-        axis.tick_params("x", rotation=90)
-        axis.tick_params(length=0)
+        names = ([name.rpartition("/")[2] for name in labels] for labels in (rows, order))
+        image = _draw_matrix(axis, shown, *names, side, cmap="RdBu_r", vmin=-4, vmax=4)
         axis.set_xlabel("candidate")
         axis.set_ylabel("image seen")
         bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
         bar.set_label("similarity (standard deviations of the query)")
-        headline(figure, title)
-        footnote(
-            figure,
-            "The right image is on the diagonal. Order: clusters of image embeddings.",
-            flags,
-        )
+        about = "The right image is on the diagonal. Order: clusters of image embeddings."
+        footnote(figure, about, flags)
     return figure
+
+
+LEGIBLE = 300  # names that can be read along a large figure
+
+
+def _draw_matrix(
+    axis: Axes, matrix: np.ndarray, rows: list[str], columns: list[str], side: float, **look: Any
+) -> AxesImage:
+    """A matrix with its names, on an axis that is about ``side`` inches wide."""
+    image = axis.imshow(matrix, interpolation="nearest", **look)
+    axis.spines[:].set_visible(True)
+    size = min(6.0, 60 * side / len(columns))
+    for ticks, labels in ((axis.set_xticks, columns), (axis.set_yticks, rows)):
+        shown = labels if len(labels) <= LEGIBLE else []
+        ticks(range(len(shown)), shown, fontsize=size)
+    axis.tick_params("x", rotation=90)
+    axis.tick_params(length=0)
+    return image
 
 
 # -- confused concepts ---------------------------------------------------------------------------------------
 
 COLUMNS = "Columns: concepts of candidates. Only the five nearest candidates are saved."
-LEGIBLE = 300  # concepts whose names can be read in a large figure
+ACROSS = 3
 
 
 def confused_concepts(
-    queries: pd.DataFrame, title: str, flags: Iterable[str] = (), *, pyplot: bool = False
+    panels: Mapping[str, pd.DataFrame],
+    title: str,
+    flags: Iterable[str] = (),
+    *,
+    pyplot: bool = False,
 ) -> Figure:
-    """How often each concept is among the five nearest of each that was seen, ordered by cluster."""
+    """How often each concept is among the five nearest of each that was seen, ordered by cluster.
+
+    There is one matrix for each of ``panels``: its title and queries.
+    """
+    queries = pd.concat(panels.values(), ignore_index=True)
     if "top_1" not in queries:
         raise UsageError(
             "the nearest images of these queries are not saved", "use the run's own evaluation"
         )
     concepts = sorted(queries["concept"].unique())
     concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
-    side = min(11.0, max(3.0, 0.055 * len(concepts)))
-    with matplotlib.rc_context(STYLE):
-        figure = new_figure(side + 1.2, side + 0.8, pyplot=pyplot)
-        axis = figure.subplots()
-        matrix = 100 * confusion_matrix(queries, concepts)
-        image = axis.imshow(matrix, cmap="magma_r", vmin=0, vmax=100, interpolation="nearest")
-        axis.spines[:].set_visible(True)
-        shown = concepts if len(concepts) <= LEGIBLE else []
-        size = min(6.0, 60 * side / len(concepts))
-        axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=size)
-        axis.set_yticks(range(len(shown)), shown, fontsize=size)
-        axis.tick_params(length=0)
-        axis.set_ylabel("concept seen")
-        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
+    across = min(ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    side = 2.3 if len(panels) > 1 else min(11.0, max(3.0, 0.055 * len(concepts)))
+    with new_figure(1.2 + side * across, 0.8 + side * down, title, pyplot=pyplot) as figure:
+        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        for axis, (name, own) in zip(axes.flat, panels.items(), strict=False):
+            matrix = 100 * confusion_matrix(own, concepts)
+            look: dict[str, Any] = {"cmap": "magma_r", "vmin": 0, "vmax": 100}
+            image = _draw_matrix(axis, matrix, concepts, concepts, side, **look)
+            axis.set_title(name, loc="left")
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=40)
         bar.set_label("among the five nearest (% of queries)")
-        headline(figure, title)
+        figure.supylabel("concept seen", fontsize=8)
         footnote(figure, COLUMNS, flags)
     return figure
 

@@ -14,13 +14,13 @@ from braindecode_ssr.reporting.figures import (
     TOGETHER,
     bins,
     chunks,
-    confusion_matrix,
     curves,
     draw,
     file_name,
     shares,
 )
 from braindecode_ssr.reporting.render import MARK, html
+from braindecode_ssr.reporting.run_figures import confusion_matrix
 
 
 @pytest.fixture(scope="module")
