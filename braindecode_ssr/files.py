@@ -215,7 +215,7 @@ def atomic_folder(
             if merge and path.exists():
                 _merge(temporary, path)
             else:
-                _publish(temporary, path)
+                publish(temporary, path)
         except KeyboardInterrupt:
             if resume and (temporary / JOURNAL).is_file():
                 shutil.rmtree(set_aside(path), ignore_errors=True)
@@ -296,7 +296,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
     """Replace a folder; try again if another machine that shares the disk interferes."""
     aside = temporary.with_name(temporary.name.removesuffix(".tmp") + ".old.tmp")
     with lock(path, "publish"):
@@ -463,9 +463,14 @@ def derived_folder(own: Path) -> Path:
     return base / f"{own.parent.name}-{sha256(os.path.realpath(own.parent))[:8]}" / own.name
 
 
+def nearest_existing(path: Path) -> Path:
+    """The file or folder, or the nearest folder above it that exists."""
+    places = (path, *path.absolute().parents)
+    return next((place for place in places if os.path.lexists(place)), path)
+
+
 def can_write(path: Path) -> bool:
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return os.access(there, os.W_OK | os.X_OK)
+    return os.access(nearest_existing(path), os.W_OK | os.X_OK)
 
 
 @lru_cache(maxsize=64)
@@ -476,8 +481,7 @@ def _say_once(text: str) -> None:
 
 def free_bytes(path: Path) -> int:
     """Free bytes on the disk where ``path`` is or will be."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(nearest_existing(path)).free
 
 
 def check_free(path: Path, size: int, what: str, option: str = "--data-dir") -> None:

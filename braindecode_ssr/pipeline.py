@@ -22,7 +22,7 @@ from .datasets.zero_shot import (
     training_subjects,
 )
 from .errors import DataError, MissingDataError, UsageError
-from .files import atomic_write, lock
+from .files import atomic_write, lock, publish
 from .images.features import features_of, image_features
 from .inference.evaluation import check_selection, labels_of, score_run
 from .methods import METHODS
@@ -41,7 +41,6 @@ from .runs import (
     machine,
     model_card,
     new_run,
-    replace_run,
     run_of,
     same_data,
     trained_anew,
@@ -361,7 +360,7 @@ def train(
             atomic_write(run.path / CARD, model_card(spec, record, summary))
             run.write_json("summary.json", summary)  # last: now the run is complete
             if overwrite:
-                replace_run(final, run)
+                publish(run.path, final.path)
         return TrainedRun(final.path, trust, device)
 
 

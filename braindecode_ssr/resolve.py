@@ -30,7 +30,7 @@ from .datasets.zero_shot import (
 )
 from .datasets.zero_shot import notes as exclusion_notes
 from .errors import LeakageError, MissingDataError, SSRError, UsageError
-from .files import check_free, unwritable
+from .files import check_free, nearest_existing, unwritable
 from .images.encoders import encoder_name, is_encoder, parts_of
 from .images.features import features_of
 from .images.store import FeatureStore, text_or_original
@@ -298,41 +298,29 @@ def _check_validation(spec: RunSpec, sources: list[TrainingSource]) -> None:
 
 def _check_solver(spec: RunSpec) -> None:
     """A closed form is linear, and only a closed form is."""
-    linear, closed = spec.model.backbone == "linear", spec.train.solver != "gradient"
-    if closed and not linear:
-        raise UsageError(
-            f"{spec.method} is a linear map and takes no backbone: {spec.model.backbone} does not apply",
-            "leave --backbone out, or choose another --method",
-        )
-    if closed and spec.model.components is not None:
-        raise UsageError(
-            f"{spec.method} is a linear map of whole trials: model.components does not apply",
-            "leave it out, or choose another --method",
-        )
-    if closed and spec.model.subjects != "shared":
-        raise UsageError(
-            f"{spec.method} is one linear map for all subjects: model.subjects = {spec.model.subjects} "
-            "does not apply",
-            "leave it out, or choose another --method",
-        )
-    if linear and not closed:
-        raise UsageError(
-            "the backbone linear belongs to a closed form and is not trained by gradient steps",
-            "choose --method encoding, ridge-decoding or ridge-encoding, or another --backbone",
-        )
+    if spec.train.solver == "gradient":
+        if spec.model.backbone == "linear":
+            raise UsageError(
+                "the backbone linear belongs to a closed form and is not trained by gradient steps",
+                "choose --method encoding, ridge-decoding or ridge-encoding, or another --backbone",
+            )
+        return
+    fixed = {"backbone": "linear", "components": None, "subjects": "shared", "space": "euclidean"}
+    for name, value in spec.model.model_dump(include=set(fixed)).items():
+        if value != fixed[name]:
+            option = "--backbone" if name == "backbone" else f"model.{name}"
+            raise UsageError(
+                f"{spec.method} is a linear map of whole trials, the same for all subjects, with its own "
+                f"ranking: model.{name} = {value} does not apply",
+                f"leave {option} out, or choose another --method",
+            )
 
 
 def _check_space(spec: RunSpec) -> None:
     """A loss must compare embeddings in the space they are ranked in; foreign losses are not checked."""
     space, loss = spec.model.space, LOSSES.name_of(spec.loss.name)
-    if spec.train.solver != "gradient" and space != "euclidean":
-        raise UsageError(
-            f"model.space = {space} does not apply: it is model.space = euclidean for {spec.method}, "
-            "which has its own ranking",
-            "leave it out",
-        )
     own = "hyperbolic" if loss in HYPERBOLIC else "euclidean"
-    if space != own and LOSSES.is_own(loss):
+    if space != own and LOSSES.is_own(loss) and spec.train.solver == "gradient":
         raise UsageError(
             f"model.space = {space}, but it is model.space = {own} in which the loss {loss} compares "
             "embeddings",
@@ -438,7 +426,7 @@ def _check_pretrained_concepts(spec: RunSpec, dataset: ImageDataset) -> None:
 def check_writable(folder: Path) -> None:
     """Raise DataError if a folder cannot be written or created; leaves nothing behind."""
     try:
-        with TemporaryFile(dir=_nearest(folder)):
+        with TemporaryFile(dir=nearest_existing(folder)):
             pass
     except OSError as error:
         raise unwritable(folder, error, "--out") from error
@@ -446,12 +434,6 @@ def check_writable(folder: Path) -> None:
         raise UsageError(
             f"{str(folder)!r} is not a valid folder name: {error}", "change --out"
         ) from error
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest existing one above it."""
-    places = (folder, *folder.absolute().parents)
-    return next((place for place in places if os.path.lexists(place)), folder)
 
 
 def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
@@ -578,7 +560,7 @@ def _check_disk(
     check_free(dataset.derived, derived, "what this run derives from the data", "--data-dir")
     copies = 7 + (spec.train.epochs if spec.train.keep == "every" else 0)  # 2 checkpoints, result
     total = 4 * n_parameters * copies
-    if _nearest(out).stat().st_dev == _nearest(dataset.derived).stat().st_dev:
+    if nearest_existing(out).stat().st_dev == nearest_existing(dataset.derived).stat().st_dev:
         total += derived
     check_free(out, total, "this run")
 

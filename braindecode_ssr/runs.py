@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from .config import EvaluationSpec, RunSpec, TrainSpec, html_table
 from .errors import DataError, MissingDataError, first_line
-from .files import atomic_write, load_json, new_folder, read_json, sync
+from .files import atomic_write, load_json, new_folder, publish, read_json
 from .registry import as_read, folder_name
 from .retrieval.ranks import FLAGS
 
@@ -289,29 +288,13 @@ def run_of(out: Path, spec: RunSpec) -> Run:
     new = trained_anew(run)
     if new.finished and not run.path.exists():
         with suppress(OSError):  # another process was faster
-            new.path.rename(run.path)
-            shutil.rmtree(_before(run), ignore_errors=True)
+            publish(new.path, run.path)
     return run
 
 
 def trained_anew(run: Run) -> Run:
     """Where ``--overwrite`` trains: beside the old run, which stays until the new one is complete."""
     return Run(run.path.with_name(f".{run.path.name}.new"))
-
-
-def _before(run: Run) -> Path:
-    return run.path.with_name(f".{run.path.name}.old")
-
-
-def replace_run(run: Run, new: Run) -> None:
-    """Replace a run by a complete one that was trained with ``--overwrite``."""
-    before = _before(run)
-    shutil.rmtree(before, ignore_errors=True)
-    if run.path.exists():
-        run.path.rename(before)
-    new.path.rename(run.path)
-    sync(run.path.parent)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def same_data(

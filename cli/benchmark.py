@@ -68,14 +68,7 @@ COUNT = click.IntRange(1)
     shell_complete=opt.known("local", "slurm", "tcp://"),
     help="Do the runs through Dask: local, slurm or tcp://host:port.",
 )
-@click.option(
-    "--backbone",
-    help="The same for all methods.  [default: each method's own]",
-    shell_complete=opt.known(kind="backbones"),
-)
-@opt.encoder
-@click.option("--epochs", type=int, help="The same for all methods.  [default: each method's own]")
-@click.option("--batch-size", type=int, help="Trials in a batch.  [default: each method's own]")
+@opt.training("each method's own")
 @opt.device
 @opt.out("benchmark", "Folder for tables and runs.")
 @opt.config

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import platform
-import shutil
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -174,17 +173,14 @@ def _devices() -> list[dict[str, str]]:
 
 def _folders() -> list[dict[str, str]]:
     from braindecode_ssr.datasets import data_root
+    from braindecode_ssr.files import free_bytes, nearest_existing
 
     base = data_root("things-eeg").parent
-    there = base if base.exists() else next(p for p in base.absolute().parents if p.exists())
-    free = shutil.disk_usage(there).free / 2**30
+    there, free = nearest_existing(base), free_bytes(base) / 2**30
     source = "$SSR_DATA" if os.environ.get("SSR_DATA") else "MNE's data folder"
+    state = "ok" if free > MIN_FREE_GB else "note"
     rows = [
-        _row(
-            "data",
-            f"{base} ({source}), {free:.0f} GiB free",
-            "ok" if free > MIN_FREE_GB else "note",
-        ),
+        _row("data", f"{base} ({source}), {free:.0f} GiB free", state),
         _row("writable", str(there), "ok" if os.access(there, os.W_OK) else "missing"),
         _row("cache", os.environ.get("SSR_CACHE") or "in each data folder ($SSR_CACHE)", "note"),
     ]

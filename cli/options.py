@@ -183,6 +183,26 @@ encoder = click.option(
     help="Image encoder, or the name features were imported under; see `ssr-bd list encoders`.",
     shell_complete=known(kind="encoders"),
 )
+
+
+def training(default: str) -> Callable[[Any], Any]:
+    """--backbone, --encoder, --epochs and --batch-size, by default those of ``default``."""
+    backbone = click.option(
+        "--backbone",
+        help=f"Any braindecode model, or ours; see `ssr-bd list backbones`.  [default: {default}]",
+        shell_complete=known(kind="backbones"),
+    )
+    epochs = click.option(
+        "--epochs", type=int, help=f"Passes over the trials.  [default: {default}]"
+    )
+    batch_size = click.option(
+        "--batch-size",
+        type=int,
+        help=f"Trials in a batch.  [default: {default}, or less if images are few]",
+    )
+    return lambda function: backbone(encoder(epochs(batch_size(function))))
+
+
 config = click.option("--config", type=FILE, help="Settings in a TOML file.")
 sets = click.option(
     *("--set", "sets"),

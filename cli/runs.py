@@ -26,19 +26,8 @@ from .output import print_evaluations, print_json, print_summary
     help="Train on this dataset too, without the concepts that any of them tests; may be repeated.",
 )
 @opt.part("--method", "methods", "ssr")
-@click.option(
-    "--backbone",
-    help="Any braindecode model, or ours; see `ssr-bd list backbones`.  [default: the method's]",
-    shell_complete=opt.known(kind="backbones"),
-)
 @opt.part("--loss", "losses", "the method's")
-@opt.encoder
-@click.option("--epochs", type=int, help="Passes over the trials.  [default: the method's]")
-@click.option(
-    "--batch-size",
-    type=int,
-    help="Trials in a batch.  [default: the method's, or less if images are few]",
-)
+@opt.training("the method's")
 @click.option("--lr", type=float, help="Learning rate.  [default: the method's]")
 @click.option("--weight-decay", type=float, help="Of AdamW.  [default: the method's]")
 @click.option("--seed", type=int, help="Seed of weights, batches and masks.  [default: 0]")

@@ -256,5 +256,5 @@ def test_backbones_that_ignore_subjects_are_refused_before_anything_is_read(
 def test_a_closed_form_has_no_parts(folder):
     settings = {"method": "ridge-decoding", "model": {"backbone": "linear", "subjects": "own"}}
     spec = build(merge(SETTINGS, settings, {"train": {"solver": "ridge-decoding"}}))
-    with pytest.raises(UsageError, match="one linear map.*subjects = own"):
+    with pytest.raises(UsageError, match="linear map.*subjects = own"):
         resolve(spec, open_dataset(spec.data, folder))

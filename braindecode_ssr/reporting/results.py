@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, first_line
 from ..registry import as_read
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
@@ -166,8 +166,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         text = path.read_text(encoding="utf-8")
         table = pd.read_csv(StringIO(text), na_filter=False, dtype=str)
     except (ValueError, OSError) as error:  # ParserError, EmptyDataError, UnicodeDecodeError too
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is not a CSV table: {reason}", again) from error
+        raise DataError(f"{path} is not a CSV table: {first_line(error)}", again) from error
     if not text.endswith("\n"):
         raise DataError(f"the last row of {path} is cut off", again)
     missing = [name for name in columns if name not in table]
