@@ -144,7 +144,7 @@ def test_a_loss_compares_embeddings_as_they_are_ranked(dataset):
     with pytest.raises(UsageError, match="space = hyperbolic.*loss hyperbolic.*space=hyperbolic"):
         resolve(other, dataset)
     other = run_spec(TINY, {"method": "ridge-decoding", "model": {"space": "hyperbolic"}})
-    with pytest.raises(UsageError, match="space = euclidean for ridge-decoding.*leave it out"):
+    with pytest.raises(UsageError, match="ridge-decoding.*hyperbolic.*leave model.space out"):
         resolve(other, dataset)
 
 

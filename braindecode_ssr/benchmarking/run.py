@@ -392,7 +392,7 @@ def _entry(
             ranks, summary = folder.queries, folder.summary
         except (SSRError, ValueError) as found:  # pandas' parsing errors are ValueErrors
             error = one_line(found)
-    labels = {
+    labels: dict[str, Any] = {
         "dataset": spec.data.dataset,
         "preset": spec.data.preset if "preset" in plan.dataset.options else "none",
         "protocol": spec.data.protocol,

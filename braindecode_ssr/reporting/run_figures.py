@@ -392,8 +392,8 @@ def draw_similarity(
     size = side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order))
     with new_figure(*size, title, pyplot=pyplot) as figure:
         axis = figure.subplots()
-        names = ([name.rpartition("/")[2] for name in labels] for labels in (rows, order))
-        image = _draw_matrix(axis, shown, *names, side, cmap="RdBu_r", vmin=-4, vmax=4)
+        seen, candidates = ([n.rpartition("/")[2] for n in names] for names in (rows, order))
+        image = _draw_matrix(axis, shown, seen, candidates, side, cmap="RdBu_r", vmin=-4, vmax=4)
         axis.set_xlabel("candidate")
         axis.set_ylabel("image seen")
         bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
