@@ -9,8 +9,9 @@ import shutil
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, get_context
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     import mne
 
 Say = Callable[[str], object]
-Tick = Callable[[int], object]
 LITTLE = 1e9
 """Bytes of free memory per process below which a warning is shown."""
 
@@ -72,8 +72,7 @@ LITTLE = 1e9
 class WritableTrials:
     """A section of a file that acts as a float32 array (n_trials, chans, times), also for several threads.
 
-    Reads and writes are explicit, so that a full disk is an error that can be caught; writing to mapped
-    memory would kill the process.
+    On a full disk, writing raises an error; with mapped memory, it would kill the process.
     """
 
     dtype = DTYPE
@@ -81,7 +80,7 @@ class WritableTrials:
     def __init__(self, path: Path, start: int, shape: tuple[int, int, int]) -> None:
         self.shape, self._start, self._lock = tuple(shape), start, threading.Lock()
         self._trial_bytes = shape[1] * shape[2] * DTYPE.itemsize
-        self._file = path.open("r+b", buffering=0)
+        self._file = path.open("r+b")
         self.close = self._file.close
 
     def __len__(self) -> int:
@@ -94,26 +93,19 @@ class WritableTrials:
     def __getitem__(self, part: slice) -> np.ndarray:
         first, stop, _ = part.indices(len(self))
         trials = np.empty((max(0, stop - first), *self.shape[1:]), DTYPE)
-        left = memoryview(trials.data).cast("B") if trials.size else memoryview(b"")
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
-            while left:
-                done = self._file.readinto(left)
-                if not done:
-                    raise OSError(f"{self._file.name} ends too early")
-                left = left[done:]
+            if self._file.readinto(trials.reshape(-1)) != trials.nbytes:
+                raise OSError(f"{self._file.name} ends too early")
         return trials
 
     def __setitem__(self, part: slice, trials: np.ndarray) -> None:
         first, stop, _ = part.indices(len(self))
-        trials = np.ascontiguousarray(
-            np.broadcast_to(trials, (stop - first, *self.shape[1:])), DTYPE
-        )
-        left = memoryview(trials.data).cast("B") if trials.size else memoryview(b"")
+        trials = np.broadcast_to(trials, (stop - first, *self.shape[1:]))
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
-            while left:
-                left = left[self._file.write(left) :]
+            self._file.write(np.ascontiguousarray(trials, DTYPE).reshape(-1))
+            self._file.flush()
 
 
 class Changed(Exception):
@@ -138,10 +130,7 @@ class ResumableStore:
         if not self.finished:
             (folder / TRIALS).write_bytes(b"")
 
-    def __enter__(self) -> ResumableStore:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         if self._trials is not None:
             self._trials.close()
 
@@ -156,7 +145,7 @@ class ResumableStore:
         self.info = self.info or info
         before, shape = self._trials, (len(table), len(info["ch_names"]), n_times)
         size = before.shape[1:] if before else shape[1:]
-        part = {**part, "shape": list(shape)}
+        part |= {"shape": list(shape)}
         done = self.finished[len(self._parts) : len(self._parts) + 1]
         if done and {**done[0], "source": ""} != {**part, "source": ""}:
             raise Changed
@@ -201,24 +190,17 @@ class ResumableStore:
         os.truncate(self.folder / TRIALS, self._trials.stop)
         with (self.folder / TRIALS).open("r+b") as file:
             write_header(file, shape)
-        sources = [
-            {
-                "source": part["source"],
-                "fingerprint": part["fingerprint"],
-                "n_trials": part["shape"][0],
-            }
-            for part in self._parts
-        ]
-        dropped: dict[str, int] = {}
+        sources, dropped = [], Counter[str]()
         channels: dict[str, dict[str, list[str]]] = {}
         for part in self._parts:
-            for why, count in part["dropped"].items():
-                dropped[why] = dropped.get(why, 0) + count
+            source = {name: part[name] for name in ("source", "fingerprint")}
+            sources.append({**source, "n_trials": part["shape"][0]})
+            dropped.update(part["dropped"])
             for what, names in part["channels"].items():
                 for name, files in names.items():
                     known = channels.setdefault(what, {}).setdefault(name, [])
                     known += [file for file in files if file not in known]
-        manifest = self.manifest | {"dropped": dropped, "channels": channels}
+        manifest = self.manifest | {"dropped": dict(dropped), "channels": channels}
         manifest["first_time"] = self._parts[0]["first_time"]
         write_table(self.folder, shape, table, self.info, manifest, sources)
         (self.folder / JOURNAL).unlink(missing_ok=True)
@@ -271,19 +253,14 @@ def prepare(
     """
     subject = dataset.check_subject(subject)
     path = trials_path(dataset, subject, spec)
-
-    def told(store: TrialStore) -> TrialStore:
-        if store.left_out and say is not None:
-            say_beside(say, f"subject {subject}: {store.left_out}")
-        return store
-
-    for place in dict.fromkeys((path, dataset.derived_before / "trials" / path.name)):
-        if store := TrialStore.find(place):
-            return told(store)
-    with lock(path):
-        if store := TrialStore.find(path):  # another process has made it meanwhile
-            return told(store)
-        return told(_make(dataset, subject, spec, path, progress, say))
+    before = dataset.derived_before / "trials" / path.name
+    store = TrialStore.find(path) or TrialStore.find(before)
+    if store is None:
+        with lock(path):  # another process may have made it meanwhile
+            store = TrialStore.find(path) or _make(dataset, subject, spec, path, progress, say)
+    if store.left_out and say is not None:
+        say_beside(say, f"subject {subject}: {store.left_out}")
+    return store
 
 
 def trials_path(dataset: ImageDataset, subject: Label, spec: TrialSpec) -> Path:
@@ -319,7 +296,7 @@ def _make(
             try:
                 with (
                     atomic_folder(path, resume=True, option="--cache-dir") as folder,
-                    ResumableStore(folder, manifest) as store,
+                    closing(ResumableStore(folder, manifest)) as store,
                 ):
                     _write_recorded(dataset, subject, spec, store, bar, say)
                 break
@@ -338,7 +315,11 @@ def _write_recorded(
     bar: TrialBar,
     say: Say | None,
 ) -> None:
-    """Write the store from recordings, resuming after the sessions that are finished."""
+    """Write the store, one recording in memory at a time, resuming after the sessions that are finished.
+
+    With ``repetitions="published"`` images are in order of number, the kept trials of each in the order of
+    the public scripts; otherwise in order of presentation.
+    """
     if store.finished and say is not None:
         sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
         say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
@@ -346,56 +327,23 @@ def _write_recorded(
         parts = dataset.presentations(subject, spec)
         if parts is not None:
             bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
-    batches = recorded_batches(dataset, subject, spec, bar.advance, skip=bar.skip, store=store)
-    if not sum(len(batch.table) for batch in batches):
-        raise DataError(
-            f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
-            f"see where they belong with: ssr-bd data where {dataset.name}",
-        )
-    store.complete()
-
-
-def recorded_batches(
-    dataset: ImageDataset,
-    subject: Label,
-    spec: TrialSpec,
-    tick: Tick | None = None,
-    *,
-    skip: Tick | None = None,
-    store: ResumableStore | None = None,
-) -> Iterator[TrialBatch]:
-    """The trials of each recording of a subject; one recording or batch is in memory at a time.
-
-    ``tick`` and ``skip`` get the number of trials cut since the last call, and of those that were in
-    ``store`` already, where trials go as they are cut. With ``repetitions="published"`` images are in
-    order of number, the kept trials of each in the order of the public scripts; otherwise in order of
-    presentation.
-    """
-    images = dataset.images
     shown: dict[str, pd.Series] = {}
     whiten: Whitening | None = None
-    fitted, skipped = None, None
+    fitted, skipped, tick = None, None, bar.advance
     for recording in dataset.with_spec(spec).recordings(subject):
-        session, split = recording.session, recording.split
+        session, split, sfreq = recording.session, recording.split, recording.sfreq
         kept, dropped = chosen_trials(recording, spec)
         source = f"{recording.source or 'recording'} (session {session}, {split})"
-        table = _trial_table(recording, images, shown, source).iloc[kept].reset_index(drop=True)
-        info, done = eeg_info(recording.ch_names, spec.sfreq, recording.ch_type), False
-        length = n_times(recording.sfreq, spec)
-        trials: Any
-        if store is None:
-            trials = np.empty((len(table), len(recording.ch_names), length), np.float32)
-        else:
-            identity = _identity(recording, source) | {"dropped": dropped}
-            identity["first_time"] = first_time(recording.sfreq, spec)
-            trials, done = store.allocate(identity, table, info, length)
-        batch = TrialBatch(trials, table, info, source, recording.fingerprint)
+        table = _trial_table(recording, dataset.images, shown, source)
+        table = table.iloc[kept].reset_index(drop=True)
+        info = eeg_info(recording.ch_names, spec.sfreq, recording.ch_type)
+        identity = _identity(recording, source)
+        identity |= {"dropped": dropped, "first_time": first_time(sfreq, spec)}
+        trials, done = store.allocate(identity, table, info, n_times(sfreq, spec))
         if done:
             skipped = session
+            bar.skip(len(table))
             del recording
-            if skip is not None:
-                skip(len(table))
-            yield batch
             continue
         recording = recording.processed(np.asarray(recording.samples)[kept], spec)
         windows(recording.data, recording.samples, recording.sfreq, spec, tick=tick, out=trials)
@@ -405,17 +353,20 @@ def recorded_batches(
             if split == "train":
                 numbers = table["number"].to_numpy()
                 whiten, fitted = fit_whitening(spec.whitening, trials, numbers, source), session
-                if store is not None:
-                    store.keep_whitening(session, whiten)
+                store.keep_whitening(session, whiten)
             if whiten is None or fitted != session:
                 raise Changed if session == skipped else no_training_part(session, source)
             whiten(trials)
         if spec.clamp is not None:
             clamp(trials, spec.clamp)
-        if store is not None and (split == "test" or not spec.fitted):
+        if split == "test" or not spec.fitted:
             store.finish_session()
-        yield batch
-        del batch, trials
+    if not shown:
+        raise DataError(
+            f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
+            f"see where they belong with: ssr-bd data where {dataset.name}",
+        )
+    store.complete()
 
 
 def _identity(recording: Recording, source: str) -> dict[str, Any]:
@@ -449,17 +400,16 @@ def _trial_table(
     before = shown.get(recording.split, pd.Series(0, index=names.index))
     counts = pd.Series(numbers).value_counts()
     shown[recording.split] = before.add(counts, fill_value=0).astype(int)
-    rows = names.loc[numbers]
-    table = pd.DataFrame(
-        {
-            "subject": recording.subject,
-            "session": recording.session,
-            "split": recording.split,
-            "number": numbers,
-            "image_id": rows["image_id"].to_numpy(),
-            "concept": rows["concept"].to_numpy(),
-            "repetition": before.loc[numbers].to_numpy() + running_count(numbers) + 1,
-        }
+    table = (
+        names.loc[numbers]
+        .reset_index(drop=True)
+        .assign(
+            subject=recording.subject,
+            session=recording.session,
+            split=recording.split,
+            number=numbers,
+            repetition=before.loc[numbers].to_numpy() + running_count(numbers) + 1,
+        )
     )
     return table[TRIAL_COLUMNS]
 

@@ -24,7 +24,7 @@ from toy_recordings import (
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.base import EpochedTrials, eeg_info
 from braindecode_ssr.errors import DataError, UsageError
-from braindecode_ssr.trials.prepare import prepare, recorded_batches, trials_path
+from braindecode_ssr.trials.prepare import prepare, trials_path
 from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialBatch, TrialStore
 
 SEED = 20200220
@@ -302,11 +302,11 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_released_trials_are_stored_as_they_are(tmp_path):
     recording = toy_recording([1, 2, 3])
-    batch = next(recorded_batches(ToyDataset(tmp_path, [recording]), 1, TrialSpec()))
+    own = prepare(ToyDataset(tmp_path / "own", [recording]), 1, TrialSpec())
 
     class Released(ToyDataset):
         def epochs(self, subject, spec):
-            trials = TrialBatch(batch.trials[:, :2], batch.table)
+            trials = TrialBatch(own.trials[:, :2], own.table)
             info = eeg_info(recording.ch_names[:2], 250.0)
             return EpochedTrials(iter([trials]), info, self.manifest)
 
@@ -319,7 +319,7 @@ def test_released_trials_are_stored_as_they_are(tmp_path):
     assert store.tmin == -0.1
     assert store.ch_names == ["P7", "P5"]
     assert store.manifest["form"] == "theirs" and store.units == "V"
-    assert np.array_equal(store.trials, batch.trials[:, :2])
+    assert np.array_equal(store.trials, own.trials[:, :2])
 
 
 @pytest.mark.parametrize("sfreq", [1000.0, 512.0])
