@@ -102,15 +102,12 @@ def averages_on_disk(
     The name changes with the store and the channels; older ones are removed. A store that holds each
     image once, with exactly these channels, is its own average, and nothing is written.
     """
-    images = store.averaged_images("train")
-    if (images["n_repetitions"] == 1).all() and store.pick(channels) == list(
-        range(len(store.ch_names))
-    ):
-        rows = store.rows("train")
-        return TrialFile.open(
-            store.path / TRIALS, rows[np.argsort(store.table["number"].to_numpy()[rows])]
-        )
-    of_store, of_channels = _fingerprint(store), sha256(str(store.pick(channels)).encode())[:16]
+    rows, picks = store.rows("train"), store.pick(channels)
+    numbers = store.table["number"].to_numpy()[rows]
+    n_images = len(np.unique(numbers))
+    if n_images == len(rows) and picks == list(range(len(store.ch_names))):
+        return TrialFile.open(store.path / TRIALS, rows[np.argsort(numbers)])
+    of_store, of_channels = _fingerprint(store), sha256(str(picks))[:16]
     folder = derived_folder(store.path / FOLDER) / f"{of_store}_{of_channels}"
     with lock(folder):
         with suppress(DataError):
@@ -118,25 +115,15 @@ def averages_on_disk(
         for other in folder.parent.glob("*_*"):  # averages of an earlier store
             if not other.name.startswith((of_store, ".")):
                 shutil.rmtree(other, ignore_errors=True)
-        _write(folder, store, channels, len(images), tick)
+        shape = (n_images, len(picks), store.trials.shape[2])
+        check_free(folder, 4 * int(np.prod(shape)), "averaging trials on disk", MEMORY)
+        with atomic_folder(folder) as part, open(part / TRIALS, "wb") as file:
+            write_header(file, shape)
+            for block in store.average_blocks("train", channels=channels):
+                file.write(block.astype(DTYPE, copy=False).data)
+                if tick is not None:
+                    tick(len(block))
     return TrialFile.open(folder / TRIALS)
-
-
-def _write(
-    folder: Path,
-    store: TrialStore,
-    channels: Channels,
-    n_images: int,
-    tick: Callable[[int], object] | None,
-) -> None:
-    shape = (n_images, len(store.pick(channels)), store.trials.shape[2])
-    check_free(folder, 4 * int(np.prod(shape)), "averaging trials on disk", MEMORY)
-    with atomic_folder(folder) as part, open(part / TRIALS, "wb") as file:
-        write_header(file, shape)
-        for block in store.average_blocks("train", channels=channels):
-            file.write(block.astype(DTYPE, copy=False).data)
-            if tick is not None:
-                tick(len(block))
 
 
 def _fingerprint(store: TrialStore) -> str:

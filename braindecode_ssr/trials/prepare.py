@@ -95,7 +95,7 @@ class WritableTrials:
         trials = np.empty((max(0, stop - first), *self.shape[1:]), DTYPE)
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
-            if self._file.readinto(trials.reshape(-1)) != trials.nbytes:
+            if self._file.readinto(trials.data) != trials.nbytes:
                 raise OSError(f"{self._file.name} ends too early")
         return trials
 
@@ -104,7 +104,7 @@ class WritableTrials:
         trials = np.broadcast_to(trials, (stop - first, *self.shape[1:]))
         with self._lock:
             self._file.seek(self._start + first * self._trial_bytes)
-            self._file.write(np.ascontiguousarray(trials, DTYPE).reshape(-1))
+            self._file.write(np.ascontiguousarray(trials, DTYPE).data)
             self._file.flush()
 
 
@@ -339,6 +339,7 @@ def _write_recorded(
         info = eeg_info(recording.ch_names, spec.sfreq, recording.ch_type)
         identity = _identity(recording, source)
         identity |= {"dropped": dropped, "first_time": first_time(sfreq, spec)}
+        trials: Any
         trials, done = store.allocate(identity, table, info, n_times(sfreq, spec))
         if done:
             skipped = session

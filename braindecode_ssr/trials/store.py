@@ -86,12 +86,12 @@ class StoredTrials:
 
     def __reduce__(self) -> tuple:
         if isinstance(self.trials, np.memmap) and self.trials.filename:
-            return _open_trials, (str(self.trials.filename), self.rows, self.picks)
+            return StoredTrials.open, (str(self.trials.filename), self.rows, self.picks)
         return StoredTrials, (self.trials, self.rows, self.picks)
 
-
-def _open_trials(filename: str, rows: np.ndarray, picks: list[int] | None) -> StoredTrials:
-    return StoredTrials(np.load(filename, mmap_mode="r"), rows, picks)
+    @classmethod
+    def open(cls, file: str, rows: np.ndarray, picks: list[int] | None) -> StoredTrials:
+        return cls(np.load(file, mmap_mode="r"), rows, picks)
 
 
 class TrialStore:
@@ -120,7 +120,7 @@ class TrialStore:
     def find(cls, path: Path) -> TrialStore | None:
         """The store in a folder; None if there is none, or if it is damaged."""
         with suppress(DataError):
-            return cls.open(path) if (path / MANIFEST).is_file() else None
+            return cls.open(path)
         return None
 
     @classmethod
@@ -322,10 +322,8 @@ class TrialStore:
         DataError
             If the split has no trials or a channel is not there.
         """
-        rows, picks = self.rows(split), self.pick(channels)
-        if repetitions is not None:
-            rows = rows[choose(self.table["number"].to_numpy()[rows], repetitions, seed)]
-        return AveragedTrials(self._means(rows, picks), self._image_table(rows))
+        rows = self._chosen(split, repetitions, seed)
+        return AveragedTrials(self._means(rows, self.pick(channels)), self._image_table(rows))
 
     def single(
         self,
@@ -336,29 +334,26 @@ class TrialStore:
         seed: int = 0,
     ) -> tuple[StoredTrials, pd.DataFrame, np.ndarray]:
         """What :meth:`average` averages: the trials, its table, and the row of the table of each trial."""
-        rows = self.rows(split)
-        numbers = self.table["number"].to_numpy()
-        if repetitions is not None:
-            rows = rows[choose(numbers[rows], repetitions, seed)]
-        image = np.unique(numbers[rows], return_inverse=True)[1]
+        rows = self._chosen(split, repetitions, seed)
+        image = np.unique(self.table["number"].to_numpy()[rows], return_inverse=True)[1]
         trials = self.stored(rows, self.pick(channels))
         return trials, self._image_table(rows), image
 
     def stored(self, rows: np.ndarray, picks: list[int] | None = None) -> StoredTrials:
-        """Some rows and channels, read when they are indexed."""
         return StoredTrials(self.trials, rows, picks)
+
+    def _chosen(self, split: str, repetitions: int | None, seed: int) -> np.ndarray:
+        rows = self.rows(split)
+        if repetitions is None:
+            return rows
+        return rows[choose(self.table["number"].to_numpy()[rows], repetitions, seed)]
 
     def averaged_images(self, split: str) -> pd.DataFrame:
         """The table of :meth:`average`, without reading a trial."""
         return self._image_table(self.rows(split))
 
     def average_blocks(self, split: str, *, channels: Channels = "all") -> Iterator[np.ndarray]:
-        """What :meth:`average` gives, in consecutive pieces of a gigabyte at most.
-
-        Yields
-        ------
-        ndarray of float32, shape (n_some_images, chans, times)
-        """
+        """The array that :meth:`average` gives, in consecutive pieces of a gigabyte at most."""
         rows, picks = self.rows(split), self.pick(channels)
         image = np.unique(self.table["number"].to_numpy()[rows], return_inverse=True)[1]
         size = max(1, BLOCK // (4 * len(picks) * self.trials.shape[2]))
@@ -368,18 +363,9 @@ class TrialStore:
     def published_array(self, split: str) -> np.ndarray:
         """The array that the public scripts write, of a store with ``repetitions="published"``.
 
-        Sessions one after the other, the kept trials of an image in the order of the scripts, and then the
-        repetitions shuffled once with the same seed.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_images, repetitions, chans, times)
-            Images in order of number.
-
-        Raises
-        ------
-        DataError
-            If the images do not all have the same number of trials.
+        Float32, shape (n_images, repetitions, chans, times): images in order of number; sessions one after
+        the other, the kept trials of an image in the order of the scripts, and then the repetitions shuffled
+        once with the same seed. DataError if the images do not all have the same number of trials.
         """
         rows = self.rows(split)
         numbers = self.table["number"].to_numpy()[rows]
@@ -432,7 +418,7 @@ class TrialStore:
 
     def _read(self, rows: np.ndarray, picks: list[int]) -> np.ndarray:
         """Trials of ascending rows; a single slice if the rows are consecutive."""
-        together = rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
+        together = (np.diff(rows) == 1).all()
         block = self.trials[rows[0] : rows[-1] + 1] if together else self.trials[rows]
         return block if picks == list(range(self.trials.shape[1])) else block[:, picks]
 

@@ -130,7 +130,7 @@ def read_braindecode(
 
 
 def _table(concat: BaseConcatDataset) -> pd.DataFrame:
-    parts = [dataset.metadata.assign(**_said(dataset)) for dataset in concat.datasets]
+    parts = [dataset.metadata.assign(**_description(dataset)) for dataset in concat.datasets]
     table = pd.concat(parts, ignore_index=True)
     missing = [name for name in TRIAL_COLUMNS[:-1] if name not in table.columns]
     if missing:
@@ -145,8 +145,7 @@ def _table(concat: BaseConcatDataset) -> pd.DataFrame:
     return table[TRIAL_COLUMNS]
 
 
-def _said(dataset: WindowsDataset) -> dict[str, Any]:
-    """The description of a dataset, which may have none."""
+def _description(dataset: WindowsDataset) -> dict[str, Any]:
     return {} if dataset.description is None else dataset.description.to_dict()
 
 
@@ -155,7 +154,7 @@ def _info(dataset: WindowsDataset) -> mne.Info:
 
 
 def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
-    info, said, windows = _info(dataset), _said(dataset), getattr(dataset, "windows", None)
+    info, windows = _info(dataset), getattr(dataset, "windows", None)
     facts = {
         "unit": getattr(dataset, "units", units),
         "sampling rate": f"{info['sfreq']:g} Hz",
@@ -163,8 +162,10 @@ def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
         "custom reference": str(int(info["custom_ref_applied"])),
         "time of the first sample": f"{windows.tmin:g} s" if windows is not None else "",
     }
-    keys = [key for key in ("subject", "session", "split") if key in said]
-    named = ", ".join(f"{key} {said[key]}" for key in keys)
+    said = _description(dataset)
+    named = ", ".join(
+        f"{key} {said[key]}" for key in ("subject", "session", "split") if key in said
+    )
     return ChannelSet(f"dataset {place} of the concat ({named})", tuple(info["ch_names"]), facts)
 
 
