@@ -180,21 +180,19 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
             return inside
         channels = CHANNEL_SETS[channels]
     channels = tuple(channels)
-    repeated = sorted({name for name in channels if channels.count(name) > 1})
+    repeated = ", ".join(sorted({name for name in channels if channels.count(name) > 1}))
     if repeated or not channels:
         raise UsageError(
-            f"the channel {', '.join(repeated)} is listed twice"
-            if repeated
-            else "no channel is requested",
+            f"the channel {repeated} is listed twice" if repeated else "no channel is requested",
             "name every channel once, or give 'all' or the name of a set",
         )
-    plain, places = plain_names(ch_names), {name: i for i, name in enumerate(ch_names)}
+    plain = plain_names(ch_names)
     found: list[int] = []
-    missing = []
+    missing, near = [], []
     for name, wanted in zip(channels, plain_names(channels), strict=True):
         like = [i for i, p in enumerate(plain) if p == wanted]
-        if name in places:
-            found.append(places[name])
+        if name in ch_names:
+            found.append(list(ch_names).index(name))
         elif len(like) > 1:
             raise DataError(
                 f"the channel {name} could be any of {', '.join(ch_names[i] for i in like)}",
@@ -204,13 +202,9 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
             found.append(like[0])
         else:
             missing.append(name)
+            for key in difflib.get_close_matches(wanted, plain, 1, 0.6):
+                near.append(f"{ch_names[plain.index(key)]!r} for {name!r}")
     if missing:
-        folded = dict(zip(plain, ch_names, strict=True))
-        near = [
-            f"{folded[key]!r} for {name!r}"
-            for name, wanted in zip(missing, plain_names(missing), strict=True)
-            for key in difflib.get_close_matches(wanted, folded, 1, 0.6)
-        ]
         meant = f"did you mean {', '.join(near[:3])}? " if near else ""
         raise DataError(
             f"there is no channel {', '.join(missing)}, only {_listed(ch_names)}",
@@ -265,7 +259,10 @@ def _tail(text: str) -> str:
 def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
     """The channels, as the first set names them, that ``"all"``, ``"common"`` or a region means."""
     first, *others = sets
-    inside = [_inside(one, channels) for one in sets]
+    inside = []
+    for one in sets:
+        plain = plain_names(one.ch_names)
+        inside.append({plain[i]: one.ch_names[i] for i in _picked(one, channels)})
     if channels == "common":
         kept = set.intersection(*(set(names) for names in inside))
         if not kept:
@@ -274,10 +271,10 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
                 f"their names are {_listed(first.ch_names)} and {_listed(others[0].ch_names)}: "
                 "rename them in the recordings, or leave a subject out",
             )
-        return [inside[0][plain] for plain in inside[0] if plain in kept]
+        return [name for plain, name in inside[0].items() if plain in kept]
     for other, names in zip(others, inside[1:], strict=True):
-        lacks = [inside[0][plain] for plain in inside[0] if plain not in names]
-        more = [names[plain] for plain in names if plain not in inside[0]]
+        lacks = [name for plain, name in inside[0].items() if plain not in names]
+        more = [name for plain, name in names.items() if plain not in inside[0]]
         if lacks or more:
             differ = [f"{other.owner} lacks {_listed(lacks)}"] if lacks else []
             differ += [f"{other.owner} also has {_listed(more)}"] if more else []
@@ -288,12 +285,6 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
                 '--set \'data.channels=["O1", "Oz"]\'',
             )
     return list(inside[0].values())
-
-
-def _inside(one: ChannelSet, channels: str) -> dict[str, str]:
-    """The channels of one set that belong to a whole set or a region: plain name to name."""
-    plain = plain_names(one.ch_names)
-    return {plain[i]: one.ch_names[i] for i in _picked(one, channels)}
 
 
 def _picked(one: ChannelSet, asked: str | Sequence[str]) -> list[int]:

@@ -1,11 +1,10 @@
 """Filter recordings, choose and cut epochs, and average repetitions.
 
-Filters and resampling are MNE's, with its defaults. Baseline, resampling and crop are one linear map.
-
-MNE cuts an epoch, subtracts the mean before onset, and resamples by Fourier transform with padded edges; the
-published pipelines then drop the part before onset. Each step is linear in the samples of the epoch, so
-together they are one matrix, found by sending unit vectors through MNE's own ``resample``. Cutting a
-recording is then a few large matrix products instead of one Fourier transform per trial and channel.
+Filters and resampling are MNE's, with its defaults. MNE cuts an epoch, subtracts the mean before onset, and
+resamples by Fourier transform with padded edges; the published pipelines then drop the part before onset.
+Each step is linear in the samples of the epoch, so together they are one matrix, found by sending unit
+vectors through MNE's own ``resample``. Cutting a recording is then a few large matrix products instead of
+one Fourier transform per trial and channel.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ..config import TrialSpec
-from ..errors import DataError, UsageError
+from ..errors import DataError, SSRError, UsageError
 from ..files import forget, in_chunks
 from ..registry import Label
 
@@ -195,18 +195,18 @@ def window_operator(sfreq: float, spec: TrialSpec) -> tuple[int, np.ndarray]:
 
 def n_times(sfreq: float, spec: TrialSpec) -> int:
     """Samples of a trial cut from a recording at this rate; raises as :func:`window_operator` does."""
-    _, _, kept = _extent(cut_rate(sfreq, spec), spec)
+    _, _, kept = _extent(_cut_rate(sfreq, spec), spec)
     return kept.stop - kept.start
 
 
 def first_time(sfreq: float, spec: TrialSpec) -> float:
     """Seconds after the onset of the first sample of a trial; ``spec.start``, on the grid of the samples."""
-    sfreq = cut_rate(sfreq, spec)
+    sfreq = _cut_rate(sfreq, spec)
     offset, _, kept = _extent(sfreq, spec)
     return offset / sfreq + kept.start / spec.sfreq
 
 
-def cut_rate(sfreq: float, spec: TrialSpec) -> float:
+def _cut_rate(sfreq: float, spec: TrialSpec) -> float:
     """The rate at which epochs are cut: the recording's, or the trials' if it is resampled as a whole."""
     check_rate(sfreq, spec)
     return spec.sfreq if spec.continuous else sfreq
@@ -341,14 +341,11 @@ def published_subset(numbers: np.ndarray, max_rep: int, seed: int = PUBLISHED_SE
         If an image has fewer trials.
     """
     numbers = np.asarray(numbers)
-    images, counts = np.unique(numbers, return_counts=True)
-    if (message := _too_few(images, counts, max_rep)) is not None:
-        raise DataError(message, "use --set trials.repetitions=all")
-    order = np.argsort(numbers, kind="stable")
-    firsts = np.cumsum(counts) - counts
-    picks = {count: published_order(count, seed)[:max_rep] for count in np.unique(counts).tolist()}
-    places = np.array([picks[count] for count in counts.tolist()], dtype=int).reshape(-1, max_rep)
-    return order[(firsts[:, None] + places).ravel()]
+    counts = _counts(numbers, max_rep, DataError, "use --set trials.repetitions=all")
+    of_images = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
+    picks = {count: published_order(count, seed)[:max_rep] for count in set(counts.tolist())}
+    kept = [trials[picks[len(trials)]] for trials in of_images if len(trials)]
+    return np.concatenate([np.empty(0, int), *kept])
 
 
 def published_order(n_repetitions: int, seed: int = PUBLISHED_SEED) -> np.ndarray:
@@ -380,20 +377,20 @@ def choose(numbers: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
         If an image has fewer trials.
     """
     numbers = np.asarray(numbers)
-    images, counts = np.unique(numbers, return_counts=True)
-    if (message := _too_few(images, counts, repetitions)) is not None:
-        raise UsageError(message, "choose fewer repetitions")
+    _counts(numbers, repetitions, UsageError, "choose fewer repetitions")
     order = np.lexsort((np.random.default_rng(seed).random(len(numbers)), numbers))
     return np.sort(order[running_count(numbers[order]) < repetitions])
 
 
-def _too_few(images: np.ndarray, counts: np.ndarray, wanted: int) -> str | None:
-    if wanted < 1:
-        raise UsageError(f"{wanted} repetitions cannot be averaged", "choose a positive number")
-    few = np.flatnonzero(counts < wanted)
-    if not len(few):
-        return None
-    return f"image number {images[few[0]]} has {counts[few[0]]} trials, fewer than {wanted}"
+def _counts(numbers: np.ndarray, least: int, error: type[SSRError], hint: str) -> np.ndarray:
+    """How many trials each image has, in order of number; an error if one has fewer than ``least``."""
+    if least < 1:
+        raise UsageError(f"{least} repetitions cannot be averaged", "choose a positive number")
+    images, counts = np.unique(numbers, return_counts=True)
+    for place in np.flatnonzero(counts < least)[:1]:
+        found = f"image number {images[place]} has {counts[place]} trials, fewer than {least}"
+        raise error(found, hint)
+    return counts
 
 
 def average_by(trials: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -416,12 +413,7 @@ def add_by(sums: np.ndarray, trials: np.ndarray, group: np.ndarray) -> None:
 
 def running_count(numbers: np.ndarray) -> np.ndarray:
     """How often the same number has come before, for each entry: [7, 3, 7, 7, 3] gives [0, 0, 1, 2, 1]."""
-    numbers = np.asarray(numbers)
-    order = np.argsort(numbers, kind="stable")
-    _, firsts, counts = np.unique(numbers[order], return_index=True, return_counts=True)
-    before = np.empty(len(numbers), dtype=int)
-    before[order] = np.arange(len(numbers)) - np.repeat(firsts, counts)
-    return before
+    return pd.Series(numbers).groupby(np.asarray(numbers)).cumcount().to_numpy()
 
 
 def first_twice(samples: np.ndarray, shown: np.ndarray, sfreq: float) -> tuple[int, int] | None:

@@ -142,11 +142,9 @@ def joint_noise_covariance(trials: Any, conditions: np.ndarray) -> np.ndarray:
         n = counts[group[part]]
         return values * np.sqrt(n / np.maximum(n - 1, 1))[:, None]
 
-    for _ in in_chunks(add, len(trials), CHUNK):
-        pass
+    list(in_chunks(add, len(trials), CHUNK))
     powers = in_chunks(lambda part: (residuals(part) ** 2).sum(0), len(trials), CHUNK)
-    squares = sum(powers, np.zeros(width))
-    scale = np.sqrt(squares / len(repeated))
+    scale = np.sqrt(sum(powers, np.zeros(width)) / len(repeated))
     scale[scale == 0] = 1.0
 
     def moments(part: slice) -> tuple[np.ndarray, float]:
@@ -309,6 +307,5 @@ def _changed(change: Callable[[np.ndarray], np.ndarray], trials: Any, in_place: 
     def fill(part: slice) -> None:
         changed[part] = change(trials[part])
 
-    for _ in in_chunks(fill, len(trials), CHUNK):
-        pass
+    list(in_chunks(fill, len(trials), CHUNK))
     return changed

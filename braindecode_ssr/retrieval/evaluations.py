@@ -29,18 +29,7 @@ AXES = (*FIELDS, "window", "channels")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A way to test a run.
-
-    Parameters
-    ----------
-    name : str
-        As :func:`named_evaluation` reads it.
-    spec : EvaluationSpec
-    flags : tuple of str
-        Some of ``FLAGS``.
-    settings : dict
-        Nested settings that the training must have had.
-    """
+    """A way to test a run; ``settings`` are nested settings that the training must have had."""
 
     name: str
     spec: EvaluationSpec
@@ -153,19 +142,9 @@ def evaluation_name(spec: EvaluationSpec, trained: str = "last") -> str:
 def evaluation_of(
     run: RunSpec, asked: str | Evaluation | EvaluationSpec | None = None
 ) -> Evaluation:
-    """The evaluation of a run, given in any form.
+    """The evaluation of a run of a resolved spec: by its name, as an object, or None: as the run was tested.
 
-    Parameters
-    ----------
-    run : RunSpec
-        The resolved spec of the run.
-    asked : str, Evaluation or EvaluationSpec, optional
-        A name such as ``"as-published"`` or ``"gallery=views"``; None: as the run was tested.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, or the evaluation needs a training with other settings.
+    UsageError if a name is unknown, or the evaluation needs a training with other settings.
     """
     if asked is None or isinstance(asked, EvaluationSpec):
         spec = asked or run.evaluation
@@ -207,10 +186,7 @@ def evaluations_of(
 def changes_of(sets: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """Fields of an evaluation from ``key=value`` texts and options; an option that is None is left out.
 
-    Raises
-    ------
-    UsageError
-        If a text sets something else, which cannot be changed in a finished run.
+    UsageError if a text sets something else, which cannot be changed in a finished run.
     """
     asked = merge(*map(parse_setting, sets))
     other = [name for name in asked if name != "evaluation" or not isinstance(asked[name], dict)]

@@ -29,17 +29,8 @@ def expmap0(tangent: Tensor, curvature: float = CURVATURE) -> Tensor:
 
     .. math:: x = \frac{\sinh(\sqrt c\,|u|)}{\sqrt c\,|u|}\, u
 
-    Parameters
-    ----------
-    tangent : Tensor, shape (..., e)
-        Lengths above ``FARTHEST / sqrt(c)`` are clamped to it.
-    curvature : float
-        :math:`c > 0`.
-
-    Returns
-    -------
-    Tensor, shape (..., e)
-        The space part of the point.
+    From vectors to the space parts of points, both (..., e); lengths above ``FARTHEST / sqrt(c)`` are clamped
+    to it.
     """
     radius = _length(tangent, curvature).clamp_min(SMALLEST)
     return tangent * (radius.clamp(max=FARTHEST).sinh() / radius)
@@ -57,16 +48,8 @@ def logmap0(point: Tensor, curvature: float = CURVATURE) -> Tensor:
 def distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Tensor:
     r"""Length of the geodesic between points, :math:`\operatorname{acosh}(-c\langle x, y\rangle) / \sqrt c`.
 
-    Parameters
-    ----------
-    x, y : Tensor, shape (..., e)
-    curvature : float
-
-    Returns
-    -------
-    Tensor, shape (...)
-        With finite gradients everywhere, also where the points are equal: a distance below the rounding of
-        its type goes to 0 like its square.
+    From points (..., e) to distances (...). Gradients are finite everywhere, also where the points are equal:
+    a distance below the rounding of its type goes to 0 like its square.
     """
     to, of = _length(x, curvature)[..., 0], _length(y, curvature)[..., 0]
     return _distance(to, of, (x * y).sum(-1), curvature)
@@ -78,21 +61,10 @@ def pairwise_distance(x: Tensor, y: Tensor, curvature: float = CURVATURE) -> Ten
 
 
 def geodesic(x: Tensor, y: Tensor, share: Tensor, curvature: float = CURVATURE) -> Tensor:
-    r"""The point at a share of the way from x to y, along the geodesic between them.
+    r"""The point at a share :math:`t` (..., 1) of the way from x to y (..., e), along a geodesic.
 
     .. math:: \frac{\sinh((1 - t)\,\delta)}{\sinh \delta}\, x + \frac{\sinh(t\,\delta)}{\sinh \delta}\, y,
               \qquad \delta = \sqrt c\, d(x, y)
-
-    Parameters
-    ----------
-    x, y : Tensor, shape (..., e)
-    share : Tensor, shape (..., 1)
-        :math:`t`, from 0 (at x) to 1 (at y).
-    curvature : float
-
-    Returns
-    -------
-    Tensor, shape (..., e)
     """
     angle = curvature**0.5 * distance(x, y, curvature)[..., None]
     return _sinh_ratio(1 - share, angle) * x + _sinh_ratio(share, angle) * y

@@ -57,11 +57,6 @@ def top_k(ranks: np.ndarray, k: int) -> float:
     return float(np.mean(np.asarray(ranks) <= k))
 
 
-def mean_reciprocal_rank(ranks: np.ndarray) -> float:
-    """Mean of 1 / rank."""
-    return float(np.mean(1.0 / np.asarray(ranks)))
-
-
 def summarize(ranks: np.ndarray) -> dict[str, float]:
     """``top1``, ``top5``, ``mean_rank``, ``median_rank`` and ``mrr`` of ranks of shape (q,)."""
     return {
@@ -69,7 +64,7 @@ def summarize(ranks: np.ndarray) -> dict[str, float]:
         "top5": top_k(ranks, 5),
         "mean_rank": float(np.mean(ranks)),
         "median_rank": float(np.median(ranks)),
-        "mrr": mean_reciprocal_rank(ranks),
+        "mrr": float(np.mean(1.0 / np.asarray(ranks))),
     }
 
 
@@ -112,24 +107,10 @@ def mean_over_trials(queries: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, flo
 
 
 def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndarray:
-    """Probability of each rank among ``n_way`` candidates, given the rank among all: hypergeometric.
+    """Probability of each rank among ``n_way`` candidates, given the ranks (q,) among all: hypergeometric.
 
-    Parameters
-    ----------
-    ranks : ndarray of int, shape (q,)
-        Among all ``n_gallery`` candidates.
-    n_gallery, n_way : int
-        Number of candidates in total and per query, both with the own image.
-
-    Returns
-    -------
-    ndarray, shape (q, n_way)
-        Column ``r`` is the probability of rank ``r + 1``; rows sum to 1.
-
-    Raises
-    ------
-    UsageError
-        If ``n_way`` exceeds ``n_gallery``.
+    Both numbers of candidates include the own image. Shape (q, n_way): column ``r`` is the probability of
+    rank ``r + 1``. UsageError if ``n_way`` exceeds ``n_gallery``.
     """
     from scipy.stats import hypergeom
 
@@ -143,18 +124,10 @@ def rank_probabilities(ranks: np.ndarray, n_gallery: int, n_way: int) -> np.ndar
 
 
 def n_way_table(queries: pd.DataFrame, n_gallery: int, n_way: int) -> pd.DataFrame:
-    """A table of queries with its mean over all choices of ``n_way`` candidates, computed exactly.
+    """A table of :func:`query_table` with its mean over all choices of ``n_way`` candidates, exactly.
 
-    Parameters
-    ----------
-    queries : DataFrame
-        As of :func:`~braindecode_ssr.retrieval.ranks.query_table`.
-
-    Returns
-    -------
-    DataFrame
-        With the expected ``rank``, and the expected ``top1``, ``top5`` and ``mrr`` of each query, which
-        :func:`per_query` uses instead of the rank. ``top_1`` to ``top_5`` remain those of the whole gallery.
+    It has the expected ``rank``, and the expected ``top1``, ``top5`` and ``mrr`` of each query, which
+    :func:`per_query` uses instead of the rank. ``top_1`` to ``top_5`` remain those of the whole gallery.
     """
     probable = rank_probabilities(queries["rank"].to_numpy(), n_gallery, n_way)
     places = np.arange(1, n_way + 1)
@@ -189,9 +162,11 @@ def embed_trials(
     """
     if subject_index is None:
         return _in_batches(model, model, batch_size, x)
-    return _in_batches(
-        model, lambda x, who: model(x, subject_index=who), batch_size, x, subject_index
-    )
+
+    def of_subjects(x: Tensor, who: Tensor) -> Tensor:
+        return model(x, subject_index=who)
+
+    return _in_batches(model, of_subjects, batch_size, x, subject_index)
 
 
 def embed_images(model: torch.nn.Module, features: Any, batch_size: int = 4096) -> np.ndarray:
@@ -226,12 +201,7 @@ def _in_batches(
 def cosine(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
     """Cosine similarity of every query with every candidate, (q, e) and (g, e) to (q, g).
 
-    In float64, so that equal rows get equal scores.
-
-    Raises
-    ------
-    DataError
-        If a row has no direction: zero length, NaN or infinite.
+    In float64, so that equal rows get equal scores. DataError if a row is zero, NaN or infinite.
     """
     checked = _checked(queries, gallery, nonzero=True)
     q, g = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in checked)
@@ -242,11 +212,7 @@ def minus_distance(queries: np.ndarray, gallery: np.ndarray) -> Similarities:
     """Minus the Lorentz distance of every query from every candidate, (q, e) and (g, e) to (q, g).
 
     Rows are tangent vectors at the origin. In float64; equal candidates get equal scores to the last bit.
-
-    Raises
-    ------
-    DataError
-        If a row is NaN or infinite.
+    DataError if a row is NaN or infinite.
     """
     import torch
 
@@ -263,12 +229,7 @@ def minus_squared_distance(queries: np.ndarray, gallery: np.ndarray) -> Similari
 
     Up to a constant of each query, the Gaussian log-likelihood :math:`q \cdot p - \|p\|^2 / 2` of a
     candidate that predicts :math:`p`, with noise of unit variance. Equal candidates get equal scores to the
-    last bit.
-
-    Raises
-    ------
-    DataError
-        If a row is NaN or infinite.
+    last bit. DataError if a row is NaN or infinite.
     """
     q, gallery = _checked(queries, gallery)
     p, place = np.unique(gallery, axis=0, return_inverse=True)
@@ -316,17 +277,8 @@ def space_of(part: Any) -> str:
 def rank_of_target(similarity: Similarities, targets: np.ndarray) -> np.ndarray:
     """Rank of each query's own image, counted from 1; ties count against us.
 
-    Parameters
-    ----------
-    similarity : ndarray, shape (q, g)
-        Larger is nearer.
-    targets : ndarray of int, shape (q,)
-        Column of each query's own image.
-
-    Returns
-    -------
-    ndarray of int, shape (q,)
-        Number of candidates that score at least as high as the own image, itself included.
+    The number of candidates that score at least as high as the own image, itself included. Similarities
+    (q, g) are larger for nearer candidates; ``targets`` (q,) is the column of each query's own image.
     """
     own = similarity[np.arange(len(targets)), targets]
     return (similarity >= own[:, None] - TIE).sum(axis=1)
@@ -360,15 +312,10 @@ def hungarian(similarity: Similarities, targets: np.ndarray) -> Similarities:
 
     **Transductive**: it uses that every test image was shown and belongs to one query, which nobody knows of
     a single brain response, and it answers all queries together: an easy query takes its image away from a
-    hard one.
+    hard one. With more queries than candidates, some get none.
 
-    Parameters
-    ----------
-    similarity : ndarray, shape (q, g)
-        Larger is nearer. With more queries than candidates, some get none.
-    targets : ndarray of int, shape (q,)
-        Column of each query's own image; used only to break ties *against* it, as everywhere: of assignments
-        that are equally good, the one with the fewest hits is taken.
+    ``targets`` (q,), the column of each query's own image, is used only to break ties *against* it, as
+    everywhere: of assignments that are equally good, the one with the fewest hits is taken.
     """
     from scipy.optimize import linear_sum_assignment
 

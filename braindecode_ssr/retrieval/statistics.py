@@ -28,20 +28,7 @@ DIGITS = 9  # differences closer than this are equal: rounding must break no tie
 
 
 def check_one(table: pd.DataFrame, names: Sequence[str], what: str) -> None:
-    """Raise if rows differ in columns that have to be equal, or if there are none.
-
-    Parameters
-    ----------
-    table : DataFrame
-    names : sequence of str
-        Columns with one value each; those that the table lacks are ignored.
-    what : str
-        What the rows should be, for the message.
-
-    Raises
-    ------
-    DataError
-    """
+    """Raise DataError if rows are not ``what`` they should be: they differ in a column, or there are none."""
     if not len(table):
         raise DataError(
             f"there are no rows: {what} are needed",
@@ -75,18 +62,13 @@ def signed_rank(differences: np.ndarray) -> tuple[float, float]:
     ``scipy.stats.wilcoxon(method="exact")`` uses the distribution without ties (scipy 1.17: p = 0.1094 where
     counting all signs of eight differences gives 0.0938), and its permutation method cannot enumerate the
     2 ** 50 signs of 50 subjects. Here the distribution of the sum of ranks is built up rank by rank.
-
-    Parameters
-    ----------
-    differences : ndarray, shape (n,)
-        Differences of zero are dropped, as Wilcoxon did.
+    Differences of zero are dropped, as Wilcoxon did.
 
     Returns
     -------
-    statistic : float
-        The smaller of the sums of ranks of positive and of negative differences.
-    p : float
-        Probability of a statistic as small, or smaller, with random signs.
+    statistic, p : float
+        The smaller of the sums of ranks of positive and of negative differences, and the probability of one
+        as small, or smaller, with random signs.
     """
     differences = np.round(np.asarray(differences, dtype=float), DIGITS)
     differences = differences[differences != 0]
@@ -147,19 +129,18 @@ def paired_tests(
     """
     check_one(queries, COLUMN, "queries of one dataset, preset, protocol and evaluation")
     means = subject_means(queries, metric)
-    if against is not None and against not in means:
-        raise unknown_name("method of this table", against, list(means))
     pairs = list(combinations(means, 2))
     if against is not None:
+        if against not in means:
+            raise unknown_name("method of this table", against, list(means))
         pairs = [(against, other) for other in means if other != against]
-    names = ("metric", "first", "second", "difference", "n_subjects", "statistic", "p")
     rows = []
     for first, second in pairs:
         differences = (means[first] - means[second]).dropna().to_numpy()
-        mean, statistic, p = np.nan, np.nan, np.nan
-        if len(differences):
-            mean, (statistic, p) = float(differences.mean()), signed_rank(differences)
+        mean = float(differences.mean()) if len(differences) else np.nan
+        statistic, p = signed_rank(differences) if len(differences) else (np.nan, np.nan)
         rows.append((metric, first, second, mean, len(differences), statistic, p))
+    names = ("metric", "first", "second", "difference", "n_subjects", "statistic", "p")
     table = pd.DataFrame(rows, columns=names)
     table["p_holm"] = holm(table["p"].to_numpy())
     family = int(table["p"].notna().sum())
@@ -170,18 +151,14 @@ def paired_tests(
 
 def subject_means(queries: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean over seeds and queries: a row per subject, a column per method, in the order of appearance."""
-    keyed = pd.DataFrame(
-        {
-            "method": labels_of_methods(queries),
-            "subject": queries["subject"],
-            "seed": queries.get("seed", 0),
-            "value": per_query(queries, metric),
-        }
+    keyed = queries[["subject"]].assign(
+        method=labels_of_methods(queries),
+        seed=queries.get("seed", 0),
+        value=per_query(queries, metric),
     )
     of_seeds = keyed.groupby(["method", "subject", "seed"])["value"].mean()
     means = of_seeds.groupby(["subject", "method"]).mean().unstack("method")
-    means = means.loc[sorted(means.index, key=natural)]
-    return means[list(dict.fromkeys(keyed["method"]))]
+    return means.loc[sorted(means.index, key=natural), list(dict.fromkeys(keyed["method"]))]
 
 
 def _remark(n_subjects: int, family: int) -> str:
@@ -197,21 +174,10 @@ def _remark(n_subjects: int, family: int) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over subjects and its confidence interval.
+    """A mean over subjects of the means over seeds and queries, and its confidence interval.
 
-    Parameters
-    ----------
-    mean : float
-        Mean over subjects of the means over seeds and queries.
-    low, high : float
-        Ends of the interval.
-    level : float
-        Its nominal coverage, such as 0.95.
-    n_subjects : int
-    n_seeds : int
-        The fewest of any subject.
-    n_queries : int
-        The fewest of any subject, per seed.
+    ``level`` is the nominal coverage, such as 0.95; ``n_seeds`` and ``n_queries`` (per seed) are the
+    fewest of any subject.
     """
 
     mean: float
@@ -267,10 +233,7 @@ def interval(queries: pd.DataFrame, metric: str = "top1", level: float = 0.95) -
 def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     """The values of queries, one row per subject and seed, one column per image.
 
-    Raises
-    ------
-    DataError
-        If a query occurs twice, or not with every seed of its subject, or has no value.
+    DataError if a query occurs twice, or not with every seed of its subject, or has no value.
     """
     keys = queries[["subject", "image_id"]].assign(seed=queries.get("seed", 0))
     twice = keys.duplicated()
@@ -356,16 +319,8 @@ def confidence(
 def noise_floor(p: float, n_queries: int, n_subjects: int = 1) -> float:
     """Standard error of an accuracy from counting hits alone, if all queries were independent.
 
-    With 200 queries 0.034 at an accuracy of 0.65, and 0.011 for the mean of ten subjects: differences of
-    that size need no other explanation.
-
-    Parameters
-    ----------
-    p : float
-        Accuracy, 0 to 1.
-    n_queries : int
-        Per subject.
-    n_subjects : int
+    With 200 queries per subject 0.034 at an accuracy ``p`` of 0.65, and 0.011 for the mean of ten subjects:
+    differences of that size need no other explanation.
     """
     if not 0 <= p <= 1:
         raise UsageError(f"the accuracy {p} is not between 0 and 1", "divide percent by 100")
@@ -378,9 +333,7 @@ def noise_floor(p: float, n_queries: int, n_subjects: int = 1) -> float:
 
 
 def summary_table(
-    queries: pd.DataFrame,
-    runs: pd.DataFrame | None = None,
-    level: float = 0.95,
+    queries: pd.DataFrame, runs: pd.DataFrame | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """One row per dataset, preset, protocol, evaluation, method and backbone; never mixed.
 

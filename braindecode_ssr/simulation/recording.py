@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, iirpeak, sosfilt, tf2sos, zpk2sos
 from scipy.sparse import csr_array
 
 from ..files import one_thread
 from ..preprocessing.channels import THINGS_EEG_63_RAW
+from ..preprocessing.epochs import running_count
 from ..registry import Label
 from .experiment import Events, LivelyResponse, Noise, Preset, Response, generator, session_events
 
@@ -75,8 +75,8 @@ def presentations(
     n = len(events.numbers)
     shift = np.rint(rng.normal(0, response.jitter, n) * events.sfreq).astype(np.int64)
     attention = np.exp(rng.normal(0, response.attention, n) - response.attention**2 / 2)
-    shown = pd.Series(events.numbers).groupby(events.numbers).cumcount().to_numpy() + 1
-    return events.samples + shift, attention * shown**-response.suppression
+    showing = running_count(events.numbers) + 1
+    return events.samples + shift, attention * showing**-response.suppression
 
 
 # -- patterns over the 63 channels of THINGS-EEG2 -----------------------------------------------------------
