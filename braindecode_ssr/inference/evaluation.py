@@ -15,9 +15,19 @@ from ..datasets.base import ImageDataset
 from ..errors import MissingDataError, UsageError
 from ..images.features import ImageFeatures
 from ..preprocessing.channels import ChannelSet
+from ..preprocessing.epochs import average_by
 from ..registry import Label, natural
 from ..retrieval.evaluations import Evaluation, check_flags
-from ..runs import Run
+from ..retrieval.ranks import (
+    embed_images,
+    embed_trials,
+    has_own_parts,
+    mean_over_trials,
+    query_table,
+    retrieval_numbers,
+    space_of,
+)
+from ..runs import Run, load_weights
 
 if TYPE_CHECKING:
     import torch
@@ -63,9 +73,6 @@ class Embeddings:
 def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
     """The embeddings of the trials and of the candidates of a test set."""
     import torch
-
-    from ..preprocessing.epochs import average_by
-    from ..retrieval.ranks import embed_images, embed_trials, has_own_parts, space_of
 
     who = None
     if test.who is not None and has_own_parts(model):
@@ -131,8 +138,6 @@ def score(
     the means over those of an image. Correction and number of candidates of the evaluation are used here, the
     rest in :func:`load_test_set`.
     """
-    from ..retrieval.ranks import mean_over_trials, query_table, retrieval_numbers
-
     found = embed(model, test)
     queries = query_table(
         found.brain, found.gallery, test.table, test.gallery_ids, evaluation.correction, found.space
@@ -142,11 +147,8 @@ def score(
         queries, means = mean_over_trials(queries)
         numbers |= means
     repetitions = test.table["n_repetitions"]
-    return queries, {
-        **numbers,
-        "repetitions": int(repetitions.min()),
-        "repetitions_max": int(repetitions.max()),
-    }
+    counts = {"repetitions": int(repetitions.min()), "repetitions_max": int(repetitions.max())}
+    return queries, {**numbers, **counts}
 
 
 def selected(spec: RunSpec) -> str:
@@ -202,8 +204,6 @@ def score_run(
     run: Run, spec: RunSpec, model: torch.nn.Module, test: TestSet
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Ranks and numbers of a run at the selected epoch; the oracle takes the first of the best epochs."""
-    from ..runs import load_weights
-
     results = []
     for epoch, weights in weights_to_test(run, spec):
         queries, numbers = score(load_weights(model, weights), test, spec.evaluation)

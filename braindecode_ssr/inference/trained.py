@@ -17,13 +17,20 @@ from ..datasets.recordings import ImageFolder, read_recording
 from ..errors import DataError, MissingDataError, UsageError, first_line
 from ..files import read_json
 from ..images.encoders import is_encoder
-from ..images.features import ImageFeatures
 from ..models.names import Trust, trusting
 from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
 from ..preprocessing.whitening import clamp, fit_whitening, whitening_of
 from ..registry import unknown_name
 from ..retrieval.evaluations import check_flags
+from ..retrieval.ranks import (
+    best,
+    embed_images,
+    embed_trials,
+    rank_of_target,
+    similarity,
+    space_of,
+)
 from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
 
 if TYPE_CHECKING:
@@ -143,8 +150,6 @@ class TrainedRun(Run):
         DataError
             If a recording lacks channels, has other units or too low a rate, or its events are not known.
         """
-        from ..retrieval.ranks import embed_trials
-
         x, table = self._trials(recordings, events, whitening, average, None, say)
         index = pd.MultiIndex.from_frame(table[["image", "n_trials"]])
         return pd.DataFrame(embed_trials(self.model, x), index=index)
@@ -194,15 +199,6 @@ class TrainedRun(Run):
             As :meth:`embed`; if only some of the named images are among the candidates, or the images
             cannot be encoded as in training.
         """
-        from ..retrieval.ranks import (
-            best,
-            embed_images,
-            embed_trials,
-            rank_of_target,
-            similarity,
-            space_of,
-        )
-
         if top < 1:
             raise UsageError(f"top = {top} lists no image", "give 1 or more")
         if (recordings is None) != (images is None):
@@ -223,10 +219,8 @@ class TrainedRun(Run):
             find = folder.find if isinstance(folder, ImageFolder) else {i: i for i in ids}.get
             model = self.model
             x, table = self._trials(recordings, events, whitening, average, find, say)
-            features = self._features(folder, ids, progress, say)
-            near = similarity(
-                embed_trials(model, x), embed_images(model, features), space_of(model)
-            )
+            gallery = embed_images(model, self._features(folder, ids, progress, say))
+            near = similarity(embed_trials(model, x), gallery, space_of(model))
         own = pd.Index(ids).get_indexer(table["image"])
         if (own >= 0).all():
             table["rank"] = rank_of_target(near, own)
@@ -327,9 +321,8 @@ class TrainedRun(Run):
         dataset.check_here()
         features = features_of(spec, dataset, self.record.get("features"))
         features.complete(dataset, device=self.device, progress=progress)
-        how: dict[str, Any] = {"trained": channels, "progress": progress}
-        how["among"] = self.summary.get("train_subjects", ())
-        test = load_test_set(spec, dataset, features, spec.evaluation, **how)
+        how = {"trained": channels, "among": self.summary.get("train_subjects", ())}
+        test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress, **how)
         test = replace(test, x=test.x[:])
         mean = mean_training_trial(spec, dataset, channels)
         title, flags = title_of(key_of(self)), tuple(self.summary.get("flags", ()))
@@ -418,13 +411,9 @@ class TrainedRun(Run):
         """Features of the originals, by the very encoder of the run."""
         from ..images.features import image_features
 
-        spec = self.spec.images
-        made_by = {
-            key: value
-            for key, value in (self.record.get("features") or {}).items()
-            if key == "original" or key.endswith(", original")
-        }
-        features: ImageFeatures = image_features(folder, spec.encoder, (), made_by, spec.pool)
+        spec, made_by = self.spec.images, self.record.get("features") or {}
+        made_by = {k: v for k, v in made_by.items() if k.split(", ")[-1] == "original"}
+        features = image_features(folder, spec.encoder, (), made_by, spec.pool)
         foreign = [name for name in features.encoders if not is_encoder(name)]
         if foreign and isinstance(folder, ImageFolder):
             raise DataError(
@@ -447,20 +436,16 @@ class TrainedRun(Run):
                 f"{len(sources)} recordings were given, but events for {len(listed)}",
                 "give events for each recording, in the same order",
             )
-        for name, value, known in (
-            ("whitening", whitening, ("auto", *WHITENINGS)),
-            ("average", average, AVERAGES),
-        ):
-            if value not in known:
-                raise unknown_name(name, value, list(known))
-        parts = [
-            self._recorded(source, one, whitening, named, say)
-            for source, one in zip(sources, listed, strict=True)
-        ]
-        x, shown = (
-            np.concatenate([x for x, _ in parts]),
-            [name for _, names in parts for name in names],
-        )
+        if whitening not in ("auto", *WHITENINGS):
+            raise unknown_name("whitening", whitening, ["auto", *WHITENINGS])
+        if average not in AVERAGES:
+            raise unknown_name("average", average, list(AVERAGES))
+        trials, shown = [], []
+        for source, one in zip(sources, listed, strict=True):
+            x, names = self._recorded(source, one, whitening, named, say)
+            trials.append(x)
+            shown += names
+        x = np.concatenate(trials)
         table = pd.DataFrame({"image": pd.Series(shown, dtype=object), "n_trials": 1})
         known_names = table["image"].notna()
         if known_names.any() and not known_names.all():
@@ -469,10 +454,10 @@ class TrainedRun(Run):
                 "name them in all, or use the recordings one by one",
             )
         if average == "image" and known_names.all():
-            codes, names = pd.factorize(table["image"])
+            codes, images = pd.factorize(table["image"])
             x, _ = average_by(x, codes)
             counts = np.bincount(codes)
-            table = pd.DataFrame({"image": names.to_numpy(object), "n_trials": counts})
+            table = pd.DataFrame({"image": images.to_numpy(object), "n_trials": counts})
         flags = [*self.record.get("flags", ())]
         if self._whitening(whitening) == "recording" and self.spec.trials.whitening != "robust":
             flags.append("transductive-whitening")
