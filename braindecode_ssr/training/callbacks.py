@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from ..errors import DataError, first_line
-from ..files import atomic_folder, atomic_write, free_bytes, gigabytes
+from ..files import atomic_folder, atomic_write, free_bytes, gigabytes, read_json
 from ..retrieval.ranks import (
     embed_images,
     embed_trials,
@@ -45,7 +45,7 @@ def learning_rate_factor(
     """
     if schedule == "onecycle":
         peak = max(warmup - 1, 0)
-        low, share = (ONE_CYCLE_START, 1 - step / max(peak, 1))
+        low, share = ONE_CYCLE_START, 1 - step / max(peak, 1)
         if step >= peak:
             low, share = ONE_CYCLE_END, (step - peak) / max(1, total - 1 - peak)
         return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
@@ -174,14 +174,12 @@ class Checkpoints(Callback):
 
     def repair(self, last: int | None = None) -> list[str]:
         """Remove checkpoints that cannot be read, and those after epoch ``last``; returns their names."""
-        useless = [
-            epoch
-            for epoch in self.epochs()
-            if not self._is_readable(epoch) or (last is not None and _number(epoch) > last)
-        ]
-        for epoch in useless:
-            shutil.rmtree(epoch)
-        return [epoch.name for epoch in useless]
+        removed = []
+        for epoch in self.epochs():
+            if not self._is_readable(epoch) or (last is not None and _number(epoch) > last):
+                shutil.rmtree(epoch)
+                removed.append(epoch.name)
+        return removed
 
     def done(self) -> int:
         """How many epochs are finished, according to the last checkpoint."""
@@ -193,13 +191,10 @@ class Checkpoints(Callback):
             return
         last = self.epochs()[-1]
         saved = json.loads((last / SPEC).read_text()) if (last / SPEC).exists() else self.spec
-        changed = [
-            f"{name} = {saved.get(name)} instead of {value}"
-            for name, value in self.spec.items()
-            if saved.get(name) != value
-        ]
+        changed = [name for name, value in self.spec.items() if saved.get(name) != value]
         if changed:
-            raise _of_another_run(last, ", ".join(changed))
+            found = [f"{name} = {saved.get(name)} instead of {self.spec[name]}" for name in changed]
+            raise _of_another_run(last, ", ".join(found))
         try:
             net.load_params(**_files(last))
             if self.average is not None:
@@ -213,11 +208,7 @@ class Checkpoints(Callback):
                     raise _of_another_run(last, f"{name} of the optimizer is {tuple(value.shape)}")
 
     def _is_readable(self, epoch: Path) -> bool:
-        try:
-            history = json.loads((epoch / "history.json").read_text(encoding="utf-8"))
-            spec = json.loads((epoch / SPEC).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return False
+        history, spec = read_json(epoch / "history.json"), read_json(epoch / SPEC)
         if not isinstance(history, list) or not isinstance(spec, dict):
             return False
         parts = [*PARTS, AVERAGE] if self.average is not None else PARTS

@@ -202,35 +202,27 @@ class Signals:
         """The signals of a store when some channels are picked."""
         picks = store.pick(channels)
         names = tuple(store.ch_names[index] for index in picks)
-        chs_info = [store.info["chs"][index] for index in picks]
+        chs_info = [dict(store.info["chs"][index]) for index in picks]
         if store.info.get_channel_types(picks, unique=True) == ["eeg"]:
             montage = eeg_info(names, store.sfreq)["chs"]
-            chs_info = [
-                {**own, "ch_name": name, "loc": (own if _has_position(own) else standard)["loc"]}
-                for own, standard, name in zip(
-                    chs_info, montage, standard_names(names), strict=True
-                )
-            ]
-        whole = channel_set(store, reference)
-        chosen = ChannelSet(whole.owner, names, whole.facts)
+            for own, of_montage, name in zip(chs_info, montage, standard_names(names), strict=True):
+                own["ch_name"] = name
+                if not np.isfinite(own["loc"][:3]).all():
+                    own["loc"] = of_montage["loc"]
+        chosen = replace(channel_set(store, reference), ch_names=names)
         return cls(store.trials.shape[2], store.sfreq, chs_info, chosen, store.tmin)
-
-
-def _has_position(channel: dict[str, Any]) -> bool:
-    return bool(np.isfinite(channel["loc"][:3]).all())
 
 
 def channel_set(store: TrialStore, reference: str = "") -> ChannelSet:
     """The channels of a store, and what must be the same in trials that are joined with its own."""
     sources = [part["source"] for part in store.manifest["sources"] if part["source"]]
+    start = "" if store.tmin is None else first_sample(store.tmin, store.sfreq)
     facts = {
         "channel type": ", ".join(store.info.get_channel_types(unique=True)),
         "unit": store.units,
         "sampling rate": f"{store.sfreq:g} Hz",
         "number of samples": str(store.trials.shape[2]),
-        "time of the first sample": ""
-        if store.tmin is None
-        else first_sample(store.tmin, store.sfreq),
+        "time of the first sample": start,
         "reference": reference,
     }
     owner = f"subject {store.table['subject'].iloc[0]} ({[*sources, store.path][0]})"
@@ -316,9 +308,8 @@ def training_data(
     check_disjoint(ids, unseen["image_id"], f"{dataset.root}, column image_id", str)
     check_disjoint(concepts, unseen["concept"], f"{dataset.root}, column concept")
     signals = matched[0][1]
+    trained = replace(signals.channels, facts={**signals.channels.facts, "reference": ""})
     for other, _ in others:
-        facts = {name: fact for name, fact in signals.channels.facts.items() if name != "reference"}
-        trained = replace(signals.channels, facts=facts)
         joined: dict[str, Any] = {"trained": trained, "progress": progress}
         more = match_subjects(other.spec, other.dataset, other.subjects, **joined)
         tables.append(_training_table(other, [store for store, _ in more]))
@@ -366,14 +357,14 @@ def _image_rows(
     known: dict[str, int] = {}
     for table, each in zip(tables, features, strict=True):
         ids, image = np.unique(table["image_id"], return_inverse=True)
-        original, n = each.original(ids.tolist()), sum(map(len, originals))
-        places = n + np.arange(len(ids))
-        shared = [row for row, name in enumerate(ids) if name in known]
-        if shared:
-            before = np.array([known[ids[row]] for row in shared])
+        original = each.original(ids.tolist())
+        places = sum(map(len, originals)) + np.arange(len(ids))
+        shared = np.flatnonzero([name in known for name in ids])
+        if len(shared):
+            before = np.array([known[name] for name in ids[shared]])
             same = np.isclose(original[shared], np.concatenate(originals)[before], 1e-4, 1e-6)
             alike = same.all(axis=1)
-            places[np.array(shared)[alike]] = before[alike]
+            places[shared[alike]] = before[alike]
         known = dict(zip(ids.tolist(), places.tolist(), strict=True)) | known
         images.append(places[image])
         originals.append(original)
@@ -404,10 +395,9 @@ def trials_record(
 ) -> dict[str, Any]:
     """By subject: ``n_trials``, ``dropped`` (counts by reason), ``channels`` (what was done with which)."""
     record = {}
-    first, *others = sources_of(spec, dataset)
-    subjects = sorted({*first.subjects, spec.data.subject}, key=natural)
-    for source in (replace(first, subjects=tuple(subjects)), *others):
-        for subject in source.subjects:
+    for place, source in enumerate(sources_of(spec, dataset)):
+        tested = () if place else (spec.data.subject,)
+        for subject in sorted({*source.subjects, *tested}, key=natural):
             store = prepare(source.dataset, subject, spec.trials, say=say)
             left_out = {name: store.manifest.get(name, {}) for name in ("dropped", "channels")}
             record[str(source.label(subject))] = {"n_trials": len(store), **left_out}

@@ -117,29 +117,26 @@ def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[s
     known = adjustments(name)
     adjusted = "".join(f", {key} = {value}" for key, value in model.adjusted.items())
     parts = f", a part for each of {model.n_subjects} subjects" if model.n_subjects else ""
-    lines = [
-        f"backbone {spec.backbone}: {model.backbone_width} features ({model.feature_point})"
-        f"{adjusted}{parts}"
-    ]
+    width = f"{model.backbone_width} features ({model.feature_point})"
+    lines = [f"backbone {spec.backbone}: {width}{adjusted}{parts}"]
     if spec.pretrained:
         new = load_pretrained(model.backbone, spec.pretrained)
-        lines += [f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"]
+        lines.append(
+            f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"
+        )
         rate = known.get("sfreq", model._known("sfreq"))
         if rate != model._known("sfreq"):
-            lines += [
-                f"these weights were trained at {rate:g} Hz, the trials have {model.sfreq:g} Hz; see "
-                f"--set trials.sfreq={rate:g}"
-            ]
+            rates = f"were trained at {rate:g} Hz, the trials have {model.sfreq:g} Hz"
+            lines.append(f"these weights {rates}; see --set trials.sfreq={rate:g}")
     if start is not None:
         load_weights(model, start)
     if model.channel_map:
-        lines += [said_of(name, model.channel_map, known)]
+        lines.append(said_of(name, model.channel_map, known))
     choose_trained(model, spec)
     if spec.tuning != "full" or spec.freeze:
         n = count_parameters(model)
-        lines += [
-            f"tuning {spec.tuning}: {n['trained']:,} of {n['total']:,} parameters are trained"
-        ]
+        trained = f"{n['trained']:,} of {n['total']:,} parameters are trained"
+        lines.append(f"tuning {spec.tuning}: {trained}")
     return lines
 
 
@@ -168,9 +165,7 @@ def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Modu
     """The loss of a spec, with the width of the shared space and the model's sizes where it takes them."""
     check_loss_params(spec)
     loss = LOSSES[spec.loss.name]
-    takes_width = "n_outputs" in inspect.signature(loss).parameters
-    width = {"n_outputs": spec.model.n_outputs} if takes_width else {}
-    return loss(**{**width, **sizes_for(loss, model), **spec.loss.params})
+    return loss(**{**sizes_for(loss, spec.model), **sizes_for(loss, model), **spec.loss.params})
 
 
 def check_loss_params(spec: RunSpec) -> None:
@@ -321,33 +316,31 @@ class EEGRetriever(EEGRegressor):
     ) -> Tensor:
         """The total of the loss between brain, original and view embeddings."""
         brain, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
-        targets = {name: rows.to(brain.device) for name, rows in _by_name(y_true).items()}
-        head = self.module_.image_head
-        extra = {"trial": X, "hidden": hidden, "image": targets.get("image")}
-        extra |= {"features": targets["original"], "view_features": targets["view"]}
-        extra["subject"] = targets.get("subject")
+        if not isinstance(
+            y_true, dict
+        ):  # (b, 2, d) holds original and view, (b, d) stands for both
+            both = y_true.unbind(1) if y_true.ndim == 3 else (y_true, y_true)
+            y_true = dict(zip(("original", "view"), both, strict=True))
+        targets = {name: rows.to(brain.device) for name, rows in y_true.items()}
+        original, view, head = targets["original"], targets["view"], self.module_.image_head
+        rows = {"brain": brain, "original": head(original), "view": head(view)}
+        extra = {"trial": X, "hidden": hidden, "features": original, "view_features": view}
+        extra |= {name: targets.get(name) for name in ("image", "subject")}
         if "posteriors" in self.inputs_ and hasattr(head, "posteriors"):
-            extra["posteriors"] = head.posteriors(targets["original"])
+            extra["posteriors"] = head.posteriors(original)
         if "levels" in self.inputs_ and hasattr(head, "levels"):
-            extra["levels"] = head.levels(targets["view"])
-        rows = {
-            "brain": brain,
-            "original": head(targets["original"]),
-            "view": head(targets["view"]),
-        }
-        rows |= {
-            k: v.to(brain.device) for k, v in extra.items() if k in self.inputs_ and v is not None
-        }
+            extra["levels"] = head.levels(view)
+        for name, part in extra.items():
+            if name in self.inputs_ and part is not None:
+                rows[name] = part.to(brain.device)
         if training:
             rows = {name: self.world.gather(part) for name, part in rows.items()}
         embeddings = [rows.pop(name) for name in ("brain", "original", "view")]
         epoch = {"epoch": max(len(self.history) - 1, 0)} if "epoch" in self.inputs_ else {}
         parts = self.criterion_(*embeddings, **rows, **epoch)
-        total = parts["loss"]
         if training:
-            named = {name: part.detach() for name, part in parts.items() if name != "loss"}
-            self.parts_.append(named)
-        return total
+            self.parts_.append({k: part.detach() for k, part in parts.items() if k != "loss"})
+        return parts["loss"]
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the gradients of one batch; each process works on its share.
@@ -380,11 +373,6 @@ class EEGRetriever(EEGRegressor):
             Trials.
         y : array, shape (n, d) or (n, 2, d)
             Features of the image of each trial. The gallery is every different original image among them.
-
-        Returns
-        -------
-        float
-            Between 0 and 1.
         """
         original = np.asarray(y)
         original = original[:, 0] if original.ndim == 3 else original
@@ -406,7 +394,7 @@ class EEGRetriever(EEGRegressor):
 
 
 def sizes_for(loss: Any, model: Any) -> dict[str, Any]:
-    """Those of ``SIZES`` that the constructor of a loss takes, from a model."""
+    """Those of ``SIZES`` that the constructor of a loss takes, from a model or its spec."""
     takes = inspect.signature(loss).parameters
     return {name: getattr(model, name) for name in SIZES if name in takes and hasattr(model, name)}
 
@@ -466,7 +454,10 @@ def fit(
     own["clip"] = GradientNormClipping(spec.clip) if spec.clip else None
     if spec.warmup or spec.schedule != "constant":
         steps = n_batches(len(train), spec.batch_size or 1, spec.drop_last, world.size)
-        own["rate"] = _schedule(spec, steps, done)
+        sizes = {"total": steps * spec.epochs, "warmup": round(spec.warmup * steps)}
+        factor = partial(learning_rate_factor, schedule=spec.schedule, **sizes)
+        how: dict[str, Any] = {"step_every": "batch", "event_name": None}
+        own["rate"] = LRScheduler(LambdaLR, lr_lambda=factor, last_epoch=done * steps - 1, **how)
     own |= {"bar": bar if progress else None, "early_stopping": early}
     net = EEGRetriever(
         synchronize_batch_norm(model, world, device),
@@ -528,32 +519,11 @@ def _repair(
     last = first_missing(kept) - 1 if kept is not None else None
     if validation is not None and not validation.is_whole():
         last = 0
-    damaged = checkpoints.repair(last)
-    if damaged:
+    if damaged := ", ".join(checkpoints.repair(last)):
         left = checkpoints.epochs()
         then = f"resuming from {left[-1].name}" if left else "training from the beginning"
-        say(
-            f"checkpoint {', '.join(damaged)} in {checkpoints.folder} is damaged, or needs a file that is: "
-            f"{then}"
-        )
-
-
-def _schedule(spec: TrainSpec, steps: int, done: int) -> LRScheduler:
-    """The learning rate of each of an epoch's steps, warm-up included, after ``done`` epochs."""
-    total, warmup = steps * spec.epochs, round(spec.warmup * steps)
-    factor = partial(learning_rate_factor, total=total, warmup=warmup, schedule=spec.schedule)
-    last = done * steps - 1
-    return LRScheduler(
-        LambdaLR, lr_lambda=factor, last_epoch=last, step_every="batch", event_name=None
-    )
-
-
-def _by_name(y: dict[str, Tensor] | Tensor) -> dict[str, Tensor]:
-    """Image features by name: an array (b, 2, d) holds original and view, (b, d) stands for both."""
-    if isinstance(y, dict):
-        return y
-    original, view = (y[:, 0], y[:, 1]) if y.ndim == 3 else (y, y)
-    return {"original": original, "view": view}
+        found = f"checkpoint {damaged} in {checkpoints.folder} is damaged"
+        say(f"{found}, or needs a file that is: {then}")
 
 
 def _is_class(part: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas, cho_factor, cho_solve
 from torch import Tensor, nn
 
 from ..config import TrainSpec
@@ -96,8 +96,7 @@ class Scatter:
 
     With centered X (n, p) and Y (n, m), :math:`W = (X^\top X + \lambda I)^{-1} X^\top Y`; with fewer rows
     than inputs, the same as :math:`X^\top (X X^\top + \lambda I)^{-1} Y`. Rows are read in blocks (k, p)
-    and (k, m); only the second form keeps all inputs in memory. The matrix is in memory once: a solution
-    overwrites one triangle, which is then restored from the other one.
+    and (k, m); only the second form keeps all inputs in memory. The matrix is in memory once.
     """
 
     def __init__(self, blocks: Iterator[Rows], n: int, p: int) -> None:
@@ -151,11 +150,10 @@ def retrieval(model: Ridge, data: TrainingSet) -> float:
     """Mean reciprocal rank of each trial's own image among the images of a set."""
     images, own = np.unique(data.image.numpy(), return_inverse=True)
     gallery = embed_images(model, data.original[torch.from_numpy(images)])
-    ranks: list[np.ndarray] = []
-    for x, _ in _blocks(data):
-        first = sum(map(len, ranks))
-        similarity = cosine(embed_trials(model, x), gallery)
-        ranks.append(rank_of_target(similarity, own[first : first + len(x)]))
+    ranks = []
+    for first in range(0, len(own), BLOCK):
+        part = slice(first, first + BLOCK)
+        ranks.append(rank_of_target(cosine(embed_trials(model, data.x[part]), gallery), own[part]))
     return summarize(np.concatenate(ranks))["mrr"]
 
 
@@ -226,14 +224,10 @@ def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve with a symmetric positive definite matrix (n, n); only its diagonal is overwritten.
 
-    LAPACK's Cholesky factor overwrites one triangle and never reads the other one (``dpotrf``).
+    The Cholesky factor overwrites one triangle, which is then restored from the other one.
     """
-    factor, row = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-    if row:
-        raise np.linalg.LinAlgError(
-            f"the matrix is not positive definite, in row {row} of {len(matrix)}"
-        )
-    solution, _ = lapack.dpotrs(factor, right, lower=1)
+    factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    solution = cho_solve(factor, right, check_finite=False)
     _mirror(matrix)
     return solution
 
