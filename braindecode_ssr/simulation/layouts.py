@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -33,12 +33,10 @@ from .experiment import Preset, Response, generator
 from .images import concept_words, things_numbers
 from .recording import (
     Brain,
+    Sensors,
     add_responses,
     kernels,
     moments,
-    nearness,
-    random_patterns,
-    smooth_kernel,
 )
 
 if TYPE_CHECKING:
@@ -217,21 +215,15 @@ def write_meg(
     source = f"{dataset.source_key()} meg v{VERSION} {preset}"
     claim({"dataset": "things-meg", "source": source}, out, ("derivatives", "object_images"))
     images = meg_images(preset, dataset.preset, dataset.seed)
-    pictures = {
-        out / "object_images" / name / f"{stem}.jpg": (name, stem)
-        for name, stem in zip(images["concept"], images["stem"], strict=True)
-    }
+    names = list(zip(images["concept"], images["stem"], strict=True))
+    folder = out / "object_images"
+    pictures = {folder / concept / f"{stem}.jpg": (concept, stem) for concept, stem in names}
     files = write_images(pictures, lambda name: dataset.draw(*name))
-    features = cache(lambda: seen(dataset, images))
+    features = cache(lambda: dataset.seen(names))
     for subject in chosen:
         say(f"MEG of subject {subject}")
         files += _write_subject(dataset, preset, images, features, subject, out)
     return files
-
-
-def seen(dataset: ThingsSim, images: pd.DataFrame) -> np.ndarray:
-    """The eye's features of each image; float32, shape (n_images, dims)."""
-    return dataset.seen(list(zip(images["concept"], images["stem"], strict=True)))
 
 
 def _write_subject(
@@ -381,12 +373,8 @@ EARLY, LATE = "MLO MRO MZO", "MLT MRT MLP MRP"
 
 
 @cache
-def helmet() -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the 271 sensors, in order, and their positions (271, 3).
-
-    Positions are on the unit sphere, x to the right, y to the front, z up: MNE's flat layout of the
-    helmet, bent back.
-    """
+def helmet() -> Sensors:
+    """The 271 sensors, in order; their positions are MNE's flat layout of the helmet, bent back."""
     from mne.channels import read_layout
 
     layout = read_layout("CTF-275")
@@ -402,28 +390,16 @@ def helmet() -> tuple[tuple[str, ...], np.ndarray]:
     scale = np.sin(angle) / distance
     positions = np.stack([x * scale, y * scale, np.cos(angle)], axis=1)
     positions.setflags(write=False)
-    return tuple(f"{name}-{SERIAL}" for name in names), positions
-
-
-def _helmet_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Random patterns of variance one, smooth over the helmet; shape (n, 271)."""
-    return random_patterns(helmet()[1], n, length, rng)
-
-
-def _helmet_bump(centers: str, width: float) -> np.ndarray:
-    """How near each sensor is to the nearest of those whose names start so; shape (271,)."""
-    names, positions = helmet()
-    starts = tuple(centers.split())
-    return nearness(positions, positions[[name.startswith(starts) for name in names]], width)
+    return Sensors(tuple(f"{name}-{SERIAL}" for name in names), positions)
 
 
 def helmet_info(sfreq: float, every: int = 1) -> mne.Info:
     """MNE's description of every so many-th sensor, with its position."""
     import mne
 
-    names, positions = helmet()
-    info = mne.create_info(list(names[::every]), sfreq, "mag", verbose="error")
-    for channel, outward in zip(info["chs"], positions[::every], strict=True):
+    names = list(helmet().names[::every])
+    info = mne.create_info(names, sfreq, "mag", verbose="error")
+    for channel, outward in zip(info["chs"], helmet().positions[::every], strict=True):
         across = np.cross(outward, [0.0, 1.0, 0.0])
         across /= np.linalg.norm(across)
         frame = [across, np.cross(outward, across), outward]  # the unit vectors of the coil
@@ -450,10 +426,10 @@ def _meg_brain(
     amplitude = gain * np.repeat([response.early_gain, response.late_gain], dims)
     courses = kernels(times, peaks + shift, widths)
     evoked = kernels(times, np.array([0.1, 0.17]) + shift, np.array([0.02, 0.03]))
-    places = [_helmet_bump(EARLY, 0.5), -_helmet_bump(LATE, 0.5)]
+    places = [helmet().near(EARLY, 0.5), -helmet().near(LATE, 0.5)]
     common = response.common_gain * gain * np.einsum("kc,kt->ct", places, evoked)[::every]
     wave = kernels(times, np.array([0.42]) + shift, np.array([0.07]))[0]
-    target = response.target_gain * np.outer(_helmet_bump("MLP MRP MZP", 0.6)[::every], wave)
+    target = response.target_gain * np.outer(helmet().near("MLP MRP MZP", 0.6)[::every], wave)
     return Brain(
         weights=np.einsum("k,kc,kt->kct", amplitude, patterns, courses).astype(np.float32),
         common=common.astype(np.float32),
@@ -463,8 +439,8 @@ def _meg_brain(
 
 def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Early patterns over occipital, late ones over temporal and parietal sensors; (dims, 271)."""
-    early = _helmet_patterns(dims[0], 0.35, rng) * _helmet_bump(EARLY, 0.45)
-    late = _helmet_patterns(dims[1], 0.5, rng) * _helmet_bump(LATE, 0.4)
+    early = helmet().patterns(dims[0], 0.35, rng) * helmet().near(EARLY, 0.45)
+    late = helmet().patterns(dims[1], 0.5, rng) * helmet().near(LATE, 0.4)
     return np.concatenate([early, late])
 
 
@@ -473,11 +449,11 @@ def _subject_epochs(
 ) -> Iterator[np.ndarray]:
     """The epochs of all runs of a subject, run by run; noise changes with the session."""
     person = generator(seed, "meg", "noise", subject)
-    sources, alpha = _helmet_patterns(8, 0.5, person), _helmet_patterns(4, 0.6, person)
-    alpha *= 0.3 + _helmet_bump("MLP MRP MLO MRO", 0.5)
+    sources, alpha = helmet().patterns(8, 0.5, person), helmet().patterns(4, 0.6, person)
+    alpha *= 0.3 + helmet().near("MLP MRP MLO MRO", 0.5)
     for run in runs:
         day = generator(seed, "meg", "noise", subject, run.session)
-        gains = np.exp(day.normal(0, 0.15, len(helmet()[0])))
+        gains = np.exp(day.normal(0, 0.15, len(helmet().names)))
         mixing = _mixing(sources, gains, every)
         rng = generator(seed, "meg", "run", subject, run.session, run.run)
         yield _run_epochs(run, features, brain, mixing, alpha[:, ::every].astype(np.float32), rng)
@@ -510,8 +486,7 @@ def _run_epochs(
 
 
 def _mixing(sources: np.ndarray, gains: np.ndarray, every: int) -> np.ndarray:
-    positions = helmet()[1]
-    covariance = 0.5 * smooth_kernel(positions, 0.5) + 0.2 * smooth_kernel(positions, 0.2)
+    covariance = 0.5 * helmet().correlation(0.5) + 0.2 * helmet().correlation(0.2)
     covariance = covariance + 0.15 * np.eye(len(gains)) + 0.05 * sources.T @ sources
     covariance = (covariance * np.outer(gains, gains))[::every, ::every]
     covariance /= np.mean(np.diag(covariance))
@@ -583,8 +558,13 @@ def write_parts(
         start, stop = edges[number - 1 : number + 1]
         with path.open("wb") as file:
             file.write(head)
-            _block(file, _START, _PROCESSED, _EPOCHS)
-            _write_tables(file, events[start:stop], metadata.iloc[start:stop])
+            _block(file, _START, _PROCESSED, _EPOCHS, _EVENTS)
+            _tag(file, 3561, _INT, events[start:stop].astype(">i4").tobytes())
+            _block(file, _END, _EVENTS)
+            _block(file, _START, _METADATA)
+            table = metadata.iloc[start:stop].reset_index().to_json(orient="records")
+            _tag(file, 206, _STRING, table.encode())
+            _block(file, _END, _METADATA)
             _write_data(file, epochs, stop - start, first, info)
             log = [[] if start <= k < stop else ["IGNORED"] for k in range(len(events))]
             _tag(file, 3801, _STRING, json.dumps(log).encode())
@@ -599,31 +579,21 @@ def write_parts(
             file.write(struct.pack(">4i", _NOP, 0, 0, -1))
 
 
-def _write_tables(file: BinaryIO, events: np.ndarray, metadata: pd.DataFrame) -> None:
-    _block(file, _START, _EVENTS)
-    _tag(file, 3561, _INT, events.astype(">i4").tobytes())
-    _block(file, _END, _EVENTS)
-    _block(file, _START, _METADATA)
-    _tag(file, 206, _STRING, metadata.reset_index().to_json(orient="records").encode())
-    _block(file, _END, _METADATA)
-
-
 def _write_data(
     file: BinaryIO, epochs: Iterator[np.ndarray], n_epochs: int, first: int, info: mne.Info
 ) -> None:
     """The data as one matrix tag, written epoch by epoch; its dimensions follow."""
     epoch = next(epochs)
+    n_chans, n_times = epoch.shape
     _tag(file, 208, _INT, struct.pack(">i", first))
-    _tag(file, 209, _INT, struct.pack(">i", first + epoch.shape[1] - 1))
+    _tag(file, 209, _INT, struct.pack(">i", first + n_times - 1))
     _tag(file, 3803, _FLOAT, struct.pack(">f", info["sfreq"]))
     _tag(file, 3568, _FLOAT, struct.pack(">f", first / info["sfreq"]))
     _tag(file, 3569, _FLOAT, struct.pack(">f", 0.0))
-    dimensions = (epoch.shape[1], epoch.shape[0], n_epochs)
     file.write(struct.pack(">4i", 302, _FLOAT_MATRIX, 4 * n_epochs * epoch.size + 16, 0))
-    file.write(epoch.astype(">f4").tobytes())
-    for _ in range(n_epochs - 1):
-        file.write(next(epochs).astype(">f4").tobytes())
-    file.write(struct.pack(">4i", *dimensions, 3))
+    for part in chain([epoch], islice(epochs, n_epochs - 1)):
+        file.write(part.astype(">f4").tobytes())
+    file.write(struct.pack(">4i", n_times, n_chans, n_epochs, 3))
 
 
 def _block(file: BinaryIO, edge: int, *kinds: int) -> None:

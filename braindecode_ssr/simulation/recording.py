@@ -17,8 +17,7 @@ from ..preprocessing.epochs import running_count
 from ..registry import Label
 from .experiment import Events, LivelyResponse, Noise, Preset, Response, generator, session_events
 
-EARLY_CENTERS = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
-LATE_CENTERS = ["P7", "P8", "TP9", "TP10", "PO7", "PO8", "P5", "P6"]
+EARLY, LATE = "O1 Oz O2 PO7 PO8 POz", "P7 P8 TP9 TP10 PO7 PO8 P5 P6"
 AT_ONCE = 256  # presentations whose responses are in memory at once
 COURSES = 16  # time courses of the response that is an image's own
 COURSES_SLOPE = 0.9  # the k-th has k half cycles and an amplitude of k ** -COURSES_SLOPE
@@ -79,51 +78,44 @@ def presentations(
     return events.samples + shift, attention * showing**-response.suppression
 
 
-# -- patterns over the 63 channels of THINGS-EEG2 -----------------------------------------------------------
+# -- patterns over the sensors -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sensors:
+    """Names of sensors and their positions (n, 3) on the unit sphere: x right, y front, z up."""
+
+    names: tuple[str, ...]
+    positions: np.ndarray
+
+    def correlation(self, length: float) -> np.ndarray:
+        """Gaussian correlation between sensors at a length constant in head radii; shape (n, n)."""
+        squared = np.sum((self.positions[:, None] - self.positions[None]) ** 2, axis=-1)
+        return np.exp(-squared / (2 * length**2))
+
+    def patterns(self, n: int, length: float, rng: np.random.Generator) -> np.ndarray:
+        """Random patterns of variance one with this correlation; shape (n, sensors)."""
+        kernel = self.correlation(length) + 1e-6 * np.eye(len(self.names))
+        return rng.normal(size=(n, len(kernel))) @ np.linalg.cholesky(kernel).T
+
+    def near(self, centers: str, width: float) -> np.ndarray:
+        """A Gaussian of the distance to the nearest of the sensors whose names begin so; shape (sensors,)."""
+        starts = tuple(centers.split())
+        at = self.positions[[name.startswith(starts) for name in self.names]]
+        squared = np.sum((self.positions[:, None] - at[None]) ** 2, axis=-1).min(axis=1)
+        return np.exp(-squared / (2 * width**2))
 
 
 @cache
-def channel_positions() -> np.ndarray:
-    """Positions (63, 3) of MNE's ``easycap-M1`` on the unit sphere: x right, y front, z up."""
+def scalp() -> Sensors:
+    """The 63 channels of THINGS-EEG2, where MNE's ``easycap-M1`` has them."""
     from mne.channels import make_standard_montage
 
     places = make_standard_montage("easycap-M1").get_positions()["ch_pos"]
     positions = np.array([places[name] for name in THINGS_EEG_63_RAW])
     positions /= np.linalg.norm(positions, axis=1, keepdims=True)
     positions.setflags(write=False)
-    return positions
-
-
-def smooth_kernel(positions: np.ndarray, length: float) -> np.ndarray:
-    """Gaussian correlation between places ``(n, 3)`` at a length constant in head radii; shape (n, n)."""
-    squared = np.sum((positions[:, None] - positions[None]) ** 2, axis=-1)
-    return np.exp(-squared / (2 * length**2))
-
-
-def random_patterns(
-    positions: np.ndarray, n: int, length: float, rng: np.random.Generator
-) -> np.ndarray:
-    """``n`` random patterns of variance one over places, smooth at a length in head radii."""
-    kernel = smooth_kernel(positions, length) + 1e-6 * np.eye(len(positions))
-    return rng.normal(size=(n, len(kernel))) @ np.linalg.cholesky(kernel).T
-
-
-def nearness(positions: np.ndarray, centers: np.ndarray, width: float) -> np.ndarray:
-    """A Gaussian of the distance of each place to the nearest center, 1 there; shape (n,)."""
-    squared = np.sum((positions[:, None] - centers[None]) ** 2, axis=-1).min(axis=1)
-    return np.exp(-squared / (2 * width**2))
-
-
-def smooth_patterns(n: int, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Random patterns of variance one, smooth over the scalp; shape (n, 63)."""
-    return random_patterns(channel_positions(), n, length, rng)
-
-
-def bump(centers: list[str], width: float) -> np.ndarray:
-    """How near each channel is to the nearest of some channels, see :func:`nearness`; shape (63,)."""
-    positions = channel_positions()
-    at = positions[[THINGS_EEG_63_RAW.index(name) for name in centers]]
-    return nearness(positions, at, width)
+    return Sensors(THINGS_EEG_63_RAW, positions)
 
 
 # -- responses -----------------------------------------------------------------------------------------------
@@ -219,7 +211,7 @@ def with_own(
         return features
     rng = generator(seed, "own", subject, split)
     own = rng.standard_normal((len(features), COURSES, 63), dtype=np.float32)
-    covariance = (_scalp() + 0.02 * np.eye(63)) / 0.77
+    covariance = (_covariance() + 0.02 * np.eye(63)) / 0.77
     with one_thread():
         own = own @ np.linalg.cholesky(covariance).T.astype(np.float32)
     own = np.round(own.swapaxes(1, 2), 4).reshape(len(features), -1)
@@ -228,8 +220,8 @@ def with_own(
 
 def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Early patterns over occipital, late ones over parietal and temporal channels; (dims, chans)."""
-    early = smooth_patterns(dims[0], 0.35, rng) * bump(EARLY_CENTERS, 0.45)
-    late = smooth_patterns(dims[1], 0.5, rng) * bump(LATE_CENTERS, 0.5)
+    early = scalp().patterns(dims[0], 0.35, rng) * scalp().near(EARLY, 0.45)
+    late = scalp().patterns(dims[1], 0.5, rng) * scalp().near(LATE, 0.5)
     return np.concatenate([early, late])
 
 
@@ -259,7 +251,8 @@ def kernels(
 
 def _common(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
     """P1, N1 and P2 of every image over the back of the head; shape (chans, times)."""
-    places = np.stack([bump(["O1", "Oz", "O2"], 0.5), bump(["P7", "P8"], 0.5), bump(["Pz"], 0.6)])
+    near = scalp().near
+    places = np.stack([near("O1 Oz O2", 0.5), near("P7 P8", 0.5), near("Pz", 0.6)])
     waves = kernels(times, np.array([0.1, 0.165, 0.23]) + shift, np.array([0.018, 0.024, 0.04]))
     common = np.einsum("k,kc,kt->ct", np.array([1.0, -0.9, 0.6]), places, waves)
     return (response.common_gain * common).astype(np.float32)
@@ -268,7 +261,8 @@ def _common(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
 def _target(response: Response, times: np.ndarray, shift: float) -> np.ndarray:
     """The P3 to a target; shape (chans, times)."""
     wave = kernels(times, np.array([0.42]) + shift, np.array([0.07]))[0]
-    return (response.target_gain * np.outer(bump(["Pz", "CPz"], 0.6), wave)).astype(np.float32)
+    place = scalp().near("Pz CPz", 0.6)
+    return (response.target_gain * np.outer(place, wave)).astype(np.float32)
 
 
 def add_responses(
@@ -299,9 +293,7 @@ def add_responses(
 class SessionNoise:
     """The noise of a subject in a session; patterns in volts over the 63 channels."""
 
-    background: (
-        np.ndarray
-    )  # symmetric covariance of the 1/f activity in square volts, (chans, chans)
+    background: np.ndarray  # covariance of the 1/f activity in square volts, (chans, chans)
     alpha: np.ndarray  # patterns of the alpha sources, (sources, chans)
     alpha_frequency: float  # Hz
     blink: np.ndarray  # peak of a blink, (chans,)
@@ -316,15 +308,16 @@ def session_noise(noise: Noise, subject: Label, session: int, seed: int) -> Sess
     day = generator(seed, "noise", subject, session)
     gains = np.exp(person.normal(0, 0.1, 63) + day.normal(0, noise.session_sd, 63))
     strength = np.exp(person.normal(0, 0.25))
-    alpha = smooth_patterns(4, 0.6, person) + 0.3 * smooth_patterns(4, 0.6, day)
-    alpha = strength * noise.alpha / 2 * alpha * (0.25 + bump(["POz", "Oz", "Pz"], 0.6))
+    patterns, near = scalp().patterns, scalp().near
+    alpha = patterns(4, 0.6, person) + 0.3 * patterns(4, 0.6, day)
+    alpha = strength * noise.alpha / 2 * alpha * (0.25 + near("POz Oz Pz", 0.6))
     return SessionNoise(
         background=_background(noise, gains, person, day),
         alpha=alpha,
         alpha_frequency=float(np.clip(person.normal(10, 0.7), 8.5, 11.5)),
-        blink=noise.blink * np.exp(day.normal(0, 0.1)) * bump(["Fp1", "Fp2"], 0.5),
-        line=noise.line * smooth_patterns(1, 0.8, day)[0],
-        drift=noise.drift / 2 * smooth_patterns(4, 0.8, day),
+        blink=noise.blink * np.exp(day.normal(0, 0.1)) * near("Fp1 Fp2", 0.5),
+        line=noise.line * patterns(1, 0.8, day)[0],
+        drift=noise.drift / 2 * patterns(4, 0.8, day),
         constants=noise,
     )
 
@@ -415,18 +408,16 @@ def _gaps(events: Events) -> tuple[np.ndarray, np.ndarray]:
 def _background(
     noise: Noise, gains: np.ndarray, person: np.random.Generator, day: np.random.Generator
 ) -> np.ndarray:
-    sources = np.concatenate([smooth_patterns(6, 0.5, person), smooth_patterns(6, 0.5, day)])
-    covariance = _scalp(noise.smoothness)
+    sources = np.concatenate([scalp().patterns(6, 0.5, rng) for rng in (person, day)])
+    covariance = _covariance(noise.smoothness)
     covariance += 0.04 * sources.T @ sources + 0.02 * np.eye(len(gains))
     covariance *= np.outer(gains, gains)
     return covariance * noise.background**2 / np.mean(np.diag(covariance))
 
 
-def _scalp(length: float = 0.6) -> np.ndarray:
+def _covariance(length: float = 0.6) -> np.ndarray:
     """Covariance over the scalp that all background has."""
-    positions = channel_positions()
-    wide, narrow = smooth_kernel(positions, length), smooth_kernel(positions, 0.25)
-    return 0.55 * wide + 0.2 * narrow
+    return 0.55 * scalp().correlation(length) + 0.2 * scalp().correlation(0.25)
 
 
 def _drift(events: Events, knots: np.ndarray, sample: np.ndarray) -> np.ndarray:

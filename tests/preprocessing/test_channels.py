@@ -85,7 +85,7 @@ def test_regions_of_the_real_helmet():
     """Counts of THINGS-MEG: 271 sensors, those of the nominal 275 that work."""
     from braindecode_ssr.simulation.layouts import helmet
 
-    names, _ = helmet()
+    names = helmet().names
     regions = ("frontal", "temporal", "central", "parietal", "occipital")
     counts = [len(channel_indices(names, f"meg-{region}")) for region in regions]
     assert counts == [67, 68, 52, 45, 39] and len(names) == 271

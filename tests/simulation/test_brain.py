@@ -9,10 +9,8 @@ from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
 from braindecode_ssr.simulation.experiment import Response, generator
 from braindecode_ssr.simulation.recording import (
     add_responses,
-    bump,
-    channel_positions,
     kernels,
-    smooth_patterns,
+    scalp,
     subject_brain,
 )
 
@@ -96,12 +94,12 @@ def test_kernels_peak_at_one_where_they_should():
 
 
 def test_patterns_are_smooth_over_the_scalp():
-    positions = channel_positions()
+    positions = scalp().positions
     assert positions.shape == (63, 3)
     np.testing.assert_allclose(np.linalg.norm(positions, axis=1), 1)
-    patterns = smooth_patterns(4000, 0.5, generator(0, "p"))
+    patterns = scalp().patterns(4000, 0.5, generator(0, "p"))
     correlation = patterns.T @ patterns / 4000
     np.testing.assert_allclose(np.diag(correlation), 1, atol=0.1)
     oz, o1, fp1 = (THINGS_EEG_63_RAW.index(name) for name in ("Oz", "O1", "Fp1"))
     assert correlation[oz, o1] > 0.8 and abs(correlation[oz, fp1]) < 0.1
-    assert np.argmax(bump(["Oz"], 0.3)) == oz
+    assert np.argmax(scalp().near("Oz", 0.3)) == oz

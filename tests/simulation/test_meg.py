@@ -24,7 +24,6 @@ from braindecode_ssr.simulation.layouts import (
     part_names,
     rhythm,
     sample_attributes,
-    seen,
     spectral_noise,
     write_meg,
     write_parts,
@@ -118,7 +117,7 @@ def test_mne_reads_all_parts_as_one(out):
     assert len(epochs) == len(table) == 336
     assert epochs.times[0] == pytest.approx(-0.1) and epochs.times[-1] == pytest.approx(1.3)
     assert epochs.info["sfreq"] == 200 and set(epochs.get_channel_types()) == {"mag"}
-    assert set(epochs.ch_names) <= set(helmet()[0])
+    assert set(epochs.ch_names) <= set(helmet().names)
     codes = table["things_image_nr"].fillna(CATCH).astype(int)
     assert epochs.events[:, 2].tolist() == codes.tolist()
     pd.testing.assert_frame_equal(epochs.metadata, table, check_dtype=False)
@@ -153,7 +152,7 @@ def test_what_is_written_is_what_mne_reads(tmp_path, n_epochs):
 
 
 def test_sensors_are_where_their_names_say():
-    names, places = helmet()
+    names, places = helmet().names, helmet().positions
     np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1)
     side = np.array([name[1] for name in names])
     region = np.array([name[2] for name in names])
@@ -202,7 +201,8 @@ def test_test_images_can_be_told_apart(sim, out):
     store = prepare(dataset, 1, SPEC)
     train, test = store.average("train"), store.average("test")
     images = meg_images(MEG_PRESETS["tiny"], sim.preset, 0)
-    features = dict(zip(images["concept"] + "/" + images["stem"], seen(sim, images), strict=True))
+    names = list(zip(images["concept"], images["stem"], strict=True))
+    features = dict(zip(map("/".join, names), sim.seen(names), strict=True))
     y = np.stack([features[name] for name in train.table["image_id"]])
     gallery = np.stack([features[name] for name in test.table["image_id"]])
     x, queries = (part.x.reshape(len(part.x), -1).astype(float) for part in (train, test))
