@@ -79,12 +79,8 @@ class TrainedRun(Run):
     def model(self) -> torch.nn.Module:
         """The model with its weights, in evaluation mode.
 
-        Raises
-        ------
-        UsageError
-            If its configuration names a class that is not trusted.
-        DataError
-            If the folder is of an earlier version, damaged, or its backbone was given as an object.
+        UsageError if its configuration names a class that is not trusted; DataError if the folder is of an
+        earlier version, damaged, or its backbone was given as an object.
         """
         from ..training.retriever import build_closed_form
 
@@ -240,10 +236,7 @@ class TrainedRun(Run):
     def plot_history(self) -> Figure:
         """Draw the learning curve: the loss of each epoch, each of its parts, and validation if any.
 
-        Raises
-        ------
-        UsageError
-            If the run was fitted in closed form, without epochs.
+        UsageError if the run was fitted in closed form, without epochs.
         """
         from ..reporting import run_figures
 
@@ -259,12 +252,7 @@ class TrainedRun(Run):
         each : int
             How many of each kind.
         data_dir : path-like, optional
-            The folder of the dataset, if it is not where it was when the run was trained.
-
-        Raises
-        ------
-        DataError
-            If the dataset or an image is not here, or the data are not those that the run was trained on.
+            As for :meth:`interpret`, which also says what is raised.
         """
         from ..reporting import run_figures
 
@@ -274,12 +262,7 @@ class TrainedRun(Run):
         """Draw how near each test query is to each candidate, in the order of clusters of images.
 
         Without the dataset on this disk, draw how often each concept is among the five nearest of each
-        other, which is all that the run holds.
-
-        Parameters
-        ----------
-        data_dir : path-like, optional
-            The folder of the dataset, if it is not where it was when the run was trained.
+        other, which is all that the run holds. ``data_dir`` is as for :meth:`interpret`.
         """
         from ..reporting import run_figures
         from .interpretation import similarity_figure
@@ -342,10 +325,8 @@ class TrainedRun(Run):
 
         Parameters
         ----------
-        window, step : float
-            Length of the window, and from one to the next, in seconds.
-        fill : {"mean", "zero"}
-            What replaces all other samples: the mean training trial, or zero.
+        window, step, fill
+            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.time_windows`.
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
         """
@@ -363,43 +344,26 @@ class TrainedRun(Run):
 
         Parameters
         ----------
-        neighbors : int
-            How many of the nearest sensors go with each.
-        fill : {"mean", "zero"}
-            What replaces all other channels: the mean training trial, or zero.
+        neighbors, fill
+            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.sensors`.
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
-
-        Raises
-        ------
-        DataError
-            If the positions of sensors are not known.
         """
         from .interpretation import region_figure
 
         return region_figure([self.interpret(data_dir)], neighbors, fill, pyplot=True)
 
     def plot_attribution(
-        self,
-        method: str = "integrated_gradients",
-        *,
-        data_dir: str | Path | None = None,
+        self, method: str = "integrated_gradients", *, data_dir: str | Path | None = None
     ) -> Figure:
         """Draw, on the head and over time, what each sample adds to the similarity with the right image.
 
         Parameters
         ----------
-        method : {"integrated_gradients", "input_x_gradient", "saliency"}
-            Of :mod:`braindecode.visualization`, which needs captum.
+        method
+            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.attribution`.
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
-
-        Raises
-        ------
-        DataError
-            If the positions of sensors are not known.
-        MissingDataError
-            If captum is not installed.
         """
         from .interpretation import attribution_figure
 
