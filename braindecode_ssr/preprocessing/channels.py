@@ -313,11 +313,11 @@ def check_facts(first: ChannelSet, other: ChannelSet) -> None:
         if value and found and _differ(value, found):
             raise DataError(
                 f"the {what} differs: {value} in {first.owner}, {found} in {other.owner}",
-                _CURES.get(what, "use recordings that were made and prepared in the same way"),
+                _HINTS.get(what, "use recordings that were made and prepared in the same way"),
             )
 
 
-_CURES = {
+_HINTS = {
     "reference": "re-reference the recordings to the same electrodes, and correct EEGReference in their "
     "*_eeg.json files (or the column reference of channels.tsv)",
     "channel type": "correct the column type of channels.tsv, or leave one of the two out",

@@ -190,7 +190,7 @@ class Checkpoints(Callback):
         if not self.epochs():
             return
         last = self.epochs()[-1]
-        saved = json.loads((last / SPEC).read_text()) if (last / SPEC).exists() else self.spec
+        saved = read_json(last / SPEC)
         changed = [name for name, value in self.spec.items() if saved.get(name) != value]
         if changed:
             found = [f"{name} = {saved.get(name)} instead of {self.spec[name]}" for name in changed]

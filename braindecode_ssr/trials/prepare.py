@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     import mne
 
 Say = Callable[[str], object]
-LITTLE = 1e9
+LOW_MEMORY = 1e9
 """Bytes of free memory per process below which a warning is shown."""
 
 
@@ -108,7 +108,7 @@ class WritableTrials:
             self._file.flush()
 
 
-class Changed(Exception):
+class RecordingsChanged(Exception):
     """Finished trials do not belong to the recordings that are there now."""
 
 
@@ -140,7 +140,7 @@ class ResumableStore:
         """Where the trials of the next recording go, and whether they are there already.
 
         ``part`` identifies the recording: ``source``, ``fingerprint``, and all that trials depend on
-        besides the spec; Changed if another one was finished in this place.
+        besides the spec; RecordingsChanged if another one was finished in this place.
         """
         self.info = self.info or info
         before, shape = self._trials, (len(table), len(info["ch_names"]), n_times)
@@ -148,7 +148,7 @@ class ResumableStore:
         part |= {"shape": list(shape)}
         done = self.finished[len(self._parts) : len(self._parts) + 1]
         if done and {**done[0], "source": ""} != {**part, "source": ""}:
-            raise Changed
+            raise RecordingsChanged
         if before:
             start = before.stop
             before.close()
@@ -300,7 +300,7 @@ def _make(
                 ):
                     _write_recorded(dataset, subject, spec, store, bar, say)
                 break
-            except Changed:  # the unfinished store is gone, and everything is made anew
+            except RecordingsChanged:  # the unfinished store is gone, and everything is made anew
                 if last:
                     raise
     remove_outdated(path, manifest)
@@ -356,7 +356,7 @@ def _write_recorded(
                 whiten, fitted = fit_whitening(spec.whitening, trials, numbers, source), session
                 store.keep_whitening(session, whiten)
             if whiten is None or fitted != session:
-                raise Changed if session == skipped else no_training_part(session, source)
+                raise RecordingsChanged if session == skipped else no_training_part(session, source)
             whiten(trials)
         if spec.clamp is not None:
             clamp(trials, spec.clamp)
@@ -491,11 +491,12 @@ def prepare_many(
     for subject in subjects:
         say(f"prepare subject {subject}")
         try:
-            store = prepare(dataset, subject, spec, progress=progress, say=say)
+            outcome = Prepared(
+                subject, prepare(dataset, subject, spec, progress=progress, say=say).path
+            )
         except SSRError as error:
-            yield Prepared(subject, error=error)
-        else:
-            yield Prepared(subject, store.path)
+            outcome = Prepared(subject, error=error)
+        yield outcome
 
 
 def free_memory() -> int | None:
@@ -511,7 +512,7 @@ def _memory_line(jobs: int) -> str:
     if free is None:
         return line
     line += f", {free / jobs / 1e9:.1f} GB of free memory for each"
-    return line + (": that may be too little, use fewer --jobs" if free < jobs * LITTLE else "")
+    return line + (": that may be too little, use fewer --jobs" if free < jobs * LOW_MEMORY else "")
 
 
 class _PipeBar(TrialBar):
@@ -544,14 +545,15 @@ def _work(
     with suppress(KeyboardInterrupt), threadpool_limits(max(1, width // jobs)):
         try:
             store = prepare(dataset, subject, spec, progress=bar, say=partial(bar.send, "say"))
+            outcome = Prepared(subject, store.path)
         except SSRError as error:
-            bar.send("error", error)
+            outcome = Prepared(subject, error=error)
         except Exception as error:
             found = f"{type(error).__name__}: {' '.join(str(error).split())}"
             advice = "prepare this subject alone with --debug, and report it"
-            bar.send("error", DataError(f"subject {subject} was not prepared: {found}", advice))
-        else:
-            bar.send("path", store.path)
+            error = DataError(f"subject {subject} was not prepared: {found}", advice)
+            outcome = Prepared(subject, error=error)
+        bar.send("outcome", outcome)
 
 
 def _in_processes(
@@ -598,11 +600,10 @@ def _in_processes(
                     continue
                 if what == "say":
                     say_beside(say, content)
-                elif what == "path":
-                    outcomes[subject] = Prepared(subject, content)
-                    say_beside(say, f"subject {subject} is prepared")
-                elif what == "error":
-                    outcomes[subject] = Prepared(subject, error=content)
+                elif what == "outcome":
+                    outcomes[subject] = content
+                    if not content.error:
+                        say_beside(say, f"subject {subject} is prepared")
                 else:
                     getattr(bar, what)(content)
     finally:
