@@ -39,8 +39,7 @@ MEG_SETS = (*(f"meg-{region}" for region in MEG_REGIONS), "meg-occipital-parieta
 WHOLE_SETS = ("all", "common", "mag", "grad")
 """All channels, those that all recordings have, or those of one type of MEG sensor."""
 
-SET_NAMES = (*WHOLE_SETS, *CHANNEL_SETS, *MEG_SETS)
-"""Names of sets of channels, as they are listed."""
+SET_NAMES = (*WHOLE_SETS, *CHANNEL_SETS, *MEG_SETS)  # names of sets of channels, as they are listed
 
 REFERENCES = frozenset("a1 a2 m1 m2 a1a2 a1a22 m1m2 m1m22 le avg ave average car".split())
 """References at the end of a name, as in ``Oz-A1``; ``-Ref`` says that there is one, not which."""

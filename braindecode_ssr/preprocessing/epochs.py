@@ -24,10 +24,8 @@ from ..registry import Label
 if TYPE_CHECKING:
     from ..datasets.base import Recording
 
-CHUNK = 16
-"""Trials that are cut and multiplied at once."""
-KEPT = 4
-"""Chunks after which the pages of a memory-mapped recording are released."""
+CHUNK = 16  # trials that are cut and multiplied at once
+KEPT = 4  # chunks after which the pages of a memory-mapped recording are released
 FILTERED_AT_ONCE = 1 << 23
 """Samples of all channels that are filtered at a time: memory is little more than that of the result."""
 
@@ -304,8 +302,7 @@ def check_inside(
 
 # -- repetitions ---------------------------------------------------------------------------------------------
 
-PUBLISHED_SEED = 20200220
-"""Seed of the public THINGS-EEG2 scripts."""
+PUBLISHED_SEED = 20200220  # seed of the public THINGS-EEG2 scripts
 
 PUBLISHED_REPETITIONS = {"train": 2, "test": 20}
 """Trials per image and session that the public scripts keep."""

@@ -19,8 +19,7 @@ import numpy as np
 from ..errors import DataError
 from ..files import in_chunks
 
-CHUNK = 128
-"""Trials in memory at a time."""
+CHUNK = 128  # trials in memory at a time
 LARGEST = 4096
 """Channels times samples that are whitened together at most: the covariance then takes 0.13 GB."""
 

@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from ..models.modules import Components
     from .data import TrainingSet
 
-FIRST, LAST = 0.04, 0.6
-"""Seconds after the onset between which responses are modeled."""
-BLOCK = 1024
-"""Trials in double precision at once."""
+FIRST, LAST = 0.04, 0.6  # seconds after the onset between which responses are modeled
+BLOCK = 1024  # trials in double precision at once
 
 
 def raised_cosines(n_times: int, sfreq: float, start: float, spacing: float) -> np.ndarray:

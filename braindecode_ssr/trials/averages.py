@@ -20,8 +20,7 @@ from ..preprocessing.epochs import smooth_chosen
 from .store import DTYPE, MANIFEST, TRIALS, TrialStore, write_header
 
 FOLDER = "averages"
-CHUNK = 2048
-"""Trials that are copied to another device at once."""
+CHUNK = 2048  # trials that are copied to another device at once
 MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
 
 

@@ -62,8 +62,7 @@ if TYPE_CHECKING:
     import mne
 
 Say = Callable[[str], object]
-LOW_MEMORY = 1e9
-"""Bytes of free memory per process below which a warning is shown."""
+LOW_MEMORY = 1e9  # bytes of free memory per process below which a warning is shown
 
 
 # -- the files of a store while it is written ----------------------------------------------------------------

@@ -31,8 +31,7 @@ DTYPE = np.dtype("<f4")
 TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
 WHITENING = "whitening_*.safetensors"
 """The arrays that whitened each session; stores of released trials have none."""
-CHUNK = 256
-"""Trials that are read, checked or written at once."""
+CHUNK = 256  # trials that are read, checked or written at once
 BLOCK = 2**30
 """Bytes of means that :meth:`TrialStore.average_blocks` holds at once."""
 AGAIN = "remove the folder and make it again with: ssr-bd data prepare"

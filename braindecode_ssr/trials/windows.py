@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from .store import StoredTrials, TrialStore
 
 
-CHUNK = 1024
-"""Windows that are read at once."""
+CHUNK = 1024  # windows that are read at once
 
 
 class StoreEpochs(mne.BaseEpochs):
