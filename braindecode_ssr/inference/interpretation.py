@@ -409,7 +409,7 @@ def head_of(chs_info: Sequence[dict[str, Any]]) -> mne.Info:
 
 
 def time_window_figure(
-    looks: Sequence[Interpretation],
+    runs: Sequence[Interpretation],
     window: float = 0.1,
     step: float = 0.02,
     fill: str = "mean",
@@ -419,59 +419,59 @@ def time_window_figure(
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_time_windows`."""
     from ..reporting.model_figures import draw_time_windows
 
-    _check_alike(looks)
-    tables = [look.time_windows(window, step, fill=fill) for look in looks]
-    return draw_time_windows(tables, looks[0].title, fill, looks[0].flags, pyplot=pyplot)
+    _check_alike(runs)
+    tables = [run.time_windows(window, step, fill=fill) for run in runs]
+    return draw_time_windows(tables, runs[0].title, fill, runs[0].flags, pyplot=pyplot)
 
 
 def region_figure(
-    looks: Sequence[Interpretation], neighbors: int = 4, fill: str = "mean", *, pyplot: bool = False
+    runs: Sequence[Interpretation], neighbors: int = 4, fill: str = "mean", *, pyplot: bool = False
 ) -> Figure:
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_regions`."""
     from ..reporting.model_figures import draw_regions
 
-    _check_alike(looks)
-    head = head_of(looks[0].test.signals.chs_info)
+    _check_alike(runs)
+    head = head_of(runs[0].test.signals.chs_info)
     neighbors = min(neighbors, len(head.ch_names) - 1)
-    sensors = [look.sensors(neighbors, fill=fill) for look in looks]
+    sensors = [run.sensors(neighbors, fill=fill) for run in runs]
     regions: list[pd.DataFrame] = []
     with suppress(DataError):  # names without a region: the maps of the head have to do
-        regions = [look.regions(fill=fill) for look in looks]
-    title, flags = looks[0].title, looks[0].flags
+        regions = [run.regions(fill=fill) for run in runs]
+    title, flags = runs[0].title, runs[0].flags
     return draw_regions(sensors, regions, head, title, fill, flags, pyplot=pyplot)
 
 
 def attribution_figure(
-    looks: Sequence[Interpretation], method: str = "integrated_gradients", *, pyplot: bool = False
+    runs: Sequence[Interpretation], method: str = "integrated_gradients", *, pyplot: bool = False
 ) -> Figure:
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_attribution`."""
     from ..reporting.model_figures import draw_attribution
 
-    _check_alike(looks)
-    chs_info = looks[0].test.signals.chs_info
+    _check_alike(runs)
+    chs_info = runs[0].test.signals.chs_info
     head, place = head_of(chs_info), sensor_places(chs_info)[1]
-    tables = [look.attribution(method).groupby(place).sum() for look in looks]
-    return draw_attribution(tables, head, looks[0].title, method, looks[0].flags, pyplot=pyplot)
+    tables = [run.attribution(method).groupby(place).sum() for run in runs]
+    return draw_attribution(tables, head, runs[0].title, method, runs[0].flags, pyplot=pyplot)
 
 
-def similarity_figure(looks: Sequence[Interpretation], *, pyplot: bool = False) -> Figure:
+def similarity_figure(runs: Sequence[Interpretation], *, pyplot: bool = False) -> Figure:
     """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_similarity`."""
     from ..reporting.run_figures import draw_similarity
 
-    tables = [look.similarity() for look in looks]
+    tables = [run.similarity() for run in runs]
     first = tables[0]
     alike = [table.reindex(index=first.index, columns=first.columns) for table in tables]
     near = ensemble([table.to_numpy() for table in alike], [1.0] * len(alike))
-    images = embed_images(looks[0].model, looks[0].test.gallery)
+    images = embed_images(runs[0].model, runs[0].test.gallery)
     table = pd.DataFrame(near, first.index, first.columns)
-    return draw_similarity(table, images, looks[0].title, looks[0].flags, pyplot=pyplot)
+    return draw_similarity(table, images, runs[0].title, runs[0].flags, pyplot=pyplot)
 
 
-def _check_alike(looks: Sequence[Interpretation]) -> None:
-    for look in looks[1:]:
-        if look.ch_names != looks[0].ch_names or list(look.times) != list(looks[0].times):
+def _check_alike(runs: Sequence[Interpretation]) -> None:
+    for run in runs[1:]:
+        if run.ch_names != runs[0].ch_names or list(run.times) != list(runs[0].times):
             raise DataError(
-                f"runs of {looks[0].title} have different channels or times",
+                f"runs of {runs[0].title} have different channels or times",
                 "draw each of them separately",
             )
 
@@ -495,19 +495,21 @@ def interpretation_pictures(
 
     pictures = []
     for key, own in by_method(runs).items():
-        looks = []
+        interpreted = []
         for run in own:
             say(f"test trials of {run.path.name}")
             try:
-                looks.append(run.interpret())
+                interpreted.append(run.interpret())
             except SSRError as error:
                 say(f"left out: {error}")
-        for name, (draw, about) in FIGURES.items() if looks else ():
+        for name, (draw, about) in FIGURES.items() if interpreted else ():
             try:
-                figure = draw(looks)
+                figure = draw(interpreted)
             except SSRError as error:
                 say(f"no figure of {name}: {error}")
                 continue
-            caption = f"{about}. {looks[0].title}" + f", {len(looks)} runs" * (len(looks) > 1)
+            caption = f"{about}. {interpreted[0].title}" + f", {len(interpreted)} runs" * (
+                len(interpreted) > 1
+            )
             pictures.append(Picture(file_name(name, key), f"{caption}.", figure))
     return pictures

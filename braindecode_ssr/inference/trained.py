@@ -203,12 +203,12 @@ class TrainedRun(Run):
                 "give both, or neither for the test of the run",
             )
         if images is None:
-            look = self.interpret(data_dir, progress=progress)
-            whole = look.similarity()
+            interpretation = self.interpret(data_dir, progress=progress)
+            whole = interpretation.similarity()
             near, ids = whole.to_numpy(), list(whole.columns)
-            counts = look.test.table["n_repetitions"].to_numpy()
+            counts = interpretation.test.table["n_repetitions"].to_numpy()
             table = pd.DataFrame({"image": whole.index.to_numpy(object), "n_trials": counts})
-            table.attrs["flags"] = list(look.flags)
+            table.attrs["flags"] = list(interpretation.flags)
         else:
             folder = images if isinstance(images, ImageDataset) else ImageFolder(images)
             ids = folder.images["image_id"].tolist()
@@ -268,10 +268,10 @@ class TrainedRun(Run):
         from .interpretation import similarity_figure
 
         try:
-            look = self.interpret(data_dir)
+            interpretation = self.interpret(data_dir)
         except (DataError, MissingDataError):
             return run_figures.plot_confusion(self)
-        return similarity_figure([look], pyplot=True)
+        return similarity_figure([interpretation], pyplot=True)
 
     def interpret(
         self, data_dir: str | Path | None = None, *, progress: bool = False
@@ -332,8 +332,8 @@ class TrainedRun(Run):
         """
         from .interpretation import time_window_figure
 
-        look = self.interpret(data_dir)
-        return time_window_figure([look], window, step, fill, pyplot=True)
+        interpretation = self.interpret(data_dir)
+        return time_window_figure([interpretation], window, step, fill, pyplot=True)
 
     def plot_regions(
         self, neighbors: int = 4, fill: str = "mean", *, data_dir: str | Path | None = None
