@@ -404,8 +404,8 @@ def _entry(
         "run": planned.name,
     }
     if ensemble:
-        known = {name: summary[name] for name in ("method", "backbone") if name in summary}
-        labels |= {"run": folder.path.name, "method": ensemble, **known}
+        labels |= {"run": folder.path.name, "method": ensemble}
+        labels |= {name: summary[name] for name in ("method", "backbone") if name in summary}
     flags = summary.get("flags", ("ensemble",) if ensemble else ())
     row = {
         **{name: summary[name] for name in RUN_COLUMNS if name in summary},
