@@ -5,15 +5,18 @@
 The constants were chosen on subjects 1 to 3 of the world of seed 101; seed 0, which everything else reports,
 was not looked at, and SSR is no target. Runs are kept in FOLDER: the same command resumes. Each row has
 top-1, the share of it that is left with an eighth of the repetitions, and the skewness of how often an image
-is among the ten nearest (N10). What is asked is what the real benchmark has; the last column says whether it
-is met. Intervals (95 %) are of a bootstrap of subjects crossed with images. NeuroBridge is ranked against its
-views, as published. NICE takes most of the time: --epochs nice=40 trains it less, and the table says so. With
---clip FILE.npy, of features of real images, their geometry is printed beside the encoder's.
+is among the ten nearest (N10). What is asked is what the real benchmark has: it is met if the figure lies
+inside, "met within the interval" if only a part of its interval does, and else not met. Intervals (95 %) are
+of a bootstrap of subjects crossed with images; over three subjects they are narrower than they should be, so
+that nothing is met because they are wide. NeuroBridge is ranked against its views, as published. NICE takes
+most of the time: --epochs nice=40 trains it less, and the table says so. With --clip FILE.npy, of features of
+real images, their geometry is printed beside the encoder's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +113,7 @@ def row(options: argparse.Namespace, method: str, protocol: str) -> Row:
             parts.append(queries.set_index("image_id")["rank"] == 1)
     every, some = (pd.concat(parts, axis=1).to_numpy(float).T for parts in hits)
     found = Row(every, some, np.stack(nearest[::2]))
-    top1 = f"{found.top1():.1f} ({interval(found.top1, every.shape)})"
+    top1 = f"{found.top1():.1f} ({shown(interval(found.top1, every.shape))})"
     epochs = f"{spec.train.epochs}" if spec.train.solver == "gradient" else ""
     print(
         f"{method:16}{protocol:10}{epochs:>7}  {top1:22}{found.left():8.2f}{found.skew():10.2f}",
@@ -119,12 +122,25 @@ def row(options: argparse.Namespace, method: str, protocol: str) -> Row:
     return found
 
 
-def interval(statistic: Callable[[Any, Any], float], shape: tuple[int, ...]) -> str:
+def interval(statistic: Callable[[Any, Any], float], shape: tuple[int, ...]) -> tuple[float, float]:
     """The 95 % interval of a statistic by a bootstrap of subjects and, crossed with them, images."""
     rng = np.random.default_rng(0)
     draws = [statistic(*(rng.integers(n, size=n) for n in shape[:2])) for _ in range(1000)]
     low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return f"{low:.2f} to {high:.2f}" if high < 4 else f"{low:.1f} to {high:.1f}"
+    return float(low), float(high)
+
+
+def shown(limits: tuple[float, float]) -> str:
+    digits = 2 if limits[1] < 4 else 1
+    return " to ".join(f"{limit:.{digits}f}" for limit in limits)
+
+
+def verdict(value: float, found: tuple[float, float], limits: tuple[float, float]) -> str:
+    """Whether a figure with its interval lies within limits."""
+    if limits[0] <= value <= limits[1]:
+        return "met"
+    overlap = found[0] <= limits[1] and limits[0] <= found[1]
+    return "met within the interval" if overlap else "not met"
 
 
 def asked(intra: dict[str, Row], inter: dict[str, Row]) -> None:
@@ -148,15 +164,21 @@ def asked(intra: dict[str, Row], inter: dict[str, Row]) -> None:
             )
         )
     print()
-    for what, statistic, (low, high) in figures:
-        value = statistic()
-        met = "met" if low <= value <= high else "not met"
-        shape = next(iter(intra.values())).all.shape
-        text = f"{value:.3g} ({interval(statistic, shape)})"
-        print(f"{what:48}{text:>24}   asked {low:g} to {high:g}: {met}")
+    shape = next(iter(intra.values())).all.shape
+    for what, statistic, limits in figures:
+        value, found = statistic(), interval(statistic, shape)
+        text = f"{value:.3g} ({shown(found)})"
+        print(
+            f"{what:48}{text:>24}   asked {limits[0]:g} to {limits[1]:g}: {verdict(value, found, limits)}"
+        )
     there = [name for name in ORDER if name in intra]
-    in_order = np.all(np.diff([intra[name].top1() for name in there]) > 0)
-    print(f"{' < '.join(there)}: {'met' if in_order else 'not met'}\n")
+    for less, more in itertools.pairwise(there):
+        gain = lambda *at, a=intra[less], b=intra[more]: b.top1(*at) - a.top1(*at)  # noqa: E731
+        value, found = gain(), interval(gain, shape)
+        text = f"{value:+.1f} ({shown(found)})"
+        print(f"{f'{more} minus {less}':48}{text:>24}   asked above 0: ", end="")
+        print(verdict(value, found, (0.0, np.inf)))
+    print()
 
 
 def ten_nearest(found: Any) -> np.ndarray:
