@@ -7,8 +7,8 @@ scored by the mean reciprocal rank of the trials of those concepts among their i
     python benchmarks/tune.py --losses ssr,contrast --draws 24 --subjects 1,2
     python benchmarks/tune.py --weights 0,0.5,1,2,5 --subjects 1,2,3,4
 
-With ``--weights``, SSR is trained with the settings of ``ssr-tuned`` alone, once for each weight of the
-reconstructions and each of three initializations.
+The reconstructions of SSR weigh 1. With ``--weights``, SSR is trained with the settings of ``ssr-tuned``
+alone, once for each weight of the reconstructions and each of three initializations.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from braindecode_ssr.training.encoding import fit_components
 from braindecode_ssr.training.retriever import fit
 
 HELD_OUT = 48
+WEIGHTS = {"reconstruct_view": 1.0, "reconstruct_brain": 1.0}
 SPACE = {
     "components": [12, 16, 24],
     "width": [128, 256, 1024],
@@ -81,24 +82,33 @@ def score(
     )
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        part = (
-            LOSSES[loss](choice["n_outputs"], **params) if loss == "ssr" else LOSSES[loss](**params)
-        )
+        if loss == "ssr":
+            part = LOSSES[loss](choice["n_outputs"], **WEIGHTS | params)
+        else:
+            part = LOSSES[loss](**params)
         net = fit(data, model, part, spec, Path(folder))
     return net.history[-1]["valid_mrr"], time.perf_counter() - began
 
 
+def chosen() -> dict:
+    """The settings of ``ssr-tuned``."""
+    spec = run_spec({"method": "ssr-tuned"})
+    return {
+        name: getattr(part, name)
+        for part in (spec.train, spec.model)
+        for name in SPACE
+        if hasattr(part, name)
+    }
+
+
 def compare_weights(weights: list[float], sets: dict[tuple[int, int], TrainingSet]) -> None:
     """Print the mean reciprocal rank of ``ssr-tuned`` for each weight of the reconstructions."""
-    spec = run_spec({"method": "ssr-tuned"})
-    choice = {name: getattr(spec.train, name) for name in SPACE if hasattr(spec.train, name)}
-    choice |= {name: getattr(spec.model, name) for name in SPACE if hasattr(spec.model, name)}
+    choice = chosen()
     for weight in weights:
-        params = {"reconstruct_view": weight, "reconstruct_brain": weight}
+        params = dict.fromkeys(WEIGHTS, weight)
         scores = [
             score(data, choice, "ssr", params, seed)[0]
-            for (_, n_components), data in sets.items()
-            if n_components == choice["components"]
+            for data in sets.values()
             for seed in range(3)
         ]
         print(f"{weight:g}: {np.mean(scores):.4f}", flush=True)
@@ -130,7 +140,7 @@ def main() -> None:
         features.complete(dataset, device="cpu", progress=False)
         data, signals = training_data(spec, dataset, features)
         held_in, _ = hold_out_concepts(data, HELD_OUT, 0)
-        for n_components in SPACE["components"]:
+        for n_components in [chosen()["components"]] if options.weights else SPACE["components"]:
             part = Components(data.x[0].numel(), n_components)
             fit_components(part, held_in, signals.sfreq, signals.tmin)
             sets[subject, n_components] = with_components(data, part)

@@ -112,6 +112,19 @@ def test_as_a_method_it_is_trained_tested_and_evaluated_again(
     )
     queries, numbers = evaluate(run.path)
     assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
+    data, signals = training_data(run.spec, *of_run(run, sim_dir))
+    assert data.table["subject"].nunique() == (1 if protocol == "intra" else 9)
+    model = EncodingModel(signals.sfreq, signals.tmin)  # of all training trials, stacked
+    features = data.original[data.image].numpy()
+    model.fit(data.x, features, data.table["concept"].to_numpy())
+    found = load_file(run.path / "model.safetensors")["filters"][:, : model.filters_.shape[1]]
+    np.testing.assert_allclose(found, model.filters_, atol=1e-5 * np.abs(found).max())
+
+
+def of_run(run, data_dir):
+    """The dataset of a run and its image features."""
+    dataset = open_dataset(run.spec.data, data_dir)
+    return dataset, features_of(run.spec, dataset)
 
 
 def with_components(sim_dir, tmp_path, **train_settings):
@@ -127,8 +140,7 @@ def test_a_net_on_supervised_components(sim_dir, tmp_path, few_choices):
     """They are those of the encoding model of its training trials, without the validation concepts."""
     run = with_components(sim_dir, tmp_path, validation_concepts=4)
     weights = load_file(run.path / "model.safetensors")
-    dataset = open_dataset(run.spec.data, sim_dir)
-    data, signals = training_data(run.spec, dataset, features_of(run.spec, dataset))
+    data, signals = training_data(run.spec, *of_run(run, sim_dir))
     held_in, _ = hold_out_concepts(data, 4, 0)
     model = EncodingModel(250.0, signals.tmin, spacings=(0.02,), ranks=(6,))
     x, y = held_in.x.numpy(), held_in.original[held_in.image].numpy()

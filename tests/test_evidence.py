@@ -56,3 +56,38 @@ def test_differences_are_paired_by_subject(evidence):
                 low, high = map(float, row["95 % interval"].split(" to "))
                 assert (low, high) == pytest.approx((test.low, test.high), abs=0.051)
                 assert float(row["difference"]) == pytest.approx((ours - theirs).mean(), abs=0.051)
+
+
+IN_README = {
+    "linear encoding model": "encoding",
+    "SSR (": "ssr",
+    "the same with shuffled partners": "ssr, shuffled partner",
+    "SSR without reconstruction": "triple: the three contrasts",
+    "plain contrast": "contrast on originals",
+    "ridge regression": "ridge-decoding",
+}
+
+
+def test_readme_shows_the_numbers_of_these_tables():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = {
+        preset: {
+            row["row"]: row
+            for row in csv.DictReader((ROOT / "docs" / f"evidence-{preset}.csv").open())
+        }
+        for preset in ("small-v1", "small")
+    }
+    for begin, name in IN_README.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {begin}"))
+        cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+        expected = []
+        for rows in tables.values():
+            row, reference = rows[name], name == "contrast on originals"
+            # -51.6 to -44.1 there as here; 12.4 to 16.2 without signs where both ends are above zero
+            difference = f"{row['difference']} ({row['95 % interval'].replace('+', '')})"
+            expected += [f"{row['top-1']} / {row['top-5']}", "" if reference else difference]
+        assert cells == expected, name
+    (sentence,) = (line for line in text.splitlines() if line.startswith("**What SSR earns"))
+    for name in ("ssr", "ssr, shuffled partner"):
+        for rows in tables.values():
+            assert rows[name]["difference"].removeprefix("+") in sentence
