@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import bids_trees
 import mne
 import numpy as np
 import pandas as pd
@@ -174,6 +175,78 @@ def test_a_sidecar_that_gives_another_rate_than_the_recording_is_refused(other):
     path.write_text(json.dumps({**content, "SamplingFrequency": 1000}), encoding="utf-8")
     with pytest.raises(DataError, match=r"sub-01.*1000 Hz.*SamplingFrequency"):
         BIDSImages(root).trial_axes(1, TrialSpec())
+
+
+def in_units(root, text, subject="02", only=None):
+    for path in root.glob(f"sub-{subject}/eeg/*_channels.tsv"):
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table.loc[table["name"].isin(only or table["name"]), "units"] = text
+        table.to_csv(path, sep="\t", index=False)
+    return root
+
+
+def test_another_unit_in_channels_tsv_than_in_the_header_is_refused(other, tmp_path):
+    root = other(OCCIPITAL_17)
+    for text in ("mV", "nV", "a.u.", "T", "°C"):
+        in_units(root, text, only=["Oz"])
+        said = (
+            rf"unit of channel Oz differs: {text} in .*sub-02.*channels\.tsv, µV in .*sub-02.*vhdr"
+        )
+        with pytest.raises(DataError, match=said):
+            BIDSImages(root).trial_axes(2, TrialSpec())
+    with pytest.raises(DataError, match=said):
+        ranks(root, tmp_path / "runs")
+    assert not list((tmp_path / "runs").glob("*/history.csv"))
+    rows = BIDSImages(root).inventory(read=True)
+    assert any(re.search(said, str(row["detail"])) for row in rows)
+
+
+def test_the_unit_of_the_header_the_one_of_mne_and_none_are_fine(other):
+    root = other(OCCIPITAL_17)
+    for text in ("uV", "\u00b5V", "\u03bcV", "microV", "microvolts", "V", "n/a", ""):
+        assert BIDSImages(in_units(root, text)).trial_axes(2, TrialSpec())
+
+
+def test_a_header_in_millivolts_is_read_as_such(study, other, tmp_path):
+    root = other(OCCIPITAL_17)
+    in_units(root, "mV")
+    for path in root.glob("sub-02/eeg/*.vhdr"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"(?m)^(Ch\d+=.*,)µV", r"\1mV", text), encoding="utf-8")
+    here = [next(iter(BIDSImages(r).recordings(2))).data for r in (study, root)]
+    np.testing.assert_allclose(here[1], 1000 * here[0])
+
+
+@pytest.mark.parametrize(
+    ("fmt", "text", "match"),
+    [
+        ("EDF", "µV", r"µV in .*channels\.tsv, no unit that is known"),
+        ("FIF", "fT", r"fT in .*channels\.tsv, T in .*\.fif"),
+    ],
+)
+def test_units_of_edf_without_one_and_of_fif(tmp_path, fmt, text, match):
+    kind = ("meg", "mag") if fmt == "FIF" else ("eeg", "eeg")
+    bids_trees.write_study(tmp_path, OCCIPITAL_17, fmt, *kind, labels=("01",))
+    assert BIDSImages(tmp_path).trial_axes(1, TrialSpec())
+    for path in tmp_path.rglob("*_eeg.edf"):  # no physical dimension in the header
+        content = bytearray(path.read_bytes())
+        n = int(content[252:256])
+        content[256 + 96 * n : 256 + 104 * n] = b" " * 8 * n
+        path.write_bytes(bytes(content))
+    for path in (tmp_path / "sub-01").rglob("*_channels.tsv"):
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table.assign(units=text).to_csv(path, sep="\t", index=False)
+    with pytest.raises(DataError, match=match):
+        BIDSImages(tmp_path).trial_axes(1, TrialSpec())
+
+
+def test_volts_under_a_header_of_microvolts_are_noticed(other, tmp_path):
+    root = in_units(other(OCCIPITAL_17), "V")
+    for path in root.glob("sub-02/eeg/*.eeg"):
+        (np.fromfile(path, "<f4") * 1e-6).astype("<f4").tofile(path)
+    with pytest.raises(DataError, match=r"sub-02.*too small for EEG"):
+        ranks(root, tmp_path / "runs")
+    assert not list((tmp_path / "runs").glob("*/history.csv"))
 
 
 def test_an_average_reference_that_no_file_mentions_is_refused(other, lab, tmp_path):

@@ -641,8 +641,13 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
         )
 
 
-def check_channels(data: Iterable[np.ndarray], ch_names: Sequence[str], source: str) -> None:
-    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory."""
+def check_channels(
+    data: Iterable[np.ndarray], ch_names: Sequence[str], source: str, least: float = 0.0
+) -> None:
+    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory.
+
+    ``least`` is the smallest root mean square that is plausible.
+    """
     piece = 1 << 16  # samples that stay in the processor's cache
     for name, channel in zip(ch_names, data, strict=True):
         low, high, power = np.inf, -np.inf, 0.0
@@ -655,8 +660,10 @@ def check_channels(data: Iterable[np.ndarray], ch_names: Sequence[str], source: 
             problem = "NaN or infinite values"
         elif low == high:
             problem = f"a constant {low:g}"
-        elif np.sqrt(power / len(channel)) > 0.1:  # EEG is 1e-5 V, in microvolts it is 10
+        elif (size := np.sqrt(power / len(channel))) > 0.1:  # EEG is 1e-5 V, in microvolts it is 10
             problem = f"values up to {max(-low, high):g}, which are not volts (microvolts?),"
+        elif size < least:
+            problem = f"values up to {max(-low, high):g} V, too small for EEG (another unit?),"
         else:
             continue
         raise DataError(

@@ -339,6 +339,7 @@ class TrialStore:
         return trials, self._image_table(rows), image
 
     def stored(self, rows: np.ndarray, picks: list[int] | None = None) -> StoredTrials:
+        """Some trials, and some or all of their channels, left on disk until they are indexed."""
         return StoredTrials(self.trials, rows, picks)
 
     def _chosen(self, split: str, repetitions: int | None, seed: int) -> np.ndarray:

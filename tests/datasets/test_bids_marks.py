@@ -96,7 +96,9 @@ def test_an_image_near_the_end_or_start_of_an_inner_run(tree, plain, run, line, 
             s.trials[((s.table["session"] == 1) & (s.table["split"] == split)).to_numpy()]
             for s in (plain, store)
         )
-        np.testing.assert_array_equal(old[kept[(shown["split"] == split).to_numpy()]], new)
+        kept_before = old[kept[(shown["split"] == split).to_numpy()]]
+        # the last bit depends on threads and on the place of a trial in its block: 5e-13 V
+        np.testing.assert_allclose(kept_before, new, atol=1e-11)
     shorter = asked(tmin=-0.1, tmax=0.2, stop=0.2)
     assert len(prepare(BIDSImages(tree), 1, shorter)) == len(plain)
 

@@ -8,6 +8,8 @@ import pytest
 import scipy.io
 
 from braindecode_ssr.datasets.bids.files import bids_runs, fingerprint
+from braindecode_ssr.datasets.bids.recordings import open_run, open_signal
+from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import file_key
 
 STEM = "sub-01_task-look"
@@ -82,3 +84,18 @@ def test_a_change_of_content_counts_and_a_touch_does_not(study):
         assert changed[0] != before[0] and changed[1] != before[1], path
         path.write_bytes(content)
         assert (file_key(run.files), fingerprint([run])) == before
+
+
+def test_eeglab_counts_in_microvolts(tmp_path):
+    folder = tmp_path / "sub-01" / "eeg"
+    folder.mkdir(parents=True)
+    eeglab(folder)
+    (run,) = bids_runs(tmp_path / "sub-01")
+    names = open_run(run).ch_names
+    for unit in ("µV", "mV"):
+        lines = ["name\ttype\tunits", *(f"{name}\tEEG\t{unit}" for name in names)]
+        (folder / f"{STEM}_channels.tsv").write_text("\n".join(lines), encoding="utf-8")
+        if unit == "µV":
+            assert open_signal([run]).ch_names == tuple(names)
+    with pytest.raises(DataError, match=r"mV in .*channels\.tsv, µV in .*\.set"):
+        open_signal([run])

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FEWEST_FOR_AVERAGE = 8
 SECONDS_AT_ONCE = 60
+SMALLEST_EEG = 1e-9  # V; the noise of amplifiers is 100 times as large
 UNWANTED = (
     "if it is not wanted, give it the type MISC in channels.tsv, or the status bad and choose with "
     "--set trials.bad_channels=interpolate or drop"
@@ -99,7 +101,8 @@ class Signal:
                 for piece in _pieces(part, opened):
                     part[rows, piece] = weights[:, good] @ part[good, piece]
             try:
-                check_channels(part, self.ch_names, str(opened.run.path))
+                least = SMALLEST_EEG if self.ch_type == "eeg" else 0.0
+                check_channels(part, self.ch_names, str(opened.run.path), least)
             except DataError as error:
                 raise DataError(error.message, f"fix the channel; {UNWANTED}") from None
         return data
@@ -197,6 +200,7 @@ def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
     _check_rate(raw, run)
     guessed = guess_types(raw, run)
     kind, left_out = channel_type(raw, run, channels), marks.left_out
+    _check_units(raw, run, kind)
     typed = zip(raw.ch_names, raw.get_channel_types(), strict=True)
     names = tuple(name for name, type_ in typed if type_ == kind and name not in left_out)
     reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
@@ -241,6 +245,53 @@ def _check_rate(raw: mne.io.BaseRaw, run: BidsRun) -> None:
             f"{path} says that {run.path} has {said:g} Hz, and the recording itself says {rate:g} Hz",
             "correct SamplingFrequency there; if the recording was resampled, its onsets may need it too",
         )
+
+
+_UNIT = re.compile(
+    "(?P<prefix>â?μ|u|micro|m|milli|n|nano|p|pico|f|femto|k|kilo|)[ -]?"
+    "(?P<quantity>v|volts?|t|teslas?)(/(?P<length>|m|c|centi)m(eter)?)?"
+)  # after NFKC and casefold; âμ is what a µ in UTF-8 becomes when it is read as Latin-1
+_POWERS = {"": 0, "k": 3, "c": -2, "m": -3, "u": -6, "μ": -6, "â": -6, "n": -9, "p": -12, "f": -15}
+READ_IN = {"eeg": "V", "mag": "T", "grad": "T/m"}
+"""The units into which MNE converts what it reads."""
+
+
+def _unit(text: str) -> tuple[str, int] | None:
+    """``("V", -6)`` for ``µV`` and its spellings, ``("T/m", -13)`` for ``fT/cm``; None if not known."""
+    match = _UNIT.fullmatch(unicodedata.normalize("NFKC", text).casefold().strip())
+    if match is None:
+        return None
+    prefix, quantity, length = match["prefix"], match["quantity"][0].upper(), match["length"]
+    power = -6 if prefix == "micro" else _POWERS[prefix[:1]]
+    if length is None:
+        return quantity, power
+    return f"{quantity}/m", power - _POWERS[length[:1]]
+
+
+def _check_units(raw: mne.io.BaseRaw, run: BidsRun, kind: str) -> None:
+    """Raise DataError if channels.tsv gives another unit than the recording.
+
+    The unit of the file and the unit in which MNE returns the samples are both right: mne-bids writes either.
+    """
+    listed = run.sidecar("channels")
+    table = read_table(listed) if listed else None
+    if table is None or not {"name", "units"} <= set(table.columns):
+        return
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    for name, text in zip(table["name"].str.strip(), table["units"].str.strip(), strict=True):
+        if types.get(name) != kind or _unknown(text):
+            continue
+        own = (
+            "µV" if run.path.suffix.lower() == ".set" else raw._orig_units.get(name, READ_IN[kind])
+        )
+        known = "no unit that is known, and is read in volts" if _unknown(own) else own
+        own = READ_IN[kind] if _unknown(own) else own
+        if _unit(text) not in (_unit(own), (READ_IN[kind], 0)):
+            raise DataError(
+                f"the unit of channel {name} differs: {text} in {listed}, {known} in {run.path}",
+                "correct the column units of channels.tsv (or write n/a); if the recording is wrong, write "
+                "it again in the right unit",
+            )
 
 
 def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
