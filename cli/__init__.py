@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from typing import Any
 
 import click
@@ -169,13 +169,14 @@ def root() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; an error is one line on stderr, with a traceback only with --debug."""
     args = sys.argv[1:] if args is None else args
-    documents = output.documents
-    # threads of torch that spin long while waiting slow a run down several times on a busy machine
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if sys.stdout is None:  # closed by the parent process
         sys.stdout = open(os.devnull, "w")
+    documents, output.stdout = output.documents, sys.stdout
+    # threads of torch that spin long while waiting slow a run down several times on a busy machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
-        code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
+        with redirect_stdout(sys.stderr) if "--json" in args else nullcontext():
+            code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in args:
             traceback.print_exc()

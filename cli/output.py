@@ -11,13 +11,15 @@ import click
 
 documents = 0
 """How many JSON documents were printed: an error is one of its own only if there is none."""
+stdout: Any = None
+"""Where a JSON document goes; with --json, what other libraries print goes to stderr."""
 
 
 def print_json(content: Any) -> None:
     """One JSON document."""
     global documents
     documents += 1
-    click.echo(json.dumps(content, indent=2, default=str))
+    click.echo(json.dumps(content, indent=2, default=str), file=stdout)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -67,9 +67,14 @@ def on_a_terminal(function, *args, until, typed, seconds=300):
     process = SERVER.Process(target=_on_terminal, args=(place, where, named, args))
     process.start()
     seen, left, end = b"", typed, time.monotonic() + seconds
-    while (ready := select.select([terminal], [], [], 0.05)[0]) or process.is_alive():
-        if ready:
+    while True:
+        alive = (
+            process.is_alive()
+        )  # asked before reading: what it printed last is then there to be read
+        if select.select([terminal], [], [], 0.05)[0]:
             seen += os.read(terminal, 1 << 16)
+        elif not alive:
+            break
         if left and until.encode() in seen:
             os.write(terminal, left)
             left = b""

@@ -74,6 +74,7 @@ def _stage(run: TrainedRun, folder: Path) -> None:
             shutil.copyfile(run.path / name, folder / name)
     record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     record["dataset"]["root"] = None
+    record["spec"]["train"]["keep"] = "final"  # weights of earlier epochs are not uploaded
     for part, key in (("model", "pretrained"), ("finetune", "run")):
         path = record["spec"].get(part, {}).get(key)
         if path and Path(path).expanduser().exists():

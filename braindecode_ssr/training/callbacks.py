@@ -279,7 +279,10 @@ class EpochBar(Callback):
         self.bar_ = tqdm(disable=True)
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.bar_ = tqdm(total=self.epochs, initial=len(net.history), desc="train", unit="epoch")
+        sizes = {"total": self.epochs, "initial": len(net.history)}
+        # drawn once it is known here: an interrupt in its constructor would leave a bar that nobody closes
+        self.bar_ = tqdm(**sizes, desc="train", unit="epoch", delay=1e-6)
+        self.bar_.refresh()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.3f}", refresh=False)

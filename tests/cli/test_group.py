@@ -172,6 +172,18 @@ def test_an_error_is_json_too(call, args, code, expected):
     assert done.json["error"] in done.error
 
 
+def test_what_libraries_print_is_no_part_of_the_json(call, monkeypatch):
+    from braindecode_ssr_cli import info
+
+    def chatty(kind):
+        print("Loading weights from local directory")
+        return [{"name": "blur"}]
+
+    monkeypatch.setattr(info, "catalogue", chatty)
+    done = call("list", "views", "--json", code=0)
+    assert done.json == [{"name": "blur"}] and "Loading weights" in done.err
+
+
 def test_a_command_that_has_printed_its_json_prints_no_second(call, tmp_path):
     done = call("data", "check", "things-eeg", "--data-dir", tmp_path / "none", "--json", code=1)
     assert {file["state"] for file in done.json["files"]} == {"missing"} and done.error

@@ -12,6 +12,7 @@ from braindecode_ssr.inference.trained import load_run
 from braindecode_ssr.models import SSR
 from braindecode_ssr.models.modules import count_parameters
 from braindecode_ssr.models.tuning import LowRank, merged_state, tune
+from braindecode_ssr.sharing.export import export, push
 
 C, T = 4, 12
 
@@ -145,6 +146,20 @@ def test_files_of_a_run_hold_a_plain_model(lora_run):
         assert not [name for name in load_file(file) if "parametrizations" in name]
     x = torch.randn(2, 17, 250)
     assert torch.equal(load_run(run.path).model(x), run.model(x))
+
+
+@pytest.mark.parametrize("form", ["embeddings", "torchscript", "torch-export"])
+def test_a_run_is_exported(lora_run, tmp_path, form):
+    run, _ = lora_run
+    assert export(run.path, form, tmp_path)["difference"] <= 1e-4
+
+
+def test_a_run_is_pushed_and_loads_in_braindecode(lora_run, tmp_path):
+    run, _ = lora_run
+    place = push(run.path, "lab/lora", to=tmp_path)
+    x = torch.randn(2, 17, 250)
+    for model in (load_run(place).model, SSR.from_pretrained(place).eval()):
+        assert torch.equal(model(x), run.model(x))
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(lora_run, sim_dir, tmp_path, monkeypatch):
