@@ -56,7 +56,7 @@ def data_images(dataset, preset, data_dir, sets, as_csv, as_json) -> None:
 # -- where, check --------------------------------------------------------------------------------------------
 
 
-@data.command("where")
+@data.command("where", short_help="Show where files belong, which are there, and their URLs.")
 @click.argument("dataset", shell_complete=opt.DATASETS)
 @opt.subjects
 @opt.source
@@ -81,7 +81,7 @@ def data_where(dataset, subjects, preset, data_dir, sets, as_json) -> None:
         source.check_here()
 
 
-@data.command("check")
+@data.command("check", short_help="Read the files of DATASET and say what is missing or wrong.")
 @click.argument("dataset", shell_complete=opt.DATASETS)
 @opt.subjects
 @opt.source
@@ -157,7 +157,7 @@ def _print_forms(name: str, forms: list[dict[str, Any]]) -> None:
 PASSWORD = "SSR_THINGS_PASSWORD"
 
 
-@data.command("fetch")
+@data.command("fetch", short_help="Download DATASET; what is there and intact is kept.")
 @click.argument("dataset", shell_complete=opt.DATASETS)
 @click.option("--subject", "--subjects", "subjects", type=opt.SUBJECTS, help="5, 1,3, 1-10 or all.")
 @click.option(
@@ -319,7 +319,7 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
     }
 
 
-@data.command("simulate")
+@data.command("simulate", short_help="Simulate DATASET in the layout of the published files.")
 @click.argument("dataset", shell_complete=opt.DATASETS)
 @click.option("--out", type=opt.FOLDER, required=True, help="Folder that becomes the dataset.")
 @click.option(

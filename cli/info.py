@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +17,7 @@ from braindecode_ssr.registry import unknown_name
 
 from . import options as opt
 from .catalog import catalogue, part_names
-from .output import print_json, print_rows
+from .output import fits, print_json, print_rows
 
 KINDS = [
     "datasets",
@@ -32,6 +32,11 @@ KINDS = [
 
 ONE = {"loss": "losses"} | {kind.removesuffix("s"): kind for kind in KINDS if kind != "losses"}
 ALIKE = {"model": "backbones", "models": "backbones"}
+DETAILS = {
+    "methods": ("encoder", "views", "seeds", "flags", "citation"),
+    "backbones": ("feature_point", "width", "step_ms", "needs", "adjusted", "reason"),
+}
+"""Columns that a terminal has no room for; ``show`` has them."""
 
 
 def _kind(text: str) -> str:
@@ -56,6 +61,9 @@ def list_parts(kind: str, as_json: bool) -> None:
     if not as_json:  # a column has texts and numbers, and is empty where nothing is known
         known = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
         rows = [{k: v for k, v in row.items() if isinstance(v, str | int)} for row in known]
+        if kind in DETAILS and not fits(rows):
+            rows = [{k: v for k, v in row.items() if k not in DETAILS[kind]} for row in rows]
+            click.echo(f"all that is known of one: ssr-bd show {kind[:-1]} NAME\n", err=True)
     print_rows(rows, as_json)
 
 
@@ -84,12 +92,21 @@ def show(kind: str, name: str, as_json: bool) -> None:
         print_json(rows[found])
         return
     for key, value in rows[found].items():
-        if value not in (None, "", [], {}):
-            lines = value if isinstance(value, list) else [value]
-            for number, line in enumerate(lines):
-                label = key.replace("_", " ") if number == 0 else ""
-                text = line if isinstance(line, str) else json.dumps(line)
-                click.echo(click.wrap_text(text, 100, f"{label:<20}", " " * 20))
+        for number, line in enumerate(_lines(value)):
+            label = key.replace("_", " ") if number == 0 else ""
+            click.echo(click.wrap_text(line, 100, f"{label:<20}", " " * 20))
+
+
+def _lines(value: Any) -> list[str]:
+    """A value as lines for a reader: ``things-eeg intra top1: 60.1, 67.4``; nothing if it is empty."""
+    if value in (None, "", [], {}):
+        return []
+    if isinstance(value, dict):
+        lines = [(key, line) for key, inner in value.items() for line in _lines(inner)]
+        return [f"{key}{' ' if ': ' in line else ': '}{line}" for key, line in lines]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return value
+    return [", ".join(map(str, value)) if isinstance(value, list) else str(value)]
 
 
 @click.command("doctor")

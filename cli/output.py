@@ -41,17 +41,24 @@ def print_table(rows: list[dict[str, Any]], indent: str = "") -> None:
     names = list(rows[0])
     cells = [[_text(row[name]) for name in names] for row in rows]
     numeric = [all(isinstance(row[name], int | float) for row in rows) for name in names]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    if terminal and len(indent) + sum(widths) + 2 * len(widths) - 2 > terminal:
-        _print_wrapped(names, cells, numeric, indent, terminal)
+    if not fits(rows, indent):
+        _print_wrapped(names, cells, numeric, indent, shutil.get_terminal_size().columns)
         return
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     for line in [names, *cells]:
         padded = [
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
         ]
         click.echo((indent + "  ".join(padded)).rstrip())
+
+
+def fits(rows: list[dict[str, Any]], indent: str = "") -> bool:
+    """Whether each row is one line of the terminal; anything fits a pipe or a file."""
+    if not sys.stdout.isatty():
+        return True
+    widths = [max(len(name), *(len(_text(row[name])) for row in rows)) for name in rows[0]]
+    return len(indent) + sum(widths) + 2 * len(widths) - 2 <= shutil.get_terminal_size().columns
 
 
 WORD = 20

@@ -40,6 +40,8 @@ def test_tables_fit_the_terminal(call, monkeypatch, kind, width):
     shown = re.sub(r"\x1b\[[0-9;]*m", "", call("list", kind, code=0).out)
     assert max(map(len, shown.splitlines())) <= width
     assert {row.split()[0] for row in rows[1:]} <= set(shown.split())
+    if kind == "methods" and width == 100:  # what it has no room for is in `show`
+        assert len(shown.splitlines()) < 2 * len(rows) and "encoder" not in shown
 
 
 def test_a_table_that_fits_the_terminal_is_the_same_as_in_a_pipe(call, monkeypatch):
@@ -61,6 +63,7 @@ def test_every_setting_says_what_it_is(call):
 def test_one_part_is_shown_whole(call):
     shown = call("show", "method", "SSR", code=0).out
     assert "EEGProject, inter TSConv" in shown and "known to differ" in shown
+    assert "things-eeg intra: 66.9, 92.9" in shown and "{" not in shown
     assert max(map(len, shown.splitlines())) <= 100
     assert call("show", "loss", "ssr", "--json", code=0).json["name"] == "ssr"
     assert "did you mean 'neurobridge'" in call("show", "method", "neurobrige", code=2).err
