@@ -528,6 +528,12 @@ def eeg_info(ch_names: Sequence[str], sfreq: float, ch_type: str = "eeg") -> mne
     """MNE Info of channels of one type; EEG with 10-05 positions, also for names such as ``EEG OZ-Ref``."""
     import mne
 
+    for name in ch_names:
+        if not name.isascii():
+            raise DataError(
+                f"the channel name {name!r} has letters that a FIF file cannot hold",
+                "rename the channel with letters of English, digits and signs such as '-'",
+            )
     if ch_type != "eeg":
         return mne.create_info(list(ch_names), sfreq, ch_type, verbose="error")
     standard = standard_names(ch_names)

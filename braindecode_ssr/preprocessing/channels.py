@@ -300,8 +300,7 @@ def _check_unambiguous(one: ChannelSet) -> None:
         same = [name for name, p in zip(one.ch_names, plain, strict=True) if p == twice]
         raise DataError(
             f"{' and '.join(same)} in {one.owner} are names of the same channel",
-            "choose the channels by their exact names with --set data.channels=[...], or give the one that "
-            "is not wanted the type MISC in channels.tsv",
+            "rename one of them, or give the one that is not wanted the type MISC in channels.tsv",
         )
 
 

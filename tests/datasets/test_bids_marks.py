@@ -193,6 +193,12 @@ def test_labels_mean_what_they_mean_to_mne(texts, mark):
     assert {mark_of(text) for text in texts} == {mark}
 
 
+@pytest.mark.parametrize("duration", ["1,5", "1s", "inf", "-1"])
+def test_a_bad_segment_of_unknown_length_is_refused(tree, duration):
+    mark(tree, "BAD_", 3, duration)
+    assert f"'{duration}' in " in (found := refused(tree)) and "line 2, column 'duration'" in found
+
+
 def test_a_mark_after_the_end_is_named(tree):
     mark(tree, "BAD_", 3000, 1)
     assert "events.tsv, line 2, has a mark at 3000 s" in refused(tree)

@@ -400,6 +400,9 @@ def test_a_missing_image_column(tree):
         ({"split": "both"}, "'both' in .*line 2, column 'split'"),
         ({"split": ""}, "'' in .*line 2, column 'split'"),
         ({"onset": "1,5"}, "'1,5' in .*line 2, column 'onset'"),
+        ({"duration": "1,5"}, "'1,5' in .*line 2, column 'duration'"),
+        ({"duration": "inf"}, "'inf' in .*line 2, column 'duration'"),
+        ({"duration": "-1"}, "'-1' in .*line 2, column 'duration'"),
         ({"concept": "egg"}, "two concepts"),
     ],
 )
@@ -407,6 +410,39 @@ def test_impossible_events(tree, columns, expected):
     change(events_of(tree), **columns)
     with pytest.raises(DataError, match=expected):
         prepare(BIDSImages(tree), 1, SPEC)
+
+
+@pytest.mark.parametrize(
+    "spelled", ["Apple/apple_0.PNG", "./apple/apple_0.png", "apple//apple_0.png"]
+)
+def test_two_spellings_of_one_image(tree, spelled):
+    """They would be two candidates of one test."""
+    path = events_of(tree)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table.loc[table.index[table["image"] == "apple/apple_0.png"][0], "image"] = spelled
+    table.to_csv(path, sep="\t", index=False)
+    found = spoil(tree)
+    assert "two spellings of one image" in found and found.count("events.tsv, line ") == 2
+
+
+def test_two_spellings_of_one_concept(tree):
+    """They would stand on both sides of a validation."""
+    for path in tree.rglob("*task-look*_events.tsv"):
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        concepts = table["image"].str.split("/").str[0]
+        concepts[table["image"] == "apple/apple_1.png"] = "Apple"
+        table.assign(concept=concepts).to_csv(path, sep="\t", index=False)
+    found = spoil(tree)
+    assert "two spellings of one concept" in found and found.count("events.tsv, line ") == 2
+
+
+def test_channel_names_that_cannot_be_stored(tree):
+    for path in (tree / "sub-01").rglob("*"):
+        if path.suffix in (".vhdr", ".tsv"):
+            path.write_text(path.read_text(encoding="utf-8").replace("Oz", "\uff2fz"), "utf-8")
+    assert "'\uff2fz' has letters that a FIF file cannot hold" in spoil(tree)
+    rows = BIDSImages(tree).inventory([1], read=True)
+    assert all("\uff2fz" in row["detail"] for row in rows if row["state"] == "broken")
 
 
 def test_a_concept_in_both_splits_names_both_places(tree):

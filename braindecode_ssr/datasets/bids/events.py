@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ...errors import DataError, LeakageError, MissingDataError
 from ...preprocessing.epochs import first_twice
 from ..base import IMAGE_COLUMNS
+from ..zero_shot import folded
 from .files import check_content, file_state
 
 EMPTY = ("", "n/a")
@@ -116,6 +117,11 @@ def _read_events(path: Path, state: tuple[int, int]) -> BidsEvents:
         raise DataError(f"{path} has no rows below its header", "get the complete file")
     events.require(["onset"], "BIDS requires it: seconds from the start of the recording")
     events.numbers("onset", "onsets in seconds")
+    if "duration" in events.table:
+        seconds = pd.to_numeric(events.table["duration"], errors="coerce").to_numpy(np.float64)
+        wrong = events.has("duration") & ~(np.isfinite(seconds) & (seconds >= 0))
+        hint = "write it with a decimal point and without a unit, or write n/a"
+        events.refuse(wrong, "duration", "is not a duration in seconds", hint)
 
     image = np.any([events.has(column) for column in STIMULI], axis=0)
     marks = np.full(len(events), "", object)
@@ -341,6 +347,11 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
+def _as_path(image_id: str) -> str:
+    """Equal for names that are one file on some disks."""
+    return str(PurePosixPath(image_id)).casefold()
+
+
 def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) -> pd.DataFrame:
     """The image table of all that was shown, by name within a split, after checking that events agree."""
     for by, what in (("image_id", "file"), ("image_id", "concept"), ("concept", "split")):
@@ -356,6 +367,17 @@ def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) 
                 raise LeakageError(message, "train on a concept or test it, never both: change one")
             raise DataError(
                 message, "write the same everywhere, or give the images different names"
+            )
+    for name, key in (("image_id", _as_path), ("concept", folded)):
+        firsts = shown.drop_duplicates(name)
+        twice = firsts[firsts[name].map(key).duplicated(keep=False)]
+        if len(twice):
+            keys = twice[name].map(key)
+            first, second = twice[keys == keys.iloc[0]].iloc[:2].to_dict("records")
+            raise DataError(
+                f"{first[name]!r} in {first['place']} and {second[name]!r} in {second['place']} are two "
+                f"spellings of one {name.removesuffix('_id')}",
+                "write it the same everywhere, or give the two different names",
             )
     concepts = set(shown["concept"])
     unknown = sorted((tested or frozenset()) - concepts)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import DataError, MissingDataError, SSRError
-from .events import BidsEvents, mark_of, read_table
+from .events import EMPTY, BidsEvents, mark_of, read_table
 from .files import BidsRun, brainvision_files, check_content
 
 if TYPE_CHECKING:
@@ -222,11 +222,8 @@ def _marked_samples(
                 f"{run.path.name} ({length:.1f} s)",
                 "correct the onset, in seconds from the start of the recording, or remove the line",
             )
-        try:
-            duration = float(row["duration"])
-        except ValueError:
-            duration = 0.0
-        marks.append((onset, duration if np.isfinite(duration) else 0.0, row["mark"]))
+        duration = 0.0 if row["duration"] in EMPTY else float(row["duration"])
+        marks.append((onset, duration, row["mark"]))
     rate = raw.info["sfreq"]
     segments = [
         (first := round(onset * rate), max(first + 1, round((onset + max(duration, 0)) * rate)))

@@ -529,6 +529,7 @@ def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
         for why, count in usable_trials(recording, spec)[1].items():
             counts.append(f"{count} {recording.split} trials left out {why}")
     signal.read()
+    eeg_info(signal.ch_names, signal.sfreq, signal.ch_type)
     n_samples, guessed = signal.edges[-1], signal.parts[0].guessed
     axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
     if guessed:
