@@ -80,7 +80,8 @@ def third_party_imports(*folders):
     own = {*TREES, *(file.stem for file in (ROOT / "tests").rglob("*.py"))}
     names = {name for file in files for name in _tops(ast.parse(file.read_text(encoding="utf-8")))}
     outside = names - own - set(sys.stdlib_module_names)
-    return {normal(known.get(name, [name])[0]) for name in outside}
+    # where several distributions bring one package, the one that has its name
+    return {normal(name if name in known.get(name, [name]) else known[name][0]) for name in outside}
 
 
 def _tops(tree):

@@ -556,14 +556,6 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
             f"the image table in {source} has the columns {list(images.columns)}",
             f"name them {IMAGE_COLUMNS}",
         )
-    for name in images["image_id"]:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{name!r} in {source} cannot be the name of an image: it cannot be written as text",
-                "correct the list of images",
-            ) from None
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(

@@ -192,7 +192,7 @@ def read_images(path: Path) -> pd.DataFrame:
                 "download it again from https://osf.io/download/qkgtf",
             )
         for name in (*folders, *files):
-            if name in ("", ".", "..") or re.search(r"[/\\]", name):
+            if name in ("", ".", "..") or re.search(r"[/\\\ud800-\udfff]", name):
                 raise DataError(
                     f"{name!r} in {path} is not one of plain folder and file names",
                     "use the published list",
