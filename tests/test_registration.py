@@ -184,6 +184,7 @@ def test_importing_the_package_loads_nothing_heavy():
         """
     )
 
+
 CHECK = """
 from braindecode import EEGRegressor
 import braindecode.models.config as config
