@@ -12,8 +12,8 @@ from .datasets.base import ImageDataset
 from .datasets.zero_shot import check_disjoint, training_images
 from .errors import DataError, UsageError
 from .files import file_sha256
-from .images.features import ImageFeatures, features_of
-from .inference.evaluation import load_test_set, score
+from .images.features import ImageFeatures
+from .inference.evaluation import features_of_run, load_test_set, score
 from .inference.trained import TrainedRun, load_run
 from .models.names import Trust
 from .pipeline import train
@@ -196,7 +196,7 @@ def _for_subject(
     changed = {"subject": whom, "protocol": "intra", "channels": channels}
     spec = spec.replace(data=data.replace(**changed))
     match_subjects(spec, found, [whom], trained=run.channels, progress=progress)
-    features = features_of(spec, found, run.record.get("features"))
+    features = features_of_run(run, spec, found, run.device)
     features.complete(found, device=run.device, progress=progress)
     features.original(found.images["image_id"].tolist()[:1])  # made by the same encoder
     return spec, found, features

@@ -331,13 +331,34 @@ class ImageSpec(Spec):
     pool : {"mean", "side-by-side"}
         How views become one feature: their mean, or all of them concatenated, for an image head made for
         that.
+    tuning : {"frozen", "lora"}
+        The encoder stays as it is; or each matrix of its last blocks gets a change of low rank, trained with
+        the model on the images themselves.
+    lora_rank : int
+        Rank of these changes.
+    lora_alpha : float
+        They are multiplied by ``lora_alpha / lora_rank``.
+    lora_blocks : int
+        How many blocks are changed, of those that the features depend on.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("pool",)
+    later: ClassVar[tuple[str, ...]] = (
+        *("pool", "tuning"),
+        *("lora_rank", "lora_alpha", "lora_blocks"),
+    )
 
     encoder: str = "auto"
     views: tuple[str, ...] | Literal["auto"] = "auto"
     pool: Literal["mean", "side-by-side"] = "mean"
+    tuning: Literal["frozen", "lora"] = "frozen"
+    lora_rank: int = Field(default=8, ge=1)
+    lora_alpha: float = Field(default=16.0, gt=0)
+    lora_blocks: int = Field(default=4, ge=1)
+
+    @property
+    def label(self) -> str:
+        """What tables call the encoder."""
+        return self.encoder if self.tuning == "frozen" else f"{self.encoder}, {self.tuning}"
 
 
 class ModelSpec(Spec):

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,13 @@ from .datasets.zero_shot import (
 from .errors import DataError, MissingDataError, UsageError
 from .files import atomic_write, lock, publish
 from .images.features import features_of, image_features
-from .inference.evaluation import check_selection, labels_of, score_run
+from .inference.evaluation import (
+    candidates,
+    check_selection,
+    features_of_run,
+    labels_of,
+    score_run,
+)
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
@@ -34,6 +41,7 @@ from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
     CARD,
     CONFIG,
+    IMAGE_ENCODER,
     WHITENING,
     Run,
     git_commit,
@@ -46,6 +54,7 @@ from .runs import (
     trained_anew,
     versions,
     write_model,
+    write_weights,
 )
 
 if TYPE_CHECKING:
@@ -199,6 +208,7 @@ def train(
         check_run(spec, dataset, out)
 
         from .inference.evaluation import load_test_set
+        from .models.modules import count_parameters
         from .training.data import copied_recordings, training_data, trials_record, whitening_record
         from .training.distributed import own_device, pick_device, seed_everything, world
         from .training.retriever import build_loss, build_model, fit, initialize, is_pretrained
@@ -248,6 +258,15 @@ def train(
             everybody = [str(one.label(subject)) for one in sources for subject in one.subjects]
             say(f"trials of subject {', '.join(everybody)}")
             joined: dict[str, Any] = {"others": others, "progress": progress}
+            tuned = None
+            if spec.images.tuning == "lora":
+                from .models.image_encoder import build_tuned
+
+                seed_everything(spec.train.seed)
+                tuned = joined["encoder"] = build_tuned(spec.images)
+                if start is not None and start.spec.images.tuning == "lora":
+                    load_weights(tuned, start.path / IMAGE_ENCODER)
+                tuned.to(device)
             data, signals = training_data(spec, dataset, features, **joined)
             channels = signals.channels
             test = load_test_set(
@@ -281,6 +300,11 @@ def train(
                 flags = check_flags([*flags, *start.record.get("flags", ()), "finetuned"])
                 say(
                     f"weights of {start.path.name}, frozen: {', '.join(spec.model.freeze) or 'none'}"
+                )
+            if tuned is not None:
+                model.image_encoder = tuned
+                say(
+                    f"image encoder {spec.images.label}: {count_parameters(tuned)['trained']:,} trained"
                 )
             loss = build_loss(spec, model)
             whitened, whitening = whitening_record(spec, dataset)
@@ -343,6 +367,12 @@ def train(
                 history = fit_ridge(data, model, spec.train)
             if not first:
                 return None
+            if tuned is not None:  # the files hold a model of features, and the changes beside it
+                write_weights(run.path / IMAGE_ENCODER, model.image_encoder)
+                del model.image_encoder
+                trained = features_of_run(run, spec, dataset, device)
+                images = candidates(trained, spec.evaluation, test.gallery_ids)
+                test = replace(test, gallery=images)
             write_model(run, model, whitening)
             if spec.model.tuning == "lora":  # the files hold a model without adapters
                 model = build_model(spec, signals, *sizes).to(device)
@@ -442,7 +472,7 @@ def evaluate_each(
         )
     dataset = open_dataset(spec.data, root)
     dataset.check_here()
-    features = features_of(spec, dataset, run.record.get("features"))
+    features = features_of_run(run, spec, dataset, device)
     features.complete(dataset, device=device, progress=progress)
     n_subjects, trained = len(summary.get("train_subjects", ())), _trained_channels(run)
     kept = {name: value for name, value in summary.items() if not name.startswith("ceiling_")}
@@ -497,7 +527,7 @@ def tested_on_another(first: Run, spec: RunSpec, data_dir: str | Path | None) ->
     record = {**first.record, "spec": spec.model_dump(mode="json"), "dataset": data}
     record["notes"] = [*record.get("notes", ()), f"the model of {first.path.name}"]
     with new_run(run_of(first.path.parent, spec)) as run:
-        for name in ("history.csv", first.weights.name, CONFIG, WHITENING):
+        for name in ("history.csv", first.weights.name, CONFIG, WHITENING, IMAGE_ENCODER):
             if (first.path / name).is_file():
                 shutil.copy(first.path / name, run.path / name)
         if first.epochs.is_dir():

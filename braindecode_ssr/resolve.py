@@ -133,6 +133,7 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
     _check_validation(spec, sources)
     _check_solver(spec)
     _check_space(spec)
+    _check_image_tuning(spec, sources)
     notes = [*_check_subjects(spec, dataset), *exclusion_notes(spec.data, dataset), *image_notes]
     notes += extra_notes(sources)
     if spec.data.extra:
@@ -197,11 +198,21 @@ def _resolve_images(spec: RunSpec, dataset: ImageDataset) -> tuple[dict[str, Any
     store, method = FeatureStore.of(dataset), METHODS[spec.method]
     encoder, notes = _resolve_encoder(spec.images.encoder, method, store, dataset)
     views = spec.images.views
-    if views == "auto":
+    if views == "auto" and spec.images.tuning == "lora":
+        views = ("original",)
+        notes.append("views original: an image encoder that is trained sees one view of each image")
+    elif views == "auto":
         wanted, without = text_or_original(method.views, encoder, store, method.encoder)
         views, more = _resolve_views(wanted, encoder, store, dataset)
         notes += without + more
     views = tuple(view_name(view) for view in views)
+    words = [view for view in views if is_text(view)]
+    if words and not dataset.named_concepts:
+        raise UsageError(
+            f"the images of {dataset.name} have no concepts with names, and the view {words[0]} is made of "
+            "them",
+            "choose other views, such as --set 'images.views=[\"original\"]'",
+        )
     for view in set(views) - set(_views_of(encoder, store)):
         VIEWS.name_of(view.partition("?")[0])
     return {"encoder": encoder, "views": views}, notes
@@ -314,6 +325,46 @@ def _check_solver(spec: RunSpec) -> None:
                 f"ranking: model.{name} = {value} does not apply",
                 f"leave {option} out, or choose another --method",
             )
+
+
+def _check_image_tuning(spec: RunSpec, sources: list[TrainingSource]) -> None:
+    """An image encoder is trained on the images themselves, by gradient steps, one view of each."""
+    if spec.images.tuning == "frozen":
+        return
+    store, name = FeatureStore.of(sources[0].dataset), spec.images.encoder
+    parts = parts_of(name)
+    altered = [view for view in spec.images.views if view != "original"]
+    without = [source.dataset for source in sources if not source.dataset.has_images()]
+    frozen = "leave --set images.tuning=lora out"
+    cannot = {
+        f"{spec.method} is a closed form, which trains no encoder": (
+            spec.train.solver != "gradient",
+            f"{frozen}, or choose another --method",
+        ),
+        f"{name} is {len(parts)} encoders, and one can be trained": (
+            len(parts) > 1,
+            "choose one with --encoder",
+        ),
+        f"the features of {name} were imported, so there is no encoder to train": (
+            not all(map(is_encoder, parts)) or any(map(store.imported, parts)),
+            f"choose one of `ssr-bd list encoders` with --encoder, or {frozen}",
+        ),
+        f"there are no image files in {without[0].root if without else ''}": (
+            bool(without),
+            f"put the images there, see `ssr-bd data where`, or {frozen}",
+        ),
+        f"it sees one view of each image, and images.views are {', '.join(altered)}": (
+            len(altered) > 1 or any(map(is_text, altered)),
+            "choose one, such as --set 'images.views=[\"original\"]'",
+        ),
+        "train.keep = every keeps the weights of the model alone": (
+            spec.train.keep == "every",
+            "leave --set train.keep=every out",
+        ),
+    }
+    for what, (applies, hint) in cannot.items():
+        if applies:
+            raise UsageError(f"images.tuning = lora trains the image encoder: {what}", hint)
 
 
 def _check_space(spec: RunSpec) -> None:
@@ -491,6 +542,10 @@ def _trial_model(spec: RunSpec, features: ImageFeatures, signals: Signals, n_sub
         if spec.model.pretrained and Path(spec.model.pretrained).expanduser().is_dir():
             load_pretrained(model.backbone, spec.model.pretrained)
         choose_trained(model, spec.model)
+        if spec.images.tuning == "lora":
+            from .models.image_encoder import build_tuned
+
+            model.image_encoder = build_tuned(spec.images)
         rate_groups(model, spec.train.lr_of)
     return model
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 PACKAGES = ("braindecode_ssr", "torch", "braindecode", "mne", "skorch", "numpy", "open_clip_torch")
 REPAIR = "run the `ssr-bd` command that made it again, or leave this folder out"
 CONFIG, CARD, WHITENING = "config.json", "README.md", "whitening.safetensors"
+IMAGE_ENCODER = "image_encoder.safetensors"
 FILES = ("run.json", "history.csv", "model.safetensors", "queries.csv")
-HUB_FILES = (*FILES, "summary.json", CONFIG, CARD, WHITENING)
+HUB_FILES = (*FILES, "summary.json", CONFIG, CARD, WHITENING, IMAGE_ENCODER)
 """What a run is on the Hugging Face Hub."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -82,7 +83,8 @@ class Run:
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
         the numbers; ``config.json`` and ``README.md`` the model and its card as braindecode and the Hugging
         Face Hub know them; ``whitening.safetensors`` the mean noise normalization of the training sessions,
-        if known; ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every epoch
+        if known; ``image_encoder.safetensors`` the trained changes of the image encoder, if it is trained;
+        ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every epoch
         if ``train.keep`` is ``"every"``.
     """
 
@@ -135,17 +137,21 @@ class Run:
         summary = self.path / "summary.json"
         if not summary.is_file():
             return ""
-        files = [summary, *(self.path / name for name in self.parts), *self._epoch_files()]
+        files = [summary, *(self.path / name for name in self.parts), *self._further_files()]
         return ", ".join(str(file.relative_to(self.path)) for file in files if not is_whole(file))
 
-    def _epoch_files(self) -> list[Path]:
+    def _further_files(self) -> list[Path]:
+        """The weights of each epoch, and those of the image encoder, if there should be any."""
         record, summary = (read_json(self.path / name) for name in ("run.json", "summary.json"))
         try:
             kept = record["spec"]["train"]["keep"] == "every" and "history.csv" in self.parts
             epochs = range(1, summary["epochs"] + 1) if kept else range(0)
-        except (KeyError, TypeError):
+            tuned = record["spec"]["images"].get("tuning", "frozen") != "frozen"
+        except (AttributeError, KeyError, TypeError):
             return []
-        return [self.epochs / f"epoch-{epoch:04d}.safetensors" for epoch in epochs]
+        files = [self.epochs / f"epoch-{epoch:04d}.safetensors" for epoch in epochs]
+        tuned = tuned and "history.csv" in self.parts
+        return [*files, self.path / IMAGE_ENCODER] if tuned else files
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -445,7 +451,7 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
         "channels": f"{len(channels)}: {', '.join(channels)}",
         "trials": f"{trials.start:g} to {trials.stop:g} s after image onset at {trials.sfreq:g} Hz, "
         f"baseline {trials.baseline}, whitening {trials.whitening}",
-        "images": f"features of {spec.images.encoder}, views {', '.join(spec.images.views) or 'none'}",
+        "images": f"features of {spec.images.label}, views {', '.join(spec.images.views) or 'none'}",
         "model": f"{spec.label}, backbone {spec.model.backbone}, {spec.train.epochs} epochs, "
         f"seed {spec.train.seed}",
         "evaluation": f"{summary['evaluation']}: {summary['n_queries']} queries among "

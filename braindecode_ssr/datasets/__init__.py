@@ -23,6 +23,7 @@ DATASETS = Registry(
         "things-meg": "braindecode_ssr.datasets.things_meg.dataset:ThingsMEG",
         "things-eeg1": "braindecode_ssr.datasets.bids.things:ThingsEEG1",
         "alljoined": "braindecode_ssr.datasets.alljoined:Alljoined",
+        "alljoined1": "braindecode_ssr.datasets.alljoined1:Alljoined1",
         "bids": "braindecode_ssr.datasets.bids.study:BIDSImages",
     },
 )

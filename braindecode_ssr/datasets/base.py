@@ -248,6 +248,9 @@ class ImageDataset(ABC):
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
     channel_choices: ClassVar[tuple[str, ...]] = ()  # values of TrialSpec.channels beside "all"
+    named_concepts: ClassVar[bool] = (
+        True  # False: each image is its own concept, without a word for it
+    )
     spec: TrialSpec | None = None  # set by with_spec
 
     def __init__(self, root: str | Path) -> None:

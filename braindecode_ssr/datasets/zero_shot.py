@@ -216,6 +216,12 @@ def sources_of(spec: RunSpec, dataset: ImageDataset) -> list[TrainingSource]:
         sources.append(
             TrainingSource(spec.model_copy(update={"data": data}), other, subjects, title)
         )
+    nameless = [source.name for source in sources if not source.dataset.named_concepts]
+    if nameless and len(sources) > 1:
+        raise UsageError(
+            f"{nameless[0]} names no concepts: which of its images show what others test is unknown",
+            "train on it alone",
+        )
     places = Counter(source.dataset.derived for source in sources[spec.data.extra == () :])
     if twice := [place for place, count in places.items() if count > 1]:
         raise UsageError(

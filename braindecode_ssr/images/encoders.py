@@ -156,7 +156,9 @@ class ImageEncoder(ABC):
     ``ENCODERS`` builds it as ``Encoder(argument, device=device)`` from a name ``kind:argument``. An encoder
     that also reads sentences has ``encode_text(sentences)``, float32 ``(n, dim)`` as ``encode``, and
     ``text_description()``: all that these features depend on besides ``description()``. A class method
-    ``canonical_name(argument)`` gives ``name`` without building the encoder.
+    ``canonical_name(argument)`` gives ``name`` without building the encoder. An encoder that can be trained
+    has ``network``, its frozen ``nn.Module``, ``features(images)``, as ``encode`` but with gradients and on
+    its device, and ``to(device)``.
 
     Attributes
     ----------

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 UNFINISHED = ".unfinished"
 DECODING_THREADS = 2
+AT_ONCE = 64
 Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
 Say = Callable[[str], object]
 
@@ -286,6 +287,50 @@ def read_pixels(
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+@dataclass(eq=False)
+class Pixels:
+    """Images at the size of an encoder, decoded when they are asked for; ``memory`` GB of them are kept.
+
+    Rows of ``images`` are chosen by number; ``view`` is None for the originals alone.
+    """
+
+    images: Sequence[tuple[ImageDataset, str]]
+    encoder: ImageEncoder
+    view: View | None = None
+    memory: float = 0.0
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """The originals, uint8 (n, 3, size, size)."""
+        missing = [row for row in dict.fromkeys(rows) if row not in self.kept]
+        with ThreadPoolExecutor() as pool:
+            found = dict(zip(missing, pool.map(self._decode, missing), strict=True))
+        room = int(1e9 * self.memory) // (3 * self.encoder.size**2) - len(self.kept)
+        read = {**self.kept, **found} if found else self.kept
+        self.kept.update(list(found.items())[: max(room, 0)])
+        return np.stack([read[row] for row in rows])
+
+    def altered(self, pixels: Tensor, rows: Sequence[int]) -> Tensor:
+        """The view of images that were read."""
+        assert self.view is not None
+        return self.view(pixels, seed=[image_seed(self.images[row][1]) for row in rows])
+
+    def encoded(self, encoder: ImageEncoder) -> np.ndarray:
+        """The features of all images, or of their views, float32 (n, d)."""
+        import torch
+
+        parts = []
+        for start in range(0, len(self.images), AT_ONCE):
+            rows = range(start, min(start + AT_ONCE, len(self.images)))
+            pixels = torch.from_numpy(self.read(rows))
+            parts.append(encoder.encode(self.altered(pixels, rows) if self.view else pixels))
+        return torch.cat(parts).numpy()
+
+    def _decode(self, row: int) -> np.ndarray:
+        dataset, image_id = self.images[row]
+        return read_pixels(dataset, self.encoder, image_id).numpy()
+
+
 def view_fingerprint(encoder: ImageEncoder, view: View) -> str:
     """The fingerprint of an encoder's features of a view; for text, with text tower and tokenizer."""
     if not view.is_text:
@@ -329,7 +374,8 @@ class ImageFeatures:
     ``views`` are pooled into the augmented feature (none: originals only): their mean, or
     ``"side-by-side"``, where the original is repeated for each view. ``fingerprints`` say what must have
     made a view, as :meth:`made_by` gives it; ``objects`` are encoders and views that were given as
-    objects, by name.
+    objects, by name. With a ``tuned`` encoder and its ``dataset``, features are those of that encoder, made
+    when they are asked for and not stored.
     """
 
     store: FeatureStore
@@ -338,6 +384,8 @@ class ImageFeatures:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     pool: Pool = "mean"
     objects: Mapping[str, Any] = field(default_factory=dict)
+    tuned: ImageEncoder | None = None
+    dataset: ImageDataset | None = None
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -347,6 +395,8 @@ class ImageFeatures:
         self, dataset: ImageDataset, *, device: str, progress: bool, say: Say = silent
     ) -> None:
         """Extract missing features where the images (not needed for text) and the encoder are available."""
+        if self.tuned is not None:
+            return
         ids, hashes = set(dataset.images["image_id"]), dataset.image_hashes()
         for name in self.encoders:
             missing = [
@@ -379,6 +429,8 @@ class ImageFeatures:
 
     def made_by(self) -> dict[str, str]:
         """The fingerprint of what made the features of the originals and of each view."""
+        if self.tuned is not None:
+            return dict.fromkeys(self._all_views(), self.tuned.fingerprint)
         return {
             self._key(name, view): self.store.manifest(name, view)["fingerprint"]
             for view in self._all_views()
@@ -387,6 +439,8 @@ class ImageFeatures:
 
     def widths(self) -> tuple[int, ...]:
         """Widths of the vectors that are concatenated in a feature, (d, ...); none if one is not stored."""
+        if self.tuned is not None:
+            return (self.tuned.dim,)
         if not all(self.store.image_ids(name, ORIGINAL) for name in self.encoders):
             return ()
         dims = tuple(int(self.store.manifest(name, ORIGINAL)["dim"]) for name in self.encoders)
@@ -439,6 +493,10 @@ class ImageFeatures:
         return view if len(self.encoders) == 1 else f"{encoder}, {view}"
 
     def _read(self, view: str, image_ids: Sequence[str]) -> np.ndarray:
+        if self.tuned is not None and self.dataset is not None:
+            images = [(self.dataset, image_id) for image_id in image_ids]
+            seen = None if view == ORIGINAL else build_view(view)
+            return Pixels(images, self.tuned, seen).encoded(self.tuned)
         ids, made_by = list(image_ids), self.fingerprints
         parts = [
             self.store.read(name, view, ids, fingerprint=made_by.get(self._key(name, view)))

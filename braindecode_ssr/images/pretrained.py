@@ -32,16 +32,15 @@ class Pretrained(ImageEncoder):
     def _set_up(self, model: Any, transform: Any, preprocess: dict[str, Any], device: str) -> None:
         import torch
 
-        self.device = torch.device(device)
-        self._model = model.to(self.device)
+        self._model = model
         self._steps = [
             step for step in transform.transforms if type(step).__name__ not in OF_TENSORS
         ]
         self._preprocess, self.size = preprocess, preprocess["size"]
         self._mean, self._sd = (
-            torch.tensor(preprocess[key], device=self.device)[:, None, None]
-            for key in ("mean", "std")
+            torch.tensor(preprocess[key])[:, None, None] for key in ("mean", "std")
         )
+        self.to(device)
         self.dim = self.encode(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)).shape[1]
 
     @abstractmethod
@@ -53,12 +52,28 @@ class Pretrained(ImageEncoder):
             image = step(image)
         return image
 
+    @property
+    def network(self) -> nn.Module:
+        """The part that encodes images."""
+        return self._model
+
+    def to(self, device: Any) -> None:
+        """Move the network to a device."""
+        import torch
+
+        self.device = torch.device(device)
+        self._model = self._model.to(self.device)
+        self._mean, self._sd = self._mean.to(self.device), self._sd.to(self.device)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What :meth:`encode` gives, on the device and with gradients if parts of the network have them."""
+        return self._features((images.to(self.device).float() / 255 - self._mean) / self._sd)
+
     def encode(self, images: Tensor) -> Tensor:
         import torch
 
         with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
-            pixels = (images.to(self.device).float() / 255 - self._mean) / self._sd
-            return self._features(pixels).float().cpu()
+            return self.features(images).float().cpu()
 
 
 def weights_hash(module: nn.Module, without: str | None = None) -> str:
@@ -147,6 +162,10 @@ class OpenCLIP(Pretrained):
             "resize_mode": config.resize_mode,
         }
         self._set_up(model, image_transform_v2(config, is_train=False), preprocess, device)
+
+    @property
+    def network(self) -> nn.Module:
+        return self._model.visual
 
     def description(self) -> dict[str, Any]:
         everywhere = "mean over positions and tokens, the class token included"

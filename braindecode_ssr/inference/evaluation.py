@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from ..config import EvaluationSpec, RunSpec
 from ..datasets.base import ImageDataset
 from ..errors import MissingDataError, UsageError
-from ..images.features import ImageFeatures
+from ..images.features import ImageFeatures, features_of
 from ..preprocessing.channels import ChannelSet
 from ..preprocessing.epochs import average_by
 from ..registry import Label, natural
@@ -27,7 +27,7 @@ from ..retrieval.ranks import (
     retrieval_numbers,
     space_of,
 )
-from ..runs import Run, load_weights
+from ..runs import IMAGE_ENCODER, Run, load_weights
 
 if TYPE_CHECKING:
     import torch
@@ -121,11 +121,31 @@ def load_test_set(
         if evaluation.average == "none":
             table, query = table.iloc[query].reset_index(drop=True).assign(n_repetitions=1), None
     ids = dataset.images.loc[dataset.images["split"] == "test", "image_id"].tolist()
-    gallery = {"original": features.original, "views": features.view, "concept": features.concept}
     table = table.assign(subject=spec.data.subject)
     known = sorted(among, key=natural)
     who = known.index(spec.data.subject) if spec.data.subject in known else None
-    return TestSet(x, table, gallery[evaluation.gallery](ids), ids, signals, query, who)
+    gallery = candidates(features, evaluation, ids)
+    return TestSet(x, table, gallery, ids, signals, query, who)
+
+
+def candidates(
+    features: ImageFeatures, evaluation: EvaluationSpec, ids: Sequence[str]
+) -> np.ndarray:
+    """The features (g, d) of the gallery of an evaluation."""
+    gallery = {"original": features.original, "views": features.view, "concept": features.concept}
+    return gallery[evaluation.gallery](ids)
+
+
+def features_of_run(run: Run, spec: RunSpec, dataset: ImageDataset, device: str) -> ImageFeatures:
+    """The image features of a finished run, by its own image encoder if that was trained."""
+    made_by = run.record.get("features")
+    features = features_of(spec, dataset, made_by)
+    if spec.images.tuning == "frozen":
+        return features
+    from ..models.image_encoder import load_tuned
+
+    tuned: Any = load_tuned(spec.images, run.path / IMAGE_ENCODER, device, made_by)
+    return replace(features, tuned=tuned, dataset=dataset)
 
 
 def score(
@@ -222,7 +242,7 @@ def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> 
         "subject": spec.data.subject,
         "seed": spec.train.seed,
         "channels": spec.data.channels,
-        "encoder": spec.images.encoder,
+        "encoder": spec.images.label,
         "views": list(spec.images.views),
         "space": spec.model.space,
         "evaluation": evaluation.name,

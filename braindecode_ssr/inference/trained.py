@@ -295,14 +295,13 @@ class TrainedRun(Run):
         DataError
             If the dataset is not here, or is not the one that the run was trained on.
         """
-        from ..images.features import features_of
         from ..reporting.run_figures import images_of, key_of, title_of
-        from .evaluation import load_test_set
+        from .evaluation import features_of_run, load_test_set
         from .interpretation import Interpretation, mean_training_trial
 
         spec, channels, dataset = self.spec, self.channels, images_of(self, data_dir)
         dataset.check_here()
-        features = features_of(spec, dataset, self.record.get("features"))
+        features = features_of_run(self, spec, dataset, self.device)
         features.complete(dataset, device=self.device, progress=progress)
         how = {"trained": channels, "among": self.summary.get("train_subjects", ())}
         test = load_test_set(spec, dataset, features, spec.evaluation, progress=progress, **how)
@@ -375,6 +374,10 @@ class TrainedRun(Run):
         """Features of the originals, by the very encoder of the run."""
         from ..images.features import image_features
 
+        if self.spec.images.tuning != "frozen":
+            from .evaluation import features_of_run
+
+            return features_of_run(self, self.spec, folder, self.device).original(ids)
         spec, made_by = self.spec.images, self.record.get("features") or {}
         made_by = {k: v for k, v in made_by.items() if k.split(", ")[-1] == "original"}
         features = image_features(folder, spec.encoder, (), made_by, spec.pool)

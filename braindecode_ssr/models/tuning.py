@@ -1,7 +1,8 @@
-"""How much of a backbone is trained: all of it, its last layer only, or low-rank changes of its weights."""
+"""How much of a network is trained: all of it, its last layer only, or low-rank changes of its weights."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -
     inner = model.backbone.model if isinstance(model.backbone, BackboneAdapter) else model.backbone
     root = "backbone.model" if isinstance(model.backbone, BackboneAdapter) else "backbone"
     head = {id(part) for part in getattr(inner, HEAD, nn.Identity()).parameters()}
-    found = _matrices(inner, head) if tuning == "lora" else []
+    found = matrices(inner, head) if tuning == "lora" else []
     if tuning == "lora" and not found:
         raise UsageError(
             f"{type(inner).__name__} has no linear layer that model.tuning = lora could adapt"
@@ -98,16 +99,23 @@ def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -
         )
     for parameter in rest:
         parameter.requires_grad_(False)
-    for layer, name in found:
-        change = LowRank(getattr(layer, name).detach(), rank, alpha)
-        parametrize.register_parametrization(layer, name, change)
+    change(found, rank, alpha)
     if tuning == "frozen":
         parts = [name for name, _ in inner.named_children() if name != HEAD]
         model.frozen = (*model.frozen, *(f"{root}.{name}" for name in parts))
     return model.train(model.training)
 
 
-def _matrices(model: nn.Module, head: set[int]) -> list[tuple[Any, str]]:
+def change(found: list[tuple[Any, str]], rank: int, alpha: float) -> list[LowRank]:
+    """Give matrices, as layer and name, changes of low rank."""
+    changes = []
+    for layer, name in found:
+        changes.append(LowRank(getattr(layer, name).detach(), rank, alpha))
+        parametrize.register_parametrization(layer, name, changes[-1])
+    return changes
+
+
+def matrices(model: nn.Module, head: Collection[int] = ()) -> list[tuple[Any, str]]:
     """The trained matrices of linear and attention layers, except those of the head, as layer and name."""
     found: list[tuple[Any, str]] = []
     for layer in model.modules():

@@ -125,7 +125,7 @@ def export(
         "n_times": int(run.channels.facts["number of samples"]),
         "start": _of_trials(run, "time of the first sample", trials.start),
         "whitening": trials.whitening,
-        "encoder": spec.images.encoder,
+        "encoder": spec.images.label,
         "versions": versions(),
     }
     with atomic_folder(folder, merge=True, option="--out") as part:
@@ -317,6 +317,12 @@ def check_submission(run: TrainedRun) -> None:
         raise UsageError(
             f"the challenge compares predictions with frozen image features, and {run.path.name} has an "
             f"image head, {spec.model.image_head}",
+            recipe,
+        )
+    if spec.images.tuning != "frozen":
+        raise UsageError(
+            f"the challenge compares predictions with frozen image features, and the image encoder of "
+            f"{run.path.name} was trained",
             recipe,
         )
     wanted = {name: METHODS["neuralbench"].settings["trials"].get(name) for name in PREPROCESSING}

@@ -242,7 +242,7 @@ class ValidationRetrieval(Callback):
         """Rank of the original image of each held-out trial among all held-out images."""
         images = self.data.table.drop_duplicates("image_id")
         first = self.data.image[images.index.tolist()]
-        gallery = embed_images(model, self.data.original[first])
+        gallery = embed_images(model, self.data.features_by(model, first))
         subjects = self.data.subject if has_own_parts(model) else None
         queries = embed_trials(model, self.data.x, subject_index=subjects)
         ids = images["image_id"].tolist()

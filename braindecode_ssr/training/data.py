@@ -29,8 +29,10 @@ from ..datasets.zero_shot import (
 )
 from ..errors import UsageError
 from ..files import files_sha256
-from ..images.features import ImageFeatures
+from ..images.encoders import ImageEncoder
+from ..images.features import ORIGINAL, ImageFeatures, Pixels
 from ..images.store import equal_rows
+from ..images.views import build_view
 from ..preprocessing.channels import ChannelSet, match_channels, standard_names
 from ..preprocessing.epochs import choose_channels, first_sample, smooth_chosen
 from ..preprocessing.whitening import mean_whitening
@@ -50,6 +52,7 @@ class TrainingSet(Dataset):
 
     ``image`` (n,) is the row of each trial's image, ``view`` the pooled features of its views; the table
     has ``subject, image_id, concept``; ``subject`` (n,) indexes the sorted subjects of the whole set.
+    ``pixels`` are the images of the rows of ``original``, for an image encoder that is trained.
     """
 
     x: Tensor | TrialRows
@@ -58,6 +61,7 @@ class TrainingSet(Dataset):
     view: Tensor
     table: pd.DataFrame
     subject: Tensor = cast("Tensor", None)
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if self.subject is None:
@@ -79,6 +83,23 @@ class TrainingSet(Dataset):
         features = {"original": _take(self.original, image), "view": _take(self.view, image)}
         return {**features, "image": image, "subject": self.subject[index]}
 
+    def pixel_targets(self, read: np.ndarray, images: np.ndarray) -> dict[str, Tensor]:
+        """Pixels of different images (i, 3, s, s), and of their views if there is one, to be encoded."""
+        assert self.pixels is not None
+        pixels = torch.from_numpy(read).to(self.image.device)
+        targets = {"original_pixels": pixels}
+        if self.pixels.view is not None:
+            targets["view_pixels"] = self.pixels.altered(pixels, images.tolist())
+        return targets
+
+    def features_by(self, model: torch.nn.Module, images: Tensor) -> Tensor:
+        """Original features of images, from the image encoder of the model if it has one of its own."""
+        encoder: Any = getattr(model, "image_encoder", None)
+        if encoder is None or self.pixels is None:
+            return self.original[images]
+        chosen = [self.pixels.images[row] for row in images.tolist()]
+        return torch.from_numpy(Pixels(chosen, encoder).encoded(encoder))
+
     @property
     def n_bytes(self) -> int:
         return sum(part.nbytes for part in (self.x, self.original, self.view))
@@ -93,7 +114,7 @@ class TrainingSet(Dataset):
         x = self.x.rows(index) if isinstance(self.x, TrialRows) else self.x[chosen]
         table = self.table.iloc[index].reset_index(drop=True)
         features = (self.image[chosen], self.original, self.view)
-        return TrainingSet(x, *features, table, self.subject[chosen])
+        return TrainingSet(x, *features, table, self.subject[chosen], self.pixels)
 
 
 def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
@@ -137,11 +158,24 @@ class Batches:
         self.epoch += 1
         order = order[: len(order) - len(order) % self.world.size]
         rows = [self.world.shard(batch) for batch in order.split(self.batch_size)[: len(self)]]
-        if not isinstance(self.data.x, TrialRows):
+        x, pixels = self.data.x, self.data.pixels
+        if pixels is not None:
+            yield from self._with_pixels(pixels, rows)
+        elif not isinstance(x, TrialRows):
             yield from map(self.data.__getitem__, rows)
-            return
-        for trials, index in zip(prefetch(map(self.data.x.__getitem__, rows)), rows, strict=True):
-            yield trials, self.data.targets(index)
+        else:
+            for trials, index in zip(prefetch(map(x.__getitem__, rows)), rows, strict=True):
+                yield trials, self.data.targets(index)
+
+    def _with_pixels(self, pixels: Pixels, rows: list[Tensor]) -> Iterator[Batch]:
+        """Batches with the pixels of their images, each image once; ``picture`` (b,) says which is whose."""
+        data = self.data
+        unique = [np.unique(data.image[index].cpu().numpy(), return_inverse=True) for index in rows]
+        read = prefetch(pixels.read(images.tolist()) for images, _ in unique)
+        for index, (images, own), found in zip(rows, unique, read, strict=True):
+            trials, targets = data[index]
+            targets |= data.pixel_targets(found, images)
+            yield trials, {**targets, "picture": torch.from_numpy(own)}
 
 
 def n_batches(n_trials: int, batch_size: int, drop_last: bool = True, n_processes: int = 1) -> int:
@@ -285,6 +319,7 @@ def training_data(
     features: ImageFeatures,
     *,
     others: Sequence[tuple[TrainingSource, ImageFeatures]] = (),
+    encoder: ImageEncoder | None = None,
     progress: bool = False,
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
@@ -292,7 +327,8 @@ def training_data(
     Trials are averaged over all repetitions of an image by the same subject, or single ones, as
     ``spec.train.average`` says; on disk if they take more than ``spec.train.memory``. Those of ``others``,
     the datasets of ``data.extra``, follow: their channels are joined by name, and trials of concepts that any
-    of the datasets tests are left out. LeakageError if an image or concept of the zero-shot half of the data
+    of the datasets tests are left out. With an ``encoder``, which is to be trained, the set has pixels at its
+    size. LeakageError if an image or concept of the zero-shot half of the data
     is among them.
     """
     training = training_subjects(spec.data, dataset)
@@ -315,7 +351,7 @@ def training_data(
         tables.append(_training_table(other, [store for store, _ in more]))
         matched += more
     parts = [(own, features), *others]
-    image, original, view = _image_rows(tables, [each for _, each in parts])
+    image, original, view, shown = _image_rows(tables, [each for _, each in parts])
     table = pd.concat(tables, ignore_index=True)
     if others:  # one spelling of each concept
         folds = {concept: folded(concept) for concept in table["concept"].unique()}
@@ -323,6 +359,11 @@ def training_data(
         table["concept"] = table["concept"].map(folds).map(spelled)
     x = _averaged(matched, len(table), spec, progress)
     data = TrainingSet(x, image, original, view, table)
+    if encoder is not None:
+        images = [(parts[number][0].dataset, image_id) for number, image_id in shown]
+        altered = [name for name in spec.images.views if name != ORIGINAL]
+        seen = build_view(altered[0]) if altered else None
+        data = replace(data, pixels=Pixels(images, encoder, seen, spec.train.memory))
     if others:
         tested = tested_concepts([source for source, _ in parts])
         data = data.rows(np.flatnonzero(~table["concept"].map(folds).isin(tested).to_numpy()))
@@ -346,8 +387,8 @@ def _training_table(source: TrainingSource, stores: list[TrialStore]) -> pd.Data
 
 def _image_rows(
     tables: list[pd.DataFrame], features: list[ImageFeatures]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The row of each trial's image (n,), and the features of originals and views (i, d).
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, str]]]:
+    """The row of each trial's image (n,), features of originals and views (i, d), tables and names of images.
 
     An image that two datasets call the same is one image if its features are equal, else two.
     """
@@ -355,7 +396,8 @@ def _image_rows(
     originals: list[np.ndarray] = []
     views: list[np.ndarray] = []
     known: dict[str, int] = {}
-    for table, each in zip(tables, features, strict=True):
+    shown: list[tuple[int, str]] = []
+    for number, (table, each) in enumerate(zip(tables, features, strict=True)):
         ids, image = np.unique(table["image_id"], return_inverse=True)
         original = each.original(ids.tolist())
         places = sum(map(len, originals)) + np.arange(len(ids))
@@ -366,13 +408,14 @@ def _image_rows(
             alike = same.all(axis=1)
             places[shared[alike]] = before[alike]
         known = dict(zip(ids.tolist(), places.tolist(), strict=True)) | known
+        shown += [(number, name) for name in ids.tolist()]
         images.append(places[image])
         originals.append(original)
         views.append(each.view(ids.tolist()) if each.views else original)
     rows = torch.from_numpy(np.concatenate(images))
     joined = torch.from_numpy(np.concatenate(originals))
     with_views = any(each.views for each in features)
-    return rows, joined, torch.from_numpy(np.concatenate(views)) if with_views else joined
+    return rows, joined, torch.from_numpy(np.concatenate(views)) if with_views else joined, shown
 
 
 def whitening_record(

@@ -299,13 +299,25 @@ class EEGRetriever(EEGRegressor):
 
         If the loss takes ``hidden``, a pair of them and of the input of the brain projector.
         """
-        device = torch.device(self.device).type
-        half = self.precision == "bfloat16"
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+        with self._precise():
             if "hidden" not in self.inputs_:
                 return full_precision(super().infer(x, **fit_params))
             hidden = super().infer(x, return_features=True, **fit_params)["features"]
             return full_precision(self.module_.final_layer(hidden)), full_precision(hidden)
+
+    def _precise(self) -> torch.autocast:
+        device, half = torch.device(self.device).type, self.precision == "bfloat16"
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=half)
+
+    def _encoded(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Features (b, d) of originals and views from the pixels of a batch, with gradients."""
+        picture, encoder = targets["picture"], self.module_.image_encoder
+        with self._precise():
+            original = full_precision(encoder(targets["original_pixels"]))[picture]
+            if "view_pixels" not in targets:
+                return {"original": original, "view": original}
+            view = full_precision(encoder(targets["view_pixels"]))[picture]
+        return {"original": original, "view": view}
 
     def get_loss(
         self,
@@ -322,9 +334,12 @@ class EEGRetriever(EEGRegressor):
             both = y_true.unbind(1) if y_true.ndim == 3 else (y_true, y_true)
             y_true = dict(zip(("original", "view"), both, strict=True))
         targets = {name: rows.to(brain.device) for name, rows in y_true.items()}
+        if "original_pixels" in targets:
+            targets |= self._encoded(targets)
         original, view, head = targets["original"], targets["view"], self.module_.image_head
         rows = {"brain": brain, "original": head(original), "view": head(view)}
-        extra = {"trial": X, "hidden": hidden, "features": original, "view_features": view}
+        extra = {"trial": X, "hidden": hidden}
+        extra |= {"features": original.detach(), "view_features": view.detach()}
         extra |= {name: targets.get(name) for name in ("image", "subject")}
         if "posteriors" in self.inputs_ and hasattr(head, "posteriors"):
             extra["posteriors"] = head.posteriors(original)
