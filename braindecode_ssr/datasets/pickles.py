@@ -1,27 +1,21 @@
 """Read arrays from foreign files without executing any of their content: npy, npz, pt, safetensors, csv.
 
 Published recordings are often pickles, which could run any code when loaded. :class:`ArrayUnpickler` builds
-arrays and plain containers and refuses everything else. A pickle of gigabytes is not loaded either: its long
-byte strings are replaced by short keys while it is scanned (``pickletools`` knows the length of each
-instruction), the short pickle is unpickled under the same restrictions, and each array whose content is a key
-is mapped from the file. That takes 0.35 GB of memory instead of 3.84 GB for a raw session of THINGS-EEG2.
+arrays and plain containers and refuses everything else. The file is memory-mapped, and the content of long
+arrays stays there: a raw session of THINGS-EEG2 takes 0.35 GB of memory instead of 3.84 GB.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
-import os
 import pickle
-import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
-from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -29,15 +23,11 @@ import pandas as pd
 from ..errors import DataError, MissingDataError
 
 MAP_FROM = 1 << 24
-"""Bytes from which on a string of a pickle is mapped instead of read."""
-MOST_BYTES, MOST_INSTRUCTIONS = 1 << 24, 2_000_000
-"""Of the rest of the pickle: beyond these it holds mostly other things, and scanning it does not pay off."""
+"""Length in bytes from which on a byte string of a pickle is not read but stays in the mapped file."""
 DOWNLOAD_AGAIN = "remove the file and download it again; 'ssr-bd data where' says from where"
 
 _NPY, _ZIP, _PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
 _POINTERS = (b"version https://git-lfs", b"/annex/objects", b"../.git/annex", b".git/annex")
-
-Order = Literal["C", "F"]
 
 
 # -- pickled and plain arrays --------------------------------------------------------------------------------
@@ -159,19 +149,12 @@ def _damaged(path: Path, error: BaseException) -> DataError:
 
 
 def _unpickle(path: Path, offset: int) -> Any:
-    """Unpickle from a position of a file; long arrays are mapped, or read once where they cannot be."""
+    """Unpickle from a position of a file; long arrays are mapped."""
     try:
         with path.open("rb") as file:
-            if path.stat().st_size - offset >= MAP_FROM:
-                file.seek(offset)
-                mapped = MappedBytes(path)
-                short = shorten(file, mapped)
-                if short is not None:
-                    loaded = plain(ArrayUnpickler(short, path, mapped).load())
-                    if mapped.used == set(mapped.places):  # else a key stands for something else
-                        return loaded
-            file.seek(offset)
-            return plain(ArrayUnpickler(file, path).load())
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.seek(offset)
+        return plain(ArrayUnpickler(mapped, path).load())
     except DataError:
         raise
     except MemoryError as error:
@@ -205,106 +188,6 @@ def _load_tensors(path: Path) -> Any:
     return array(loaded)
 
 
-# -- long byte strings stay in the file ----------------------------------------------------------------------
-
-_FRAME = b"\x95"
-_BYTES = {b"B": 4, b"\x8e": 8, b"\x96": 8}  # BINBYTES, BINBYTES8, BYTEARRAY8
-_LENGTHS = {
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
-_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
-
-
-class MappedBytes:
-    """Byte strings of a file, each with a key that stands for it in the shortened pickle."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._secret = path, os.urandom(16)
-        self.places: dict[bytes, tuple[int, int]] = {}
-        self.used: set[bytes] = set()
-        self._map: mmap.mmap | None = None
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __contains__(self, content: object) -> bool:
-        return isinstance(content, bytes) and content in self.places
-
-    def add(self, offset: int, length: int) -> bytes:
-        """A key for these bytes, which no file can foresee."""
-        key = self._secret + len(self.places).to_bytes(4, "little")
-        self.places[key] = offset, length
-        return key
-
-    def array(
-        self, key: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Order
-    ) -> np.ndarray:
-        """The read-only array with these bytes, mapped from the file; it may not be aligned."""
-        offset, length = self.places[key]
-        if dtype.hasobject or _count(shape) * dtype.itemsize != length:
-            raise pickle.UnpicklingError("an array of another size than its content")
-        if self._map is None:
-            with self._path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.used.add(key)
-        return np.ndarray(shape, dtype, self._map, offset, order=order)
-
-
-def shorten(file: IO[bytes], mapped: MappedBytes) -> IO[bytes] | None:
-    """The pickle at the position of a file with keys for long byte strings; None if that does not pay."""
-    short = BytesIO()
-    for _ in range(MOST_INSTRUCTIONS):
-        code = _read(file, 1)
-        try:
-            argument = _argument(file, code)
-        except OverflowError:
-            return None
-        if code in _BYTES and len(argument) == _BYTES[code]:  # only the length of a long string
-            length = int.from_bytes(argument, "little")
-            key = mapped.add(file.tell(), length)
-            if file.seek(length, os.SEEK_CUR) > os.fstat(file.fileno()).st_size:
-                raise pickle.UnpicklingError("pickle data was truncated")
-            code, argument = b"C", bytes([len(key)]) + key
-        if code != _FRAME:  # the lengths of frames no longer hold, and are not needed
-            short.write(code + argument)
-        if code == b".":
-            return BytesIO(short.getvalue()) if len(mapped) else None
-        if short.tell() > MOST_BYTES:
-            return None
-    return None
-
-
-def _argument(file: IO[bytes], code: bytes) -> bytes:
-    """The argument of an instruction; of a long byte string only its length."""
-    opcode = _OPCODES.get(code)
-    if opcode is None:
-        raise pickle.UnpicklingError(f"an unknown instruction {code!r}")
-    if opcode.arg is None:
-        return b""
-    if opcode.arg.n >= 0:
-        return _read(file, opcode.arg.n)
-    if opcode.arg.n == pickletools.UP_TO_NEWLINE:
-        lines = 2 if opcode.name in ("GLOBAL", "INST") else 1
-        return b"".join(file.readline(MOST_BYTES) for _ in range(lines))
-    width = _read(file, _LENGTHS[opcode.arg.n])
-    length = int.from_bytes(width, "little")
-    if code in _BYTES and length >= MAP_FROM:
-        return width
-    return width + _read(file, length)
-
-
-def _read(file: IO[bytes], length: int) -> bytes:
-    if length > MOST_BYTES:
-        raise OverflowError("a long string that is not of bytes")
-    content = file.read(length)
-    if len(content) < length:
-        raise pickle.UnpicklingError("pickle data was truncated")
-    return content
-
-
 # -- the restricted unpickler --------------------------------------------------------------------------------
 
 _SIMPLE_DTYPE = re.compile(r"[?bBhHiIlLqQefdgFDGSUO]\d*|[biufcSU]\d+|O8")
@@ -314,23 +197,41 @@ class NeedsTorch(DataError):
     """The pickle holds tensors, which only torch can put together."""
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle._Unpickler):  # the one in Python, whose instructions can be replaced
     """Unpickles arrays and plain containers, and refuses everything else without importing it.
 
-    ``mapped`` are byte strings that the pickle has keys for: arrays made of them are mapped.
+    A long byte string becomes a view of the file, so that the array with this content is mapped.
     """
 
-    def __init__(self, file: IO[bytes], path: Path, mapped: MappedBytes | None = None) -> None:
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.FRAME[0]: lambda self: self.read(8),  # its length: a frame would be read as a whole
+        pickle.BINBYTES[0]: lambda self: self._load_bytes(bytes, 4),
+        pickle.BINBYTES8[0]: lambda self: self._load_bytes(bytes, 8),
+        pickle.BYTEARRAY8[0]: lambda self: self._load_bytes(bytearray, 8),
+    }
+
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
+    def __init__(self, file: mmap.mmap, path: Path) -> None:
         super().__init__(file)
-        self._path, self._mapped = path, mapped
+        self._file, self._path = file, path
+
+    def _load_bytes(self, kind: type, width: int) -> None:
+        length, start = int.from_bytes(self.read(width), "little"), self._file.tell()
+        if start + length > len(self._file):
+            raise pickle.UnpicklingError("pickle data was truncated")
+        if length < MAP_FROM:
+            self.append(kind(self.read(length)))
+        else:
+            self._file.seek(start + length)
+            self.append(memoryview(self._file)[start : start + length])
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of an admitted name."""
         if (module, name) in _ADMITTED:
-            admitted = _ADMITTED[module, name]
-            if admitted in (_reconstruct, _frombuffer):
-                return _Call(partial(admitted, self._mapped))
-            return admitted
+            return _ADMITTED[module, name]
         kind = NeedsTorch if module.split(".")[0] == "torch" else DataError
         raise kind(
             f"{self._path} is a pickle that asks for {module}.{name}, which was refused and not executed",
@@ -382,20 +283,19 @@ class _Dtype:
 class _Array(np.ndarray):
     """An array while it is unpickled: its state is checked before NumPy takes it."""
 
-    source: MappedBytes | None = None
     mapped: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
         dtype, count = dtype.numpy(), _count(shape)
-        if self.source is not None and content in self.source:
-            self.mapped = self.source.array(content, dtype, shape, "F" if fortran else "C")
-            return
         objects = dtype.hasobject
-        if not isinstance(content, list if objects else bytes | bytearray):
+        if not isinstance(content, list if objects else bytes | bytearray | memoryview):
             raise pickle.UnpicklingError("an array without its content")
         if len(content) != (count if objects else count * dtype.itemsize):
             raise pickle.UnpicklingError("an array of another size than its content")
+        if isinstance(content, memoryview):
+            self.mapped = np.ndarray(shape, dtype, content, order="F" if fortran else "C")
+            return
         checked: Any = (1, shape, dtype, bool(fortran), content if objects else bytes(content))
         super().__setstate__(checked)
 
@@ -406,18 +306,12 @@ def _count(shape: Any) -> int:
     return int(np.prod(shape, dtype=object))
 
 
-def _reconstruct(mapped: MappedBytes | None, kind: Any, shape: Any, typecode: Any) -> _Array:
-    array = _Array((0,), np.int8)
-    array.source = mapped
-    return array
+def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
+    return _Array((0,), np.int8)
 
 
-def _frombuffer(
-    mapped: MappedBytes | None, content: Any, dtype: _Dtype, shape: Any, order: Order
-) -> np.ndarray:
+def _frombuffer(content: Any, dtype: _Dtype, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     kind = dtype.numpy()
-    if mapped is not None and content in mapped:
-        return mapped.array(content, kind, shape, order)
     if kind.hasobject or _count(shape) * kind.itemsize != len(content):
         raise pickle.UnpicklingError("an array of another size than its content")
     flat: np.ndarray = np.frombuffer(content, kind)
@@ -448,9 +342,9 @@ for _module in ("builtins", "__builtin__"):
     _ADMITTED[_module, "frozenset"] = _Call(frozenset)
     _ADMITTED[_module, "bytes"] = _Call(lambda: b"")
 for _core in ("numpy.core", "numpy._core"):
-    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _Call(_reconstruct)
     _ADMITTED[f"{_core}.multiarray", "scalar"] = _Call(_scalar)
-    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
+    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _Call(_frombuffer)
 
 
 def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
@@ -474,6 +368,8 @@ def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
         found = {key: plain(entry, known) for key, entry in value.items()}
     elif isinstance(value, list | tuple):
         found = type(value)(plain(entry, known) for entry in value)
+    elif isinstance(value, memoryview):
+        found = bytes(value)
     elif isinstance(value, _Dtype | _Call):
         raise pickle.UnpicklingError("a bare dtype or function where data should be")
     known[id(value)] = value, found
