@@ -100,7 +100,7 @@ class ThingsSim(ImageDataset):
     def images(self) -> pd.DataFrame:
         return check_images(image_table(self.preset, self.seed), self.source_key())
 
-    def with_spec(self, spec: TrialSpec) -> Self:
+    def with_spec(self, spec: TrialSpec | None) -> Self:
         """The same dataset, with all that it has simulated so far: nothing depends on the spec."""
         return self
 

@@ -14,8 +14,8 @@ import pytest
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.bids.events import BidsEvents
 from braindecode_ssr.datasets.bids.things import (
+    ThingsEEGBids,
     things_bids_images,
-    things_bids_sessions,
     things_bids_subjects,
 )
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG, read_images
@@ -164,8 +164,10 @@ def test_a_missing_session_is_named(both, tmp_path):
 
 
 def test_the_published_set_needs_all_sessions_and_runs(tree):
+    dataset = ThingsEEGBids(tree)
+    dataset.images = pd.DataFrame({"split": ["train"] * 16540})
     with pytest.raises(MissingDataError, match="4 sessions of 5 training runs") as caught:
-        things_bids_sessions(tree, 3, 16540)
+        dataset.runs(3)
     assert "sub-03_ses-01_task-train_run-03" in str(caught.value)
 
 
@@ -356,9 +358,9 @@ def test_the_real_events_of_a_session(images, real_runs, split):
     total = 0
     for samples, numbers in runs.values():
         found = things_bids_images(as_listed(samples, numbers, listed), 1000.0, listed)
-        np.testing.assert_array_equal(found[0], samples[numbers > 0])
-        np.testing.assert_array_equal(found[1], numbers[numbers > 0])
-        total += len(found[0])
+        np.testing.assert_array_equal(found["sample"], samples[numbers > 0])
+        np.testing.assert_array_equal(found["number"], numbers[numbers > 0])
+        total += len(found)
     assert total == {"train": 16710, "test": 4056}[split]
 
 

@@ -172,11 +172,11 @@ def test_the_published_counts():
     images, tests = bids_trees.eeg1_images(n_concepts=1854, n_images=12, n_test=200)
     shown = pd.DataFrame(
         [
-            (f"{c}/{f}", c, f, test)
-            for part, test in ((images, False), (tests, True))
+            (f"{c}/{f}", c, f, split)
+            for part, split in ((images, "train"), (tests, "test"))
             for c, f in part
         ],
-        columns=["image_id", "concept", "file", "is_test"],
+        columns=["image_id", "concept", "file", "split"],
     )
     counts = eeg1_image_table(shown, "events")["split"].value_counts()
     assert counts.to_dict() == {"train": 19848, "test": 200}

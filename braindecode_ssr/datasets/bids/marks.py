@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import DataError, MissingDataError, SSRError
-from .events import EMPTY, BidsEvents, mark_of, read_table
+from .events import EMPTY, BidsEvents, mark_of, read_events, read_table
 from .files import BidsRun, brainvision_files, check_content
 
 if TYPE_CHECKING:
@@ -90,14 +90,12 @@ def bad_channels_error(bads: Sequence[str], source: str, where: str) -> DataErro
     )
 
 
-def subject_marks(
-    runs: Sequence[BidsRun], events: Sequence[BidsEvents], bad_channels: str
-) -> SubjectMarks:
+def subject_marks(runs: Sequence[BidsRun], bad_channels: str) -> SubjectMarks:
     """Read the marks in the recordings of a subject without loading samples."""
     found = {}
-    for run, part in zip(runs, events, strict=True):
-        raw = open_file(run)
-        segments, gaps = _marked_samples(raw, run, part)
+    for run in runs:
+        events, raw = read_events(run.events), open_file(run)
+        segments, gaps = _marked_samples(raw, run, events)
         found[run.path] = Marks(_bad_channels(raw, run), segments, gaps)
     return SubjectMarks(found, bad_channels)
 

@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ...errors import DataError
 from ...preprocessing.channels import (
@@ -24,7 +25,7 @@ from ...preprocessing.channels import (
 )
 from ...registry import Label
 from ..base import Recording, check_channels
-from .events import BidsEvents, read_table
+from .events import read_table
 from .files import BidsRun, fingerprint
 from .marks import TREATED, SubjectMarks, guess_types, interpolation, reading
 
@@ -352,21 +353,8 @@ def _fill(part: np.ndarray, opened: OpenedRun, ch_names: list[str]) -> None:
         ) from error
 
 
-class Shown(NamedTuple):
-    """The images of one split in a recording: onset samples, image numbers, lines of events.tsv, all (n,)."""
-
-    samples: np.ndarray
-    numbers: np.ndarray
-    lines: np.ndarray
-
-    def by_onset(self) -> Shown:
-        """The same in order of time, whatever the order of the lines: repetitions are counted in it."""
-        order = np.argsort(self.samples, kind="stable")
-        return Shown(*(column[order] for column in self))
-
-
-Reader = Callable[[BidsEvents, float], dict[str, Shown]]
-"""Maps the events and sampling rate of a recording to the images shown, by split."""
+Reader = Callable[[BidsRun, float], pd.DataFrame]
+"""``split, sample, number, line`` of each image shown in a recording with this sampling rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,7 +362,6 @@ class RecordedSession:
     """The recordings of a session in order of time, unopened; opening the first fills ``like``."""
 
     runs: Sequence[BidsRun]
-    events: Sequence[BidsEvents]
     reader: Reader
     subject: Label
     session: Label
@@ -382,19 +369,26 @@ class RecordedSession:
     marks: SubjectMarks
     channels: str = "all"
 
-    def open(self) -> tuple[Signal, list[dict[str, Shown]]]:
-        """Read headers and events: the signal, not loaded, and the images shown in each recording."""
+    def open(self) -> tuple[Signal, pd.DataFrame]:
+        """Read headers and events: the signal, not loaded, and the images shown in it, in order of time."""
         like = self.like[0] if self.like else None
         signal = open_signal(self.runs, like, self.channels, self.marks)
         if not self.like:
             self.like.append(signal.channel_set)
-        shown = [
-            {split: images.by_onset() for split, images in self.reader(part, signal.sfreq).items()}
-            for part in self.events
-        ]
-        for part, opened in zip(shown, signal.parts, strict=True):
-            _check_inside(part, opened.run, int(opened.raw.n_times), signal.sfreq)
-        return signal, shown
+        shown = []
+        for run, start, stop in zip(self.runs, signal.edges[:-1], signal.edges[1:], strict=True):
+            part = self.reader(run, signal.sfreq).sort_values("sample", kind="stable")
+            late = part[part["sample"] >= stop - start]
+            if len(late):
+                raise DataError(
+                    f"{run.path} lasts {(stop - start) / signal.sfreq:.3f} s, but {len(late)} images begin "
+                    f"after its end, the first at {late['sample'].iloc[0] / signal.sfreq:.3f} s in "
+                    f"{run.events}, line {late['line'].iloc[0]}",
+                    "get the whole recording if it was cut off, else correct the onsets (in seconds)",
+                )
+            places = [f"{run.events}, line {line}" for line in part["line"]]
+            shown.append(part.assign(sample=part["sample"] + start, place=places))
+        return signal, pd.concat(shown, ignore_index=True)
 
     def recordings(self) -> Iterator[Recording]:
         """The concatenated runs: the training part, then the test part, as views of one array."""
@@ -406,7 +400,7 @@ class RecordedSession:
     def split(
         self,
         signal: Signal,
-        shown: list[dict[str, Shown]],
+        shown: pd.DataFrame,
         fingerprint: str = "",
         data: np.ndarray | None = None,
     ) -> list[Recording]:
@@ -414,37 +408,26 @@ class RecordedSession:
         if data is None:
             data = np.broadcast_to(0.0, (len(signal.ch_names), signal.edges[-1]))
         more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
-        found = {
-            "subject": self.subject,
-            "session": self.session,
-            "source": f"{self.runs[0].path}{more}",
-            "fingerprint": fingerprint,
-            "ch_names": signal.ch_names,
-            "sfreq": signal.sfreq,
-            "ch_type": signal.ch_type,
-            "data": data,
-            **_marked(signal),
-        }
+        marked = _marked(signal)
         return [
-            Recording(split=split, **joined, **found)
+            Recording(
+                data=data,
+                ch_names=signal.ch_names,
+                sfreq=signal.sfreq,
+                samples=rows["sample"].to_numpy(np.int64),
+                numbers=rows["number"].to_numpy(np.int64),
+                subject=self.subject,
+                session=self.session,
+                split=split,
+                source=f"{self.runs[0].path}{more}",
+                fingerprint=fingerprint,
+                ch_type=signal.ch_type,
+                places=rows["place"].tolist(),
+                **marked,
+            )
             for split in ("train", "test")
-            if len((joined := _joined(shown, split, signal))["samples"])
+            if len(rows := shown[shown["split"] == split])
         ]
-
-
-def _joined(shown: list[dict[str, Shown]], split: str, signal: Signal) -> dict[str, Any]:
-    """The images of a split shown in a session, on the time axis of the concatenated runs."""
-    there = [
-        (part[split], opened.run, start)
-        for part, opened, start in zip(shown, signal.parts, signal.edges[:-1], strict=True)
-        if split in part
-    ]
-    nothing = np.zeros(0, np.int64)
-    return {
-        "samples": np.concatenate([nothing, *(part.samples + start for part, _, start in there)]),
-        "numbers": np.concatenate([nothing, *(part.numbers for part, _, _ in there)]),
-        "places": [f"{run.events}, line {line}" for part, run, _ in there for line in part.lines],
-    }
 
 
 def _marked(signal: Signal) -> dict[str, Any]:
@@ -469,19 +452,3 @@ def _marked(signal: Signal) -> dict[str, Any]:
         "bads": tuple(dict.fromkeys(n for bads in signal.bads for n in bads)) if kept else (),
         "channel_notes": notes,
     }
-
-
-def _check_inside(part: dict[str, Shown], run: BidsRun, length: int, sfreq: float) -> None:
-    late = sorted(
-        (sample, line)
-        for samples, _, lines in part.values()
-        for sample, line in zip(samples, lines, strict=True)
-        if sample >= length
-    )
-    if late:
-        sample, line = late[0]
-        raise DataError(
-            f"{run.path} lasts {length / sfreq:.3f} s, but {len(late)} images begin after its end, the "
-            f"first at {sample / sfreq:.3f} s in {run.events}, line {line}",
-            "get the whole recording if it was cut off, else correct the onsets (in seconds)",
-        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,7 +35,6 @@ from ..base import (
 from ..pictures import SUFFIXES
 from .events import (
     TEST_CONCEPTS,
-    BidsEvents,
     check_once,
     image_column,
     image_events,
@@ -56,13 +55,12 @@ from .files import (
     check_copies,
     check_formats,
     choose,
+    file_state,
     one_version,
 )
 from .marks import subject_marks
 from .recordings import (
-    Reader,
     RecordedSession,
-    Shown,
     common_channels,
     common_reference,
     open_signal,
@@ -82,6 +80,10 @@ class BidsDataset(ImageDataset):
     default_encoder = "open-clip:RN50/openai"
     options = ("bids",)
     image_folders: ClassVar[tuple[str, ...]]
+    what: ClassVar[str] = "recording of subject"
+    usual_recording: ClassVar[str]  # where that of a subject such as "sub-05" is expected
+    how_to_get: ClassVar[str]
+    advised_against: ClassVar[tuple[int, ...]] = ()  # subjects that the authors suggest excluding
     channel_choices = ("common", "mag", "grad")
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
@@ -128,13 +130,22 @@ class BidsDataset(ImageDataset):
             )
         return find_label(subject, self.subjects, f"{self.name} in {self.root}")
 
-    @abstractmethod
     def runs(self, subject: Label) -> list[BidsRun]:
         """The recordings of a subject in which images are shown; MissingDataError if one is missing."""
+        runs, name = self.run_of(subject), folder_name(subject)
+        runs = one_version(runs, self.choice, name) if runs else []
+        missing = [] if runs else [self.root / self.usual_recording.format(name)]
+        missing += [run.events for run in runs if not run.events.is_file()]
+        if missing:
+            raise MissingDataError(
+                f"the recording of subject {subject} is incomplete: there is no file {missing[0]}",
+                self.how_to_get.format(subject=subject, root=self.root),
+            )
+        return runs
 
     @abstractmethod
-    def reader(self) -> Reader:
-        """A function that reads onsets and image numbers of each split from events."""
+    def shown(self, run: BidsRun, sfreq: float) -> pd.DataFrame:
+        """``split, sample, number, line`` of each image shown in a recording, from its events."""
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
         """The sessions of a subject, runs concatenated, training part before test part.
@@ -151,31 +162,26 @@ class BidsDataset(ImageDataset):
         subject = self.check_subject(subject)
         runs = self.runs(subject) if runs is None else runs
         check_copies(runs)
-        reader, events = self.reader(), [read_events(run.events) for run in runs]
-        bad_channels = self.spec.bad_channels if self.spec else "keep"
         channels = self.spec.channels if self.spec else "all"
-        marks = subject_marks(runs, events, bad_channels)
+        marks = subject_marks(runs, self.spec.bad_channels if self.spec else "keep")
         like = [common_channels(runs, marks)] if channels == "common" and runs else []
         return [
-            RecordedSession(
-                [run for run in runs if run.session == label],
-                [part for part, run in zip(events, runs, strict=True) if run.session == label],
-                reader,
-                subject,
-                session,
-                like,
-                marks,
-                channels,
-            )
+            RecordedSession(part, self.shown, subject, session, like, marks, channels)
             for session, label in label_ids(run.session for run in runs).items()
+            for part in self.parts([run for run in runs if run.session == label])
         ]
+
+    def parts(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
+        """The recordings of a session that are joined end to end."""
+        return [runs]
 
     def reference(self, subject: int | str) -> str:
         return common_reference(self.runs(self.check_subject(subject)))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         runs = self.runs(self.check_subject(subject))
-        marks = subject_marks(runs, [read_events(run.events) for run in runs], spec.bad_channels)
+        marked = runs if spec.bad_channels == "drop" else runs[:1]
+        marks = subject_marks(marked, spec.bad_channels)
         signal = open_signal(runs[:1], channels=spec.channels, marks=marks)
         info = eeg_info(signal.ch_names, spec.sfreq, signal.ch_type)
         return info, n_times(signal.sfreq, spec)
@@ -202,7 +208,7 @@ class BidsDataset(ImageDataset):
             for folder in self.image_folders:
                 paths = [self.root / folder / f"{file}{suffix}" for suffix in suffixes]
                 if not exact:
-                    found = [self._alike(self.root / folder, file + suffix) for suffix in suffixes]
+                    found = [_alike(self.root / folder, file + suffix) for suffix in suffixes]
                     paths = [path for path in dict.fromkeys(found) if path]
                 for path in paths:
                     check_content(path)
@@ -219,53 +225,106 @@ class BidsDataset(ImageDataset):
             f"put image files below {self.root / self.image_folders[0]}, or import features of the images",
         )
 
-    def _alike(self, folder: Path, file: str) -> Path | None:
-        """The file whose name differs only in case or Unicode normalization."""
-        paths = [folder]
-        for part in PurePosixPath(file).parts:
-            paths = [p for above in paths for p in self._names(above).get(_folded(part), ())]
-        if len(paths) > 1:
-            raise DataError(
-                f"{paths[0]} and {paths[1]} could both be the image {file!r}",
-                "rename one of them, or write the name into events.tsv as it is on the disk",
-            )
-        return paths[0] if paths else None
+    # -- what is found, missing or broken, for `data where` and `data check`
 
-    def _names(self, folder: Path) -> dict[str, list[Path]]:
-        """The contents of a folder by folded name, cached."""
-        if folder not in self._listed:
-            names: dict[str, list[Path]] = {}
-            for path in folder.iterdir() if folder.is_dir() else ():
-                names.setdefault(_folded(path.name), []).append(path)
-            self._listed[folder] = names
-        return self._listed[folder]
+    def source_of(self, subject: Label) -> Source | str:
+        """Where the recording of a subject comes from."""
+        return OWN
 
-    @cached_property
-    def _listed(self) -> dict[Path, dict[str, list[Path]]]:
-        return {}
+    def source_of_images(self) -> Source | str:
+        """Where the images come from."""
+        return OWN
 
-    def subject_rows(
-        self, subject: Label, source: Source | str, read: bool, more: str = ""
+    def inventory(
+        self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """Rows of the recordings of a subject; ``more`` is added to what was found."""
-        what = f"recording of subject {subject}"
+        """Every recording and image; with ``read``, preparing them would raise nothing else.
+
+        By default of the subjects that are here, else of all of them.
+        """
+        here = list(self.folders) or self.subjects
+        chosen = map(self.check_subject, subjects) if subjects else here
+        rows = [row for subject in chosen for row in self.subject_rows(subject, read)]
+        return [*rows, self.images_row()]
+
+    def subject_rows(self, subject: Label, read: bool) -> list[Row]:
+        """A row for each recording of a subject; if read, also for faults across recordings.
+
+        Those are differing channels or rates, no training part, and copies.
+        """
+        what, source = f"{self.what} {subject}", self.source_of(subject)
+        folder = self.folders.get(subject, self.root / folder_name(subject))
         try:
             runs = self.runs(subject)
         except SSRError as error:
-            path = self.folders.get(subject, self.root / folder_name(subject))
-            return [state_row(what, path, source, **fault(error) | {"detail": str(error)})]
+            return [state_row(what, folder, source, **fault(error) | {"detail": str(error)})]
         try:
-            reader = self.reader() if read else None
+            if read:
+                self.images  # noqa: B018
         except SSRError as error:
             return [state_row("images", self.root, source, BROKEN, error.message)]
         spec = self.spec or TrialSpec(**self.settings.get("trials", {}))
-        sessions = partial(self.with_spec(spec).sessions, subject)
-        readers = [(run, reader) for run in runs]
-        folder = self.folders[subject]
-        return run_rows(what, folder, source, readers, spec, sessions if read else None, more)
+        rows = []
+        for run in runs:
+            labels = [("session", run.session), ("task", run.task), ("run", run.run)]
+            name = ", ".join([what, *(f"{kind} {label}" for kind, label in labels if label)])
+            rows.append(self._run_row(name, run, source, spec if read else None))
+            if subject in self.advised_against:
+                more = "the authors suggest leaving this subject out"
+                rows[-1]["detail"] = "; ".join(filter(None, [rows[-1]["detail"], more]))
+        if not read:
+            return rows
+        broken = {r.session for r, row in zip(runs, rows, strict=True) if row["state"] != FOUND}
+        try:
+            whole = [run for run in runs if run.session not in broken]
+            parts = self.with_spec(spec).sessions(subject, whole)
+        except SSRError as error:
+            return [*rows, state_row(what, folder, source, BROKEN, str(error))]
+        for session, same in itertools.groupby(parts, lambda part: part.session):
+            try:
+                opened = [(part, part.open()) for part in same]
+                check_session((r for part, found in opened for r in part.split(*found)), spec)
+            except SSRError as error:
+                name = f"{what}, session {session}"
+                rows.append(state_row(name, folder, source, BROKEN, str(error)))
+        return rows
 
-    def images_row(self, source: Source | str) -> Row:
-        folder = self.root / self.image_folders[0]
+    def _run_row(
+        self, name: str, run: BidsRun, source: Source | str, spec: TrialSpec | None
+    ) -> Row:
+        """The row of a recording, which is read if there is a ``spec`` of its trials."""
+        try:
+            check_content(run.events)
+            if not run.events.is_file():
+                return state_row(name, run.events, source, MISSING, "no such file")
+        except MissingDataError as error:
+            return state_row(name, run.events, source, MISSING, str(error))
+        try:
+            detail = self._content(run, spec) if spec else ""
+        except SSRError as error:
+            return state_row(name, run.path, source, BROKEN, str(error), run.files)
+        return state_row(name, run.path, source, FOUND, detail, run.files)
+
+    def _content(self, run: BidsRun, spec: TrialSpec) -> str:
+        """Read and summarize a recording; raises whatever preparing its trials would raise."""
+        marks = subject_marks([run], spec.bad_channels)
+        alone = RecordedSession([run], self.shown, 1, 1, [], marks, spec.channels)
+        signal, shown = alone.open()
+        counts = []
+        for recording in alone.split(signal, shown):
+            split, n_images = recording.split, len(np.unique(recording.numbers))
+            counts.append(f"{len(recording.numbers)} {split} trials of {n_images} images")
+            for why, count in usable_trials(recording, spec)[1].items():
+                counts.append(f"{count} {split} trials left out {why}")
+        signal.read()
+        eeg_info(signal.ch_names, signal.sfreq, signal.ch_type)
+        if guessed := signal.parts[0].guessed:
+            counts.append(f"left out, no EEG by their names: {', '.join(guessed)}")
+        axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {signal.edges[-1]} samples"
+        return ", ".join([f"{axes} at {signal.sfreq:g} Hz", *counts])
+
+    def images_row(self) -> Row:
+        folder, source = self.root / self.image_folders[0], self.source_of_images()
         try:
             images = self.images
         except SSRError as error:
@@ -275,6 +334,29 @@ class BidsDataset(ImageDataset):
         found, splits = images_row("images", folder, source, files), images["split"].value_counts()
         shown = f"{splits['train']} training and {splits['test']} test images, "
         return found | {"detail": shown + found["detail"]}
+
+
+def _alike(folder: Path, file: str) -> Path | None:
+    """The file whose name differs only in case or Unicode normalization."""
+    paths = [folder]
+    for part in PurePosixPath(file).parts:
+        found = (_names(above, file_state(above)).get(_folded(part), ()) for above in paths)
+        paths = list(itertools.chain.from_iterable(found))
+    if len(paths) > 1:
+        raise DataError(
+            f"{paths[0]} and {paths[1]} could both be the image {file!r}",
+            "rename one of them, or write the name into events.tsv as it is on the disk",
+        )
+    return paths[0] if paths else None
+
+
+@lru_cache(maxsize=4096)
+def _names(folder: Path, state: tuple[int, int]) -> dict[str, list[Path]]:
+    """The contents of a folder by folded name."""
+    names: dict[str, list[Path]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        names.setdefault(_folded(path.name), []).append(path)
+    return names
 
 
 def _folded(name: str) -> str:
@@ -344,31 +426,13 @@ class BIDSImages(BidsDataset):
         meg = self.runs(subject)[0].datatype == "meg"
         return "T (magnetometers) or T/m (gradiometers)" if meg else "V"
 
-    def reader(self) -> Reader:
-        numbers = {
-            split: rows.set_index("image_id")["number"]
-            for split, rows in self.images.groupby("split")
-        }
-        tested = read_test_concepts(self.root / TEST_CONCEPTS, [])
-
-        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
-            shown = listed_images(events, tested)
-            if not len(shown):
-                return {}
-            pictures = image_events(events)
-            samples = onset_samples(pictures, sfreq)
-            check_once(pictures, samples, shown["image_id"], sfreq)
-            return {
-                split: Shown(
-                    samples[rows],
-                    numbers[split].loc[shown["image_id"][rows]].to_numpy(np.int64),
-                    pictures.lines[rows],
-                )
-                for split in numbers
-                if (rows := (shown["split"] == split).to_numpy()).any()
-            }
-
-        return read
+    def shown(self, run: BidsRun, sfreq: float) -> pd.DataFrame:
+        events = image_events(read_events(run.events))
+        shown = listed_images(events, read_test_concepts(self.root / TEST_CONCEPTS, []))
+        samples = onset_samples(events, sfreq)
+        check_once(events, samples, shown["image_id"], sfreq)
+        shown = shown.assign(sample=samples, line=events.lines)
+        return shown.merge(self.images[["split", "image_id", "number"]], on=["split", "image_id"])
 
     @cached_property
     def tasks(self) -> frozenset[str]:
@@ -418,7 +482,6 @@ class BIDSImages(BidsDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """Every recording and image expected; with ``read``, preparing them would raise nothing else."""
         try:
             here, detail = self.folders, ""
         except MissingDataError as error:
@@ -426,13 +489,11 @@ class BIDSImages(BidsDataset):
         if not here:
             path = self.root / "sub-01" / "eeg"
             return [state_row("BIDS recordings", path, OWN, MISSING, detail)]
-        rows = []
-        for subject in map(self.check_subject, subjects or self.present_subjects):
-            rows += self.subject_rows(subject, OWN, read)
+        *rows, images = super().inventory(subjects, read=read)
         concepts = self.root / TEST_CONCEPTS
         if concepts.is_file():
             rows.append(state_row("test concepts", concepts, OWN, files=[concepts]))
-        return [*rows, self.images_row(OWN)]
+        return [*rows, images]
 
 
 def _columns(run: BidsRun) -> list[str]:
@@ -443,95 +504,3 @@ def _columns(run: BidsRun) -> list[str]:
     ):  # the task may have no images; otherwise the file is read again and the error raised
         return []
     return [name.strip() for name in header.split("\t")]
-
-
-# -- what is found, missing or broken, for `data where` and `data check` -------------------------------------
-
-
-def published_rows(
-    dataset: BidsDataset,
-    subjects: Iterable[Label] | None,
-    read: bool,
-    source_of: Callable[[Label], Source],
-    images: Source,
-) -> list[Row]:
-    """Rows of a published dataset; by default for the subjects that are here, else for all of them."""
-    rows = []
-    here = list(dataset.folders) or dataset.subjects
-    for subject in map(dataset.check_subject, subjects) if subjects else here:
-        advised = subject in getattr(dataset, "advised_against", ())
-        more = "; the authors suggest leaving this subject out" if advised else ""
-        rows += dataset.subject_rows(subject, source_of(subject), read, more)
-    return [*rows, dataset.images_row(images)]
-
-
-def run_rows(
-    what: str,
-    folder: Path,
-    source: Source | str,
-    runs: Sequence[tuple[BidsRun, Reader | None]],
-    spec: TrialSpec,
-    sessions: Callable[[list[BidsRun]], list[RecordedSession]] | None,
-    more: str = "",
-) -> list[Row]:
-    """A row for each recording of a subject, and for faults across recordings.
-
-    Those are differing channels or rates, no training part, and copies. They are looked for where
-    ``sessions`` makes sessions of the recordings that are whole; without it, nothing is read.
-    """
-
-    def run_row(run: BidsRun, reader: Reader | None) -> Row:
-        labels = [("session", run.session), ("task", run.task), ("run", run.run)]
-        name = ", ".join([what, *(f"{kind} {label}" for kind, label in labels if label)])
-        try:
-            check_content(run.events)
-            if not run.events.is_file():
-                return state_row(name, run.events, source, MISSING, "no such file")
-        except MissingDataError as error:
-            return state_row(name, run.events, source, MISSING, str(error))
-        try:
-            detail = (_content(run, reader, spec) if sessions else "") + more
-        except SSRError as error:
-            return state_row(name, run.path, source, BROKEN, str(error), run.files)
-        return state_row(name, run.path, source, FOUND, detail.removeprefix("; "), run.files)
-
-    rows = {run.path: run_row(run, reader) for run, reader in runs}
-    spoiled = {run.session for run, _ in runs if rows[run.path]["state"] != FOUND}
-    faults = []
-    try:
-        parts = sessions([r for r, _ in runs if r.session not in spoiled]) if sessions else []
-    except SSRError as error:
-        parts = []
-        faults.append(state_row(what, folder, source, BROKEN, str(error)))
-    for session, same in itertools.groupby(parts, lambda part: part.session):
-        try:
-            opened = [(part, part.open()) for part in same]
-            check_session((r for part, found in opened for r in part.split(*found)), spec)
-        except SSRError as error:
-            name = f"{what}, session {session}"
-            faults.append(state_row(name, folder, source, BROKEN, str(error)))
-    return [*rows.values(), *faults]
-
-
-def _content(run: BidsRun, reader: Reader | None, spec: TrialSpec) -> str:
-    """Read and summarize a recording; raises whatever preparing its trials would raise."""
-    events = read_events(run.events)
-    marks = subject_marks([run], [events], spec.bad_channels)
-    alone = RecordedSession(
-        [run], [events], reader or (lambda *_: {}), 1, 1, [], marks, spec.channels
-    )
-    signal, shown = alone.open()
-    counts = [
-        f"{len(numbers)} {split} trials of {len(set(numbers.tolist()))} images"
-        for split, (_, numbers, _) in shown[0].items()
-    ]
-    for recording in alone.split(signal, shown):
-        for why, count in usable_trials(recording, spec)[1].items():
-            counts.append(f"{count} {recording.split} trials left out {why}")
-    signal.read()
-    eeg_info(signal.ch_names, signal.sfreq, signal.ch_type)
-    n_samples, guessed = signal.edges[-1], signal.parts[0].guessed
-    axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {n_samples} samples at {signal.sfreq:g} Hz"
-    if guessed:
-        counts.append(f"left out, no EEG by their names: {', '.join(guessed)}")
-    return ", ".join([axes, *counts])

@@ -8,8 +8,8 @@ codes in ``value`` do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError, MissingDataError
-from ...preprocessing.channels import ChannelSet
+from ...errors import DataError, MissingDataError, SSRError
 from ...registry import Label, as_number, folder_name, natural
-from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
+from ..base import IMAGE_COLUMNS, check_images, images_by_number
 from ..download import Source
-from ..things_eeg.files import HOW, PUBLISHED_SESSIONS, PUBLISHED_TRAINING_IMAGES
+from ..things_eeg.files import (
+    HOW,
+    PUBLISHED_SESSIONS,
+    PUBLISHED_TRAINING_IMAGES,
+    SPLIT_FOLDERS,
+    bids_source,
+    metadata_file,
+    read_images,
+)
 from .events import BidsEvents, check_once, onset_samples, read_events
-from .files import BidsRun, bids_runs, bids_subjects, check_copies, one_version
-from .marks import subject_marks
-from .recordings import Reader, RecordedSession, Shown
-from .study import BidsDataset, published_rows
+from .files import BidsRun, bids_runs, bids_subjects, one_version
+from .study import BidsDataset
 
 FOLDERS = ("", "nm000232", "bids", "BIDS")
 """Possible locations of the BIDS folder inside the dataset folder."""
 PUBLISHED_RUNS = 5
 DROPPED = ("target", "rest_marker")
 """Values of ``trial_type`` for events that show no image of the list."""
-
-
-@dataclass(frozen=True)
-class BidsSession:
-    """The recordings of a session (counted from 1), sorted by run."""
-
-    session: int
-    train: tuple[BidsRun, ...]
-    test: tuple[BidsRun, ...]
-
-    @property
-    def runs(self) -> tuple[BidsRun, ...]:
-        return self.train + self.test
 
 
 def things_bids_subjects(root: Path) -> dict[Any, Path]:
@@ -61,78 +53,84 @@ def things_bids_subjects(root: Path) -> dict[Any, Path]:
     return found
 
 
-def things_bids_sessions(
-    root: Path, subject: Label, n_training_images: int, bids: Mapping[str, str] | None = None
-) -> list[BidsSession]:
-    """The recordings of a subject, by session.
+class ThingsEEGBids(BidsDataset):
+    """The recordings of THINGS-EEG2 in BIDS, as :class:`.ThingsEEG` reads them if it finds no other form."""
 
-    The published image set needs all four sessions of five training runs; a reduced one any number of
-    sessions from the first, all with the same number of training runs.
-    """
-    folder = things_bids_subjects(root).get(subject, root / f"sub-{subject:02d}")
-    runs = bids_runs(folder) if folder.is_dir() else []
-    runs = [run for run in runs if run.task in ("train", "test")]
-    runs = one_version(runs, bids or {}, folder.name) if runs else []
-    published = n_training_images >= PUBLISHED_TRAINING_IMAGES
-    there = {_number(run.session) for run in runs}
-    sessions = [
-        BidsSession(
-            number,
-            tuple(run for run in runs if (_number(run.session), run.task) == (number, "train")),
-            tuple(run for run in runs if (_number(run.session), run.task) == (number, "test")),
-        )
-        for number in range(1, max([*there, PUBLISHED_SESSIONS if published else 1]) + 1)
-    ]
-    usual = PUBLISHED_RUNS if published else max(len(session.train) for session in sessions)
-    missing = [name for session in sessions for name in _missing(session, usual, folder.name)]
-    if missing:
-        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-        raise MissingDataError(
-            f"{folder} should hold {len(sessions)} sessions of {max(usual, 1)} training runs and a test run, "
-            f"with events; missing are {', '.join(missing[:6])}{more}",
-            f"get the missing files of NEMAR nm000232; {HOW}",
-        )
-    return sessions
+    name = "things-eeg"
+    what = "BIDS, subject"
+
+    @property
+    def subjects(self) -> tuple[Label, ...]:
+        return tuple(self.folders)
+
+    @cached_property
+    def folders(self) -> dict[Label, Path]:
+        return things_bids_subjects(self.root)
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        return read_images(metadata_file(self.root))
+
+    def check_subject(self, subject: Label) -> Label:
+        return subject  # as ThingsEEG has checked
+
+    def shows_images(self, run: BidsRun) -> bool:
+        return run.task in SPLIT_FOLDERS
+
+    def runs(self, subject: Label) -> list[BidsRun]:
+        """The recordings of a subject, by session, training runs before the test run.
+
+        The published image set needs all four sessions of five training runs; a reduced one any number of
+        sessions from the first, all with the same number of training runs.
+        """
+        folder = self.folders.get(subject, self.root / folder_name(subject))
+        runs = bids_runs(folder) if folder.is_dir() else []
+        runs = [run for run in runs if self.shows_images(run)]
+        if runs:
+            runs = one_version(runs, self.choice, folder.name)
+        published = False
+        with suppress(SSRError):
+            published = (self.images["split"] == "train").sum() >= PUBLISHED_TRAINING_IMAGES
+
+        def found(session: int, task: str) -> list[BidsRun]:
+            return [run for run in runs if (_number(run.session), run.task) == (session, task)]
+
+        last = max([PUBLISHED_SESSIONS if published else 1, *(_number(r.session) for r in runs)])
+        sessions = range(1, last + 1)
+        n_runs = PUBLISHED_RUNS if published else max(len(found(s, "train")) for s in sessions)
+        missing = []
+        for session in sessions:
+            name = f"{folder.name}_ses-{session:02d}"
+            train, test = found(session, "train"), found(session, "test")
+            there = {_number(run.run) for run in train}
+            if there != {0} or n_runs > 1:
+                absent = sorted(set(range(1, max(n_runs, 1) + 1)) - there)
+                missing += [f"{name}_task-train_run-{run:02d}" for run in absent]
+            missing += [] if test else [f"{name}_task-test"]
+            missing += [run.events.name for run in train + test if not run.events.is_file()]
+        if missing:
+            more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+            raise MissingDataError(
+                f"{folder} should hold {last} sessions of {max(n_runs, 1)} training runs and a test run, "
+                f"with events; missing are {', '.join(missing[:6])}{more}",
+                f"get the missing files of NEMAR nm000232; {HOW}",
+            )
+        return [run for s in sessions for task in SPLIT_FOLDERS for run in found(s, task)]
+
+    def parts(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
+        """The training runs and the test run, as the published raw files have them."""
+        return [[run for run in runs if run.task == split] for split in SPLIT_FOLDERS]
+
+    def shown(self, run: BidsRun, sfreq: float) -> pd.DataFrame:
+        listed = images_by_number(self.images, run.task)
+        return things_bids_images(read_events(run.events), sfreq, listed).assign(split=run.task)
+
+    def source_of(self, subject: Label) -> Source:
+        return bids_source(subject)
 
 
-def recorded_parts(
-    sessions: Sequence[BidsSession],
-    subject: Label,
-    images: pd.DataFrame,
-    bad_channels: str = "keep",
-) -> list[RecordedSession]:
-    """The training part and the test part of each session, not opened."""
-    everything = [run for session in sessions for run in session.runs]
-    check_copies(everything)
-    events = {run.path: read_events(run.events) for run in everything}
-    marks = subject_marks(everything, list(events.values()), bad_channels)
-    like: list[ChannelSet] = []
-    return [
-        RecordedSession(
-            runs,
-            [events[run.path] for run in runs],
-            image_reader(split, images),
-            subject,
-            session.session,
-            like,
-            marks,
-        )
-        for session in sessions
-        for split, runs in (("train", session.train), ("test", session.test))
-    ]
-
-
-def image_reader(split: str, images: pd.DataFrame) -> Reader:
-    """A function that reads the images shown in a run; see :func:`things_bids_images`."""
-
-    def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
-        return {split: things_bids_images(events, sfreq, images_by_number(images, split))}
-
-    return read
-
-
-def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -> Shown:
-    """Onsets and numbers of the images of a run, without targets; ``listed`` are those of the split."""
+def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -> pd.DataFrame:
+    """``sample, number, line`` of the images of a run, no targets; ``listed`` are those of the split."""
     need = "use the events.tsv of NEMAR nm000232: the trigger codes in 'value' do not say the image"
     events.require(["onset", "trial_type", "tot_img_number"], need)
     kinds = events.table["trial_type"]
@@ -159,17 +157,7 @@ def things_bids_images(events: BidsEvents, sfreq: float, listed: pd.DataFrame) -
             )
     samples = onset_samples(shown, sfreq)
     check_once(shown, samples, numbers, sfreq)
-    return Shown(samples, numbers, shown.lines)
-
-
-def _missing(session: BidsSession, usual: int, subject: str) -> list[str]:
-    """Names of the missing recordings of a session."""
-    base = f"{subject}_ses-{session.session:02d}"
-    there = {_number(run.run) for run in session.train}
-    absent = sorted(set(range(1, max(usual, 1) + 1)) - there) if there != {0} or usual > 1 else []
-    names = [f"{base}_task-train_run-{run:02d}" for run in absent]
-    names += [] if session.test else [f"{base}_task-test"]
-    return names + [run.events.name for run in session.runs if not run.events.is_file()]
+    return pd.DataFrame({"sample": samples, "number": numbers, "line": shown.lines})
 
 
 def _number(label: str) -> int:
@@ -212,8 +200,9 @@ class ThingsEEG1(BidsDataset):
     """
 
     name = "things-eeg1"
-    advised_against = (1, 6, 18, 23)
-    """Subjects that the authors' participants.tsv suggests excluding."""
+    usual_recording = "{0}/eeg/{0}_task-rsvp_eeg.vhdr"
+    how_to_get = "download it from OpenNeuro ds003825; see `ssr-bd data where things-eeg1`"
+    advised_against = (1, 6, 18, 23)  # in participants.tsv
     settings = {"trials": {"tmin": -0.1}}
     channel_defaults = {"intra": "occipital-17", "inter": "occipital-17"}
     image_folders = ("stimuli", "object_images", "images", "../object_images")
@@ -257,35 +246,30 @@ class ThingsEEG1(BidsDataset):
     def shows_images(self, run: BidsRun) -> bool:
         return run.task in ("rsvp", "")
 
-    def runs(self, subject: Label) -> list[BidsRun]:
-        runs, folder = self.run_of(subject), folder_name(subject)
-        runs = one_version(runs, self.choice, folder) if runs else []
-        name = f"{folder}/eeg/{folder}_task-rsvp"
-        missing = [] if runs else [self.root / f"{name}_eeg.vhdr"]
-        missing += [run.events for run in runs if not run.events.is_file()]
-        if missing:
-            raise MissingDataError(
-                f"the recording of subject {subject} is incomplete: there is no file {missing[0]}",
-                f"download it from OpenNeuro ds003825; see `ssr-bd data where {self.name}`",
-            )
-        return runs
+    def shown(self, run: BidsRun, sfreq: float) -> pd.DataFrame:
+        """Without training images of the concepts that are tested."""
+        events = read_events(run.events)
+        shown = shown_images(events).assign(sample=eeg1_samples(events, sfreq), line=events.lines)
+        check_once(events, shown["sample"].to_numpy(), shown["image_id"], sfreq)
+        images = self.images[["split", "image_id", "number"]]
+        shown = shown.merge(images, "left", on=["split", "image_id"])
+        test = images["split"] == "test"
+        tested = self.images["concept"][test]
+        left_out = (shown["split"] == "train") & shown["concept"].isin(tested)
+        events.refuse(
+            shown["number"].isna() & ~left_out,
+            "stim",
+            f"is not one of the {test.sum()} test and {(~test).sum()} training images that the other "
+            "subjects saw",
+            "use the events.tsv of the same release for all subjects",
+        )
+        return shown[~left_out]
 
-    def reader(self) -> Reader:
-        numbers = {
-            split: rows.set_index("image_id")["number"]
-            for split, rows in self.images.groupby("split")
-        }
-        tested = frozenset(self.images.loc[self.images["split"] == "test", "concept"])
+    def source_of(self, subject: Label) -> Source:
+        return eeg1_source(subject)
 
-        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
-            return eeg1_shown(events, sfreq, numbers, tested)
-
-        return read
-
-    def inventory(
-        self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[Row]:
-        return published_rows(self, subjects, read, eeg1_source, EEG1_IMAGES)
+    def source_of_images(self) -> Source:
+        return EEG1_IMAGES
 
 
 def eeg1_source(subject: Label) -> Source:
@@ -303,7 +287,7 @@ def eeg1_source(subject: Label) -> Source:
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:
-    """``image_id, concept, file, is_test`` of each event.
+    """``image_id, concept, file, split`` of each event.
 
     The concept is the folder of the image, because ``object`` is ``-1`` for validation images.
     """
@@ -325,40 +309,22 @@ def shown_images(events: BidsEvents) -> pd.DataFrame:
             "image_id": parts["concept"] + "/" + stems,
             "concept": parts["concept"],
             "file": parts["concept"] + "/" + parts["file"],
-            "is_test": (flags == "1").to_numpy(),
+            "split": np.where(flags == "1", "test", "train"),
         }
     )
 
 
 def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     """The image table: validation images form the test split, and their concepts leave training."""
-    tests = shown[shown["is_test"]]
-    train = shown[~shown["is_test"] & ~shown["concept"].isin(set(tests["concept"]))]
+    tests = shown[shown["split"] == "test"]
+    train = shown[(shown["split"] == "train") & ~shown["concept"].isin(set(tests["concept"]))]
     tables = []
     for split, rows in (("train", train), ("test", tests)):
         if not len(rows):
             raise DataError(f"{source} has no {split} image", "get the complete file")
         rows = rows.drop_duplicates("image_id").sort_values("image_id")
-        tables.append(rows.assign(split=split, number=range(1, len(rows) + 1)))
+        tables.append(rows.assign(number=range(1, len(rows) + 1)))
     return check_images(pd.concat(tables, ignore_index=True)[IMAGE_COLUMNS], str(source))
-
-
-def eeg1_shown(
-    events: BidsEvents, sfreq: float, numbers: dict[str, pd.Series], tested: frozenset[str]
-) -> dict[str, Shown]:
-    """Onsets and image numbers of each split, without training images of the concepts in ``tested``."""
-    rows, samples = shown_images(events), eeg1_samples(events, sfreq)
-    check_once(events, samples, rows["image_id"], sfreq)
-    is_test, ids = rows["is_test"].to_numpy(), rows["image_id"]
-    train = ~is_test & ~rows["concept"].isin(tested).to_numpy()
-    found = {}
-    for split, chosen in (("train", train), ("test", is_test)):
-        what = f"is not one of the {len(numbers[split])} {split} images that the other subjects saw"
-        hint = "use the events.tsv of the same release for all subjects"
-        events.refuse(chosen & ~ids.isin(numbers[split].index), "stim", what, hint)
-        known = numbers[split].loc[ids[chosen]].to_numpy(np.int64)
-        found[split] = Shown(samples[chosen], known, events.lines[chosen])
-    return found
 
 
 def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:

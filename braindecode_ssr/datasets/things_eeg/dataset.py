@@ -34,22 +34,10 @@ from ..base import (
     row,
     state_row,
 )
-from ..bids.events import read_events
-from ..bids.files import BidsRun
-from ..bids.marks import subject_marks
-from ..bids.recordings import RecordedSession, common_reference, open_signal
-from ..bids.study import run_rows
-from ..bids.things import (
-    BidsSession,
-    image_reader,
-    recorded_parts,
-    things_bids_sessions,
-    things_bids_subjects,
-)
+from ..bids.things import ThingsEEGBids, things_bids_subjects
 from ..download import Source
 from ..fetch import Downloads, Form
 from .files import (
-    IMAGE_FOLDERS,
     IMAGE_SOURCES,
     METADATA_SHA256,
     PUBLISHED_SESSIONS,
@@ -136,8 +124,9 @@ class ThingsEEG(ImageDataset):
     def _raw_files(self, subject: Label) -> list[RawFile]:
         return raw_files(self.root, subject, self._n_training)
 
-    def _bids_sessions(self, subject: Label) -> list[BidsSession]:
-        return things_bids_sessions(self.root, subject, self._n_training, self.choice)
+    @property
+    def _in_bids(self) -> ThingsEEGBids:
+        return ThingsEEGBids(self.root, self.choice).with_spec(self.spec)
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
@@ -155,7 +144,7 @@ class ThingsEEG(ImageDataset):
             for form in forms:
                 rows += _release_rows(self.root, form, subject, images, read)
             if in_bids:
-                rows += _bids_rows(self, subject, images, read)
+                rows += self._in_bids.subject_rows(subject, read and images is not None)
         return rows
 
     def form(self, subject: int | str, spec: TrialSpec | None = None) -> str:
@@ -173,10 +162,7 @@ class ThingsEEG(ImageDataset):
         """The sessions of a subject, from raw files, or from BIDS if only that is here or is asked for."""
         subject = self.check_subject(subject)
         if self.form(subject) == "bids":
-            bad_channels = self.spec.bad_channels if self.spec else "keep"
-            sessions = self._bids_sessions(subject)
-            for part in recorded_parts(sessions, subject, self.images, bad_channels):
-                yield from part.recordings()
+            yield from self._in_bids.recordings(subject)
             return
         n_images = self.images["split"].value_counts()
         files = self._raw_files(subject)
@@ -208,24 +194,18 @@ class ThingsEEG(ImageDataset):
         subject = self.check_subject(subject)
         form = self.form(subject, spec)
         if form == "bids":
-            run = self._bids_sessions(subject)[0].train[0]
-            marks = subject_marks([run], [read_events(run.events)], spec.bad_channels)
-            signal = open_signal([run], marks=marks)
-            names, sfreq = signal.ch_names, signal.sfreq
-        elif form == "raw":
+            return self._in_bids.trial_axes(subject, spec)
+        if form == "raw":
             names, sfreq = read_header(self._raw_files(subject)[0].path)
-        else:
-            files = release_files(form, self.root, subject)
-            train = read_release(form, "train", files, self.images)
-            keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
-            return eeg_info(train.ch_names, train.sfreq), keep.stop - keep.start
-        return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
+            return eeg_info(names, spec.sfreq), n_times(sfreq, spec)
+        files = release_files(form, self.root, subject)
+        train = read_release(form, "train", files, self.images)
+        keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
+        return eeg_info(train.ch_names, train.sfreq), keep.stop - keep.start
 
     def reference(self, subject: int | str) -> str:
         subject = self.check_subject(subject)
-        if self.form(subject) != "bids":
-            return ""
-        return common_reference([r for one in self._bids_sessions(subject) for r in one.runs])
+        return self._in_bids.reference(subject) if self.form(subject) == "bids" else ""
 
     def epochs(self, subject: int | str, spec: TrialSpec) -> EpochedTrials | None:
         """The trials of a released form, or None where the raw recordings are to be used."""
@@ -254,8 +234,7 @@ class ThingsEEG(ImageDataset):
         if form == "raw":
             files += [file.path for file in self._raw_files(subject)]
         elif form == "bids":
-            runs = (run for session in self._bids_sessions(subject) for run in session.runs)
-            files += [file for run in runs for file in run.files]
+            files += [file for run in self._in_bids.runs(subject) for file in run.files]
         else:
             files += release_files(form, self.root, subject)
         return files
@@ -330,11 +309,8 @@ IMAGE_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8")
 
 def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]:
     """The image table, if its file is whole, and the rows of that file and of the images."""
-    try:
-        path = metadata_file(root)
-    except MissingDataError:
-        path = root / IMAGE_FOLDERS[0] / "image_metadata.npy"
-    images = None
+    listed, *archives = _image_sources(root)
+    path, images = root / listed.place, None
 
     def counts() -> str:
         nonlocal images
@@ -344,12 +320,9 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]
         counts = f"{n['train']} training and {n['test']} test images"
         return f"{counts}, as published" if published else counts
 
-    listed, *archives = IMAGE_SOURCES
     rows = [row("image list", path, listed, counts)]
     for split, source in zip(SPLIT_FOLDERS, archives, strict=True):
-        what = f"{split} images"
-        here = (folder for folder in image_folders(root, split) if folder.is_dir())
-        folder = next(here, root / source.place)
+        what, folder = f"{split} images", root / source.place
         if images is None:
             detail = "not known without the image list"
             rows.append(state_row(what, folder, source, MISSING, detail, needed=False))
@@ -425,26 +398,3 @@ def _release_rows(
         row(f"{what}, {split}", path, source, partial(content, split) if read else None)
         for split, path in parts
     ]
-
-
-def _bids_rows(
-    dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, read: bool
-) -> list[Row]:
-    root, spec = dataset.root, dataset.spec or TrialSpec()
-    folder = things_bids_subjects(root)[subject]
-    source, what = bids_source(subject), f"BIDS, subject {subject}"
-    n_images = 0 if images is None else int((images["split"] == "train").sum())
-    try:
-        found = things_bids_sessions(root, subject, n_images, dataset.choice)
-    except SSRError as error:
-        return [state_row(what, folder, source, **fault(error))]
-
-    def sessions(whole: list[BidsRun]) -> list[RecordedSession]:
-        parts = [part for part in found if all(run in whole for run in part.runs)]
-        return [] if images is None else recorded_parts(parts, subject, images, spec.bad_channels)
-
-    readers = (
-        {} if images is None else {split: image_reader(split, images) for split in SPLIT_FOLDERS}
-    )
-    runs = [(run, readers.get(run.task)) for part in found for run in part.runs]
-    return run_rows(what, folder, source, runs, spec, sessions if read else None)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ...errors import MissingDataError, SSRError
-from ...registry import Label, as_number, folder_name
-from ..base import IMAGE_COLUMNS, Row, check_images, images_by_number
-from ..bids.events import BidsEvents
-from ..bids.files import BidsRun, one_version
-from ..bids.recordings import Reader, Shown
-from ..bids.study import BidsDataset, published_rows
+from ...errors import SSRError
+from ...registry import Label, as_number
+from ..base import IMAGE_COLUMNS, check_images, images_by_number
+from ..bids.events import read_events
+from ..bids.files import BidsRun
+from ..bids.study import BidsDataset
 from ..bids.things import things_bids_images
 from ..download import Source
 from ..fetch import Downloads, Form
@@ -51,6 +48,8 @@ class ThingsEEGSample(BidsDataset):
 
     name = "things-eeg-sample"
     image_folders = ("stimuli/test_images",)
+    usual_recording = "{0}/ses-01/eeg/{0}_ses-01_task-test_eeg.bdf"
+    how_to_get = "ssr-bd data fetch things-eeg-sample --subject {subject} --data-dir {root}"
 
     @property
     def subjects(self) -> tuple[Label, ...]:
@@ -71,44 +70,20 @@ class ThingsEEGSample(BidsDataset):
     def shows_images(self, run: BidsRun) -> bool:
         return run.task == "test" and as_number(run.session) == 1
 
-    def runs(self, subject: Label) -> list[BidsRun]:
-        runs, name = self.run_of(subject), folder_name(subject)
-        runs = one_version(runs, self.choice, name) if runs else []
-        usual = self.root / f"{name}/ses-01/eeg/{name}_ses-01_task-test_eeg.bdf"
-        missing = [] if runs else [usual]
-        missing += [run.events for run in runs if not run.events.is_file()]
-        if missing:
-            raise MissingDataError(
-                f"the recording of subject {subject} is incomplete: there is no file {missing[0]}",
-                f"ssr-bd data fetch {self.name} --subject {subject} --data-dir {self.root}",
-            )
-        return runs
-
-    def reader(self) -> Reader:
+    def shown(self, run: BidsRun, sfreq: float) -> pd.DataFrame:
         listed = images_by_number(read_images(metadata_file(self.root)), "test")
-        own = self.images.set_index("image_id").loc[listed["image_id"]].set_index(listed.index)
-
-        def read(events: BidsEvents, sfreq: float) -> dict[str, Shown]:
-            samples, numbers, lines = things_bids_images(events, sfreq, listed)
-            shown = own.loc[numbers]
-            return {
-                split: Shown(samples[rows], shown["number"].to_numpy(np.int64)[rows], lines[rows])
-                for split in ("train", "test")
-                if (rows := (shown["split"] == split).to_numpy()).any()
-            }
-
-        return read
+        shown = things_bids_images(read_events(run.events), sfreq, listed)
+        shown["image_id"] = listed["image_id"].loc[shown.pop("number")].to_numpy()
+        return shown.merge(self.images[["split", "image_id", "number"]], on="image_id")
 
     def image_file(self, split: str, file: str) -> Path:
         return image_file(self.root, "test", file)
 
-    def inventory(
-        self, subjects: Iterable[Label] | None = None, *, read: bool = False
-    ) -> list[Row]:
-        def source(subject: Label) -> Source:
-            return recording_sources(self.root, int(subject))[-1]
+    def source_of(self, subject: Label) -> Source:
+        return recording_sources(self.root, int(subject))[-1]
 
-        return published_rows(self, subjects, read, source, _image_sources(self.root)[-1])
+    def source_of_images(self) -> Source:
+        return _image_sources(self.root)[-1]
 
 
 # -- what can be downloaded ----------------------------------------------------------------------------------
