@@ -14,12 +14,12 @@ from braindecode.preprocessing import Preprocessor, create_windows_from_events, 
 from things_files import write_things
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.base import ImageDataset
+from braindecode_ssr.datasets.base import TRIAL_COLUMNS, ImageDataset
 from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
 from braindecode_ssr.datasets.things_meg.dataset import ThingsMEG
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.trials.prepare import prepare
-from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialStore
+from braindecode_ssr.trials.store import TrialStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

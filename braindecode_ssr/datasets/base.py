@@ -323,7 +323,7 @@ class ImageDataset(ABC):
             )
         return epochs
 
-    def with_spec(self, spec: TrialSpec) -> Self:
+    def with_spec(self, spec: TrialSpec | None) -> Self:
         """A copy whose ``recordings`` and ``inventory`` follow ``spec``: release, bad channels."""
         dataset = copy.copy(self)
         dataset.spec = spec
@@ -550,6 +550,14 @@ def eeg_info(ch_names: Sequence[str], sfreq: float, ch_type: str = "eeg") -> mne
 def images_by_number(images: pd.DataFrame, split: str) -> pd.DataFrame:
     """The rows of a split, indexed by image number."""
     return images[images["split"] == split].set_index("number")
+
+
+def trial_table(
+    images: pd.DataFrame, split: str, numbers: np.ndarray, **columns: Any
+) -> pd.DataFrame:
+    """``TRIAL_COLUMNS`` of trials that show the images of these numbers, and the other ``columns``."""
+    shown = images_by_number(images, split).loc[numbers].reset_index()
+    return shown.assign(**columns)[TRIAL_COLUMNS]
 
 
 def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,17 +21,16 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..datasets.base import (
-    TRIAL_COLUMNS,
     UNITS,
     ImageDataset,
     Recording,
-    TrialBatch,
     check_trials,
     eeg_info,
     images_by_number,
+    trial_table,
 )
 from ..errors import DataError, SSRError
-from ..files import JOURNAL, atomic_folder, atomic_write, lock, set_aside, sha256, sweep, sync
+from ..files import JOURNAL, atomic_folder, lock, set_aside, sha256, sweep
 from ..preprocessing.epochs import (
     chosen_trials,
     first_time,
@@ -45,186 +42,15 @@ from ..preprocessing.epochs import (
 )
 from ..preprocessing.whitening import Whitening, clamp, fit_whitening
 from ..registry import Label, as_read, folder_name
-from .store import (
-    DTYPE,
-    FORMAT,
-    TRIALS,
-    WHITENING,
-    TrialStore,
-    check_batch,
-    write_header,
-    write_table,
-)
+from .store import FORMAT, TrialStore
+from .writer import RecordingsChanged, StoreWriter
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    import mne
 
 Say = Callable[[str], object]
 LOW_MEMORY = 1e9  # bytes of free memory per process below which a warning is shown
-
-
-# -- the files of a store while it is written ----------------------------------------------------------------
-
-
-class WritableTrials:
-    """A section of a file that acts as a float32 array (n_trials, chans, times), also for several threads.
-
-    On a full disk, writing raises an error; with mapped memory, it would kill the process.
-    """
-
-    dtype = DTYPE
-
-    def __init__(self, path: Path, start: int, shape: tuple[int, int, int]) -> None:
-        self.shape, self._start, self._lock = tuple(shape), start, threading.Lock()
-        self._trial_bytes = shape[1] * shape[2] * DTYPE.itemsize
-        self._file = path.open("r+b")
-        self.close = self._file.close
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def stop(self) -> int:
-        return self._start + len(self) * self._trial_bytes
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        first, stop, _ = part.indices(len(self))
-        trials = np.empty((max(0, stop - first), *self.shape[1:]), DTYPE)
-        with self._lock:
-            self._file.seek(self._start + first * self._trial_bytes)
-            if self._file.readinto(trials.data) != trials.nbytes:
-                raise OSError(f"{self._file.name} ends too early")
-        return trials
-
-    def __setitem__(self, part: slice, trials: np.ndarray) -> None:
-        first, stop, _ = part.indices(len(self))
-        trials = np.broadcast_to(trials, (stop - first, *self.shape[1:]))
-        with self._lock:
-            self._file.seek(self._start + first * self._trial_bytes)
-            self._file.write(np.ascontiguousarray(trials, DTYPE).data)
-            self._file.flush()
-
-
-class RecordingsChanged(Exception):
-    """Finished trials do not belong to the recordings that are there now."""
-
-
-class ResumableStore:
-    """The files of a store while they are written, recording by recording.
-
-    Trials go straight to their place in the file. After each session the file is synced and the journal
-    replaced, so that a killed process, or a power cut, leaves complete sessions and something after them
-    that is cut off. A folder with another manifest is started anew.
-    """
-
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        self.folder, self.manifest = folder, manifest
-        self.finished = _read_journal(folder, manifest)
-        self._parts: list[dict[str, Any]] = []
-        self._tables: list[pd.DataFrame] = []
-        self._trials: WritableTrials | None = None
-        self.info: mne.Info | None = None
-        if not self.finished:
-            (folder / TRIALS).write_bytes(b"")
-
-    def close(self) -> None:
-        if self._trials is not None:
-            self._trials.close()
-
-    def allocate(
-        self, part: dict[str, Any], table: pd.DataFrame, info: mne.Info, n_times: int
-    ) -> tuple[WritableTrials, bool]:
-        """Where the trials of the next recording go, and whether they are there already.
-
-        ``part`` identifies the recording: ``source``, ``fingerprint``, and all that trials depend on
-        besides the spec; RecordingsChanged if another one was finished in this place.
-        """
-        self.info = self.info or info
-        before, shape = self._trials, (len(table), len(info["ch_names"]), n_times)
-        size = before.shape[1:] if before else shape[1:]
-        part |= {"shape": list(shape)}
-        done = self.finished[len(self._parts) : len(self._parts) + 1]
-        if done and {**done[0], "source": ""} != {**part, "source": ""}:
-            raise RecordingsChanged
-        if before:
-            start = before.stop
-            before.close()
-        else:
-            with (self.folder / TRIALS).open("r+b") as file:
-                start = write_header(file, (0, *size))
-        self._trials = WritableTrials(self.folder / TRIALS, start, shape)
-        trials: Any = self._trials
-        batch = TrialBatch(trials, table, info, part["source"])
-        check_batch(batch, list(self.info["ch_names"]), size)
-        self._parts.append(part)
-        self._tables.append(table[TRIAL_COLUMNS])
-        return self._trials, bool(done)
-
-    def keep_whitening(self, session: Label, whiten: Any) -> None:
-        """Keep the arrays of a session's whitening, for recordings that have no training part."""
-        from safetensors.numpy import save
-
-        arrays = {k: v for k, v in whiten.keywords.items() if isinstance(v, np.ndarray)}
-        if any(len(array) != self._parts[-1]["shape"][1] for array in arrays.values()):
-            return  # of channels and times together: too large to keep
-        name = WHITENING.replace("*", folder_name(session, "ses"))
-        atomic_write(self.folder / name, save(arrays))
-
-    def finish_session(self) -> None:
-        """Record that everything up to here is complete."""
-        if len(self._parts) <= len(self.finished):
-            return
-        sync(self.folder / TRIALS)
-        self.finished = list(self._parts)
-        note = {"manifest": self.manifest, "format": FORMAT, "finished": self.finished}
-        atomic_write(self.folder / JOURNAL, json.dumps(note))
-
-    def complete(self) -> None:
-        """Write table, channels and manifest; then the folder is a store."""
-        assert self._trials is not None and self.info is not None
-        table = pd.concat(self._tables, ignore_index=True)
-        shape = (len(table), *self._trials.shape[1:])
-        os.truncate(self.folder / TRIALS, self._trials.stop)
-        with (self.folder / TRIALS).open("r+b") as file:
-            write_header(file, shape)
-        sources, dropped = [], Counter[str]()
-        channels: dict[str, dict[str, list[str]]] = {}
-        for part in self._parts:
-            source = {name: part[name] for name in ("source", "fingerprint")}
-            sources.append({**source, "n_trials": part["shape"][0]})
-            dropped.update(part["dropped"])
-            for what, names in part["channels"].items():
-                for name, files in names.items():
-                    known = channels.setdefault(what, {}).setdefault(name, [])
-                    known += [file for file in files if file not in known]
-        manifest = self.manifest | {"dropped": dict(dropped), "channels": channels}
-        manifest["first_time"] = self._parts[0]["first_time"]
-        write_table(self.folder, shape, table, self.info, manifest, sources)
-        (self.folder / JOURNAL).unlink(missing_ok=True)
-
-
-def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:
-    """Remove unfinished stores of the same trials whose source files have changed since."""
-    first = path.name.partition("_")[0]
-    for folder in path.parent.glob(f".{first}_*.unfinished"):
-        with suppress(OSError, ValueError, KeyError):
-            note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
-            if folder != set_aside(path) and note["manifest"] == manifest:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read_journal(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The recordings that are finished in a folder, if its file of trials holds them all."""
-    try:
-        note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
-        if note["format"] != FORMAT or note["manifest"] != manifest:
-            return []
-        needed = sum(4 * n * c * t for n, c, t in (part["shape"] for part in note["finished"]))
-        return note["finished"] if (folder / TRIALS).stat().st_size >= needed else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 # -- one subject ---------------------------------------------------------------------------------------------
@@ -262,6 +88,16 @@ def prepare(
     return store
 
 
+def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:
+    """Remove unfinished stores of the same trials whose source files have changed since."""
+    first = path.name.partition("_")[0]
+    for folder in path.parent.glob(f".{first}_*.unfinished"):
+        with suppress(OSError, ValueError, KeyError):
+            note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+            if folder != set_aside(path) and note["manifest"] == manifest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def trials_path(dataset: ImageDataset, subject: Label, spec: TrialSpec) -> Path:
     """Where the prepared trials of a subject are kept."""
     key = json.dumps([FORMAT, dataset.name, spec.digest, dataset.source_key(subject, spec)])
@@ -295,7 +131,7 @@ def _make(
             try:
                 with (
                     atomic_folder(path, resume=True, option="--cache-dir") as folder,
-                    closing(ResumableStore(folder, manifest)) as store,
+                    closing(StoreWriter(folder, manifest)) as store,
                 ):
                     _write_recorded(dataset, subject, spec, store, bar, say)
                 break
@@ -310,7 +146,7 @@ def _write_recorded(
     dataset: ImageDataset,
     subject: Label,
     spec: TrialSpec,
-    store: ResumableStore,
+    store: StoreWriter,
     bar: TrialBar,
     say: Say | None,
 ) -> None:
@@ -338,8 +174,9 @@ def _write_recorded(
         info = eeg_info(recording.ch_names, spec.sfreq, recording.ch_type)
         identity = _identity(recording, source)
         identity |= {"dropped": dropped, "first_time": first_time(sfreq, spec)}
+        shape = (len(table), len(recording.ch_names), n_times(sfreq, spec))
         trials: Any
-        trials, done = store.allocate(identity, table, info, n_times(sfreq, spec))
+        trials, done = store.allocate(identity, table, shape, info)
         if done:
             skipped = session
             bar.skip(len(table))
@@ -366,7 +203,15 @@ def _write_recorded(
             f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
             f"see where they belong with: ssr-bd data where {dataset.name}",
         )
-    store.complete()
+    all_dropped, channels = Counter[str](), dict[str, dict[str, list[str]]]()
+    for part in store.parts:
+        all_dropped.update(part["dropped"])
+        for what, names in part["channels"].items():
+            for name, files in names.items():
+                known = channels.setdefault(what, {}).setdefault(name, [])
+                known += [file for file in files if file not in known]
+    start = store.parts[0]["first_time"]
+    store.complete(dropped=dict(all_dropped), channels=channels, first_time=start)
 
 
 def _identity(recording: Recording, source: str) -> dict[str, Any]:
@@ -400,18 +245,14 @@ def _trial_table(
     before = shown.get(recording.split, pd.Series(0, index=names.index))
     counts = pd.Series(numbers).value_counts()
     shown[recording.split] = before.add(counts, fill_value=0).astype(int)
-    table = (
-        names.loc[numbers]
-        .reset_index(drop=True)
-        .assign(
-            subject=recording.subject,
-            session=recording.session,
-            split=recording.split,
-            number=numbers,
-            repetition=before.loc[numbers].to_numpy() + running_count(numbers) + 1,
-        )
+    return trial_table(
+        images,
+        recording.split,
+        numbers,
+        subject=recording.subject,
+        session=recording.session,
+        repetition=before.loc[numbers].to_numpy() + running_count(numbers) + 1,
     )
-    return table[TRIAL_COLUMNS]
 
 
 # -- progress ------------------------------------------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from ..config import Channels
-from ..datasets.base import TRIAL_COLUMNS, WHITENED, TrialBatch, check_trials
+from ..datasets.base import TrialBatch, check_trials
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_folder, file_sha256, forget, load_json
 from ..preprocessing.channels import channel_indices
@@ -188,11 +187,20 @@ class TrialStore:
             If a batch does not fit the info or the table, holds NaN or a constant channel, or the folder
             cannot be written.
         """
-        with atomic_folder(Path(path), option="--cache-dir") as folder:
-            with open(folder / TRIALS, "wb") as file:
-                shape, tables, sources = _write_trials(file, batches, list(info["ch_names"]))
-            table = pd.concat(tables, ignore_index=True)
-            write_table(folder, shape, table, info, manifest or {}, sources)
+        from .writer import StoreWriter
+
+        with (
+            atomic_folder(Path(path), option="--cache-dir") as folder,
+            closing(StoreWriter(folder, manifest or {}, info)) as writer,
+        ):
+            for batch in batches:
+                part = {"source": batch.source, "fingerprint": batch.fingerprint}
+                own = info if batch.info is None else batch.info
+                trials, _ = writer.allocate(part, batch.table, batch.trials.shape, own)
+                check_trials(batch.trials, list(info["ch_names"]), batch.source)
+                trials[:] = batch.trials
+                del batch  # before the next is made
+            writer.complete()
         return cls.open(path)
 
     @property
@@ -442,58 +450,6 @@ class TrialStore:
         return images.assign(n_repetitions=counts).reset_index(drop=True)
 
 
-def write_table(
-    folder: Path,
-    shape: tuple[int, ...],
-    table: pd.DataFrame,
-    info: mne.Info,
-    manifest: dict[str, Any],
-    sources: list[dict[str, Any]],
-) -> None:
-    """Write what describes the trials in a folder: table, channels and manifest."""
-    import mne
-
-    table.to_csv(folder / TABLE, index=False)
-    mne.io.write_info(folder / INFO, info, overwrite=True, verbose="error")
-    manifest = {
-        "units": WHITENED,
-        **manifest,
-        "format": FORMAT,
-        "shape": list(shape),
-        "sfreq": float(info["sfreq"]),
-        "ch_names": list(info["ch_names"]),
-        "trials_bytes": (folder / TRIALS).stat().st_size,
-        "sha256": {name: file_sha256(folder / name) for name in (TABLE, INFO)},
-        "sources": sources,
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-
-
-def _write_trials(
-    file: BinaryIO, batches: Iterable[TrialBatch], ch_names: list[str]
-) -> tuple[tuple[int, ...], list[pd.DataFrame], list[dict[str, Any]]]:
-    """Write trials behind a header that gets its final shape at the end."""
-    tables, sources, n_trials = [], [], 0
-    size: tuple[int, ...] | None = None
-    for batch in batches:
-        if size is None:
-            size = batch.trials.shape[1:]
-            write_header(file, (0, *size))
-        check_batch(batch, ch_names, size)
-        check_trials(batch.trials, ch_names, batch.source)
-        for first in range(0, len(batch.trials), CHUNK):
-            file.write(np.ascontiguousarray(batch.trials[first : first + CHUNK], DTYPE).data)
-        n = len(batch.table)
-        n_trials += n
-        tables.append(batch.table[TRIAL_COLUMNS])
-        sources.append({"source": batch.source, "fingerprint": batch.fingerprint, "n_trials": n})
-        del batch
-    if size is None:
-        raise DataError("there are no trials to store", "get the recordings of the subject")
-    write_header(file, (n_trials, *size))
-    return (n_trials, *size), tables, sources
-
-
 def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     """Write the header of an npy file, whose length does not depend on the number of trials; returns it."""
     file.seek(0)
@@ -502,23 +458,3 @@ def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     length = file.tell()
     file.seek(0, 2)
     return length
-
-
-def check_batch(batch: TrialBatch, ch_names: list[str], size: tuple[int, ...]) -> None:
-    """Raise DataError if a batch has another shape or other channels than the first, or lacks columns."""
-    missing = [column for column in TRIAL_COLUMNS if column not in batch.table.columns]
-    shape = (len(batch.table), len(ch_names), size[-1])
-    problem = ""
-    if missing:
-        problem = f"their table lacks the column {', '.join(missing)}"
-    elif batch.trials.shape != shape or not len(batch.table):
-        problem = f"they have the shape {batch.trials.shape}, not {shape}"
-    elif batch.info is not None and list(batch.info["ch_names"]) != ch_names:
-        problem = (
-            f"they have the channels {', '.join(batch.info['ch_names'])}, not {', '.join(ch_names)}"
-        )
-    if problem:
-        raise DataError(
-            f"the trials of {batch.source or 'a batch'} do not fit: {problem}",
-            "use recordings of one kind for a subject",
-        )

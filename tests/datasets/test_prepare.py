@@ -22,10 +22,10 @@ from toy_recordings import (
 )
 
 from braindecode_ssr.config import TrialSpec
-from braindecode_ssr.datasets.base import EpochedTrials, eeg_info
+from braindecode_ssr.datasets.base import TRIAL_COLUMNS, EpochedTrials, TrialBatch, eeg_info
 from braindecode_ssr.errors import DataError, UsageError
 from braindecode_ssr.trials.prepare import prepare, trials_path
-from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialBatch, TrialStore
+from braindecode_ssr.trials.store import TrialStore
 
 SEED = 20200220
 NOTHING = np.array([], int)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from braindecode_ssr.datasets.base import eeg_info
+from braindecode_ssr.datasets.base import TRIAL_COLUMNS, TrialBatch, eeg_info
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17, THINGS_EEG_63_RAW
 from braindecode_ssr.preprocessing.epochs import running_count
 from braindecode_ssr.trials import store as store_module
-from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialBatch, TrialStore
+from braindecode_ssr.trials.store import TrialStore
 
 NAMES = ("Oz", "P7", "Pz", "O1", "Cz")
 

@@ -13,8 +13,9 @@ from toy_recordings import ToyDataset, prepare_slowly, sessions, toy_recording
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import JOURNAL
-from braindecode_ssr.trials.prepare import ResumableStore, prepare, trials_path
+from braindecode_ssr.trials.prepare import prepare, trials_path
 from braindecode_ssr.trials.store import TrialStore
+from braindecode_ssr.trials.writer import StoreWriter
 
 SPEC = TrialSpec()
 
@@ -47,14 +48,14 @@ def interrupted(folder, place, key="key", spec=SPEC):
 @pytest.fixture
 def cut(monkeypatch):
     """The sessions whose trials are cut, one entry for each recording."""
-    done, allocate = [], ResumableStore.allocate
+    done, allocate = [], StoreWriter.allocate
 
     def counted(store, part, *others):
         trials, there = allocate(store, part, *others)
         done.extend([] if there else [part["session"]])
         return trials, there
 
-    monkeypatch.setattr(ResumableStore, "allocate", counted)
+    monkeypatch.setattr(StoreWriter, "allocate", counted)
     return done
 
 

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader
 from toy_recordings import CHANNELS, ToyDataset, toy_images, toy_recording
 
 from braindecode_ssr.config import TrialSpec
+from braindecode_ssr.datasets.base import TRIAL_COLUMNS
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.trials.prepare import prepare
-from braindecode_ssr.trials.store import TRIAL_COLUMNS, TrialStore
+from braindecode_ssr.trials.store import TrialStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -22,7 +22,7 @@ from ...preprocessing.channels import (
     match_channels,
 )
 from ...registry import Label, unknown_name
-from ..base import EpochedTrials, TrialBatch, eeg_info, images_by_number
+from ..base import EpochedTrials, TrialBatch, eeg_info, images_by_number, trial_table
 from ..bids.things import things_bids_subjects
 from ..pickles import load_dict, load_npy
 from .files import HOW, add_subject, numbered_folders, raw_subjects
@@ -327,21 +327,18 @@ def _batches(
                 )
         _, (_, picks) = match_channels([channels, ChannelSet(str(path), released.ch_names)], "all")
         (fingerprint,) = files_sha256([path])
-        listed, repetitions = images_by_number(images, split), released.data.shape[1]
+        repetitions = released.data.shape[1]
         step = max(1, TRIALS_AT_ONCE // repetitions)
         for first in range(0, len(released.data), step):
             part = np.asarray(released.data[first : first + step, :, :, keep], dtype=np.float32)
-            shown = listed.loc[np.repeat(np.arange(first, first + len(part)) + 1, repetitions)]
-            table = pd.DataFrame(
-                {
-                    "subject": subject,
-                    "session": released.sessions[first : first + step].ravel(),
-                    "split": split,
-                    "number": shown.index.to_numpy(),
-                    "image_id": shown["image_id"].to_numpy(),
-                    "concept": shown["concept"].to_numpy(),
-                    "repetition": np.tile(np.arange(1, repetitions + 1), len(part)),
-                }
+            numbers = np.arange(first, first + len(part)) + 1
+            table = trial_table(
+                images,
+                split,
+                np.repeat(numbers, repetitions),
+                subject=subject,
+                session=released.sessions[first : first + step].ravel(),
+                repetition=np.tile(np.arange(1, repetitions + 1), len(part)),
             )
             trials = part.reshape(-1, *part.shape[2:])
             if picks != list(range(len(picks))):
