@@ -136,12 +136,12 @@ def test_windows_over_a_join_are_dropped(meg, tmin, tmax, kept):
 
 
 def test_only_chosen_sessions_are_read(meg, monkeypatch):
-    from braindecode_ssr.datasets.things_meg.epochs import EpochTrials
+    from braindecode_ssr.datasets.things_meg.dataset import TrialsOnDisk
 
     read = []
-    slices = EpochTrials.__getitem__
+    slices = TrialsOnDisk.__getitem__
     monkeypatch.setattr(
-        EpochTrials, "__getitem__", lambda self, part: read.append(len(self)) or slices(self, part)
+        TrialsOnDisk, "__getitem__", lambda self, part: read.append(len(self)) or slices(self, part)
     )
     data = Hebart2023(subjects=[2], sessions=[1], root=meg).get_data()[2]
     assert list(data) == ["1"] and sum(read) == 4

@@ -26,8 +26,7 @@ from moabb.datasets.metadata.schema import (
 
 from ..config import TrialSpec
 from ..datasets.things_eeg.dataset import ThingsEEG
-from ..datasets.things_meg.dataset import ThingsMEG, joined_recordings
-from ..datasets.things_meg.epochs import PUBLISHED_SENSORS
+from ..datasets.things_meg.dataset import PUBLISHED_SENSORS, ThingsMEG, joined_recordings
 from ..datasets.things_meg.files import PUBLISHED_SESSIONS
 from ..datasets.things_sim import ThingsSim
 from ..errors import UsageError

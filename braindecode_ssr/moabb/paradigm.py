@@ -72,11 +72,6 @@ class LeaveConceptsOut(GroupKFold):
     [[2, 3], [0, 1]]
     """
 
-    def __init__(
-        self, n_splits: int = 5, *, shuffle: bool = False, random_state: int | None = None
-    ) -> None:
-        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
         """Training and test rows of each fold, given the image ``y`` of each trial or concepts as groups."""
         concepts = concepts_of([] if y is None else y) if groups is None else np.asarray(groups)
@@ -397,9 +392,9 @@ class FeatureRegression(BaseEstimator):
         trials, targets = flat(X), self._rows(y)
         self.mean_, self.scale_ = trials.mean(axis=0), trials.std(axis=0)
         self.scale_[self.scale_ == 0] = 1.0
-        self.centre_ = targets.mean(axis=0)
+        self.center_ = targets.mean(axis=0)
         regressor = Ridge(alpha=1e4) if self.regressor is None else clone(self.regressor)
-        self.regressor_ = regressor.fit((trials - self.mean_) / self.scale_, targets - self.centre_)
+        self.regressor_ = regressor.fit((trials - self.mean_) / self.scale_, targets - self.center_)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -410,7 +405,7 @@ class FeatureRegression(BaseEstimator):
     def gallery(self, image_ids: Any) -> np.ndarray:
         """Features of images in the space of ``predict``; shape (n_images, d)."""
         check_is_fitted(self)
-        return self._rows(image_ids) - self.centre_
+        return self._rows(image_ids) - self.center_
 
     def _rows(self, image_ids: Any) -> np.ndarray:
         names = pd.Index([str(name) for name in image_ids])

@@ -524,7 +524,7 @@ def _pool(maps: np.ndarray, grid: int) -> np.ndarray:
 
 @cache
 def _rings() -> np.ndarray:
-    """Mean over six rings around the centre; shape (6, RETINA * RETINA)."""
+    """Mean over six rings around the center; shape (6, RETINA * RETINA)."""
     x = _axis(RETINA)
     ring = np.minimum((np.hypot(x[:, None], x[None]) * 5).astype(int), 5).ravel()
     inside = ring[None] == np.arange(6)[:, None]
