@@ -29,8 +29,8 @@ class WritableTrials:
 
     dtype = DTYPE
 
-    def __init__(self, path: Path, start: int, shape: tuple[int, int, int]) -> None:
-        self.shape, self._start, self._lock = tuple(shape), start, threading.Lock()
+    def __init__(self, path: Path, start: int, shape: tuple[int, ...]) -> None:
+        self.shape, self._start, self._lock = shape, start, threading.Lock()
         self._trial_bytes = shape[1] * shape[2] * DTYPE.itemsize
         self._file = path.open("r+b")
         self.close = self._file.close

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from ...registry import Label
 from ..base import Recording, check_channels
 from .events import read_table
 from .files import BidsRun, fingerprint
-from .marks import TREATED, SubjectMarks, guess_types, interpolation, reading
+from .marks import TREATED, Marks, SubjectMarks, guess_types, interpolation, reading
 
 if TYPE_CHECKING:
     import mne
@@ -44,26 +44,52 @@ UNWANTED = (
 
 @dataclass(frozen=True, eq=False)
 class OpenedRun:
-    """A recording that is opened and not loaded."""
+    """A recording that is opened and not loaded; ``names`` are the channels in use, as named here."""
 
     run: BidsRun
     raw: mne.io.BaseRaw
     channel_set: ChannelSet
     guessed: tuple[str, ...]  # left out because their names are not those of EEG channels
+    marks: Marks
+    names: tuple[str, ...] = ()
+
+    @property
+    def bads(self) -> list[str]:
+        """The channels in use that are marked bad."""
+        return [name for name in self.names if name in self.marks.bads]
+
+    def fill(self, data: np.ndarray, interpolate: bool) -> None:
+        """Read all samples into an array, a minute at a time, and interpolate bad channels if asked to."""
+        names, bads = list(self.names), self.bads if interpolate else []
+        if bads:
+            weights = interpolation(self.raw.info, names, bads, str(self.run.path))
+            rows = [names.index(name) for name in bads]
+            good = np.setdiff1d(np.arange(len(names)), rows)
+        step = max(1, round(SECONDS_AT_ONCE * self.raw.info["sfreq"]))
+        for first in range(0, data.shape[1], step):
+            piece = slice(first, min(first + step, data.shape[1]))
+            try:
+                data[:, piece] = self.raw.get_data(names, first, piece.stop, verbose="error")
+            except (OSError, ValueError, RuntimeError) as error:
+                raise DataError(
+                    f"the samples of {self.run.path} cannot be read "
+                    f"({str(error).strip().splitlines()[0]})",
+                    "get the complete file, or leave the recording out",
+                ) from error
+            if bads:
+                data[rows, piece] = weights[:, good] @ data[good, piece]
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
     """Consecutive recordings, opened but not loaded.
 
-    ``channel_set`` has the channels in use as named in the subject's first recording, ``own_names`` as
-    each recording names them.
+    ``channel_set`` has the channels in use, as named in the subject's first recording.
     """
 
     parts: tuple[OpenedRun, ...]
     channel_set: ChannelSet
     sfreq: float
-    own_names: tuple[tuple[str, ...], ...]
     marks: SubjectMarks
 
     @property
@@ -76,14 +102,6 @@ class Signal:
         return self.channel_set.facts["channel type"]
 
     @property
-    def bads(self) -> tuple[tuple[str, ...], ...]:
-        """For each recording, the channels in use that are marked bad, as named there."""
-        return tuple(
-            tuple(name for name in names if name in self.marks[part.run].bads)
-            for names, part in zip(self.own_names, self.parts, strict=True)
-        )
-
-    @property
     def edges(self) -> list[int]:
         """The first sample of each recording once they are joined, and how many there are in all."""
         return np.cumsum([0, *(int(part.raw.n_times) for part in self.parts)]).tolist()
@@ -91,16 +109,9 @@ class Signal:
     def read(self) -> np.ndarray:
         """The samples in volts or tesla, float64 (chans, samples), read in chunks into one array."""
         data = np.empty((len(self.ch_names), self.edges[-1]))
-        each = zip(self.parts, self.edges[:-1], self.own_names, self.bads, strict=True)
-        for opened, start, names, bads in each:
-            part = data[:, start : start + opened.raw.n_times]
-            _fill(part, opened, list(names))
-            if self.marks.bad_channels == "interpolate" and bads:
-                weights = interpolation(opened.raw.info, names, bads, str(opened.run.path))
-                rows = [names.index(name) for name in bads]
-                good = np.setdiff1d(np.arange(len(names)), rows)
-                for piece in _pieces(part, opened):
-                    part[rows, piece] = weights[:, good] @ part[good, piece]
+        for opened, start, stop in zip(self.parts, self.edges[:-1], self.edges[1:], strict=True):
+            part = data[:, start:stop]
+            opened.fill(part, self.marks.bad_channels == "interpolate")
             try:
                 least = SMALLEST_EEG if self.ch_type == "eeg" else 0.0
                 check_channels(part, self.ch_names, str(opened.run.path), least)
@@ -137,10 +148,11 @@ def open_signal(
     like = like or subject_channels(sets[:1])
     asked = like.ch_names if channels == "common" else "all"
     _, (_, *picks) = match_channels([like, *sets], asked)
-    own = tuple(
-        tuple(one.ch_names[i] for i in places) for one, places in zip(sets, picks, strict=True)
-    )
-    return Signal(parts, like, sfreq, own, marks)
+    used = [
+        replace(part, names=tuple(part.channel_set.ch_names[i] for i in places))
+        for part, places in zip(parts, picks, strict=True)
+    ]
+    return Signal(tuple(used), like, sfreq, marks)
 
 
 def subject_channels(sets: Sequence[ChannelSet]) -> ChannelSet:
@@ -206,7 +218,7 @@ def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
     names = tuple(name for name, type_ in typed if type_ == kind and name not in left_out)
     reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
     facts = {"channel type": kind, "reference": reference}
-    return OpenedRun(run, raw, ChannelSet(str(run.path), names, facts), tuple(guessed))
+    return OpenedRun(run, raw, ChannelSet(str(run.path), names, facts), tuple(guessed), marks[run])
 
 
 def eeg_reference(run: BidsRun) -> str:
@@ -334,25 +346,6 @@ def _unknown(reference: str) -> bool:
     return re.sub(r"[^a-z]", "", reference.casefold()) in ("", "na", "unknown", "notspecified")
 
 
-def _pieces(part: np.ndarray, opened: OpenedRun) -> Iterator[slice]:
-    """A minute at a time."""
-    step = max(1, round(SECONDS_AT_ONCE * opened.raw.info["sfreq"]))
-    for first in range(0, part.shape[1], step):
-        yield slice(first, min(first + step, part.shape[1]))
-
-
-def _fill(part: np.ndarray, opened: OpenedRun, ch_names: list[str]) -> None:
-    try:
-        for piece in _pieces(part, opened):
-            samples = opened.raw.get_data(ch_names, piece.start, piece.stop, verbose="error")
-            part[:, piece] = samples
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"the samples of {opened.run.path} cannot be read ({str(error).strip().splitlines()[0]})",
-            "get the complete file, or leave the recording out",
-        ) from error
-
-
 Reader = Callable[[BidsRun, float], pd.DataFrame]
 """``split, sample, number, line`` of each image shown in a recording with this sampling rate."""
 
@@ -438,17 +431,16 @@ def _marked(signal: Signal) -> dict[str, Any]:
         for name in names:
             notes.setdefault(what, {}).setdefault(name, []).append(run.name)
 
-    for part, bads in zip(signal.parts, signal.bads, strict=True):
-        note("left out, no EEG by their names", part.guessed, part.run)
-        dropped = signal.marks.left_out and sorted(signal.marks[part.run].bads)
-        note(TREATED.get(signal.marks.bad_channels, ""), dropped or bads, part.run)
-    starts = signal.edges[:-1]
-    parts = [(signal.marks[p.run], start) for p, start in zip(signal.parts, starts, strict=True)]
-    kept = signal.marks.bad_channels == "keep"
+    for part in signal.parts:
+        note("left out, not EEG by their names", part.guessed, part.run)
+        dropped = signal.marks.left_out and sorted(part.marks.bads)
+        note(TREATED.get(signal.marks.bad_channels, ""), dropped or part.bads, part.run)
+    starts, bads = signal.edges[:-1], [name for part in signal.parts for name in part.bads]
+    parts = [(part.marks, start) for part, start in zip(signal.parts, starts, strict=True)]
     return {
         "joins": starts[1:],
         "gaps": np.concatenate([marks.gaps + start for marks, start in parts]),
         "bad_segments": np.concatenate([marks.segments + start for marks, start in parts]),
-        "bads": tuple(dict.fromkeys(n for bads in signal.bads for n in bads)) if kept else (),
+        "bads": tuple(dict.fromkeys(bads)) if signal.marks.bad_channels == "keep" else (),
         "channel_notes": notes,
     }

@@ -319,7 +319,7 @@ class BidsDataset(ImageDataset):
         signal.read()
         eeg_info(signal.ch_names, signal.sfreq, signal.ch_type)
         if guessed := signal.parts[0].guessed:
-            counts.append(f"left out, no EEG by their names: {', '.join(guessed)}")
+            counts.append(f"left out, not EEG by their names: {', '.join(guessed)}")
         axes = f"{len(signal.ch_names)} channels ({signal.ch_type}), {signal.edges[-1]} samples"
         return ", ".join([f"{axes} at {signal.sfreq:g} Hz", *counts])
 

@@ -467,8 +467,8 @@ class MEGTrials:
                 )
             fitted = None
             if whiten:
-                trials, numbers = TrialsOnDisk(self, train), train["number"].to_numpy()
-                fitted = fit_whitening(self.spec.whitening, trials, numbers, source)
+                some, images = TrialsOnDisk(self, train), train["number"].to_numpy()
+                fitted = fit_whitening(self.spec.whitening, some, images, source)
             for first in range(0, len(table), TRIALS_AT_ONCE):
                 rows = table.iloc[first : first + TRIALS_AT_ONCE]
                 trials = TrialsOnDisk(self, rows)[:]
