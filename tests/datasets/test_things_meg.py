@@ -386,7 +386,7 @@ def test_where_and_check(copy, tmp_path):
 
 
 def test_trials_are_read_a_few_at_a_time(root, monkeypatch):
-    from braindecode_ssr.datasets.things_meg import epochs as things_meg_trials
+    from braindecode_ssr.datasets.things_meg import dataset
 
     asked = []
     get_data = mne.BaseEpochs.get_data
@@ -395,7 +395,7 @@ def test_trials_are_read_a_few_at_a_time(root, monkeypatch):
         "get_data",
         lambda self, **options: asked.append(len(options["item"])) or get_data(self, **options),
     )
-    monkeypatch.setattr(things_meg_trials, "TRIALS_AT_ONCE", 2)
+    monkeypatch.setattr(dataset, "TRIALS_AT_ONCE", 2)
     trials = ThingsMEG(root).epochs(1, AS_RELEASED)
     batches = [batch for batch in trials]
     assert max(asked) == 2 and sum(asked) == 12
