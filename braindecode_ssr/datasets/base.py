@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FOUND, MISSING, BROKEN = "found", "missing", "broken"
 Row = dict[str, Any]
-"""What is said of a file: ``state, what, path, size, detail, source, needed``."""
+"""A file in `data where` and `data check`: ``state, what, path, size, detail, source, needed``."""
 
 
 def row(
@@ -42,7 +42,7 @@ def row(
     *,
     needed: bool = True,
 ) -> Row:
-    """The row of a file in :meth:`.ImageDataset.inventory`; ``read`` opens it, its error is the state."""
+    """The row of a file; ``read`` opens it and returns the detail, and its error becomes the state."""
     if not path.is_file():
         return state_row(what, path, source, MISSING, "no such file", needed=needed)
     if not path.stat().st_size:
@@ -63,7 +63,7 @@ def state_row(
     files: Iterable[Path] = (),
     needed: bool = True,
 ) -> Row:
-    """A row of :meth:`.ImageDataset.inventory` about ``files``, whose state is known."""
+    """A row about ``files`` whose state is known already."""
     size = sum(file.stat().st_size for file in files)
     found = {"state": state, "what": what, "path": str(path), "size": size, "detail": detail}
     return found | {"source": described(source), "needed": needed}
@@ -83,7 +83,7 @@ def images_row(
 ) -> Row:
     """The row of a folder of images, which are needed unless features are imported.
 
-    An image begins with one of ``heads``; they are not looked at if there are none.
+    An image must begin with one of ``heads``, if any are given.
     """
     paths, missing = [], []
     for file in files:
@@ -190,10 +190,9 @@ class Recording:
         return eeg_info(self.ch_names, self.sfreq, self.ch_type)
 
     def processed(self, samples: np.ndarray, spec: TrialSpec) -> Recording:
-        """The recording with onsets ``samples`` of its own, filtered, resampled and scaled as a whole.
+        """The recording with these onsets, filtered, resampled and scaled as a whole if ``spec`` asks for it.
 
-        The same, where ``spec`` asks for none of that. Interruptions and bad segments, which have chosen the
-        onsets, are not carried along.
+        Then interruptions and bad segments are dropped; they were needed to choose the onsets.
         """
         if not spec.continuous:
             return replace(self, samples=samples)
@@ -352,7 +351,7 @@ class ImageDataset(ABC):
         return ""
 
     def flags(self, subject: Label, spec: TrialSpec) -> tuple[str, ...]:
-        """What a reader must know of numbers from these files: words of ``retrieval.evaluations.FLAGS``."""
+        """Flags for results from these files, among those of ``retrieval.evaluations.FLAGS``."""
         return ()
 
     def image(self, image_id: str) -> Image:
@@ -442,7 +441,7 @@ class ImageDataset(ABC):
         return self._derived_in(self.root / "ssr")
 
     def _derived_in(self, folder: Path) -> Path:
-        """The folder of this very dataset in a folder of derived files."""
+        """The subfolder of this dataset; differs from ``folder`` if several share one."""
         return folder
 
     def inventory(
@@ -561,7 +560,7 @@ def trial_table(
 
 
 def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The same image table, if no column is missing, no image listed twice and no concept in both splits."""
+    """Check that no column is missing, no image is listed twice and no concept is in both splits."""
     if list(images.columns) != IMAGE_COLUMNS:
         raise DataError(
             f"the image table in {source} has the columns {list(images.columns)}",
@@ -653,7 +652,7 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
 def check_channels(
     data: Iterable[np.ndarray], ch_names: Sequence[str], source: str, least: float = 0.0
 ) -> None:
-    """Raise DataError on a channel that is not finite, constant, or not in volts; one is in memory.
+    """Raise DataError on a channel that is not finite, constant, or not in volts; reads one at a time.
 
     ``least`` is the smallest root mean square that is plausible.
     """

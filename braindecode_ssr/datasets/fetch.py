@@ -73,22 +73,21 @@ class Downloads:
             raise unknown_name("form to download", name, list(self.forms))
         return name
 
-    def sources(self, name: str, root: Path, subjects: Iterable[Label] = ()) -> tuple[Source, ...]:
+    def sources(self, name: str, root: Path, subjects: tuple[int, ...] = ()) -> tuple[Source, ...]:
         """The sources of a form, in the order in which they are downloaded.
 
-        What is in ``root``, the folder of the dataset, under another of its public names keeps it. UsageError
-        if a subject is not published, or the form needs one and none is given.
+        Files that ``root``, the folder of the dataset, holds under another public name keep that name.
+        UsageError if the form needs subjects and none is given.
         """
         form = self.forms[name]
-        chosen = [int(find_label(subject, self.subjects, name)) for subject in subjects]
         if not form.by_subject:
             return form.common(root)
-        if not chosen:
+        if not subjects:
             raise UsageError(
                 f"say which subjects to download of the form {name!r}",
                 "add --subject 5, 1,3 or all",
             )
-        own = (source for subject in chosen for source in form.of_subject(root, subject))
+        own = (source for subject in subjects for source in form.of_subject(root, subject))
         return (*form.common(root), *own)
 
 
