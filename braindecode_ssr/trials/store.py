@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,16 +20,12 @@ from ..files import atomic_folder, file_sha256, forget, load_json
 from ..preprocessing.channels import channel_indices
 from ..preprocessing.epochs import add_by, choose, published_order, running_count
 from ..registry import as_read
+from .writer import FORMAT, INFO, MANIFEST, TABLE, TRIALS, WHITENING, StoreWriter
 
 if TYPE_CHECKING:
     import mne
     from braindecode.datasets import BaseConcatDataset
 
-FORMAT = 1
-DTYPE = np.dtype("<f4")
-TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
-WHITENING = "whitening_*.safetensors"
-"""The arrays that whitened each session; stores of released trials have none."""
 CHUNK = 256  # trials that are read, checked or written at once
 BLOCK = 2**30
 """Bytes of means that :meth:`TrialStore.average_blocks` holds at once."""
@@ -187,8 +183,6 @@ class TrialStore:
             If a batch does not fit the info or the table, holds NaN or a constant channel, or the folder
             cannot be written.
         """
-        from .writer import StoreWriter
-
         with (
             atomic_folder(Path(path), option="--cache-dir") as folder,
             closing(StoreWriter(folder, manifest or {}, info)) as writer,
@@ -448,13 +442,3 @@ class TrialStore:
         counts = images["number"].value_counts(sort=False).sort_index().to_numpy()
         images = images.drop_duplicates("number").sort_values("number")
         return images.assign(n_repetitions=counts).reset_index(drop=True)
-
-
-def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """Write the header of an npy file, whose length does not depend on the number of trials; returns it."""
-    file.seek(0)
-    header = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    length = file.tell()
-    file.seek(0, 2)
-    return length

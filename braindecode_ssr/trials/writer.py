@@ -1,4 +1,4 @@
-"""Write a store of trials, part after part, so that a killed writer can resume."""
+"""The files of a store of trials, written part after part, so that a killed writer can resume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,15 @@ from ..datasets.base import TRIAL_COLUMNS, WHITENED
 from ..errors import DataError
 from ..files import JOURNAL, atomic_write, file_sha256, sync
 from ..registry import Label, folder_name
-from .store import DTYPE, FORMAT, INFO, MANIFEST, TABLE, TRIALS, WHITENING, write_header
 
 if TYPE_CHECKING:
     import mne
+
+FORMAT = 1
+DTYPE = np.dtype("<f4")
+TRIALS, TABLE, INFO, MANIFEST = "trials.npy", "trials.csv", "info.fif", "manifest.json"
+WHITENING = "whitening_*.safetensors"
+"""The arrays that whitened each session; stores of released trials have none."""
 
 
 class WritableTrials:
@@ -176,6 +181,16 @@ class StoreWriter:
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         (folder / JOURNAL).unlink(missing_ok=True)
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the header of an npy file, whose length does not depend on the number of trials; returns it."""
+    file.seek(0)
+    header = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    length = file.tell()
+    file.seek(0, 2)
+    return length
 
 
 def _read_journal(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
