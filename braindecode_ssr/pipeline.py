@@ -229,7 +229,7 @@ def train(
             say(f"features of {len(dataset.images)} images: {spec.images.encoder}")
             features = features_of(spec, dataset)
             features.complete(dataset, device=device, progress=progress, say=say)
-            made_by = features.made_by()
+            made_by, made_of = features.made_by(), features.made_of(dataset)
             sources = sources_of(spec, dataset)
             others = []
             for source in sources[1:]:
@@ -242,7 +242,9 @@ def train(
                         "extract or import both with the same encoder, weights and views",
                     )
                 others.append((source, more))
-            changed = same_data(run, dataset, spec, made_by) or _extra_changed(run, sources)
+            changed = same_data(run, dataset, spec, made_by, made_of) or _extra_changed(
+                run, sources
+            )
             if changed and not overwrite:
                 raise DataError(
                     f"{run.path} was started on other data: {changed}",
@@ -316,6 +318,7 @@ def train(
                         "name": dataset.name,
                         "root": str(dataset.root.absolute()),
                         "fingerprint": dataset.source_key(spec.data.subject, spec.trials),
+                        "images": made_of,
                     },
                     "channels": list(channels.ch_names),
                     "whitened_channels": whitened,
@@ -593,10 +596,10 @@ def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bo
     """Whether a run is finished; raises DataError if it was trained on other data than there are now."""
     if not run.finished:
         return False
-    features = None
+    features, made_by = features_of(spec, dataset), None
     with suppress(MissingDataError):
-        features = features_of(spec, dataset).made_by()
-    changed = same_data(run, dataset, spec, features)
+        made_by = features.made_by()
+    changed = same_data(run, dataset, spec, made_by, features.made_of(dataset))
     if changed := changed or _extra_changed(run, sources_of(spec, dataset)):
         raise DataError(
             f"{run.path} is a finished run on other data: {changed}",

@@ -45,6 +45,7 @@ class RecordedDataset(BaseModel):
 
     root: str | None = None
     fingerprint: str | None = None
+    images: str | None = None
 
 
 class Record(BaseModel):
@@ -304,9 +305,16 @@ def trained_anew(run: Run) -> Run:
 
 
 def same_data(
-    run: Run, dataset: ImageDataset, spec: RunSpec, features: dict[str, str] | None = None
+    run: Run,
+    dataset: ImageDataset,
+    spec: RunSpec,
+    features: dict[str, str] | None = None,
+    made_of: str = "",
 ) -> str:
-    """How the data of an existing run differ from those there are now, as a sentence; empty if not."""
+    """How the data of an existing run differ from those there are now, as a sentence; empty if not.
+
+    ``features`` and ``made_of`` are ``made_by()`` and ``made_of()`` of the image features, if known.
+    """
     if not (run.path / "run.json").exists():
         return ""
     try:
@@ -319,6 +327,8 @@ def same_data(
         return f"its data were version {trained_on!r}, those in {dataset.root} are version {here!r}"
     if features and record.get("features", features) != features:
         return f"its image features ({spec.images.encoder}) have been replaced since"
+    if made_of and record["dataset"].get("images", made_of) != made_of:
+        return f"image files in {dataset.root} have changed since"
     return ""
 
 

@@ -19,6 +19,7 @@ from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
 from ..datasets.zero_shot import training_subjects
 from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..images.features import features_of
 from ..inference.evaluation import check_selection
 from ..methods import METHODS
 from ..registry import Label, unknown_name
@@ -242,8 +243,13 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
             error = _problem(spec, dataset, out, checked)
             runs[name] = PlannedRun(spec, Run(out / name), tuple(subjects), error=error)
         runs[name].evaluations.append(PlannedEvaluation(protocol.name, protocol.flags, evaluation))
+    made_of: dict[str, str] = {}
     for planned in runs.values():
-        if difference := same_data(planned.run, dataset, planned.spec):
+        encoder = planned.spec.images.encoder
+        if encoder not in made_of and (planned.run.path / "run.json").exists():
+            made_of[encoder] = features_of(planned.spec, dataset).made_of(dataset)
+        difference = same_data(planned.run, dataset, planned.spec, made_of=made_of.get(encoder, ""))
+        if difference:
             raise DataError(
                 f"{planned.run.path} is a run on other data: {difference}",
                 "give another --out, or move that run away",

@@ -40,7 +40,8 @@ def folded(concept: str) -> str:
     (True, False)
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", concept).casefold())
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = re.sub(r"\s", " ", text)
+    text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cf"))
     text = re.sub(r"[\s_\-\u2010-\u2015\u2212]+", " ", text).strip()
     text = re.sub(r"^\d{5} ", "", text)
     return re.sub(r"(?<=[^\W\d]) (?=\d+$)", "", text)

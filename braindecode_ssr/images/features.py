@@ -437,6 +437,18 @@ class ImageFeatures:
             for name in self.encoders
         }
 
+    def made_of(self, dataset: ImageDataset) -> str:
+        """A digest of the image files that the features are or will be extracted from; empty if imported."""
+        name, known = self.encoders[0], dict[str, str]()
+        if stored := self.store.image_ids(name, ORIGINAL):
+            known = self.store.made_of(name, ORIGINAL)
+        if stored and not known:
+            return ""
+        known = known | dataset.image_hashes()
+        used = dataset.images["image_id"]
+        lines = [f"{one} {known[one]}" for one in sorted(used) if one in known]
+        return sha256("\n".join(lines))[:16] if lines else ""
+
     def widths(self) -> tuple[int, ...]:
         """Widths of the vectors that are concatenated in a feature, (d, ...); none if one is not stored."""
         if self.tuned is not None:

@@ -268,9 +268,13 @@ class FeatureStore:
 
     def outdated(self, encoder: str, view: str, hashes: Mapping[str, str]) -> set[str]:
         """Ids of the images whose files have changed since their features were extracted."""
+        made_of = self.made_of(encoder, view).items()
+        return {one for one, digest in made_of if hashes.get(one, digest) != digest}
+
+    def made_of(self, encoder: str, view: str) -> dict[str, str]:
+        """The hash of the image file that the features of each image were extracted from, as far as known."""
         folder = self.folder(encoder, view)
-        made_of = _read_manifest(folder).get("image_sha256", {}) if _has_table(folder) else {}
-        return {one for one, digest in made_of.items() if hashes.get(one, digest) != digest}
+        return _read_manifest(folder).get("image_sha256", {}) if _has_table(folder) else {}
 
     def manifest(self, encoder: str, view: str) -> dict[str, Any]:
         """The manifest of a table.

@@ -9,6 +9,7 @@ from pathlib import Path
 import bids_trees
 import pandas as pd
 import pytest
+from PIL import Image
 
 from braindecode_ssr.datasets.things_sim import ThingsSim
 
@@ -43,6 +44,29 @@ def test_your_own_recordings_as_a_process(shell, study, tmp_path):
     assert run["dataset"] == "bids" and run["n_train"] == 8 and run["n_queries"] == 2
     queries = pd.read_csv(next(tmp_path.glob("*/queries.csv")))
     assert sorted(queries["image_id"]) == ["egg/egg_0", "egg/egg_1"]
+
+
+def test_a_run_on_other_pictures_is_neither_handed_back_nor_continued(call, study, tmp_path):
+    root = shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("ssr"))
+    place = ("--data-dir", root, "--out", tmp_path / "runs", "--subject", 1, *SHORT)
+    call("train", "--dataset", "bids", *place, code=0)
+    assert "finished already" in call("train", "--dataset", "bids", *place, code=0).err
+    picture = root / "stimuli" / "egg" / "egg_0.png"
+    before = picture.read_bytes()
+    Image.new("RGB", (16, 16), (200, 20, 20)).save(picture)
+    grid = ("--subjects", 1, "--methods", "ssr", "--data-dir", root, "--out", tmp_path / "grid")
+    for finished in (True, False):
+        if not finished:
+            next(tmp_path.glob("runs/*/summary.json")).unlink()
+        error = call("train", "--dataset", "bids", *place, code=1).error
+        assert "image files in" in error and "have changed" in error and "--overwrite" in error
+    call("benchmark", "--dataset", "bids", *grid, *SHORT, code=0)
+    picture.write_bytes(before)
+    error = call("benchmark", "--dataset", "bids", *grid, *SHORT, code=1).error
+    assert "image files in" in error and "have changed" in error
+    call("train", "--dataset", "bids", *place, "--overwrite", code=0)
+    shutil.rmtree(root / "stimuli")  # they are not needed any more
+    assert "finished already" in call("train", "--dataset", "bids", *place, code=0).err
 
 
 def test_across_people(call, study, tmp_path):

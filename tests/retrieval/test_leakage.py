@@ -32,6 +32,9 @@ def test_a_shared_concept_raises_and_is_named():
         ("00012_aardvark", "aardvark"),
         ("stra\u00dfe", "STRASSE"),
         ("wok", "wok\u200b "),
+        ("wok", "wok\x01"),
+        ("hot dog", "hot\tdog"),
+        ("wok", "\uff57\uff4f\uff4b"),
     ],
 )
 def test_another_spelling_is_the_same_concept_and_both_are_named(one, other):
