@@ -1,8 +1,8 @@
 """Image heads: maps of image features to the shared space, linear unless chosen otherwise.
 
 An image head is built from the widths of the vectors that are concatenated in a feature and the width of the
-shared space, ``Head(widths, n_outputs, **params)``, and maps features (..., sum of widths) to (...,
-n_outputs). Features of another width raise a UsageError.
+shared space, ``Head(widths, n_outputs, **params)``. Its ``forward`` maps features (..., sum of widths) to
+image embeddings (..., n_outputs). Features of another width raise a UsageError.
 """
 
 from __future__ import annotations
@@ -16,35 +16,43 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..registry import check_choice
 from ..retrieval.hyperbolic import expmap0, geodesic, logmap0
+from .modules import ResidualBlock
 from .ssr import Length, check_width, two_layers, vectors_of
 
 
-class PerceptronHead(nn.Module):
+class Head(nn.Module):
+    """What the heads below share: features are split into vectors of ``widths``."""
+
+    def __init__(self, widths: Sequence[int], length: Length = "raw") -> None:
+        super().__init__()
+        self.widths, self.unit = list(widths), check_choice("length", length, Length) == "unit"
+
+    def vectors(self, features: Tensor) -> list[Tensor]:
+        return vectors_of(features, self.widths, self.unit)
+
+
+class PerceptronHead(Head):
     """The image head of VE-SDN: two linear maps with GELU between.
 
     Source: the public code of VE-SDN (Chen et al., arXiv 2408.06788), 787,456 parameters for 1024 to 512.
 
     Parameters
     ----------
-    widths : sequence of int
-        Of the vectors that are concatenated in a feature.
+    widths, length
+        As for :class:`ImageHead`.
     n_outputs : int
         Width of the shared space, and between the maps.
-    length : {"raw", "unit"}
-        Whether each vector keeps its length, or is normalized before the first map.
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
-        super().__init__()
-        self.widths, self.unit = list(widths), check_choice("length", length, Length) == "unit"
+        super().__init__(widths, length)
         self.maps = two_layers(sum(widths), n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        return self.maps(torch.cat(vectors_of(features, self.widths, self.unit), -1))
+        return self.maps(torch.cat(self.vectors(features), -1))
 
 
-class BlurLevelsHead(nn.Module):
+class BlurLevelsHead(Head):
     """The image head of UBP: one linear map for each of several blur levels; the middle one is the embedding.
 
     Training chooses a level for each trial, see :class:`braindecode_ssr.losses.UncertainBlur`; galleries hold
@@ -54,10 +62,8 @@ class BlurLevelsHead(nn.Module):
     ----------
     widths : sequence of int
         Of the levels that are concatenated in a feature, from less to more blur: an odd number of one width.
-    n_outputs : int
-        Width of the shared space.
-    length : {"raw", "unit"}
-        Whether vectors keep their length, or are normalized before the map; published: ``"unit"``.
+    n_outputs, length
+        As for :class:`ImageHead`; published: ``length="unit"``.
 
     Raises
     ------
@@ -66,14 +72,13 @@ class BlurLevelsHead(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
-        super().__init__()
+        super().__init__(widths, length)
         if len(set(widths)) != 1 or len(widths) % 2 == 0:
             raise UsageError(
                 "blur-levels takes an odd number of vectors of one width, from less to more blur, and there "
                 f"are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and three views with images.pool="side-by-side"',
             )
-        self.widths, self.unit = list(widths), check_choice("length", length, Length) == "unit"
         self.map = nn.Linear(widths[0], n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -82,7 +87,7 @@ class BlurLevelsHead(nn.Module):
 
     def levels(self, features: Tensor) -> Tensor:
         """Embeddings of all levels, shape (..., sum of widths) to (..., levels, n_outputs)."""
-        return self.map(torch.stack(vectors_of(features, self.widths, self.unit), -2))
+        return self.map(torch.stack(self.vectors(features), -2))
 
 
 class NoHead(nn.Module):
@@ -105,7 +110,7 @@ class NoHead(nn.Module):
         return features
 
 
-class FusionHead(nn.Module):
+class FusionHead(Head):
     r"""The image head of Brain-HIVE: a linear map of each vector, their sum, residual layers with norms.
 
     .. math:: h = \sum_k W_k f_k + b_k, \qquad
@@ -116,10 +121,8 @@ class FusionHead(nn.Module):
 
     Parameters
     ----------
-    widths : sequence of int
-        Of the vectors that are concatenated in a feature.
-    n_outputs : int
-        Width of the shared space.
+    widths, n_outputs
+        As for :class:`ImageHead`.
     n_blocks : int
         Number of residual layers.
     drop_prob : float
@@ -129,23 +132,18 @@ class FusionHead(nn.Module):
     def __init__(
         self, widths: Sequence[int], n_outputs: int, n_blocks: int = 1, drop_prob: float = 0.1
     ) -> None:
-        super().__init__()
-        from .modules import ResidualBlock
-
-        self.widths = list(widths)
-        self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in self.widths)
-
+        super().__init__(widths)
+        self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for width in widths)
         blocks = [ResidualBlock(n_outputs, nn.GELU, drop_prob) for _ in range(n_blocks)]
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        vectors = vectors_of(features, self.widths)
-        mapped = [to(vector) for to, vector in zip(self.maps, vectors, strict=True)]
+        pairs = zip(self.maps, self.vectors(features), strict=True)
+        mapped = [to(vector) for to, vector in pairs]
         return self.blocks(torch.stack(mapped).sum(0))
 
 
-class LayerMixerHead(nn.Module):
+class LayerMixerHead(Head):
     r"""The image head of SAMGA: two linear maps of each layer, and their weighted mean.
 
     .. math:: y = \sum_k \mathrm{softmax}(\ell)_k \, (W_k (P f_k + p) + b_k)
@@ -159,10 +157,8 @@ class LayerMixerHead(nn.Module):
 
     Parameters
     ----------
-    widths : sequence of int
-        Of the layers, whose vectors are concatenated in a feature.
-    n_outputs : int
-        Width of the shared space.
+    widths, n_outputs
+        As for :class:`ImageHead`; the vectors are those of the layers.
     width : int
         Between the two maps.
     centre, strength : float
@@ -177,8 +173,7 @@ class LayerMixerHead(nn.Module):
         centre: float | None = None,
         strength: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.widths = list(widths)
+        super().__init__(widths)
         first = self.widths[:1] if len(set(self.widths)) == 1 else self.widths
         self.first = nn.ModuleList(nn.Linear(n_inputs, width) for n_inputs in first)
         self.maps = nn.ModuleList(nn.Linear(width, n_outputs) for _ in self.widths)
@@ -189,8 +184,7 @@ class LayerMixerHead(nn.Module):
         return self.logits.softmax(0)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        layers = vectors_of(features, self.widths)
+        layers = self.vectors(features)
         first = [*self.first] * (len(layers) if len(self.first) == 1 else 1)
         mapped = [own(to(layer)) for own, to, layer in zip(self.maps, first, layers, strict=True)]
         return torch.einsum("k,k...e->...e", self.layer_weights(), torch.stack(mapped))
@@ -214,7 +208,7 @@ def depth_prior(n_layers: int, centre: float | None = None, strength: float = 1.
     return -strength * (torch.arange(n_layers) - centre).abs().float()
 
 
-class BlurMixerHead(nn.Module):
+class BlurMixerHead(Head):
     r"""The image head of VED: a learned mixture of blur levels, a bottleneck, a linear map.
 
     Each number of a feature is a weighted mean of that number at every blur level and in a few default
@@ -230,16 +224,14 @@ class BlurMixerHead(nn.Module):
     ----------
     widths : sequence of int
         Of the vectors that are concatenated in a feature: all the same.
-    n_outputs : int
-        Width of the shared space.
+    n_outputs, length
+        As for :class:`ImageHead`; published: ``length="unit"``.
     n_defaults : int
         Number of default features; 0 for none.
     n_hidden : int
         Width of the bottleneck.
     drop_prob : float
         Dropout probability inside it.
-    length : {"raw", "unit"}
-        Whether vectors keep their lengths, or are normalized before they are mixed; published: ``"unit"``.
 
     Raises
     ------
@@ -256,15 +248,14 @@ class BlurMixerHead(nn.Module):
         drop_prob: float = 0.85,
         length: Length = "raw",
     ) -> None:
-        super().__init__()
-        self.unit = check_choice("length", length, Length) == "unit"
+        super().__init__(widths, length)
         if len(set(widths)) != 1:
             raise UsageError(
                 "the blur mixer mixes vectors element by element, and these have widths "
                 f"{', '.join(map(str, widths)) or '(none)'}",
                 "give one encoder with --encoder, or choose another model.image_head",
             )
-        self.widths, width = list(widths), widths[0]
+        width = widths[0]
         self.defaults = nn.Parameter(torch.zeros(n_defaults, width))
         self.scores = nn.Parameter(torch.rand(len(widths) + n_defaults, width))
         self.adapter = nn.Sequential(
@@ -273,8 +264,7 @@ class BlurMixerHead(nn.Module):
         self.to_shared = nn.Linear(width, n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
-        vectors = torch.stack(vectors_of(features, self.widths, self.unit), -2)
+        vectors = torch.stack(self.vectors(features), -2)
         return self.to_shared(self.adapter(mix(vectors, self.defaults, self.scores)))
 
 
@@ -291,7 +281,7 @@ def mix(vectors: Tensor, defaults: Tensor, scores: Tensor) -> Tensor:
     return (vectors * shares[:n_vectors]).sum(-2) + (defaults * shares[n_vectors:]).sum(0)
 
 
-class GeodesicHead(nn.Module):
+class GeodesicHead(Head):
     r"""The image head of HyFI: a semantic and a perceptual vector, mapped, lifted and interpolated.
 
     With the semantic vector :math:`s`, the perceptual one :math:`p`, and maps between points and tangent
@@ -315,7 +305,7 @@ class GeodesicHead(nn.Module):
         Of the vectors that are concatenated in a feature: first the semantic, then the perceptual one, of one
         width. A single vector is used as both.
     n_outputs : int
-        Width of the shared space. Published: 1024, as wide as the features.
+        Width of the shared space; published: 1024, as wide as the features.
     perceptual : {"raw", "unit"}
         Whether the perceptual vector keeps its length, as published, or is normalized, for encoders whose
         features are long (those of ``pyramid`` have length 28).
@@ -327,31 +317,31 @@ class GeodesicHead(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, perceptual: Length = "raw") -> None:
-        super().__init__()
+        super().__init__(widths)
         if len(widths) > 2 or len(set(widths)) != 1:
             raise UsageError(
                 "the image head geodesic takes one vector, or a semantic and a perceptual one of one width, "
                 f"and there are {len(widths)} of widths {', '.join(map(str, widths))}",
                 'give one encoder, and two views with images.pool="side-by-side"',
             )
-        self.unit = check_choice("perceptual", perceptual, Length) == "unit"
-        self.widths, width = list(widths), widths[0]
+        self.perceptual_unit = check_choice("perceptual", perceptual, Length) == "unit"
+        width = widths[0]
         self.semantic = nn.Linear(width, n_outputs)
         self.perceptual = nn.Linear(width, n_outputs)
         self.share = nn.Linear(width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, tangent vectors at the origin; shape (..., sum of widths) to (..., n_outputs)."""
-        vectors = vectors_of(features, self.widths)
+        """Image embeddings: tangent vectors at the origin."""
+        vectors = self.vectors(features)
         semantic, perceptual = vectors[0], vectors[-1]
-        if self.unit:
+        if self.perceptual_unit:
             perceptual = F.normalize(perceptual, dim=-1)
         start = expmap0(self.semantic(F.normalize(semantic, dim=-1)))
         end = expmap0(self.perceptual(perceptual))
         return logmap0(geodesic(start, end, self.share(semantic).sigmoid()))
 
 
-class ExpertsHead(nn.Module):
+class ExpertsHead(Head):
     r"""The image head of BraVL: perceptrons map vectors to Gaussians, which are multiplied.
 
     An image's embedding is the mean of the product of the Gaussians; for a single vector its own mean:
@@ -365,17 +355,14 @@ class ExpertsHead(nn.Module):
 
     Parameters
     ----------
-    widths : sequence of int
-        Of the vectors that are concatenated in a feature.
-    n_outputs : int
-        Width of the shared space.
+    widths, n_outputs
+        As for :class:`ImageHead`.
     hidden : int
         Width of the two hidden layers.
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, hidden: int = 256) -> None:
-        super().__init__()
-        self.widths = list(widths)
+        super().__init__(widths)
         self.encoders = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
             for width in self.widths
@@ -384,14 +371,13 @@ class ExpertsHead(nn.Module):
         self.log_variances = nn.ModuleList(nn.Linear(hidden, n_outputs) for _ in self.widths)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Image embeddings, shape (..., sum of widths) to (..., n_outputs)."""
         mean, log_variance = self.posteriors(features).unbind(-2)
         return (torch.softmax(-log_variance, -2) * mean).sum(-2)
 
     def posteriors(self, features: Tensor) -> Tensor:
         """Mean and log-variance from each vector, shape (..., sum of widths) to (..., m, 2, n_outputs)."""
         found = []
-        for k, vector in enumerate(vectors_of(features, self.widths)):
+        for k, vector in enumerate(self.vectors(features)):
             size = vector.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
             inside = self.encoders[k](vector / size)
             found.append(torch.stack([self.means[k](inside), self.log_variances[k](inside)], -2))
