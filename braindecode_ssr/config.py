@@ -1,5 +1,7 @@
 """The settings of a run: frozen specs, read from TOML and ``key=value``, written as JSON, with a digest.
 
+A text below a setting, or below several, says what they are; ``ssr-bd list settings`` shows it.
+
 A spec holds choices, never objects or arrays. ``"auto"`` and ``None`` stand for choices that depend on
 other choices or on the data; :mod:`braindecode_ssr.resolve` fills them in, and a run folder records the
 resolved spec.
@@ -153,69 +155,48 @@ class Spec(BaseModel):
 
 
 class ExtraData(Spec):
-    """Another dataset that is trained on, and never tested.
-
-    Parameters
-    ----------
-    dataset : str
-        Registered name of the dataset.
-    data_dir : str, optional
-        Its folder; None: where it is looked for. Not part of the digest.
-    subjects : tuple of int or str
-        Whose trials; empty: of all whose files are here.
-    preset, seed : str, int
-        Of a simulated dataset.
-    """
+    """Another dataset that is trained on, and never tested."""
 
     dataset: str
+    """Registered name of the dataset."""
     data_dir: str | None = None
+    """Its folder; None: where it is looked for. Not part of the digest."""
     subjects: tuple[Subject, ...] = ()
+    """Whose trials; empty: of all whose files are here."""
     preset: str = "small"
     seed: Seed = 0
+    """Of a simulated dataset."""
 
 
 class DataSpec(Spec):
-    """Which recordings.
-
-    Parameters
-    ----------
-    dataset : str
-        Registered name of the dataset.
-    subject : int or str
-        The tested subject: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``.
-    protocol : {"intra", "inter", "pooled"}
-        Train on the tested subject, on all others, or on all, the tested subject included.
-    channels : str or tuple of str
-        ``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (every recording must have
-        them), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` for recordings with both
-        kinds of MEG sensors, regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or
-        ``"auto"``: the dataset's default (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all).
-    preset : str
-        Size of a simulated dataset: ``tiny``, ``small``, ``full``, or the same of version 1 of the simulator,
-        ``tiny-v1`` and so on; ignored by recorded ones.
-    seed : int
-        Seed of a simulated dataset; ignored by recorded ones.
-    together_with : str
-        Another dataset to train on or compare with, ``"things-eeg"`` or ``"things-meg"``: its test concepts
-        are removed from training. Or ``"none"``.
-    bids : dict of str to str
-        Which recordings of a BIDS folder to use if there are several of one run, by entity, datatype or
-        format: ``{"proc": "sss"}``, ``{"format": "edf"}``; ``"none"``: those without the entity.
-    extra : tuple of ExtraData
-        Other datasets to train on too. Concepts that any of them tests are removed from all training.
-    """
+    """Which recordings."""
 
     later: ClassVar[tuple[str, ...]] = ("bids", "extra")
 
     dataset: str = "things-sim"
+    """Registered name of the dataset."""
     subject: Subject = 1
+    """The tested subject: 5 for the folder ``sub-05``, ``"S01"`` for ``sub-S01``."""
     protocol: Literal["intra", "inter", "pooled"] = "intra"
+    """Train on the tested subject, on all others, or on all, the tested subject included."""
     channels: Channels = "auto"
+    """``"occipital-17"``, ``"things-eeg-63"`` (in the order of NICE), ``"all"`` (every recording must have
+    them), ``"common"`` (those that all recordings have), ``"mag"`` or ``"grad"`` for recordings with both
+    kinds of MEG sensors, regions of an MEG helmet such as ``"meg-occipital-parietal"``, names, or ``"auto"``:
+    the dataset's default (THINGS-EEG: 17 for intra, all for inter; THINGS-MEG: all)."""
     preset: str = "small"
+    """Size of a simulated dataset: ``tiny``, ``small``, ``full``, or the same of version 1 of the simulator,
+    ``tiny-v1`` and so on; ignored by recorded ones."""
     seed: Seed = 0
+    """Seed of a simulated dataset; ignored by recorded ones."""
     together_with: str = "none"
+    """Another dataset to train on or compare with, ``"things-eeg"`` or ``"things-meg"``: its test concepts
+    are removed from training. Or ``"none"``."""
     bids: dict[str, Entity] = {}
+    """Which recordings of a BIDS folder to use if there are several of one run, by entity, datatype or
+    format: ``{"proc": "sss"}``, ``{"format": "edf"}``; ``"none"``: those without the entity."""
     extra: tuple[ExtraData, ...] = ()
+    """Other datasets to train on too. Concepts that any of them tests are removed from all training."""
 
     def _digested(self) -> dict[str, Any]:
         content = super()._digested()
@@ -230,47 +211,6 @@ class TrialSpec(Spec):
     The defaults are what the compared methods share: epochs from -0.2 to 1.0 s, baseline before onset,
     250 Hz, the part from 0 to 1 s, multivariate noise normalization.
 
-    Parameters
-    ----------
-    tmin, tmax : float
-        Epoch cut from the recording, both ends included.
-    baseline : {"prestimulus", "none"} or tuple of two floats
-        Subtract from each channel its mean from ``tmin`` to 0, or in another window, both ends included; or
-        nothing.
-    sfreq : float
-        Sampling rate of the trials, in Hz.
-    l_freq, h_freq : float, optional
-        Edges of a band-pass filter in Hz, as for MNE's ``raw.filter``.
-    notch : tuple of float
-        Frequencies of the mains in Hz, as for MNE's ``raw.notch_filter``; harmonics are named one by one.
-    start, stop : float
-        Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded.
-    whitening : {"mvnn", "mvnn-time", "zscore", "robust", "none"}
-        Multivariate noise normalization of the channels, or of channels and times together (for rates such
-        as ``sfreq=50``), or mean 0 and standard deviation 1 of each channel; per session, fitted on training
-        trials only. ``"robust"``: median 0 and interquartile range 1 of each channel over each recording,
-        one of the test too, before epochs are cut.
-    clamp : float, optional
-        Largest absolute value of a trial, after all else; larger ones become this one.
-    repetitions : {"all", "published"}
-        All trials, or the random subset (2 per training image and session, 20 per test image and
-        session) of the public scripts.
-    release : str
-        Which release of the files to read: ``"auto"``, ``"raw"`` or a preprocessed one.
-    channels : {"all", "common", "mag", "grad"}
-        Which channels of a subject to prepare: all, those that all recordings of the subject have, or one
-        type of MEG sensor. ``data.channels`` of the same name sets it.
-    bad_segments : {"drop", "keep"}
-        Trials whose epoch, baseline included, overlaps a segment that is marked bad. A trial across an
-        interruption of the recording is always dropped.
-    bad_channels : {"error", "interpolate", "drop", "keep"}
-        Channels that are marked bad in a recording: refuse it, interpolate them there as MNE does, drop them
-        from all recordings of the subject, or use them as they are.
-    incomplete : {"error", "drop"}
-        Trials whose epoch reaches beyond the start or end of the file that holds them.
-
-    Notes
-    -----
     With a filter, or robust scaling, the recording is resampled as a whole before epochs are cut; without,
     each epoch is.
     """
@@ -282,21 +222,43 @@ class TrialSpec(Spec):
 
     tmin: Seconds = -0.2
     tmax: Seconds = 1.0
+    """Epoch cut from the recording, both ends included."""
     baseline: Literal["prestimulus", "none"] | tuple[Seconds, Seconds] = "prestimulus"
+    """Subtract from each channel its mean from ``tmin`` to 0, or in another window, both ends included; or
+    nothing."""
     l_freq: float | None = Field(default=None, gt=0)
     h_freq: float | None = Field(default=None, gt=0)
+    """Edges of a band-pass filter in Hz, as for MNE's ``raw.filter``."""
     notch: tuple[PositiveFloat, ...] = ()
+    """Frequencies of the mains in Hz, as for MNE's ``raw.notch_filter``; harmonics are named one by one."""
     sfreq: float = Field(default=250.0, gt=0, le=1e5)
+    """Sampling rate of the trials, in Hz."""
     start: Seconds = 0.0
     stop: Seconds = 1.0
+    """Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded."""
     whitening: Literal["mvnn", "mvnn-time", "zscore", "robust", "none"] = "mvnn"
+    """Multivariate noise normalization of the channels, or of channels and times together (for rates such as
+    ``sfreq=50``), or mean 0 and standard deviation 1 of each channel; per session, fitted on training trials
+    only. ``"robust"``: median 0 and interquartile range 1 of each channel over each recording, one of the
+    test too, before epochs are cut."""
     clamp: float | None = Field(default=None, gt=0)
+    """Largest absolute value of a trial, after all else; larger ones become this one."""
     repetitions: Literal["all", "published"] = "all"
+    """All trials, or the random subset (2 per training image and session, 20 per test image and session) of
+    the public scripts."""
     release: str = "auto"
+    """Which release of the files to read: ``"auto"``, ``"raw"`` or a preprocessed one."""
     channels: Literal["all", "common", "mag", "grad"] = "all"
+    """Which channels of a subject to prepare: all, those that all recordings of the subject have, or one type
+    of MEG sensor. ``data.channels`` of the same name sets it."""
     bad_segments: Literal["drop", "keep"] = "drop"
+    """Trials whose epoch, baseline included, overlaps a segment that is marked bad. A trial across an
+    interruption of the recording is always dropped."""
     bad_channels: Literal["error", "interpolate", "drop", "keep"] = "error"
+    """Channels that are marked bad in a recording: refuse it, interpolate them there as MNE does, drop them
+    from all recordings of the subject, or use them as they are."""
     incomplete: Literal["error", "drop"] = "error"
+    """Trials whose epoch reaches beyond the start or end of the file that holds them."""
 
     @property
     def fitted(self) -> bool:
@@ -318,29 +280,7 @@ class TrialSpec(Spec):
 
 
 class ImageSpec(Spec):
-    """Which image features.
-
-    Parameters
-    ----------
-    encoder : str
-        Encoder name, as in ``ssr-bd list encoders``, the name that features were imported under, or
-        ``"auto"``: that of the method if its features are stored, else the only one with stored features,
-        else the dataset's default. Several joined by ``+``: their features are concatenated.
-    views : tuple of str or "auto"
-        Views pooled into the augmented feature, or the method's own (``"auto"``).
-    pool : {"mean", "side-by-side"}
-        How views become one feature: their mean, or all of them concatenated, for an image head made for
-        that.
-    tuning : {"frozen", "lora"}
-        The encoder stays as it is; or each matrix of its last blocks gets a change of low rank, trained with
-        the model on the images themselves.
-    lora_rank : int
-        Rank of these changes.
-    lora_alpha : float
-        They are multiplied by ``lora_alpha / lora_rank``.
-    lora_blocks : int
-        How many blocks are changed, of those that the features depend on.
-    """
+    """Which image features."""
 
     later: ClassVar[tuple[str, ...]] = (
         *("pool", "tuning"),
@@ -348,12 +288,23 @@ class ImageSpec(Spec):
     )
 
     encoder: str = "auto"
+    """Encoder name, as in ``ssr-bd list encoders``, the name that features were imported under, or
+    ``"auto"``: that of the method if its features are stored, else the only one with stored features, else
+    the dataset's default. Several joined by ``+``: their features are concatenated."""
     views: tuple[str, ...] | Literal["auto"] = "auto"
+    """Views pooled into the augmented feature, or the method's own (``"auto"``)."""
     pool: Literal["mean", "side-by-side"] = "mean"
+    """How views become one feature: their mean, or all of them concatenated, for an image head made for
+    that."""
     tuning: Literal["frozen", "lora"] = "frozen"
+    """The encoder stays as it is; or each matrix of its last blocks gets a change of low rank, trained with
+    the model on the images themselves."""
     lora_rank: int = Field(default=8, ge=1)
+    """Rank of these changes."""
     lora_alpha: float = Field(default=16.0, gt=0)
+    """They are multiplied by ``lora_alpha / lora_rank``."""
     lora_blocks: int = Field(default=4, ge=1)
+    """How many blocks are changed, of those that the features depend on."""
 
     @property
     def label(self) -> str:
@@ -362,54 +313,7 @@ class ImageSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Which model.
-
-    Parameters
-    ----------
-    backbone : str
-        Brain encoder; ``"auto"``: EEGProject for intra, else TSConv.
-    backbone_params : dict
-        Its own parameters.
-    feature_point : {"auto", "embedding", "head"}
-        Where its features are read; ``"auto"``: its embedding if that is wide enough, else its head.
-    pretrained : str, optional
-        Weights for the backbone: a folder or a repository on the Hugging Face Hub.
-    pretrained_concepts : {"unknown", "disjoint"} or tuple of str
-        What pretrained weights have seen, here or in a backbone that loads its own: unknown, which flags the
-        run ``pretrained-elsewhere``; disjoint, none of the tested concepts, as far as you know; or these
-        concepts, which are compared with the tested ones.
-    freeze : tuple of str
-        Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``.
-    tuning : {"full", "frozen", "lora"}
-        What of the backbone is trained: all of it; nothing but its own last layer; or that and, for each
-        matrix of its linear and attention layers, a change of low rank. What is frozen stays frozen.
-    lora_rank : int
-        Rank of these changes.
-    lora_alpha : float
-        They are multiplied by ``lora_alpha / lora_rank``.
-    components : int, optional
-        Supervised components of each trial that the backbone gets in the place of channels and samples: those
-        in which an encoding model, fitted on the training trials, predicts the responses to images best. For
-        backbones without convolution, such as EEGProject.
-    width : int
-        Width of the backbone's head, and least width of an embedding that is taken instead.
-    n_outputs : int
-        Width of the shared space.
-    image_head : str
-        What maps image features into the shared space: ``"linear"``, another registered one, or ``"none"``:
-        the image features are the shared space, of their width, whatever ``n_outputs``.
-    image_head_params : dict
-        Its own parameters.
-    subjects : {"shared", "own"}
-        All subjects share the whole backbone, or each training subject has a part of its own; the embedding
-        of another subject is then the mean over all parts.
-    projector : {"linear", "perceptron", "none"}
-        What maps the backbone's output into the shared space: a linear map, one of two layers with GELU
-        between, or nothing, if the backbone is ``n_outputs`` wide.
-    space : {"euclidean", "hyperbolic"}
-        How embeddings are compared: by their cosine, or, as tangent vectors at the origin of hyperbolic
-        space, by the distance of their points. The loss must use the same space.
-    """
+    """Which model."""
 
     later: ClassVar[tuple[str, ...]] = (
         *("image_head", "image_head_params", "subjects", "space", "components", "width"),
@@ -417,22 +321,48 @@ class ModelSpec(Spec):
     )
 
     backbone: str = "auto"
+    """Brain encoder; ``"auto"``: EEGProject for intra, else TSConv."""
     backbone_params: Params = Field(default_factory=dict)
+    """Its own parameters."""
     feature_point: Literal["auto", "embedding", "head"] = "auto"
+    """Where its features are read; ``"auto"``: its embedding if that is wide enough, else its head."""
     pretrained: str | None = None
+    """Weights for the backbone: a folder or a repository on the Hugging Face Hub."""
     pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
+    """What pretrained weights have seen, here or in a backbone that loads its own: unknown, which flags the
+    run ``pretrained-elsewhere``; disjoint, none of the tested concepts, as far as you know; or these
+    concepts, which are compared with the tested ones."""
     freeze: tuple[str, ...] = ()
+    """Parts that are not trained, such as ``"backbone"`` or ``"backbone.temporal"``."""
     tuning: Literal["full", "frozen", "lora"] = "full"
+    """What of the backbone is trained: all of it; nothing but its own last layer; or that and, for each
+    matrix of its linear and attention layers, a change of low rank. What is frozen stays frozen."""
     lora_rank: int = Field(default=8, ge=1, le=1000)
+    """Rank of these changes."""
     lora_alpha: float = Field(default=16.0, gt=0)
+    """They are multiplied by ``lora_alpha / lora_rank``."""
     components: int | None = Field(default=None, ge=1, le=1000)
+    """Supervised components of each trial that the backbone gets in the place of channels and samples: those
+    in which an encoding model, fitted on the training trials, predicts the responses to images best. For
+    backbones without convolution, such as EEGProject."""
     width: int = Field(default=1024, ge=1)
+    """Width of the backbone's head, and least width of an embedding that is taken instead."""
     n_outputs: int = Field(default=512, ge=2)
+    """Width of the shared space."""
     image_head: str = "linear"
+    """What maps image features into the shared space: ``"linear"``, another registered one, or ``"none"``:
+    the image features are the shared space, of their width, whatever ``n_outputs``."""
     image_head_params: Params = {}
+    """Its own parameters."""
     subjects: Literal["shared", "own"] = "shared"
+    """All subjects share the whole backbone, or each training subject has a part of its own; the embedding of
+    another subject is then the mean over all parts."""
     projector: Literal["linear", "perceptron", "none"] = "linear"
+    """What maps the backbone's output into the shared space: a linear map, one of two layers with GELU
+    between, or nothing, if the backbone is ``n_outputs`` wide."""
     space: Literal["euclidean", "hyperbolic"] = "euclidean"
+    """How embeddings are compared: by their cosine, or, as tangent vectors at the origin of hyperbolic space,
+    by the distance of their points. The loss must use the same space."""
 
 
 class LossSpec(Spec):
@@ -443,62 +373,7 @@ class LossSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """How the weights are trained.
-
-    Parameters
-    ----------
-    solver : {"gradient", "encoding", "ridge-decoding", "ridge-encoding"}
-        By gradient steps, or in closed form as a linear map from brain to image features or back, which
-        ignores backbone, loss, epochs and rates.
-    epochs, batch_size : int
-        ``batch_size`` None: that of the method, else 1024, or an eighth of the training trials if there are
-        few.
-    average : {"signals", "none"}
-        A training trial is the mean of all trials of an image by a subject, or each trial is one.
-    drop_last : bool
-        Leave out the last batch of an epoch where it would be short.
-    lr, weight_decay : float
-        Of AdamW.
-    decay : {"all", "matrices"}
-        What of the model the weight decay is on: all weights, or all but biases and the gains of norms.
-    betas : tuple of two floats
-        Of AdamW: decay of the running means of gradients and of their squares.
-    lr_of : dict of str to float
-        Learning rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins.
-    schedule : {"constant", "cosine", "onecycle"}
-        Learning rate after the warm-up: constant, or half a cosine down to 0. ``"onecycle"``: PyTorch's
-        ``OneCycleLR`` without its cycle of momentum, from 1/25 of the rate up and down to 1/250,000 of it,
-        by half a cosine each.
-    warmup : float
-        Epochs over which the learning rate rises, linearly but for ``"onecycle"``; at most ``epochs``.
-    clip : float, optional
-        Largest norm of all gradients together.
-    ema : float, optional
-        Decay of an exponential moving average of the weights, which is then tested and kept.
-    compile : {"none", "default", "reduce-overhead", "max-autotune"}
-        Mode of ``torch.compile`` for the model.
-    seed : int
-        Of weights, batches, masks and dropout: 0 to 4,294,967,295.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-    precision : {"auto", "float32", "bfloat16"}
-        Of the forward pass; ``"auto"`` is bfloat16 autocast on CUDA and float32 elsewhere.
-    smoothing : float
-        Probability that a channel of a training trial is smoothed once by a moving average of
-        5 samples (NeuroBridge's EEG prior).
-    memory : float
-        Gigabytes; averaged training trials that take more are read from disk batch by batch.
-    validation_concepts : int
-        Training concepts held out and scored after each epoch; a closed form chooses its penalty on them,
-        and takes a tenth of all for 0.
-    selection : {"last", "validation"}
-        Which epoch is kept: the last, or the best on the held-out training concepts.
-    patience : int, optional
-        Stop when top-5 on the held-out training concepts has not risen for so many epochs.
-    keep : {"final", "every"}
-        Which weights stay in the run folder: those of that epoch, or of every epoch, so that an evaluation
-        can select another one. Training itself never sees a test trial.
-    """
+    """How the weights are trained."""
 
     later: ClassVar[tuple[str, ...]] = (
         "solver",
@@ -511,81 +386,94 @@ class TrainSpec(Spec):
     )
 
     solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"
+    """By gradient steps, or in closed form as a linear map from brain to image features or back, which
+    ignores backbone, loss, epochs and rates."""
     epochs: int = Field(default=50, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
+    """``batch_size`` None: that of the method, else 1024, or an eighth of the training trials if there are
+    few."""
     average: Literal["signals", "none"] = "signals"
+    """A training trial is the mean of all trials of an image by a subject, or each trial is one."""
     drop_last: bool = True
+    """Leave out the last batch of an epoch where it would be short."""
     lr: float = Field(default=1e-4, gt=0, le=100)
+    """Of AdamW."""
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Learning rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Of AdamW."""
     decay: Literal["all", "matrices"] = "all"
+    """What of the model the weight decay is on: all weights, or all but biases and the gains of norms."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Of AdamW: decay of the running means of gradients and of their squares."""
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    """Learning rate after the warm-up: constant, or half a cosine down to 0. ``"onecycle"``: PyTorch's
+    ``OneCycleLR`` without its cycle of momentum, from 1/25 of the rate up and down to 1/250,000 of it, by
+    half a cosine each."""
     warmup: float = Field(default=0.0, ge=0)
+    """Epochs over which the learning rate rises, linearly but for ``"onecycle"``; at most ``epochs``."""
     clip: float | None = Field(default=None, gt=0)
+    """Largest norm of all gradients together."""
     ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then tested and kept."""
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    """Mode of ``torch.compile`` for the model."""
     seed: Seed = 0
+    """Of weights, batches, masks and dropout: 0 to 4,294,967,295."""
     device: str = "auto"
+    """``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward pass; ``"auto"`` is bfloat16 autocast on CUDA and float32 elsewhere."""
     smoothing: float = Field(default=0.3, ge=0, le=1)
+    """Probability that a channel of a training trial is smoothed once by a moving average of 5 samples
+    (NeuroBridge's EEG prior)."""
     memory: float = Field(default=2.0, ge=0)
+    """Gigabytes; averaged training trials that take more are read from disk batch by batch."""
     validation_concepts: int = Field(default=0, ge=0)
+    """Training concepts held out and scored after each epoch; a closed form chooses its penalty on them, and
+    takes a tenth of all for 0."""
     selection: Literal["last", "validation"] = "last"
+    """Which epoch is kept: the last, or the best on the held-out training concepts."""
     patience: int | None = Field(default=None, ge=1)
+    """Stop when top-5 on the held-out training concepts has not risen for so many epochs."""
     keep: Literal["final", "every"] = "final"
+    """Which weights stay in the run folder: those of that epoch, or of every epoch, so that an evaluation can
+    select another one. Training itself never sees a test trial."""
 
 
 class EvaluationSpec(Spec):
-    """How the test is scored.
-
-    Parameters
-    ----------
-    gallery : {"original", "views", "concept"}
-        Candidates: the test images, their pooled views, or the mean of a concept's other images.
-    repetitions : int, optional
-        Test trials averaged per image; None: all there are.
-    average : {"signals", "predictions", "none"}
-        The trials of an image are averaged before the model; or each goes through the model, and their
-        embeddings are averaged without being normalized first; or each is a query of its own, and the numbers
-        of an image are the means over them.
-    n_way : int, optional
-        Candidates per query: its own image and a random choice of others, over which the exact expectation
-        is taken; None: the whole gallery.
-    correction : {"none", "csls", "hungarian", "sinkhorn"}
-        Correction of the similarities of all queries together; all but ``"none"`` are transductive.
-    selection : {"trained", "last", "validation", "oracle"}
-        Which weights are tested: those that training kept, those of the last epoch, of the epoch that was
-        best on held-out training concepts, or of the epoch that is best on this very test. All but
-        ``"trained"`` may need a run trained with ``train.keep="every"``.
-    """
+    """How the test is scored."""
 
     later: ClassVar[tuple[str, ...]] = ("n_way", "correction", "selection", "average")
 
     gallery: Literal["original", "views", "concept"] = "original"
+    """Candidates: the test images, their pooled views, or the mean of a concept's other images."""
     repetitions: int | None = Field(default=None, ge=1)
+    """Test trials averaged per image; None: all there are."""
     average: Literal["signals", "predictions", "none"] = "signals"
+    """The trials of an image are averaged before the model; or each goes through the model, and their
+    embeddings are averaged without being normalized first; or each is a query of its own, and the numbers of
+    an image are the means over them."""
     n_way: int | None = Field(default=None, ge=2)
+    """Candidates per query: its own image and a random choice of others, over which the exact expectation is
+    taken; None: the whole gallery."""
     correction: Literal["none", "csls", "hungarian", "sinkhorn"] = "none"
+    """Correction of the similarities of all queries together; all but ``"none"`` are transductive."""
     selection: Literal["trained", "last", "validation", "oracle"] = "trained"
+    """Which weights are tested: those that training kept, those of the last epoch, of the epoch that was best
+    on held-out training concepts, or of the epoch that is best on this very test. All but ``"trained"`` may
+    need a run trained with ``train.keep="every"``."""
 
 
 class FinetuneSpec(Spec):
-    """Which run a model is trained further from, see :func:`braindecode_ssr.pipeline.finetune`.
-
-    Parameters
-    ----------
-    run : str
-        The name of its folder; empty: trained from the beginning.
-    weights : str
-        SHA-256 of its weights, the first 16 digits.
-    trials : int, optional
-        Only the first trials of the training part, in order of presentation; None: all.
-    """
+    """Which run a model is trained further from, see :func:`braindecode_ssr.pipeline.finetune`."""
 
     run: str = ""
+    """The name of its folder; empty: trained from the beginning."""
     weights: str = ""
+    """SHA-256 of its weights, the first 16 digits."""
     trials: int | None = Field(default=None, ge=4)
+    """Only the first trials of the training part, in order of presentation; None: all."""
 
 
 class RunSpec(Spec):

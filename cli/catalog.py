@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
-import re
 from collections.abc import Iterator
-from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from braindecode_ssr.registry import Registry
@@ -66,7 +66,7 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
 
 
 def _settings() -> Iterator[dict[str, Any]]:
-    """Every setting with its default and what the docstring of its spec says of it."""
+    """Every setting with its default and what its spec says of it."""
     from braindecode_ssr.config import RunSpec
 
     for section, field in RunSpec.model_fields.items():
@@ -78,17 +78,28 @@ def _settings() -> Iterator[dict[str, Any]]:
                 "description": "Registered name.",
             }
             continue
-        blocks = re.findall(
-            r"^(\S.*?) : .*\n((?:    .*\n?|\n)+)", cleandoc(spec.__doc__ or ""), re.M
-        )
-        said: dict[str, str] = {}
-        for names, text in blocks:
-            said |= dict.fromkeys(names.split(", "), " ".join(text.replace("``", "").split()))
+        said = _said(spec)
         for name, inner in spec.model_fields.items():
             default = inner.get_default(call_default_factory=True)
             shown = default if isinstance(default, str) else json.dumps(default)
             row = {"name": f"{section}.{name}", "default": shown}
             yield {**row, "description": said.get(name, (spec.__doc__ or "").splitlines()[0])}
+
+
+def _said(spec: type) -> dict[str, str]:
+    """The text below each setting of a spec, or below the last of several."""
+    definition: Any = ast.parse(inspect.getsource(spec)).body[0]
+    said: dict[str, str] = {}
+    names: list[str] = []
+    for line in definition.body:
+        if isinstance(line, ast.AnnAssign):
+            names.append(ast.unparse(line.target))
+        elif isinstance(line, ast.Expr):
+            said |= dict.fromkeys(
+                names, " ".join(ast.literal_eval(line.value).replace("``", "").split())
+            )
+            names = []
+    return said
 
 
 def _method_row(method: Method) -> dict[str, Any]:
