@@ -12,14 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..errors import UsageError
-from ..preprocessing.channels import MEG_REGIONS, plain_names
+from ..preprocessing.channels import regions_of
 from .modules import Encoder
 
 PATCH = 16
 """Rows and columns of a patch of the image."""
-
-REGIONS = ("frontal", "central", "temporal", "parietal", "occipital", "other")
-"""Regions of the head, from top to bottom of the image."""
 
 
 class TimmViT(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
@@ -124,34 +121,12 @@ class TimmViT(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
 
 def by_region(chs_info: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
-    """Indices of channels by region of the head, from left to right where all have positions.
-
-    EEG is named as in the 10-05 system (``FC1`` is central, ``TP9`` temporal, ``CP1`` parietal, ``PO7``
-    occipital), MEG as by CTF (``MLO11``).
-    """
-    groups: dict[str, list[int]] = {region: [] for region in REGIONS}
-    for index, name in enumerate(plain_names([channel["ch_name"] for channel in chs_info])):
-        groups[_region(name)].append(index)
+    """Indices of channels by region of the head, from left to right where all have positions."""
+    groups = regions_of([channel["ch_name"] for channel in chs_info])
     left = [float(channel.get("loc", [float("nan")])[0]) for channel in chs_info]
     if all(map(isfinite, left)):
         groups = {region: sorted(part, key=left.__getitem__) for region, part in groups.items()}
-    return {region: part for region, part in groups.items() if part}
-
-
-def _region(name: str) -> str:
-    if meg := re.fullmatch(r"m[lrz]([a-z])\d+", name):
-        return {letter.lower(): region for region, letter in MEG_REGIONS.items()}.get(
-            meg[1], "other"
-        )
-    eeg = re.fullmatch(r"(n|[afctpoi]{1,3})(?:z|\d+h?)", name)
-    letters = eeg[1] if eeg else ""
-    if "t" in letters:
-        return "temporal"
-    if "o" in letters or "i" in letters:
-        return "occipital"
-    if "f" in letters.rstrip("c") and not letters.endswith("c") or letters == "n":
-        return "frontal"
-    return {"c": "central", "p": "parietal"}.get(letters[-1:], "other")
+    return groups
 
 
 def _stretched(part: Sequence[int], n: int) -> Tensor:

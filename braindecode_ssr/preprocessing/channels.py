@@ -36,6 +36,9 @@ MEG_REGIONS = {"occipital": "O", "parietal": "P", "temporal": "T", "central": "C
 MEG_SETS = (*(f"meg-{region}" for region in MEG_REGIONS), "meg-occipital-parietal")
 """Sensor regions that are listed; any other combination of regions with hyphens works too."""
 
+REGIONS = ("frontal", "central", "temporal", "parietal", "occipital", "other")
+"""Regions of the head, from front to back."""
+
 WHOLE_SETS = ("all", "common", "mag", "grad")
 """All channels, those that all recordings have, or those of one type of MEG sensor."""
 
@@ -357,3 +360,31 @@ def _regions(name: str) -> str:
 def _listed(ch_names: Sequence[str]) -> str:
     more = f" and {len(ch_names) - MAX_LISTED} more" if len(ch_names) > MAX_LISTED else ""
     return ", ".join(ch_names[: MAX_LISTED if more else None]) + more
+
+
+def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
+    """Indices of channels by region of the head, in the order of ``REGIONS``.
+
+    EEG is named as in the 10-05 system (``FC1`` is central, ``TP9`` temporal, ``CP1`` parietal, ``PO7``
+    occipital), MEG as by CTF (``MLO11``).
+    """
+    groups: dict[str, list[int]] = {region: [] for region in REGIONS}
+    for index, name in enumerate(plain_names(ch_names)):
+        groups[_region(name)].append(index)
+    return {region: part for region, part in groups.items() if part}
+
+
+def _region(name: str) -> str:
+    """The region of a channel by its plain name."""
+    if meg := re.fullmatch(r"m[lrz]([a-z])\d+", name):
+        of_letter = {letter.lower(): region for region, letter in MEG_REGIONS.items()}
+        return of_letter.get(meg[1], "other")
+    eeg = re.fullmatch(r"(n|[afctpoi]{1,3})(?:z|\d+h?)", name)
+    letters = eeg[1] if eeg else ""
+    if "t" in letters:
+        return "temporal"
+    if "o" in letters or "i" in letters:
+        return "occipital"
+    if "f" in letters.rstrip("c") and not letters.endswith("c") or letters == "n":
+        return "frontal"
+    return {"c": "central", "p": "parietal"}.get(letters[-1:], "other")
