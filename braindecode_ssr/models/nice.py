@@ -321,10 +321,8 @@ class NICESA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
     ----------
     attention_drop_prob : float, default=0.3
         Dropout probability of what the attention adds.
-    activation : type[nn.Module], default=nn.ELU
-        The nonlinearity of the convolutions.
-    drop_prob : float, default=0.5
-        Dropout probability after the spatial filters and in the projector.
+    activation, drop_prob
+        As for :class:`TSConv`.
 
     References
     ----------
@@ -393,10 +391,8 @@ class NICEGA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
         Slope of the leaky ReLU for negative numbers.
     attention_drop_prob : float, default=0.3
         Dropout probability of what the attention adds.
-    activation : type[nn.Module], default=nn.ELU
-        The nonlinearity of the convolutions.
-    drop_prob : float, default=0.5
-        Dropout probability after the spatial filters and in the projector.
+    activation, drop_prob
+        As for :class:`TSConv`.
 
     References
     ----------

@@ -69,10 +69,8 @@ class ATM(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
     tokens : {"channels", "first"}, default="channels"
         Which tokens enter the convolutions: those of the channels, or, as in the public code, the first
         ``n_chans`` of all, where the subject's token comes first: it replaces the last channel.
-    activation : type[nn.Module], default=nn.ELU
-        The nonlinearity of the convolutions; that of the Transformer is GELU.
-    drop_prob : float, default=0.5
-        Dropout probability after the spatial filters and in the projector.
+    activation, drop_prob
+        As for :class:`~braindecode_ssr.models.nice.TSConv`; the Transformer's activation is GELU.
 
     References
     ----------
@@ -224,10 +222,8 @@ class NeuralMCRL(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=
         Dropout probability of the Transformer.
     tokens : {"channels", "first"}, default="channels"
         As for :class:`ATM`; ``"first"`` in the public code.
-    activation : type[nn.Module], default=nn.ELU
-        The nonlinearity of the convolutions.
-    drop_prob : float, default=0.5
-        Dropout probability after the spatial filters and in the projector.
+    activation, drop_prob
+        As for :class:`~braindecode_ssr.models.nice.TSConv`.
 
     References
     ----------
