@@ -17,7 +17,7 @@ from .inference.evaluation import features_of_run, load_test_set, score
 from .inference.trained import TrainedRun, load_run
 from .models.names import Trust
 from .pipeline import train
-from .registry import Label, unknown_name
+from .registry import Label, check_name
 from .training.data import match_subjects
 
 FREEZE = {"none": (), "backbone": ("backbone",), "head": ("image_head", "final_layer")}
@@ -94,8 +94,7 @@ def finetune(
     run = source
     if not isinstance(run, TrainedRun):
         run = load_run(run, trust=trust, device=device)
-    if freeze not in FREEZE:
-        raise unknown_name("part to freeze", freeze, list(FREEZE))
+    check_name("part to freeze", freeze, FREEZE)
     spec, found, _ = _for_subject(run, subject, dataset, data_dir, progress)
     largest = spec.train.batch_size or 2
     changed = spec.replace(

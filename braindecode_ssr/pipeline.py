@@ -35,7 +35,7 @@ from .inference.evaluation import (
 from .methods import METHODS
 from .models.names import Trust, providing, trusting
 from .preprocessing.channels import CHANNEL_SETS, ChannelSet
-from .registry import Label, natural, unknown_name
+from .registry import Label, check_name, natural
 from .resolve import check_run, resolve, run_spec
 from .retrieval.evaluations import Evaluation, check_flags, evaluation_of
 from .runs import (
@@ -88,8 +88,7 @@ def check_log(name: str | None) -> None:
     """Raise UsageError, before any work, if training cannot be logged there."""
     if name is None:
         return
-    if name not in LOGS:
-        raise unknown_name("log", name, list(LOGS))
+    check_name("log", name, LOGS)
     if not find_spec(name):
         raise UsageError(f"there is no package {name} to log to", f"install it: pip install {name}")
 
@@ -560,8 +559,7 @@ def simulate(
     datasets store theirs, so that training needs no network. No ``subjects`` are all. UsageError if the
     folder holds another dataset.
     """
-    if layout not in LAYOUTS:
-        raise unknown_name("layout", layout, list(LAYOUTS))
+    check_name("layout", layout, LAYOUTS)
     dataset: Any = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
     if not hasattr(dataset, "preset"):
         raise UsageError(f"{name!r} is not a simulated dataset", "use things-sim")

@@ -97,6 +97,13 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     return UsageError(f"unknown {kind}: {name!r}", " ".join(hints))
 
 
+def check_name(kind: str, name: str, known: Collection[str]) -> str:
+    """The name, if it is a known one; else the error of :func:`unknown_name`."""
+    if name not in known:
+        raise unknown_name(kind, name, list(known))
+    return name
+
+
 def check_choice(name: str, value: Choice, literal: Any) -> Choice:
     """The value, if it is one of those of a ``Literal``; else UsageError."""
     known = get_args(literal)

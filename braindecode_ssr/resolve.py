@@ -515,17 +515,14 @@ def _trial_model(spec: RunSpec, features: ImageFeatures, signals: Signals, n_sub
 
     widths = features.widths() or (GUESSED_WIDTH,) * len(features.encoders) * features.repeats
     build = partial(build_model, spec, signals, sum(widths), widths, n_subjects)
-    quiet = mne.use_log_level(
-        "error"
-    )  # the same warnings come when the model is built for training
+    # the same warnings come when the model is built for training
+    quiet = mne.use_log_level("error")
     with torch.random.fork_rng(devices=[]), quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model: Any = None
         if not spec.model.pretrained:
-            with (
-                suppress(Exception),
-                torch.device("meta"),
-            ):  # on the CPU, the error says whether the model is at fault
+            # on the CPU, the error says whether the model is at fault
+            with suppress(Exception), torch.device("meta"):
                 model = build()
         if model is None:
             try:

@@ -213,7 +213,7 @@ def report(
     from braindecode_ssr.reporting.render import as_text
 
     def interpreted(trained):
-        from braindecode_ssr.inference.interpretation import interpretation_pictures
+        from braindecode_ssr.inference.figures import interpretation_pictures
         from braindecode_ssr.inference.trained import load_run
 
         how = {"trust": trust, "device": device or "auto"}

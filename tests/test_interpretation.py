@@ -15,10 +15,9 @@ from braindecode_ssr.inference.interpretation import (
     SIMILARITIES,
     Interpretation,
     head_of,
-    regions_of,
     sensor_places,
 )
-from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW
+from braindecode_ssr.preprocessing.channels import THINGS_EEG_63_RAW, regions_of
 from braindecode_ssr.retrieval.ranks import SPACES
 from braindecode_ssr.training.data import Signals
 
@@ -183,8 +182,23 @@ def test_regions_of_eeg_and_meg_go_by_name():
         "central",
         "occipital",
     ]
-    with pytest.raises(DataError, match="E1 do not say in which region"):
-        regions_of(["E1", "E2"])
+    # names of the 10-05 system between those of the 10-10 system
+    assert list(regions_of(["AFF1h", "FFC1h", "TTP7h", "CCP1h", "POO1"])) == [
+        "frontal",
+        "central",
+        "temporal",
+        "parietal",
+        "occipital",
+    ]
+
+
+def test_channels_without_a_region(known):
+    info = [
+        {**channel, "ch_name": f"E{n}"} for n, channel in enumerate(known.test.signals.chs_info)
+    ]
+    test = replace(known.test, signals=replace(known.test.signals, chs_info=info))
+    with pytest.raises(DataError, match="E0 do not say in which region"):
+        replace(known, test=test).regions()
 
 
 def test_sensors_at_one_place_share_a_dot():

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -22,9 +22,9 @@ from ..errors import DataError, MissingDataError, SSRError, UsageError
 from ..images.features import features_of
 from ..inference.evaluation import check_selection
 from ..methods import METHODS
-from ..registry import Label, unknown_name
+from ..registry import Label, check_name
 from ..resolve import check_run, resolve, run_spec
-from ..retrieval.evaluations import named_evaluation
+from ..retrieval.evaluations import Evaluation, named_evaluation
 from ..runs import Run, run_name, same_data
 from .workers import Outcome, Task, evaluation_folder
 
@@ -84,18 +84,8 @@ def seeds_of(asked: str | int | Iterable[int]) -> tuple[int, ...]:
 def protocols_of(names: tuple[str, ...]) -> tuple[str, ...]:
     """Each protocol once, or intra and inter if none is given; UsageError for an unknown name."""
     for name in names:
-        if name not in PROTOCOLS:
-            raise unknown_name("protocol", name, list(PROTOCOLS))
+        check_name("protocol", name, PROTOCOLS)
     return tuple(dict.fromkeys(names)) or PROTOCOLS[:2]
-
-
-@dataclass(frozen=True)
-class PlannedEvaluation:
-    """An evaluation of a run: its name in the tables, its flags, and its spec."""
-
-    name: str
-    flags: tuple[str, ...]
-    spec: EvaluationSpec
 
 
 @dataclass
@@ -108,7 +98,7 @@ class PlannedRun:
     spec: RunSpec
     run: Run
     subjects: tuple[Label, ...]
-    evaluations: list[PlannedEvaluation] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     error: SSRError | None = None
     trained_as: Run | None = None
 
@@ -139,7 +129,7 @@ class PlannedRun:
     def finished(self) -> bool:
         return all(folder.finished for folder in self.folders)
 
-    def results(self, evaluation: PlannedEvaluation) -> Run:
+    def results(self, evaluation: Evaluation) -> Run:
         """The folder in which ranks and numbers of an evaluation are, or will be."""
         if evaluation.spec in self.others:
             return evaluation_folder(self.run, evaluation.spec)
@@ -187,8 +177,7 @@ def plan_benchmark(
     protocols, evaluations = protocols_of(protocols), evaluations or ("default",)
     seed_numbers = seeds_of(seeds)
     for kind in ensemble:
-        if kind not in ENSEMBLES:
-            raise unknown_name("kind of ensemble", kind, list(ENSEMBLES))
+        check_name("kind of ensemble", kind, ENSEMBLES)
     for name in names:
         for evaluation in evaluations:
             named_evaluation(evaluation, METHODS[name])
@@ -225,24 +214,24 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
     asked = []
     for settings in grid.cells():
         for name in grid.evaluations:
-            protocol = named_evaluation(name, METHODS[settings["method"]])
-            spec = run_spec(settings, protocol.settings)
+            evaluation = named_evaluation(name, METHODS[settings["method"]])
+            spec = run_spec(settings, evaluation.settings)
             if spec.digest not in resolved:
                 resolved[spec.digest], _ = resolve(spec, dataset)
-            asked.append((resolved[spec.digest], protocol))
+            asked.append((resolved[spec.digest], evaluation))
     names = {run_name(spec) for spec, _ in asked}
     runs: dict[str, PlannedRun] = {}
     checked: dict[str, SSRError | None] = {}
-    for spec, protocol in asked:
+    for spec, evaluation in asked:
         spec = _shared_run(spec, names, out)
-        evaluation = as_trained(protocol.spec, spec)
-        check_selection(spec.replace(evaluation=evaluation))
+        evaluation = replace(evaluation, spec=as_trained(evaluation.spec, spec))
+        check_selection(spec.replace(evaluation=evaluation.spec))
         name = run_name(spec)
         if name not in runs:
             subjects = dict.fromkeys((*training_subjects(spec.data, dataset), spec.data.subject))
             error = _problem(spec, dataset, out, checked)
             runs[name] = PlannedRun(spec, Run(out / name), tuple(subjects), error=error)
-        runs[name].evaluations.append(PlannedEvaluation(protocol.name, protocol.flags, evaluation))
+        runs[name].evaluations.append(evaluation)
     made_of: dict[str, str] = {}
     for planned in runs.values():
         encoder = planned.spec.images.encoder

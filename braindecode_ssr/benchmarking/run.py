@@ -19,14 +19,15 @@ from ..files import atomic_write, new_folder, sha256
 from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
 from ..registry import Label, natural
+from ..reporting import results
 from ..reporting.render import Table, markdown_table, notebook_html, percent
 from ..reporting.tables import published_numbers, section_title, with_interval
-from ..retrieval.evaluations import check_flags
+from ..retrieval.evaluations import Evaluation, check_flags
 from ..retrieval.statistics import COLUMN, summary_table
 from ..runs import EvaluationFolder, Run
 from ..sharing.ensemble import ensemble
 from ..trials.prepare import prepare_many, say_beside
-from .plan import ENSEMBLES, Plan, PlannedEvaluation, PlannedRun, TimeLeft, duration, plan_benchmark
+from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
 from .workers import LocalWorkers, Outcome, dask_workers, one_line, run_task, run_tasks
 
 Say = Callable[[str], None]
@@ -327,14 +328,9 @@ def _prepare_features(
 
 # -- tables: a row per query, a row per run ------------------------------------------------------------------
 
-QUERY_COLUMNS = (
-    *("dataset", "preset", "protocol", "evaluation", "method", "backbone", "subject", "seed"),
-    *("run", "image_id", "concept", "rank", "score"),
-    *(f"top_{place}" for place in range(1, 6)),
-)
+QUERY_COLUMNS = (*results.QUERY_COLUMNS, "score", *(f"top_{place}" for place in range(1, 6)))
 RUN_COLUMNS = (
-    *("dataset", "preset", "protocol", "evaluation", "flags", "method", "backbone", "subject"),
-    *("seed", "run", "status", "error"),
+    *(*COLUMN, "flags", "method", "backbone", "subject", "seed", "run", "status", "error"),
     *("top1", "top5", "mrr", "mean_rank", "median_rank", "n_queries", "n_gallery"),
     *("repetitions", "selection", "chance_top1", "chance_top5", "ceiling_top1", "ceiling_top5"),
     *("train_seconds", "fingerprint", "gallery", "repetitions_max"),
@@ -377,7 +373,7 @@ def tables(
 def _entry(
     plan: Plan,
     planned: PlannedRun,
-    evaluation: PlannedEvaluation,
+    evaluation: Evaluation,
     folder: Run,
     error: str,
     ensemble: str = "",
@@ -427,7 +423,7 @@ def with_ensembles(
     averaged before is read from its folder in ``out``.
     """
     finished = runs[runs["status"] == "done"].set_index(["run", "evaluation"]).index
-    groups: dict[tuple[Any, ...], dict[Path, tuple[PlannedRun, PlannedEvaluation]]] = {}
+    groups: dict[tuple[Any, ...], dict[Path, tuple[PlannedRun, Evaluation]]] = {}
     for planned in plan.runs:
         spec = planned.spec
         for evaluation in planned.evaluations:

@@ -189,9 +189,8 @@ def _until_broken(
                 if future.cancelled():
                     raise workers.gone()
                 error = future.exception()
-                if isinstance(
-                    error, BrokenExecutor
-                ):  # loky's pool is lost with one of its processes
+                if isinstance(error, BrokenExecutor):
+                    # loky's pool is lost with one of its processes
                     broken = True
                     continue
                 del running[future]

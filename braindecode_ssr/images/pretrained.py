@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DataError, MissingDataError, SSRError, UsageError, first_line
-from ..registry import nearest, unknown_name
+from ..registry import check_name, nearest, unknown_name
 from .encoders import ImageEncoder
 
 if TYPE_CHECKING:  # naming an encoder loads no torch
@@ -266,8 +266,7 @@ def open_clip_name(text: str) -> OpenCLIPName:
 
     model, _, tag = body.partition("/")
     models = open_clip.list_models()
-    if model not in models:
-        raise unknown_name("model of open_clip", model, models)
+    check_name("model of open_clip", model, models)
     tags = [known for name, known in open_clip.list_pretrained() if name == model]
     if not tag:
         raise UsageError(
@@ -519,8 +518,7 @@ def _check_known(name: str) -> None:
     if not tag:
         hint = f"write timm:{model}.{tags[0]} for example"
         raise UsageError(f"timm:{model} does not say which weights", hint)
-    if tag not in tags:
-        raise unknown_name(f"set of weights of {model}", tag, tags)
+    check_name(f"set of weights of {model}", tag, tags)
 
 
 def _timm_weights(name: str) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +15,13 @@ from torch.nn import functional as F
 from ..config import EvaluationSpec, RunSpec
 from ..datasets.base import ImageDataset
 from ..datasets.zero_shot import training_subjects
-from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..errors import DataError, MissingDataError, UsageError
 from ..models.names import quiet_import
-from ..preprocessing.channels import MEG_REGIONS, ChannelSet, plain_names
-from ..registry import unknown_name
+from ..preprocessing.channels import ChannelSet, regions_of
+from ..registry import check_name
 from ..retrieval.hyperbolic import expmap0, pairwise_distance
 from ..retrieval.ranks import (
     embed_images,
-    ensemble,
     has_own_parts,
     similarity,
     space_of,
@@ -34,23 +31,11 @@ from .evaluation import TestSet, embed, score
 
 if TYPE_CHECKING:
     import mne
-    from matplotlib.figure import Figure
-
-    from ..reporting.run_figures import Picture
-    from .trained import TrainedRun
 
 FILLS = ("mean", "zero")
 TIME_KINDS = ("only", "until", "without")
 SENSOR_KINDS = ("only", "without")
 METHODS = ("integrated_gradients", "input_x_gradient", "saliency")
-EEG_REGIONS = {
-    "frontal": "fp|af|f",
-    "central": "fc|c",
-    "temporal": "ft|t|tp",
-    "parietal": "cp|p",
-    "occipital": "po|o|i",
-}
-"""Region to the letters that names of its electrodes begin with, in the 10-05 system."""
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 SIMILARITIES: dict[str, Similarity] = {
@@ -116,8 +101,7 @@ class Interpretation:
         DataFrame
             ``top1, top5, mrr`` and their chance ``chance_top1, chance_top5``, a row for each of ``keep``.
         """
-        if fill not in FILLS:
-            raise unknown_name("fill", fill, list(FILLS))
+        check_name("fill", fill, FILLS)
         other = self.mean.astype(np.float32) if fill == "mean" else np.float32(0)
         rows = []
         for kept in keep:
@@ -173,7 +157,8 @@ class Interpretation:
                 f"samples at {rate:g} Hz",
                 f"use a window of at most {len(times) / rate:g} s and a step of at least {1 / rate:g} s",
             )
-        _check_kinds(kinds, TIME_KINDS)
+        for kind in kinds:
+            check_name("kind", kind, TIME_KINDS)
         at, rows, keep = np.arange(len(times)), [], []
         for kind in kinds:
             for first in range(0, len(times) - width + 1, hop):
@@ -205,7 +190,13 @@ class Interpretation:
         DataError
             If no channel name says in which region it is, as names of the 10-05 system and of CTF sensors do.
         """
-        return self._groups("region", regions_of(self.ch_names), kinds, fill)
+        regions = regions_of(self.ch_names)
+        if set(regions) == {"other"}:
+            raise DataError(
+                f"channel names such as {self.ch_names[0]} do not say in which region of the head they are",
+                "use sensors, if their positions are known, or name EEG channels as the 10-05 system does",
+            )
+        return self._groups("region", regions, kinds, fill)
 
     def sensors(
         self, neighbors: int = 4, kinds: Sequence[str] = SENSOR_KINDS, fill: str = "mean"
@@ -239,7 +230,8 @@ class Interpretation:
     def _groups(
         self, what: str, groups: dict[str, list[int]], kinds: Sequence[str], fill: str
     ) -> pd.DataFrame:
-        _check_kinds(kinds, SENSOR_KINDS)
+        for kind in kinds:
+            check_name("kind", kind, SENSOR_KINDS)
         n, rows, keep = len(self.ch_names), [], []
         for kind in kinds:
             for name, channels in groups.items():
@@ -280,8 +272,7 @@ class Interpretation:
         MissingDataError
             If captum is not installed.
         """
-        if method not in METHODS:
-            raise unknown_name("attribution method", method, list(METHODS))
+        check_name("attribution method", method, METHODS)
         with quiet_import():
             from braindecode import visualization
 
@@ -299,9 +290,8 @@ class Interpretation:
             mean = torch.from_numpy(self.mean.astype(np.float32))[None].to(device)
             options = {"baseline": mean, "steps": steps}
         total = np.zeros(test.x.shape[1:])
-        with torch.backends.cudnn.flags(
-            enabled=False
-        ):  # its recurrent layers have no gradient in eval
+        # cuDNN's recurrent layers have no gradient in evaluation mode
+        with torch.backends.cudnn.flags(enabled=False):
             for first in range(0, len(test.x), batch_size):
                 part = slice(first, first + batch_size)
                 x, target = torch.from_numpy(test.x[part]).to(device), right[part].to(device)
@@ -348,31 +338,6 @@ def mean_training_trial(
     return np.mean(parts, axis=0).astype(np.float32)
 
 
-def _check_kinds(kinds: Sequence[str], known: tuple[str, ...]) -> None:
-    for kind in kinds:
-        if kind not in known:
-            raise unknown_name("kind", kind, list(known))
-
-
-def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
-    """Region to the indices of its channels; names without a region are in ``"other"``."""
-    patterns = {name: rf"(?:{letters})(?:\d+|z)h?" for name, letters in EEG_REGIONS.items()}
-    patterns |= {
-        f"MEG {name}": rf"m[lrz]{letter.lower()}\d\d" for name, letter in MEG_REGIONS.items()
-    }
-    found: dict[str, list[int]] = {}
-    for index, plain in enumerate(plain_names(ch_names)):
-        region = next((name for name, p in patterns.items() if re.fullmatch(p, plain)), "other")
-        found.setdefault(region.removeprefix("MEG "), []).append(index)
-    if set(found) == {"other"}:
-        raise DataError(
-            f"channel names such as {ch_names[0]} do not say in which region of the head they are",
-            "use sensors, if their positions are known, or name EEG channels as the 10-05 system does",
-        )
-    order = [*EEG_REGIONS, "other"]
-    return {name: found[name] for name in order if name in found}
-
-
 def sensor_places(chs_info: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     """The different places (p, 3) of sensors, to the millimeter, and that of each channel (c,)."""
     where = np.array([np.asarray(channel["loc"], float)[:3] for channel in chs_info])
@@ -403,113 +368,3 @@ def head_of(chs_info: Sequence[dict[str, Any]]) -> mne.Info:
     for own, channel in zip(info["chs"], chosen, strict=True):
         own["loc"] = np.asarray(channel["loc"], float)
     return info
-
-
-# -- figures of one run, or of several runs of the same method -----------------------------------------------
-
-
-def time_window_figure(
-    runs: Sequence[Interpretation],
-    window: float = 0.1,
-    step: float = 0.02,
-    fill: str = "mean",
-    *,
-    pyplot: bool = False,
-) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_time_windows`."""
-    from ..reporting.model_figures import draw_time_windows
-
-    _check_alike(runs)
-    tables = [run.time_windows(window, step, fill=fill) for run in runs]
-    return draw_time_windows(tables, runs[0].title, fill, runs[0].flags, pyplot=pyplot)
-
-
-def region_figure(
-    runs: Sequence[Interpretation], neighbors: int = 4, fill: str = "mean", *, pyplot: bool = False
-) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_regions`."""
-    from ..reporting.model_figures import draw_regions
-
-    _check_alike(runs)
-    head = head_of(runs[0].test.signals.chs_info)
-    neighbors = min(neighbors, len(head.ch_names) - 1)
-    sensors = [run.sensors(neighbors, fill=fill) for run in runs]
-    regions: list[pd.DataFrame] = []
-    with suppress(DataError):  # names without a region: the maps of the head have to do
-        regions = [run.regions(fill=fill) for run in runs]
-    title, flags = runs[0].title, runs[0].flags
-    return draw_regions(sensors, regions, head, title, fill, flags, pyplot=pyplot)
-
-
-def attribution_figure(
-    runs: Sequence[Interpretation], method: str = "integrated_gradients", *, pyplot: bool = False
-) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_attribution`."""
-    from ..reporting.model_figures import draw_attribution
-
-    _check_alike(runs)
-    chs_info = runs[0].test.signals.chs_info
-    head, place = head_of(chs_info), sensor_places(chs_info)[1]
-    tables = [run.attribution(method).groupby(place).sum() for run in runs]
-    return draw_attribution(tables, head, runs[0].title, method, runs[0].flags, pyplot=pyplot)
-
-
-def similarity_figure(runs: Sequence[Interpretation], *, pyplot: bool = False) -> Figure:
-    """See :meth:`braindecode_ssr.inference.trained.TrainedRun.plot_similarity`."""
-    from ..reporting.run_figures import draw_similarity
-
-    tables = [run.similarity() for run in runs]
-    first = tables[0]
-    alike = [table.reindex(index=first.index, columns=first.columns) for table in tables]
-    near = ensemble([table.to_numpy() for table in alike], [1.0] * len(alike))
-    images = embed_images(runs[0].model, runs[0].test.gallery)
-    table = pd.DataFrame(near, first.index, first.columns)
-    return draw_similarity(table, images, runs[0].title, runs[0].flags, pyplot=pyplot)
-
-
-def _check_alike(runs: Sequence[Interpretation]) -> None:
-    for run in runs[1:]:
-        if run.ch_names != runs[0].ch_names or list(run.times) != list(runs[0].times):
-            raise DataError(
-                f"runs of {runs[0].title} have different channels or times",
-                "draw each of them separately",
-            )
-
-
-FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {
-    "similarity": (similarity_figure, "How near each query is to each candidate"),
-    "time": (time_window_figure, "Accuracy with parts of the time"),
-    "regions": (region_figure, "Accuracy with parts of the sensors"),
-    "attribution": (
-        attribution_figure,
-        "What each sample adds to the similarity with the right image",
-    ),
-}
-
-
-def interpretation_pictures(
-    runs: Iterable[TrainedRun], say: Callable[[str], object] = lambda text: None
-) -> list[Picture]:
-    """The figures of each method and backbone on a dataset, over all its runs whose data are here."""
-    from ..reporting.run_figures import Picture, by_method, file_name
-
-    pictures = []
-    for key, own in by_method(runs).items():
-        interpreted = []
-        for run in own:
-            say(f"test trials of {run.path.name}")
-            try:
-                interpreted.append(run.interpret())
-            except SSRError as error:
-                say(f"left out: {error}")
-        for name, (draw, about) in FIGURES.items() if interpreted else ():
-            try:
-                figure = draw(interpreted)
-            except SSRError as error:
-                say(f"no figure of {name}: {error}")
-                continue
-            caption = f"{about}. {interpreted[0].title}" + f", {len(interpreted)} runs" * (
-                len(interpreted) > 1
-            )
-            pictures.append(Picture(file_name(name, key), f"{caption}.", figure))
-    return pictures

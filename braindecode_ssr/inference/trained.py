@@ -21,7 +21,7 @@ from ..models.names import Trust, trusting
 from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
 from ..preprocessing.whitening import clamp, fit_whitening, whitening_of
-from ..registry import unknown_name
+from ..registry import check_name
 from ..retrieval.evaluations import check_flags
 from ..retrieval.ranks import (
     best,
@@ -238,9 +238,9 @@ class TrainedRun(Run):
 
         UsageError if the run was fitted in closed form, without epochs.
         """
-        from ..reporting import run_figures
+        from ..reporting.run_figures import key_of, learning_curve, title_of
 
-        return run_figures.plot_history(self)
+        return learning_curve([self.history], title_of(key_of(self)), pyplot=True)
 
     def plot_retrieval(self, each: int = 2, *, data_dir: str | Path | None = None) -> Figure:
         """Draw the best, middle and worst test queries: what was seen and the five nearest images.
@@ -254,9 +254,12 @@ class TrainedRun(Run):
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
         """
-        from ..reporting import run_figures
+        from ..reporting import run_figures as figures
 
-        return run_figures.plot_retrieval(self, each, data_dir)
+        find = figures.images_of(self, data_dir).image
+        shown = figures.chosen_queries(self.queries, each)
+        title = figures.title_of(figures.key_of(self))
+        return figures.retrieved_images(shown, find, title, pyplot=True)
 
     def plot_similarity(self, *, data_dir: str | Path | None = None) -> Figure:
         """Draw how near each test query is to each candidate, in the order of clusters of images.
@@ -264,14 +267,15 @@ class TrainedRun(Run):
         Without the dataset on this disk, draw how often each concept is among the five nearest of each
         other, which is all that the run holds. ``data_dir`` is as for :meth:`interpret`.
         """
-        from ..reporting import run_figures
-        from .interpretation import similarity_figure
+        from ..reporting.run_figures import confused_concepts, key_of, title_of
+        from .figures import draw_similarity
 
         try:
             interpretation = self.interpret(data_dir)
-        except (DataError, MissingDataError):
-            return run_figures.plot_confusion(self)
-        return similarity_figure([interpretation], pyplot=True)
+        except DataError:
+            title, flags = title_of(key_of(self)), ";".join(self.summary.get("flags", ()))
+            return confused_concepts({"": self.queries}, title, [flags], pyplot=True)
+        return draw_similarity([interpretation], pyplot=True)
 
     def interpret(
         self, data_dir: str | Path | None = None, *, progress: bool = False
@@ -329,10 +333,10 @@ class TrainedRun(Run):
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
         """
-        from .interpretation import time_window_figure
+        from .figures import draw_time_windows
 
         interpretation = self.interpret(data_dir)
-        return time_window_figure([interpretation], window, step, fill, pyplot=True)
+        return draw_time_windows([interpretation], window, step, fill, pyplot=True)
 
     def plot_regions(
         self, neighbors: int = 4, fill: str = "mean", *, data_dir: str | Path | None = None
@@ -348,9 +352,9 @@ class TrainedRun(Run):
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
         """
-        from .interpretation import region_figure
+        from .figures import draw_regions
 
-        return region_figure([self.interpret(data_dir)], neighbors, fill, pyplot=True)
+        return draw_regions([self.interpret(data_dir)], neighbors, fill, pyplot=True)
 
     def plot_attribution(
         self, method: str = "integrated_gradients", *, data_dir: str | Path | None = None
@@ -364,9 +368,9 @@ class TrainedRun(Run):
         data_dir : path-like, optional
             As for :meth:`interpret`, which also says what is raised.
         """
-        from .interpretation import attribution_figure
+        from .figures import draw_attribution
 
-        return attribution_figure([self.interpret(data_dir)], method, pyplot=True)
+        return draw_attribution([self.interpret(data_dir)], method, pyplot=True)
 
     def _features(
         self, folder: ImageDataset, ids: list[str], progress: bool, say: Say
@@ -403,10 +407,8 @@ class TrainedRun(Run):
                 f"{len(sources)} recordings were given, but events for {len(listed)}",
                 "give events for each recording, in the same order",
             )
-        if whitening not in ("auto", *WHITENINGS):
-            raise unknown_name("whitening", whitening, ["auto", *WHITENINGS])
-        if average not in AVERAGES:
-            raise unknown_name("average", average, list(AVERAGES))
+        check_name("whitening", whitening, ("auto", *WHITENINGS))
+        check_name("average", average, AVERAGES)
         trials, shown = [], []
         for source, one in zip(sources, listed, strict=True):
             x, names = self._recorded(source, one, whitening, named, say)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..errors import SSRError, UsageError
 from ..files import atomic_write
-from ..registry import unknown_name
+from ..registry import check_name
 
 if TYPE_CHECKING:
     from ..datasets.base import ImageDataset
@@ -289,8 +289,7 @@ FORMATS = ("md", "csv", "latex", "html")
 
 def as_text(report: Report, form: str) -> str:
     """The report as ``"md"``, ``"csv"``, ``"latex"`` or ``"html"``; only HTML shows pictures and grids."""
-    if form not in FORMATS:
-        raise unknown_name("format of a report", form, list(FORMATS))
+    check_name("format of a report", form, FORMATS)
     if form == "csv":
         return report.summary.to_csv(index=False)
     if form == "html":

@@ -149,21 +149,6 @@ def by_method(runs: Iterable[R]) -> dict[tuple[str, ...], list[R]]:
     return groups
 
 
-def plot_history(run: Run) -> Figure:
-    return learning_curve([run.history], title_of(key_of(run)), pyplot=True)
-
-
-def plot_retrieval(run: Run, each: int = 2, data_dir: str | Path | None = None) -> Figure:
-    images = images_of(run, data_dir)
-    shown = chosen_queries(run.queries, each)
-    return retrieved_images(shown, images.image, title_of(key_of(run)), pyplot=True)
-
-
-def plot_confusion(run: Run) -> Figure:
-    title, flags = title_of(key_of(run)), ";".join(run.summary.get("flags", ()))
-    return confused_concepts({"": run.queries}, title, [flags], pyplot=True)
-
-
 # -- learning curves -----------------------------------------------------------------------------------------
 
 
@@ -367,46 +352,10 @@ def retrieved_images(
     return figure
 
 
-# -- similarities --------------------------------------------------------------------------------------------
-
-
-def draw_similarity(
-    near: pd.DataFrame,
-    images: np.ndarray,
-    title: str,
-    flags: Iterable[str] = (),
-    *,
-    pyplot: bool = False,
-) -> Figure:
-    """The whole matrix (q, g) of similarities, standardized by query, in the order of clusters of images.
-
-    Clusters are of the embeddings ``images`` (g, e) of the candidates alone, so that an order in blocks is
-    not one that was looked for in the brain responses.
-    """
-    names = list(near.columns)
-    unit = images / np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-12)
-    order = by_cluster(unit @ unit.T, names)
-    rows = [name for name in order for _ in range(int((near.index == name).sum()))]
-    shown = near.loc[list(dict.fromkeys(rows)), order].to_numpy()
-    side = min(11.0, max(3.4, 0.045 * len(order)))
-    size = side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order))
-    with new_figure(*size, title, pyplot=pyplot) as figure:
-        axis = figure.subplots()
-        seen, candidates = ([n.rpartition("/")[2] for n in names] for names in (rows, order))
-        image = _draw_matrix(axis, shown, seen, candidates, side, cmap="RdBu_r", vmin=-4, vmax=4)
-        axis.set_xlabel("candidate")
-        axis.set_ylabel("image seen")
-        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
-        bar.set_label("similarity (standard deviations of the query)")
-        about = "The right image is on the diagonal. Order: clusters of image embeddings."
-        footnote(figure, about, flags)
-    return figure
-
-
 LEGIBLE = 300  # names that can be read along a large figure
 
 
-def _draw_matrix(
+def draw_matrix(
     axis: Axes, matrix: np.ndarray, rows: list[str], columns: list[str], side: float, **look: Any
 ) -> AxesImage:
     """A matrix with its names, on an axis that is about ``side`` inches wide."""
@@ -453,7 +402,7 @@ def confused_concepts(
         for axis, (name, own) in zip(axes.flat, panels.items(), strict=False):
             matrix = 100 * confusion_matrix(own, concepts)
             look: dict[str, Any] = {"cmap": "magma_r", "vmin": 0, "vmax": 100}
-            image = _draw_matrix(axis, matrix, concepts, concepts, side, **look)
+            image = draw_matrix(axis, matrix, concepts, concepts, side, **look)
             axis.set_title(name, loc="left")
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)

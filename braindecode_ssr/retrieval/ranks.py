@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
-from ..registry import unknown_name
+from ..registry import check_name
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ FLAGS = {
 }
 """Flag to what a reader must know. A row of a table with any of them is not comparable to one without."""
 
-METRICS: dict[str, Callable[[pd.Series], pd.Series]] = {
+METRICS: dict[str, Callable[[Any], Any]] = {
     "top1": lambda rank: (rank <= 1).astype(float),
     "top5": lambda rank: (rank <= 5).astype(float),
     "mrr": lambda rank: 1.0 / rank,
@@ -52,20 +52,10 @@ def per_query(queries: pd.DataFrame, metric: str) -> pd.Series:
     return queries[metric].fillna(from_rank) if metric in queries else from_rank
 
 
-def top_k(ranks: np.ndarray, k: int) -> float:
-    """Fraction of queries whose own image is among the ``k`` nearest candidates."""
-    return float(np.mean(np.asarray(ranks) <= k))
-
-
 def summarize(ranks: np.ndarray) -> dict[str, float]:
     """``top1``, ``top5``, ``mean_rank``, ``median_rank`` and ``mrr`` of ranks of shape (q,)."""
-    return {
-        "top1": top_k(ranks, 1),
-        "top5": top_k(ranks, 5),
-        "mean_rank": float(np.mean(ranks)),
-        "median_rank": float(np.median(ranks)),
-        "mrr": float(np.mean(1.0 / np.asarray(ranks))),
-    }
+    means = {name: float(np.mean(of(np.asarray(ranks)))) for name, of in METRICS.items()}
+    return {**means, "median_rank": float(np.median(ranks))}
 
 
 def chance(n_gallery: int) -> dict[str, float]:
@@ -264,8 +254,7 @@ SPACES: dict[str, Callable[[np.ndarray, np.ndarray], Similarities]] = {
 
 def similarity(queries: np.ndarray, gallery: np.ndarray, space: str = "euclidean") -> Similarities:
     """How near every query is to every candidate of a space, shape (q, g)."""
-    if space not in SPACES:
-        raise unknown_name("space", space, list(SPACES))
+    check_name("space", space, SPACES)
     return SPACES[space](queries, gallery)
 
 
@@ -367,8 +356,7 @@ def correct(
     similarity: Similarities, targets: np.ndarray, correction: str = "none"
 ) -> Similarities:
     """Similarities (q, g) as they are ranked."""
-    if correction not in CORRECTIONS:
-        raise unknown_name("correction", correction, list(CORRECTIONS))
+    check_name("correction", correction, CORRECTIONS)
     return CORRECTIONS[correction](similarity, targets)
 
 

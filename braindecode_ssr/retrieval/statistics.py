@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UsageError
-from ..registry import natural, unknown_name
+from ..registry import check_name, natural
 from .evaluations import FLAGS
 from .ranks import METRICS, per_query
 
@@ -131,8 +131,7 @@ def paired_tests(
     means = subject_means(queries, metric)
     pairs = list(combinations(means, 2))
     if against is not None:
-        if against not in means:
-            raise unknown_name("method of this table", against, list(means))
+        check_name("method of this table", against, means)
         pairs = [(against, other) for other in means if other != against]
     rows = []
     for first, second in pairs:
@@ -215,8 +214,7 @@ def interval(queries: pd.DataFrame, metric: str = "top1", level: float = 0.95) -
         If there is no such metric, or the level is not between 0 and 1.
     """
     check_one(queries, ROW, "queries of one method under one protocol and evaluation")
-    if metric not in METRICS:
-        raise unknown_name("metric of queries", metric, list(METRICS))
+    check_name("metric of queries", metric, METRICS)
     if not 0 < level < 1:
         raise UsageError(f"the level {level} is not between 0 and 1", "write 0.95 for 95 %")
     scores = scores_of(queries, per_query(queries, metric))

@@ -14,7 +14,8 @@ import pandas as pd
 from ..config import EvaluationSpec
 from ..errors import DataError, UsageError
 from ..pipeline import evaluate_each
-from ..registry import unknown_name
+from ..registry import check_name
+from ..retrieval import ranks
 from ..retrieval.evaluations import DEFAULT, Evaluation, changed, evaluation_of
 from ..runs import Run, preset_of, settings_digest
 from .score import (
@@ -86,8 +87,6 @@ def ensemble(
     DataError
         If they differ in dataset, protocol, subject, test or list of images.
     """
-    from ..retrieval.ranks import ensemble as mean
-
     paths = [Path(source) for source in sources]
     times = Counter(path.resolve() for path in paths).most_common(1)
     if len(paths) < 2 or times[0][1] > 1:
@@ -97,8 +96,7 @@ def ensemble(
             else "an ensemble has at least two members",
             "give several runs or files, each once",
         )
-    if weights not in WEIGHTS:
-        raise unknown_name("kind of weights", weights, list(WEIGHTS))
+    check_name("kind of weights", weights, WEIGHTS)
     tests = {name: options.pop(name) for name in EVALUATE if name in options}
     runs = {path: Run(path) for path in paths if path.is_dir()}
     asked = {path: evaluation_of(run.spec, evaluation) for path, run in runs.items()}
@@ -134,7 +132,9 @@ def ensemble(
         _in_order(members[0], member, paths[0], path)
         for path, member in zip(paths, members, strict=True)
     ]
-    found = replace(members[0], near=mean(nears, shares), labels=labels).labeled(**options)
+    found = replace(members[0], near=ranks.ensemble(nears, shares), labels=labels).labeled(
+        **options
+    )
     if asked:
         done = rank(found, next(iter(asked.values())))
     else:
@@ -182,12 +182,10 @@ def _check_held_out(paths: Sequence[Path], runs: dict[Path, Run]) -> None:
 
 def _of_run(run: Run, evaluation: Evaluation, **options: Any) -> Similarity:
     """The similarities of a run that is tested again, before a correction."""
-    from ..retrieval.ranks import similarity
-
     kept: list[Similarity] = []
 
     def keep(found: Embeddings, summary: dict[str, Any]) -> None:
-        near = similarity(found.brain, found.gallery, found.space)
+        near = ranks.similarity(found.brain, found.gallery, found.space)
         labels = labels_of_run(run.spec, summary)
         kept.append(Similarity(near, found.table["image_id"].tolist(), found.gallery_ids, labels))
 

@@ -18,9 +18,12 @@ from ..files import atomic_folder, atomic_write
 from ..inference.trained import TrainedRun, load_run
 from ..methods import METHODS
 from ..models.names import Trust
-from ..registry import unknown_name
+from ..pipeline import evaluate
+from ..registry import check_name
 from ..retrieval.evaluations import evaluation_of
+from ..retrieval.ranks import rank_of_target
 from ..runs import CARD, HUB_FILES, model_card, versions
+from .score import embeddings_writer, read_similarity
 
 FORMATS = ("embeddings", "onnx", "torchscript", "torch-export", "challenge")
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
@@ -104,8 +107,7 @@ def export(
     whitening, encoder``.
     DataError, and nothing is left, if what was written does not give what the run gives.
     """
-    if form not in FORMATS:
-        raise unknown_name("format of an export", form, list(FORMATS))
+    check_name("format of an export", form, FORMATS)
     lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]
     if form == "onnx" and lacking:
         raise UsageError(
@@ -155,10 +157,6 @@ def _of_trials(run: TrainedRun, fact: str, default: float) -> float:
 
 def _write_embeddings(run: TrainedRun, file: Path, **options: Any) -> float:
     """Write the embeddings of the test; ranks of what was written must be those of the run."""
-    from ..pipeline import evaluate
-    from ..retrieval.ranks import rank_of_target
-    from .score import embeddings_writer, read_similarity
-
     keep = embeddings_writer(file, run.spec, [evaluation_of(run.spec)])
     queries, _ = evaluate(run.path, embeddings=keep, **options)
     found = read_similarity(file)
@@ -348,9 +346,8 @@ def write_submission(run: TrainedRun, folder: Path, version: str) -> float:
     expected = {"sfreq": run.spec.trials.sfreq, "n_times": n_times, "n_outputs": width}
     example = torch.randn(6, len(channels), n_times, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # TorchScript is no longer recommended, but needs no other package
+        # TorchScript is no longer recommended, but needs no other package
+        warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(model, (example[:2],)), folder / SUBMISSION_FILES[1])
     text = SUBMISSION.format(
         name=run.path.name, version=version, channels=json.dumps(channels), expected=repr(expected)

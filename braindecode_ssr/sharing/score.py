@@ -20,6 +20,8 @@ from ..files import atomic_folder, atomic_write, file_sha256, read_json, sha256
 from ..images.imports import image_stem
 from ..registry import unknown_name
 from ..retrieval.evaluations import DEFAULT, Evaluation, check_flags, flags_of, named_evaluation
+from ..retrieval.ranks import rank_table, retrieval_numbers, similarity
+from ..retrieval.statistics import interval
 from ..runs import preset_of, versions
 
 if TYPE_CHECKING:
@@ -145,9 +147,6 @@ def final_step(spec: EvaluationSpec) -> dict[str, Any]:
 
 def rank(found: Similarity, evaluation: Evaluation) -> Result:
     """The last step of an evaluation, its table and its numbers."""
-    from ..retrieval.ranks import rank_table, retrieval_numbers
-    from ..retrieval.statistics import interval
-
     spec, step = evaluation.spec, final_step(evaluation.spec)
     table = pd.DataFrame({"subject": found.labels["subject"], "image_id": found.query_ids})
     table["concept"] = table["image_id"].map(_concept)
@@ -304,8 +303,6 @@ def _vectors(given: Source) -> tuple[np.ndarray, list[str] | None]:
 
 def _compared(brain: np.ndarray, gallery: np.ndarray, space: str = "euclidean") -> np.ndarray:
     """Similarities (q, g) of embeddings (q, e) and (g, e)."""
-    from ..retrieval.ranks import similarity
-
     shapes = brain.shape, gallery.shape
     kinds = {brain.dtype.kind, gallery.dtype.kind}
     if not len(shapes[0]) == len(shapes[1]) == 2 or shapes[0][1] != shapes[1][1] or kinds != {"f"}:

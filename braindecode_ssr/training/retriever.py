@@ -328,9 +328,8 @@ class EEGRetriever(EEGRegressor):
     ) -> Tensor:
         """The total of the loss between brain, original and view embeddings."""
         brain, hidden = y_pred if isinstance(y_pred, tuple) else (y_pred, None)
-        if not isinstance(
-            y_true, dict
-        ):  # (b, 2, d) holds original and view, (b, d) stands for both
+        if not isinstance(y_true, dict):
+            # (b, 2, d) holds original and view, (b, d) stands for both
             both = y_true.unbind(1) if y_true.ndim == 3 else (y_true, y_true)
             y_true = dict(zip(("original", "view"), both, strict=True))
         targets = {name: rows.to(brain.device) for name, rows in y_true.items()}

@@ -1,8 +1,9 @@
-"""The figures of what a model decodes from: accuracy over time and over the head, attributions."""
+"""The figures of what models decode from, each over one run or over several runs of the same method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import DataError, SSRError
+from ..reporting.run_figures import (
+    COLORS,
+    Picture,
+    by_cluster,
+    by_method,
+    draw_matrix,
+    file_name,
+    footnote,
+    new_figure,
+)
+from ..retrieval.ranks import embed_images, ensemble
 from ..retrieval.statistics import noise_floor
-from .run_figures import COLORS, footnote, new_figure
+from .interpretation import Interpretation, head_of, sensor_places
 
 if TYPE_CHECKING:
     import mne
+
+    from .trained import TrainedRun
 
 FILLED = {"mean": "the mean training trial", "zero": "zero"}
 NOTE = (
@@ -39,21 +54,58 @@ def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return mean
 
 
+def check_alike(runs: Sequence[Interpretation]) -> None:
+    for run in runs[1:]:
+        if run.ch_names != runs[0].ch_names or list(run.times) != list(runs[0].times):
+            raise DataError(
+                f"runs of {runs[0].title} have different channels or times",
+                "draw each of them separately",
+            )
+
+
+def draw_similarity(runs: Sequence[Interpretation], *, pyplot: bool = False) -> Figure:
+    """The whole matrix (q, g) of similarities, standardized by query, in the order of clusters of images.
+
+    Clusters are of the image embeddings of the candidates alone, so that an order in blocks is not one that
+    was looked for in the brain responses.
+    """
+    tables = [run.similarity() for run in runs]
+    names, seen = list(tables[0].columns), tables[0].index
+    near = ensemble([t.reindex(seen, columns=names).to_numpy() for t in tables], [1.0] * len(runs))
+    images = embed_images(runs[0].model, runs[0].test.gallery)
+    unit = images / np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-12)
+    order = by_cluster(unit @ unit.T, names)
+    rows = [name for name in order for _ in range(int((seen == name).sum()))]
+    shown = pd.DataFrame(near, seen, names).loc[list(dict.fromkeys(rows)), order].to_numpy()
+    side = min(11.0, max(3.4, 0.045 * len(order)))
+    size = side + 1.2, 0.6 + side * max(0.5, len(rows) / len(order))
+    with new_figure(*size, runs[0].title, pyplot=pyplot) as figure:
+        axis = figure.subplots()
+        below, across = ([n.rpartition("/")[2] for n in part] for part in (rows, order))
+        image = draw_matrix(axis, shown, below, across, side, cmap="RdBu_r", vmin=-4, vmax=4)
+        axis.set_xlabel("candidate")
+        axis.set_ylabel("image seen")
+        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=40)
+        bar.set_label("similarity (standard deviations of the query)")
+        about = "The right image is on the diagonal. Order: clusters of image embeddings."
+        footnote(figure, about, runs[0].flags)
+    return figure
+
+
 def draw_time_windows(
-    tables: Sequence[pd.DataFrame],
-    title: str,
+    runs: Sequence[Interpretation],
+    window: float = 0.1,
+    step: float = 0.02,
     fill: str = "mean",
-    flags: Iterable[str] = (),
     *,
     pyplot: bool = False,
 ) -> Figure:
-    """Top-1 accuracy over windows of time: thin lines of several runs, and their mean.
-
-    ``tables`` are of :meth:`~braindecode_ssr.inference.interpretation.Interpretation.time_windows`.
-    """
+    """Top-1 accuracy over windows of time: thin lines of several runs, and their mean."""
+    check_alike(runs)
+    tables = [run.time_windows(window, step, fill=fill) for run in runs]
     mean = mean_of(tables)
     whole = mean[mean["kind"] == "all"].iloc[0]
-    with new_figure(6.4, 3.0, title, pyplot=pyplot) as figure:
+    with new_figure(6.4, 3.0, runs[0].title, pyplot=pyplot) as figure:
         axis = figure.subplots()
         kinds = [kind for kind in dict.fromkeys(mean["kind"]) if kind != "all"]
         for color, kind in zip(COLORS, kinds, strict=False):
@@ -76,34 +128,29 @@ def draw_time_windows(
         axis.set_ylabel("top-1 accuracy (%)")
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         band = " Bands: one standard error of counting hits." if len(tables) == 1 else ""
-        footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, flags)
+        footnote(figure, NOTE.format(what="samples", fill=FILLED[fill]) + band, runs[0].flags)
     return figure
 
 
 def draw_regions(
-    sensors: Sequence[pd.DataFrame],
-    regions: Sequence[pd.DataFrame],
-    head: mne.Info,
-    title: str,
-    fill: str = "mean",
-    flags: Iterable[str] = (),
-    *,
-    pyplot: bool = False,
+    runs: Sequence[Interpretation], neighbors: int = 4, fill: str = "mean", *, pyplot: bool = False
 ) -> Figure:
-    """Maps of the head of the accuracy with only some sensors or without them, and bars of regions, if any.
-
-    Tables are of the methods of these names of
-    :class:`~braindecode_ssr.inference.interpretation.Interpretation`, one of each run.
-    """
-    mean = mean_of(sensors)
+    """Maps of accuracy on the head, with only some sensors or without them, and bars of regions, if any."""
+    check_alike(runs)
+    head = head_of(runs[0].test.signals.chs_info)
+    neighbors = min(neighbors, len(head.ch_names) - 1)
+    mean = mean_of([run.sensors(neighbors, fill=fill) for run in runs])
+    regions: list[pd.DataFrame] = []
+    with suppress(DataError):  # names without a region: the maps of the head have to do
+        regions = [run.regions(fill=fill) for run in runs]
     whole = 100 * mean.loc[mean["kind"] == "all", "top1"].iloc[0]
     chance = 100 * mean["chance_top1"].iloc[0]
     only, without = (
         100 * mean.loc[mean["kind"] == kind, "top1"].to_numpy() for kind in ("only", "without")
     )
     n = int(mean["n_channels"].iloc[0])
-    with new_figure(8.4 if len(regions) else 5.6, 3.0, title, pyplot=pyplot) as figure:
-        axes = figure.subplots(1, 3 if len(regions) else 2)
+    with new_figure(8.4 if regions else 5.6, 3.0, runs[0].title, pyplot=pyplot) as figure:
+        axes = figure.subplots(1, 3 if regions else 2)
         for axis, values, name, label in (
             (axes[0], only, f"only a sensor\nand its {n - 1} nearest", "top-1 accuracy (%)"),
             (axes[1], whole - without, "without them", "top-1 lost (points)"),
@@ -112,9 +159,9 @@ def draw_regions(
             axis.set_title(name, loc="center")
             bar = figure.colorbar(image, ax=axis, orientation="horizontal", shrink=0.8, aspect=25)
             bar.set_label(label)
-        if len(regions):
+        if regions:
             _region_bars(axes[2], mean_of(regions), whole, chance)
-        footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), flags)
+        footnote(figure, NOTE.format(what="channels", fill=FILLED[fill]), runs[0].flags)
     return figure
 
 
@@ -133,15 +180,13 @@ def _region_bars(axis: Axes, mean: pd.DataFrame, whole: float, chance: float) ->
 
 
 def draw_attribution(
-    tables: Sequence[pd.DataFrame],
-    head: mne.Info,
-    title: str,
-    method: str,
-    flags: Iterable[str] = (),
-    *,
-    pyplot: bool = False,
+    runs: Sequence[Interpretation], method: str = "integrated_gradients", *, pyplot: bool = False
 ) -> Figure:
     """Maps of attributions (sensors, t) in parts of the trial, above their sum over sensors at each time."""
+    check_alike(runs)
+    chs_info = runs[0].test.signals.chs_info
+    head, place = head_of(chs_info), sensor_places(chs_info)[1]
+    tables = [run.attribution(method).groupby(place).sum() for run in runs]
     mean = sum(tables[1:], tables[0]) / len(tables)
     times = mean.columns.to_numpy(float)
     length = max(PART, (times[-1] - times[0]) / MAPS)
@@ -150,7 +195,7 @@ def draw_attribution(
     values = [mean.loc[:, inside].sum(axis=1).to_numpy() for inside in parts]
     most = max(abs(np.concatenate(values)).max(), 1e-12)
     signed = method != "saliency"
-    with new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, title, pyplot=pyplot) as figure:
+    with new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, runs[0].title, pyplot=pyplot) as figure:
         grid = figure.add_gridspec(2, len(parts), height_ratios=(1.2, 1))
         maps = [figure.add_subplot(grid[0, place]) for place in range(len(parts))]
         for axis, inside, one in zip(maps, parts, values, strict=True):
@@ -175,7 +220,7 @@ def draw_attribution(
             f"Attribution ({method.replace('_', ' ')}): how much each sample {adds} the similarity with the "
             "right image, beyond the mean candidate. Mean over test trials."
         )
-        footnote(figure, about, flags)
+        footnote(figure, about, runs[0].flags)
     return figure
 
 
@@ -193,3 +238,40 @@ def head_map(
     look["sensors"] = len(values) <= CROWD
     image, _ = mne.viz.plot_topomap(values, head, axes=axis, show=False, vlim=limits, **look)
     return image
+
+
+FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {
+    "similarity": (draw_similarity, "How near each query is to each candidate"),
+    "time": (draw_time_windows, "Accuracy with parts of the time"),
+    "regions": (draw_regions, "Accuracy with parts of the sensors"),
+    "attribution": (
+        draw_attribution,
+        "What each sample adds to the similarity with the right image",
+    ),
+}
+
+
+def interpretation_pictures(
+    runs: Iterable[TrainedRun], say: Callable[[str], object] = lambda text: None
+) -> list[Picture]:
+    """The figures of each method and backbone on a dataset, over all its runs whose data are here."""
+    pictures = []
+    for key, own in by_method(runs).items():
+        interpreted = []
+        for run in own:
+            say(f"test trials of {run.path.name}")
+            try:
+                interpreted.append(run.interpret())
+            except SSRError as error:
+                say(f"left out: {error}")
+        for name, (draw, about) in FIGURES.items() if interpreted else ():
+            try:
+                figure = draw(interpreted)
+            except SSRError as error:
+                say(f"no figure of {name}: {error}")
+                continue
+            caption = f"{about}. {interpreted[0].title}" + f", {len(interpreted)} runs" * (
+                len(interpreted) > 1
+            )
+            pictures.append(Picture(file_name(name, key), f"{caption}.", figure))
+    return pictures
