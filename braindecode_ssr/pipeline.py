@@ -44,14 +44,14 @@ from .runs import (
     IMAGE_ENCODER,
     WHITENING,
     Run,
+    data_difference,
     git_commit,
     load_weights,
     machine,
     model_card,
     new_run,
+    replacement_of,
     run_of,
-    same_data,
-    trained_anew,
     versions,
     write_model,
     write_weights,
@@ -215,7 +215,7 @@ def train(
         device = own_device(pick_device(spec.train.device))
         with (
             world(device) as processes,
-            new_run(trained_anew(final) if overwrite else final) as run,
+            new_run(replacement_of(final) if overwrite else final) as run,
             lock(final.path, "train", shared=True, say=say) if first else nullcontext(),
         ):
             processes.barrier()
@@ -241,7 +241,7 @@ def train(
                         "extract or import both with the same encoder, weights and views",
                     )
                 others.append((source, more))
-            changed = same_data(run, dataset, spec, made_by, made_of) or _extra_changed(
+            changed = data_difference(run, dataset, spec, made_by, made_of) or _extra_changed(
                 run, sources
             )
             if changed and not overwrite:
@@ -463,7 +463,7 @@ def evaluate_each(
     root = data_dir or (run.record.get("dataset") or {}).get("root")
     flags = tuple(run.record.get("flags", ()))
     if subject is not None and root:
-        spec, flags = _tested_on(subject, spec, summary, root, flags)
+        spec, flags = _for_subject(subject, spec, summary, root, flags)
     named = [evaluation_of(spec, each) for each in evaluations]
     specs = [spec.replace(evaluation=e.spec) for e in named]
     for each in specs:
@@ -495,7 +495,7 @@ def evaluate_each(
         yield queries, result
 
 
-def _tested_on(
+def _for_subject(
     subject: Label, spec: RunSpec, summary: dict[str, Any], root: str | Path, flags: tuple[str, ...]
 ) -> tuple[RunSpec, tuple[str, ...]]:
     """The spec of a run of several people, tested on one of them or on somebody else, and its flags."""
@@ -520,7 +520,7 @@ def _tested_on(
     return spec.replace(data={"subject": subject, "protocol": protocol}), flags
 
 
-def tested_on_another(first: Run, spec: RunSpec, data_dir: str | Path | None) -> Run:
+def run_of_another_subject(first: Run, spec: RunSpec, data_dir: str | Path | None) -> Run:
     """The run that :func:`train` would make of a pooled spec whose model ``first`` has trained, beside it."""
     dataset, subject = open_dataset(spec.data, data_dir), spec.data.subject
     how: dict[str, Any] = {"data_dir": data_dir, "device": spec.train.device}
@@ -597,7 +597,7 @@ def _is_finished(run: Run, spec: RunSpec, dataset: ImageDataset, say: Say) -> bo
     features, made_by = features_of(spec, dataset), None
     with suppress(MissingDataError):
         made_by = features.made_by()
-    changed = same_data(run, dataset, spec, made_by, features.made_of(dataset))
+    changed = data_difference(run, dataset, spec, made_by, features.made_of(dataset))
     if changed := changed or _extra_changed(run, sources_of(spec, dataset)):
         raise DataError(
             f"{run.path} is a finished run on other data: {changed}",

@@ -292,19 +292,19 @@ def run_of(out: Path, spec: RunSpec) -> Run:
     A complete ``--overwrite`` run whose process was killed before it replaced the old one does so first.
     """
     run = Run(out / run_name(spec))
-    new = trained_anew(run)
+    new = replacement_of(run)
     if new.finished and not run.path.exists():
         with suppress(OSError):  # another process was faster
             publish(new.path, run.path)
     return run
 
 
-def trained_anew(run: Run) -> Run:
+def replacement_of(run: Run) -> Run:
     """Where ``--overwrite`` trains: beside the old run, which stays until the new one is complete."""
     return Run(run.path.with_name(f".{run.path.name}.new"))
 
 
-def same_data(
+def data_difference(
     run: Run,
     dataset: ImageDataset,
     spec: RunSpec,

@@ -25,7 +25,7 @@ from ..methods import METHODS
 from ..registry import Label, check_name
 from ..resolve import check_run, resolve, run_spec
 from ..retrieval.evaluations import Evaluation, named_evaluation
-from ..runs import Run, run_name, same_data
+from ..runs import Run, data_difference, run_name
 from .workers import Outcome, Task, evaluation_folder
 
 PROTOCOLS = ("intra", "inter", "pooled")
@@ -237,7 +237,9 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
         encoder = planned.spec.images.encoder
         if encoder not in made_of and (planned.run.path / "run.json").exists():
             made_of[encoder] = features_of(planned.spec, dataset).made_of(dataset)
-        difference = same_data(planned.run, dataset, planned.spec, made_of=made_of.get(encoder, ""))
+        difference = data_difference(
+            planned.run, dataset, planned.spec, made_of=made_of.get(encoder, "")
+        )
         if difference:
             raise DataError(
                 f"{planned.run.path} is a run on other data: {difference}",

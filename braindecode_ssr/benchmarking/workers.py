@@ -79,7 +79,7 @@ class Outcome:
 
 def run_task(task: Task) -> Outcome:
     """Train a run, or resume it, and do all its evaluations; errors are returned, not raised."""
-    from ..pipeline import tested_on_another, train
+    from ..pipeline import run_of_another_subject, train
 
     start, errors = time.perf_counter(), {}
     if task.cache:
@@ -98,7 +98,7 @@ def run_task(task: Task) -> Outcome:
                 first = Run(Path(task.out) / task.trained_as)
                 known = task.trained_as and first.finished and first.summary["train_subjects"]
                 if known and task.spec.data.subject in known:
-                    tested_on_another(first, task.spec, task.data_dir)
+                    run_of_another_subject(first, task.spec, task.data_dir)
                 else:
                     train(task.spec, data_dir=task.data_dir, out=task.out)
             for evaluation in task.evaluations:

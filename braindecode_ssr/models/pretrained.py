@@ -50,7 +50,7 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
     return fresh
 
 
-def brings_weights(build: Callable[[], nn.Module]) -> bool:
+def loads_own_weights(build: Callable[[], nn.Module]) -> bool:
     """Whether a part of a model loads trained weights by itself, so that two seeds give equal ones.
 
     Models of braindecode, torch and this package are not built for this: none of them loads weights when

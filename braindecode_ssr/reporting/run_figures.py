@@ -25,7 +25,7 @@ from ..datasets.base import ImageDataset
 from ..errors import DataError, SSRError, UsageError
 from ..files import atomic_write
 from ..retrieval.evaluations import evaluation_name
-from ..runs import Run, preset_of, same_data
+from ..runs import Run, data_difference, preset_of
 from .render import MARK, Grid, image_links
 from .tables import marked, meaning, section_title
 
@@ -252,7 +252,7 @@ def images_of(run: Run, data_dir: str | Path | None = None) -> ImageDataset:
     """The dataset of a run, if it is on this machine and unchanged since the run."""
     root = data_dir or (run.record.get("dataset") or {}).get("root")
     dataset = open_dataset(run.spec.data, root)
-    if changed := same_data(run, dataset, run.spec):
+    if changed := data_difference(run, dataset, run.spec):
         raise DataError(
             f"the data are not those of {run.path.name}: {changed}", "give their folder"
         )

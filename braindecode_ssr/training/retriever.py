@@ -27,10 +27,10 @@ from ..losses import LOSSES
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
 from ..models.backbone import adjustments, class_name
-from ..models.electrodes import said_of
+from ..models.electrodes import describe_channels
 from ..models.modules import Components, count_parameters, rate_groups
 from ..models.names import quiet_import
-from ..models.pretrained import brings_weights, load_pretrained
+from ..models.pretrained import load_pretrained, loads_own_weights
 from ..models.ssr import SSR
 from ..models.tuning import tune
 from ..registry import unknown_name
@@ -131,7 +131,7 @@ def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[s
     if start is not None:
         load_weights(model, start)
     if model.channel_map:
-        lines.append(said_of(name, model.channel_map, known))
+        lines.append(describe_channels(name, model.channel_map, known))
     choose_trained(model, spec)
     if spec.tuning != "full" or spec.freeze:
         n = count_parameters(model)
@@ -158,7 +158,7 @@ def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Modu
         return False
     roots = {type(part).__module__.partition(".")[0] for part in model.modules()}
     foreign = roots - {"braindecode", "braindecode_ssr", "torch"} or "@" in spec.backbone
-    return bool(spec.pretrained or (foreign and brings_weights(build)))
+    return bool(spec.pretrained or (foreign and loads_own_weights(build)))
 
 
 def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Module:
