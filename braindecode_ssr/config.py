@@ -1,6 +1,6 @@
 """The settings of a run: frozen specs, read from TOML and ``key=value``, written as JSON, with a digest.
 
-A text below a setting, or below several, says what they are; ``ssr-bd list settings`` shows it.
+``ssr-bd list settings`` shows the text below each of them.
 
 A spec holds choices, never objects or arrays. ``"auto"`` and ``None`` stand for choices that depend on
 other choices or on the data; :mod:`braindecode_ssr.resolve` fills them in, and a run folder records the
@@ -164,8 +164,9 @@ class ExtraData(Spec):
     subjects: tuple[Subject, ...] = ()
     """Whose trials; empty: of all whose files are here."""
     preset: str = "small"
+    """Size of a simulated dataset."""
     seed: Seed = 0
-    """Of a simulated dataset."""
+    """Seed of a simulated dataset."""
 
 
 class DataSpec(Spec):
@@ -221,21 +222,24 @@ class TrialSpec(Spec):
     )
 
     tmin: Seconds = -0.2
+    """Start of the epoch that is cut from the recording."""
     tmax: Seconds = 1.0
-    """Epoch cut from the recording, both ends included."""
+    """End of that epoch, included."""
     baseline: Literal["prestimulus", "none"] | tuple[Seconds, Seconds] = "prestimulus"
     """Subtract from each channel its mean from ``tmin`` to 0, or in another window, both ends included; or
     nothing."""
     l_freq: float | None = Field(default=None, gt=0)
+    """Lower edge of a band-pass filter in Hz, as for MNE's ``raw.filter``."""
     h_freq: float | None = Field(default=None, gt=0)
-    """Edges of a band-pass filter in Hz, as for MNE's ``raw.filter``."""
+    """Upper edge of that filter in Hz."""
     notch: tuple[PositiveFloat, ...] = ()
     """Frequencies of the mains in Hz, as for MNE's ``raw.notch_filter``; harmonics are named one by one."""
     sfreq: float = Field(default=250.0, gt=0, le=1e5)
     """Sampling rate of the trials, in Hz."""
     start: Seconds = 0.0
+    """Start of the part of the resampled epoch that is kept."""
     stop: Seconds = 1.0
-    """Part of the resampled epoch that is kept; ``start`` included, ``stop`` excluded."""
+    """End of that part, excluded."""
     whitening: Literal["mvnn", "mvnn-time", "zscore", "robust", "none"] = "mvnn"
     """Multivariate noise normalization of the channels, or of channels and times together (for rates such as
     ``sfreq=50``), or mean 0 and standard deviation 1 of each channel; per session, fitted on training trials
@@ -323,9 +327,9 @@ class ModelSpec(Spec):
     backbone: str = "auto"
     """Brain encoder; ``"auto"``: EEGProject for intra, else TSConv."""
     backbone_params: Params = Field(default_factory=dict)
-    """Its own parameters."""
+    """Parameters of the backbone."""
     feature_point: Literal["auto", "embedding", "head"] = "auto"
-    """Where its features are read; ``"auto"``: its embedding if that is wide enough, else its head."""
+    """Where the backbone's features are read; ``"auto"``: its embedding if wide enough, else its head."""
     pretrained: str | None = None
     """Weights for the backbone: a folder or a repository on the Hugging Face Hub."""
     pretrained_concepts: Literal["unknown", "disjoint"] | tuple[str, ...] = "unknown"
@@ -338,9 +342,9 @@ class ModelSpec(Spec):
     """What of the backbone is trained: all of it; nothing but its own last layer; or that and, for each
     matrix of its linear and attention layers, a change of low rank. What is frozen stays frozen."""
     lora_rank: int = Field(default=8, ge=1, le=1000)
-    """Rank of these changes."""
+    """Rank of the changes of ``tuning="lora"``."""
     lora_alpha: float = Field(default=16.0, gt=0)
-    """They are multiplied by ``lora_alpha / lora_rank``."""
+    """These changes are multiplied by ``lora_alpha / lora_rank``."""
     components: int | None = Field(default=None, ge=1, le=1000)
     """Supervised components of each trial that the backbone gets in the place of channels and samples: those
     in which an encoding model, fitted on the training trials, predicts the responses to images best. For
@@ -353,7 +357,7 @@ class ModelSpec(Spec):
     """What maps image features into the shared space: ``"linear"``, another registered one, or ``"none"``:
     the image features are the shared space, of their width, whatever ``n_outputs``."""
     image_head_params: Params = {}
-    """Its own parameters."""
+    """Parameters of the image head."""
     subjects: Literal["shared", "own"] = "shared"
     """All subjects share the whole backbone, or each training subject has a part of its own; the embedding of
     another subject is then the mean over all parts."""
@@ -369,7 +373,9 @@ class LossSpec(Spec):
     """Which loss, and its parameters."""
 
     name: str = "ssr"
+    """A name, as in ``ssr-bd list losses``."""
     params: Params = Field(default_factory=dict)
+    """Parameters of the loss."""
 
 
 class TrainSpec(Spec):
@@ -389,23 +395,23 @@ class TrainSpec(Spec):
     """By gradient steps, or in closed form as a linear map from brain to image features or back, which
     ignores backbone, loss, epochs and rates."""
     epochs: int = Field(default=50, ge=1)
+    """Passes over the training trials."""
     batch_size: int | None = Field(default=None, ge=2)
-    """``batch_size`` None: that of the method, else 1024, or an eighth of the training trials if there are
-    few."""
+    """None: that of the method, else 1024, or an eighth of the training trials if there are few."""
     average: Literal["signals", "none"] = "signals"
     """A training trial is the mean of all trials of an image by a subject, or each trial is one."""
     drop_last: bool = True
     """Leave out the last batch of an epoch where it would be short."""
     lr: float = Field(default=1e-4, gt=0, le=100)
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     lr_of: dict[str, PositiveFloat] = Field(default_factory=dict)
-    """Learning rates of single parts, such as ``{"backbone": 1e-5}``; the deeper part wins."""
+    """Learning rates of parts of the model, such as ``{"backbone": 1e-5}``; the deeper part wins."""
     weight_decay: float = Field(default=1e-4, ge=0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     decay: Literal["all", "matrices"] = "all"
-    """What of the model the weight decay is on: all weights, or all but biases and the gains of norms."""
+    """What weight decay applies to: all weights, or all but biases and the gains of norms."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Of AdamW: decay of the running means of gradients and of their squares."""
+    """Decay of AdamW's running means of gradients and of their squares."""
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     """Learning rate after the warm-up: constant, or half a cosine down to 0. ``"onecycle"``: PyTorch's
     ``OneCycleLR`` without its cycle of momentum, from 1/25 of the rate up and down to 1/250,000 of it, by

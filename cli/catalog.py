@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from braindecode_ssr.registry import Registry
@@ -83,23 +84,17 @@ def _settings() -> Iterator[dict[str, Any]]:
             default = inner.get_default(call_default_factory=True)
             shown = default if isinstance(default, str) else json.dumps(default)
             row = {"name": f"{section}.{name}", "default": shown}
-            yield {**row, "description": said.get(name, (spec.__doc__ or "").splitlines()[0])}
+            yield {**row, "description": said[name]}
 
 
 def _said(spec: type) -> dict[str, str]:
-    """The text below each setting of a spec, or below the last of several."""
+    """The text below each setting of a spec."""
     definition: Any = ast.parse(inspect.getsource(spec)).body[0]
-    said: dict[str, str] = {}
-    names: list[str] = []
-    for line in definition.body:
-        if isinstance(line, ast.AnnAssign):
-            names.append(ast.unparse(line.target))
-        elif isinstance(line, ast.Expr):
-            said |= dict.fromkeys(
-                names, " ".join(ast.literal_eval(line.value).replace("``", "").split())
-            )
-            names = []
-    return said
+    return {
+        ast.unparse(setting.target): " ".join(text.value.value.replace("``", "").split())
+        for setting, text in pairwise(definition.body)
+        if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
 
 
 def _method_row(method: Method) -> dict[str, Any]:

@@ -32,10 +32,11 @@ class Method(Spec):
     """
 
     name: str
+    """Registered name: that of the file in this folder."""
     title: str
-    """Registered name (of a file in this folder: the file's), and the name in tables."""
+    """Name in tables."""
     year: int
-    """Of publication."""
+    """Year of publication."""
     source: str
     """Citation, with a link where there is one."""
     venue: str = ""
