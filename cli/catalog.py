@@ -84,7 +84,7 @@ def _settings() -> Iterator[dict[str, Any]]:
             default = inner.get_default(call_default_factory=True)
             shown = default if isinstance(default, str) else json.dumps(default)
             row = {"name": f"{section}.{name}", "default": shown}
-            yield {**row, "description": said[name]}
+            yield {**row, "description": said.get(name, "")}
 
 
 def _said(spec: type) -> dict[str, str]:
