@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..datasets.zero_shot import check_disjoint
 from ..errors import DataError, UsageError
 from ..registry import natural, unknown_name
-from ..retrieval.ranks import cosine, rank_of_target, top_k
+from ..retrieval.ranks import cosine, rank_of_target
 from .datasets import EVENTS, ImageRecordings, SimulatedThings
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ class RetrievalScore:
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float:
         """The score of a fitted estimator, 0 to 1; see :func:`image_ranks`."""
-        return top_k(image_ranks(estimator, X, y), self.k)
+        return float((image_ranks(estimator, X, y) <= self.k).mean())
 
 
 def image_ranks(estimator: Any, X: Any, y: Any) -> np.ndarray:
