@@ -91,7 +91,9 @@ def _said(spec: type) -> dict[str, str]:
     """The text below each setting of a spec."""
     definition: Any = ast.parse(inspect.getsource(spec)).body[0]
     return {
-        ast.unparse(setting.target): " ".join(text.value.value.replace("``", "").split())
+        ast.unparse(setting.target): " ".join(
+            ast.literal_eval(text.value).replace("``", "").split()
+        )
         for setting, text in pairwise(definition.body)
         if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr)
     }
