@@ -104,7 +104,7 @@ def test_counts_come_from_the_files(tmp_path, n_train, n_test):
     write_raw_session(
         tmp_path,
         train=raw_content(*presentations(n_train, 2), ch_names=names, sfreq=500.0),
-        test=raw_content(*presentations(n_test, 2), ch_names=names, sfreq=500.0),
+        test=raw_content(*presentations(n_test, 2), ch_names=names, sfreq=500.0, seed=1),
     )
     recordings = list(ThingsEEG(tmp_path).recordings(5))
     assert [len(np.unique(r.numbers)) for r in recordings] == [n_train, n_test]

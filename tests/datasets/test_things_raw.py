@@ -109,6 +109,18 @@ def test_other_channels_in_another_session(tmp_path):
         list(ThingsEEG(tmp_path).recordings(5))
 
 
+def test_a_session_that_is_a_copy_of_another_is_refused(tmp_path):
+    dataset = ThingsEEG(write_things(tmp_path, sessions=3))
+    assert len(list(dataset.recordings(5))) == 6
+    first, *_, last = sorted(tmp_path.rglob("raw_eeg_training.npy"))
+    last.write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match=r"ses-03.*ses-01.* hold the same recording"):
+        next(ThingsEEG(tmp_path).recordings(5))
+    rows = ThingsEEG(tmp_path).inventory([5], read=True)
+    (copy,) = [row for row in rows if "hold the same recording" in row["detail"]]
+    assert copy["path"] == str(last) and copy["state"] == "broken"
+
+
 def test_other_order_of_channels_in_another_session(tmp_path):
     write_metadata(tmp_path)
     write_raw_session(tmp_path, 5, 1)

@@ -67,7 +67,7 @@ from .preprocessed import (
     release_files,
     release_folders,
 )
-from .raw import read_header, read_image_numbers, read_raw_session, to_recording
+from .raw import check_copies, read_header, read_image_numbers, read_raw_session, to_recording
 
 if TYPE_CHECKING:
     import mne
@@ -166,6 +166,7 @@ class ThingsEEG(ImageDataset):
             return
         n_images = self.images["split"].value_counts()
         files = self._raw_files(subject)
+        check_copies(files, self.hashes)
         names = read_header(files[0].path)[0]
         order = in_standard_order(names, THINGS_EEG_63_RAW)
         channels = ChannelSet(str(files[0].path), tuple(names[index] for index in order))
@@ -351,6 +352,7 @@ def _raw_rows(
     # the other part of a session is another file, so there is nothing to whiten with
     spec = (dataset.spec or TrialSpec()).model_copy(update={"whitening": "none"})
     channels: ChannelSet | None = None
+    whole: list[RawFile] = []
 
     def content(file: RawFile) -> str:
         nonlocal channels
@@ -359,6 +361,8 @@ def _raw_rows(
         channels = channels or ChannelSet(str(file.path), raw.ch_names)
         recording = to_recording(raw, file, subject, n_images)
         check_session([recording], spec)
+        check_copies([*whole, file], dataset.hashes)
+        whole.append(file)
         numbers = recording.numbers
         return (
             f"{len(raw.ch_names)} channels, {raw.data.shape[1]} samples at {raw.sfreq:g} Hz, "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError
-from ...files import forget
+from ...files import files_sha256, forget
 from ...preprocessing.channels import (
     THINGS_EEG_63_RAW,
     ChannelSet,
@@ -65,6 +66,24 @@ def to_recording(session: RawSession, file: RawFile, subject: Label, n_images: i
         split=file.split,
         source=str(file.path),
     )
+
+
+def check_copies(files: Sequence[RawFile], cache: Path) -> None:
+    """Raise DataError if two raw files of a subject are equal; only files of one size are read.
+
+    ``cache`` keeps the hashes, as in :func:`.files.files_sha256`.
+    """
+    by_size: dict[int, list[Path]] = {}
+    for file in files:
+        by_size.setdefault(file.path.stat().st_size, []).append(file.path)
+    for same in (paths for paths in by_size.values() if len(paths) > 1):
+        known: dict[str, Path] = {}
+        for path, digest in zip(same, files_sha256(same, cache), strict=True):
+            if (other := known.setdefault(digest, path)) != path:
+                raise DataError(
+                    f"{path} and {other} hold the same recording",
+                    "replace the copy with the recording that belongs there",
+                )
 
 
 def read_image_numbers(path: Path) -> np.ndarray:
