@@ -134,6 +134,31 @@ def test_steps_precision_and_lengths_are_those_of_the_public_code(name):
     assert n_batches(16_540, 1024, drop_last=False) == 17 and n_batches(16_540, 1024) == 16
 
 
+def test_schedule_of_brain_hive_is_that_of_the_public_code():
+    """configs/train_clip.yaml, f06db69: cosine, ``warmup_steps: 0``, ``max_grad_norm: 1``."""
+    train = run_spec({"method": "brain-hive", "data": {"dataset": "things-eeg"}}).train
+    assert (train.schedule, train.warmup, train.clip) == ("cosine", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["atm", "neural-mcrl"])
+def test_the_token_that_replaces_a_channel_is_in_as_published_only(name):
+    """ATMS_retrieval.py, 22c84ad, and NeuralMCRL.py, e30bca3, keep the first 63 of 64 tokens."""
+    method = METHODS[name]
+    assert "backbone_params" not in method.settings["model"]
+    assert method.as_published.settings["model"]["backbone_params"] == {"tokens": "first"}
+    assert any("O2" in trap for trap in method.traps)
+
+
+@pytest.mark.parametrize("name", ["ssr", "neurobridge"])
+def test_that_sources_disagree_on_the_backbone_for_meg_is_said(name):
+    """The public script has EEGProject, the author's answer (NeuroBridge, issue 1) TSConv."""
+    method = METHODS[name]
+    spec = build(method.settings_for("things-meg", "intra"))
+    assert spec.model.backbone == "EEGProject"
+    (note,) = (text for text in method.known_to_differ if "THINGS-MEG, intra" in text)
+    assert "EEGProject" in note and "author" in note and "TSConv" in note
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_no_recipe_looks_at_the_test(name):
     """What a default run does is in the open; only ``as_published`` may look at test items."""
