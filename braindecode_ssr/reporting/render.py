@@ -175,6 +175,7 @@ def retrieval_page(
 ) -> None:
     """Write a page with the image that was seen, if known, beside the nearest; the right one is framed."""
     source, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
+    title = title.replace(" %", "\N{NO-BREAK SPACE}%")
     top = sum(name.startswith("top_") for name in table)
     queries = []
     for number, row in enumerate(table.to_dict("records"), 1):

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, MissingDataError, first_line
-from ..registry import as_read
+from ..registry import as_read, natural
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
 from ..runs import REPAIR, Run, check_ranks, preset_of
@@ -90,7 +90,8 @@ def _readers(folder: Path) -> Iterator[Callable[[], Tables]]:
     if (folder / "summary.json").is_file():
         again = sorted(file.parent for file in folder.glob("evaluation_*/summary.json"))
         return iter([partial(tables_of_run, Run(folder), Run(place)) for place in (folder, *again)])
-    inside = sorted(file.parent for file in folder.glob("[!.]*/summary.json"))
+    inside = [file.parent for file in folder.glob("[!.]*/summary.json")]
+    inside.sort(key=lambda place: natural(place.name))  # finetuned-50 before finetuned-200
     if inside:
         return (reader for run in inside for reader in _readers(run))
     raise MissingDataError(

@@ -130,7 +130,7 @@ def key_of(run: Run) -> tuple[str, ...]:
     named = evaluation_name(spec.evaluation, spec.train.selection)
     evaluation = run.summary.get("evaluation") or named
     data = (spec.data.dataset, preset_of(spec), spec.data.protocol, evaluation)
-    method = marked(spec.method, ";".join(run.summary.get("flags", ())))
+    method = marked(spec.label, ";".join(run.summary.get("flags", ())))
     return *data, method, spec.model.backbone
 
 
