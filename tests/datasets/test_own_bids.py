@@ -221,11 +221,12 @@ def test_a_file_in_the_folder_of_another_subject(tree):
     assert "sub-03" in spoil(tree) and "sub-01_ses-1" in spoil(tree)
 
 
-def twin(tree, entity="", fmt=""):
+def twin(tree, entity="", fmt="", gain=1.0):
     """A second version of every recording of subject 1."""
     for header in (tree / "sub-01").rglob("*task-look*_eeg.vhdr"):
         if fmt:
             raw = mne.io.read_raw_brainvision(header, preload=True, verbose="error")
+            raw.apply_function(lambda signal: gain * signal)
             mne.export.export_raw(header.with_suffix(fmt), raw, verbose="error")
             continue
         for path in header.parent.glob(header.name.replace("_eeg.vhdr", "_*")):
@@ -275,6 +276,23 @@ def test_a_recording_in_two_formats_is_read_once(tree):
     assert "--set data.bids.format=edf" in found
     assert len(prepare(BIDSImages(tree, bids={"format": "vhdr"}), 1, SPEC).table) == 80
     assert len(prepare(BIDSImages(tree, bids={"format": "edf"}), 1, SPEC).table) == 80
+
+
+def test_each_format_has_trials_of_its_own(tree):
+    """Also where those of the other format have been prepared before."""
+    twin(tree, fmt=".edf", gain=2.0)
+    one, two = (prepare(BIDSImages(tree, bids={"format": f}), 1, SPEC) for f in ("vhdr", "edf"))
+    np.testing.assert_allclose(two.trials, 2 * one.trials, rtol=0.01, atol=1e-8)
+    key = BIDSImages(tree, bids={"format": "vhdr"}).source_key(1)
+    next(tree.rglob("sub-01*look*.edf")).write_bytes(b"another")
+    assert BIDSImages(tree, bids={"format": "vhdr"}).source_key(1) == key
+
+
+def test_a_damaged_sidecar_file_is_named(tree):
+    path = events_of(tree).with_name("sub-01_ses-1_task-look_run-1_eeg.json")
+    for content in ("", "{", "\0"):
+        path.write_text(content, encoding="utf-8")
+        assert str(path) in spoil(tree)
 
 
 def test_one_run_with_two_spellings_and_a_copy_under_another_name(tree):

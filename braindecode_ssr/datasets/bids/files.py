@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections import defaultdict
@@ -17,6 +18,8 @@ from ...registry import as_number, natural
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
 """Extensions of recordings; for formats made of several files, that of the file to open."""
+BESIDE = {".vhdr": (".eeg", ".vmrk", ".dat"), ".set": (".fdt",)}
+"""Further files of some formats, which have the name of the recording."""
 DATATYPES = ("eeg", "meg")
 ENTITIES = {
     "session": "ses",
@@ -96,11 +99,17 @@ class BidsRun:
 
     @property
     def files(self) -> list[Path]:
-        """All files that make up the recording, including events and channels."""
+        """All files that make up the recording, including events and channels; not its other formats."""
         base = self.path.stem.removesuffix(f"_{self.datatype}")
         base = re.sub(r"_split-\w+$", "", base)
         own = re.compile(rf"{re.escape(base)}_(split-\w+?_)?[A-Za-z0-9]+(\.|$)")
-        same = [path for path in self.path.parent.iterdir() if own.match(path.name)]
+        suffix = self.path.suffix.lower()
+        others = {*SUFFIXES, *itertools.chain(*BESIDE.values())} - {suffix, *BESIDE.get(suffix, ())}
+        same = [
+            path
+            for path in self.path.parent.iterdir()
+            if own.match(path.name) and path.suffix.lower() not in others
+        ]
         inner = [file for path in same for file in (path.rglob("*") if path.is_dir() else [path])]
         return sorted({file for file in inner if file.is_file()} | companions(self))
 

@@ -7,6 +7,7 @@ segments and discontinuities come from annotations or from rows of events.tsv, w
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import DataError, MissingDataError, SSRError
-from .events import EMPTY, BidsEvents, mark_of, read_events, read_table
+from .events import EMPTY, BidsEvents, mark_of, read_events, read_table, read_text
 from .files import BidsRun, brainvision_files, check_content
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def reading(run: BidsRun) -> Iterator[None]:
     """Convert errors that MNE raises while opening a recording to DataError with a hint."""
     for path in (run.path, *run.siblings):
         check_content(path)
+        if path.suffix == ".json":
+            _check_json(path)
     if run.path.suffix.lower() == ".vhdr":
         _check_header(run.path)
     try:
@@ -231,6 +234,14 @@ def _marked_samples(
     # EEGLAB boundaries lie between two samples
     gaps = [int(np.ceil(onset * rate - 0.25)) for onset, _, mark in marks if mark == "boundary"]
     return np.array(segments, np.int64).reshape(-1, 2), np.unique(np.array(gaps, np.int64))
+
+
+def _check_json(path: Path) -> None:
+    """Raise DataError if a sidecar file cannot be parsed; mne-bids would not name it."""
+    try:
+        json.loads(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}", "correct or remove it") from error
 
 
 def _check_header(path: Path) -> None:
