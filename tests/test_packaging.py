@@ -139,3 +139,22 @@ def test_command_is_the_click_group():
 
     assert PROJECT["scripts"] == {"ssr-bd": "braindecode_ssr_cli:main"}
     assert callable(braindecode_ssr_cli.main)
+
+
+def test_the_lower_bounds_are_those_that_were_tried():
+    """torch 2.6 is the first whose ``weights_only`` reading takes what our reader of pickles needs."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.search(r"^Last tried on [\d-]+: (.*?)\. Of ", text, re.M)[1]
+    tried = dict(entry.rsplit(" ", 1) for entry in listed.lower().split(", "))
+    bounds = dict(
+        re.match(r"([\w.-]+)>=([\d.]+)", entry).groups() for entry in PROJECT["dependencies"]
+    )
+
+    def as_numbers(version):
+        return [int(part) for part in version.split(".")]
+
+    assert {"torch", "braindecode", "moabb", "mne", "numpy", "pandas"} <= set(tried) <= set(bounds)
+    assert as_numbers(bounds["torch"]) >= [2, 6]
+    for name, version in tried.items():  # the resolver may take a later bugfix, for another package
+        bound = as_numbers(bounds[name])
+        assert as_numbers(version)[:2] == [*bound, 0][:2] and as_numbers(version) >= bound, name
