@@ -119,3 +119,11 @@ def test_commands_of_the_docs_have_the_options_they_are_given(page):
             if word.strip("[]").startswith("-")
         }
         assert given <= options, words
+
+
+def test_what_a_flag_is_stands_on_the_page_of_evaluations():
+    """And the release whose authors whitened it with test trials is on the first page, too."""
+    page = (DOCS / "evaluations.rst").read_text(encoding="utf-8")
+    for flag in ("test-in-whitening", "pretrained-elsewhere", "same-recording"):
+        assert f"``{flag}``" in page
+    assert "`test-in-whitening`" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
