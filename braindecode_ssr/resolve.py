@@ -40,9 +40,10 @@ from .losses import HYPERBOLIC, LOSSES
 from .methods import METHODS, Method
 from .models import IMAGE_HEADS
 from .models.names import backbone_name, canonical_path, is_path
-from .preprocessing.channels import check_set_name
+from .preprocessing.channels import channel_indices, check_set_name
 from .runs import Run, run_name
 from .trials.prepare import trials_path
+from .trials.store import TrialStore
 
 if TYPE_CHECKING:
     from .images.features import ImageFeatures
@@ -489,9 +490,7 @@ def check_writable(folder: Path) -> None:
 
 def _expected_signals(spec: RunSpec, dataset: ImageDataset) -> Signals | None:
     """Channels, samples and rate of prepared trials, else from headers, else None."""
-    from .preprocessing.channels import channel_indices
     from .training.data import Signals
-    from .trials.store import TrialStore
 
     subject = spec.data.subject
     if store := TrialStore.find(trials_path(dataset, subject, spec.trials)):

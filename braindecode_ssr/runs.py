@@ -97,16 +97,7 @@ class Run:
         if not self.finished:
             return f"<p>unfinished run in <code>{escape(str(self.path))}</code></p>"
         numbers = self.summary
-        names = [
-            "dataset",
-            "method",
-            "backbone",
-            "protocol",
-            "subject",
-            "seed",
-            "evaluation",
-            "n_gallery",
-        ]
+        names = "dataset method backbone protocol subject seed evaluation n_gallery".split()
         cells = {name.replace("_", " "): str(numbers[name]) for name in names if name in numbers}
         cells["flags"] = ", ".join(numbers.get("flags", ())) or "none"
         cells |= {f"top-{k}": f"{100 * numbers[f'top{k}']:.1f} %" for k in (1, 5)}

@@ -33,9 +33,7 @@ WORDS = "+words:"
 """In a fingerprint, between the encoder's and that of its text tower and tokenizer."""
 READER = "RN50/openai"
 """An encoder to suggest that reads sentences."""
-MADE_WITH = (
-    *("braindecode_ssr", "torch", "torchvision", "open_clip_torch", "timm", "pillow", "numpy"),
-)
+MADE_WITH = "braindecode_ssr torch torchvision open_clip_torch timm pillow numpy".split()
 """Packages that features depend on."""
 LARGEST_PAIR_COSINE = 0.99
 """Mean cosine between two images from which on a table counts as broken.

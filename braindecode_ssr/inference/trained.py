@@ -17,6 +17,7 @@ from ..datasets.recordings import ImageFolder, read_recording
 from ..errors import DataError, MissingDataError, UsageError, first_line
 from ..files import read_json
 from ..images.encoders import is_encoder
+from ..images.features import image_features
 from ..models.names import Trust, trusting
 from ..preprocessing.channels import ChannelSet, check_facts
 from ..preprocessing.epochs import average_by, chosen_trials, first_sample, first_time, windows
@@ -32,6 +33,7 @@ from ..retrieval.ranks import (
     space_of,
 )
 from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
+from .evaluation import features_of_run, load_test_set
 
 if TYPE_CHECKING:
     import torch
@@ -300,7 +302,6 @@ class TrainedRun(Run):
             If the dataset is not here, or is not the one that the run was trained on.
         """
         from ..reporting.run_figures import images_of, key_of, title_of
-        from .evaluation import features_of_run, load_test_set
         from .interpretation import Interpretation, mean_training_trial
 
         spec, channels, dataset = self.spec, self.channels, images_of(self, data_dir)
@@ -376,11 +377,7 @@ class TrainedRun(Run):
         self, folder: ImageDataset, ids: list[str], progress: bool, say: Say
     ) -> np.ndarray:
         """Features of the originals, by the very encoder of the run."""
-        from ..images.features import image_features
-
         if self.spec.images.tuning != "frozen":
-            from .evaluation import features_of_run
-
             return features_of_run(self, self.spec, folder, self.device).original(ids)
         spec, made_by = self.spec.images, self.record.get("features") or {}
         made_by = {k: v for k, v in made_by.items() if k.split(", ")[-1] == "original"}

@@ -72,14 +72,8 @@ class Bars:
     look: dict[str, Any]
 
     def draw(self, axis: Axes, x: np.ndarray, heights: np.ndarray) -> None:
-        axis.bar(
-            x + self.offset,
-            heights,
-            0.92 * self.width,
-            edgecolor="white",
-            linewidth=0.3,
-            **self.look,
-        )
+        style = {"edgecolor": "white", "linewidth": 0.3}
+        axis.bar(x + self.offset, heights, 0.92 * self.width, **style, **self.look)
 
 
 def grouped_bars(
@@ -181,25 +175,15 @@ def _draw_accuracies(
     )
     method.draw(axis, places, means)
     errors = np.maximum([means - low, high - means], 0)
-    options: dict[str, Any] = {
-        "fmt": "none",
-        "ecolor": "#222222",
-        "elinewidth": 0.7,
-        "capsize": 1.2,
-    }
-    axis.errorbar(places + method.offset, means, errors, **options)
+    lines: dict[str, Any] = {"ecolor": "#222222", "elinewidth": 0.7, "capsize": 1.2}
+    axis.errorbar(places + method.offset, means, errors, fmt="none", **lines)
     published = published_subjects(method.row, metric, subjects)[: len(x)]
     if not published:
         return
-    flagged = bool(method.row["published_flags"])
     label = marked("published", method.row["published_flags"])
     taken = label in axis.get_legend_handles_labels()[1]
-    look: dict[str, Any] = {
-        "ms": 3,
-        "mec": "black",
-        "mew": 0.6,
-        "mfc": "#bbbbbb" if flagged else "white",
-    }
+    fill = "#bbbbbb" if method.row["published_flags"] else "white"
+    look: dict[str, Any] = {"ms": 3, "mec": "black", "mew": 0.6, "mfc": fill}
     y = 100 * np.array(published)
     axis.plot(x[: len(y)] + method.offset, y, "D", label=None if taken else label, **look)
 
@@ -291,12 +275,9 @@ def _curve(key: tuple[str, ...], rows: pd.DataFrame) -> Picture:
             for place, method in enumerate(dict.fromkeys(labels)):
                 own = rows[labels == method].sort_values("x")
                 color = COLORS[place % len(COLORS)]
-                look: dict[str, Any] = {
-                    "ls": ("-", "--", ":")[place // len(COLORS) % 3],
-                    "marker": "o",
-                    "ms": 3,
-                }
-                axis.plot(own["x"], 100 * own[metric], lw=1.2, color=color, label=method, **look)
+                look: dict[str, Any] = {"color": color, "marker": "o", "ms": 3, "lw": 1.2}
+                dashes = ("-", "--", ":")[place // len(COLORS) % 3]
+                axis.plot(own["x"], 100 * own[metric], dashes, label=method, **look)
                 ends = (100 * own[f"{metric}_low"], 100 * own[f"{metric}_high"])
                 axis.fill_between(own["x"], *ends, color=color, alpha=0.15, lw=0)
             for limit, line in (("chance", "--"), ("ceiling", ":")):
