@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from .config import RunSpec, build
 from .datasets import open_dataset
 from .datasets.base import ImageDataset
 from .datasets.zero_shot import check_disjoint, training_images
-from .errors import DataError, UsageError
+from .errors import DataError, Say, UsageError, silent
 from .files import file_sha256
 from .images.features import ImageFeatures
 from .inference.evaluation import features_of_run, load_test_set, score
@@ -43,7 +42,7 @@ def finetune(
     overwrite: bool = False,
     trust: Trust = False,
     progress: bool = False,
-    say: Callable[[str], Any] = lambda text: None,
+    say: Say = silent,
 ) -> TrainedRun:
     """Train a run further on the first trials of another person, and test it on that person.
 

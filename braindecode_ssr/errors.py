@@ -1,4 +1,14 @@
-"""The errors that users see: one sentence about what is wrong, one about what to do."""
+"""What users are told: errors, a sentence about what is wrong and one about what to do, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Say = Callable[[str], object]
+"""Gets a line of text about each step and each decision: the package itself never prints."""
+
+
+def silent(text: str) -> None: ...
 
 
 class SSRError(Exception):

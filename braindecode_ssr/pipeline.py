@@ -22,7 +22,7 @@ from .datasets.zero_shot import (
     sources_of,
     training_subjects,
 )
-from .errors import DataError, MissingDataError, UsageError
+from .errors import DataError, MissingDataError, Say, UsageError, silent
 from .files import atomic_write, lock, publish
 from .images.features import features_of, image_features
 from .inference.evaluation import (
@@ -66,13 +66,8 @@ if TYPE_CHECKING:
     from .inference.trained import TrainedRun
 
 Asked = str | Evaluation | EvaluationSpec | None
-Say = Callable[[str], None]
 LAYOUTS = {"raw": "things-eeg", "meg": "things-meg"}
 """Published layouts that can be written, and the dataset that reads each."""
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def bars_shown() -> bool:
@@ -106,7 +101,7 @@ def train(
     log: str | None = None,
     callbacks: Iterable[Callback | tuple[str, Callback]] = (),
     progress: bool | None = None,
-    say: Say = _silent,
+    say: Say = silent,
     **settings: Any,
 ) -> TrainedRun | None:
     """Prepare trials and features, train, test, and write the run folder.
@@ -187,7 +182,7 @@ def train(
         progress = bars_shown()
     first = os.environ.get("RANK", "0") == "0"
     if not first:
-        progress, say = False, _silent
+        progress, say = False, silent
     with trusting(trust), _with_backbone(spec, backbone) as spec:
         # Which run is this, and is it finished already?
         dataset = open_dataset(spec.data, data_dir)
@@ -550,7 +545,7 @@ def simulate(
     subjects: tuple[int, ...] = (),
     seed: int = 0,
     progress: bool = False,
-    say: Callable[[str], object] = _silent,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Write recordings, images and image features of a simulated dataset.
 

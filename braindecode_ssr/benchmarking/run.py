@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..config import TrialSpec, nested
-from ..errors import SSRError
+from ..errors import Say, SSRError, silent
 from ..files import atomic_write, new_folder, sha256
 from ..models.names import Trust, trusting
 from ..pipeline import bars_shown
@@ -29,8 +29,6 @@ from ..sharing.ensemble import ensemble
 from ..trials.prepare import prepare_many, say_beside
 from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
 from .workers import LocalWorkers, Outcome, dask_workers, one_line, run_task, run_tasks
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ def benchmark(
     cluster: str | None = None,
     trust: Trust = False,
     progress: bool | None = None,
-    say: Say = lambda text: None,
+    say: Say = silent,
     **settings: Any,
 ) -> Benchmark:
     """Train and test every combination of method, subject, protocol and seed: ``ssr-bd benchmark``.
@@ -161,7 +159,7 @@ def run_plan(
     jobs: int = 1,
     cluster: str | None = None,
     progress: bool = False,
-    say: Say = lambda text: None,
+    say: Say = silent,
 ) -> Benchmark:
     """Do all runs of a plan that are not finished, and write the tables of all of them.
 
@@ -415,7 +413,7 @@ def _entry(
 
 
 def with_ensembles(
-    plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path, say: Callable[[str], object]
+    plan: Plan, queries: pd.DataFrame, runs: pd.DataFrame, out: Path, say: Say
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables with the rows of ensembles: all seeds of a method, or all methods with a seed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
-from ..errors import DataError, MissingDataError, SSRError, UsageError
+from ..errors import DataError, MissingDataError, Say, SSRError, UsageError, silent
 from ..files import atomic_write, sha256
 from .encoders import (
     ImageEncoder,
@@ -42,10 +42,6 @@ UNFINISHED = ".unfinished"
 DECODING_THREADS = 2
 AT_ONCE = 64
 Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
-Say = Callable[[str], object]
-
-
-def silent(text: str) -> None: ...
 
 
 def extract(

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import DataError, SSRError
+from ..errors import DataError, Say, SSRError, silent
 from ..reporting.run_figures import (
     COLORS,
     Picture,
@@ -251,9 +251,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], str]] = {
 }
 
 
-def interpretation_pictures(
-    runs: Iterable[TrainedRun], say: Callable[[str], object] = lambda text: None
-) -> list[Picture]:
+def interpretation_pictures(runs: Iterable[TrainedRun], say: Say = silent) -> list[Picture]:
     """The figures of each method and backbone on a dataset, over all its runs whose data are here."""
     pictures = []
     for key, own in by_method(runs).items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 
 from ..datasets.base import UNITS, VOLTS, ImageDataset, check_trials
 from ..datasets.recordings import ImageFolder, read_recording
-from ..errors import DataError, MissingDataError, UsageError, first_line
+from ..errors import DataError, MissingDataError, Say, UsageError, first_line, silent
 from ..files import read_json
 from ..images.encoders import is_encoder
 from ..images.features import image_features
@@ -45,11 +44,6 @@ if TYPE_CHECKING:
 WHITENINGS = ("recording", "run", "none")
 AVERAGES = ("image", "none")
 AGAIN = "train the run again with this version of braindecode_ssr"
-Say = Callable[[str], object]
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ class TrainedRun(Run):
         events: Any = None,
         whitening: str = "auto",
         average: str = "none",
-        say: Say = _silent,
+        say: Say = silent,
     ) -> pd.DataFrame:
         """Embeddings of the trials of new recordings.
 
@@ -163,7 +157,7 @@ class TrainedRun(Run):
         average: str = "image",
         data_dir: str | Path | None = None,
         progress: bool = False,
-        say: Say = _silent,
+        say: Say = silent,
     ) -> pd.DataFrame:
         """The images whose embeddings are nearest to those of new trials.
 

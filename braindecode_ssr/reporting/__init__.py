@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import UsageError
+from ..errors import Say, UsageError, silent
 from ..registry import unknown_name
 from ..retrieval.statistics import (
     COLUMN,
@@ -48,7 +48,7 @@ def report(
     embed_images: bool = False,
     figures: Callable[[Iterable[Run]], Iterable[Picture]] | None = None,
     against: str | None = None,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = silent,
 ) -> Report:
     """Tables of runs, and files of them: accuracy with intervals, subjects, tests, published numbers.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import RunSpec
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, Say, UsageError, silent
 from ..files import atomic_write, load_json, sha256
 from ..methods import METHODS
 from ..registry import folder_name
@@ -72,9 +72,7 @@ def digest_of(content: dict[str, Any]) -> str:
     return sha256(json.dumps(rest, sort_keys=True))
 
 
-def add_results(
-    folders: Iterable[str | Path], to: str | Path, say: Callable[[str], object] = lambda text: None
-) -> list[Path]:
+def add_results(folders: Iterable[str | Path], to: str | Path, say: Say = silent) -> list[Path]:
     """Write ``DATASET/METHOD_PROTOCOL_EVALUATION_SUBJECT_SEED_SETTINGS.json`` for each finished result.
 
     ``folders`` are those of runs, benchmarks, ``ssr-bd score`` or ``ensemble``, or hold them. A file that
@@ -188,9 +186,7 @@ def check_result(content: dict[str, Any], path: Path) -> None:
         raise DataError(f"{path} does not add up: {what} of its queries", AGAIN)
 
 
-def leaderboard(
-    folder: str | Path, say: Callable[[str], object] = lambda text: None
-) -> tuple[Report, list[str]]:
+def leaderboard(folder: str | Path, say: Say = silent) -> tuple[Report, list[str]]:
     """The tables of a results folder, best first, and the files that were refused, with reasons.
 
     Files of other settings are never in one row; refused are those without version, flags or digest, or

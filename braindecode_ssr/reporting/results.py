@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, MissingDataError, first_line
+from ..errors import DataError, MissingDataError, Say, first_line, silent
 from ..registry import as_read, natural
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
@@ -40,9 +40,7 @@ class Results:
     trained: tuple[Run, ...] = ()
 
 
-def read_results(
-    folders: Iterable[str | Path], say: Callable[[str], object] = lambda text: None
-) -> Results:
+def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
     """Read folders of benchmarks, of runs, or of several runs; a run that is given twice counts once.
 
     Damaged runs are left out, unless nothing is left.

@@ -22,7 +22,7 @@ from matplotlib.image import AxesImage
 
 from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
-from ..errors import DataError, SSRError, UsageError
+from ..errors import DataError, Say, SSRError, UsageError, silent
 from ..files import atomic_write
 from ..retrieval.evaluations import evaluation_name
 from ..runs import Run, data_difference, preset_of
@@ -120,7 +120,6 @@ def footnote(figure: Figure, text: str, flags: Iterable[str]) -> None:
 CONTEXTS = ("paired", "shuffled", "none")
 NO_PARTS = ("epoch", "train_batch_count", "dur")
 RIGHT = "#1a7f37"
-Say = Callable[[str], object]
 R = TypeVar("R", bound=Run)
 
 
@@ -260,7 +259,7 @@ def images_of(run: Run, data_dir: str | Path | None = None) -> ImageDataset:
 
 
 def retrieval_grids(
-    runs: Iterable[Run], folder: Path | None, embed: bool = False, say: Say = lambda text: None
+    runs: Iterable[Run], folder: Path | None, embed: bool = False, say: Say = silent
 ) -> tuple[Grid, ...]:
     """For a page in a folder, best, middle and worst queries of each method, beside the nearest images."""
     grids = []
@@ -283,7 +282,7 @@ def retrieval_grids(
 
 
 def retrieval_pictures(
-    runs: Iterable[Run], embed: bool = False, say: Say = lambda text: None
+    runs: Iterable[Run], embed: bool = False, say: Say = silent
 ) -> tuple[Picture, ...]:
     """The same as figures, which show names only unless ``embed``."""
     pictures = []

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import EvaluationSpec
-from ..errors import DataError, UsageError
+from ..errors import DataError, Say, UsageError, silent
 from ..pipeline import evaluate_each
 from ..registry import check_name
 from ..retrieval import ranks
@@ -20,7 +20,6 @@ from ..retrieval.evaluations import DEFAULT, Evaluation, changed, evaluation_of
 from ..runs import Run, preset_of, settings_digest
 from .score import (
     Result,
-    Say,
     Similarity,
     final_step,
     labels_of_run,
@@ -48,7 +47,7 @@ def ensemble(
     evaluation: str | None = None,
     images: str | Path | None = None,
     out: str | Path | None = None,
-    say: Say = lambda text: None,
+    say: Say = silent,
     **options: Any,
 ) -> Result:
     """Average the similarities of runs or files, and rank the candidates by the mean.

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..config import EvaluationSpec, RunSpec
 from ..datasets.pickles import load_arrays, load_features, read_names
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, Say, UsageError, silent
 from ..files import atomic_folder, atomic_write, file_sha256, read_json, sha256
 from ..images.imports import image_stem
 from ..registry import unknown_name
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 Source: TypeAlias = str | Path | np.ndarray | pd.DataFrame
-Say = Callable[[str], object]
 Result = tuple[pd.DataFrame, dict[str, Any]]
 
 UNSTATED = "unstated"
@@ -82,7 +81,7 @@ def score(
     images: str | Path | Sequence[str] | None = None,
     evaluation: str = DEFAULT,
     out: str | Path | None = None,
-    say: Say = lambda text: None,
+    say: Say = silent,
     **labels: Any,
 ) -> Result:
     """Rank the candidates from similarities or embeddings of any program.
@@ -193,7 +192,7 @@ def read_similarity(
     brain: Source,
     gallery: Source | None = None,
     images: str | Path | Sequence[str] | None = None,
-    say: Say = lambda text: None,
+    say: Say = silent,
 ) -> Similarity:
     """Similarities of any program, joined by the names of images. Nothing in a file is executed.
 

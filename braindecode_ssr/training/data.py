@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..datasets.zero_shot import (
     tested_concepts,
     training_subjects,
 )
-from ..errors import UsageError
+from ..errors import Say, UsageError
 from ..files import files_sha256
 from ..images.encoders import ImageEncoder
 from ..images.features import ORIGINAL, ImageFeatures, Pixels
@@ -434,9 +434,7 @@ def whitening_record(
     return names, mean_whitening(sessions)
 
 
-def trials_record(
-    spec: RunSpec, dataset: ImageDataset, say: Callable[[str], object]
-) -> dict[str, Any]:
+def trials_record(spec: RunSpec, dataset: ImageDataset, say: Say) -> dict[str, Any]:
     """By subject: ``n_trials``, ``dropped`` (counts by reason), ``channels`` (what was done with which)."""
     record = {}
     for place, source in enumerate(sources_of(spec, dataset)):

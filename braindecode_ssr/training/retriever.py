@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import ModelSpec, RunSpec, TrainSpec
-from ..errors import TrainingError, UsageError
+from ..errors import Say, TrainingError, UsageError, silent
 from ..losses import LOSSES
 from ..losses.base import full_precision
 from ..losses.ssr import SSRLoss
@@ -428,7 +428,7 @@ def fit(
     kept: Path | None = None,
     tmin: float = 0.0,
     callbacks: Sequence[Callback | tuple[str, Callback]] = (),
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = silent,
 ) -> EEGRetriever:
     """Train a model and its loss, with a checkpoint in ``folder`` after each epoch.
 
@@ -525,7 +525,7 @@ def _repair(
     checkpoints: Checkpoints,
     kept: Path | None,
     validation: ValidationRetrieval | None,
-    say: Callable[[str], object],
+    say: Say,
 ) -> None:
     """Remove checkpoints that cannot be resumed from because they, or files they need, are damaged."""
     if not checkpoints.epochs():
