@@ -99,12 +99,9 @@ def opponent_colors(images: Tensor) -> Tensor:
 
 
 def gabor_filters() -> Tensor:
-    """Gabor filters of unit norm that do not respond to uniform gray.
+    """Gabor filters of unit norm that do not respond to uniform gray, (2 * ORIENTATIONS, 1, TAPS, TAPS).
 
-    Returns
-    -------
-    Tensor of float32, shape (2 * ORIENTATIONS, 1, TAPS, TAPS)
-        First the even ones, orientation by orientation, then the odd ones.
+    First the even ones, orientation by orientation, then the odd ones.
     """
     axis = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")

@@ -52,28 +52,20 @@ class Interpretation:
 
     Accuracies are of the same weights throughout: samples are replaced in the test trials and the ranks
     computed again. What a model trained on one window or region only would reach is another question.
-
-    Parameters
-    ----------
-    model : nn.Module
-        With an ``image_head``.
-    test : TestSet
-    mean : ndarray, shape (c, t)
-        The mean training trial.
-    evaluation : EvaluationSpec
-        Its correction and number of candidates are used.
-    title : str
-        Of figures.
-    flags : tuple of str
-        What readers of the numbers must know.
     """
 
     model: torch.nn.Module
+    """The trained model, with an ``image_head``."""
     test: TestSet
+    """The test trials and the candidates."""
     mean: np.ndarray
+    """The mean training trial, shape (c, t)."""
     evaluation: EvaluationSpec = EvaluationSpec()
+    """Its correction and number of candidates are used."""
     title: str = ""
+    """The title of figures."""
     flags: tuple[str, ...] = ()
+    """What readers of the numbers must know."""
 
     @property
     def times(self) -> np.ndarray:

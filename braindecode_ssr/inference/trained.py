@@ -48,20 +48,12 @@ AGAIN = "train the run again with this version of braindecode_ssr"
 
 @dataclass(frozen=True)
 class TrainedRun(Run):
-    """A run whose model can be used, from :func:`load_run`.
-
-    Parameters
-    ----------
-    path : Path
-        The run folder.
-    trust : bool or str
-        Import any class that the folder names, or this one.
-    device : str
-        Where the model is.
-    """
+    """A run whose model can be used, from :func:`load_run`."""
 
     trust: Trust = False
+    """Import any class that the folder names, or this one."""
     device: str = "cpu"
+    """Where the model is."""
 
     @cached_property
     def channels(self) -> ChannelSet:

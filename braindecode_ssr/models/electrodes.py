@@ -112,12 +112,7 @@ def electrode_positions(chs_info: Channels) -> Tensor:
 
     REVE's bank of positions, on the Hugging Face Hub, holds those of MNE's ``standard_1005``; electrodes of
     that name get these. Others get their own (``loc``), moved from MNE's head coordinates to those of the
-    bank.
-
-    Raises
-    ------
-    UsageError
-        If an electrode has neither such a name nor a position.
+    bank; a UsageError if there is none.
     """
     from mne.io.constants import FIFF
 

@@ -27,15 +27,6 @@ class LowRank(nn.Module):
     :math:`B` starts at zero, so that training starts from the fixed matrix.
 
     Source: LoRA (Hu et al., ICLR 2022, arXiv:2106.09685), with the initial values of its public code.
-
-    Parameters
-    ----------
-    weight : Tensor, shape (m, n)
-        The matrix that is changed.
-    rank : int
-        Rank of the change, r.
-    alpha : float
-        The change is multiplied by ``alpha / rank``.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -53,30 +44,10 @@ class LowRank(nn.Module):
 def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -> SSR:
     """Choose what of a backbone is trained, apart from its own last layer, which is new, and the projectors.
 
-    Call it after weights are loaded and parts are frozen: frozen parts stay as they are.
-
-    Parameters
-    ----------
-    model : SSR
-        Changed in place.
-    tuning : {"full", "frozen", "lora"}
-        Train all of the backbone, or none of it (no dropout, no updates of statistics), or for each matrix
-        of its linear and attention layers a change of low rank, see :class:`LowRank`.
-    rank : int
-        Rank of these changes.
-    alpha : float
-        They are multiplied by ``alpha / rank``.
-
-    Returns
-    -------
-    SSR
-        The model. Files of weights hold matrices with their changes added, see :func:`merged_state`.
-
-    Raises
-    ------
-    UsageError
-        If the backbone has no linear layer that is not frozen, with ``"lora"``, or is nothing but a last
-        layer.
+    With ``"frozen"`` none of it is trained (no dropout, no updates of statistics); with ``"lora"`` each
+    matrix of its linear and attention layers gets a change of low rank, see :class:`LowRank`. The model is
+    changed in place and returned. Call this after weights are loaded and parts are frozen: frozen parts stay
+    as they are. Files of weights hold matrices with their changes added, see :func:`merged_state`.
     """
     check_choice("tuning", tuning, Tuning)
     if tuning == "full":
