@@ -304,9 +304,9 @@ class ImageSpec(Spec):
     """The encoder stays as it is; or each matrix of its last blocks gets a change of low rank, trained with
     the model on the images themselves."""
     lora_rank: int = Field(default=8, ge=1)
-    """Rank of these changes."""
+    """Rank of the changes of ``tuning="lora"``."""
     lora_alpha: float = Field(default=16.0, gt=0)
-    """They are multiplied by ``lora_alpha / lora_rank``."""
+    """These changes are multiplied by ``lora_alpha / lora_rank``."""
     lora_blocks: int = Field(default=4, ge=1)
     """How many blocks are changed, of those that the features depend on."""
 

@@ -72,7 +72,7 @@ class Bars:
     look: dict[str, Any]
 
     def draw(self, axis: Axes, x: np.ndarray, heights: np.ndarray) -> None:
-        style = {"edgecolor": "white", "linewidth": 0.3}
+        style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.3}
         axis.bar(x + self.offset, heights, 0.92 * self.width, **style, **self.look)
 
 
