@@ -609,6 +609,12 @@ def check_settings(spec: RunSpec) -> None:
             f"trials.l_freq = {trials.l_freq:g} Hz is not below trials.h_freq = {trials.h_freq:g} Hz",
             "give the edges of a band-pass: --set trials.l_freq=0.1 --set trials.h_freq=75",
         )
+    if trials.l_freq and trials.l_freq >= trials.sfreq / 2:
+        raise UsageError(
+            f"trials.l_freq = {trials.l_freq:g} Hz leaves nothing of trials of trials.sfreq = "
+            f"{trials.sfreq:g} Hz, which hold frequencies below {trials.sfreq / 2:g} Hz",
+            "lower --set trials.l_freq=..., the lower edge of a band-pass",
+        )
     if trials.stop - trials.start < sample:
         raise UsageError(
             f"the part of the epoch that is kept, {kept}, contains no sample at {trials.sfreq:g} Hz",

@@ -396,6 +396,7 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
     check_without_data(spec, out)
     check_needs(spec, dataset)
     _check_pretrained_concepts(spec, dataset)
+    _check_candidates(spec, dataset)
     if spec.trials.of_recordings:
         dataset.ready_epochs(spec.data.subject, spec.trials)
     sources = sources_of(spec, dataset)
@@ -414,6 +415,19 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
         _check_memory(spec, n_parameters, counted["trained"])
         _try_loss(spec, model, signals)
     _check_disk(spec, dataset, features, n_parameters, Path(out))
+
+
+def _check_candidates(spec: RunSpec, dataset: ImageDataset) -> None:
+    """Raise UsageError if the test is to be among more candidates than there are."""
+    tested = dataset.images[dataset.images["split"] == "test"]
+    concepts = spec.evaluation.gallery == "concept"
+    there = tested["concept" if concepts else "image_id"].nunique()
+    if spec.evaluation.n_way is not None and spec.evaluation.n_way > there:
+        raise UsageError(
+            f"evaluation.n_way = {spec.evaluation.n_way} exceeds the number of candidates, {there} test "
+            f"{'concepts' if concepts else 'images'}",
+            "lower evaluation.n_way or leave it out",
+        )
 
 
 def preview(spec: RunSpec, data_dir: str | Path | None, out: str | Path) -> dict[str, Any]:

@@ -183,6 +183,8 @@ def test_names_are_canonical(call, tiny_run):
         (("trials.tmin=0.1", "trials.start=0.2"), "trials.baseline=none"),
         (("trials.sfreq=4000",), "trials.sfreq"),
         (("trials.sfreq=-1",), "trials.sfreq"),
+        (("trials.l_freq=125",), "trials.l_freq"),
+        (("evaluation.n_way=17",), "evaluation.n_way"),
         (("data.channels=[]",), "data.channels"),
         (('data.channels=["Oz", "Xx"]',), "Xx"),
         (("model.backbone=EEGNett",), "EEGNet"),
