@@ -84,6 +84,14 @@ def _signature(app, what, name, obj, options, signature, returns):
     return None
 
 
+def _types(app, what, name, obj, options, lines):
+    """Say the type of a field, such as the choices of a setting, which autodoc leaves out."""
+    cls, _, field = name.rpartition(".")
+    kind = getattr(pydoc.locate(cls), "__annotations__", {}).get(field)
+    if what == "attribute" and isinstance(kind, str) and not kind.startswith("ClassVar"):
+        lines += ["", f":type: ``{kind}``", ""]
+
+
 def _identity(name):
     """The object behind a dotted name, by the module that defines it."""
     obj = pydoc.locate(name)
@@ -151,6 +159,7 @@ def setup(app):
     app.connect("builder-inited", _draw)
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-process-docstring", _types)
     app.connect("missing-reference", _public_path)
     app.connect("include-read", _changes)
     app.connect("doctree-resolved", _model_links)

@@ -31,13 +31,9 @@ HYPERBOLIC = ("hyperbolic",)
 """Losses that compare points of hyperbolic space; the others compare vectors."""
 
 _public = {
-    "base": [
-        *("ContrastiveLoss", "Loss", "Similarity", "duplicate_info_nce", "symmetric_info_nce"),
-    ],
+    "base": "ContrastiveLoss Loss Similarity duplicate_info_nce symmetric_info_nce".split(),
     "ssr": ["MaskedReconstruction"],
-    "contrast": [
-        *("hyperbolic_info_nce", "single_anchor_contrast", "soft_info_nce", "soft_labels"),
-    ],
+    "contrast": "hyperbolic_info_nce single_anchor_contrast soft_info_nce soft_labels".split(),
     "semantic_swap": ["CLUB", "club_upper_bound"],
     "mmd_contrast": ["squared_mmd"],
     "bravl": ["product_of_experts", "subset_products", "cubo"],
