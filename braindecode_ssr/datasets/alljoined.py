@@ -51,7 +51,6 @@ class Alljoined(ImageDataset):
     """
 
     name = "alljoined"
-    default_encoder = "open-clip:RN50/openai"
     channel_defaults = {"intra": "all", "inter": "all"}
     image_folders = ("stimuli/images", "stimuli", "images")
 

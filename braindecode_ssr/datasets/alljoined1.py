@@ -56,7 +56,6 @@ class Alljoined1(ImageDataset):
     """
 
     name = "alljoined1"
-    default_encoder = "open-clip:RN50/openai"
     channel_defaults = {"intra": "all", "inter": "all"}
     named_concepts = False
 

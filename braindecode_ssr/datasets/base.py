@@ -242,7 +242,7 @@ class ImageDataset(ABC):
     """
 
     name: ClassVar[str]
-    default_encoder: str
+    default_encoder: str = "open-clip:RN50/openai"
     options: ClassVar[tuple[str, ...]] = ()  # fields of DataSpec that the constructor takes
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}

@@ -17,7 +17,7 @@ from ...config import TrialSpec
 from ...errors import DataError, MissingDataError, SSRError
 from ...files import file_key, sha256
 from ...preprocessing.epochs import check_session, n_times, usable_trials
-from ...registry import Label, as_number, find_label, folder_name, label_ids
+from ...registry import Label, as_number, find_label, folder_name, label_ids, natural
 from ..base import (
     BROKEN,
     FOUND,
@@ -77,10 +77,10 @@ OWN = "your own recordings"
 class BidsDataset(ImageDataset):
     """BIDS recordings whose events name images; subclasses interpret the event columns."""
 
-    default_encoder = "open-clip:RN50/openai"
     options = ("bids",)
     image_folders: ClassVar[tuple[str, ...]]
     what: ClassVar[str] = "recording of subject"
+    published_subjects: ClassVar[tuple[int, ...]] = ()
     usual_recording: ClassVar[str]  # where that of a subject such as "sub-05" is expected
     how_to_get: ClassVar[str]
     advised_against: ClassVar[tuple[int, ...]] = ()  # subjects that the authors suggest excluding
@@ -91,7 +91,13 @@ class BidsDataset(ImageDataset):
         self.choice = dict(bids or {})
 
     @property
+    def subjects(self) -> tuple[Label, ...]:
+        """The published subjects, and any others whose recordings are here."""
+        return tuple(sorted({*self.published_subjects, *self.folders}, key=natural))
+
+    @property
     def present_subjects(self) -> tuple[Label, ...]:
+        """The subjects whose recordings are here."""
         return tuple(self.folders)
 
     @cached_property
@@ -387,11 +393,6 @@ class BIDSImages(BidsDataset):
     name = "bids"
     channel_defaults = {"intra": "all", "inter": "all"}
     image_folders = ("stimuli", "images", "")
-
-    @property
-    def subjects(self) -> tuple[Label, ...]:
-        """The subjects whose recordings are here."""
-        return self.present_subjects
 
     @cached_property
     def images(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import DataError, MissingDataError, SSRError
-from ...registry import Label, as_number, folder_name, natural
+from ...registry import Label, as_number, folder_name
 from ..base import IMAGE_COLUMNS, check_images, images_by_number
 from ..download import Source
 from ..things_eeg.files import (
@@ -58,10 +58,6 @@ class ThingsEEGBids(BidsDataset):
 
     name = "things-eeg"
     what = "BIDS, subject"
-
-    @property
-    def subjects(self) -> tuple[Label, ...]:
-        return tuple(self.folders)
 
     @cached_property
     def folders(self) -> dict[Label, Path]:
@@ -167,7 +163,6 @@ def _number(label: str) -> int:
 
 # -- THINGS-EEG1 ---------------------------------------------------------------------------------------------
 
-PUBLISHED_SUBJECTS = tuple(range(1, 51))
 EEG1_EVENTS = "use the events.tsv of OpenNeuro ds003825"
 EEG1_IMAGES = Source(
     what="the images of THINGS, with the password that its page gives",
@@ -200,6 +195,7 @@ class ThingsEEG1(BidsDataset):
     """
 
     name = "things-eeg1"
+    published_subjects = tuple(range(1, 51))
     usual_recording = "{0}/eeg/{0}_task-rsvp_eeg.vhdr"
     how_to_get = "download it from OpenNeuro ds003825; see `ssr-bd data where things-eeg1`"
     advised_against = (1, 6, 18, 23)  # in participants.tsv
@@ -215,11 +211,6 @@ class ThingsEEG1(BidsDataset):
             if any((self.root / name).glob("sub-*"))
         ]
         self.root = next(iter(inside), self.root)
-
-    @property
-    def subjects(self) -> tuple[Label, ...]:
-        """The fifty published subjects and any others with a folder here."""
-        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.folders}, key=natural))
 
     @property
     def present_subjects(self) -> tuple[Label, ...]:

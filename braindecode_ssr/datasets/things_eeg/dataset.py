@@ -93,7 +93,6 @@ class ThingsEEG(ImageDataset):
     """
 
     name = "things-eeg"
-    default_encoder = "open-clip:RN50/openai"
     options = ("bids",)
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -256,9 +255,8 @@ IMAGE_SOURCES = (
 @cache
 def published_files(subject: Label) -> dict[str, str]:
     """Where a published subject is: ``figshare`` (raw), ``osf``, ``size``, ``sha256`` (preprocessed)."""
-    with Path(__file__).with_name("files.csv").open(encoding="utf-8", newline="") as table:
-        rows = [row for row in csv.DictReader(table) if row["subject"] == str(subject)]
-    return rows[0] if rows else {}
+    table = pd.read_csv(Path(__file__).with_name("files.csv"), dtype=str).set_index("subject")
+    return dict(table.loc[str(subject)]) if str(subject) in table.index else {}
 
 
 def raw_source(subject: Label) -> Source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -48,13 +47,9 @@ class ThingsEEGSample(BidsDataset):
 
     name = "things-eeg-sample"
     image_folders = ("stimuli/test_images",)
+    published_subjects = PUBLISHED_SUBJECTS
     usual_recording = "{0}/ses-01/eeg/{0}_ses-01_task-test_eeg.bdf"
     how_to_get = "ssr-bd data fetch things-eeg-sample --subject {subject} --data-dir {root}"
-
-    @property
-    def subjects(self) -> tuple[Label, ...]:
-        """The ten published subjects and any others with a folder here."""
-        return tuple(dict.fromkeys([*PUBLISHED_SUBJECTS, *self.folders]))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -110,13 +105,10 @@ def _image_sources(root: Path) -> tuple[Source, ...]:
 
 def recording_sources(root: Path, subject: int) -> tuple[Source, ...]:
     """The files of the recording of a subject, the signal last."""
-    with Path(__file__).with_name("sample.csv").open(encoding="utf-8", newline="") as table:
-        rows = [
-            row for row in csv.DictReader(table) if row["file"].startswith(f"sub-{subject:02d}/")
-        ]
+    table = pd.read_csv(Path(__file__).with_name("sample.csv"))
+    rows = table[table["file"].str.startswith(f"sub-{subject:02d}/")]
     sources = []
-    for row in rows:
-        file, size, digest = row["file"], int(row["size"]), row["sha256"]
+    for file, size, digest in rows.itertuples(index=False):
         kind = file.rpartition("_")[2]
         key = f"SHA256E-s{size}--{digest}.bdf"
         url = f"{LARGE}/{key}" if kind == "eeg.bdf" else f"{SMALL}/{file}"

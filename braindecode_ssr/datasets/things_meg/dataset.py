@@ -94,7 +94,6 @@ class ThingsMEG(ImageDataset):
     """
 
     name = "things-meg"
-    default_encoder = "open-clip:RN50/openai"
     settings = {"trials": {"sfreq": 200.0, "start": 0.0, "stop": 1.0, "whitening": "zscore"}}
     channel_defaults = {"intra": "all", "inter": "all"}
     channel_choices = ("mag", "grad")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import struct
 from dataclasses import replace
@@ -175,8 +174,8 @@ OBJECT_IMAGES = Source(
 def meg_sources(subject: Label) -> tuple[Source, ...]:
     """The four parts of a subject's epochs, first part first, and the table of trials; empty beyond 4."""
     names = (f"preprocessed_P{subject}-epo", f"sample_attributes_P{subject}.")
-    with Path(__file__).with_name("files.csv").open(encoding="utf-8", newline="") as table:
-        rows = [row for row in csv.DictReader(table) if Path(row["place"]).name.startswith(names)]
+    table = pd.read_csv(Path(__file__).with_name("files.csv"))
+    rows = table[table["place"].str.rpartition("/")[2].str.startswith(names)].to_dict("records")
     return tuple(
         Source(
             what=f"{'table of trials' if row['place'].endswith('.csv') else 'preprocessed MEG'} of subject "
