@@ -105,7 +105,7 @@ def images_row(
 
 
 def described(source: Source | str) -> str:
-    """The address of a source, what it is, its size and license, and where it goes, in a line."""
+    """One line on a source: its address, what it is, its size and license, and where it goes."""
     if isinstance(source, str):
         return source
     size = f", {'' if source.size else 'about '}{gigabytes(source.bytes)}" if source.bytes else ""
@@ -336,7 +336,7 @@ class ImageDataset(ABC):
         """
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int] | None:
-        """All channels of the trials of a subject and the samples of each trial, before they are made.
+        """The channels and the number of samples of the trials of a subject, before they are made.
 
         Read from headers, so that a backbone can be tried early; None where that would take long.
         """
@@ -392,7 +392,7 @@ class ImageDataset(ABC):
         return self.image_file(*self._image_files[image_id])
 
     def image_file(self, split: str, file: str) -> Path | None:
-        """The file of an image, given its split and ``file`` in the image table; None if it is not one."""
+        """The file of an image, by split and ``file`` of the image table; None if images are not files."""
         return None
 
     @cached_property
@@ -437,7 +437,7 @@ class ImageDataset(ABC):
 
     @property
     def derived_before(self) -> Path:
-        """The same folder inside the dataset, as a user with write access made it; read if it exists."""
+        """The same folder inside the dataset, which another user may have filled; read if it exists."""
         return self._derived_in(self.root / "ssr")
 
     def _derived_in(self, folder: Path) -> Path:
@@ -628,7 +628,7 @@ class EpochedTrials:
 
 
 def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
-    """Raise DataError for a channel that is NaN, infinite, or next to constant beside the others."""
+    """Raise DataError for a channel that is NaN, infinite, or almost constant compared with the others."""
 
     def extent(part: slice) -> tuple[np.ndarray, np.ndarray]:
         values = trials[part]

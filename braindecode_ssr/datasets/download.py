@@ -141,7 +141,7 @@ def problem(path: Path, source: Source) -> str:
     size = path.stat().st_size
     if source.size and size != source.size:
         return f"{size} bytes instead of {source.size}"
-    if found := wrong_head(source.file, _head(path)):
+    if found := wrong_head(source.file, read_head(path)):
         return found
     found = file_sha256(path) if source.sha256 else ""
     return "" if found == source.sha256 else f"SHA-256 {found} instead of {source.sha256}"
@@ -521,7 +521,7 @@ def local_status(source: Source, root: Path) -> Status:
     wrong = problem(target, source)
     if not wrong:
         return Status(HERE)
-    junk = wrong_head(source.file, _head(target))
+    junk = wrong_head(source.file, read_head(target))
     return Status(ABSENT, f"{junk} is in its place") if junk else Status(OTHER, wrong)
 
 
@@ -546,11 +546,12 @@ def _archive_status(source: Source, archive: Archive, root: Path) -> Status:
 def _is_whole(path: Path) -> bool:
     if not path.is_file():
         return False
-    head = _head(path, HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
+    head = read_head(path, HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
     return bool(head) and not wrong_head(path.name, head)
 
 
-def _head(path: Path, size: int = HEAD) -> bytes:
+def read_head(path: Path, size: int = HEAD) -> bytes:
+    """The first bytes of a file."""
     with path.open("rb") as file:
         return file.read(size)
 

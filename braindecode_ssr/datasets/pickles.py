@@ -535,7 +535,7 @@ def _table(path: Path) -> tuple[dict[str, list[str]], pd.DataFrame]:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    """The names and features ``(n, d)`` of a table; the index that pandas writes is neither."""
+    """The names and features ``(n, d)`` of a table; an index that pandas wrote is ignored."""
     lists, table = _table(path)
     columns = [
         name
@@ -560,7 +560,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _only(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
-    """The one array of a file, or the one that is named as features are."""
+    """The only array of a file, or the one that is named like features."""
     named = [arrays[key] for key in FEATURES if key in arrays]
     floats = [array for array in arrays.values() if array.dtype.kind == "f" and array.ndim > 1]
     candidates = named or (floats if len(floats) == 1 else list(arrays.values()))

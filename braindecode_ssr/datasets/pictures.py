@@ -131,7 +131,7 @@ def _check_shape(picture: Image, source: str) -> None:
 
 
 def _check_tiff(picture: Image, source: str) -> None:
-    """Refuse TIFF files whose numbers Pillow reads without telling their meaning."""
+    """Refuse TIFF files whose values Pillow would misinterpret."""
     tags = getattr(picture, "tag_v2", None)
     if tags is None:
         return

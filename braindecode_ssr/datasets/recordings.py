@@ -74,7 +74,7 @@ class ImageFolder(ImageDataset):
 
     @cached_property
     def _ids(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """The ids by their plain paths, and by the ends of these."""
+        """Image ids by plain path, and by the ends of plain paths."""
         whole: dict[str, list[str]] = {}
         ends: dict[str, list[str]] = {}
         for image_id in self.images["image_id"]:
@@ -107,7 +107,7 @@ def _tails(name: str) -> list[str]:
 
 
 def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
-    """A recording in any format that MNE reads, not loaded, and how messages call it."""
+    """A recording in any format that MNE reads, not loaded, and its name for messages."""
     import mne
 
     if isinstance(source, mne.io.BaseRaw | mne.BaseEpochs):
@@ -241,7 +241,7 @@ def _matched(inst: Any, owner: str, needs: ChannelSet, kind: str) -> list[str]:
 def _read_epochs(
     epochs: Any, owner: str, names: list[str], spec: TrialSpec, run: str
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, bool]]]:
-    """Epochs end to end, their onsets, and what they are called."""
+    """The data of epochs end to end, their onsets, and their names."""
     half = 0.5 / epochs.info["sfreq"]
     if epochs.tmin > spec.tmin + half or epochs.tmax < spec.tmax - half:
         raise DataError(

@@ -37,7 +37,7 @@ REFERENCES = 400  # training images that fix the eye
 
 @dataclass
 class Seen:
-    """What has been drawn and seen in a simulation, once for all its datasets in this process."""
+    """Images and features made so far, shared by all datasets of one simulation in this process."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     features: dict[str, np.ndarray] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def _seen(source_key: str) -> Seen:
 
 
 class ThingsSim(ImageDataset):
-    """A simulated experiment, equal whenever preset and seed are equal.
+    """A simulated experiment, fully determined by preset and seed.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class ThingsSim(ImageDataset):
         return simulate(self.preset, self.seed, subject, session, split, features, brain)
 
     def features(self, split: str) -> np.ndarray:
-        """What the eye gets of the images of a split, in image-number order; ``(n_images, dims)``."""
+        """The features that drive the brain, of the images of a split by number; ``(n_images, dims)``."""
         if split not in self._seen.features:
             ids = self.images["image_id"][self.images["split"] == split]
             seen = self.seen([tuple(image_id.split("/")) for image_id in ids])
@@ -180,7 +180,7 @@ class ThingsSim(ImageDataset):
         return self._seen.features[split]
 
     def seen(self, images: Sequence[tuple[str, str]]) -> np.ndarray:
-        """What a brain gets of images, given as concept and exemplar; ``(n_images, dims)``.
+        """The features that drive the brain, of images given as concept and exemplar; ``(n_images, dims)``.
 
         In version 1 all from pixels. In version 2 early features from pixels, then the meaning of the image;
         each levels off.
@@ -213,7 +213,7 @@ class ThingsSim(ImageDataset):
 
     @property
     def dims(self) -> tuple[int, int]:
-        """Early and late dimensions of what a brain gets of an image."""
+        """The number of early and of late features that drive the brain."""
         late = self.eye.late[1].shape[1] if self.eye.late else self.preset.response.late_dims
         return self.eye.early[1].shape[1], late
 

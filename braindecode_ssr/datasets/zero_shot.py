@@ -239,7 +239,7 @@ def tested_concepts(sources: list[TrainingSource]) -> frozenset[str]:
 
 
 def trained_images(sources: list[TrainingSource]) -> list[pd.DataFrame]:
-    """By dataset, the training images of concepts that none of the datasets tests."""
+    """For each dataset, the training images of concepts that none of the datasets tests."""
     tables = [training_images(source.spec.data, source.dataset) for source in sources]
     if len(sources) == 1:
         return tables
@@ -255,7 +255,7 @@ def trained_images(sources: list[TrainingSource]) -> list[pd.DataFrame]:
 
 
 def excluded(sources: list[TrainingSource]) -> list[tuple[int, int]]:
-    """By dataset, how many training concepts are left out because another one tests them, and of how many."""
+    """For each dataset, how many training concepts another one tests and so are left out, and of how many."""
     counts = []
     for source, kept in zip(sources, trained_images(sources), strict=True):
         n = training_images(source.spec.data, source.dataset)["concept"].nunique()
@@ -321,7 +321,7 @@ def extra_record(sources: list[TrainingSource], n_trials: dict[str, int]) -> lis
 
 
 def extra_changed(record: dict[str, Any], sources: list[TrainingSource]) -> str:
-    """How the extra datasets differ from those that a run was trained on, as a sentence; empty if not."""
+    """A sentence if the extra datasets have changed since a run was trained on them; else empty."""
     before = {one["name"]: one["fingerprints"] for one in record.get("sources", ())[1:]}
     for source in sources[1:]:
         if before and before.get(source.name) != source.fingerprints:

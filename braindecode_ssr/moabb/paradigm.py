@@ -91,7 +91,7 @@ class PublishedSplit(BaseCrossValidator):
         self.is_test = is_test
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """One."""
+        """Always 1."""
         return 1
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:

@@ -300,7 +300,7 @@ def clamp(trials: Any, largest: float) -> None:
 
 
 def _changed(change: Callable[[np.ndarray], np.ndarray], trials: Any, in_place: bool) -> Any:
-    """Trials after a change of some at a time, in their dtype."""
+    """Apply ``change`` to trials, chunk by chunk; the result has their dtype."""
     changed = trials if in_place else np.empty_like(trials)
 
     def fill(part: slice) -> None:

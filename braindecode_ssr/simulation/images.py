@@ -128,7 +128,7 @@ def _paint(
     y: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Lay one object over the canvas, within the rectangle it can reach."""
+    """Paint one object onto the canvas, within the rectangle it can reach."""
     center_x, center_y, extent, turn = thing
     reach = math.exp(0.7) * extent * max(1.0, concept.squash)
     size = len(canvas)
@@ -162,7 +162,7 @@ def _ground(concept: Concept, x: np.ndarray, y: np.ndarray, rng: np.random.Gener
 
 
 def _mask(concept: Concept, u: np.ndarray, v: np.ndarray, pixels: float) -> np.ndarray:
-    """Soft inside of the outline, one pixel wide at its edge; ``pixels`` is the radius in pixels."""
+    """Mask of the inside of the outline, with a soft edge of one pixel; ``pixels`` is the radius."""
     angle, radius = np.arctan2(v, u), np.hypot(u, v)
     edge = _edge(concept.outline)[(angle * (N_ANGLES / (2 * np.pi))).astype(np.intp)]
     inside = np.minimum(edge - radius, radius - concept.hole * edge if concept.hole else np.inf)
@@ -253,7 +253,7 @@ def meaning(
     seed: int,
     shares: tuple[float, float, float] = (0.3, 0.4, 0.3),
 ) -> np.ndarray:
-    """What an image means: a point of variance one, shape (MEANINGS,), which names and seed determine.
+    """The meaning of an image: a vector of variance one, (MEANINGS,), fixed by its names and the seed.
 
     The sum of a point of its category, one of its concept and one of its own, with shares of the variance.
     """
@@ -400,7 +400,7 @@ def oriented_energy(luminance: np.ndarray) -> np.ndarray:
 def latents(
     early: np.ndarray, images: Sequence[tuple[str, str]], response: LivelyResponse, seed: int
 ) -> np.ndarray:
-    """What a brain of version 2 gets of images: early features that an eye saw, and meanings.
+    """The features that drive a brain of version 2: early ones, as an eye saw them, and meanings.
 
     Each dimension levels off at ``response.saturation`` of its standard deviations; rounded, so that the last
     bits of linear algebra do not matter. Float32, shape (n_images, early + late dims).

@@ -172,7 +172,7 @@ class MEGPreset:
     test_images: int  # each of a concept of its own, shown in every session
     catch: int  # catch trials per session
     runs: int  # recordings per session
-    every: int  # every so many-th of the 271 sensors is there
+    every: int  # every n-th of the 271 sensors is simulated
     response: Response  # amplitudes in units of the background
     subjects: int = 4
 
@@ -394,7 +394,7 @@ def helmet() -> Sensors:
 
 
 def helmet_info(sfreq: float, every: int = 1) -> mne.Info:
-    """MNE's description of every so many-th sensor, with its position."""
+    """MNE's description of every n-th sensor, with its position."""
     import mne
 
     names = list(helmet().names[::every])
@@ -414,7 +414,7 @@ def helmet_info(sfreq: float, every: int = 1) -> mne.Info:
 def _meg_brain(
     response: Response, dims: tuple[int, int], subject: int, seed: int, every: int
 ) -> Brain:
-    """The responses of every so many-th sensor, part shared and part individual."""
+    """The responses at every n-th sensor, partly shared and partly individual."""
     rng = generator(seed, "meg", "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
     shift = rng.normal(0, response.latency_sd)

@@ -132,7 +132,7 @@ class Brain:
     courses: np.ndarray | None = None  # of what is an image's own, (COURSES, times)
 
     def respond(self, features: np.ndarray) -> np.ndarray:
-        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, also of their own."""
+        """Responses ``(n, chans, times)`` to images with features ``(n, dims)``, unique ones included."""
         dims, *shape = self.weights.shape
         specific = features[:, :dims].astype(self.weights.dtype) @ self.weights.reshape(dims, -1)
         responses = specific.reshape(-1, *shape) + self.common
@@ -141,7 +141,7 @@ class Brain:
         return responses
 
     def expected(self, features: np.ndarray, sfreq: float, showings: int) -> np.ndarray:
-        """The same, in the mean over ``showings`` presentations of each image in a recording."""
+        """:meth:`respond`, averaged over ``showings`` presentations of each image in a recording."""
         response, responses = self.response, self.respond(features)
         if not isinstance(response, LivelyResponse):
             return responses
@@ -188,7 +188,7 @@ def subject_brain(
 
 
 def _courses(response: Response, times: np.ndarray) -> np.ndarray | None:
-    """Time courses of what is an image's own, slow ones high, fast ones low; None if there is nothing."""
+    """Time courses of the response unique to an image, strongest when slow; None if there is none."""
     if not isinstance(response, LivelyResponse) or not response.own_gain:
         return None
     order = np.arange(1, COURSES + 1)[:, None]
@@ -202,7 +202,7 @@ def _courses(response: Response, times: np.ndarray) -> np.ndarray | None:
 def with_own(
     features: np.ndarray, brain: Brain, subject: Label, split: str, seed: int
 ) -> np.ndarray:
-    """Features of the images of a split, then numbers that belong to one image and one subject alone.
+    """Features of the images of a split, followed by those unique to one image and one subject.
 
     These are drawn, with the correlation of the background over the scalp: what an image evokes and no
     feature explains. They do not average out over repetitions. Shape (n_images, dims + chans * COURSES).
@@ -356,7 +356,7 @@ def add_noise(
 
 
 def background_filter(slope: float, sfreq: float) -> np.ndarray:
-    """Sections (sections, 6) from white noise to ``f ** -slope`` power of variance one.
+    """Second-order sections (n, 6) that give white noise variance one and power ``f ** -slope``.
 
     Poles and zeros alternate evenly on the logarithmic frequency axis, from ``SLOWEST`` to the
     amplifier's low-pass, which is included (Butterworth, order 2).
@@ -416,7 +416,7 @@ def _background(
 
 
 def _covariance(length: float = 0.6) -> np.ndarray:
-    """Covariance over the scalp that all background has."""
+    """Covariance over the scalp of all background activity."""
     return 0.55 * scalp().correlation(length) + 0.2 * scalp().correlation(0.25)
 
 

@@ -215,7 +215,7 @@ def _write_recorded(
 
 
 def _identity(recording: Recording, source: str) -> dict[str, Any]:
-    """What trials depend on besides the spec: the file, and when which image was shown."""
+    """What trials depend on besides the spec: the file, and which image was shown when."""
     events = hashlib.sha256(repr((recording.ch_names, recording.sfreq)).encode())
     for values in (recording.samples, recording.numbers):
         events.update(np.ascontiguousarray(values, np.int64).tobytes())
@@ -259,7 +259,7 @@ def _trial_table(
 
 
 class TrialBar:
-    """A progress bar on stderr that counts the trials of a subject; ``leave`` it there at the end, or not."""
+    """A progress bar on stderr that counts the trials of a subject; ``leave`` keeps it at the end."""
 
     def __init__(self, subject: Label, show: bool, leave: bool = True) -> None:
         from tqdm.auto import tqdm
@@ -279,7 +279,7 @@ class TrialBar:
         self._bar.refresh()
 
     def skip(self, n_trials: int) -> None:
-        """Count trials that were there already, without counting them as fast work."""
+        """Count trials that were done before, without raising the estimated speed."""
         if self.show:
             self._bar.initial += n_trials
         self.advance(n_trials)
@@ -340,7 +340,7 @@ def prepare_many(
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that processes can still have, if the system says."""
+    """Bytes of memory that are available, if the system says so."""
     with suppress(OSError, ValueError, IndexError):
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         return 1024 * int(text.split("MemAvailable:")[1].split()[0])

@@ -70,7 +70,7 @@ class BidsEvents:
         return BidsEvents(self.table[rows], self.path, self.marks)
 
     def place(self, row: int, column: str) -> str:
-        """How a message names a cell of the ``row``-th row."""
+        """A cell of the ``row``-th row, as messages name it."""
         return f"{self.path}, line {self.lines[row]}, column {column!r}"
 
     def refuse(self, wrong: np.ndarray | pd.Series, column: str, what: str, hint: str) -> None:

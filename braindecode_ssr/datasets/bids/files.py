@@ -151,12 +151,12 @@ def bids_runs(folder: Path) -> list[BidsRun]:
 
 def choose(runs: Sequence[BidsRun], choice: Mapping[str, str]) -> list[BidsRun]:
     """The recordings that match the labels of ``data.bids``; see :func:`one_version`."""
-    wanted = [(ENTITIES.get(name, name), label) for name, label in choice.items() if label != "all"]
 
     def has(run: BidsRun, key: str, label: str) -> bool:
         own, asked = run.entities.get(key, "none"), as_number(label.removeprefix("."))
         return (as_number(own) if isinstance(asked, int) else own) == asked
 
+    wanted = [(name, label) for name, label in choice.items() if label != "all"]
     return [run for run in runs if all(has(run, *pair) for pair in wanted)]
 
 
@@ -169,8 +169,8 @@ def one_version(
     ``"none"`` selects recordings without the entity; ``"all"`` keeps every label, for recordings that
     really differ.
     """
-    apart = [*PARTS, *(ENTITIES.get(name, name) for name in choice if choice[name] == "all")]
-    parts = {name: label for name, label in choice.items() if ENTITIES.get(name, name) in PARTS}
+    apart = [*PARTS, *(name for name in choice if choice[name] == "all")]
+    parts = {name: label for name, label in choice.items() if name in PARTS}
     asked, kept = choose(runs, parts), choose(runs, choice)
     left = {_which(run, apart): run for run in asked}
     versions: dict[tuple, BidsRun] = {}
@@ -182,8 +182,7 @@ def one_version(
     if left or not kept:
         said = " ".join(f"--set data.bids.{name}={label}" for name, label in choice.items())
         lacking = f": {next(iter(left.values())).path.name} has no such version" if left else ""
-        keys = [ENTITIES.get(name, name) for name in choice]
-        there = sorted({f"{key}={run.entities.get(key, 'none')}" for run in runs for key in keys})
+        there = sorted({f"{key}={run.entities.get(key, 'none')}" for run in runs for key in choice})
         raise UsageError(
             f"{said} does not fit the recordings of {whose}{lacking}",
             f"there are {', '.join(there)}; choose a version that every recording has",
@@ -301,7 +300,7 @@ def _as_mne_reads(path: Path, reader: str, **options: Any) -> list[Path]:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Size and time of change, 0 if there is no such file: a key of what was read from it."""
+    """Size and modification time, 0 if there is no such file; a key for cached content."""
     try:
         state = path.stat()
     except OSError:

@@ -88,7 +88,7 @@ class BidsDataset(ImageDataset):
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
-        self.choice = dict(bids or {})
+        self.choice = {ENTITIES.get(name, name): label for name, label in (bids or {}).items()}
 
     @property
     def subjects(self) -> tuple[Label, ...]:
@@ -103,12 +103,14 @@ class BidsDataset(ImageDataset):
     @cached_property
     def folders(self) -> dict[Label, Path]:
         """The folder of each subject with recordings that show images, such as ``sub-05`` for 5."""
-        shown = (label for label, runs in self.found.items() if any(map(self.shows_images, runs)))
+        shown = (
+            label for label, runs in self.all_runs.items() if any(map(self.shows_images, runs))
+        )
         here = bids_subjects(self.root)
         return {subject: here[label] for subject, label in label_ids(shown).items()}
 
     @cached_property
-    def found(self) -> dict[str, list[BidsRun]]:
+    def all_runs(self) -> dict[str, list[BidsRun]]:
         """All recordings of each subject, by label."""
         return {label: bids_runs(folder) for label, folder in bids_subjects(self.root).items()}
 
@@ -127,7 +129,7 @@ class BidsDataset(ImageDataset):
         if not self.subjects:
             self.check_here()
         asked = as_number(str(subject).strip().removeprefix("sub-"))
-        empty = [label for label in self.found if as_number(label) == asked]
+        empty = [label for label in self.all_runs if as_number(label) == asked]
         if empty and not any(self.folders.get(number) for number in (*empty, asked)):
             check_formats(self.root / f"sub-{empty[0]}")
             raise MissingDataError(
@@ -138,7 +140,7 @@ class BidsDataset(ImageDataset):
 
     def runs(self, subject: Label) -> list[BidsRun]:
         """The recordings of a subject in which images are shown; MissingDataError if one is missing."""
-        runs, name = self.run_of(subject), folder_name(subject)
+        runs, name = self.image_runs(subject), folder_name(subject)
         runs = one_version(runs, self.choice, name) if runs else []
         missing = [] if runs else [self.root / self.usual_recording.format(name)]
         missing += [run.events for run in runs if not run.events.is_file()]
@@ -174,10 +176,10 @@ class BidsDataset(ImageDataset):
         return [
             RecordedSession(part, self.shown, subject, session, like, marks, channels)
             for session, label in label_ids(run.session for run in runs).items()
-            for part in self.parts([run for run in runs if run.session == label])
+            for part in self.joined([run for run in runs if run.session == label])
         ]
 
-    def parts(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
+    def joined(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
         """The recordings of a session that are joined end to end."""
         return [runs]
 
@@ -201,10 +203,10 @@ class BidsDataset(ImageDataset):
         runs = self.runs(self.check_subject(subject))
         return sorted({file for run in runs for file in run.files})
 
-    def run_of(self, subject: Label) -> list[BidsRun]:
+    def image_runs(self, subject: Label) -> list[BidsRun]:
         """The recordings of a subject that show images, including every version."""
         folder = self.folders.get(subject)
-        runs = self.found[folder.name.removeprefix("sub-")] if folder else []
+        runs = self.all_runs[folder.name.removeprefix("sub-")] if folder else []
         return [run for run in runs if self.shows_images(run)]
 
     def image_file(self, split: str, file: str) -> Path:
@@ -421,7 +423,7 @@ class BIDSImages(BidsDataset):
         return one_version(runs, self.choice, self.folders[subject].name)
 
     def shows_images(self, run: BidsRun) -> bool:
-        return run.task in self.tasks and bool(choose([run], self._parts))
+        return run.task in self.tasks and bool(choose([run], self._chosen_parts))
 
     def unit(self, subject: Label) -> str:
         meg = self.runs(subject)[0].datatype == "meg"
@@ -438,7 +440,9 @@ class BIDSImages(BidsDataset):
     @cached_property
     def tasks(self) -> frozenset[str]:
         """The tasks with a column ``image``, or with images in ``stim_file``, in at least one recording."""
-        everything = [run for runs in self.found.values() for run in choose(runs, self._parts)]
+        everything = [
+            run for runs in self.all_runs.values() for run in choose(runs, self._chosen_parts)
+        ]
         if not everything:
             return frozenset()
         headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
@@ -463,16 +467,14 @@ class BIDSImages(BidsDataset):
             )
         return tasks
 
-    @cached_property
-    def _parts(self) -> dict[str, str]:
-        return {
-            name: label for name, label in self.choice.items() if ENTITIES.get(name, name) in PARTS
-        }
+    @property
+    def _chosen_parts(self) -> dict[str, str]:
+        return {name: label for name, label in self.choice.items() if name in PARTS}
 
     @cached_property
     def _runs(self) -> dict[Label, list[BidsRun]]:
         """The recordings of each subject that show images, with the image column checked."""
-        found = {subject: self.run_of(subject) for subject in self.folders}
+        found = {subject: self.image_runs(subject) for subject in self.folders}
         chosen = (choose(runs, self.choice) or runs for runs in found.values())
         for run in (run for runs in chosen for run in runs):
             hint = "write it, as in the other recordings of the task; n/a for events without image"

@@ -113,7 +113,7 @@ class ThingsEEGBids(BidsDataset):
             )
         return [run for s in sessions for task in SPLIT_FOLDERS for run in found(s, task)]
 
-    def parts(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
+    def joined(self, runs: list[BidsRun]) -> list[list[BidsRun]]:
         """The training runs and the test run, as the published raw files have them."""
         return [[run for run in runs if run.task == split] for split in SPLIT_FOLDERS]
 

@@ -130,7 +130,7 @@ class ThingsEEG(ImageDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """Of the subjects who are here, else of the published ten."""
+        """Rows for the subjects who are here, else for the published ten."""
         images, rows = _image_rows(self.root, read)
         whole = images is None or (images["split"] == "train").sum() >= PUBLISHED_TRAINING_IMAGES
         here = self.present_subjects
@@ -247,7 +247,7 @@ class ThingsEEG(ImageDataset):
 
 
 def _image_sources(root: Path) -> tuple[Source, ...]:
-    """The image list and both archives, which must hold the images of the list once that is here."""
+    """The image list and both archives; once the list is here, it says what they must contain."""
     listed, *archives = IMAGE_SOURCES
     files: dict[Any, tuple[str, ...]] = {}
     with suppress(SSRError):
@@ -268,7 +268,7 @@ def _subject_source(
     source_of: Callable[[Label], Source],
     folders_of: Callable[[Path], dict[Any, Path]] = lambda root: {},
 ) -> Callable[[Path, int], tuple[Source, ...]]:
-    """The source of a subject, under the name that the folder of the subject has here."""
+    """The source of a subject, placed in the folder that the subject has here, if any."""
 
     def sources(root: Path, subject: int) -> tuple[Source, ...]:
         source, folder = source_of(subject), folders_of(root).get(subject)

@@ -90,7 +90,7 @@ LARGE = "https://nemar.s3.us-east-2.amazonaws.com/nm000232/objects"
 
 
 def _image_sources(root: Path) -> tuple[Source, ...]:
-    """The image list and the test images, which must be those of the list once that is here."""
+    """The image list and the test images; once the list is here, it says which these are."""
     listed, _, pictures = IMAGE_SOURCES
     files: tuple[str, ...] = ()
     with suppress(SSRError):

@@ -36,7 +36,7 @@ from ..base import (
 )
 from ..bids.events import mark_of
 from ..bids.marks import TREATED, bad_channels_error, interpolation
-from ..download import HEAD, wrong_head
+from ..download import read_head, wrong_head
 from ..things_eeg.preprocessed import crop, times_of
 from .files import (
     AGAIN,
@@ -226,7 +226,7 @@ class ThingsMEG(ImageDataset):
         return [*rows, row(what, path, source, needed=False)]
 
     def _content(self, subject: Label) -> str:
-        """What the parts of a subject hold together; reads all of them."""
+        """A summary of all parts of a subject, which are read for it."""
         spec = self.spec or TrialSpec(**self.settings["trials"])
         if spec.of_recordings:
             self.ready_epochs(subject, spec)
@@ -325,7 +325,7 @@ def _sensor_names(part: Path) -> list[str]:
 
 
 def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.DataFrame:
-    """The metadata of epochs, or of files without any the sample attributes that lie beside them."""
+    """The metadata of epochs, or the table of sample attributes beside files that have none."""
     if epochs.metadata is not None:
         return epochs.metadata
     path, source = attributes_file(root, subject), first_part(root, subject)
@@ -345,10 +345,9 @@ def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.Dat
 
 
 def read_attributes(path: Path) -> pd.DataFrame:
-    """The table of a ``sample_attributes_P1.csv``; DataError if it is no such table."""
+    """The table of a ``sample_attributes_P1.csv``; DataError if it is not one."""
     try:
-        with path.open("rb") as file:
-            problem = wrong_head(path.name, file.read(HEAD))
+        problem = wrong_head(path.name, read_head(path))
         if not problem:
             return pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
     except (OSError, ValueError) as error:

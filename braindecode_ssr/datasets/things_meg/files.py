@@ -17,7 +17,7 @@ from ...preprocessing.epochs import running_count
 from ...registry import Label
 from ..archives import Archive
 from ..base import IMAGE_COLUMNS, TRIAL_COLUMNS, check_images
-from ..download import HEAD, Source, wrong_head
+from ..download import Source, read_head, wrong_head
 from ..fetch import Downloads, Form
 
 FOLDERS = ("things-meg", "ds004212")
@@ -105,9 +105,9 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
 def next_part(path: Path) -> str:
     """The part that a fif file names as the next (empty for the last), read from its tags only."""
     size, position, role, following = path.stat().st_size, 0, 0, ""
+    if found := wrong_head(path.name, read_head(path)):
+        raise DataError(f"{path} is not a fif file: {found}", AGAIN)
     with path.open("rb") as file:
-        if found := wrong_head(path.name, file.read(HEAD)):
-            raise DataError(f"{path} is not a fif file: {found}", AGAIN)
         while position >= 0:
             file.seek(position)
             header, end = file.read(_TAG.size), position + _TAG.size
