@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ...config import TrialSpec
-from ...errors import MissingDataError, SSRError
+from ...errors import MissingDataError, SSRError, UsageError
 from ...files import file_key, file_sha256, files_sha256
 from ...preprocessing.channels import THINGS_EEG_63_RAW, ChannelSet, in_standard_order
 from ...preprocessing.epochs import check_session, n_times
-from ...registry import Label
+from ...registry import Label, unknown_name
 from ..base import (
     BROKEN,
     MISSING,
@@ -61,7 +61,6 @@ from .files import (
 from .preprocessed import (
     FORMS,
     crop,
-    find_release,
     open_release,
     read_release,
     release_files,
@@ -152,10 +151,23 @@ class ThingsEEG(ImageDataset):
         ``spec.release`` names it; ``"auto"`` is raw if it is here, else the one released form that is, else
         BIDS.
         """
-        spec = spec or self.spec
-        return find_release(
-            self.root, self.check_subject(subject), spec.release if spec else "auto"
-        )
+        subject, spec = self.check_subject(subject), spec or self.spec
+        if spec is not None and spec.release != "auto":
+            name, known = spec.release.lower().replace("-", ""), ["raw", "bids", *FORMS]
+            if name not in known:
+                raise unknown_name("released form", spec.release, ["auto", *known])
+            return name
+        if subject in raw_subjects(self.root):
+            return "raw"
+        here = [name for name in FORMS if subject in release_folders(self.root, name)]
+        if len(here) > 1:
+            raise UsageError(
+                f"{self.root} holds no raw files of subject {subject}, but the forms {', '.join(here)}",
+                f"choose one with --set trials.release={here[0]}",
+            )
+        if here:
+            return here[0]
+        return "bids" if subject in things_bids_subjects(self.root) else "raw"
 
     def recordings(self, subject: int | str) -> Iterator[Recording]:
         """The sessions of a subject, from raw files, or from BIDS if only that is here or is asked for."""

@@ -21,11 +21,10 @@ from ...preprocessing.channels import (
     in_standard_order,
     match_channels,
 )
-from ...registry import Label, unknown_name
+from ...registry import Label
 from ..base import EpochedTrials, TrialBatch, eeg_info, images_by_number, trial_table
-from ..bids.things import things_bids_subjects
 from ..pickles import load_dict, load_npy
-from .files import HOW, add_subject, numbered_folders, raw_subjects
+from .files import HOW, add_subject, numbered_folders
 
 if TYPE_CHECKING:
     from ...config import TrialSpec
@@ -173,26 +172,6 @@ FORMS = {
         ("preprocessed_eeg", "Preprocessed_eeg"), "train.npy", "test.npy", read_neurobridge
     ),
 }
-
-
-def find_release(root: Path, subject: Label, release: str) -> str:
-    """``"raw"``, ``"bids"`` or a key of ``FORMS``; ``"auto"`` takes raw, else the form here, else BIDS."""
-    if release != "auto":
-        name = release.lower().replace("-", "")
-        if name not in ("raw", "bids", *FORMS):
-            raise unknown_name("released form", release, ["auto", "raw", "bids", *FORMS])
-        return name
-    here = [name for name in FORMS if subject in release_folders(root, name)]
-    if subject in raw_subjects(root):
-        return "raw"
-    if not here:
-        return "bids" if subject in things_bids_subjects(root) else "raw"
-    if len(here) > 1:
-        raise UsageError(
-            f"{root} holds no raw files of subject {subject}, but the forms {', '.join(here)}",
-            f"choose one with --set trials.release={here[0]}",
-        )
-    return here[0]
 
 
 def release_folders(root: Path, form: str) -> dict[Any, Path]:
