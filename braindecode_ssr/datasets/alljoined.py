@@ -95,9 +95,10 @@ class Alljoined(ImageDataset):
         subject = self.check_subject(subject)
         usual = self.root / "raw_eeg" / folder_name(subject)
         folder = numbered_folders(self.root / "raw_eeg", "sub").get(subject, usual)
+        names = WRONG_LABEL if subject == WRONG_LABEL[0] else (subject,)
         found: dict[int, list[Path]] = {}
-        for session, inside in _numbered(folder, "session").items():
-            for block, place in _numbered(inside, "block").items():
+        for session, inside in numbered_folders(folder, "session", "_").items():
+            for block, place in numbered_folders(inside, "block", "_").items():
                 files = sorted(place.glob("*.edf"))
                 if len(files) != 1:
                     raise DataError(
@@ -106,7 +107,7 @@ class Alljoined(ImageDataset):
                     )
                 named = re.match(r"Subject (\d+), Session (\d+), Block (\d+)", files[0].name)
                 said = tuple(map(int, named.groups())) if named else ()
-                if said and said not in [(s, session, block) for s in _names(subject)]:
+                if said and said not in [(s, session, block) for s in names]:
                     raise DataError(
                         f"{files[0]} is in the folder of subject {subject}, session {session}, block "
                         f"{block}, and its name says otherwise",
@@ -198,15 +199,3 @@ class Alljoined(ImageDataset):
 
     def source_key(self, subject: Label, spec: TrialSpec | None = None) -> str:
         return file_key(self.source_files(subject), self.hashes)
-
-
-def _numbered(folder: Path, kind: str) -> dict[int, Path]:
-    """The folders ``session_01`` or ``block_01`` by number; ``session_02 old`` does not count."""
-    named = (
-        (re.fullmatch(rf"{kind}_0*(\d+)", p.name), p) for p in sorted(folder.glob(f"{kind}_*"))
-    )
-    return {int(match[1]): path for match, path in named if match and path.is_dir()}
-
-
-def _names(subject: Label) -> tuple[Label, ...]:
-    return WRONG_LABEL if subject == WRONG_LABEL[0] else (subject,)

@@ -63,11 +63,11 @@ def dataset_folder(root: Path) -> Path:
     return root / FOLDER if (root / FOLDER).is_dir() and not here else root
 
 
-def numbered_folders(parent: Path, kind: str) -> dict[Any, Path]:
-    """The folders ``sub-05`` or ``sub-5`` (``kind`` is ``"sub"`` or ``"ses"``) of a folder, by number."""
+def numbered_folders(parent: Path, kind: str, separator: str = "-") -> dict[Any, Path]:
+    """The folders ``sub-05`` or ``sub-5`` (``kind`` is ``"sub"``) in a folder, by number."""
     folders: dict[Any, Path] = {}
     for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
-        match = re.fullmatch(rf"{kind}-0*(\d+)", folder.name)
+        match = re.fullmatch(rf"{kind}{separator}0*(\d+)", folder.name)
         if match is None or not folder.is_dir():
             continue
         other = folders.setdefault(int(match[1]), folder)
