@@ -34,7 +34,7 @@ Row = dict[str, Any]
 """A file in `data where` and `data check`: ``state, what, path, size, detail, source, needed``."""
 
 
-def row(
+def file_row(
     what: str,
     path: Path,
     source: Source | str = "",
@@ -459,7 +459,7 @@ class ImageDataset(ABC):
             what, owner = f"data of subject {subject}", "the owner of the data"
             try:
                 for path in self.source_files(self.check_subject(subject), spec):
-                    rows[path] = row(what, path, owner)
+                    rows[path] = file_row(what, path, owner)
                 epochs = self.ready_epochs(subject, spec) if read and rows else None
                 if epochs is not None:
                     for batch in epochs:

@@ -29,9 +29,9 @@ from ..base import (
     described,
     eeg_info,
     fault,
+    file_row,
     images_by_number,
     images_row,
-    row,
     state_row,
 )
 from ..bids.things import ThingsEEGBids, things_bids_subjects
@@ -332,7 +332,7 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]
         counts = f"{n['train']} training and {n['test']} test images"
         return f"{counts}, as published" if published else counts
 
-    rows = [row("image list", path, listed, counts)]
+    rows = [file_row("image list", path, listed, counts)]
     for split, source in zip(SPLIT_FOLDERS, archives, strict=True):
         what, folder = f"{split} images", root / source.place
         if images is None:
@@ -385,7 +385,7 @@ def _raw_rows(
     for session in range(1, last + 1):
         for file in session_files(folder, session):
             what = f"raw EEG, subject {subject}, session {session}, {file.split}"
-            rows.append(row(what, file.path, source, partial(content, file) if read else None))
+            rows.append(file_row(what, file.path, source, partial(content, file) if read else None))
     return rows
 
 
@@ -410,6 +410,6 @@ def _release_rows(
     parts = zip(("train", "test"), files, strict=False)
     read = read and images is not None
     return [
-        row(f"{what}, {split}", path, source, partial(content, split) if read else None)
+        file_row(f"{what}, {split}", path, source, partial(content, split) if read else None)
         for split, path in parts
     ]

@@ -30,8 +30,8 @@ from ..base import (
     TrialBatch,
     check_trials,
     fault,
+    file_row,
     images_row,
-    row,
     state_row,
 )
 from ..bids.events import mark_of
@@ -212,7 +212,7 @@ class ThingsMEG(ImageDataset):
             content = partial(self._content, subject) if read and not rows and first else None
             source = sources.get(name, "nowhere public")
             what = f"MEG trials, subject {subject}, {name}"
-            rows.append(row(what, folder / name, source, content))
+            rows.append(file_row(what, folder / name, source, content))
         if first and not read:
             try:
                 subject_parts(root, subject)
@@ -223,7 +223,7 @@ class ThingsMEG(ImageDataset):
         path = attributes_file(root, subject) or root / "sourcedata" / table
         source = sources.get(table, "nowhere public")
         what = f"table of trials, subject {subject}"
-        return [*rows, row(what, path, source, needed=False)]
+        return [*rows, file_row(what, path, source, needed=False)]
 
     def _content(self, subject: Label) -> str:
         """A summary of all parts of a subject, which are read for it."""
