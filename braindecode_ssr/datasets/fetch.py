@@ -42,14 +42,13 @@ ASK_ABOVE = 1_000_000_000
 class Form:
     """A form in which a dataset is published, such as raw or preprocessed.
 
-    The functions get the folder of the dataset, and give the sources that all subjects need, and those of
-    a subject.
+    The functions get the folder of the dataset, and return the sources that all subjects need, and those of
+    a subject; a form without subjects has no second one.
     """
 
     text: str  # description in a line
     common: Callable[[Path], tuple[Source, ...]] = lambda root: ()
-    of_subject: Callable[[Path, int], tuple[Source, ...]] = lambda root, subject: ()
-    by_subject: bool = True  # whether there are subjects to choose from
+    of_subject: Callable[[Path, int], tuple[Source, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,15 @@ class Downloads:
         UsageError if the form needs subjects and none is given.
         """
         form = self.forms[name]
-        if not form.by_subject:
+        of_subject = form.of_subject
+        if of_subject is None:
             return form.common(root)
         if not subjects:
             raise UsageError(
                 f"say which subjects to download of the form {name!r}",
                 "add --subject 5, 1,3 or all",
             )
-        own = (source for subject in subjects for source in form.of_subject(root, subject))
+        own = (source for subject in subjects for source in of_subject(root, subject))
         return (*form.common(root), *own)
 
 
@@ -235,7 +235,8 @@ def downloadable_forms(name: str, root: Path) -> list[dict[str, Any]]:
     rows = []
     for key, form in downloads.forms.items():
         common = form.common(root)
-        own = [form.of_subject(root, subject) for subject in downloads.subjects]
+        of_subject = form.of_subject or (lambda root, subject: ())
+        own = [of_subject(root, subject) for subject in downloads.subjects]
         rows.append(
             {
                 "form": key,

@@ -307,7 +307,7 @@ DOWNLOADS = Downloads(
         "bids": Form(
             "as recorded, in BIDS, and the images", _image_sources, _subject_source(bids_source)
         ),
-        "images": Form("the images and their list alone", _image_sources, by_subject=False),
+        "images": Form("the images and their list alone", _image_sources),
     },
     elsewhere={form: release_source(form, 1).url for form in ("nice", "ubp", "neurobridge")},
 )

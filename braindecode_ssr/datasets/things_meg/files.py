@@ -208,9 +208,7 @@ DOWNLOADS = Downloads(
         "preprocessed": Form(
             "preprocessed by the authors, 271 sensors, 200 Hz", of_subject=_subject_sources
         ),
-        "images": Form(
-            "all THINGS images, behind a password", lambda root: (OBJECT_IMAGES,), by_subject=False
-        ),
+        "images": Form("all THINGS images, behind a password", lambda root: (OBJECT_IMAGES,)),
     },
 )
 
