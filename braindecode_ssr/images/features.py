@@ -414,11 +414,16 @@ class ImageFeatures:
             extract(dataset, encoder, views, self.store, device=device, progress=progress, say=say)
 
     def check(self, dataset: ImageDataset) -> None:
-        """Raise MissingDataError if features are neither stored nor can be extracted."""
+        """Raise an error if features are neither stored nor can be extracted, or the encoder is unknown."""
         ids = dataset.images["image_id"].tolist()
         for name in self.encoders:
             for view in self._all_views():
-                if not self._can_be_extracted(name, view, dataset):
+                if self._can_be_extracted(name, view, dataset):
+                    if name not in self.objects and not self.store.image_ids(name, view):
+                        from .pretrained import check_pretrained
+
+                        check_pretrained(canonical_name(name))
+                else:
                     self.store.manifest(name, view)
                     if not set(ids) <= set(self.store.image_ids(name, view)):
                         self.store.read(name, view, ids)

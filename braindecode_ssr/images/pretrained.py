@@ -242,6 +242,15 @@ class OpenCLIP(Pretrained):
         )
 
 
+def check_pretrained(encoder: str) -> None:
+    """Raise UsageError if open_clip or timm have no such model or weights; nothing is built or downloaded."""
+    kind, _, argument = encoder.partition(":")
+    if kind == "open-clip":
+        open_clip_name(argument)
+    elif kind == "timm" and not (model := timm_name(argument).model).startswith(SCHEMES):
+        _check_known(model)
+
+
 class OpenCLIPName(NamedTuple):
     """Model or ``hf-hub:...``, weights (empty for these) and layer (empty: the output)."""
 

@@ -69,6 +69,22 @@ def test_a_run_on_other_pictures_is_neither_handed_back_nor_continued(call, stud
     assert "finished already" in call("train", "--dataset", "bids", *place, code=0).err
 
 
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ("open-clip:RN51/openai", "unknown model of open_clip: 'RN51'"),
+        ("open-clip:RN50/openay", "did you mean 'openai'"),
+        ("timm:resnet19.a1_in1k", "unknown model of timm: 'resnet19'"),
+        ("timm:resnet18.a1_in1l", "unknown set of weights of resnet18"),
+    ],
+)
+def test_a_misspelt_encoder_is_noticed_before_work_starts(call, study, tmp_path, encoder, said):
+    place = ("--data-dir", study, "--subject", 1, "--encoder", encoder, "--out", tmp_path / "runs")
+    error = call("train", "--dataset", "bids", *place, "--dry-run", code=2).error
+    assert said in error and error == call("train", "--dataset", "bids", *place, code=2).error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_across_people(call, study, tmp_path):
     args = ("--protocol", "inter", "--data-dir", study, "--out", tmp_path)
     call("train", "--dataset", "bids", "--subject", 1, *args, *SHORT, code=0)
