@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from ..datasets.base import ImageDataset
 from ..datasets.pickles import load_features, read_names
 from ..datasets.pictures import SUFFIXES
-from ..errors import DataError, UsageError
+from ..errors import DataError, Say, UsageError, silent
 from .store import IMPORTED, FeatureStore, check_spread
 
 
@@ -38,7 +38,7 @@ def import_split(
     view: str,
     train: str | Path | None = None,
     test: str | Path | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Say = silent,
 ) -> Imported:
     """Import the features of whole splits.
 
@@ -86,11 +86,9 @@ def import_split(
         else:
             rows.append(_in_number_order(array, images, split, file))
             _check_split_is_clear(dataset.images, split, array.ndim, file)
-            if say is not None:
-                say(
-                    f"{file} has no names: its rows are taken as the {split} images in the order of "
-                    f"`{command}`"
-                )
+            say(
+                f"{file} has no names: its rows are taken as the {split} images in the order of `{command}`"
+            )
         check_spread(rows[-1], str(file))
         ids += images["image_id"].tolist()
     widths = [array.shape[1] for array in rows]
@@ -114,7 +112,7 @@ def import_listed(
     view: str,
     array: str | Path,
     images: str | Path | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Say = silent,
 ) -> Imported:
     """Import features of any images, joined by their names.
 
@@ -191,7 +189,7 @@ def import_listed(
     features = np.ascontiguousarray(rows[kept])
     store.write(encoder, view, wanted, features, _fingerprint(encoder, features), array.name)
     unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
-    if unknown and say is not None:
+    if unknown:
         say(
             f"left out: {len(unknown)} images of {source} whose concepts are not in {dataset.name}: "
             f"{_first(unknown)}"

@@ -521,17 +521,11 @@ class SSRLoss(Loss):
                 n_brain = _known(backbone_width, "backbone_width", "level='encoded'")
                 n_images = _known(n_features, "n_features", "level='encoded'")
                 self.unused.clear()
-            own = (
-                n_brain,
-                n_images,
-                mask_ratio,
-                hidden,
-                context,
-                reconstruct_view,
-                reconstruct_brain,
+            self.reconstruction = MaskedReconstruction(
+                *(n_brain, n_images, mask_ratio, hidden, context),
+                *(reconstruct_view, reconstruct_brain, reconstructor, reconstructor_params),
+                *(pull, pull_target, whole_ratio, visual),
             )
-            how = reconstructor, reconstructor_params, pull, pull_target, whole_ratio, visual
-            self.reconstruction = MaskedReconstruction(*(*own, *how))
 
     def forward(
         self,
