@@ -158,7 +158,7 @@ def train(
 
     Examples
     --------
-    >>> run = train(dataset="things-sim", subject=5, backbone="EEGNet", epochs=10)  # doctest: +SKIP
+    >>> run = train(dataset="things-sim", subject=5, epochs=10)  # doctest: +SKIP
     >>> run.summary["top1"]  # doctest: +SKIP
     """
     from .inference.trained import TrainedRun

@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ["DOCSTRING_INHERITANCE_ENABLE"] = "1"  # before braindecode: models inherit parameters
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).parent))  # layout.py and course.py
 
 from docutils import nodes  # noqa: E402
 from sphinx.util.inspect import stringify_signature  # noqa: E402
@@ -61,7 +62,8 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "doc_module": ("braindecode_ssr",),
     "backreferences_dir": "generated/backreferences",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "course.place",
+    "minigallery_sort_order": "course.place",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -78,10 +80,12 @@ def _skip(app, what, name, obj, skip, options):
 
 
 def _signature(app, what, name, obj, options, signature, returns):
-    """The parameters of models, whose ``__new__`` comes from the Hugging Face Hub and takes anything."""
+    """The parameters of models, whose ``__new__`` comes from the Hugging Face Hub; defaults by name."""
     if what == "class" and signature == "(*args, **kwargs)":
-        return stringify_signature(inspect.signature(obj), show_annotation=False), returns
-    return None
+        signature = stringify_signature(inspect.signature(obj), show_annotation=False)
+    if signature:
+        signature = re.sub(r"<(?:class '[\w.]*?|function )(\w+)'?>", r"\1", signature)
+    return signature, returns
 
 
 def _types(app, what, name, obj, options, lines):
@@ -148,7 +152,6 @@ def _changes(app, path, parent, content):
 
 def _draw(app):
     """Draw the picture of `layout.rst` from the imports of the package."""
-    sys.path.insert(0, str(Path(__file__).parent))
     from layout import draw
 
     draw()
