@@ -208,6 +208,20 @@ def test_what_does_not_fit_is_refused(plain, raws, change, expected):
         load_run(plain).embed(raw)
 
 
+def test_a_channel_that_channels_tsv_marks_as_bad_is_bad(plain, raws, tmp_path):
+    path = tmp_path / "sub-01_task-look_eeg.fif"
+    raws[0].save(path, verbose="error")
+    run, rows = load_run(plain), [f"{name}\tEEG\t{{}}" for name in raws[0].ch_names]
+    listed = tmp_path / "sub-01_task-look_channels.tsv"
+    for status in ("good", "Bad"):
+        text = "\n".join(["name\ttype\tstatus", *rows]).format(*[status] * len(rows))
+        listed.write_text(text, encoding="utf-8")
+        if status == "good":
+            assert len(run.embed(path)) == len(run.embed(raws[0]))
+    with pytest.raises(DataError, match="Oz.*marked bad.*interpolate"):
+        run.embed(path)
+
+
 def test_trials_that_begin_at_another_time_are_refused(plain, raws, tmp_path):
     """As those of a run on released files that begin later than trials.start."""
     run = shutil.copytree(plain, tmp_path / "run")

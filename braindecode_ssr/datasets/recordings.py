@@ -18,7 +18,15 @@ from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import first_twice
 from ..registry import Label
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_channels
-from .bids.events import BidsEvents, image_column, image_events, mark_of, onset_samples, read_events
+from .bids.events import (
+    BidsEvents,
+    image_column,
+    image_events,
+    mark_of,
+    onset_samples,
+    read_events,
+    read_table,
+)
 from .pictures import SUFFIXES
 
 if TYPE_CHECKING:
@@ -107,7 +115,10 @@ def _tails(name: str) -> list[str]:
 
 
 def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
-    """A recording in any format that MNE reads, not loaded, and its name for messages."""
+    """A recording in any format that MNE reads, not loaded, and its name for messages.
+
+    Channels that channels.tsv beside a file in BIDS marks as bad are bad.
+    """
     import mne
 
     if isinstance(source, mne.io.BaseRaw | mne.BaseEpochs):
@@ -120,13 +131,20 @@ def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
     try:
         if epochs:
             return mne.read_epochs(path, preload=False, verbose="error"), str(path)
-        return mne.io.read_raw(path, preload=False, verbose="error"), str(path)
+        raw = mne.io.read_raw(path, preload=False, verbose="error")
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
             f"MNE cannot read {path} ({reason[:200]})",
             "give a file in a format that mne.io.read_raw reads, with all files that belong to it",
         ) from error
+    listed = path.with_name(re.sub("_(eeg|meg)$", "_channels.tsv", path.stem))
+    if listed.suffix == ".tsv" and listed.is_file():  # a recording in BIDS
+        table = read_table(listed)
+        if {"name", "status"} <= set(table.columns):
+            bad = table["name"][table["status"].str.strip().str.lower() == "bad"].str.strip()
+            raw.info["bads"] = sorted({*raw.info["bads"], *bad} & set(raw.ch_names))
+    return raw, str(path)
 
 
 def read_recording(
