@@ -79,6 +79,8 @@ store.table.head()
 
 import mne
 
+mne.set_log_level("error")
+
 averages = store.average("train")
 evoked = mne.EvokedArray(averages.x.mean(axis=0), store.info, tmin=-0.2, verbose="error")
 evoked.plot_joint(times=[0.1, 0.2, 0.4], title="all training images")

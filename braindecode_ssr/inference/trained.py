@@ -564,12 +564,12 @@ def retrieve(
     run : path-like or TrainedRun
         A run folder, or ``ORG/NAME`` on the Hugging Face Hub.
     recordings, images
-        As for :meth:`TrainedRun.retrieve`.
+        As for :meth:`~braindecode_ssr.inference.trained.TrainedRun.retrieve`.
     trust, device
         As for :func:`load_run`.
     **options
         ``top``, ``events``, ``whitening``, ``average``, ``progress`` and ``say`` of
-        :meth:`TrainedRun.retrieve`.
+        :meth:`~braindecode_ssr.inference.trained.TrainedRun.retrieve`.
 
     Returns
     -------
