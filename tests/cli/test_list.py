@@ -56,7 +56,7 @@ def test_every_setting_says_what_it_is(call):
 
     rows = {row["name"]: row for row in call("list", "settings", "--json", code=0).json}
     assert list(rows) == setting_names()
-    assert rows["train.weight_decay"]["description"] == "Of AdamW."
+    assert rows["train.weight_decay"]["description"] == "Weight decay of AdamW."
     assert all(len(row["description"]) > 5 for row in rows.values())
 
 
