@@ -62,7 +62,10 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
     registry, rows = _registry(kind), []
     for name in registry:
         lines = (registry[name].__doc__ or "").strip().splitlines()
-        rows.append({"name": name, "description": lines[0] if lines else ""})
+        row = {"name": name, "description": lines[0] if lines else ""}
+        if kind == "encoders":
+            row["needs"] = getattr(registry[name], "needs", "")
+        rows.append(row)
     return rows
 
 

@@ -20,7 +20,6 @@ TEST_COMMAND = "pip install '.[tests]' && pytest"
 
 # Declared though no module of ours imports it.
 FOR_OTHERS = {
-    "torchvision": "open_clip needs it",
     "torchaudio": "braindecode needs the one built for the same torch",
 }
 
@@ -108,13 +107,15 @@ def test_dependencies_are_those_imported():
     needed, used = declared(PROJECT["dependencies"]), third_party_imports(*TREES.values())
     extras = PROJECT["optional-dependencies"]
     optional = declared(
-        [*extras["onnx"], *extras["log"]]
+        [*extras["onnx"], *extras["log"], *extras["hf"]]
     )  # some of them are imported by torch and skorch
     assert used - needed - optional == declared(extras["cluster"]), "imported but not declared"
     assert needed - used == set(FOR_OTHERS), "declared but not imported, or the reverse"
 
 
-OPTIONAL = {"captum", "lightning", "onnxruntime", "onnxscript", "tensorboard"}  # tests skip without
+OPTIONAL = {
+    *("captum", "lightning", "onnxruntime", "onnxscript", "tensorboard", "transformers")
+}  # tests skip without
 
 
 def test_what_tests_import_is_declared():

@@ -13,7 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import MissingDataError, UsageError
 from ..files import sha256
@@ -31,6 +31,7 @@ ENCODERS = Registry(
         "simnet": "braindecode_ssr.images.pyramid:SimNet",
         "open-clip": "braindecode_ssr.images.pretrained:OpenCLIP",
         "timm": "braindecode_ssr.images.pretrained:Timm",
+        "hf": "braindecode_ssr.images.pretrained:HuggingFace",
     },
 )
 
@@ -89,7 +90,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
         if names[-1] not in stored and not is_encoder(part):
             error = unknown_name("encoder", part, [*ENCODERS, *stored])
             error.hint += (
-                "; or open-clip:MODEL/WEIGHTS, timm:MODEL.WEIGHTS, dinov2-base; or import its features: "
+                "; or open-clip:MODEL/WEIGHTS, timm:MODEL.WEIGHTS, hf:ORG/REPO, dinov2-base; or import them: "
                 f"ssr-bd features import --encoder {part} ..."
             )
             raise error
@@ -174,6 +175,7 @@ class ImageEncoder(ABC):
     name: str
     dim: int
     size: int
+    needs: ClassVar[str] = ""  # an extra to install, for `ssr-bd list encoders`
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

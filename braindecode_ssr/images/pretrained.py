@@ -1,4 +1,4 @@
-"""Image encoders with trained weights: open_clip's, and timm's with DINOv2 and any other vision model."""
+"""Image encoders with trained weights: of open_clip, of timm, DINOv2 among them, and of transformers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
+from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import DataError, MissingDataError, SSRError, UsageError, first_line
 from ..registry import check_name, nearest, unknown_name
@@ -555,13 +557,126 @@ def _find_block(model: Any, asked: TimmName) -> int:
         )
     if asked.pooling == "cls" and getattr(model, "cls_token", None) is None:
         raise UsageError(f"{asked.model} has no class token", "write :mean instead of :cls")
-    if asked.layer.startswith("block"):
-        block = int(asked.layer.removeprefix("block"))
-    else:
-        block = int(float(asked.layer or 1) * depth) - 1
-    if asked.pooling and not 0 <= block < depth:
+    return _block_at(asked, depth) if asked.pooling else depth - 1
+
+
+# -- transformers --------------------------------------------------------------------------------------------
+
+
+class HuggingFace(Pretrained):
+    """A frozen vision model of the Hugging Face package ``transformers``, in float32, with its own resizing.
+
+    ``argument`` is ``ORG/REPO`` on the Hub or a folder that ``save_pretrained`` wrote, with weights in
+    safetensors; ``@block6``, ``@0.6667``, ``:mean``, ``:cls``, ``:tokens`` and ``:518`` are as for timm.
+    Of a model of images and text, the image tower. Alone, ``pooler_output``. Models that bring code of
+    their own, such as InternViT, are refused: nothing that is downloaded is executed.
+    """
+
+    needs: ClassVar[str] = "extra hf (transformers)"
+
+    def __init__(self, argument: str, device: str = "cpu") -> None:
+        from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+        self.asked = timm_name(f"{SCHEMES[0]}{argument}")
+        self.source = self.asked.model.removeprefix(SCHEMES[0])
+        self.name = f"hf:{self.asked.text.removeprefix(SCHEMES[0])}"
+        model, processor = _hugging_face_model(self.source, self.name)
+        self._weights = weights_hash(model)
+        crop = processor.get("crop_size") or processor["size"]
+        size = self.asked.size or crop.get("height") or crop.get("shortest_edge")
+        edge = size if self.asked.size else processor["size"].get("shortest_edge", size)
+        names = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+        interpolation = names.get(processor.get("resample", 3), "bicubic")
+        preprocess = {"size": size, "edge": edge, "interpolation": interpolation}
+        preprocess |= {"mean": processor["image_mean"], "std": processor["image_std"]}
+        steps = [Resize(edge, InterpolationMode(interpolation)), CenterCrop(size)]
+        self._options = {"output_hidden_states": True}
+        if "interpolate_pos_encoding" in signature(model.forward).parameters:
+            self._options["interpolate_pos_encoding"] = True
+        self._set_up(model, Compose(steps), preprocess, device)
+
+    @classmethod
+    def canonical_name(cls, argument: str) -> str:
+        return f"hf:{timm_name(SCHEMES[0] + argument).text.removeprefix(SCHEMES[0])}"
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "encoder": "hf",
+            "model": type(self._model).__name__,
+            "weights_sha256": self._weights,
+            "layer": self.asked.layer or "output",
+            "pooling": POOLINGS.get(self.asked.pooling, "the model's own"),
+            "precision": "float32",
+            "preprocess": self._preprocess,
+        }
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        found = self._model(pixel_values=pixels, **self._options)
+        if not self.asked.pooling:
+            own = getattr(found, "pooler_output", None)
+            if own is None:
+                hint = "write :mean, or :cls for the class token"
+                raise UsageError(f"{self.source} has no pooled output of its own", hint)
+            return own.flatten(1)
+        output = found.last_hidden_state
+        if self.asked.layer:
+            depth = len(found.hidden_states) - 1  # the first ones are the embedded patches
+            output = found.hidden_states[_block_at(self.asked, depth) + 1]
+        if output.ndim != 3:
+            return pooled(output, len(pixels))
+        patch = getattr(self._model.config, "patch_size", None)
+        prefix = output.shape[1] - (self.size // patch) ** 2 if isinstance(patch, int) else 0
+        if self.asked.pooling == "cls":
+            if prefix < 1:
+                raise UsageError(f"{self.source} has no class token", "write :mean instead of :cls")
+            return output[:, 0]
+        return output[:, max(prefix, 0) * (self.asked.pooling == "mean") :].mean(1)
+
+
+def _block_at(asked: TimmName, depth: int) -> int:
+    """The index of the block that a name asks for: the one named, or at that part of the depth."""
+    named = asked.layer.startswith("block")
+    at = asked.layer.removeprefix("block")
+    block = int(at) if named else int(float(at or 1) * depth) - 1
+    if not 0 <= block < depth:
         raise UsageError(
             f"{asked.model} has no block at {asked.layer}",
             f"choose one of block0 to block{depth - 1}, or a depth of {1 / depth:.2g} to 1",
         )
     return block
+
+
+def _hugging_face_model(source: str, name: str) -> tuple[Any, dict[str, Any]]:
+    """The vision model, frozen and in float32, and what its image processor does, from cache or Hub."""
+    if not find_spec("transformers"):
+        raise UsageError(
+            f"the encoder {name} needs transformers",
+            'install it: pip install "braindecode-ssr[hf]"',
+        )
+    from transformers import AutoImageProcessor, AutoModel
+    from transformers import logging as said
+
+    said.set_verbosity_error()
+    local = Path(source).expanduser().is_dir()
+    path = str(Path(source).expanduser()) if local else source
+    where: dict[str, Any] = {"pretrained_model_name_or_path": path, "trust_remote_code": False}
+    try:
+        try:
+            processor = AutoImageProcessor.from_pretrained(**where, local_files_only=True)
+            model = AutoModel.from_pretrained(**where, use_safetensors=True, local_files_only=True)
+        except OSError:
+            if local:
+                raise
+            reach_hub()
+            processor = AutoImageProcessor.from_pretrained(**where)
+            model = AutoModel.from_pretrained(**where, use_safetensors=True)
+    except ValueError as error:  # an architecture of its own
+        raise UsageError(
+            f"transformers cannot build the encoder {name} ({first_line(error)})",
+            "choose a model without code of its own, or import features extracted elsewhere: "
+            "ssr-bd features import --encoder NAME ...",
+        ) from error
+    except Exception as error:
+        raise unavailable(name, error) from error
+    model = getattr(model, "vision_model", model)
+    return model.float().eval().requires_grad_(False), processor.to_dict()
