@@ -258,6 +258,8 @@ def test_dry_run_prints_the_resolved_run_and_does_nothing(call, tmp_path):
         "encoder": "simnet",
         "views": ["blur", "noise", "low-resolution", "mosaic"],
         "pool": "mean",
+        "tuning": "frozen",
+        **{"lora_rank": 8, "lora_alpha": 16.0, "lora_blocks": 4},
     }
     inter = call("train", *TINY, "--protocol", "inter", "--dry-run", code=0).json["spec"]
     assert inter["data"]["channels"] == "all" and inter["model"]["backbone"] == "TSConv"
