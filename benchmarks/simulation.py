@@ -38,6 +38,8 @@ ORDER = ("ridge-decoding", "nice", "contrast", "neurobridge")  # encoding is not
 LEFT = (0.6, 0.8)  # of NICE's top-1 with an eighth of the repetitions: .72 with 10 of 80
 SKEW = (1.0, 2.1)  # of plain contrast: single branches of real similarity matrices
 ACROSS = (0.25, 0.5)  # of the intra-subject top-1: UBP .24, NeuroBridge .30, NICE .39
+ENCODERS = {"ridge-decoding": "simnet:detail", "nice": "simnet:detail"}
+"""NICE is published with ViT-L/14, which suits EEG less than the RN50 of contrast and NeuroBridge."""
 FEW = {"tiny": 3, "small": 3, "full": 10}
 VIEWS = ("blur", "noise", "low-resolution", "mosaic")
 
@@ -96,6 +98,8 @@ def row(options: argparse.Namespace, method: str, protocol: str) -> Row:
     if method == "neurobridge":
         evaluations = ["gallery=views", f"gallery=views+{few}"]
     settings: dict[str, Any] = {"method": method}
+    if method in ENCODERS:
+        settings["images"] = {"encoder": ENCODERS[method]}
     for name, epochs in (one.split("=") for one in options.epochs):
         if name == method:
             settings["train"] = {"epochs": int(epochs)}

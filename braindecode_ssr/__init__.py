@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lazy_loader
 
-from .models import register
+from .models.names import register
 
 __version__ = "0.1.0"
 

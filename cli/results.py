@@ -9,7 +9,8 @@ import click
 
 from . import Group, say, show_bars
 from . import options as opt
-from .output import print_evaluations, print_json
+from .output import print_json
+from .runs import print_evaluations
 
 image_names = click.option(
     "--images",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from . import options as opt
 from . import say, show_bars
-from .output import print_evaluations, print_json, print_summary
+from .output import print_json, print_table
 
 
 @click.command("train")
@@ -230,3 +232,90 @@ def report(
         click.echo("\n".join(map(str, made.files)))
     else:
         click.echo(as_text(made, form), nl=False)
+
+
+# -- results of a run ----------------------------------------------------------------------------------------
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The results of a run, with how they were obtained."""
+    channels = summary["channels"]
+    channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
+    views = "+".join(summary["views"]) or "originals only"
+    parts = ", a part for each subject" if summary.get("subjects") == "own" else ""
+    correction = summary["correction"]
+    corrected = "" if correction == "none" else f", {correction} correction"
+    selected = {
+        "last": "last epoch",
+        "validation": f"epoch {summary['epoch']}, best on held-out training concepts",
+        "oracle": f"epoch {summary['epoch']}, best on this very test",
+    }[summary["selection"]]
+    click.echo(
+        f"{summary['dataset']}, subject {summary['subject']}, {summary['protocol']}-subject, "
+        f"{summary['n_gallery']}-way zero-shot retrieval\n"
+        f"  trained    {summary['method']}, {summary['backbone']}{parts}, {channels}, "
+        f"{summary['encoder']} ({views}), {summary['epochs']} epochs, seed {summary['seed']}\n"
+        f"  tested     {summary['n_queries']} queries, {_repetitions(summary)} trials averaged, "
+        f"gallery {summary['gallery']}{corrected}, {selected}"
+    )
+    print_flags([summary])
+    click.echo()
+    lines = [["", "top-1", "top-5", "median rank", "mean rank", "MRR"]]
+    for name, prefix in ((summary["method"], ""), ("ceiling", "ceiling_"), ("chance", "chance_")):
+        if f"{prefix}top1" in summary:
+            lines.append([name, *(percent(summary[f"{prefix}{k}"]) for k in ("top1", "top5"))])
+    lines[1] += [f"{summary[name]:.1f}" for name in ("median_rank", "mean_rank")]
+    lines[1] += [f"{summary['mrr']:.3f}"]
+    for first, *rest in lines:
+        click.echo(f"  {first:<11}" + "".join(f"{cell:>13}" for cell in rest))
+
+
+def print_evaluations(summaries: list[dict[str, Any]]) -> None:
+    """Several evaluations of a run, or of similarities of any program: one row each, flags below."""
+    first = summaries[0]
+    data = f"{first['dataset']}, subject {first['subject']}"
+    scored = "scored_by" in first
+    if scored:
+        title = f"{first['method']}: {data}, {first['n_queries']} queries, zero-shot retrieval "
+        title += "[95 % interval over queries]"
+    else:
+        title = f"{data}, {first['protocol']}-subject, zero-shot retrieval, {first['method']}, "
+        title += f"{first['backbone']}, seed {first['seed']}"
+    click.echo(f"{title}\n")
+    rows = []
+    for one in summaries:
+        row = {"evaluation": one["evaluation"]}
+        if not scored:
+            row["repetitions"] = _repetitions(one)
+            row["epoch"] = "-" if one["epoch"] is None else one["epoch"]
+        for name, key in (("top-1", "top1"), ("top-5", "top5")):
+            row[name] = percent(one[key])
+            if scored:
+                row[name] += f" [{100 * one[f'{key}_low']:.1f}, {100 * one[f'{key}_high']:.1f}]"
+        row |= {"median rank": f"{one['median_rank']:.1f}", "MRR": f"{one['mrr']:.3f}"}
+        if scored:
+            row["candidates"] = one["n_gallery"]
+        else:
+            row["ceiling"] = percent(one["ceiling_top1"]) if "ceiling_top1" in one else "-"
+        row |= {"chance": percent(one["chance_top1"]), "flags": ", ".join(one["flags"]) or "-"}
+        rows.append(row)
+    print_table(rows)
+    print_flags(summaries)
+
+
+def print_flags(summaries: list[dict[str, Any]]) -> None:
+    """What flags mean, one line each."""
+    from braindecode_ssr.retrieval.evaluations import FLAGS
+
+    flags = {flag for summary in summaries for flag in summary["flags"]}
+    for flag in filter(flags.__contains__, FLAGS):
+        click.echo(f"  ! {flag}: {FLAGS[flag]}")
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _repetitions(summary: dict[str, Any]) -> str:
+    fewest, most = summary["repetitions"], summary["repetitions_max"]
+    return str(fewest) if fewest == most else f"{fewest} to {most}"

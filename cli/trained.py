@@ -9,7 +9,8 @@ import click
 
 from . import options as opt
 from . import say, show_bars
-from .output import print_flags, print_json, print_table
+from .output import print_json, print_table
+from .runs import print_flags
 
 
 @click.command("retrieve")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from braindecode_ssr import models as registration
+from braindecode_ssr.models import names as registration
 
 ROOT = Path(__file__).parents[1]
 

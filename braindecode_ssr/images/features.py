@@ -420,9 +420,11 @@ class ImageFeatures:
             for view in self._all_views():
                 if self._can_be_extracted(name, view, dataset):
                     if name not in self.objects and not self.store.image_ids(name, view):
-                        from .pretrained import check_pretrained
+                        kind, _, argument = canonical_name(name).partition(":")
+                        if kind in ("open-clip", "timm"):
+                            from .pretrained import check_pretrained
 
-                        check_pretrained(canonical_name(name))
+                            check_pretrained(kind, argument)
                 else:
                     self.store.manifest(name, view)
                     if not set(ids) <= set(self.store.image_ids(name, view)):

@@ -244,12 +244,11 @@ class OpenCLIP(Pretrained):
         )
 
 
-def check_pretrained(encoder: str) -> None:
+def check_pretrained(kind: str, argument: str) -> None:
     """Raise UsageError if open_clip or timm have no such model or weights; nothing is built or downloaded."""
-    kind, _, argument = encoder.partition(":")
     if kind == "open-clip":
         open_clip_name(argument)
-    elif kind == "timm" and not (model := timm_name(argument).model).startswith(SCHEMES):
+    elif not (model := timm_name(argument).model).startswith(SCHEMES):
         _check_known(model)
 
 

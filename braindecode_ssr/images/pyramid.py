@@ -30,15 +30,17 @@ COLOR_SD = (0.2, 0.1, 0.1)
 
 
 class Fixed(ImageEncoder):
-    """An encoder whose numbers are all in this file; its name takes no argument."""
+    """An encoder whose numbers are all in this file."""
 
-    constants: ClassVar[dict[str, Any]]
+    constants: dict[str, Any]
     """All that its features depend on besides its name and size."""
+    variants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
-        if argument:
+        if argument and argument not in self.variants:
+            names = [self.name, *(f"{self.name}:{variant}" for variant in self.variants)]
             raise UsageError(
-                f"{self.name}:{argument}: {self.name} has no variants", f"write {self.name}"
+                f"{self.name} has no variant {argument!r}", f"write {' or '.join(names)}"
             )
         self.device = torch.device(device)
 
@@ -140,6 +142,8 @@ COARSE, MEANING, FINE = (0.5, 9.0), (3.0, 7.3), (12.0, 40.0)
 HUES, TINT = 4.0, 2.0
 """Half cycles per image below which it looks at colors, and at those of the whole image most of all."""
 GAINS = {"meaning": 1.6, "tint": 9.0, "fine": 2.7}
+DETAIL = 3.4
+"""The gain ``fine`` of ``simnet:detail``."""
 BOUND, BIAS = 3.0, 0.7
 
 
@@ -149,7 +153,8 @@ class SimNet(Fixed):
     The cosine transform of the image (128 pixels) goes through a layer of 512 random rectified units: coarse
     waves of luminance, in which version 2 of the simulation writes what an image means, coarse waves of the
     two color-opponent channels, and fine waves of luminance. Fine waves are what blurring, low resolution
-    and mosaics remove. Weights are drawn once and the same everywhere.
+    and mosaics remove. Weights are drawn once and the same everywhere. ``simnet:detail`` sees more
+    of the fine waves: an encoder whose features suit the brain less.
 
     Examples
     --------
@@ -160,13 +165,17 @@ class SimNet(Fixed):
     name = "simnet"
     size = 128
     dim = 512
-    constants = {
-        "bands": [COARSE, MEANING, FINE, HUES, TINT],
-        **{"gains": GAINS, "bound": BOUND, "bias": BIAS},
-    }
+    variants = ("detail",)
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         super().__init__(argument, device)
+        gain_of = GAINS
+        if argument == "detail":
+            self.name, gain_of = "simnet:detail", GAINS | {"fine": DETAIL}
+        self.constants = {
+            "bands": [COARSE, MEANING, FINE, HUES, TINT],
+            **{"gains": gain_of, "bound": BOUND, "bias": BIAS},
+        }
         orders = torch.arange(int(FINE[1]), dtype=torch.float64)
         phases = (torch.arange(self.size, dtype=torch.float64) + 0.5) / self.size
         cosines = math.sqrt(2 / self.size) * torch.cos(math.pi * orders[:, None] * phases)
@@ -179,11 +188,11 @@ class SimNet(Fixed):
         means &= (orders[:, None] > 0) & (orders > 0)
         hues = radius < HUES
         self.masks = [mask.to(self.device) for mask in (coarse, hues, fine)]
-        tints = torch.where(radius < TINT, GAINS["tint"], 1.0)[hues]
-        gains = torch.cat([torch.where(means, GAINS["meaning"], 1.0)[coarse], tints, tints])
+        tints = torch.where(radius < TINT, gain_of["tint"], 1.0)[hues]
+        gains = torch.cat([torch.where(means, gain_of["meaning"], 1.0)[coarse], tints, tints])
         rng = np.random.default_rng(128)
         seen = torch.from_numpy(rng.normal(size=(len(gains), self.dim))) * gains[:, None]
-        fines = GAINS["fine"] * torch.from_numpy(rng.normal(size=(int(fine.sum()), self.dim)))
+        fines = gain_of["fine"] * torch.from_numpy(rng.normal(size=(int(fine.sum()), self.dim)))
         parts = [part / math.sqrt(len(part)) for part in (seen, fines)]
         self.weight = torch.cat(parts).float().to(self.device)
         self.bias = torch.from_numpy(rng.normal(BIAS, 0.3, self.dim)).float().to(self.device)

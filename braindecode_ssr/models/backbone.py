@@ -295,7 +295,7 @@ def build_backbone(
         raise UsageError(
             f"{type(module).__name__} has no embedding to take: its output is not one linear or "
             "convolutional map of it",
-            "leave feature_point at 'auto', or choose 'head'",
+            "set feature_point to 'auto' or 'head': --set model.feature_point=auto",
         )
     return BrainEncoder(module, "head", n_outputs, adjusted, channels)
 

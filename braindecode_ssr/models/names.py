@@ -2,7 +2,8 @@
 
 A backbone is named as one of ours, as one of braindecode's, by a dotted path ``package.module.Class``, or as
 a class in a local file, ``my_net.py:MyNet``. Importing a class runs code, so paths and files are refused
-unless they lead into a known package or are trusted, see :func:`trusting`.
+unless they lead into a known package or are trusted, see :func:`trusting`. :func:`register` gives braindecode
+the name SSR.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import ModuleType
@@ -369,3 +371,95 @@ def _untrusted(kind: str, path: str) -> UsageError:
         "if you trust the author of that name, which can run any code, add --trust (in Python: trust=True); "
         "in your own code pass the class itself",
     )
+
+
+# -- braindecode learns of SSR -------------------------------------------------------------------------------
+#
+# ``braindecode.models`` takes seconds to import, so nothing here imports it. If it is loaded, SSR is
+# registered at once; else an import hook at the front of ``sys.meta_path`` does so right after it is loaded,
+# and removes itself.
+
+_BRAINDECODE = "braindecode.models"
+_SSR = "braindecode_ssr.models.ssr"
+_REQUIRED = ("n_chans", "n_outputs", "n_times")
+
+
+def register() -> None:
+    """Make ``EEGRegressor("SSR", ...)`` work, now or as soon as braindecode is imported; idempotent."""
+    if _BRAINDECODE in sys.modules:
+        _join()
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder:
+    """Finds braindecode's models and SSR as the other finders do, and registers SSR after they are loaded.
+
+    It watches both, because SSR imports braindecode: if a program imports SSR first, braindecode is
+    complete before SSR.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in (_BRAINDECODE, _SSR):
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(name, path, target)
+            if spec is not None:
+                self._extend(spec.loader)
+                return spec
+        return None
+
+    def _extend(self, loader: Any) -> None:
+        """Let this one loader register SSR after it has executed its module."""
+        execute: Any = getattr(loader, "exec_module", None)
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if _BRAINDECODE in sys.modules:
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                _join()
+
+        try:
+            if execute is not None:
+                loader.exec_module = exec_module
+        except AttributeError as error:
+            warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
+
+
+def _join() -> None:
+    """Register SSR with the loaded braindecode; a failure is a warning, never an error."""
+    try:
+        ssr = sys.modules.get(_SSR) or importlib.import_module(_SSR)
+        if hasattr(ssr, "SSR"):  # else it is being imported right now, and registers at its end
+            _add(ssr.SSR)
+    except Exception as error:
+        warnings.warn(f"braindecode_ssr cannot register SSR: {error}", stacklevel=2)
+
+
+def _add(model: type) -> None:
+    """Add the model to braindecode's tables, unless braindecode has one of that name."""
+    util = importlib.import_module(f"{_BRAINDECODE}.util")
+    if util.models_dict.setdefault(model.__name__, model) is not model:
+        return
+    inspect.signature(model.__init__, eval_str=True)  # as braindecode.models.config will do
+    listed = util.models_mandatory_parameters
+    if all(name != model.__name__ for name, *_ in listed):
+        listed.append((model.__name__, list(_REQUIRED), None))
+        _add_config(model)
+
+
+def _add_config(model: type) -> None:
+    """Update a ``braindecode.models.config`` that is already loaded."""
+    config: Any = sys.modules.get(f"{_BRAINDECODE}.config")
+    if config is None or not hasattr(config, "BraindecodeModelConfig"):
+        return
+    from typing import Annotated, Union
+
+    made = config.make_model_config(model, list(_REQUIRED))
+    setattr(config, made.__name__, made)
+    config.__all__.append(made.__name__)
+    config.models_configs.append(made)
+    field = config.BraindecodeModelConfig.__metadata__[0]
+    config.BraindecodeModelConfig = Annotated[Union[tuple(config.models_configs)], field]  # noqa: UP007

@@ -39,8 +39,7 @@ from ..preprocessing.whitening import mean_whitening
 from ..registry import Label, natural
 from ..trials.averages import CHUNK, TrialFile, TrialRows, averages_on_disk
 from ..trials.prepare import prepare
-from ..trials.store import TrialStore
-from ..trials.writer import TRIALS
+from ..trials.store import TRIALS, TrialStore
 from .distributed import ALONE, World
 
 Batch = tuple[Tensor, dict[str, Tensor]]

@@ -17,8 +17,7 @@ from ..config import Channels
 from ..errors import DataError
 from ..files import atomic_folder, check_free, derived_folder, lock, sha256
 from ..preprocessing.epochs import smooth_chosen
-from .store import TrialStore
-from .writer import DTYPE, MANIFEST, TRIALS, write_header
+from .store import DTYPE, MANIFEST, TRIALS, TrialStore, write_header
 
 FOLDER = "averages"
 CHUNK = 2048  # trials that are copied to another device at once

@@ -42,8 +42,7 @@ from ..preprocessing.epochs import (
 )
 from ..preprocessing.whitening import Whitening, clamp, fit_whitening
 from ..registry import Label, as_read, folder_name
-from .store import TrialStore
-from .writer import FORMAT, RecordingsChanged, StoreWriter
+from .store import FORMAT, RecordingsChanged, StoreWriter, TrialStore
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

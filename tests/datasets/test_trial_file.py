@@ -3,7 +3,7 @@ import pytest
 
 from braindecode_ssr import files
 from braindecode_ssr.preprocessing.whitening import fit_whitening
-from braindecode_ssr.trials.writer import WritableTrials
+from braindecode_ssr.trials.store import WritableTrials
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.errors import DataError
 from braindecode_ssr.files import JOURNAL
 from braindecode_ssr.trials.prepare import prepare, trials_path
-from braindecode_ssr.trials.store import TrialStore
-from braindecode_ssr.trials.writer import StoreWriter
+from braindecode_ssr.trials.store import StoreWriter, TrialStore
 
 SPEC = TrialSpec()
 

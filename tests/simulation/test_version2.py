@@ -191,7 +191,20 @@ def test_versions_never_share_a_place_or_a_name(tmp_path):
     assert (old.default_encoder, new.default_encoder) == ("pyramid", "simnet")
 
 
-def test_the_encoder_has_no_variants():
-    with pytest.raises(UsageError, match="simnet"):
+def test_the_variant_of_the_encoder_sees_more_detail(dataset):
+    import torch
+
+    with pytest.raises(UsageError, match="no variant 'large'") as error:
         SimNet("large")
-    assert SimNet().fingerprint == SimNet().fingerprint
+    assert error.value.hint == "write simnet or simnet:detail"
+    plain, detail = SimNet(), SimNet("detail")
+    assert plain.fingerprint == SimNet().fingerprint != detail.fingerprint
+    assert detail.description()["encoder"] == detail.name == "simnet:detail"
+    ids = dataset.images["image_id"][:32].tolist()
+    images = torch.stack([read_pixels(dataset, plain, one) for one in ids])
+    blurred = build_view("blur")(images, seed=range(32))
+    kept = [
+        cosines(net.encode(images), net.encode(blurred)).diagonal().mean()
+        for net in (plain, detail)
+    ]
+    assert kept[1] < kept[0]
