@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -378,6 +379,7 @@ def git_commit() -> str | None:
 
 
 def write_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write weights with the SHA-256 of their bytes, so that a single wrong bit is noticed."""
     from safetensors.torch import save
 
     state = model.state_dict()
@@ -386,7 +388,15 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
 
         state = merged_state(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    atomic_write(path, save(tensors))  # save_file would make a file that only its owner can read
+    digest = _tensors_sha256(save(tensors))
+    # save_file would make a file that only its owner can read
+    atomic_write(path, save(tensors, {"sha256": digest}))
+
+
+def _tensors_sha256(content: bytes) -> str:
+    """SHA-256 of what follows the header of a safetensors file, which begins with its length."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return hashlib.sha256(memoryview(content)[start:]).hexdigest()
 
 
 def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
@@ -489,10 +499,14 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
     """Load all weights of a model; DataError if the file is missing, damaged or of another model."""
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
+        with safe_open(path, framework="np") as file:
+            written = (file.metadata() or {}).get("sha256")  # runs of version 0.1.0 have none
+        if written and _tensors_sha256(path.read_bytes()) != written:
+            raise RuntimeError("its bytes have changed since it was written")
         model.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(

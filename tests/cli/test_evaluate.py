@@ -53,8 +53,13 @@ def test_damaged_weights(call, tiny_run, tmp_path):
     broken = tmp_path / "run"
     shutil.copytree(path, broken, ignore=shutil.ignore_patterns("checkpoint"))
     weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
     assert "model.safetensors" in call("evaluate", broken, code=1).error
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "its bytes have changed" in call("evaluate", broken, code=1).error
+    weights.write_bytes(whole)
+    call("evaluate", broken, code=0)
 
 
 def test_a_damaged_summary(call, tiny_run, tmp_path):
