@@ -504,7 +504,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
 
     try:
         with safe_open(path, framework="np") as file:
-            written = (file.metadata() or {}).get("sha256")  # runs of version 0.1.0 have none
+            written = (file.metadata() or {}).get("sha256")  # older runs have none
         if written and _tensors_sha256(path.read_bytes()) != written:
             raise RuntimeError("its bytes have changed since it was written")
         model.load_state_dict(load_file(path), strict=True)
