@@ -18,12 +18,14 @@ import shutil
 import socket
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import DataError, SSRError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from threadpoolctl import ThreadpoolController
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 JOURNAL = "unfinished.json"
@@ -502,32 +505,72 @@ def gigabytes(size: int) -> str:
 
 
 def in_chunks(work: Callable[[slice], T], n_trials: int, size: int) -> Iterator[T]:
-    """The results of ``work`` for slices of ``size`` trials, in order, computed in threads.
+    """The results of ``work`` for slices of ``size`` trials, :func:`in_threads`."""
+    slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
+    return in_threads(work, slices)
+
+
+def in_threads(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """The results of ``work`` for items, in order, computed in threads, and few of them ahead.
 
     There are as many threads as BLAS would use (``OMP_NUM_THREADS``, ``threadpoolctl``), and each product
     uses one: results do not depend on their number, and nothing waits in spin locks on a busy machine.
     """
-    slices = [slice(first, min(first + size, n_trials)) for first in range(0, n_trials, size)]
-    threads = min(_threads(), len(slices))
+    threads = _threads()
     with one_thread():
         if threads < 2:
-            yield from map(work, slices)
+            yield from map(work, items)
             return
         pool = ThreadPoolExecutor(threads)
+        waiting: deque[Future[T]] = deque()
         try:
-            yield from pool.map(work, slices)
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _OneThread:
+    """The limit that several threads may set and leave in any order: the first sets it, the last lifts it."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside = Lock(), 0
+        self.before = 1
+        self.limit: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            if not self.inside:
+                self.before = _threads()
+                self.limit = _libraries().limit(limits=1, user_api="blas")
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if not self.inside:
+                    self.limit.restore_original_limits()
+
+
+_ONE_THREAD = _OneThread()
+
+
 def one_thread() -> AbstractContextManager:
     """Within it, BLAS uses one thread: for few or small products, waking others costs more than it saves."""
-    return _libraries().limit(limits=1, user_api="blas")
+    return _ONE_THREAD()
 
 
 def _threads() -> int:
-    widths = [library["num_threads"] for library in _libraries().info()]
-    return max(widths, default=1)
+    """How many threads BLAS uses, or would without the limit."""
+    if _ONE_THREAD.inside:
+        return _ONE_THREAD.before
+    return max((library["num_threads"] for library in _libraries().info()), default=1)
 
 
 @lru_cache(maxsize=1)

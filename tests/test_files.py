@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from braindecode_ssr import files
 from braindecode_ssr.config import TrialSpec
@@ -24,8 +24,10 @@ from braindecode_ssr.files import (
     files_sha256,
     forget,
     in_chunks,
+    in_threads,
     lock,
     mapping,
+    one_thread,
 )
 from braindecode_ssr.preprocessing.epochs import windows
 
@@ -273,6 +275,32 @@ def test_linear_algebra_is_left_as_it_was():
     before = widths()
     list(in_chunks(lambda part: None, 10, 2))
     assert widths() == before
+
+
+def test_the_limit_of_threads_lasts_until_the_last_one_leaves_it():
+    """Whichever came first: two threads that each restored what they had found left BLAS with one."""
+
+    def widths():
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert widths() == {1}
+        assert files._threads() == 2  # what runs within it still uses threads of its own
+        second.__exit__(None, None, None)
+        assert widths() == {2}
+
+
+def test_few_results_are_made_ahead(monkeypatch):
+    monkeypatch.setattr(files, "_threads", lambda: 2)
+    begun = []
+    results = in_threads(lambda number: begun.append(number) or number, range(20))
+    assert next(results) == 0
+    assert len(begun) <= 3  # recordings of a session are large
+    assert list(results) == list(range(1, 20))
 
 
 def resident(array):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import UsageError
-from ..files import cached_numbers, one_thread, sha256
+from ..files import cached_numbers, in_threads, one_thread, sha256
 from ..preprocessing.channels import THINGS_EEG_63_RAW
 from ..preprocessing.epochs import n_times
 from ..registry import Label, unknown_name
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 OBSERVER = 2  # the version of the ideal observer
 REFERENCES = 400  # training images that fix the eye
+SMALL = 2**19  # samples of a recording, 0.3 GB, up to which several are made at a time
 
 
 @dataclass
@@ -132,9 +133,21 @@ class ThingsSim(ImageDataset):
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
         self.check_subject(subject)
-        for session in self.sessions:
-            for split in ("train", "test"):
-                yield self.recording(subject, session, split)
+        return self._several(
+            subject, [(session, split) for session in self.sessions for split in ("train", "test")]
+        )
+
+    def _several(self, subject: Label, parts: Sequence[tuple[int, str]]) -> Iterator[Recording]:
+        """Recordings by session and split, in threads if they are small."""
+        from ..simulation.experiment import session_events
+
+        preset, longest = self.preset, 0
+        for split in dict.fromkeys(split for _, split in parts):
+            self.features(split)  # once, and not in each thread
+            longest = max(longest, session_events(preset, split, subject, 1, self.seed).n_samples)
+        self.brain(subject)
+        several = in_threads if preset.version == 2 and longest <= SMALL else map
+        return iter(several(lambda part: self.recording(subject, *part), parts))
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """Channels and samples, without a recording being made."""
@@ -297,8 +310,8 @@ class ThingsSim(ImageDataset):
             chosen = np.isin(np.arange(len(joined)), choose(joined, repetitions))
             starts = np.cumsum([len(part) for part in used])[:-1]
             used = [u[c] for u, c in zip(used, np.split(chosen, starts), strict=True)]
-        for session, u in zip(self.sessions, used, strict=True):
-            recording = self.recording(subject, session, "test")
+        tested = self._several(subject, [(session, "test") for session in self.sessions])
+        for recording, u in zip(tested, used, strict=True):
             trials = windows(recording.data, recording.samples, recording.sfreq, spec)
             yield trials, recording.numbers - 1, np.isin(np.arange(len(trials)), u)
 

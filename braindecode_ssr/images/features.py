@@ -19,7 +19,7 @@ import numpy as np
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
 from ..errors import DataError, MissingDataError, Say, SSRError, UsageError, silent
-from ..files import atomic_write, sha256
+from ..files import atomic_write, one_thread, sha256
 from .encoders import (
     ImageEncoder,
     build_encoder,
@@ -113,7 +113,8 @@ def extract(
         batches = missing_batches()  # another process may have extracted meanwhile
         done = FinishedBatches(store.encoder_folder(name) / UNFINISHED, built)
         remarks: Remarks = {}
-        _encode_batches(dataset, built, name, batches, done, progress, remarks)
+        with one_thread():  # the threads that decode would wait for those of BLAS
+            _encode_batches(dataset, built, name, batches, done, progress, remarks)
         for remark, altered in sorted(remarks.items()):
             say(
                 f"{len(altered)} of {len(dataset.images)} pictures {remark}, "

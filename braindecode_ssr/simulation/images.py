@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
+from ..files import in_chunks, in_threads
 from .experiment import LivelyResponse, Preset, Response, generator
 
 TEXTURES = ("plain", "stripes", "checks", "dots", "rings", "patches")
@@ -266,8 +267,8 @@ def with_meaning(picture: Image.Image, point: np.ndarray) -> np.ndarray:
     """Replace some coarse waves of the luminance by those of a meaning; uint8, shape (size, size, 3)."""
     pixels = np.asarray(picture, np.float64) / 255
     down, across = _waves(picture.size[0])
-    now = np.einsum("ky,yx,kx->k", down, pixels @ LUMINANCE, across, optimize=True)
-    pixels += np.einsum("k,ky,kx->yx", WAVE * point - now, down, across, optimize=True)[..., None]
+    now = np.sum(down @ (pixels @ LUMINANCE) * across, axis=1)
+    pixels += ((WAVE * point - now) * down.T @ across)[..., None]
     return np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8)
 
 
@@ -372,7 +373,9 @@ def retina(image: Image.Image) -> np.ndarray:
 
 def raw_features(views: np.ndarray, only_early: bool = False) -> list[np.ndarray]:
     """Early and late features of views ``(n, 3, RETINA, RETINA)`` before reduction, each ``(n, d)``."""
-    energy = oriented_energy(views[:, 0])
+    luminance = views[:, 0]
+    parts = in_chunks(lambda part: oriented_energy(luminance[part]), len(luminance), 32)
+    energy = np.concatenate(list(parts))
     compressed = np.sqrt(energy)
     early = [_pool(compressed, GRID), _pool(views[:, :1], 8), _pool(views[:, 1:], COLOR_GRID)]
     if only_early:
@@ -425,11 +428,9 @@ class Eye:
 
     def see(self, images: Iterable[Image.Image], batch: int = 64) -> np.ndarray:
         """Features of images: early dimensions first; float32, shape (n_images, dims)."""
-        views = [retina(image) for image in images]
-        starts = range(0, len(views), batch)
-        return np.concatenate(
-            [self.features(np.stack(views[start : start + batch])) for start in starts]
-        )
+        views = list(in_threads(retina, images))
+        batches = in_chunks(lambda part: self.features(np.stack(views[part])), len(views), batch)
+        return np.concatenate(list(batches))
 
     def features(self, views: np.ndarray) -> np.ndarray:
         """Features of views of :func:`retina`; float32, shape (n_images, dims)."""
@@ -443,7 +444,8 @@ class Eye:
 def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) -> Eye:
     """The eye of an experiment; ``references`` are training images that fix means, scales and directions."""
     of_meaning = isinstance(response, LivelyResponse)
-    early, *rest = raw_features(np.stack([retina(image) for image in references]), of_meaning)
+    views = np.stack(list(in_threads(retina, references)))
+    early, *rest = raw_features(views, of_meaning)
     seen = _principal(early, response.early_dims, response.spectrum)
     if of_meaning:
         return Eye(seen)
