@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
+FORK = multiprocessing.get_context("fork")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(  # the command line and the pipeline import torch only when they need it
     [
@@ -112,3 +114,19 @@ def ssr_bd(*args):
     from braindecode_ssr_cli import main
 
     main([*args])
+
+
+def forking_ssr_bd(*args):
+    """``ssr-bd`` whose ``--jobs`` are processes forked from it, which have its imports already."""
+    from braindecode_ssr.trials import prepare
+
+    fork_workers()
+    prepare.get_context = lambda how: FORK
+    ssr_bd(*args)
+
+
+def fork_workers(patch=setattr):
+    """Let loky fork its processes in place of starting them from nothing."""
+    from joblib.externals import loky
+
+    patch(loky, "ProcessPoolExecutor", partial(loky.ProcessPoolExecutor, context=FORK))

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -528,6 +528,11 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
 
 def eeg_info(ch_names: Sequence[str], sfreq: float, ch_type: str = "eeg") -> mne.Info:
     """MNE Info of channels of one type; EEG with 10-05 positions, also for names such as ``EEG OZ-Ref``."""
+    return _eeg_info(tuple(ch_names), sfreq, ch_type).copy()
+
+
+@lru_cache(maxsize=64)  # the positions take MNE 10 ms each time
+def _eeg_info(ch_names: tuple[str, ...], sfreq: float, ch_type: str) -> mne.Info:
     import mne
 
     for name in ch_names:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from forked import ssr_bd, started
+from forked import forking_ssr_bd, ssr_bd, started
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,8 @@ def shell(tmp_path_factory):
 
     def run(*args, cwd=home, env=None, code=None):
         found = {"SSR_DATA": str(home / "data"), **(env or {})}
-        done = started(ssr_bd, *map(str, args), folder=printed, cwd=cwd, env=found)
+        command = forking_ssr_bd if "--jobs" in args else ssr_bd
+        done = started(command, *map(str, args), folder=printed, cwd=cwd, env=found)
         done.join()
         result = Result(done.exitcode, done.out.read_text(), done.err.read_text())
         if code is not None:
@@ -63,7 +64,8 @@ def call(capfd, tmp_path, monkeypatch):
     return run
 
 
-TINY = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 3, "--batch-size", 32)
+SMALL = ("--set", "model.width=64", "--set", "model.n_outputs=64")
+TINY = ("--dataset", "things-sim", "--preset", "tiny", *SMALL, "--epochs", 3, "--batch-size", 32)
 
 
 @pytest.fixture(scope="session")

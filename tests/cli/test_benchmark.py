@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from .conftest import TINY
+from .conftest import SMALL, TINY
 
 GRID = (*TINY, "--methods", "ssr,contrast,neurobridge", "--subjects", "5", "--seeds", "1")
 GRID += ("--evaluations", "default,as-published,repetitions=1", "--jobs", "2")
@@ -169,13 +169,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def on_files(call, folder, dataset, layout, protocols):
-    """The tables of a small grid on simulated files in a published layout."""
-    from braindecode_ssr.pipeline import simulate
-
-    data, out = folder / "data", folder / "bench"
-    simulate("things-sim", data, layout=layout, preset="tiny", subjects=(1, 2))
-    grid = ("--methods", "contrast,ridge-encoding", "--subjects", "all", "--epochs", 1)
+def on_files(call, data, out, dataset, protocols):
+    """The tables of a small grid on files of two subjects."""
+    grid = ("--methods", "contrast,ridge-encoding", "--subjects", "all", "--epochs", 1, *SMALL)
     grid += ("--protocols", protocols, "--out", out)
     done = call("benchmark", "--dataset", dataset, "--data-dir", data, *grid, "--json", code=0)
     rows = {(row["method"], row["protocol"]): row for row in done.json["summary"]}
@@ -187,15 +183,19 @@ def on_files(call, folder, dataset, layout, protocols):
     return set(rows)
 
 
-def test_the_same_command_on_files_in_the_published_layout(call, tmp_path, runs_here):
-    rows = on_files(call, tmp_path, "things-eeg", "raw", "intra")
+def test_the_same_command_on_files_in_the_published_layout(call, written, tmp_path, runs_here):
+    rows = on_files(call, written[0], tmp_path, "things-eeg", "intra")
     assert rows == {("contrast", "intra"), ("ridge-encoding", "intra")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "layout"), [("things-eeg", "raw"), ("things-meg", "meg")])
 def test_the_same_command_across_subjects(call, tmp_path, dataset, layout):
-    assert len(on_files(call, tmp_path, dataset, layout, "intra,inter")) == 4
+    from braindecode_ssr.pipeline import simulate
+
+    data = tmp_path / "data"
+    simulate("things-sim", data, layout=layout, preset="tiny", subjects=(1, 2))
+    assert len(on_files(call, data, tmp_path / "bench", dataset, "intra,inter")) == 4
 
 
 def test_pooled_subjects_share_a_model_and_ensembles_are_rows(
@@ -210,7 +210,7 @@ def test_pooled_subjects_share_a_model_and_ensembles_are_rows(
         return train(spec, **options)
 
     monkeypatch.setattr(pipeline, "train", counted)
-    place = ("--data-dir", written[0], "--out", tmp_path, "--epochs", 1, "--json")
+    place = ("--data-dir", written[0], "--out", tmp_path, "--epochs", 1, *SMALL, "--json")
     grid = ("benchmark", "--dataset", "things-eeg", *place, "--methods", "contrast")
     grid += ("--protocols", "pooled", "--seeds", 2, "--ensemble", "seeds")
     preview = call(*grid, "--dry-run", code=0).json["runs"]

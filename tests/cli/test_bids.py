@@ -13,8 +13,10 @@ from PIL import Image
 
 from braindecode_ssr.datasets.things_sim import ThingsSim
 
+from .conftest import SMALL
+
 CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")
-SHORT = ("--encoder", "pyramid", "--epochs", 2, "--batch-size", 4, "--json")
+SHORT = ("--encoder", "pyramid", "--epochs", 2, "--batch-size", 4, *SMALL, "--json")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,9 @@ def test_your_own_recordings_as_a_process(shell, study, tmp_path):
     assert sorted(queries["image_id"]) == ["egg/egg_0", "egg/egg_1"]
 
 
-def test_a_run_on_other_pictures_is_neither_handed_back_nor_continued(call, study, tmp_path):
+def test_a_run_on_other_pictures_is_neither_handed_back_nor_continued(
+    call, study, tmp_path, runs_here
+):
     root = shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("ssr"))
     place = ("--data-dir", root, "--out", tmp_path / "runs", "--subject", 1, *SHORT)
     call("train", "--dataset", "bids", *place, code=0)
