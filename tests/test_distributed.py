@@ -40,7 +40,7 @@ def train(folder, *, backbone="EEGProject", loss="ssr", epochs=3, stop=None, sub
     params = {"drop_prob": 0.0, **STILL.get(backbone, {})}
     signal_ = {"n_chans": 17, "n_times": 80, "sfreq": 100.0}
     options = {"backbone": backbone, "backbone_params": params, "n_subjects": subjects}
-    model = SSR(n_outputs=16, n_features=12, **options, **signal_).double()
+    model = SSR(n_outputs=16, n_features=12, width=24, **options, **signal_).double()
     for name in BEFORE_NORM[backbone]:
         model.get_parameter(name).requires_grad_(False)
     criterion = LOSSES[loss](**sizes_for(LOSSES[loss], model)).double()

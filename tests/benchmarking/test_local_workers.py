@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from forked import fork_workers
 from toy_tasks import attempts, toys, work
 
 from braindecode_ssr.benchmarking.workers import LocalWorkers, run_tasks
@@ -27,8 +28,14 @@ def alive(pid):
     return False
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes that have their imports already: one from nothing takes seconds to start."""
+    fork_workers(monkeypatch.setattr)
+
+
 @pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_killed_process_fails_alone(tmp_path, jobs):
+def test_a_killed_process_fails_alone(tmp_path, jobs, forked):
     fates = ("", "killed", "", "raises", "killed once", "")
     tasks = toys(fates, tmp_path)
     ended = outcomes(tasks, jobs)
@@ -50,14 +57,14 @@ def test_nothing_to_do():
     assert outcomes([], 2) == {}
 
 
-def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn):
+def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn, forked):
     tasks = toys(["", "grows", "grows", ""], tmp_path)
     assert not any(outcome.error for outcome in outcomes(tasks, 1).values())
     assert len({pid for task in tasks for pid in attempts(tmp_path, task)}) > 1
     assert not [str(warning.message) for warning in recwarn]
 
 
-def test_closing_the_iterator_ends_the_processes(tmp_path):
+def test_closing_the_iterator_ends_the_processes(tmp_path, forked):
     tasks = toys(["", "waits"], tmp_path)
     with closing(run_tasks(work, tasks, LocalWorkers(2))) as ended:
         assert next(ended).name == "0-"

@@ -65,7 +65,8 @@ def call(capfd, tmp_path, monkeypatch):
 
 
 SMALL = ("--set", "model.width=64", "--set", "model.n_outputs=64")
-TINY = ("--dataset", "things-sim", "--preset", "tiny", *SMALL, "--epochs", 3, "--batch-size", 32)
+WIDE = ("--dataset", "things-sim", "--preset", "tiny", "--epochs", 3, "--batch-size", 32)
+TINY = (*WIDE, *SMALL)
 
 
 @pytest.fixture(scope="session")

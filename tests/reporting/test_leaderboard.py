@@ -21,11 +21,12 @@ def scored(folder, seed=0, noise=1.0, **options):
     return folder
 
 
-@pytest.fixture
-def folders(tmp_path):
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
     """Results of two methods on two subjects."""
+    base = tmp_path_factory.mktemp("folders")
     return [
-        scored(tmp_path / f"{method}{subject}{seed}", seed, noise, method=method, subject=subject)
+        scored(base / f"{method}{subject}{seed}", seed, noise, method=method, subject=subject)
         for method, noise in (("weak", 2.0), ("strong", 0.1))
         for subject in (1, 2)
         for seed in (10 * subject, 10 * subject + 1)
@@ -50,9 +51,9 @@ def test_adding_again_changes_nothing_and_replaces_nothing(folders, tmp_path):
     [file] = add_results(folders[:1], to)
     before = file.read_bytes()
     assert add_results(folders[:1], to, said.append) == [] and str(file) in said[0]
-    scored(folders[0], seed=10, noise=0.3, method="weak", subject=1)
+    other = scored(tmp_path / "other", seed=10, noise=0.3, method="weak", subject=1)
     with pytest.raises(SSRError, match="another result with the labels"):
-        add_results(folders, to)
+        add_results([other, *folders[1:]], to)
     assert file.read_bytes() == before and len(list(to.rglob("*.json"))) == 1
 
 

@@ -12,7 +12,9 @@ from braindecode_ssr.errors import DataError
 from braindecode_ssr.reporting import Results, report_of
 from braindecode_ssr.reporting.figures import (
     TOGETHER,
+    bars,
     bins,
+    ceilings_of,
     chunks,
     curves,
     draw,
@@ -21,6 +23,7 @@ from braindecode_ssr.reporting.figures import (
 )
 from braindecode_ssr.reporting.render import MARK, html
 from braindecode_ssr.reporting.run_figures import confusion_matrix
+from braindecode_ssr.retrieval.statistics import COLUMN
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,15 @@ def texts(figure):
 
 
 def heights(axis, label):
-    [bars] = [group for group in axis.containers if group.get_label() == label]
-    return [bar.get_height() for bar in bars]
+    [group] = [group for group in axis.containers if group.get_label() == label]
+    return [bar.get_height() for bar in group]
+
+
+def bars_of(results, metric="top1"):
+    """The bars of results of one way, without the other pictures of the report."""
+    [(key, queries)] = results.queries.groupby(list(COLUMN))
+    ceilings = ceilings_of(key, results.runs)
+    return bars(key, queries, report_of(results).summary, ceilings, metric).figure
 
 
 def test_what_is_drawn(pictures):
@@ -60,8 +70,7 @@ def test_each_subject_has_its_ceiling_and_one_subject_no_mean(metric):
         queries = query_rows(subjects=subjects)
         of = {f"ceiling_{metric}": queries.drop_duplicates("run")["subject"].map({1: 0.6, 2: 0.8})}
         results = Results(queries, run_rows(queries).assign(**{k: list(v) for k, v in of.items()}))
-        top1, top5, *_ = draw(results, report_of(results))
-        [axis] = (top1 if metric == "top1" else top5).figure.axes
+        [axis] = bars_of(results, metric).axes
         [ceiling] = [lines for lines in axis.collections if lines.get_label() == "ceiling"]
         assert [line[0, 1] for line in ceiling.get_segments()] == pytest.approx(shown)
         assert len(heights(axis, "ssr")) == len(shown)
@@ -72,8 +81,7 @@ def test_no_bar_is_cut_where_methods_take_several_axes():
     methods = [query_rows(method=f"mine-{i}", p=p) for i, p in enumerate(accuracies)]
     queries = pd.concat(methods, ignore_index=True)
     results = Results(queries, run_rows(queries))
-    [bars, *_] = draw(results, report_of(results))
-    axes = bars.figure.axes
+    axes = bars_of(results).axes
     assert len(axes) > 1 and len({axis.get_ylim() for axis in axes}) == 1
     tops = [bar.get_height() for axis in axes for group in axis.containers[::2] for bar in group]
     low, high = axes[0].get_ylim()
@@ -93,11 +101,11 @@ def test_published_subjects_are_drawn_and_marked():
         method="neurobridge", subjects=(1, 2, 3, 4), dataset="things-meg", preset="none", n=200
     )
     results = Results(queries, run_rows(queries))
-    [bars, *_] = draw(results, report_of(results))
-    [axis] = bars.figure.axes
+    figure = bars_of(results)
+    [axis] = figure.axes
     [line] = [line for line in axis.lines if line.get_label() == f"published {MARK}"]
     assert line.get_ydata() == pytest.approx([16.5, 53.7, 40.4, 18.1, 32.175])
-    assert "test-selection" in texts(bars.figure)
+    assert "test-selection" in texts(figure)
 
 
 def test_ranks_and_their_chance(pictures, tables):
