@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from .registry import as_read, folder_name
 from .retrieval.ranks import FLAGS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
 
@@ -388,9 +389,12 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
 
         state = merged_state(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    digest = _tensors_sha256(save(tensors))
     # save_file would make a file that only its owner can read
-    atomic_write(path, save(tensors, {"sha256": digest}))
+    atomic_write(path, _with_sha256(save, tensors))
+
+
+def _with_sha256(save: Callable[..., bytes], tensors: dict[str, Any]) -> bytes:
+    return save(tensors, {"sha256": _tensors_sha256(save(tensors))})
 
 
 def _tensors_sha256(content: bytes) -> str:
@@ -409,7 +413,22 @@ def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
 
         run.write_json(CONFIG, {**model.get_config(), "braindecode_version": __version__})
     if whitening:
-        atomic_write(run.path / WHITENING, save(whitening))
+        atomic_write(run.path / WHITENING, _with_sha256(save, whitening))
+
+
+def read_whitening(path: Path) -> dict[str, np.ndarray]:
+    """The whitening of a run; DataError if the file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        _check_sha256(path)
+        return load_file(path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"{path} does not hold the whitening of this run: {first_line(error)}",
+            "train the run again, or use --whitening recording",
+        ) from error
 
 
 CARD_TEXT = """---
@@ -499,14 +518,11 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
 
 def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
     """Load all weights of a model; DataError if the file is missing, damaged or of another model."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        with safe_open(path, framework="np") as file:
-            written = (file.metadata() or {}).get("sha256")  # older runs have none
-        if written and _tensors_sha256(path.read_bytes()) != written:
-            raise RuntimeError("its bytes have changed since it was written")
+        _check_sha256(path)
         model.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(
@@ -514,3 +530,12 @@ def load_weights(model: torch.nn.Module, path: Path) -> torch.nn.Module:
             "train the run again",
         ) from error
     return model
+
+
+def _check_sha256(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        written = (file.metadata() or {}).get("sha256")  # older runs have none
+    if written and _tensors_sha256(path.read_bytes()) != written:
+        raise RuntimeError("its bytes have changed since it was written")

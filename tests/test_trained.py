@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from forked import started
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from braindecode_ssr import SSR, load_run
 from braindecode_ssr.datasets.recordings import ImageFolder
@@ -17,6 +17,7 @@ from braindecode_ssr.errors import DataError, MissingDataError, SSRError, UsageE
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.preprocessing.whitening import mean_whitening, whitening_of
 from braindecode_ssr.resolve import run_spec
+from braindecode_ssr.runs import _with_sha256
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def whitened(tmp_path_factory, plain):
     record["spec"]["trials"]["whitening"] = "mvnn"
     (run / "run.json").write_text(json.dumps(record))
     mixing = np.random.default_rng(0).normal(size=(63, 63)) / 20 + np.eye(63)
-    save_file({"matrix": 1e5 * mixing @ mixing.T}, run / "whitening.safetensors")
+    content = _with_sha256(save, {"matrix": 1e5 * mixing @ mixing.T})
+    (run / "whitening.safetensors").write_bytes(content)
     return run
 
 
@@ -163,7 +165,12 @@ def test_whitening_is_a_choice_and_reported(whitened, raws, sim):
     windows = mne.Epochs(already, None, tmin=-0.2, tmax=1, baseline=None, verbose="error")
     np.testing.assert_allclose(run.embed(windows, whitening="none"), by["run"], atol=1e-3)
     old = shutil.copytree(whitened, whitened.parent / "old")
-    (old / "whitening.safetensors").unlink()
+    file = old / "whitening.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="its bytes have changed.*--whitening recording"):
+        load_run(old).embed(cut, whitening="run")
+    file.unlink()
     with pytest.raises(MissingDataError, match="--whitening recording"):
         load_run(old).embed(cut, whitening="run")
     with pytest.raises(UsageError, match="did you mean 'recording'"):

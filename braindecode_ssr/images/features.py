@@ -426,6 +426,8 @@ class ImageFeatures:
                             from .pretrained import check_pretrained
 
                             check_pretrained(kind, argument)
+                        elif kind in ("simnet", "pyramid") and argument:
+                            build_encoder(name)
                 else:
                     self.store.manifest(name, view)
                     if not set(ids) <= set(self.store.image_ids(name, view)):

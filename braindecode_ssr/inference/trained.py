@@ -31,7 +31,7 @@ from ..retrieval.ranks import (
     similarity,
     space_of,
 )
-from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights
+from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights, read_whitening
 from .evaluation import features_of_run, load_test_set
 
 if TYPE_CHECKING:
@@ -482,9 +482,7 @@ class TrainedRun(Run):
                     f"there is no {WHITENING} in {self.path}: it is unknown how its trials were whitened",
                     "use --whitening recording",
                 )
-            from safetensors.numpy import load_file
-
-            whitening_of(load_file(file))(x)
+            whitening_of(read_whitening(file))(x)
             say(
                 f"{source}: whitened ({how}) with the mean noise of the training sessions of the run"
             )

@@ -80,6 +80,7 @@ def test_a_run_on_other_pictures_is_neither_handed_back_nor_continued(
         ("open-clip:RN50/openay", "did you mean 'openai'"),
         ("timm:resnet19.a1_in1k", "unknown model of timm: 'resnet19'"),
         ("timm:resnet18.a1_in1l", "unknown set of weights of resnet18"),
+        ("simnet:foo", "simnet has no variant 'foo'; write simnet or simnet:detail"),
     ],
 )
 def test_a_misspelt_encoder_is_noticed_before_work_starts(call, study, tmp_path, encoder, said):
