@@ -173,7 +173,7 @@ def main(args: list[str] | None = None) -> None:
     if sys.stdout is None:  # closed by the parent process
         sys.stdout = open(os.devnull, "w")
     documents, output.stdout = output.documents, sys.stdout
-    _tune_system()
+    _tune_system(keep_memory=args[:1] != ["data"])  # which prepares trials in little memory
     try:
         with redirect_stdout(sys.stderr) if "--json" in args else nullcontext():
             code = root.main(args, prog_name="ssr-bd", standalone_mode=False)
@@ -188,13 +188,13 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _tune_system() -> None:
+def _tune_system(keep_memory: bool) -> None:
     """Set what OpenMP and glibc need for quick training on the CPU; the user's own settings come first."""
     # threads of torch that spin long while waiting slow a run down several times on a busy machine
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # memory that each step frees and asks for again is kept: new pages took a third of the time
     kept = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
-    if sys.platform != "linux" or any(name in os.environ for name in kept):
+    if not keep_memory or sys.platform != "linux" or any(name in os.environ for name in kept):
         return
     for name, (option, size) in kept.items():
         os.environ[name] = str(size)  # for the processes of a benchmark

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,23 @@ def test_help_loads_nothing_heavy():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_freed_memory_is_kept_but_where_trials_are_prepared(call, monkeypatch):
+    names = ("GOMP_SPINCOUNT", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+
+    def after(*args):
+        call(*args, "--help", code=0)
+        return [os.environ.get(name) for name in names]
+
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert after("data", "prepare") == ["10000", None, None]
+    kept = ["33554432", "268435456"] if sys.platform == "linux" else [None, None]
+    assert after("train") == ["10000", *kept]
+    for name in names:
+        monkeypatch.setenv(name, "5")  # the user's own
+    assert after("train") == ["5", "5", "5"]
 
 
 @pytest.mark.parametrize("group", [(), ("data",), ("features",)])
