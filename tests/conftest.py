@@ -62,6 +62,16 @@ def sim_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def few_people():
+    """``things-sim`` has people 1, 2, 3 and 5 in place of ten: to make the trials of one takes seconds."""
+    from braindecode_ssr.datasets.things_sim import ThingsSim
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ThingsSim, "subjects", (1, 2, 3, 5))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_network(request, monkeypatch):
     """A test that is not marked ``hub`` and opens a connection fails."""

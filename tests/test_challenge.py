@@ -166,8 +166,8 @@ def test_the_two_numbers_of_the_challenge_have_names_and_no_flag():
 
 
 @pytest.fixture(scope="module")
-def pooled(sim_dir, tmp_path_factory):
-    """A run on all ten people."""
+def pooled(sim_dir, few_people, tmp_path_factory):
+    """A run on all people."""
     settings = {
         "method": "contrast",
         "data": {"preset": "tiny", "subject": 5, "protocol": "pooled", "channels": "occipital-17"},
@@ -183,7 +183,7 @@ def test_pooled_trains_on_all_people_the_tested_one_included(pooled, sim_dir):
     assert training_subjects(pooled.spec.data, dataset) == list(dataset.subjects)
     assert pooled.summary["train_subjects"] == list(dataset.subjects)
     assert pooled.summary["protocol"] == "pooled" and pooled.summary["average"] == "predictions"
-    assert pooled.summary["n_train"] == 10 * (dataset.images["split"] == "train").sum()
+    assert pooled.summary["n_train"] == 4 * (dataset.images["split"] == "train").sum()
     assert pooled.summary["evaluation"] == "average=predictions" and pooled.summary["flags"] == []
 
 

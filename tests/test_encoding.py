@@ -101,7 +101,7 @@ def few_choices(monkeypatch):
     [("intra", "occipital-17"), ("inter", ["PO7", "POz", "PO8", "O1", "Oz", "O2"])],
 )
 def test_as_a_method_it_is_trained_tested_and_evaluated_again(
-    few_choices, sim_dir, tmp_path, protocol, channels
+    few_choices, few_people, sim_dir, tmp_path, protocol, channels
 ):
     data = {"preset": "tiny", "subject": 1, "protocol": protocol, "channels": channels}
     spec = run_spec({"data": data, "method": "encoding"})
@@ -113,7 +113,7 @@ def test_as_a_method_it_is_trained_tested_and_evaluated_again(
     queries, numbers = evaluate(run.path)
     assert numbers["top1"] == run.summary["top1"] and len(queries) == 16
     data, signals = training_data(run.spec, *of_run(run, sim_dir))
-    assert data.table["subject"].nunique() == (1 if protocol == "intra" else 9)
+    assert data.table["subject"].nunique() == (1 if protocol == "intra" else 3)
     model = EncodingModel(signals.sfreq, signals.tmin)  # of all training trials, stacked
     features = data.original[data.image].numpy()
     model.fit(data.x, features, data.table["concept"].to_numpy())

@@ -123,14 +123,14 @@ def test_a_table_says_of_each_row_how_it_was_obtained():
     assert table["rank"].tolist() == [1, 2, 1.5]
 
 
-def test_flags_of_the_data_stand_beside_those_of_the_evaluation(tmp_path, monkeypatch):
+def test_flags_of_the_data_stand_beside_those_of_the_evaluation(sim_dir, tmp_path, monkeypatch):
     from braindecode_ssr.datasets.things_sim import ThingsSim
     from braindecode_ssr.pipeline import evaluate, train
     from braindecode_ssr.resolve import run_spec
 
     monkeypatch.setattr(ThingsSim, "flags", lambda *asked: ("test-in-whitening",))
     spec = run_spec({"method": "ridge-decoding", "data": {"preset": "tiny"}})
-    run = train(spec, data_dir=tmp_path / "data", out=tmp_path / "runs")
+    run = train(spec, data_dir=sim_dir, out=tmp_path / "runs")
     assert run.summary["flags"] == run.record["flags"] == ["test-in-whitening"]
     _, again = evaluate(run.path, "correction=csls")
     assert again["flags"] == ["transductive", "test-in-whitening"]

@@ -22,6 +22,7 @@ SETTINGS = {
     "method": "contrast",
     "data": {"preset": "tiny", "subject": 1},
     "images": {"encoder": "pyramid", "views": []},
+    "model": {"width": 64, "n_outputs": 64},
     "train": {"epochs": 1, "batch_size": 4, "device": "cpu", "smoothing": 0.0},
 }
 

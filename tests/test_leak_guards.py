@@ -75,7 +75,7 @@ def fingerprints(folder):
 
 
 @pytest.mark.parametrize("solver", ["gradient", "ridge-decoding"])
-def test_other_test_trials_change_the_ranks_and_no_weight(solver, tmp_path, monkeypatch):
+def test_other_test_trials_change_the_ranks_and_no_weight(solver, sim_dir, tmp_path, monkeypatch):
     closed = solver != "gradient"
     choice = (
         {} if closed else {"keep": "every", "selection": "validation", "validation_concepts": 6}
@@ -83,11 +83,11 @@ def test_other_test_trials_change_the_ranks_and_no_weight(solver, tmp_path, monk
     settings = {
         "method": solver if closed else "contrast",
         "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
-        "model": {"backbone": "linear"} if closed else {},
+        "model": {"backbone": "linear"} if closed else {"width": 64, "n_outputs": 64},
         "train": {"epochs": 3, "batch_size": 32, "device": "cpu", "solver": solver, **choice},
         "evaluation": {"selection": "trained" if closed else "oracle"},
     }
-    honest = train(build(settings), out=tmp_path / "honest")
+    honest = train(build(settings), data_dir=sim_dir, out=tmp_path / "honest")
     average = TrialStore.average
 
     def noise(self, split, **options):
@@ -98,7 +98,7 @@ def test_other_test_trials_change_the_ranks_and_no_weight(solver, tmp_path, monk
         return AveragedTrials(x, found.table)
 
     monkeypatch.setattr(TrialStore, "average", noise)
-    other = train(build(settings), out=tmp_path / "other")
+    other = train(build(settings), data_dir=sim_dir, out=tmp_path / "other")
     assert not other.queries["score"].equals(honest.queries["score"])
     assert fingerprints(Path(other.path)) == fingerprints(Path(honest.path))
     assert len(fingerprints(Path(other.path))) == (1 if closed else 4)

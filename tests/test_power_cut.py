@@ -24,6 +24,7 @@ from braindecode_ssr.training.retriever import fit
 SETTINGS = {
     "data": {"preset": "tiny", "subject": 5},
     "method": "contrast",
+    "model": {"width": 64, "n_outputs": 64},
     "train": {"epochs": 3, "keep": "every", "validation_concepts": 4, "ema": 0.9},
 }
 MEASURED = [  # what a power cut 7 seconds after the end of version 0.1.0 left without bytes
@@ -161,7 +162,7 @@ def test_every_file_of_a_run_alone(finished, tmp_path, how):
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_benchmark_repairs_its_runs_and_evaluations(tmp_path, finished, whole):
-    settings = {"data": {"preset": "tiny"}, "train": {"epochs": 1}}
+    settings = {**SETTINGS, "data": {"preset": "tiny"}, "train": {"epochs": 1}}
     grid = {"methods": ("contrast",), "subjects": (5,)}
     ways = {"evaluations": ("default", "repetitions=1")}
     plan, said = plan_benchmark(settings, tmp_path, finished[1], **grid, **ways), []

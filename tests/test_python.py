@@ -10,6 +10,7 @@ import braindecode_ssr
 from braindecode_ssr.errors import UsageError
 
 TINY = {"dataset": "things-sim", "preset": "tiny", "subject": 5, "epochs": 2, "batch_size": 32}
+TINY |= {"model.width": 64, "model.n_outputs": 64}
 
 CELL = """
 from braindecode_ssr import ThingsEEG, ThingsMEG, ThingsSim, BIDSImages, SSR, SSRLoss, EEGRetriever

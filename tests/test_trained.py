@@ -30,6 +30,7 @@ def plain(tmp_path_factory, sim_dir):
     """A run on trials that are not whitened: nothing depends on training trials."""
     settings = {
         "data": {"preset": "tiny", "subject": 5},
+        "model": {"width": 64, "n_outputs": 64},
         "train": {"epochs": 2, "batch_size": 32},
         "trials": {"whitening": "none"},
     }
@@ -88,7 +89,7 @@ def test_the_test_recordings_give_the_ranks_of_the_run(plain, raws, images):
 def test_names_order_files_and_epochs_do_not_matter(plain, raws, tmp_path):
     run, raw = load_run(plain), raws[0]
     expected = run.embed(raw)
-    assert expected.shape == (len(raw.annotations), 512)
+    assert expected.shape == (len(raw.annotations), 64)
     np.testing.assert_allclose(run.embed([raw, raws[1]])[: len(expected)], expected, atol=1e-6)
 
     other = raw.copy().reorder_channels(raw.ch_names[::-1])

@@ -28,12 +28,12 @@ def spec_of(**changes):
 
 
 @pytest.fixture
-def folder(sim_dir):
+def folder(sim_dir, few_people):
     return sim_dir
 
 
 @pytest.fixture(scope="module")
-def both_sets(sim_dir):
+def both_sets(sim_dir, few_people):
     """The training set of the same spec in memory and on disk."""
     sets = []
     for memory in (1.0, 0.0):

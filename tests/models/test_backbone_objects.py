@@ -12,6 +12,7 @@ from braindecode_ssr.training.retriever import is_pretrained
 
 SETTINGS = {
     "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
+    "model": {"width": 64, "n_outputs": 64},
     "train": {"epochs": 1, "batch_size": 32, "device": "cpu"},
 }
 FILE = """
@@ -56,18 +57,18 @@ def test_a_class(net, sim_dir):
         evaluate(run.path, device="cpu")
 
 
-def test_its_parameters_and_not_those_of_the_method(net, sim_dir):
+def test_its_parameters_and_not_those_of_the_method(net, sim_dir, few_people):
     folder, cls = net
     own = {"method": "neurobridge", "data": {"protocol": "inter"}, "train": {"batch_size": 256}}
     spec = run_spec(SETTINGS, own, {"model": {"backbone_params": {"width": 5}}})
     assert "weight_init" in spec.model.backbone_params
     run = train(spec, backbone=cls, data_dir=sim_dir, out=folder / "runs")
-    assert load_file(run.weights)["backbone.final_layer.weight"].shape == (1024, 5)
+    assert load_file(run.weights)["backbone.final_layer.weight"].shape == (64, 5)
 
 
 def test_a_model_is_left_as_it_was_and_two_of_them_are_two_runs(net, sim_dir):
     folder, cls = net
-    models = [cls(1024, 17, 250) for _ in range(2)]
+    models = [cls(64, 17, 250) for _ in range(2)]
     before = models[0].final_layer.weight.detach().clone()
     one, other = (
         train(run_spec(SETTINGS), backbone=model, data_dir=sim_dir, out=folder / "runs")
@@ -109,7 +110,7 @@ def test_a_file_is_recorded_by_its_absolute_path(net, sim_dir, monkeypatch):
 
 def test_weights_that_a_backbone_loads_by_its_own_parameters(net, sim_dir):
     folder, cls = net
-    save_file(cls(1024, 17, 250).layers.state_dict(), folder / "start.safetensors")
+    save_file(cls(64, 17, 250).layers.state_dict(), folder / "start.safetensors")
     spec = run_spec(
         SETTINGS, {"model": {"backbone_params": {"start": str(folder / "start.safetensors")}}}
     )

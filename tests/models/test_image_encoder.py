@@ -22,7 +22,7 @@ NAME = "timm:test_vit.random@block4:cls:32"  # 6 blocks of width 64; images of 3
 RECIPE = {
     **{"dataset": "things-sim", "preset": "tiny", "subject": 5, "method": "nice", "epochs": 6},
     **{"encoder": NAME, "images.tuning": "lora", "images.lora_rank": 4, "lr": 1e-3},
-    "batch_size": 32,
+    **{"batch_size": 32, "model.width": 64, "model.n_outputs": 64},
 }
 
 

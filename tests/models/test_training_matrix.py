@@ -20,7 +20,7 @@ WORKING = [row["name"] for row in backbone_rows() if row["17x250"] == "yes"]
 def one_epoch(name, sim_dir, out):
     settings = {
         "data": {"dataset": "things-sim", "preset": "tiny", "subject": 1},
-        "model": {"backbone": name},
+        "model": {"backbone": name, "width": 64, "n_outputs": 64},
         "train": {"epochs": 1, "batch_size": 32, "device": "cpu"},
     }
     said = []

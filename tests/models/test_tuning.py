@@ -117,6 +117,7 @@ def test_frozen_parts_get_no_adapters():
 RECIPE = {
     **{"dataset": "things-sim", "preset": "tiny", "subject": 5, "epochs": 2, "backbone": "TimmViT"},
     **{"model.backbone_params": {"depth": 1}, "model.tuning": "lora", "model.lora_rank": 2},
+    **{"model.width": 64, "model.n_outputs": 64},
 }
 
 
