@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from functools import cache
 
 import bids_trees
 import mne
@@ -58,12 +59,15 @@ def study(lab, tmp_path_factory):
     return root
 
 
+@cache
+def first_session(lab):
+    return [lab.recording(1, 1, split) for split in ("train", "test")]
+
+
 def write_subject(root, lab, label, names, called=None, average=False):
     """One session of subject 1 of the simulation, some channels of it, in an order and under names."""
     called = called or names
-    for recording in lab.recordings(1):
-        if recording.session > 1:
-            return
+    for recording in first_session(lab):
         rows = [recording.ch_names.index(name) for name in names]
         entities = {
             "subject": label,
