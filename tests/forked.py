@@ -90,7 +90,8 @@ def on_a_terminal(function, *args, until, typed, seconds=300):
 
 def _on_terminal(place, where, named, args):
     os.setsid()
-    os.open(place, os.O_RDWR)  # the terminal of the new session: its Ctrl-C interrupts us
+    # the terminal of the new session: its Ctrl-C interrupts us, and what is typed there we read
+    sys.stdin = os.fdopen(os.open(place, os.O_RDWR), closefd=False)
     _call(place, place, where, named, args, {})
 
 
@@ -113,7 +114,7 @@ def ssr_bd(*args):
     """``ssr-bd`` with these arguments."""
     from braindecode_ssr_cli import main
 
-    main([*args])
+    main([*map(str, args)])
 
 
 def forking_ssr_bd(*args):

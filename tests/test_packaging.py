@@ -6,6 +6,7 @@ import fnmatch
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -72,9 +73,12 @@ def test_readme_has_both_commands():
     assert TEST_COMMAND in lines
 
 
+distributions = cache(packages_distributions)  # reads the metadata of all that is installed
+
+
 def third_party_imports(*folders):
     """Distribution names of all outside packages that the Python files below folders import."""
-    known = packages_distributions()
+    known = distributions()
     files = [file for folder in folders for file in folder.rglob("*.py")]
     own = {*TREES, *(file.stem for file in (ROOT / "tests").rglob("*.py"))}
     names = {name for file in files for name in _tops(ast.parse(file.read_text(encoding="utf-8")))}
@@ -89,7 +93,7 @@ def _tops(tree):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.split(".")[0]
-        elif isinstance(node, ast.Call) and "importorskip" in ast.unparse(node.func):
+        elif isinstance(node, ast.Call) and "importorskip" in vars(node.func).values():
             if not isinstance(node.args[0], ast.Constant):
                 continue  # packages that another test names
             yield ast.literal_eval(node.args[0]).split(".")[0]

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from archives import encrypted, zipped
 from faulty_server import FaultyServer, cut, page, stalled
+from forked import on_a_terminal, ssr_bd, started
 
 from braindecode_ssr.config import TrialSpec
 from braindecode_ssr.datasets.things_sim import ThingsSim
@@ -200,25 +200,20 @@ def test_where_lists_the_forms(call, tmp_path):
 
 
 @pytest.fixture
-def start(fetch, mirror):
+def start(fetch, mirror, tmp_path):
     """Start the command as a process."""
     running = []
 
     def process():
-        call = [sys.executable, "-m", "braindecode_ssr_cli", "data", "fetch", "things-eeg"]
-        call += ["--form", "images", "--data-dir", str(fetch.root), "--mirror", mirror.place]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        env = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_PROXY": "*"}
-        running.append(subprocess.Popen([*call, "--yes", "--json"], env=env, **pipes))
+        place = ("--data-dir", str(fetch.root), "--mirror", mirror.place)
+        call = ("data", "fetch", "things-eeg", "--form", "images", *place, "--yes", "--json")
+        running.append(started(ssr_bd, *call, folder=tmp_path, env={"NO_PROXY": "*"}))
         return running[-1]
 
     yield process
     for left in running:
-        if left.poll() is None:
-            left.kill()
-            left.wait()
-        left.stdout.close()
-        left.stderr.close()
+        left.kill()
+        left.join()
 
 
 def until(condition, seconds=30):
@@ -248,15 +243,17 @@ def test_a_killed_download_resumes(start, fetch, mirror):
     part = fetch.root / f"{TRAIN}.part"
     first = start()
     until(lambda: part.is_file() and part.stat().st_size > size // 3)
-    first.send_signal(signal.SIGKILL)
-    assert first.wait(10) == -signal.SIGKILL
+    first.kill()
+    first.join(10)
+    assert first.exitcode == -signal.SIGKILL
     assert not (fetch.root / "image_set/training_images").exists()
     here = part.stat().st_size
     event.set()
     second = start()
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 0, err
-    assert [file["state"] for file in json.loads(out)["files"]] == ["here", "fetched", "fetched"]
+    second.join(60)
+    assert second.exitcode == 0, second.err.read_text()
+    files = json.loads(second.out.read_text())["files"]
+    assert [file["state"] for file in files] == ["here", "fetched", "fetched"]
     assert mirror.ranges(f"/m/{TRAIN}") == [None, f"bytes={here}-"]
     assert len(list((fetch.root / "image_set/training_images").rglob("*.jpg"))) == 96
     assert not list(fetch.root.rglob("*.part*"))
@@ -268,49 +265,27 @@ def test_ctrl_c_and_two_at_once(start, fetch, mirror):
     first = start()
     until(lambda: (fetch.root / f"{TRAIN}.part").is_file())
     second = start()
-    line = second.stderr.readline()
+    until(lambda: "\n" in second.err.read_text())
+    line = second.err.read_text()
     assert (
         "waiting for process" in line and "training_images.zip" in line and str(first.pid) in line
     )
-    first.send_signal(signal.SIGINT)
-    out, err = first.communicate(timeout=30)
-    assert first.returncode == 130 and "run the same command again" in err
-    assert json.loads(out)["exit_code"] == 130
+    os.kill(first.pid, signal.SIGINT)
+    first.join(30)
+    assert first.exitcode == 130 and "run the same command again" in first.err.read_text()
+    assert json.loads(first.out.read_text())["exit_code"] == 130
     event.set()
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 0, err
+    second.join(60)
+    assert second.exitcode == 0, second.err.read_text()
     assert mirror.ranges(f"/m/{TRAIN}")[1].startswith("bytes=")
-
-
-def on_a_terminal(answers, *args, **env):
-    """Run the command on a terminal of its own and type answers; exit code and all that is seen."""
-    import pty
-
-    terminal, side = pty.openpty()
-    call = [sys.executable, "-m", "braindecode_ssr_cli", *map(str, args)]
-    pipes = {"stdin": side, "stdout": side, "stderr": side, "start_new_session": True}
-    process = subprocess.Popen(call, env={**os.environ, **env}, **pipes)
-    os.close(side)
-    seen, typed = b"", 0
-    while True:
-        try:
-            piece = os.read(terminal, 4096)
-        except OSError:  # how Linux says that the other side has closed
-            break
-        if not piece:
-            break
-        seen += piece
-        if typed < len(answers) and seen.rstrip().endswith(answers[typed][0]):
-            os.write(terminal, answers[typed][1] + b"\n")
-            typed += 1
-    os.close(terminal)
-    return process.wait(30), seen.decode()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a terminal as Linux has it")
 def test_on_a_terminal_it_asks(mirror, tmp_path):
     args = ("data", "fetch", "things-eeg", "--subject", 5, "--data-dir", tmp_path / "x")
-    code, seen = on_a_terminal([(b"[y/N]:", b"n")], *args, "--mirror", mirror.place)
+    code, seen = on_a_terminal(
+        ssr_bd, *args, "--mirror", mirror.place, until="[y/N]:", typed=b"n\n"
+    )
     assert code == 130 and "1.74 GB" in seen and "stopped" in seen
     assert mirror.requests == [] and not (tmp_path / "x").exists()
 
@@ -327,9 +302,9 @@ def test_the_password_is_asked_and_never_shown(tmp_path):
         args = ("data", "fetch", "things-meg", "--form", "images", "--yes", "--data-dir", tmp_path)
         args += ("--mirror", server.url)
         server.put("/SHA256SUMS", IMAGES_SUMS)
-        code, seen = on_a_terminal([(b"Password:", b"sesame")], *args)
+        code, seen = on_a_terminal(ssr_bd, *args, until="Password:", typed=b"sesame\n")
         assert code == 1 and "osf.io/52wrx" in seen and "the download is kept" in seen
-        code, more = on_a_terminal([(b"Password:", b"open sesame")], *args)
+        code, more = on_a_terminal(ssr_bd, *args, until="Password:", typed=b"open sesame\n")
         assert code == 0 and len(list(tmp_path.rglob("*.jpg"))) == 2
         assert "sesame" not in seen + more
         everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
