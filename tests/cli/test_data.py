@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from forked import ssr_bd, started
 
-from .conftest import TINY
+from .conftest import SMALL, TINY
 
 
 def test_the_files_lie_as_published(written):
@@ -64,7 +65,7 @@ def test_prepare_makes_the_store_that_train_opens(call, written):
 def test_inter_subject_with_the_subjects_that_are_here(call, written, tmp_path):
     out, _ = written
     args = ("--protocol", "inter", "--subject", 5, "--data-dir", out, "--out", tmp_path, "--json")
-    done = call("train", "--dataset", "things-eeg", "--epochs", 1, *args, code=0)
+    done = call("train", "--dataset", "things-eeg", "--epochs", 1, *SMALL, *args, code=0)
     assert done.json["train_subjects"] == [4]
     assert "there are no files of 1, 2, 3, 6" in done.err
 
@@ -191,34 +192,32 @@ def test_prepare_several_at_a_time_and_one_that_fails(shell, unprepared):
     assert "a web page" in alone.error
 
 
-def test_prepare_is_stopped_by_ctrl_c_and_resumed(unprepared, shell):
+def test_prepare_is_stopped_by_ctrl_c_and_resumed(unprepared, shell, tmp_path):
     import signal
-    import subprocess
-    import sys
     import time
 
-    call = [sys.executable, "-m", "braindecode_ssr_cli", "data", "prepare", "things-eeg"]
-    args = ["--subject", "5", "--data-dir", str(unprepared)]
+    call = ["data", "prepare", "things-eeg", "--subject", "5", "--data-dir", str(unprepared)]
     journals = "ssr/trials/.sub-05_*/unfinished.json"
     for how in (signal.SIGINT, signal.SIGKILL):
-        with subprocess.Popen([*call, *args], stderr=subprocess.PIPE, text=True) as process:
-            before = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
-            while process.poll() is None:
-                now = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
-                if now and now != before:
-                    process.send_signal(how)
-                    break
-                time.sleep(0.001)
-            said = process.stderr.read().strip().splitlines()
-        if process.returncode == 0:  # it was faster than the signal
+        process = started(ssr_bd, *call, folder=tmp_path)
+        before = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
+        while process.is_alive():
+            now = [path.stat().st_mtime_ns for path in unprepared.glob(journals)]
+            if now and now != before:
+                os.kill(process.pid, how)
+                break
+            time.sleep(0.001)
+        process.join()
+        said = process.err.read_text().strip().splitlines()
+        if process.exitcode == 0:  # it was faster than the signal
             return
         if how == signal.SIGINT:
-            assert process.returncode == 130
+            assert process.exitcode == 130
             assert said[-1].startswith("stopped; sessions that are finished are kept")
             assert len(said) == 2 and "Traceback" not in "".join(said)
         else:
-            assert process.returncode == -9
-    done = shell(*call[3:], *args, "--json", code=0)
+            assert process.exitcode == -9
+    done = shell(*call, "--json", code=0)
     assert "resuming after session 1" in done.err
     assert done.json[0]["trials"] > 0
     assert [path.name[0] for path in (unprepared / "ssr" / "trials").iterdir()] == ["s"]

@@ -86,16 +86,17 @@ def test_features_that_were_made_again_by_something_else_are_refused(call, tiny_
 
 
 @pytest.fixture(scope="module")
-def kept_run(tmp_path_factory):
+def kept_run(sim_dir, tmp_path_factory):
     """A finished run on the tiny simulation that kept every epoch and scored them on validation concepts."""
     from braindecode_ssr.pipeline import train
     from braindecode_ssr.resolve import run_spec
 
     settings = {
         "data": {"dataset": "things-sim", "preset": "tiny", "subject": 5},
+        "model": {"width": 64, "n_outputs": 64},
         "train": {"epochs": 3, "batch_size": 32, "keep": "every", "validation_concepts": 6},
     }
-    run = train(run_spec(settings), out=tmp_path_factory.mktemp("kept"))
+    run = train(run_spec(settings), data_dir=sim_dir, out=tmp_path_factory.mktemp("kept"))
     return run.path, run.summary
 
 

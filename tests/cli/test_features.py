@@ -10,6 +10,8 @@ import pytest
 
 from braindecode_ssr.images.store import FeatureStore
 
+from .conftest import SMALL
+
 
 @pytest.fixture
 def bare(written, tmp_path):
@@ -44,7 +46,7 @@ def bring(call, root, arrays, view, **changes):
 
 def train(call, root, tmp_path, *args, code=0):
     place = ("--dataset", "things-eeg", "--subject", 5, "--data-dir", root, "--out", tmp_path / "r")
-    return call("train", *place, "--epochs", 1, *args, code=code)
+    return call("train", *place, "--epochs", 1, *SMALL, *args, code=code)
 
 
 def test_training_on_imported_features_without_any_image(call, bare, arrays, tmp_path):

@@ -21,6 +21,8 @@ from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17
 from braindecode_ssr.trials.prepare import prepare
 
+from .conftest import SMALL
+
 LIST, TRAIN, TEST = (
     f"image_set/{name}" for name in ("image_metadata.npy", "training_images.zip", "test_images.zip")
 )
@@ -114,7 +116,7 @@ def test_from_nothing_to_a_retrieval_table(fetch, call, mirror, tmp_path):
     )
     assert extracted.json[0]["images"] == 112
     summary = call(
-        *("train", "--dataset", "things-eeg", "--subject", 5, "--epochs", 2, *at),
+        *("train", "--dataset", "things-eeg", "--subject", 5, "--epochs", 2, *SMALL, *at),
         *("--out", tmp_path / "runs", "--json"),
         code=0,
     ).json

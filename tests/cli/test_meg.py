@@ -7,7 +7,9 @@ from meg_files import write_images, write_subject
 
 from braindecode_ssr.pipeline import simulate
 
-QUICK = ("--epochs", "8", "--batch-size", "32", "--set", "model.n_outputs=64")
+from .conftest import SMALL
+
+QUICK = ("--epochs", "8", "--batch-size", "32", *SMALL)
 
 
 @pytest.fixture(scope="module")

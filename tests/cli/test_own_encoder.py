@@ -10,6 +10,8 @@ from braindecode_ssr.images.encoders import ENCODERS, ImageEncoder, canonical_na
 from braindecode_ssr.images.features import extract, image_features
 from braindecode_ssr.images.store import FeatureStore
 
+from .conftest import SMALL
+
 encoded: list[int] = []
 
 
@@ -70,7 +72,7 @@ def test_features_are_extracted_once_and_found_by_training(call, tmp_path):
     assert sum(encoded) == 112
     call("features", "extract", *place, "--view", "original", code=0)
     assert sum(encoded) == 112, "extracted again"
-    train = (*place, "--subject", 1, "--epochs", 1, "--set", 'images.views=["original"]')
+    train = (*place, "--subject", 1, "--epochs", 1, *SMALL, "--set", 'images.views=["original"]')
     done = call("train", *train, "--out", tmp_path / "run", "--json", code=0)
     assert done.json["encoder"] == "thumbnail:8" and sum(encoded) == 112, "extracted again"
     rows = call("features", "check", *place[:6], "--json", code=0).json
@@ -79,7 +81,7 @@ def test_features_are_extracted_once_and_found_by_training(call, tmp_path):
 
 def test_training_extracts_under_the_canonical_name(call, tmp_path):
     place = (*SIM, "--data-dir", tmp_path / "sim", "--encoder", "thumbnail", "--subject", 1)
-    sets = ("--set", 'images.views=["original"]', "--epochs", 1)
+    sets = ("--set", 'images.views=["original"]', "--epochs", 1, *SMALL)
     for run in ("one", "two"):
         call("train", *place, *sets, "--out", tmp_path / run, code=0)
         assert sum(encoded) == 112
