@@ -190,8 +190,8 @@ def main(args: list[str] | None = None) -> None:
 
 def _tune_system(keep_memory: bool) -> None:
     """Set what OpenMP and glibc need for quick training on the CPU; the user's own settings come first."""
-    # threads of torch that spin long while waiting slow a run down several times on a busy machine
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # threads of torch that spin longer while they wait slow each other down on a busy machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     # memory that each step frees and asks for again is kept: new pages took a third of the time
     kept = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
     if not keep_memory or sys.platform != "linux" or any(name in os.environ for name in kept):

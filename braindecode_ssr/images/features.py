@@ -19,7 +19,7 @@ import numpy as np
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
 from ..errors import DataError, MissingDataError, Say, SSRError, UsageError, silent
-from ..files import atomic_write, one_thread, sha256
+from ..files import atomic_write, in_threads, one_thread, sha256
 from .encoders import (
     ImageEncoder,
     build_encoder,
@@ -231,22 +231,41 @@ def _encode_batches(
                 of_batch = concepts.loc[list(batch.image_ids)].tolist()
                 save(batch, read_sentences(encoder, batch.view, of_batch))
         pixel_batches = [batch for batch in left if not batch.view.is_text]
-        for same, pixels in _decoded(dataset, encoder, pixel_batches, remarks):
+        groups = [list(same) for _, same in groupby(pixel_batches, key=lambda batch: batch.number)]
+        device = str(getattr(encoder, "device", "cpu"))
+
+        def encode(batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
+            images = torch.stack([pixels[one] for one in batch.image_ids]).to(device)
+            seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
+            return np.asarray(encoder.encode(seen).float().cpu())
+
+        def read_and_encode(same: list[Batch]) -> list[np.ndarray]:
+            wanted = {one for batch in same for one in batch.image_ids}
+            pixels = {one: read_pixels(dataset, encoder, one, remarks) for one in wanted}
+            return [encode(batch, pixels) for batch in same]
+
+        if getattr(encoder, "in_threads", False) and device == "cpu":
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                for same, features in zip(groups, in_threads(read_and_encode, groups), strict=True):
+                    for batch, rows in zip(same, features, strict=True):
+                        save(batch, rows)
+            finally:
+                torch.set_num_threads(threads)
+            return
+        for same, pixels in _decoded(dataset, encoder, groups, remarks):
             for batch in same:
-                images = torch.stack([pixels[one] for one in batch.image_ids])
-                images = images.to(getattr(encoder, "device", "cpu"))
-                seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
-                save(batch, np.asarray(encoder.encode(seen).float().cpu()))
+                save(batch, encode(batch, pixels))
 
 
 def _decoded(
-    dataset: ImageDataset, encoder: ImageEncoder, batches: list[Batch], remarks: Remarks
+    dataset: ImageDataset, encoder: ImageEncoder, groups: list[list[Batch]], remarks: Remarks
 ) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
     """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
     waiting: list[tuple[list[Batch], dict[str, Future[Tensor]]]] = []
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        for _, same in groupby(batches, key=lambda batch: batch.number):
-            group = list(same)
+        for group in groups:
             wanted = dict.fromkeys(one for batch in group for one in batch.image_ids)
             futures = {
                 one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted

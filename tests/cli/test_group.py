@@ -55,9 +55,9 @@ def test_freed_memory_is_kept_but_where_trials_are_prepared(call, monkeypatch):
 
     for name in names:
         monkeypatch.delenv(name, raising=False)
-    assert after("data", "prepare") == ["10000", None, None]
+    assert after("data", "prepare") == ["100000", None, None]
     kept = ["33554432", "268435456"] if sys.platform == "linux" else [None, None]
-    assert after("train") == ["10000", *kept]
+    assert after("train") == ["100000", *kept]
     for name in names:
         monkeypatch.setenv(name, "5")  # the user's own
     assert after("train") == ["5", "5", "5"]
