@@ -176,6 +176,9 @@ class ImageEncoder(ABC):
     dim: int
     size: int
     needs: ClassVar[str] = ""  # an extra to install, for `ssr-bd list encoders`
+    in_threads: ClassVar[bool] = (
+        False  # whether a CPU encodes several batches at once, each in one thread
+    )
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

@@ -35,8 +35,7 @@ class Fixed(ImageEncoder):
     constants: dict[str, Any]
     """All that its features depend on besides its name and size."""
     variants: ClassVar[tuple[str, ...]] = ()
-    in_threads: ClassVar[bool] = True
-    """Whether it encodes several batches at a time on a CPU, each in one thread."""
+    in_threads = True
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         if argument and argument not in self.variants:
