@@ -275,7 +275,10 @@ def test_flags_win_over_set_and_set_over_the_file(call, tmp_path):
     assert (spec["train"]["epochs"], spec["train"]["lr"], spec["train"]["seed"]) == (9, 1e-3, 5)
 
 
-def test_inter_subject_trains_on_all_others(call, sim_dir, few_people, tmp_path):
+def test_inter_subject_trains_on_all_others(call, sim_dir, tmp_path, monkeypatch):
+    from braindecode_ssr.datasets.things_sim import ThingsSim
+
+    monkeypatch.setattr(ThingsSim, "subjects", (1, 2, 3, 5))  # ten take seconds to simulate
     args = ("--subject", 2, "--protocol", "inter", "--out", tmp_path, "--data-dir", sim_dir)
     done = call("train", *TINY, *args, "--epochs", 1, "--batch-size", 128, "--json", code=0).json
     assert done["train_subjects"] == [1, 3, 5]
