@@ -281,7 +281,7 @@ def test_the_limit_of_threads_lasts_until_the_last_one_leaves_it():
     """Whichever came first: two threads that each restored what they had found left BLAS with one."""
 
     def widths():
-        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+        return {library["num_threads"] for library in files._libraries().info()}
 
     with threadpool_limits(2, user_api="blas"):
         first, second = one_thread(), one_thread()
