@@ -176,9 +176,7 @@ class ImageEncoder(ABC):
     dim: int
     size: int
     needs: ClassVar[str] = ""  # an extra to install, for `ssr-bd list encoders`
-    in_threads: ClassVar[bool] = (
-        False  # whether a CPU encodes several batches at once, each in one thread
-    )
+    in_threads: ClassVar[bool] = False  # whether a CPU encodes several batches at once
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
