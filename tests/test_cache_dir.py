@@ -87,5 +87,5 @@ def test_a_folder_that_is_asked_for(filled, tmp_path, monkeypatch):
     paths = use(ThingsSim(filled, "tiny"), ["original", "noise"], 2)
     assert all(tmp_path / "cache" in path.parents for path in paths[:2])
     assert inside(filled) == before
-    others = use(ThingsSim(tmp_path / "other" / filled.name, "tiny"), ["original"])
-    assert others[0].parent != paths[0].parent, "folders of one name are told apart"
+    other = prepare(ThingsSim(tmp_path / "other" / filled.name, "tiny"), 1, SPEC)
+    assert other.path.parent != paths[0].parent, "folders of one name are told apart"

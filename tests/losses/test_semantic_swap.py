@@ -15,7 +15,7 @@ PUBLIC = [(4.273755, 0.070108), (4.228679, 0.072502), (4.072263, 0.002757)]  # s
 
 def build(**params):
     torch.manual_seed(0)
-    return SemanticSwap(6, 4, 3, domain=5, hidden=7, **params).double()
+    return SemanticSwap(6, 4, 3, domain=5, hidden=7, **{"steps": 2, **params}).double()
 
 
 def batch_of(seed, rows=5):

@@ -63,6 +63,8 @@ def test_the_answer_to_one_query_depends_on_the_others(name):
     for seed in range(20):
         similarity = np.vstack([one, similarities(seed)[1:]])
         found.add(int(rank_of_target(correct(similarity, targets, name), targets)[0]))
+        if len(found) > 1:
+            break
     assert len(found) > 1
 
 
