@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from concurrent.futures import Executor, Future
 
 import pytest
@@ -12,6 +13,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 settings.register_profile("ssr", max_examples=50, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ssr")
+
+
+def pytest_collection_finish(session):
+    """Processes of the tests are forked from here, and before a test has changed anything."""
+    if "forked" in sys.modules:
+        sys.modules["forked"].start_server()
 
 
 @pytest.fixture(scope="session", autouse=True)

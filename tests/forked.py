@@ -1,9 +1,11 @@
 """Real processes that start at once: forked from one that has imported torch and us already.
 
-A process started from nothing spends five seconds on imports, whatever it is to test. Those here come from
-:mod:`multiprocessing`'s fork server, which each worker of the tests starts once and on first use.
+A process started from nothing spends ten seconds on imports, whatever it is to test. Those here come from
+:mod:`multiprocessing`'s fork server, which on Linux is itself forked from each worker of the tests.
 """
 
+import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -11,7 +13,9 @@ import signal
 import sys
 import warnings
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 FORK = multiprocessing.get_context("fork")
 SERVER = multiprocessing.get_context("forkserver")
@@ -22,6 +26,30 @@ SERVER.set_forkserver_preload(  # the command line and the pipeline import torch
     ]
     + ["braindecode_ssr.pipeline", "braindecode_ssr_cli", "torchvision"]
 )
+
+
+def start_server():
+    """Fork the server from this process, before it runs a test, with all that its tests have imported."""
+    if sys.platform == "linux" and "torch" in sys.modules:
+        with patch.object(forkserver.util, "spawnv_passfds", _fork_server):
+            forkserver.ensure_running()
+
+
+def _fork_server(path, args, descriptors):
+    """In the place of starting the interpreter on ``args``, which end in ``-c`` and the server's code."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        gc.freeze()  # nothing of the tests is freed: what is closed here may be the number of another file
+        open_ = {0, 1, 2, *descriptors}
+        for number in {*map(int, os.listdir("/proc/self/fd"))} - open_:
+            with contextlib.suppress(OSError):
+                os.close(number)
+        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))
+        exec(args[-1], {})
+    finally:
+        os._exit(1)
 
 
 def started(function, *args, folder, cwd=None, env=None, **kwargs):
