@@ -1,5 +1,6 @@
 """What every test stands on: no network, no touching of the user's data, the same examples each time."""
 
+import gc
 import os
 import socket
 import sys
@@ -15,8 +16,16 @@ settings.register_profile("ssr", max_examples=50, deadline=None, derandomize=Tru
 settings.load_profile("ssr")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection():
+    """No garbage collection while tests are collected, nor later among what was imported for them."""
+    gc.disable()
+
+
 def pytest_collection_finish(session):
     """Processes of the tests are forked from here, and before a test has changed anything."""
+    gc.freeze()
+    gc.enable()
     if "forked" in sys.modules:
         sys.modules["forked"].start_server()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_architecture import ALL, TREES, imported
+from test_architecture import ALL, TREES, imported, parsed
 
 from braindecode_ssr.config import build
 from braindecode_ssr.pipeline import train
@@ -46,13 +46,12 @@ def test_the_guard_sees_a_path(graph):
 @pytest.mark.parametrize("module", [*TRAINS, *PREPARES])
 def test_what_trains_has_no_word_for_the_test(module):
     path = TREES["braindecode_ssr"].joinpath(*module.split(".")).with_suffix(".py")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    words = {node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant)}
     assert not words & {"test", "oracle"}
 
 
 def test_the_pipeline_hands_its_test_set_to_the_test_alone():
-    tree = ast.parse((TREES["braindecode_ssr"] / "pipeline.py").read_text(encoding="utf-8"))
+    tree = parsed(TREES["braindecode_ssr"] / "pipeline.py")
     whole = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train")
     calls = [node for node in ast.walk(whole) if isinstance(node, ast.Call)]
     trained = max(call.lineno for call in calls if "fit" in ast.unparse(call.func))

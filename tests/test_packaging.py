@@ -10,10 +10,11 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from test_architecture import TREES, parsed
+
 import braindecode_ssr
 
 ROOT = Path(__file__).parents[1]
-TREES = {"braindecode_ssr": ROOT / "braindecode_ssr", "braindecode_ssr_cli": ROOT / "cli"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 FIRST_COMMAND = "pip install . && ssr-bd train --dataset things-sim --subject 5"
@@ -81,7 +82,7 @@ def third_party_imports(*folders):
     known = distributions()
     files = [file for folder in folders for file in folder.rglob("*.py")]
     own = {*TREES, *(file.stem for file in (ROOT / "tests").rglob("*.py"))}
-    names = {name for file in files for name in _tops(ast.parse(file.read_text(encoding="utf-8")))}
+    names = {name for file in files for name in _tops(parsed(file))}
     outside = names - own - set(sys.stdlib_module_names)
     # where several distributions bring one package, the one that has its name
     return {normal(name if name in known.get(name, [name]) else known[name][0]) for name in outside}
