@@ -78,6 +78,44 @@ def sim_dir(tmp_path_factory):
     return folder
 
 
+class Recordings(dict):
+    """The last recordings of ``things-sim``: many tests begin with the same ones."""
+
+    kept = True
+
+    def session(self, make, dataset, *which):
+        key = dataset.source_key(), *which
+        if not self.kept or not dataset.preset.name.startswith("tiny"):
+            return make(dataset, *which)
+        if key not in self:
+            self[key] = make(dataset, *which)
+        data, events = self[key]
+        while len(self) > 32:  # 5 MB each
+            self.pop(next(iter(self)), None)
+        return data.copy(), events
+
+
+RECORDINGS = Recordings()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Tests of the simulation itself get no recording that was made before."""
+    RECORDINGS.kept = not {"simulation", "test_things_sim.py"} & set(item.path.parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _recordings_once():
+    from braindecode_ssr.datasets.things_sim import ThingsSim
+
+    make = ThingsSim.session
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ThingsSim, "session", lambda self, *which: RECORDINGS.session(make, self, *which)
+        )
+        yield
+
+
 @pytest.fixture(scope="module")
 def few_people():
     """``things-sim`` has people 1, 2, 3 and 5 in place of ten: to make the trials of one takes seconds."""
