@@ -17,6 +17,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
 
+os.register_at_fork(after_in_child=gc.freeze)  # joblib collects garbage: not ours again and again
 FORK = multiprocessing.get_context("fork")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(  # the command line and the pipeline import torch only when they need it
@@ -41,7 +42,7 @@ def _fork_server(path, args, descriptors):
     if pid:
         return pid
     try:
-        gc.freeze()  # nothing of the tests is freed: what is closed here may be the number of another file
+        # nothing of the tests is freed, being frozen: what is closed here may be the number of another file
         open_ = {0, 1, 2, *descriptors}
         for number in {*map(int, os.listdir("/proc/self/fd"))} - open_:
             with contextlib.suppress(OSError):

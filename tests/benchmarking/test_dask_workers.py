@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import forked as _  # noqa: F401  its server
 import pytest
 from toy_tasks import attempts, toys, work
 
+dask = pytest.importorskip("dask")
 pytest.importorskip("distributed", reason="--cluster needs Dask")
 pytest.importorskip("dask_jobqueue", reason="--cluster slurm needs it")
 
@@ -32,10 +34,17 @@ def check(ended, tasks, folder):
     assert len(attempts(folder, tasks[4])) == 2
 
 
+@pytest.fixture
+def forked():
+    """Workers that have their imports already: one from nothing takes seconds, and three are killed."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
 FATES = ("", "killed", "", "raises", "killed once", "")
 
 
-def test_workers_of_this_machine_by_the_address_of_their_scheduler(tmp_path):
+def test_workers_of_this_machine_by_the_address_of_their_scheduler(tmp_path, forked):
     tasks = toys(FATES, tmp_path)
     with dask_workers("local", 2, 1) as here:
         check(outcomes(here.client.scheduler.address, tasks), tasks, tmp_path)
