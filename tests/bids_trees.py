@@ -171,11 +171,12 @@ def write_study(
     ch_types="eeg",
     labels=("01", "02"),
     sfreq=250.0,
+    sessions=("1", "2"),
 ):
     """A study of one's own: sessions of two runs, ten images of five concepts, ``egg`` is tested; rest."""
     rng = np.random.default_rng(0)
     for label in labels:
-        for session in ("1", "2"):
+        for session in sessions:
             names = {"subject": label, "session": session}
             for run in ("1", "2"):
                 shown = rng.permutation(np.repeat(np.arange(len(STUDY)), 2))

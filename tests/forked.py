@@ -42,11 +42,13 @@ def _fork_server(path, args, descriptors):
     if pid:
         return pid
     try:
-        # nothing of the tests is freed, being frozen: what is closed here may be the number of another file
-        open_ = {0, 1, 2, *descriptors}
-        for number in {*map(int, os.listdir("/proc/self/fd"))} - open_:
+        alive = descriptors[
+            1
+        ]  # a pipe whose other end must be open in those alone who need the server
+        for number in {*map(int, os.listdir("/proc/self/fd"))} - {alive}:
             with contextlib.suppress(OSError):
-                os.close(number)
+                if os.path.sameopenfile(number, alive):
+                    os.close(number)
         sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))
         exec(args[-1], {})
     finally:

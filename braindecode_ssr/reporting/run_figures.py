@@ -49,6 +49,7 @@ STYLE: Any = {
     "legend.fontsize": 7,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,
+    "savefig.dpi": 200,
 }
 
 
@@ -62,10 +63,10 @@ class Picture:
 
     def png(self) -> bytes:
         """The figure as PNG, 200 dots per inch; the same bytes each time."""
-        return self._saved("png", dpi=200, metadata={"Software": None})
+        return self._saved("png", metadata={"Software": None})
 
     def pdf(self) -> bytes:
-        return self._saved("pdf", metadata={"CreationDate": None})
+        return self._saved("pdf", dpi="figure", metadata={"CreationDate": None})
 
     def base64(self) -> str:
         return b64encode(self.png()).decode()

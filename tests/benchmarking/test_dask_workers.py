@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import forked as _  # noqa: F401  its server
 import pytest
+from forked import SERVER
 from toy_tasks import attempts, toys, work
 
-dask = pytest.importorskip("dask")
 pytest.importorskip("distributed", reason="--cluster needs Dask")
 pytest.importorskip("dask_jobqueue", reason="--cluster slurm needs it")
 
@@ -37,7 +36,10 @@ def check(ended, tasks, folder):
 @pytest.fixture
 def forked():
     """Workers that have their imports already: one from nothing takes seconds, and three are killed."""
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    import dask
+
+    method = SERVER.get_start_method()
+    with dask.config.set({"distributed.worker.multiprocessing-method": method}):
         yield
 
 

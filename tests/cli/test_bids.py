@@ -16,7 +16,8 @@ from braindecode_ssr.datasets.things_sim import ThingsSim
 from .conftest import SMALL
 
 CH_NAMES = ("P7", "Pz", "P8", "O1", "Oz", "O2")
-SHORT = ("--encoder", "pyramid", "--epochs", 2, "--batch-size", 4, *SMALL, "--json")
+ONE_VIEW = ("--set", 'images.views=["blur"]')
+SHORT = ("--encoder", "pyramid", *ONE_VIEW, "--epochs", 2, "--batch-size", 4, *SMALL, "--json")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,15 @@ def one_way(bench):
     return bench
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Pictures of few dots, whose letters are no fonts of their own: quicker to draw."""
+    from braindecode_ssr.reporting import run_figures
+
+    for name, value in (("savefig.dpi", 30), ("pdf.fonttype", 3)):
+        monkeypatch.setitem(run_figures.STYLE, name, value)
+
+
 def test_as_a_process(shell, bench):
     done = shell("report", bench, code=0)
     assert "| ssr " in done.out and "†" in done.out and done.err == ""
@@ -53,7 +62,7 @@ def test_a_run_that_train_made(call, tiny_run):
     assert again["summary"] == table["summary"]
 
 
-def test_files_and_pictures(call, one_way, tmp_path):
+def test_files_and_pictures(call, one_way, tmp_path, coarse):
     out = tmp_path / "out"
     done = call("report", one_way, "--out", out, "--format", "latex", "--plots", code=0)
     written = done.out.split()
@@ -62,7 +71,7 @@ def test_files_and_pictures(call, one_way, tmp_path):
     assert {path.suffix for path in out.iterdir()} == {".tex", ".png", ".pdf"}
 
 
-def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path):
+def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path, coarse):
     pytest.importorskip("captum")
     args = ("report", tiny_run[0], "--interpret", "--device", "cpu", "--format", "html")
     call(*args, "--out", tmp_path, code=0)
@@ -71,7 +80,7 @@ def test_what_runs_decode_from_is_drawn_if_asked(call, tiny_run, tmp_path):
     assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
 
 
-def test_html_holds_its_pictures(call, one_way):
+def test_html_holds_its_pictures(call, one_way, coarse):
     page = call("report", one_way, "--format", "html", "--plots", code=0).out
     assert page.startswith("<!DOCTYPE html>") and page.count("data:image/png") == 4
 
