@@ -27,7 +27,7 @@ from braindecode_ssr.moabb import (
 )
 from braindecode_ssr.moabb.paradigm import RetrievalScore, concepts_of, image_ranks
 
-OCCIPITAL = ["O1", "Oz", "O2", "PO3", "PO4", "PO7", "PO8", "POz", "P7", "P8"]
+OCCIPITAL = ["O1", "Oz", "O2", "PO7", "PO8", "POz"]
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,8 @@ def test_another_version_of_the_dataset_is_named_beside_this_one(planned):
 
 
 def test_features_that_a_method_needs(planned, monkeypatch):
-    parts = {**METHODS._parts, "reads": "toy_methods:READS"}
+    parts = {name: METHODS._parts[name] for name in ("ssr", "contrast")}
+    parts |= {"reads": "toy_methods:READS"}
     monkeypatch.setattr(METHODS, "_parts", parts)
     with pytest.raises(MissingDataError) as error:
         planned(methods=("ssr", "reads"))

@@ -112,11 +112,13 @@ def test_from_nothing_to_a_retrieval_table(fetch, call, mirror, tmp_path):
     checked = call("data", "check", "things-eeg", "--subject", 5, *at, "--json", code=0).json
     assert {file["state"] for file in checked["files"]} == {"found"}
     extracted = call(
-        "features", "extract", "--dataset", "things-eeg", "--encoder", "pyramid", *at, "--json"
+        *("features", "extract", "--dataset", "things-eeg", "--encoder", "pyramid", *at),
+        *("--view", "original", "--view", "blur", "--json"),
     )
     assert extracted.json[0]["images"] == 112
+    view = ("--set", 'images.views=["blur"]')
     summary = call(
-        *("train", "--dataset", "things-eeg", "--subject", 5, "--epochs", 2, *SMALL, *at),
+        *("train", "--dataset", "things-eeg", "--subject", 5, "--epochs", 2, *SMALL, *view, *at),
         *("--out", tmp_path / "runs", "--json"),
         code=0,
     ).json

@@ -29,7 +29,9 @@ SPEC = TrialSpec(whitening="none")
 
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory):
-    return ThingsSim(tmp_path_factory.mktemp("sim"), preset="tiny")
+    simulation = ThingsSim(tmp_path_factory.mktemp("sim"), preset="tiny")
+    simulation.sessions = (1, 2, 3)  # of four
+    return simulation
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_bids_is_found_by_itself_or_asked_for(both, tmp_path):
 def test_recordings_are_one_for_each_part_of_a_session(both, simulation):
     found = list(ThingsEEG(both[1]).recordings(3))
     assert [(r.session, r.split) for r in found] == [
-        (session, split) for session in (1, 2, 3, 4) for split in ("train", "test")
+        (session, split) for session in (1, 2, 3) for split in ("train", "test")
     ]
     for recording in found[:2]:
         _, events = simulation.session(3, recording.session, recording.split)
