@@ -233,10 +233,16 @@ def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
 
     DataError if a query occurs twice, or not with every seed of its subject, or has no value.
     """
-    keys = queries[["subject", "image_id"]].assign(seed=queries.get("seed", 0))
-    twice = keys.duplicated()
+    keys = queries["subject"], queries.get("seed", np.zeros(len(queries), int)), queries["image_id"]
+    codes, labels = zip(*(pd.factorize(key, sort=True) for key in keys), strict=True)
+    sizes = [*map(len, labels)]
+    rows, row = np.unique(np.ravel_multi_index(codes[:2], sizes[:2]), return_inverse=True)
+    cells = row * sizes[2] + codes[2]
+    twice = pd.Series(cells).duplicated().to_numpy()
     if twice.any():
-        subject, image_id, seed = keys[twice].iloc[0]
+        subject, seed, image_id = (
+            key[code[twice][0]] for key, code in zip(labels, codes, strict=True)
+        )
         raise DataError(
             f"{int(twice.sum())} queries occur more than once, the first of subject {subject}, "
             f"seed {seed}, {image_id!r}",
@@ -247,16 +253,21 @@ def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
             f"{int((~np.isfinite(values)).sum())} queries have no value",
             "test the run again with `ssr-bd evaluate`",
         )
-    keyed = keys.assign(value=values).set_index(["subject", "seed", "image_id"])["value"]
-    scores = keyed.unstack("image_id")
-    for subject, own in scores.groupby(level="subject"):
-        seen = own.notna()
-        if (seen.any() != seen.all()).any():
+    scores = np.full((len(rows), sizes[2]), np.nan)
+    scores.flat[cells] = values
+    subject, seed = np.unravel_index(rows, sizes[:2])
+    for code in np.unique(subject):
+        seen = ~np.isnan(scores[subject == code])
+        if (seen.any(0) != seen.all(0)).any():
             raise DataError(
-                f"the {int(seen.sum().sum())} queries of subject {subject} differ between {len(own)} seeds",
+                f"the {int(seen.sum())} queries of subject {labels[0][code]} differ between "
+                f"{len(seen)} seeds",
                 "leave out the run that was interrupted, or test it again",
             )
-    return scores
+    index = pd.MultiIndex.from_arrays(
+        [labels[0][subject], labels[1][seed]], names=["subject", "seed"]
+    )
+    return pd.DataFrame(scores, index, pd.Index(labels[2], name="image_id"))
 
 
 def confidence(
