@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import importlib
 import logging
 import os
@@ -189,7 +191,10 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _tune_system(keep_memory: bool) -> None:
-    """Set what OpenMP and glibc need for quick training on the CPU; the user's own settings come first."""
+    """Set what Python, OpenMP and glibc need for quick training; the user's own settings come first."""
+    # imports make a million objects that stay, which are searched for garbage again and again, and at the end
+    gc.set_threshold(20_000)
+    atexit.register(gc.freeze)
     # threads of torch that spin longer while they wait slow each other down on a busy machine
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
     # memory that each step frees and asks for again is kept: new pages took a third of the time

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -138,16 +138,21 @@ class ThingsSim(ImageDataset):
         )
 
     def _several(self, subject: Label, parts: Sequence[tuple[int, str]]) -> Iterator[Recording]:
-        """Recordings by session and split, in threads if they are small."""
-        from ..simulation.experiment import session_events
-
-        preset, longest = self.preset, 0
+        """Recordings by session and split, several at a time."""
         for split in dict.fromkeys(split for _, split in parts):
             self.features(split)  # once, and not in each thread
-            longest = max(longest, session_events(preset, split, subject, 1, self.seed).n_samples)
         self.brain(subject)
-        several = in_threads if preset.version == 2 and longest <= SMALL else map
-        return iter(several(lambda part: self.recording(subject, *part), parts))
+        return iter(self._map(lambda part: self.recording(subject, *part), parts))
+
+    @cached_property
+    def _map(self) -> Callable[..., Iterable[Any]]:
+        """:func:`in_threads`, or ``map`` where recordings are large."""
+        from ..simulation.experiment import session_events
+
+        for split in ("train", "test"):
+            if session_events(self.preset, split, 1, 1, self.seed).n_samples > SMALL:
+                return map
+        return in_threads if self.preset.version == 2 else map
 
     def trial_axes(self, subject: Label, spec: TrialSpec) -> tuple[mne.Info, int]:
         """Channels and samples, without a recording being made."""
@@ -290,7 +295,7 @@ class ThingsSim(ImageDataset):
         if spec.continuous:
             return {}
         sessions = self._test_trials(subject, repetitions, spec)
-        return ceiling(sessions, self._templates(subject, spec, features))
+        return ceiling(sessions, self._templates(subject, spec, features), self._map)
 
     @cached_property
     def _image_ids(self) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -516,14 +516,20 @@ def top_accuracy(scores: np.ndarray, k: int) -> float:
 
 
 def ceiling(
-    sessions: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], templates: np.ndarray
+    sessions: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    templates: np.ndarray,
+    mapped: Callable[..., Iterable[np.ndarray]] = map,
 ) -> dict[str, float]:
     """The accuracy of the ideal observer: ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
 
-    Trials, rows and used of each session, and the templates, are as for :func:`log_likelihoods`.
+    Trials, rows and used of each session, and the templates, are as for :func:`log_likelihoods`;
+    ``mapped`` is ``map``, or :func:`braindecode_ssr.files.in_threads`.
     """
-    scores = np.zeros((len(templates), len(templates)))
-    for trials, rows, used in sessions:
+
+    def of_session(session: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         with one_thread():
-            scores += log_likelihoods(trials, rows, templates, used)
+            trials, rows, used = session
+            return log_likelihoods(trials, rows, templates, used)
+
+    scores = sum(mapped(of_session, sessions), np.zeros((len(templates), len(templates))))
     return {"ceiling_top1": top_accuracy(scores, 1), "ceiling_top5": top_accuracy(scores, 5)}
