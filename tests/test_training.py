@@ -1,4 +1,5 @@
 import errno
+import shutil
 import time
 from pathlib import Path
 
@@ -288,6 +289,14 @@ def shrink_optimizer(file):
     torch.save(content, file)
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """The weights after two epochs, and the folder of a run after the first."""
+    whole, begun = (tmp_path_factory.mktemp(name) for name in ("whole", "begun"))
+    run(begun, epochs=1)
+    return weights(run(whole, epochs=2)), begun
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -303,10 +312,10 @@ def shrink_optimizer(file):
         ("history.json", lambda file: file.write_text("[" * 100_000)),
     ],
 )
-def test_a_checkpoint_that_was_tampered_with(tmp_path, name, damage):
+def test_a_checkpoint_that_was_tampered_with(two_epochs, tmp_path, name, damage):
     """It is forgotten where it cannot be read, and refused in a sentence where it does not fit."""
-    whole = weights(run(tmp_path / "whole", epochs=2))
-    run(tmp_path / "run", epochs=1)
+    whole, begun = two_epochs
+    shutil.copytree(begun, tmp_path / "run")
     for file in (tmp_path / "run").rglob(name):
         damage(file)
     try:

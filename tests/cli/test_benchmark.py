@@ -212,6 +212,7 @@ def test_pooled_subjects_share_a_model_and_ensembles_are_rows(
     monkeypatch.setattr(pipeline, "train", counted)
     place = ("--data-dir", written[0], "--out", tmp_path, "--epochs", 1, *SMALL, "--json")
     grid = ("benchmark", "--dataset", "things-eeg", *place, "--methods", "contrast")
+    grid += ("--set", "data.channels=occipital-17")
     grid += ("--protocols", "pooled", "--seeds", 2, "--ensemble", "seeds")
     preview = call(*grid, "--dry-run", code=0).json["runs"]
     assert [row["seconds"] for row in preview] == [None, None, 0, 0]  # of subjects 4, 4, 5, 5

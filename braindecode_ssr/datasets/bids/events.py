@@ -307,6 +307,7 @@ def read_test_concepts(path: Path, events: Sequence[BidsEvents]) -> frozenset[st
     return concepts
 
 
+@lru_cache(maxsize=64)  # as the events; nobody changes what is returned
 def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataFrame:
     """``image_id, concept, split, file`` of each event that shows an image, and ``place`` for messages."""
     column = image_column(events)
