@@ -31,6 +31,7 @@ def test_training_on_the_files_gives_the_queries_of_the_simulation(
     out, _ = written
     path, _ = tiny_run
     args = ("--subject", 5, "--data-dir", out, "--out", tmp_path, "--json")
+    args += ("--set", "train.lr=1e-3")  # of things-sim by default
     done = call("train", "--dataset", "things-eeg", *TINY[4:], *args, code=0)
     assert done.json["dataset"] == "things-eeg" and "ceiling_top1" not in done.json
     found = pd.read_csv(next(tmp_path.glob("*/queries.csv")))
