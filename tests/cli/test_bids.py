@@ -198,6 +198,7 @@ def test_the_example_of_the_docs(shell, tmp_path):
     script = Path(__file__).parents[2] / "docs" / "bids_study.py"
     subprocess.run([sys.executable, "-W", "ignore", script], cwd=tmp_path, check=True)
     args = ("--encoder", "pyramid", "--epochs", 10, "--set", "data.channels=occipital-17", "--json")
+    args += ("--set", "train.lr=1e-3")  # of things-sim by default
     where = ("--data-dir", tmp_path / "MYSTUDY", "--subject", 5, "--out", tmp_path)
     own = shell("train", "--dataset", "bids", *where, *args, code=0).json
     tiny = ("--dataset", "things-sim", "--preset", "tiny", "--subject", 5, "--out", tmp_path)
