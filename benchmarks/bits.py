@@ -74,7 +74,7 @@ def run(preset: str, folder: Path) -> None:
     from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.resolve import run_spec
 
-    settings = {"data": {"preset": preset, "subject": 1}, "train": {"epochs": 6}}
+    settings = {"data": {"preset": preset, "subject": 1}, "train": {"epochs": 6, "lr": 1e-4}}
     spec = run_spec(settings)
     trained = train(spec, data_dir=folder / "data", out=folder / "runs")
     dataset = open_dataset(spec.data, folder / "data")
