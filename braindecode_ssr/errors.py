@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 Say = Callable[[str], object]
 """Gets a line of text about each step and each decision: the package itself never prints."""
@@ -60,3 +61,20 @@ class TrainingError(SSRError):
 def first_line(error: BaseException | None) -> str:
     """The first line of what another library's error says, or its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def reading(what: object, hint: str) -> Iterator[None]:
+    """Turn whatever another library raises over a foreign file into a DataError with this hint."""
+    try:
+        yield
+    except (SSRError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{what} cannot be read ({first_line(error)})", hint) from error
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first names of a list as a message shows them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

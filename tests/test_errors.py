@@ -28,3 +28,21 @@ def test_a_message_and_a_hint():
         error = kind("the file is empty", "download it again")
         assert str(error) == "the file is empty; download it again"
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_what_a_library_raises_over_a_file_becomes_a_sentence():
+    """Some libraries raise errors without a text, whose first line does not exist."""
+    with pytest.raises(
+        errors.DataError, match=r"^x\.fif cannot be read \(OSError\); get it again$"
+    ):
+        with errors.reading("x.fif", "get it again"):
+            raise OSError
+    with pytest.raises(errors.MissingDataError, match="^no x; look"):
+        with errors.reading("x.fif", "get it again"):
+            raise errors.MissingDataError("no x", "look")
+
+
+def test_long_lists_are_cut():
+    assert (
+        errors.listed("abc", 3) == "a, b, c" and errors.listed("abcde", 3) == "a, b, c and 2 more"
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, reading
 from ..files import file_key, files_sha256, sha256
 from ..preprocessing.channels import channel_indices
 from ..preprocessing.epochs import n_times
@@ -82,9 +82,8 @@ class Alljoined(ImageDataset):
 
     def image_file(self, split: str, file: str) -> Path:
         paths = [self.root / folder / file for folder in self.image_folders]
-        for path in paths:
-            if path.is_file():
-                return path
+        if here := next(filter(Path.is_file, paths), None):
+            return here
         raise MissingDataError(
             f"there is no image {paths[0]}",
             "unpack stimuli.zip of Alljoined-1.6M in a folder stimuli, or import features of the images",
@@ -151,10 +150,8 @@ class Alljoined(ImageDataset):
         """Split, signal (chans, samples) in volts, onsets and image numbers of a block."""
         import mne
 
-        try:
+        with reading(path, "download it again"):
             raw = mne.io.read_raw_edf(path, verbose="error")
-        except (OSError, ValueError, RuntimeError, AssertionError) as error:
-            raise DataError(f"{path} cannot be read ({error})", "download it again") from error
         if raw.info["sfreq"] != SFREQ:
             raise DataError(
                 f"{path} was sampled at {raw.info['sfreq']:g} Hz, not {SFREQ:g}",

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, reading
 from ..files import file_key, files_sha256
 from ..preprocessing.channels import channel_indices
 from ..preprocessing.epochs import n_times
@@ -75,25 +75,23 @@ class Alljoined1(ImageDataset):
         from scipy.io import loadmat
 
         path = self._listed(DESIGN)
-        try:
+        with reading(path, _again(path)):
             shared = np.asarray(loadmat(path, variable_names=["sharedix"])["sharedix"]).reshape(-1)
-        except Exception as error:  # scipy raises many types for damaged files
-            raise _damaged(path, error) from error
         numbers = shared[:N_IMAGES].astype(np.int64) - 1
         if len(np.unique(numbers)) < N_IMAGES or numbers.min() < 0:
-            raise _damaged(path, f"it lists {len(np.unique(numbers))} images, not {N_IMAGES}")
+            found = f"{path} lists {len(np.unique(numbers))} images, not {N_IMAGES}"
+            raise DataError(found, _again(path))
         return numbers
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """One row per image, in the order of triggers; MissingDataError without the lists."""
         path, shown = self._listed(TESTED), self._shown
-        try:
+        with reading(path, _again(path)):
             tested = np.isin(shown, np.asarray(json.loads(path.read_text(encoding="utf-8")), int))
-        except (OSError, ValueError, TypeError) as error:
-            raise _damaged(path, error) from error
         if tested.all() or not tested.any():
-            raise _damaged(path, f"{tested.sum()} of the {N_IMAGES} images are tested")
+            found = f"by {path}, {tested.sum()} of the {N_IMAGES} images are tested"
+            raise DataError(found, _again(path))
         names = [f"nsd{number:05d}" for number in shown]
         table = pd.DataFrame(
             {
@@ -108,10 +106,9 @@ class Alljoined1(ImageDataset):
 
     def image_file(self, split: str, file: str) -> Path:
         names = (file, f"{int(file[:5])}.png", f"{file[:5]}.jpg")
-        for folder in ("images", "nsd_stimuli"):
-            for name in names:
-                if (self.root / folder / name).is_file():
-                    return self.root / folder / name
+        folders = (self.root / "images", self.root / "nsd_stimuli")
+        if here := next((f / n for f in folders for n in names if (f / n).is_file()), None):
+            return here
         raise MissingDataError(
             f"there is no image {self.root / 'images' / file}",
             "write it from nsd_stimuli.hdf5 of the Natural Scenes Dataset, see docs/datasets.rst, or import "
@@ -182,12 +179,10 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The signal (chans, samples) in volts, and sample and value of each trigger."""
     import mne
 
-    try:
+    with reading(path, "download it again"):
         raw = mne.io.read_raw_fif(path, verbose="error")
         events = mne.find_events(raw, "Status", verbose="error")
         data = raw.get_data(channel_indices(raw.ch_names, CHANNELS))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read ({error})", "download it again") from error
     if raw.info["sfreq"] != SFREQ:
         raise DataError(
             f"{path} was sampled at {raw.info['sfreq']:g} Hz, not {SFREQ:g}",
@@ -203,5 +198,5 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data, events[:, 0] - raw.first_samp, events[:, 2]
 
 
-def _damaged(path: Path, why: Any) -> DataError:
-    return DataError(f"{path} is damaged ({why})", f"get {AUTHORS[path.name]} again")
+def _again(path: Path) -> str:
+    return f"get {AUTHORS[path.name]} again"

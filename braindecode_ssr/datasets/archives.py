@@ -119,7 +119,10 @@ def _extract(path: Path, tasks: list[tuple[str, Path]], password: str) -> None:
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise _damaged(path, f"{name}: {error}") from error
             except RuntimeError as error:  # an unknown compression or encryption
-                raise _unsupported(path, name, error) from error
+                raise DataError(
+                    f"Python cannot unpack {name} in {path}: {error}",
+                    "unpack it yourself, for example with 7z",
+                ) from error
 
 
 def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: str) -> None:
@@ -133,14 +136,13 @@ def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: 
         with packed.open(member, pwd=password.encode()) as file:
             while file.read(1 << 20):
                 pass
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        reason = "the password of the THINGS images is wrong, or the archive is damaged"
-        raise DataError(reason, PASSWORD_HELP) from error
-    except RuntimeError as error:
-        if "password" not in str(error).lower():
-            raise _unsupported(Path(packed.filename or ""), member.filename, error) from error
-        reason = "the password of the THINGS images is wrong"
-        raise DataError(reason, f"{PASSWORD_HELP}; the download is kept") from error
+    except NotImplementedError:  # of an encryption that Python does not know: unpacking says so
+        return
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise DataError(
+            "the password of the THINGS images is wrong, or the archive is damaged",
+            f"{PASSWORD_HELP}; the download is kept",
+        ) from error
 
 
 def _open(path: Path) -> zipfile.ZipFile:
@@ -152,9 +154,3 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 def _damaged(path: Path, reason: str) -> DamagedArchive:
     return DamagedArchive(f"the zip file {path} is damaged: {reason}", "download it again")
-
-
-def _unsupported(path: Path, name: str, error: Exception) -> DataError:
-    return DataError(
-        f"Python cannot unpack {name} in {path}: {error}", "unpack it yourself, for example with 7z"
-    )

@@ -85,16 +85,15 @@ def images_row(
 
     An image must begin with one of ``heads``, if any are given.
     """
+    from .download import read_head
+
     paths, missing = [], []
     for file in files:
         try:
             paths.append(file())
         except MissingDataError as error:
             missing.append(error.message)
-    broken = []
-    for path in paths if heads else ():
-        with path.open("rb") as opened:
-            broken += [] if opened.read(8).startswith(heads) else [path]
+    broken = [path for path in paths if heads and not read_head(path, 8).startswith(heads)]
     detail = f"{len(paths)} of {len(paths) + len(missing)} here"
     if missing:
         detail += f" (needed unless features are imported); {missing[0]}"
@@ -117,10 +116,8 @@ def described(source: Source | str) -> str:
 IMAGE_COLUMNS = ["split", "number", "image_id", "concept", "file"]
 TRIAL_COLUMNS = ["subject", "session", "split", "number", "image_id", "concept", "repetition"]
 VOLTS, WHITENED = "V", "unitless (whitened)"
-UNITS = {
-    **{"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED},
-    **{"zscore": "unitless (z-scored)", "robust": "unitless (robust-scaled)"},
-}
+UNITS = {"none": VOLTS, "mvnn": WHITENED, "mvnn-time": WHITENED}
+UNITS |= {"zscore": "unitless (z-scored)", "robust": "unitless (robust-scaled)"}
 """Unit of trials that were recorded in volts, by how they are whitened."""
 BOUNDARY = "BAD boundary"
 """Annotation of a place where a signal is interrupted: MNE drops epochs that reach across it."""
@@ -202,12 +199,8 @@ class Recording:
         data, starts = process(self.data, self.sfreq, spec, edges.tolist())
         piece = np.searchsorted(edges, samples, "right") - 1
         onsets = np.round((samples - edges[piece]) * (spec.sfreq / self.sfreq)).astype(np.int64)
-        nothing: dict[str, Any] = {
-            "joins": (),
-            "gaps": self.gaps[:0],
-            "bad_segments": self.bad_segments[:0],
-        }
-        return replace(self, data=data, sfreq=spec.sfreq, samples=starts[piece] + onsets, **nothing)
+        whole = replace(self, joins=(), gaps=self.gaps[:0], bad_segments=self.bad_segments[:0])
+        return replace(whole, data=data, sfreq=spec.sfreq, samples=starts[piece] + onsets)
 
     def to_raw(self, images: pd.DataFrame) -> mne.io.RawArray:
         """The recording as MNE Raw, given the dataset's image table.
@@ -247,9 +240,7 @@ class ImageDataset(ABC):
     settings: ClassVar[dict[str, Any]] = {}  # of a run, below those of method and user
     channel_defaults: ClassVar[dict[str, str]] = {"intra": "occipital-17", "inter": "all"}
     channel_choices: ClassVar[tuple[str, ...]] = ()  # values of TrialSpec.channels beside "all"
-    named_concepts: ClassVar[bool] = (
-        True  # False: each image is its own concept, without a word for it
-    )
+    named_concepts: ClassVar[bool] = True  # False: each image is its own concept, without a word
     spec: TrialSpec | None = None  # set by with_spec
 
     def __init__(self, root: str | Path) -> None:
@@ -375,15 +366,7 @@ class ImageDataset(ABC):
         return open_picture(path)
 
     def image_source(self, image_id: str) -> Path | None:
-        """The file of an image; None where images are not files.
-
-        Raises
-        ------
-        DataError
-            If the dataset has no image of that name.
-        MissingDataError
-            If the file is not here.
-        """
+        """The file of an image; None where images are not files. Raises as :meth:`image`."""
         if image_id not in self._image_files:
             raise DataError(
                 f"{self.name} has no image {image_id!r}",
@@ -397,8 +380,8 @@ class ImageDataset(ABC):
 
     @cached_property
     def _image_files(self) -> dict[str, tuple[str, str]]:
-        columns = (self.images[name] for name in ("image_id", "split", "file"))
-        return {name: (split, file) for name, split, file in zip(*columns, strict=True)}
+        table = self.images.set_index("image_id")[["split", "file"]]
+        return dict(zip(table.index, table.itertuples(index=False, name=None), strict=True))
 
     def image_hashes(self) -> dict[str, str]:
         """By image id, the beginning of the SHA-256 of its file, for those that are here."""
@@ -597,14 +580,13 @@ class TrialBatch:
 
 
 class Epochs(Protocol):
-    """What :meth:`ImageDataset.epochs` returns: batches of trials, their channels and a manifest."""
+    """What :meth:`ImageDataset.epochs` returns: batches of trials, as :class:`EpochedTrials` has them."""
 
     @property
     def info(self) -> mne.Info: ...
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """What the trials are: units, times, files."""
+    def manifest(self) -> dict[str, Any]: ...
 
     def __iter__(self) -> Iterator[TrialBatch]: ...
 
@@ -652,6 +634,24 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
             f"{source or 'the trials'}: {problem} on channel {names}",
             "repair the file or download it again, or leave the channel out",
         )
+
+
+def check_copies(recordings: Iterable[tuple[Path, Path]], cache: Path | None = None) -> None:
+    """Raise DataError if two recordings, each given with the file of its signal, have the same content.
+
+    Only files of one size are read; ``cache`` keeps the hashes, as in :func:`.files.files_sha256`.
+    """
+    by_size: dict[int, dict[Path, Path]] = {}
+    for recording, signal in recordings:
+        by_size.setdefault(signal.stat().st_size, {})[recording] = signal
+    for same in (found for found in by_size.values() if len(found) > 1):
+        known: dict[str, Path] = {}
+        for recording, digest in zip(same, files_sha256(same.values(), cache), strict=True):
+            if (other := known.setdefault(digest, recording)) != recording:
+                raise DataError(
+                    f"{recording} and {other} hold the same recording",
+                    "replace the copy with the recording that belongs there, or remove it",
+                )
 
 
 def check_channels(

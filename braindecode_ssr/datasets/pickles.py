@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, MissingDataError
+from ..errors import DataError, MissingDataError, first_line, listed, reading
 
 MAP_FROM = 1 << 24
 """Length in bytes from which on a byte string of a pickle is not read but stays in the mapped file."""
@@ -80,21 +80,14 @@ def load_pt(path: str | Path) -> Any:
     try:
         return _unpickle(path, start)
     except NeedsTorch:
-        try:
+        with reading(f"the tensors in {path}", DOWNLOAD_AGAIN):  # torch refuses all but tensors
             return _load_tensors(path)
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(
-                f"torch's restricted reader refuses the tensors in {path} ({reason})",
-                DOWNLOAD_AGAIN,
-            ) from error
 
 
 def load_dict(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
     """The dict in a ``.npy`` or ``.pt`` file; DataError if it is something else or lacks a key."""
-    path = Path(path)
+    path, keys = Path(path), list(keys)
     loaded = load_pt(path) if path.suffix == ".pt" else load_npy(path)
-    keys = list(keys)
     if not isinstance(loaded, dict):
         raise DataError(
             f"{path} holds {type(loaded).__name__}, not a dict with the keys {', '.join(keys)}",
@@ -117,11 +110,8 @@ def _head(path: Path, size: int = 512) -> bytes:
             reason,
             "give the right folder with --data-dir; 'ssr-bd data where' says where files come from",
         )
-    try:
-        with path.open("rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}", "check its permissions") from error
+    with reading(path, "check its permissions"), path.open("rb") as file:
+        return file.read(size)
 
 
 def _refuse(path: Path, head: bytes, expected: str) -> NoReturn:
@@ -549,11 +539,10 @@ def _read_table(path: Path) -> dict[str, Any]:
     whole = {name for name in columns if kinds[name] in "iu" and stems[name] in decimal}
     other = [name for name in columns if kinds[name] != "f" and name not in whole]
     if other or not columns:
-        listed = (
-            f"the columns {', '.join(map(repr, other[:5]))} of {path} do not look like features"
-        )
+        names = listed([repr(name) for name in other], 5)
+        named = f"the columns {names} of {path} do not look like features"
         raise DataError(
-            listed if columns else f"{path} has no column of features",
+            named if columns else f"{path} has no column of features",
             "keep the column of image names and one column of decimal numbers for each feature",
         )
     return {**lists, "features": table[columns].to_numpy(np.float64)}
@@ -574,7 +563,7 @@ def _only(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = first_line(error)
     if "allow_pickle" in text or "Object arrays" in text or "weights_only" in str(error).lower():
         return DataError(
             f"{path} holds a pickle of Python objects, which was refused and not executed",
@@ -582,16 +571,10 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             "numpy.savez(file, features=array, image_ids=numpy.array(names, dtype=str))",
         )
     return DataError(
-        f"{path} cannot be read: {text}",
-        "the file seems to be cut short or damaged; get it again",
+        f"{path} cannot be read: {text}", "the file seems to be cut short or damaged; get it again"
     )
 
 
-READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
-    ".pt": _read_pt,
-    ".pth": _read_pt,
-    ".csv": _read_table,
-    ".tsv": _read_table,
-}
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {".npz": _read_npz}
+READERS |= {".safetensors": _read_safetensors, ".pt": _read_pt, ".pth": _read_pt}
+READERS |= {".csv": _read_table, ".tsv": _read_table}

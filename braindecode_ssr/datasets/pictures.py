@@ -105,8 +105,7 @@ def _to_rgb(picture: Image, source: str) -> Image:
     elif picture.mode in OPAQUE:
         rgb = picture.convert("RGB")
     else:
-        kind = f"pixels of the mode {picture.mode}"
-        kind = "floating-point pixels" if picture.mode.startswith("F") else kind
+        kind = "floating-point pixels" if picture.mode[0] == "F" else f"the mode {picture.mode}"
         raise _refused(source, OF_16_BITS if transparent else kind)
     rgb.info = {"remarks": tuple(remarks)}
     return rgb

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import TrialSpec
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, UsageError, listed, reading
 from ..preprocessing.channels import ChannelSet, match_channels
 from ..preprocessing.epochs import first_twice
 from ..registry import Label
@@ -25,8 +25,8 @@ from .bids.events import (
     mark_of,
     onset_samples,
     read_events,
-    read_table,
 )
+from .bids.marks import bad_in_table
 from .pictures import SUFFIXES
 
 if TYPE_CHECKING:
@@ -62,10 +62,8 @@ class ImageFolder(ImageDataset):
                 f"give a folder with files that end in {', '.join(SUFFIXES)}",
             )
         ids = pd.Series([file.with_suffix("").as_posix() for file in files])
-        if ids.duplicated().any():
-            twice = [
-                str(files[row]) for row in np.flatnonzero(ids == ids[ids.duplicated()].iloc[0])
-            ]
+        for name in ids[ids.duplicated()].head(1):
+            twice = [str(file) for file, other in zip(files, ids, strict=True) if other == name]
             raise DataError(
                 f"{' and '.join(twice)} in {self.root} have the same name", "rename or remove one"
             )
@@ -127,23 +125,15 @@ def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
     path = Path(source).expanduser()
     if not path.exists():
         raise MissingDataError(f"there is no recording {path}", "give a file that MNE reads")
-    epochs = re.search(r"[-_]epo\.fif(\.gz)?$", path.name)
-    try:
-        if epochs:
+    hint = "give a file in a format that mne.io.read_raw reads, with all files that belong to it"
+    with reading(path, hint):
+        if re.search(r"[-_]epo\.fif(\.gz)?$", path.name):
             return mne.read_epochs(path, preload=False, verbose="error"), str(path)
         raw = mne.io.read_raw(path, preload=False, verbose="error")
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"MNE cannot read {path} ({reason[:200]})",
-            "give a file in a format that mne.io.read_raw reads, with all files that belong to it",
-        ) from error
-    listed = path.with_name(re.sub("_(eeg|meg)$", "_channels.tsv", path.stem))
-    if listed.suffix == ".tsv" and listed.is_file():  # a recording in BIDS
-        table = read_table(listed)
-        if {"name", "status"} <= set(table.columns):
-            bad = table["name"][table["status"].str.strip().str.lower() == "bad"].str.strip()
-            raw.info["bads"] = sorted({*raw.info["bads"], *bad} & set(raw.ch_names))
+    table = path.with_name(re.sub("_(eeg|meg)$", "_channels.tsv", path.stem))
+    if table.suffix == ".tsv" and table.is_file():  # a recording in BIDS
+        bads = {*raw.info["bads"], *bad_in_table(table)}
+        raw.info["bads"] = sorted(bads & set(raw.ch_names))
     return raw, str(path)
 
 
@@ -276,12 +266,10 @@ def _read_epochs(
     onset = int(np.argmin(np.abs(epochs.times)))
     samples = np.arange(len(data)) * data.shape[2] + onset
     table = epochs.metadata if epochs.metadata is not None else pd.DataFrame()
-    column = next((c for c in ("image_id", "image", "stim_file") if c in table), None)
-    if column:
+    known = {code: name for name, code in epochs.event_id.items()}
+    texts = [(known[code], False) for code in epochs.events[:, 2]]
+    for column in [c for c in ("image_id", "image", "stim_file") if c in table][:1]:
         texts = [(str(text), True) for text in table[column]]
-    else:
-        known = {code: name for name, code in epochs.event_id.items()}
-        texts = [(known[code], False) for code in epochs.events[:, 2]]
     return np.concatenate(list(data), axis=1), samples, texts
 
 
@@ -289,7 +277,7 @@ def _annotated(raw: Any) -> tuple[np.ndarray, list[tuple[str, bool]]]:
     """Onsets in samples and texts of the annotations that are events."""
     marks = raw.annotations
     samples = raw.time_as_index(marks.onset, use_rounding=True, origin=marks.orig_time)
-    extras = [dict(extra or {}) for extra in getattr(marks, "extras", [{}] * len(marks))]
+    extras = [dict(extra or {}) for extra in marks.extras]
     rows = [
         (sample, (str(extra["image_id"]), True) if "image_id" in extra else (str(text), False))
         for sample, text, extra in zip(samples, marks.description, extras, strict=True)
@@ -351,13 +339,12 @@ def _shown(
     if named is None:
         return np.arange(len(kinds)), kinds.tolist()
     images = kinds.map({text: named(text) is not None for text in kinds.unique()}).to_numpy(bool)
-    counts = kinds[~images].value_counts()
-    listed = ", ".join(f"{text!r} ({count})" for text, count in counts.head(5).items())
+    others = [f"{text!r} ({n})" for text, n in kinds[~images].value_counts().items()]
     if not images.any():
         raise DataError(
-            f"no annotation of {owner} names one of the images: {listed}",
+            f"no annotation of {owner} names one of the images: {listed(others, 5)}",
             "say with --events when images were shown: a table with the columns onset and image, or onsets",
         )
-    if len(counts):
-        say(f"left out, because they name no image: {listed}" + ("..." if len(counts) > 5 else ""))
+    if others:
+        say(f"left out, because they name no image: {listed(others, 5)}")
     return np.flatnonzero(images), kinds[images].tolist()

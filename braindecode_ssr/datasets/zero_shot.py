@@ -138,9 +138,8 @@ def training_subjects(data: DataSpec, dataset: ImageDataset) -> list[Label]:
 
 def training_images(data: DataSpec, dataset: ImageDataset) -> pd.DataFrame:
     """The rows of the image table that may be trained on."""
-    images = dataset.images
-    excluded = excluded_concepts(data, dataset)
-    return images[(images["split"] == "train") & ~images["concept"].isin(excluded)]
+    images = dataset.images[dataset.images["split"] == "train"]
+    return images[~images["concept"].isin(excluded_concepts(data, dataset))]
 
 
 def may_train(table: pd.DataFrame, data: DataSpec, dataset: ImageDataset) -> np.ndarray:
@@ -166,11 +165,10 @@ def notes(data: DataSpec, dataset: ImageDataset) -> list[str]:
     if data.together_with == "none":
         return []
     excluded = excluded_concepts(data, dataset)
-    images = dataset.images[dataset.images["split"] == "train"]
-    n_images, n_concepts = int(images["concept"].isin(excluded).sum()), images["concept"].nunique()
+    concepts = dataset.images["concept"][dataset.images["split"] == "train"]
     return [
-        f"together with {data.together_with}: {len(excluded)} of {n_concepts} training concepts "
-        f"({n_images} of {len(images)} images) are left out, because it tests them"
+        f"together with {data.together_with}: {len(excluded)} of {concepts.nunique()} training concepts "
+        f"({concepts.isin(excluded).sum()} of {len(concepts)} images) are left out, because it tests them"
     ]
 
 
@@ -217,16 +215,18 @@ def sources_of(spec: RunSpec, dataset: ImageDataset) -> list[TrainingSource]:
         sources.append(
             TrainingSource(spec.model_copy(update={"data": data}), other, subjects, title)
         )
-    nameless = [source.name for source in sources if not source.dataset.named_concepts]
-    if nameless and len(sources) > 1:
+    if len(sources) == 1:
+        return sources
+    for source in sources:
+        if not source.dataset.named_concepts:
+            raise UsageError(
+                f"{source.name} names no concepts: which of its images show what others test is unknown",
+                "train on it alone",
+            )
+    [(place, count)] = Counter(source.dataset.derived for source in sources).most_common(1)
+    if count > 1:
         raise UsageError(
-            f"{nameless[0]} names no concepts: which of its images show what others test is unknown",
-            "train on it alone",
-        )
-    places = Counter(source.dataset.derived for source in sources[spec.data.extra == () :])
-    if twice := [place for place, count in places.items() if count > 1]:
-        raise UsageError(
-            f"the dataset of {twice[0].parent} is among those of the run twice",
+            f"the dataset of {place.parent} is among those of the run twice",
             "leave it out of --extra-data; --protocol pooled trains on all subjects of the tested dataset",
         )
     return sources

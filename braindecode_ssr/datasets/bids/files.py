@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, MissingDataError, UsageError
-from ...files import file_sha256, files_sha256, sha256
+from ...files import files_sha256, sha256
 from ...registry import as_number, natural
 
 SUFFIXES = (".bdf", ".edf", ".fif", ".set", ".vhdr", ".ds")
@@ -93,11 +92,6 @@ class BidsRun:
         return self.folders[-1]
 
     @property
-    def siblings(self) -> list[Path]:
-        """The files next to the recording that share its name, broken links included."""
-        return sorted(p for p in self.path.parent.iterdir() if p.name.startswith(f"{self.name}_"))
-
-    @property
     def files(self) -> list[Path]:
         """All files that make up the recording, including events and channels; not its other formats."""
         base = self.path.stem.removesuffix(f"_{self.datatype}")
@@ -105,13 +99,22 @@ class BidsRun:
         own = re.compile(rf"{re.escape(base)}_(split-\w+?_)?[A-Za-z0-9]+(\.|$)")
         suffix = self.path.suffix.lower()
         others = {*SUFFIXES, *itertools.chain(*BESIDE.values())} - {suffix, *BESIDE.get(suffix, ())}
-        same = [
-            path
-            for path in self.path.parent.iterdir()
-            if own.match(path.name) and path.suffix.lower() not in others
-        ]
+        same = [path for path in self.path.parent.iterdir() if own.match(path.name)]
+        same = [path for path in same if path.suffix.lower() not in others]
         inner = [file for path in same for file in (path.rglob("*") if path.is_dir() else [path])]
-        return sorted({file for file in inner if file.is_file()} | companions(self))
+        return sorted({file for file in inner if file.is_file()} | self.companions())
+
+    @property
+    def signal(self) -> Path:
+        """The largest of its files."""
+        inner = [self.path] if self.path.is_file() else []
+        return max([*inner, *self.files], key=lambda file: file.stat().st_size)
+
+    def companions(self) -> set[Path]:
+        """Files that a header refers to, parts of a split FIF file, and inherited or shared sidecar files."""
+        kinds = {"channels", "electrodes", "coordsystem", "events", self.datatype}
+        inherited = {path for path, kind, _ in self.sidecars() if kind in kinds and path.is_file()}
+        return inherited | _named_inside(self.path, file_state(self.path))
 
 
 def bids_subjects(root: Path) -> dict[str, Path]:
@@ -135,11 +138,12 @@ def bids_runs(folder: Path) -> list[BidsRun]:
             above = place.parent.name
             named = {folder.name: f"sub-{run.subject}"}
             named |= {above: f"ses-{run.session}"} if above.startswith("ses-") else {}
-            for there in (there for there, name in named.items() if there != name):
-                raise DataError(
-                    f"{path} is in the folder {there}, but its name does not say {there}",
-                    "move the file to where it belongs, or make the two names agree",
-                )
+            for there, name in named.items():
+                if there != name:
+                    raise DataError(
+                        f"{path} is in the folder {there}, but its name does not say {there}",
+                        "move the file to where it belongs, or make the two names agree",
+                    )
             found.append(run)
 
     def in_order(run: BidsRun) -> tuple:  # recordings without a label first
@@ -190,34 +194,9 @@ def one_version(
     return kept
 
 
-def check_copies(runs: Sequence[BidsRun]) -> None:
-    """Raise DataError if two recordings have identical content."""
-    sizes = defaultdict(list)
-    for run in runs:
-        inner = [run.path] if run.path.is_file() else []
-        signal = max([*inner, *run.files], key=lambda file: file.stat().st_size)
-        sizes[signal.stat().st_size].append((run, signal))
-    for same in (same for same in sizes.values() if len(same) > 1):
-        known: dict[str, Path] = {}
-        for run, signal in same:
-            other = known.setdefault(file_sha256(signal), run.path)
-            if other != run.path:
-                raise DataError(
-                    f"{run.path} and {other} hold the same recording",
-                    "remove the copy, or replace it with the recording that belongs there",
-                )
-
-
 def fingerprint(runs: Iterable[BidsRun]) -> str:
     """One SHA-256 over all files of the recordings."""
     return sha256("".join(files_sha256(path for run in runs for path in run.files)))
-
-
-def companions(run: BidsRun) -> set[Path]:
-    """Files that a header refers to, parts of a split FIF file, and inherited or shared sidecar files."""
-    kinds = {"channels", "electrodes", "coordsystem", "events", run.datatype}
-    inherited = {path for path, kind, _ in run.sidecars() if kind in kinds and path.is_file()}
-    return inherited | _named_inside(run.path, file_state(run.path))
 
 
 def entities(path: Path) -> dict[str, str]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import DataError, MissingDataError, SSRError
+from ...errors import DataError, MissingDataError, first_line, reading
+from ..base import eeg_info
 from .events import EMPTY, BidsEvents, mark_of, read_events, read_table, read_text
 from .files import BidsRun, brainvision_files, check_content
 
@@ -105,40 +106,42 @@ def open_file(run: BidsRun) -> mne.io.BaseRaw:
     """Open a recording with MNE alone, for what mne-bids overrides from sidecar files."""
     import mne
 
-    with reading(run):
+    with opening(run):
         if run.path.suffix.lower() == ".fif":
             return mne.io.read_raw_fif(run.path, allow_maxshield=True, verbose="error")
         return mne.io.read_raw(run.path, verbose="error")
 
 
 @contextmanager
-def reading(run: BidsRun) -> Iterator[None]:
-    """Convert errors that MNE raises while opening a recording to DataError with a hint."""
-    for path in (run.path, *run.siblings):
+def opening(run: BidsRun) -> Iterator[None]:
+    """Check the files of a recording first, and turn what MNE's readers raise into a DataError."""
+    beside = (path for path in run.path.parent.iterdir() if path.name.startswith(f"{run.name}_"))
+    for path in (run.path, *sorted(beside)):  # broken links included
         check_content(path)
         if path.suffix == ".json":
-            _check_json(path)
+            with reading(
+                f"the JSON of {path}", "correct or remove it"
+            ):  # mne-bids would not name it
+                json.loads(read_text(path))
     if run.path.suffix.lower() == ".vhdr":
         _check_header(run.path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (MemoryError, KeyboardInterrupt, SSRError):
-        raise
-    except Exception as error:  # MNE readers raise all kinds of exceptions
-        said = (str(error).strip().splitlines() or [""])[0]
-        raise DataError(
-            f"MNE cannot read a recording from {run.path} ({type(error).__name__}: {said})",
-            "get the complete file, or leave the recording out",
-        ) from error
+    hint = "get the complete file, or leave the recording out"
+    with warnings.catch_warnings(), reading(f"the recording {run.path}", hint):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def channels_of(raw: mne.io.BaseRaw, kind: str) -> list[str]:
+    """The channels of a type, as MNE calls it."""
+    types = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+    return [name for name, type_ in types if type_ == kind]
 
 
 def guess_types(raw: mne.io.BaseRaw, run: BidsRun) -> list[str]:
     """If there is no channels.tsv, retype non-EEG channels by name; returns the retyped ones."""
     if run.datatype != "eeg" or run.sidecar("channels") is not None:
         return []
-    eeg = [n for n, t in zip(raw.ch_names, raw.get_channel_types(), strict=True) if t == "eeg"]
+    eeg = channels_of(raw, "eeg")
     found = {name: match.lastgroup for name in eeg if (match := NOT_EEG.match(name))}
     if len(found) == len(eeg):
         return []
@@ -151,8 +154,6 @@ def interpolation(
 ) -> np.ndarray:
     """The weights of MNE's ``interpolate_bads``, float64 (len(bads), len(ch_names)), 0 for bad channels."""
     import mne
-
-    from ..base import eeg_info
 
     info = mne.pick_info(info, [info["ch_names"].index(name) for name in ch_names], verbose="error")
     if not _has_position(info).all() and set(info.get_channel_types()) == {"eeg"}:
@@ -175,10 +176,8 @@ def interpolation(
             warnings.simplefilter("ignore")
             unit.interpolate_bads(reset_bads=False, verbose="error")
     except (ValueError, RuntimeError) as error:
-        said = (str(error).strip().splitlines() or [""])[0]
-        raise DataError(
-            f"channel {', '.join(bads)} of {source} cannot be interpolated: {said}", hint
-        ) from error
+        found = f"channel {', '.join(bads)} of {source} cannot be interpolated: {first_line(error)}"
+        raise DataError(found, hint) from error
     weights = np.zeros((len(bads), len(ch_names)))
     weights[:, places] = unit.get_data(list(bads))
     return weights
@@ -192,29 +191,30 @@ def _has_position(info: mne.Info) -> np.ndarray:
 def _bad_channels(raw: mne.io.BaseRaw, run: BidsRun) -> dict[str, str]:
     """Bad channels, each with the place that marks it."""
     bads = dict.fromkeys(raw.info["bads"], str(run.path))
-    path = run.sidecar("channels")
-    if path is not None:
-        table = read_table(path)
-        if {"name", "status"} <= set(table.columns):
-            status = table["status"].str.strip().str.lower()
-            names = table["name"].str.strip()
-            bads |= dict.fromkeys(names[status == "bad"], f"{path}, column 'status'")
+    if path := run.sidecar("channels"):
+        bads |= dict.fromkeys(bad_in_table(path), f"{path}, column 'status'")
     return bads
+
+
+def bad_in_table(path: Path) -> list[str]:
+    """The channels that a channels.tsv marks as bad."""
+    table = read_table(path)
+    if not {"name", "status"} <= set(table.columns):
+        return []
+    return table["name"][table["status"].str.strip().str.lower() == "bad"].str.strip().tolist()
 
 
 def _marked_samples(
     raw: mne.io.BaseRaw, run: BidsRun, events: BidsEvents
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bad segments and discontinuities from annotations and from events.tsv."""
-    shown = raw.annotations
     marks = [
-        (onset - raw.first_time, duration, mark)
-        for onset, duration, text in zip(
-            shown.onset, shown.duration, shown.description, strict=True
-        )
-        if (mark := mark_of(str(text)))
+        (shown["onset"] - raw.first_time, shown["duration"], mark)
+        for shown in raw.annotations
+        if (mark := mark_of(str(shown["description"])))
     ]
-    length = raw.n_times / raw.info["sfreq"]
+    rate = raw.info["sfreq"]
+    length = raw.n_times / rate
     for line, row in events.marks.iterrows():
         onset = float(row["onset"])
         if onset > length:
@@ -225,7 +225,6 @@ def _marked_samples(
             )
         duration = 0.0 if row["duration"] in EMPTY else float(row["duration"])
         marks.append((onset, duration, row["mark"]))
-    rate = raw.info["sfreq"]
     segments = [
         (first := round(onset * rate), max(first + 1, round((onset + max(duration, 0)) * rate)))
         for onset, duration, mark in marks
@@ -234,14 +233,6 @@ def _marked_samples(
     # EEGLAB boundaries lie between two samples
     gaps = [int(np.ceil(onset * rate - 0.25)) for onset, _, mark in marks if mark == "boundary"]
     return np.array(segments, np.int64).reshape(-1, 2), np.unique(np.array(gaps, np.int64))
-
-
-def _check_json(path: Path) -> None:
-    """Raise DataError if a sidecar file cannot be parsed; mne-bids would not name it."""
-    try:
-        json.loads(read_text(path))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}", "correct or remove it") from error
 
 
 def _check_header(path: Path) -> None:

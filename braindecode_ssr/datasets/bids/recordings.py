@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError
+from ...errors import DataError, reading
 from ...preprocessing.channels import (
     NOT_AVERAGE,
     ChannelSet,
@@ -27,7 +27,7 @@ from ...registry import Label
 from ..base import Recording, check_channels
 from .events import read_table
 from .files import BidsRun, fingerprint
-from .marks import TREATED, Marks, SubjectMarks, guess_types, interpolation, reading
+from .marks import TREATED, Marks, SubjectMarks, channels_of, guess_types, interpolation, opening
 
 if TYPE_CHECKING:
     import mne
@@ -66,16 +66,11 @@ class OpenedRun:
             rows = [names.index(name) for name in bads]
             good = np.setdiff1d(np.arange(len(names)), rows)
         step = max(1, round(SECONDS_AT_ONCE * self.raw.info["sfreq"]))
+        what, hint = f"the samples of {self.run.path}", "get the complete file, or leave it out"
         for first in range(0, data.shape[1], step):
             piece = slice(first, min(first + step, data.shape[1]))
-            try:
+            with reading(what, hint):
                 data[:, piece] = self.raw.get_data(names, first, piece.stop, verbose="error")
-            except (OSError, ValueError, RuntimeError) as error:
-                raise DataError(
-                    f"the samples of {self.run.path} cannot be read "
-                    f"({str(error).strip().splitlines()[0]})",
-                    "get the complete file, or leave the recording out",
-                ) from error
             if bads:
                 data[rows, piece] = weights[:, good] @ data[good, piece]
 
@@ -171,7 +166,7 @@ def open_run(run: BidsRun) -> mne.io.BaseRaw:
     """Open a recording with mne-bids without loading its samples."""
     import mne_bids
 
-    with reading(run), contextlib.redirect_stdout(io.StringIO()):
+    with opening(run), contextlib.redirect_stdout(io.StringIO()):
         place = mne_bids.get_bids_path_from_fname(run.path, check=False).update(root=run.root)
         try:  # quietly: we do not use all the sidecar files that mne-bids warns of
             return mne_bids.read_raw_bids(place, on_ch_mismatch="reorder", verbose="error")
@@ -214,8 +209,7 @@ def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
     guessed = guess_types(raw, run)
     kind, left_out = channel_type(raw, run, channels), marks.left_out
     _check_units(raw, run, kind)
-    typed = zip(raw.ch_names, raw.get_channel_types(), strict=True)
-    names = tuple(name for name, type_ in typed if type_ == kind and name not in left_out)
+    names = tuple(name for name in channels_of(raw, kind) if name not in left_out)
     reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
     facts = {"channel type": kind, "reference": reference}
     return OpenedRun(run, raw, ChannelSet(str(run.path), names, facts), tuple(guessed), marks[run])
@@ -290,13 +284,11 @@ def _check_units(raw: mne.io.BaseRaw, run: BidsRun, kind: str) -> None:
     table = read_table(listed) if listed else None
     if table is None or not {"name", "units"} <= set(table.columns):
         return
-    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    is_set, names = run.path.suffix.lower() == ".set", channels_of(raw, kind)
     for name, text in zip(table["name"].str.strip(), table["units"].str.strip(), strict=True):
-        if types.get(name) != kind or _unknown(text):
+        if name not in names or _unknown(text):
             continue
-        own = (
-            "µV" if run.path.suffix.lower() == ".set" else raw._orig_units.get(name, READ_IN[kind])
-        )
+        own = "µV" if is_set else raw._orig_units.get(name, READ_IN[kind])
         known = "no unit that is known, and is read in volts" if _unknown(own) else own
         own = READ_IN[kind] if _unknown(own) else own
         if _unit(text) not in (_unit(own), (READ_IN[kind], 0)):
@@ -309,16 +301,12 @@ def _check_units(raw: mne.io.BaseRaw, run: BidsRun, kind: str) -> None:
 
 def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
     """``"average"`` if the EEG channels have no mean of their own, as after a common average reference."""
-    names = [
-        name
-        for name, type_ in zip(raw.ch_names, raw.get_channel_types(), strict=True)
-        if type_ == "eeg" and name not in raw.info["bads"]
-    ]
+    names = [name for name in channels_of(raw, "eeg") if name not in raw.info["bads"]]
     if len(names) < FEWEST_FOR_AVERAGE:
         return ""
     data = np.empty((len(names), min(raw.n_times, 1000)))
     first = (raw.n_times - data.shape[1]) // 2
-    with reading(run):
+    with opening(run):
         data[:] = raw.get_data(names, first, first + data.shape[1], verbose="error")
     data -= data.mean(1, keepdims=True)
     if not data.any():
@@ -337,9 +325,8 @@ def common_reference(runs: Sequence[BidsRun]) -> str:
         check_facts(known[0], other)
     if known:
         return known[0].facts["reference"]
-    return (
-        sampled_reference(open_run(runs[0]), runs[0]) if runs and runs[0].datatype == "eeg" else ""
-    )
+    sampled = runs and runs[0].datatype == "eeg"
+    return sampled_reference(open_run(runs[0]), runs[0]) if sampled else ""
 
 
 def _unknown(reference: str) -> bool:
@@ -360,7 +347,7 @@ class RecordedSession:
     session: Label
     like: list[ChannelSet]
     marks: SubjectMarks
-    channels: str = "all"
+    channels: str
 
     def open(self) -> tuple[Signal, pd.DataFrame]:
         """Read headers and events: the signal, not loaded, and the images shown in it, in order of time."""

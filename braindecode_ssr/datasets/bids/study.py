@@ -6,6 +6,7 @@ import itertools
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -25,6 +26,7 @@ from ..base import (
     ImageDataset,
     Recording,
     Row,
+    check_copies,
     check_images,
     eeg_info,
     fault,
@@ -52,19 +54,13 @@ from .files import (
     bids_runs,
     bids_subjects,
     check_content,
-    check_copies,
     check_formats,
     choose,
     file_state,
     one_version,
 )
 from .marks import subject_marks
-from .recordings import (
-    RecordedSession,
-    common_channels,
-    common_reference,
-    open_signal,
-)
+from .recordings import RecordedSession, common_channels, common_reference, open_signal
 
 if TYPE_CHECKING:
     import mne
@@ -103,11 +99,9 @@ class BidsDataset(ImageDataset):
     @cached_property
     def folders(self) -> dict[Label, Path]:
         """The folder of each subject with recordings that show images, such as ``sub-05`` for 5."""
-        shown = (
-            label for label, runs in self.all_runs.items() if any(map(self.shows_images, runs))
-        )
-        here = bids_subjects(self.root)
-        return {subject: here[label] for subject, label in label_ids(shown).items()}
+        runs = self.all_runs.items()
+        shown = label_ids(label for label, of in runs if any(map(self.shows_images, of)))
+        return {subject: self.root / f"sub-{label}" for subject, label in shown.items()}
 
     @cached_property
     def all_runs(self) -> dict[str, list[BidsRun]]:
@@ -169,7 +163,7 @@ class BidsDataset(ImageDataset):
         """The recordings of a subject, or only ``runs``, grouped by session and not opened."""
         subject = self.check_subject(subject)
         runs = self.runs(subject) if runs is None else runs
-        check_copies(runs)
+        check_copies((run.path, run.signal) for run in runs)
         channels = self.spec.channels if self.spec else "all"
         marks = subject_marks(runs, self.spec.bad_channels if self.spec else "keep")
         like = [common_channels(runs, marks)] if channels == "common" and runs else []
@@ -440,12 +434,11 @@ class BIDSImages(BidsDataset):
     @cached_property
     def tasks(self) -> frozenset[str]:
         """The tasks with a column ``image``, or with images in ``stim_file``, in at least one recording."""
-        everything = [
-            run for runs in self.all_runs.values() for run in choose(runs, self._chosen_parts)
-        ]
+        runs = list(itertools.chain.from_iterable(self.all_runs.values()))
+        everything = choose(runs, self._chosen_parts)
         if not everything:
             return frozenset()
-        headers = {run.events: _columns(run) for run in everything if run.events.is_file()}
+        headers = {run.events: _columns(run.events) for run in everything if run.events.is_file()}
         tasks = frozenset(
             run.task
             for run in everything
@@ -456,11 +449,9 @@ class BIDSImages(BidsDataset):
             for run in everything:
                 check_content(run.events)
             found = "no events.tsv"
-            if headers:
-                path, columns = next(iter(headers.items()))
-                found = f"only {', '.join(columns)} in {path}" + (
-                    f" and no such column in {len(headers) - 1} more" if len(headers) > 1 else ""
-                )
+            for path, columns in list(headers.items())[:1]:
+                found = f"only {', '.join(columns)} in {path}"
+                found += f" and no such column in {len(headers) - 1} more" * (len(headers) > 1)
             raise MissingDataError(
                 f"no events in {self.root} have a column 'image' or 'stim_file': there is {found}",
                 "write the path of the image that is shown into that column; n/a for other events",
@@ -499,11 +490,9 @@ class BIDSImages(BidsDataset):
         return [*rows, images]
 
 
-def _columns(run: BidsRun) -> list[str]:
-    try:
-        header = read_text(run.events).partition("\n")[0]
-    except (
+def _columns(path: Path) -> list[str]:
+    with suppress(
         DataError
-    ):  # the task may have no images; otherwise the file is read again and the error raised
-        return []
-    return [name.strip() for name in header.split("\t")]
+    ):  # the task may have no images; else the file is read again, and refused
+        return [name.strip() for name in read_text(path).partition("\n")[0].split("\t")]
+    return []

@@ -26,6 +26,7 @@ from ..base import (
     ImageDataset,
     Recording,
     Row,
+    check_copies,
     described,
     eeg_info,
     fault,
@@ -58,15 +59,8 @@ from .files import (
     release_source,
     session_files,
 )
-from .preprocessed import (
-    FORMS,
-    crop,
-    open_release,
-    read_release,
-    release_files,
-    release_folders,
-)
-from .raw import check_copies, read_header, read_image_numbers, read_raw_session, to_recording
+from .preprocessed import FORMS, crop, open_release, read_release, release_files, release_folders
+from .raw import read_header, read_image_numbers, read_raw_session, to_recording
 
 if TYPE_CHECKING:
     import mne
@@ -177,7 +171,7 @@ class ThingsEEG(ImageDataset):
             return
         n_images = self.images["split"].value_counts()
         files = self._raw_files(subject)
-        check_copies(files, self.hashes)
+        check_copies(((file.path, file.path) for file in files), self.hashes)
         names = read_header(files[0].path)[0]
         order = in_standard_order(names, THINGS_EEG_63_RAW)
         channels = ChannelSet(str(files[0].path), tuple(names[index] for index in order))
@@ -363,7 +357,7 @@ def _raw_rows(
     # the other part of a session is another file, so there is nothing to whiten with
     spec = (dataset.spec or TrialSpec()).model_copy(update={"whitening": "none"})
     channels: ChannelSet | None = None
-    whole: list[RawFile] = []
+    whole: list[Path] = []
 
     def content(file: RawFile) -> str:
         nonlocal channels
@@ -372,8 +366,8 @@ def _raw_rows(
         channels = channels or ChannelSet(str(file.path), raw.ch_names)
         recording = to_recording(raw, file, subject, n_images)
         check_session([recording], spec)
-        check_copies([*whole, file], dataset.hashes)
-        whole.append(file)
+        check_copies(((path, path) for path in (*whole, file.path)), dataset.hashes)
+        whole.append(file.path)
         numbers = recording.numbers
         return (
             f"{len(raw.ch_names)} channels, {raw.data.shape[1]} samples at {raw.sfreq:g} Hz, "

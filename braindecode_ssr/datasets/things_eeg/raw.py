@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import DataError
-from ...files import files_sha256, forget
+from ...errors import DataError, reading
+from ...files import forget
 from ...preprocessing.channels import (
     THINGS_EEG_63_RAW,
     ChannelSet,
@@ -68,24 +67,6 @@ def to_recording(session: RawSession, file: RawFile, subject: Label, n_images: i
     )
 
 
-def check_copies(files: Sequence[RawFile], cache: Path) -> None:
-    """Raise DataError if two raw files of a subject are equal; only files of one size are read.
-
-    ``cache`` keeps the hashes, as in :func:`.files.files_sha256`.
-    """
-    by_size: dict[int, list[Path]] = {}
-    for file in files:
-        by_size.setdefault(file.path.stat().st_size, []).append(file.path)
-    for same in (paths for paths in by_size.values() if len(paths) > 1):
-        known: dict[str, Path] = {}
-        for path, digest in zip(same, files_sha256(same, cache), strict=True):
-            if (other := known.setdefault(digest, path)) != path:
-                raise DataError(
-                    f"{path} and {other} hold the same recording",
-                    "replace the copy with the recording that belongs there",
-                )
-
-
 def read_image_numbers(path: Path) -> np.ndarray:
     """The image numbers of one raw file, in order of presentation; only its stimulus row is read."""
     data, _, _, stim, _ = _read_rows(path)
@@ -103,14 +84,9 @@ def read_header(path: Path) -> tuple[tuple[str, ...], float]:
 def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float]:
     """The array of a raw file, the names of its rows, the EEG rows, the stimulus row, and the rate."""
     content = load_dict(path, ("raw_eeg_data", "ch_names", "sfreq"))
-    try:
+    with reading(f"the recording in {path}", PUBLISHED):  # rows may differ in length
         data, names = np.asarray(content["raw_eeg_data"]), [str(n) for n in content["ch_names"]]
         types = [str(kind) for kind in content.get("ch_types", ())] or ["eeg"] * len(names)
-    except (TypeError, ValueError) as error:  # lists that are none, rows of different lengths
-        raise DataError(
-            f"{path} does not hold a recording with names of its channels ({str(error).splitlines()[0]})",
-            PUBLISHED,
-        ) from error
     problem, sfreq = "", content["sfreq"]
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     stim = [row for row, name in enumerate(names) if name.lower() == "stim"]
