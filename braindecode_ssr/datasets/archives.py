@@ -136,9 +136,9 @@ def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: 
         with packed.open(member, pwd=password.encode()) as file:
             while file.read(1 << 20):
                 pass
-    except NotImplementedError:  # of an encryption that Python does not know: unpacking says so
-        return
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "password" not in str(error).lower():
+            return  # a compression or encryption that Python does not know: unpacking says so
         raise DataError(
             "the password of the THINGS images is wrong, or the archive is damaged",
             f"{PASSWORD_HELP}; the download is kept",
