@@ -1,12 +1,14 @@
 """Datasets trained on together: joined by name, and no concept that any of them tests is trained on."""
 
 import shutil
+from pathlib import Path
 
 import bids_trees
 import numpy as np
 import pytest
 from PIL import Image
 
+from braindecode_ssr import load_run, push
 from braindecode_ssr.datasets.bids.things import ThingsEEG1
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.datasets.zero_shot import sources_of
@@ -114,6 +116,11 @@ def test_run_says_what_it_was_trained_on(sim_dir, other, tmp_path):
     assert list(second["fingerprints"]) == ["2"] and second["root"] == str(moved)
     assert run.summary["method"] == "contrast-with-things-eeg1"
     assert run.record["trials"]["things-eeg1:2"]["n_trials"] == 16
+
+    pushed = Path(push(run.path, "lab/net", to=tmp_path))
+    assert load_run(pushed).summary == run.summary
+    for folder in (moved, sim_dir):
+        assert str(folder) not in (pushed / "run.json").read_text()
 
     _, again = evaluate(run.path, "repetitions=1")
     assert again["n_queries"] == 16

@@ -61,7 +61,8 @@ def named_evaluation(name: str, method: Any = None) -> Evaluation:
     """The evaluation of a name.
 
     Flags follow from the spec, so none can be left out; published evaluations add their own. If an epoch is
-    chosen on the test, the training must have kept all epochs.
+    chosen on the test, the training must have kept all epochs. UsageError if the name, an axis or a value is
+    not understood.
 
     Parameters
     ----------
@@ -71,11 +72,6 @@ def named_evaluation(name: str, method: Any = None) -> Evaluation:
         ``"repetitions=1"`` joined by ``"+"``.
     method : Method, optional
         For ``"as-published"``.
-
-    Raises
-    ------
-    UsageError
-        If the name, an axis or a value is not understood.
     """
     name = name.strip()
     settings: dict[str, Any] = {}
@@ -186,7 +182,7 @@ def evaluations_of(
 def changes_of(sets: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """Fields of an evaluation from ``key=value`` texts and options; an option that is None is left out.
 
-    UsageError if a text sets something else, which cannot be changed in a finished run.
+    UsageError if a text sets something else.
     """
     asked = merge(*map(parse_setting, sets))
     other = [name for name in asked if name != "evaluation" or not isinstance(asked[name], dict)]

@@ -43,11 +43,7 @@ METRICS: dict[str, Callable[[Any], Any]] = {
 
 
 def per_query(queries: pd.DataFrame, metric: str) -> pd.Series:
-    """The contribution of each query to a metric, which is their mean.
-
-    If ``queries`` has a column of the metric's name, as under n-way retrieval, its values are used where
-    they are not empty, otherwise those of the column ``rank``.
-    """
+    """The contribution of each query to a metric: the column of its name where there is one, else by rank."""
     from_rank = METRICS[metric](queries["rank"])
     return queries[metric].fillna(from_rank) if metric in queries else from_rank
 
@@ -282,10 +278,7 @@ def csls(similarity: Similarities, neighbors: int = 10) -> Similarities:
     """Similarities (q, g) minus those of hubs: cross-domain similarity local scaling (arXiv:1710.04087).
 
     Twice the cosine, minus the mean cosine of the query with its nearest candidates, minus the mean cosine
-    of the candidate with its nearest *queries*.
-
-    **Transductive**: the last term needs all test queries at once, so the answer to one depends on the
-    others. A decoder that gets one brain response at a time cannot compute it.
+    of the candidate with its nearest *queries*: **transductive**, because that needs all queries at once.
     """
     to_candidates = _mean_of_largest(similarity, neighbors)
     to_queries = _mean_of_largest(similarity.T, neighbors)
@@ -299,12 +292,10 @@ def _mean_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
 def hungarian(similarity: Similarities, targets: np.ndarray) -> Similarities:
     """Similarities (q, g) with the candidate that is assigned to a query above all others.
 
-    **Transductive**: it uses that every test image was shown and belongs to one query, which nobody knows of
-    a single brain response, and it answers all queries together: an easy query takes its image away from a
-    hard one. With more queries than candidates, some get none.
-
-    ``targets`` (q,), the column of each query's own image, is used only to break ties *against* it, as
-    everywhere: of assignments that are equally good, the one with the fewest hits is taken.
+    **Transductive**: it uses that every test image belongs to one query, so that an easy query takes its
+    image away from a hard one. With more queries than candidates, some get none. ``targets`` (q,), the
+    columns of the own images, only break ties against us: of equally good assignments, the one with the
+    fewest hits is taken.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -323,10 +314,8 @@ def sinkhorn(
 
     The plan is ``exp(similarity / temperature)`` with rows and columns scaled in turn (arXiv:1306.0895,
     algorithm 1), in logarithms, until no sum of a row changes by more than a billionth. The smaller the
-    temperature, the closer it is to the best assignment of one candidate to each query.
-
-    **Transductive**: it uses that every test image is shown equally often, which nobody knows of a single
-    brain response, and the answer to one query depends on all others.
+    temperature, the closer it is to the best assignment of one candidate to each query. **Transductive**: it
+    uses that every test image is shown equally often.
     """
     from scipy.special import logsumexp
 
@@ -377,18 +366,14 @@ def query_table(
 
     Parameters
     ----------
-    queries : ndarray, shape (q, e)
-        Brain embeddings.
-    gallery : ndarray, shape (g, e)
-        Image embeddings of the candidates.
+    queries, gallery : ndarray, shape (q, e) and (g, e)
+        Brain embeddings, and image embeddings of the candidates.
     images : DataFrame, q rows
         ``subject``, ``image_id`` and ``concept`` of each query.
     gallery_ids : list of str, length g
         Image id of each candidate; contains the image of every query.
-    correction : str
-        One of ``CORRECTIONS``; all but ``"none"`` are transductive.
-    space : str
-        One of ``SPACES``: how embeddings are compared.
+    correction, space : str
+        One of ``CORRECTIONS``, of which all but ``"none"`` are transductive, and one of ``SPACES``.
 
     Returns
     -------

@@ -34,15 +34,13 @@ def check_one(table: pd.DataFrame, names: Sequence[str], what: str) -> None:
             f"there are no rows: {what} are needed",
             "finish a run first, with `ssr-bd train` or `ssr-bd benchmark`",
         )
-    present = [name for name in names if name in table]
-    kinds = table[present].drop_duplicates()
-    if present and len(kinds) > 1:
-        differ = [name for name in present if kinds[name].nunique(dropna=False) > 1]
-        first, second = (
-            " ".join(f"{name} {kinds.iloc[place][name]!r}" for name in differ) for place in (0, 1)
-        )
+    present = table[[name for name in names if name in table]]
+    differ = [name for name in present if present[name].nunique(dropna=False) > 1]
+    if differ:
+        kinds = present[differ].drop_duplicates().head(2).to_dict("records")
+        shown = (" ".join(f"{name} {value!r}" for name, value in kind.items()) for kind in kinds)
         raise DataError(
-            f"the rows are not {what}: they differ in {', '.join(differ)}, such as {first} and {second}",
+            f"the rows are not {what}: they differ in {', '.join(differ)}, such as {' and '.join(shown)}",
             "select one of them",
         )
 
@@ -57,18 +55,12 @@ def labels_of_methods(table: pd.DataFrame) -> pd.Series:
 
 
 def signed_rank(differences: np.ndarray) -> tuple[float, float]:
-    """Wilcoxon's signed-rank test, two-sided and exact, also with ties.
+    """Wilcoxon's signed-rank test, two-sided and exact, also with ties: the statistic and p.
 
-    ``scipy.stats.wilcoxon(method="exact")`` uses the distribution without ties (scipy 1.17: p = 0.1094 where
-    counting all signs of eight differences gives 0.0938), and its permutation method cannot enumerate the
-    2 ** 50 signs of 50 subjects. Here the distribution of the sum of ranks is built up rank by rank.
-    Differences of zero are dropped, as Wilcoxon did.
-
-    Returns
-    -------
-    statistic, p : float
-        The smaller of the sums of ranks of positive and of negative differences, and the probability of one
-        as small, or smaller, with random signs.
+    The statistic is the smaller of the sums of ranks of positive and of negative differences; differences of
+    zero are dropped. ``scipy.stats.wilcoxon(method="exact")`` uses the distribution without ties (scipy 1.17:
+    p = 0.1094 where counting all signs of eight differences gives 0.0938), and its permutation method cannot
+    enumerate the 2 ** 50 signs of 50 subjects. Here the distribution is built up rank by rank.
     """
     differences = np.round(np.asarray(differences, dtype=float), DIGITS)
     differences = differences[differences != 0]
@@ -197,21 +189,8 @@ class Interval:
 def interval(queries: pd.DataFrame, metric: str = "top1", level: float = 0.95) -> Interval:
     """The mean of a metric with its confidence interval: see :func:`confidence`.
 
-    Parameters
-    ----------
-    queries : DataFrame
-        One row per query: ``subject``, ``image_id``, ``rank`` and optionally ``seed``; all of one method
-        under one protocol and evaluation.
-    metric : {"top1", "top5", "mrr", "mean_rank"}
-    level : float
-        Nominal coverage.
-
-    Raises
-    ------
-    DataError
-        If rows are of several methods, protocols or evaluations, or queries differ between seeds.
-    UsageError
-        If there is no such metric, or the level is not between 0 and 1.
+    ``queries`` has a row per query (``subject``, ``image_id``, ``rank``, optionally ``seed``). DataError if
+    they are of several methods, protocols or evaluations, or differ between the seeds of a subject.
     """
     check_one(queries, ROW, "queries of one method under one protocol and evaluation")
     check_name("metric of queries", metric, METRICS)
@@ -238,20 +217,17 @@ def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     sizes = [*map(len, labels)]
     rows, row = np.unique(np.ravel_multi_index(codes[:2], sizes[:2]), return_inverse=True)
     cells = row * sizes[2] + codes[2]
-    twice = pd.Series(cells).duplicated().to_numpy()
-    if twice.any():
-        subject, seed, image_id = (
-            key[code[twice][0]] for key, code in zip(labels, codes, strict=True)
-        )
+    twice = np.flatnonzero(pd.Series(cells).duplicated())
+    if len(twice):
+        subject, seed, image_id = (pd.Series(key).iloc[twice[0]] for key in keys)
         raise DataError(
-            f"{int(twice.sum())} queries occur more than once, the first of subject {subject}, "
-            f"seed {seed}, {image_id!r}",
+            f"{len(twice)} queries occur more than once, the first of subject {subject}, seed {seed}, "
+            f"{image_id!r}",
             "pass runs that differ in other settings one at a time",
         )
-    if not np.isfinite(values).all():
+    if lacking := int((~np.isfinite(values)).sum()):
         raise DataError(
-            f"{int((~np.isfinite(values)).sum())} queries have no value",
-            "test the run again with `ssr-bd evaluate`",
+            f"{lacking} queries have no value", "test the run again with `ssr-bd evaluate`"
         )
     scores = np.full((len(rows), sizes[2]), np.nan)
     scores.flat[cells] = values
@@ -297,10 +273,6 @@ def confidence(
         Whether scores are at most 1 and at least 0, like hits. The ends are then those means
         :math:`\theta` that lie :math:`h \sqrt{\theta (1 - \theta) / (m (1 - m))}` away, as in Wilson's
         interval for counts, and never leave that range.
-
-    Returns
-    -------
-    mean, low, high : float
     """
     from scipy.special import ndtri, stdtrit  # scipy.stats takes half a second to import
 
@@ -358,11 +330,9 @@ def summary_table(
     Returns
     -------
     DataFrame
-        ``ROW``; ``flags`` (those of any run), ``selection, gallery, n_gallery, repetitions,
-        repetitions_max``; ``n_subjects, n_seeds, n_queries, n_failed``; ``top1, top1_low, top1_high`` and so
-        ``top5, mrr, mean_rank``; ``median_rank`` (mean over subjects of the mean over seeds); ``noise_top1,
-        noise_top5``; chance and ceiling, means over runs; ``train_seconds``. Accuracies are fractions; what
-        is unknown is empty. A row whose runs all failed has no numbers.
+        Accuracies are fractions; what is unknown is empty. ``flags`` are those of any run, ``median_rank`` is
+        the mean over subjects of the mean over seeds, chance and ceiling are means over runs. A row whose
+        runs all failed has no numbers.
 
     Raises
     ------
@@ -399,8 +369,8 @@ def _facts(runs: pd.DataFrame) -> dict[str, Any]:
         return facts
     check_one(done, SAME, "runs of one selection and gallery")
     facts |= {name: done[name].iloc[0] for name in SAME if name in done}
-    for name in ("chance_top1", "chance_top5", "ceiling_top1", "ceiling_top5", "train_seconds"):
-        facts |= {name: done[name].mean()} if name in done else {}
+    means = ("chance_top1", "chance_top5", "ceiling_top1", "ceiling_top5", "train_seconds")
+    facts |= {name: done[name].mean() for name in means if name in done}
     if "repetitions" in done:
         most = done["repetitions_max"] if "repetitions_max" in done else done["repetitions"]
         facts |= {"repetitions": done["repetitions"].min(), "repetitions_max": most.max()}
@@ -409,15 +379,13 @@ def _facts(runs: pd.DataFrame) -> dict[str, Any]:
 
 def _numbers(queries: pd.DataFrame, level: float) -> dict[str, Any]:
     """Means, intervals, counts and noise floors of a row."""
-    found = {metric: interval(queries, metric, level) for metric in SHOWN}
-    first = found["top1"]
-    counts = ("n_subjects", "n_seeds", "n_queries")
-    numbers: dict[str, Any] = {name: getattr(first, name) for name in counts}
-    for metric, value in found.items():
+    numbers: dict[str, Any] = {}
+    for metric in SHOWN:
+        value = interval(queries, metric, level)
         numbers |= {metric: value.mean, f"{metric}_low": value.low, f"{metric}_high": value.high}
+        numbers |= {name: getattr(value, name) for name in ("n_subjects", "n_seeds", "n_queries")}
     for metric in ("top1", "top5"):
-        p = found[metric].mean
-        numbers[f"noise_{metric}"] = noise_floor(p, first.n_queries, first.n_subjects)
+        counts = numbers["n_queries"], numbers["n_subjects"]
+        numbers[f"noise_{metric}"] = noise_floor(numbers[metric], *counts)
     of_seeds = queries.groupby(["subject", "seed"])["rank"].median()
-    numbers["median_rank"] = of_seeds.groupby("subject").mean().mean()
-    return numbers
+    return numbers | {"median_rank": of_seeds.groupby("subject").mean().mean()}

@@ -64,10 +64,8 @@ def ensemble(
     evaluation : str, optional
         As for :func:`braindecode_ssr.pipeline.evaluate`; default: as the runs were tested. A correction and
         ``n-way`` are applied to the mean.
-    images : path-like, optional
-        Names for files without any.
-    out, say
-        As for :func:`braindecode_ssr.sharing.score.score`.
+    images, out, say
+        As for :func:`braindecode_ssr.sharing.score.score`; ``images`` names files without names.
     **options
         Labels of the result, as for :func:`~braindecode_ssr.sharing.score.score`, and ``data_dir``,
         ``device``, ``trust`` and ``progress`` of :func:`braindecode_ssr.pipeline.evaluate_each`.
@@ -103,20 +101,18 @@ def ensemble(
     if weights == "validation":
         _check_held_out(paths, runs)
     members = []
+    for run in list(runs.values())[:1]:
+        tests["trial_seed"] = run.spec.train.seed
     for path in paths:
         if path in runs:
-            seed = next(iter(runs.values())).spec.train.seed
-            members.append(_of_run(runs[path], asked[path], trial_seed=seed, **tests))
+            members.append(_of_run(runs[path], asked[path], **tests))
         else:
             members.append(read_similarity(path, None, images, say))
     _check_alike(paths, [{name: member.labels.get(name) for name in ALIKE} for member in members])
     shares = [1.0] * len(paths)
     if weights == "validation":
-        epochs = [member.labels["epoch"] - 1 for member in members]
-        shares = [
-            float(runs[path].history["valid_top1"][epoch])
-            for path, epoch in zip(paths, epochs, strict=True)
-        ]
+        top1 = [runs[path].history["valid_top1"] for path in paths]
+        shares = [float(t[m.labels["epoch"] - 1]) for t, m in zip(top1, members, strict=True)]
         if not any(shares):
             raise UsageError("no run has a hit on held-out concepts", "use --weights equal")
     labels = _common(members, options.pop("method", None))
@@ -131,9 +127,8 @@ def ensemble(
         _in_order(members[0], member, paths[0], path)
         for path, member in zip(paths, members, strict=True)
     ]
-    found = replace(members[0], near=ranks.ensemble(nears, shares), labels=labels).labeled(
-        **options
-    )
+    mean = replace(members[0], near=ranks.ensemble(nears, shares), labels=labels)
+    found = mean.labeled(**options)
     if asked:
         done = rank(found, next(iter(asked.values())))
     else:
@@ -196,10 +191,8 @@ def _of_run(run: Run, evaluation: Evaluation, **options: Any) -> Similarity:
 def _in_order(first: Similarity, member: Similarity, one: Path, other: Path) -> np.ndarray:
     """Similarities with rows and columns in the order of the first member."""
     places = []
-    for wanted, found in (
-        (first.query_ids, member.query_ids),
-        (first.gallery_ids, member.gallery_ids),
-    ):
+    for side in ("query_ids", "gallery_ids"):
+        wanted, found = getattr(first, side), getattr(member, side)
         differ = sorted(set(wanted) ^ set(found))
         if differ:
             raise DataError(

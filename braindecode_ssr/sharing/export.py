@@ -71,17 +71,26 @@ def push(
 
 
 def _stage(run: TrainedRun, folder: Path) -> None:
-    """Write what is uploaded: data, and no path of this disk."""
+    """Write what is uploaded: no image, and no path of this disk."""
     for name in HUB_FILES:
         if (run.path / name).is_file():
             shutil.copyfile(run.path / name, folder / name)
     record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
-    record["dataset"]["root"] = None
     record["spec"]["train"]["keep"] = "final"  # weights of earlier epochs are not uploaded
     for part, key in (("model", "pretrained"), ("finetune", "run")):
         path = record["spec"].get(part, {}).get(key)
         if path and Path(path).expanduser().exists():
             record["spec"][part][key] = Path(path).name
+    roots = {record["dataset"]["root"]: record["dataset"]["name"]}
+    roots |= {source["root"]: source["name"] for source in record.get("sources", ())}
+    for place, key in (
+        (record["dataset"], "root"),
+        *((source, "root") for source in record.get("sources", ())),
+        *((extra, "data_dir") for extra in record["spec"]["data"].get("extra", ())),
+    ):
+        place[key] = None
+    for root, name in roots.items():
+        record["notes"] = [note.replace(str(root), name) for note in record.get("notes", ())]
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(model_card(run.spec, record, run.summary), encoding="utf-8")
@@ -133,14 +142,12 @@ def export(
     with atomic_folder(folder, merge=True, option="--out") as part:
         if form == "embeddings":
             names = ["embeddings.npz"]
-            content["difference"] = _write_embeddings(
-                run, part / names[0], data_dir=data_dir, trust=trust, progress=progress
-            )
+            how: dict[str, Any] = {"data_dir": data_dir, "trust": trust, "progress": progress}
+            content["difference"] = _write_embeddings(run, part / names[0], **how)
         elif form == "challenge":
             names = list(SUBMISSION_FILES)
-            content["difference"] = write_submission(
-                run, part, content["versions"]["braindecode_ssr"]
-            )
+            version = content["versions"]["braindecode_ssr"]
+            content["difference"] = write_submission(run, part, version)
         else:
             names = [f"{side}{SUFFIX[form]}" for side in ("brain", "image")]
             content["difference"] = _write_model(run, form, part, names, content["n_times"])
@@ -224,18 +231,10 @@ def _onnx(side: Any, example: Any, path: Path) -> Callable[[Any], Any]:
     import onnxruntime
     import torch
 
-    batch = {"x": {0: torch.export.Dim("b", min=1)}}
-    torch.onnx.export(
-        side,
-        (example,),
-        path,
-        dynamo=True,
-        external_data=False,
-        dynamic_shapes=batch,
-        input_names=["x"],
-        output_names=["embedding"],
-        verbose=False,
-    )
+    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
+    options |= {"input_names": ["x"], "output_names": ["embedding"]}
+    options["dynamic_shapes"] = {"x": {0: torch.export.Dim("b", min=1)}}
+    torch.onnx.export(side, (example,), path, **options)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
@@ -311,17 +310,14 @@ def check_submission(run: TrainedRun) -> None:
     recipe = (
         "train one with --method neuralbench, or with its settings: ssr-bd show method neuralbench"
     )
+    trained = ""
     if spec.train.solver != "gradient" or spec.model.image_head != "none":
+        trained = f"{run.path.name} has an image head, {spec.model.image_head}"
+    elif spec.images.tuning != "frozen":
+        trained = f"the image encoder of {run.path.name} was trained"
+    if trained:
         raise UsageError(
-            f"the challenge compares predictions with frozen image features, and {run.path.name} has an "
-            f"image head, {spec.model.image_head}",
-            recipe,
-        )
-    if spec.images.tuning != "frozen":
-        raise UsageError(
-            f"the challenge compares predictions with frozen image features, and the image encoder of "
-            f"{run.path.name} was trained",
-            recipe,
+            f"the challenge compares predictions with frozen image features, and {trained}", recipe
         )
     wanted = {name: METHODS["neuralbench"].settings["trials"].get(name) for name in PREPROCESSING}
     trials = spec.trials.model_dump(mode="json")

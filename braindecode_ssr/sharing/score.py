@@ -151,11 +151,10 @@ def rank(found: Similarity, evaluation: Evaluation) -> Result:
     table["concept"] = table["image_id"].map(_concept)
     queries = rank_table(found.near, table, found.gallery_ids, spec.correction)
     queries, numbers = retrieval_numbers(queries, len(found.gallery_ids), spec.n_way)
-    ends = {
-        f"{metric}_{end}": getattr(interval(queries, metric), end)
-        for metric in ("top1", "top5")
-        for end in ("low", "high")
-    }
+    ends: dict[str, float] = {}
+    for metric in ("top1", "top5"):
+        reach = interval(queries, metric)
+        ends |= {f"{metric}_low": reach.low, f"{metric}_high": reach.high}
     labels = dict(found.labels)
     if step != final_step(EvaluationSpec()):  # not comparable with an ideal observer then
         labels = {name: v for name, v in labels.items() if not name.startswith("ceiling_")}
@@ -233,10 +232,7 @@ def read_similarity(
                 "save their names beside them, as brain_ids and gallery_ids or in the first column and row "
                 "of a csv table",
             )
-        say(
-            f"{source} has no names of images: each row is taken as the response to the image of the column "
-            "with the same number"
-        )
+        say(f"{source} has no names of images: rows and columns are joined by their order")
         rows = columns = [f"image {n:0{len(str(len(near)))}}" for n in range(1, len(near) + 1)]
     if not rows or not columns:
         raise DataError(
@@ -256,9 +252,8 @@ def _joined(
 ) -> Similarity:
     """Similarities whose names fit; names are compared without suffix, case counts."""
     both = []
-    for names, count, what in zip(
-        (rows, columns), near.shape, ("queries", "candidates"), strict=True
-    ):
+    sides = ((rows, "queries"), (columns, "candidates"))
+    for (names, what), count in zip(sides, near.shape, strict=True):
         if len(names) != count:
             raise DataError(
                 f"there are {len(names)} names for the {count} {what} of {source}",
@@ -277,8 +272,7 @@ def _joined(
             f"{len(lacking)} of {len(near)} queries of {source} are no candidates: {lacking[0]!r} and so on",
             "call images alike on both sides, and give all of them",
         )
-    spare = near.shape[1] - len(near)
-    if spare:
+    if spare := near.shape[1] - len(near):
         say(f"{spare} of {near.shape[1]} candidates of {source} are the image of no query")
     if not np.isfinite(near).all():
         q, g = np.argwhere(~np.isfinite(near))[0]
@@ -294,9 +288,8 @@ def _vectors(given: Source) -> tuple[np.ndarray, list[str] | None]:
     if isinstance(given, str | Path):
         rows, names = load_features(given)
     else:
-        rows, names = np.asarray(given), None
-        if isinstance(given, pd.DataFrame):
-            names = [*map(str, given.index)]
+        names = [*map(str, given.index)] if isinstance(given, pd.DataFrame) else None
+        rows = np.asarray(given)
     return rows.reshape(-1, rows.shape[-1]), names
 
 
