@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import Say, UsageError, silent
-from ..registry import unknown_name
+from ..errors import Say, silent
+from ..registry import check_name
 from ..retrieval.statistics import (
     COLUMN,
     labels_of_methods,
@@ -79,10 +79,9 @@ def report(
 
     Raises
     ------
-    DataError
-        See :func:`braindecode_ssr.reporting.results.read_results`.
-    UsageError
-        If there is no run of the method ``against``, or no place for figures.
+    DataError, UsageError
+        See :func:`braindecode_ssr.reporting.results.read_results`; or if there is no run of the method
+        ``against``, or no place for figures.
     """
     folder = None if out is None else Path(out)
     check_places(format, folder, plots or figures is not None, embed_images)
@@ -96,8 +95,7 @@ def report(
 
         drawn += draw(results, made)
         if format == "html":
-            grids = retrieval_grids(results.trained, folder, embed_images, say)
-            made = replace(made, grids=grids)
+            made = replace(made, grids=retrieval_grids(results.trained, folder, embed_images, say))
         else:
             drawn += retrieval_pictures(results.trained, embed_images, say)
     if figures is not None:
@@ -111,10 +109,9 @@ def report(
 def report_of(results: Results, *, against: str | None = None) -> Report:
     """As :func:`report`, from tables that are already read."""
     names = labels_of_methods(results.runs).drop_duplicates().tolist()
-    if against is not None and against not in names:
-        raise unknown_name("method of these tables", against, names)
-    summary = summary_table(results.queries, results.runs)
-    summary = with_published(summary)
+    if against is not None:
+        check_name("method of these tables", against, names)
+    summary = with_published(summary_table(results.queries, results.runs))
     by_column = dict(iter(results.queries.groupby(list(COLUMN), sort=False)))
     sections, subjects, tests = [], [], []
     for key, rows in summary.groupby(list(COLUMN), sort=False):
@@ -136,11 +133,9 @@ def _section(
 ) -> Section:
     title = section_title(key)
     tables: list[Table] = [accuracy_table(rows, queries, f"Retrieval accuracy. {title}.")]
-    if len(queries):
-        tables += [
-            subject_table(queries, rows, metric, f"{name} accuracy of each subject. {title}.")
-            for metric, name in TITLES.items()
-        ]
+    for metric, name in TITLES.items() if len(queries) else ():
+        caption = f"{name} accuracy of each subject. {title}."
+        tables.append(subject_table(queries, rows, metric, caption))
     if len(tests):
         tables.append(pair_table(tests, f"Paired tests. {title}."))
     return Section(title, tuple(tables))
@@ -149,15 +144,12 @@ def _section(
 def _tests(queries: pd.DataFrame, rows: pd.DataFrame, against: str | None) -> pd.DataFrame:
     """Tests between methods that were evaluated alike; none where each is evaluated in its own way."""
     alike = rows["flags"].nunique() == 1 and rows["gallery"].nunique() == 1
-    labels = labels_of_methods(rows[rows["top1"].notna()])
+    labels = set(labels_of_methods(rows[rows["top1"].notna()]))
     if len(labels) < 2 or not alike or rows["evaluation"].iloc[0] == AS_PUBLISHED:
         return pd.DataFrame()
-    if against is not None and against not in set(labels):
+    if against is not None and against not in labels:
         return pd.DataFrame()
-    try:
-        return paired_tests(queries, "top1", against)
-    except UsageError:
-        return pd.DataFrame()
+    return paired_tests(queries, "top1", against)
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

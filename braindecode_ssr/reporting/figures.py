@@ -34,11 +34,7 @@ TOGETHER = 5  # methods side by side in one axis
 
 
 def draw(results: Results, report: Report) -> tuple[Picture, ...]:
-    """Draw all figures for which the tables have the data.
-
-    Per dataset, preset, protocol and evaluation: accuracy of subjects, histogram of ranks, confusion of
-    concepts; the curve of several numbers of repetitions; learning curves of runs whose folders are here.
-    """
+    """Draw all figures for which the tables have the data: of each section, of repetitions, of training."""
     rows_of = dict(iter(report.summary.groupby(list(COLUMN), sort=False)))
     pictures: list[Picture] = []
     for key, queries in results.queries.groupby(list(COLUMN), sort=False):
@@ -105,9 +101,8 @@ def grouped_bars(
 
 def ceilings_of(key: tuple[str, ...], runs: pd.DataFrame) -> pd.DataFrame:
     """The ceiling of each subject, where it is known: ``top1`` and ``top5`` by subject."""
-    own = runs[
-        runs[list(COLUMN)].eq(pd.Series(key, COLUMN)).all(axis=1) & (runs["status"] == "done")
-    ]
+    of_section = runs[list(COLUMN)].eq(pd.Series(key, COLUMN)).all(axis=1)
+    own = runs[of_section & (runs["status"] == "done")]
     names = {f"ceiling_{metric}": metric for metric in TITLES if f"ceiling_{metric}" in own}
     return own.groupby("subject")[list(names)].mean().rename(columns=names).dropna(how="all")
 
@@ -119,10 +114,7 @@ def bars(
     ceilings: pd.DataFrame,
     metric: str = "top1",
 ) -> Picture:
-    """Bars of the accuracy of each subject and of several subjects' mean, with intervals, ceiling and chance.
-
-    Diamonds are published values.
-    """
+    """Bars of the accuracy of each subject and of their mean; diamonds are published values."""
     subjects = sorted(queries["subject"].unique().tolist(), key=natural)
     x = np.arange(len(subjects) + (len(subjects) > 1), dtype=float)
     x[len(subjects) :] += 0.35  # the mean is set a little apart
@@ -147,8 +139,7 @@ def bars(
             axis.set_ylabel(f"{TITLES[metric].lower()} accuracy (%)")
             axis.margins(x=0.01)
             handles, labels = axis.get_legend_handles_labels()
-            limits = ("ceiling", "chance")
-            order = sorted(range(len(labels)), key=lambda place: labels[place] in limits)
+            order = sorted(range(len(labels)), key=lambda n: labels[n] in ("ceiling", "chance"))
             ordered = [handles[place] for place in order], [labels[place] for place in order]
             axis.legend(*ordered, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
         # only when all is drawn: a limit stops shared axes from growing
@@ -168,11 +159,8 @@ def _draw_accuracies(
     if len(x) > len(subjects):
         tables.append(method.queries)
         there.append(len(subjects))
-    found = [interval(table, metric) for table in tables]
-    places = x[there]
-    means, low, high = (
-        100 * np.array([getattr(one, name) for one in found]) for name in ("mean", "low", "high")
-    )
+    places, found = x[there], [interval(table, metric) for table in tables]
+    means, low, high = 100 * np.array([(one.mean, one.low, one.high) for one in found]).T
     method.draw(axis, places, means)
     errors = np.maximum([means - low, high - means], 0)
     lines: dict[str, Any] = {"ecolor": "#222222", "elinewidth": 0.7, "capsize": 1.2}

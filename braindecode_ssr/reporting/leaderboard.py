@@ -38,7 +38,7 @@ NUMBERS = (
 class Result(BaseModel):
     """What a file must contain: labels, flags, numbers, and what they rest on."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     format: Literal[1]
     dataset: str
@@ -52,14 +52,24 @@ class Result(BaseModel):
     flags: list[str]
     top1: float
     top5: float
+    mrr: float | None = None
+    mean_rank: float | None = None
+    median_rank: float | None = None
     n_queries: int
     n_gallery: int
+    chance_top1: float | None = None
+    chance_top5: float | None = None
+    ceiling_top1: float | None = None
+    ceiling_top5: float | None = None
+    repetitions: float | None = None
+    repetitions_max: float | None = None
     version: str
     """Of this package."""
     data: str
     """The fingerprint of the recordings."""
     spec: dict[str, Any] | None
     """The settings of the run; None if another program made it."""
+    ensemble: dict[str, Any] | None = None
     queries: dict[str, list[Any]]
     """``image_id`` and ``rank``; ``top1``, ``top5`` and ``mrr`` where they are expectations."""
     digest: str
@@ -92,9 +102,9 @@ def add_results(folders: Iterable[str | Path], to: str | Path, say: Say = silent
             labels += [folder_name(content["subject"]), f"seed-{content['seed']}"]
             name = "_".join([*labels, settings_of(content)])
             file = Path(to) / _slug(content["dataset"]) / f"{_slug(name)}.json"
-            there = found.get(file) or (
-                load_json(file, Result, AGAIN) if file.exists() else content
-            )
+            there = found.get(file, content)
+            if file.exists():
+                there = load_json(file, Result, AGAIN)
             if there["digest"] != content["digest"]:
                 raise DataError(
                     f"{file} is another result with the labels and settings of {place}",
@@ -178,9 +188,8 @@ def check_result(content: dict[str, Any], path: Path) -> None:
         whole = len(queries) == content["n_queries"] and queries["image_id"].is_unique
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} has no table of queries ({error})", AGAIN) from error
-    wrong = [
-        name for name, value in numbers.items() if abs(content.get(name, value) - value) > 1e-9
-    ]
+    said = {name: content[name] for name in METRICS if content.get(name) is not None}
+    wrong = [name for name, value in said.items() if abs(value - numbers[name]) > 1e-9]
     if wrong or not whole:
         what = f"its {wrong[0]} is not that" if wrong else "its number of queries is not that"
         raise DataError(f"{path} does not add up: {what} of its queries", AGAIN)
@@ -208,28 +217,24 @@ def leaderboard(folder: str | Path, say: Say = silent) -> tuple[Report, list[str
             say(f"refused: {error}")
     if not results:
         raise DataError(f"all {len(files)} files of {folder} are refused", refused[0])
-    runs = pd.DataFrame(
-        [
-            {name: c.get(name) for name in (*LABELS, *NUMBERS, "settings", "version", "data")}
-            | {"flags": ";".join(c["flags"]), "status": "done", "run": str(file)}
-            for file, c in results.items()
-        ]
-    )
+    names = (*LABELS, *NUMBERS, "settings", "version", "data")
+    rows = [
+        {name: c.get(name) for name in names}
+        | {"flags": ";".join(c["flags"]), "status": "done", "run": str(file)}
+        for file, c in results.items()
+    ]
+    runs = pd.DataFrame(rows)
     several = runs.groupby(list(ROW))["settings"].transform("nunique") > 1
     runs["method"] = runs["method"].where(~several, runs["method"] + " " + runs["settings"])
     mean = runs.groupby([*ROW, "subject"])["top1"].transform("mean")
-    runs = runs.assign(mean=mean.groupby([runs[name] for name in ROW]).transform("mean"))
-    runs = runs.sort_values(
-        [*COLUMN, "mean"], ascending=[True] * len(COLUMN) + [False], kind="stable"
-    )
+    runs["mean"] = mean.groupby([runs[name] for name in ROW]).transform("mean")
+    ascending = [True] * len(COLUMN) + [False]
+    runs = runs.sort_values([*COLUMN, "mean"], ascending=ascending, kind="stable")
     named = runs.set_index("run")[[*LABELS]]
-    queries = pd.concat(
-        [
-            pd.DataFrame(c["queries"]).assign(concept="", run=str(file), **named.loc[str(file)])
-            for file, c in results.items()
-        ],
-        ignore_index=True,
-    )
+    tables = [
+        pd.DataFrame(c["queries"]).assign(concept="", run=str(file), **named.loc[str(file)])
+        for file, c in results.items()
+    ]
     check_once(runs)
     versions = runs.groupby([*ROW, "subject"])["data"].nunique()
     if (versions > 1).any():
@@ -238,16 +243,14 @@ def leaderboard(folder: str | Path, say: Say = silent) -> tuple[Report, list[str
             f"results of {method}, subject {subject}, are of several versions of the recordings",
             "remove those of one version",
         )
-    made = report_of(Results(queries, runs))
-    sections = [
-        replace(section, tables=(*section.tables[:1], _entries(own), *section.tables[1:]))
-        for section, (_, own) in zip(
-            made.sections, runs.groupby(list(COLUMN), sort=False), strict=True
-        )
-    ]
-    return replace(
-        made, title="Leaderboard: zero-shot image retrieval", sections=tuple(sections)
-    ), refused
+    made = report_of(Results(pd.concat(tables, ignore_index=True), runs))
+    own = (part for _, part in runs.groupby(list(COLUMN), sort=False))
+    sections = tuple(
+        replace(section, tables=(*section.tables[:1], _entries(rows), *section.tables[1:]))
+        for section, rows in zip(made.sections, own, strict=True)
+    )
+    title = "Leaderboard: zero-shot image retrieval"
+    return replace(made, title=title, sections=sections), refused
 
 
 def _entries(runs: pd.DataFrame) -> Table:
@@ -259,6 +262,5 @@ def _entries(runs: pd.DataFrame) -> Table:
         rows.append((method, backbone, *map(", ".join, shown), str(len(own))))
     head = ("method", "backbone", "settings", "version", "data", "files")
     note = "Rows whose data differ were trained or tested on other versions of the recordings."
-    return Table(
-        "entries", "Settings, versions and data of each row.", head, tuple(rows), (note,), words=5
-    )
+    about = "Settings, versions and data of each row."
+    return Table("entries", about, head, tuple(rows), (note,), words=5)

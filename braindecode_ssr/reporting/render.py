@@ -105,8 +105,7 @@ def notebook_html(tables: Iterable[Table]) -> str:
 
 def html(report: Report) -> str:
     """The report as one page that holds its figures."""
-    figures = {"pictures": report.pictures, "grids": report.grids}
-    return _filled("report.html", report=report, **figures, mark=MARK)
+    return _filled("report.html", report=report, mark=MARK)
 
 
 def _filled(name: str, **values: Any) -> str:
@@ -119,11 +118,9 @@ def _filled(name: str, **values: Any) -> str:
 
 @dataclass(frozen=True)
 class Grid:
-    """Seen images and the nearest ones, for a page.
+    """Seen images and the nearest ones, for a page: see :func:`shown` for what is known of each query.
 
-    A query has ``name``, ``source`` (empty: not shown) and ``note`` of the image that was seen, and a
-    list of the same, with ``right``, of the ``top`` ``nearest``; ``named`` says whether it is known what
-    was seen.
+    ``named`` says whether it is known what was seen.
     """
 
     title: str
@@ -132,14 +129,29 @@ class Grid:
     named: bool = True
 
 
+def shown(
+    row: dict[str, Any], seen: str | None, link: Callable[[str], str]
+) -> list[dict[str, Any]]:
+    """Name, source (empty: not shown) and score of each of the nearest images, and which is the right one."""
+    tops = [name for name in row if name.startswith("top_")]
+    return [
+        {
+            "name": row[name],
+            "source": link(row[name]),
+            "right": row[name] == seen,
+            "note": f"{row[score]:.3f}" if (score := name.replace("top", "score")) in row else "",
+        }
+        for name in tops
+    ]
+
+
 def image_links(
     images: ImageDataset | None, folder: Path | None, *, embed: bool = False
 ) -> Callable[[str], str]:
     """A function that gives the source of an image in a page, empty if the image is not here.
 
-    ``folder`` is where the page will be (None: it is printed). ``embed`` puts small copies of the images
-    into the page instead of linking the files; images that are not files, such as simulated ones, are
-    always copied.
+    ``folder`` is where the page will be (None: it is printed). ``embed`` puts small copies into the page
+    instead of linking the files; images that are not files, such as simulated ones, are always copied.
     """
 
     @cache
@@ -174,38 +186,24 @@ def retrieval_page(
     embed: bool = False,
 ) -> None:
     """Write a page with the image that was seen, if known, beside the nearest; the right one is framed."""
-    source, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
+    link, known = image_links(images, page.parent, embed=embed), set(images.images["image_id"])
     title = title.replace(" %", "\N{NO-BREAK SPACE}%")
-    top = sum(name.startswith("top_") for name in table)
     queries = []
     for number, row in enumerate(table.to_dict("records"), 1):
-        names = [row[f"top_{k}"] for k in range(1, top + 1)]
-        scores = [f"{row[f'score_{k}']:.3f}" for k in range(1, top + 1)]
+        seen = row["image"]
+        rank = f"rank {row['rank']}, " if "rank" in row else ""
         queries.append(
             {
-                "name": row["image"] or f"trial {number}",
-                "source": source(row["image"]) if row["image"] in known else "",
-                "note": ", ".join(
-                    [
-                        *([f"rank {row['rank']}"] if "rank" in row else []),
-                        f"{row['n_trials']} trials",
-                    ]
-                ),
-                "nearest": [
-                    {
-                        "name": name,
-                        "source": source(name),
-                        "note": score,
-                        "right": name == row["image"],
-                    }
-                    for name, score in zip(names, scores, strict=True)
-                ],
+                "name": seen or f"trial {number}",
+                "source": link(seen) if seen in known else "",
+                "note": f"{rank}{row['n_trials']} trials",
+                "nearest": shown(row, seen, link),
             }
         )
+    top = sum(name.startswith("top_") for name in table)
     grid = Grid(title, queries, top, named=bool(table["image"].notna().any()))
-    atomic_write(
-        page, _filled("retrieval.html", title=title, lines=list(lines), grid=grid), "--html"
-    )
+    content = _filled("retrieval.html", title=title, lines=list(lines), grid=grid)
+    atomic_write(page, content, "--html")
 
 
 def markdown(report: Report) -> str:

@@ -43,13 +43,7 @@ class Results:
 def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
     """Read folders of benchmarks, of runs, or of several runs; a run that is given twice counts once.
 
-    Damaged runs are left out, unless nothing is left.
-
-    Parameters
-    ----------
-    folders : iterable of path-like
-    say : callable
-        Called with one line of text for each run that is left out.
+    Damaged runs are left out, unless nothing is left; ``say`` gets a line for each.
 
     Raises
     ------
@@ -67,8 +61,9 @@ def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
             parts.append(read())
         except DataError as error:
             errors.append(error)
-    if errors and not parts:
-        raise errors[0]
+    if not parts:
+        none = MissingDataError("there are no runs to read", "give the folder of at least one")
+        raise errors[0] if errors else none
     for damaged in errors:
         say(f"left out: {damaged}")
     queries, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
@@ -185,9 +180,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         try:
             table[name] = pd.to_numeric(table[name].mask(table[name] == ""))
         except (ValueError, TypeError) as error:
-            raise DataError(
-                f"the column {name} of {path} is not numeric: {error}", again
-            ) from error
+            wrong = f"the column {name} of {path} is not numeric: {error}"
+            raise DataError(wrong, again) from error
     for name in REQUIRED.intersection(table):
         bad = table[name].isna() | (table[name] < (1 if name == "rank" else 0))
         if bad.any():
@@ -202,47 +196,44 @@ def check_results(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Raise DataError unless runs are of one preset and version of each dataset, once each, and complete."""
     done = runs[runs["status"] == "done"]
     if not len(done):
-        errors = [error for error in runs.get("error", []) if error]
-        first = f"; the first error: {errors[0]}" if errors else ""
+        first = next(
+            (f"; the first error: {error}" for error in runs.get("error", []) if error), ""
+        )
         raise DataError(
             f"all {len(runs)} runs failed{first}",
             "fix what the errors in runs.csv say and start the benchmark again",
         )
-    _check_same(done, ["dataset"], "preset")
+    _check_same(done, ["dataset"], "preset", "presets")
     if "fingerprint" in done:
-        _check_same(done[done["fingerprint"] != ""], ["dataset", "subject"], "fingerprint")
+        known = done[done["fingerprint"] != ""]
+        _check_same(known, ["dataset", "subject"], "fingerprint", "versions")
     check_once(done)
     _check_complete(queries, done)
 
 
-def _check_same(runs: pd.DataFrame, within: list[str], name: str) -> None:
-    kinds = runs[[*within, name, "run"]].drop_duplicates([*within, name])
-    twice = kinds[kinds.duplicated(within, keep=False)]
-    if not len(twice):
-        return
-    key = twice[within].iloc[0]
-    same = twice[(twice[within] == key).all(axis=1)]
-    found = " and ".join(f"{row[name]!r} ({row['run']})" for _, row in same.head(2).iterrows())
-    what = " subject ".join(map(str, key))
-    kind = "versions" if name == "fingerprint" else "presets"
-    raise DataError(
-        f"there are several {kind} of {what}: {found}",
-        "report them separately: their numbers cannot be compared",
-    )
+def _check_same(runs: pd.DataFrame, within: list[str], name: str, kinds: str) -> None:
+    """Raise DataError if runs that are alike in some columns differ in another."""
+    for key, own in runs.groupby(within, sort=False):
+        first = own.drop_duplicates(name).head(2)
+        if len(first) > 1:
+            found = " and ".join(f"{row[name]!r} ({row['run']})" for _, row in first.iterrows())
+            raise DataError(
+                f"there are several {kinds} of {' subject '.join(map(str, key))}: {found}",
+                "report them separately: their numbers cannot be compared",
+            )
 
 
 def check_once(runs: pd.DataFrame) -> None:
     """Raise DataError if two runs would count as one."""
-    one_run = [*ROW, "subject", "seed"]
-    twice = runs[runs.duplicated(one_run, keep=False)]
-    if len(twice):
-        first = twice.iloc[0]
-        names = twice.loc[(twice[one_run] == first[one_run]).all(axis=1), "run"].tolist()
-        raise DataError(
-            f"there are {len(names)} runs of {first['method']}, subject {first['subject']}, "
-            f"seed {first['seed']}: {names[0]} and {names[1]}",
-            "they differ in other settings: report them separately",
-        )
+    same = [*ROW, "subject", "seed"]
+    for (*_, method, _, subject, seed), own in runs.groupby(same, sort=False, dropna=False):
+        names = own["run"].tolist()
+        if len(names) > 1:
+            raise DataError(
+                f"there are {len(names)} runs of {method}, subject {subject}, seed {seed}: {names[0]} and "
+                f"{names[1]}",
+                "they differ in other settings: report them separately",
+            )
 
 
 def _check_complete(queries: pd.DataFrame, runs: pd.DataFrame) -> None:

@@ -26,7 +26,7 @@ from ..errors import DataError, Say, SSRError, UsageError, silent
 from ..files import atomic_write
 from ..retrieval.evaluations import evaluation_name
 from ..runs import Run, data_difference, preset_of
-from .render import MARK, Grid, image_links
+from .render import MARK, Grid, image_links, shown
 from .tables import marked, meaning, section_title
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def footnote(figure: Figure, text: str, flags: Iterable[str]) -> None:
 
 # -- single runs ---------------------------------------------------------------------------------------------
 
-CONTEXTS = ("paired", "shuffled", "none")
+CONTEXTS = {"paired": "right partner", "shuffled": "another's", "none": "no partner"}
 NO_PARTS = ("epoch", "train_batch_count", "dur")
 RIGHT = "#1a7f37"
 R = TypeVar("R", bound=Run)
@@ -156,12 +156,11 @@ def learning_curves(runs: Iterable[Run]) -> list[Picture]:
     """One figure for each method and backbone on a dataset; runs without epochs are left out."""
     pictures = []
     for key, own in by_method(run for run in runs if "epoch" in run.history).items():
-        title, (*data, _, method, backbone) = title_of(key), key
-        figure = learning_curve([run.history for run in own], title)
+        figure = learning_curve([run.history for run in own], title_of(key))
         about = "Training, epoch by epoch: the loss and each of its parts"
         several = f", {len(own)} runs (thin) and their mean" if len(own) > 1 else ""
-        name = file_name("training", (*data, method, backbone))
-        pictures.append(Picture(name, f"{about}{several}. {title}.", figure))
+        name = file_name("training", (*key[:3], *key[4:]))
+        pictures.append(Picture(name, f"{about}{several}. {title_of(key)}.", figure))
     return pictures
 
 
@@ -220,23 +219,26 @@ def panels_of(history: pd.DataFrame) -> dict[str, list[str]]:
 
 def label_of(panel: str, column: str) -> str:
     """What the legend of a panel calls a column of the history."""
-    context = next((one for one in CONTEXTS if column.endswith(f"_{one}")), None)
     if panel.endswith("by context"):
-        return {"paired": "right partner", "shuffled": "another's", "none": "no partner"}.get(
-            context or "", "training"
-        )
+        ends = (label for context, label in CONTEXTS.items() if column.endswith(f"_{context}"))
+        return next(ends, "training")
     return column.replace("train_", "").replace("valid_", "").replace("_", " ")
 
 
 # -- seen and retrieved images -------------------------------------------------------------------------------
 
 
-def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
-    """The best, middle and worst queries by rank, then score; which is the column ``kind``."""
+def check_saved(queries: pd.DataFrame) -> None:
+    """Raise UsageError if the nearest images of queries are not known."""
     if "top_1" not in queries or not len(queries):
         raise UsageError(
             "the nearest images of these queries are not saved", "use the run's own evaluation"
         )
+
+
+def chosen_queries(queries: pd.DataFrame, each: int = 2) -> pd.DataFrame:
+    """The best, middle and worst queries by rank, then score; which is the column ``kind``."""
+    check_saved(queries)
     ordered = queries.sort_values(["rank", "score"], ascending=[True, False], kind="stable")
     n = len(ordered)
     first = max(0, n // 2 - each // 2)
@@ -265,20 +267,16 @@ def retrieval_grids(
     """For a page in a folder, best, middle and worst queries of each method, beside the nearest images."""
     grids = []
     for key, queries, images in _retrieved(runs, say):
-        source, top = image_links(images, folder, embed=embed), _tops(queries)
-        rows: list[dict[str, Any]] = [
-            {
-                "name": row["image_id"],
-                "source": source(row["image_id"]),
-                "note": _note(row),
-                "nearest": [
-                    {"name": row[k], "source": source(row[k]), "right": row[k] == row["image_id"]}
-                    for k in top
-                ],
-            }
-            for row in queries.to_dict("records")
-        ]
-        grids.append(Grid(f"Best, middle and worst queries. {title_of(key)}", rows, len(top)))
+        link = image_links(images, folder, embed=embed)
+        rows: list[dict[str, Any]] = []
+        for row in queries.to_dict("records"):
+            seen, nearest = row["image_id"], shown(row, row["image_id"], link)
+            about = (
+                f"{row['kind']}: rank {row['rank']:g}, subject {row['subject']}, seed {row['seed']}"
+            )
+            rows.append({"name": seen, "source": link(seen), "note": about, "nearest": nearest})
+        title = f"Best, middle and worst queries. {title_of(key)}"
+        grids.append(Grid(title, rows, len(_tops(queries))))
     return tuple(grids)
 
 
@@ -314,11 +312,6 @@ def _tops(queries: pd.DataFrame) -> list[str]:
     return [name for name in queries if name.startswith("top_")]
 
 
-def _note(row: dict[str, Any]) -> str:
-    seed = f", seed {row['seed']}" if "seed" in row else ""
-    return f"{row['kind']}: rank {row['rank']:g}, subject {row['subject']}{seed}"
-
-
 def retrieved_images(
     queries: pd.DataFrame,
     find: Callable[[str], Image] | None,
@@ -338,8 +331,7 @@ def retrieved_images(
                 right = not seen and name == row["image_id"]
                 axis.set_xticks([])
                 axis.set_yticks([])
-                axis.spines[:].set_visible(right)
-                axis.spines[:].set(color=RIGHT, linewidth=3)
+                axis.spines[:].set(visible=right, color=RIGHT, linewidth=3)
                 short = name.rpartition("/")[2]
                 if find:
                     axis.imshow(find(name))
@@ -388,10 +380,7 @@ def confused_concepts(
     There is one matrix for each of ``panels``: its title and queries.
     """
     queries = pd.concat(panels.values(), ignore_index=True)
-    if "top_1" not in queries:
-        raise UsageError(
-            "the nearest images of these queries are not saved", "use the run's own evaluation"
-        )
+    check_saved(queries)
     concepts = sorted(queries["concept"].unique())
     concepts = by_cluster(confusion_matrix(queries, concepts), concepts)
     across = min(ACROSS, len(panels))
@@ -438,7 +427,7 @@ def confusion_matrix(queries: pd.DataFrame, concepts: list[str]) -> np.ndarray:
     of_image = dict(zip(queries["image_id"], queries["concept"], strict=True))
     seen = queries["concept"].map(place).to_numpy()
     matrix = np.zeros((len(concepts), len(concepts)))
-    for name in (name for name in queries if name.startswith("top_")):
+    for name in _tops(queries):
         candidates = queries[name].map(of_image).map(place)
         there = candidates.notna().to_numpy()
         np.add.at(matrix, (seen[there], candidates[there].astype(int).to_numpy()), 1)

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..methods import METHODS, Method
 from ..registry import Label, short_name
 from ..retrieval.evaluations import FLAGS, named_evaluation
-from ..retrieval.statistics import Interval, labels_of_methods, noise_floor, subject_means
+from ..retrieval.statistics import labels_of_methods, noise_floor, subject_means
 from .render import MARK, Table, percent
 
 PUBLISHED_GALLERY = 200
@@ -30,12 +30,10 @@ def section_title(key: tuple[str, ...]) -> str:
 
 def with_published(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary with gallery, published numbers (``published_...``, fractions) and the meaning of flags."""
-    rows = [
-        {**row, "gallery": _gallery(row), **published_numbers(row)}
-        for row in summary.to_dict("records")
-    ]
-    for row in rows:
-        row["flags_mean"] = meaning([row["flags"], row.get("published_flags", "")])
+    rows = []
+    for row in summary.to_dict("records"):
+        row |= {"gallery": _gallery(row), **published_numbers(row)}
+        rows.append(row | {"flags_mean": meaning([row["flags"], row.get("published_flags", "")])})
     table = pd.DataFrame(rows)
     texts = [name for name in ("published_flags", "published_source") if name in table]
     return table.fillna({name: "" for name in texts})
@@ -54,7 +52,7 @@ def published_numbers(row: dict[str, Any]) -> dict[str, Any]:
         "published_top1": numbers[0] / 100,
         "published_top5": numbers[1] / 100,
         "published_seeds": method.seeds,
-        "published_flags": ";".join(published_flags(method)),
+        "published_flags": ";".join(named_evaluation("as-published", method).flags),
         "published_source": title + method.source,
     }
 
@@ -62,11 +60,6 @@ def published_numbers(row: dict[str, Any]) -> dict[str, Any]:
 def _method(name: str) -> Method | None:
     """A registered method; None if this installation does not know it."""
     return METHODS[name] if name in METHODS else None
-
-
-def published_flags(method: Method) -> tuple[str, ...]:
-    """The flags of a method's published numbers, in words of ``FLAGS``."""
-    return named_evaluation("as-published", method).flags
 
 
 def published_subjects(row: dict[str, Any], metric: str, subjects: Iterable[Label]) -> list[float]:
@@ -148,19 +141,16 @@ def _columns(rows: pd.DataFrame, sources: list[str]) -> dict[str, Callable[[dict
     if sources:
         number = {source: f"[{place}]" for place, source in enumerate(sources, 1)}
         on = rows["published_dataset"].dropna().iloc[0]
-        columns |= {
-            f"published on {on}": lambda row: _if_published(
-                row,
-                marked(
-                    f"{percent(row['published_top1'])} / {percent(row['published_top5'])}",
-                    row["published_flags"],
-                ),
-            ),
-            "published under": lambda row: _if_published(
-                row, row["published_flags"].replace(";", ", ") or "no known flags"
-            ),
-            "source": lambda row: number.get(row["published_source"], "–"),
-        }
+
+        def published(row: dict[str, Any]) -> str:
+            both = f"{percent(row['published_top1'])} / {percent(row['published_top5'])}"
+            return _if_published(row, marked(both, row["published_flags"]))
+
+        def under(row: dict[str, Any]) -> str:
+            return _if_published(row, row["published_flags"].replace(";", ", ") or "no known flags")
+
+        columns |= {f"published on {on}": published, "published under": under}
+        columns["source"] = lambda row: number.get(row["published_source"], "–")
     return columns
 
 
@@ -208,11 +198,9 @@ def _notes(rows: pd.DataFrame, queries: pd.DataFrame, sources: list[str]) -> lis
 
 
 def _about_intervals(done: pd.DataFrame) -> str:
-    least = {name: int(done[f"n_{name}"].min()) for name in ("subjects", "seeds", "queries")}
-    counts = Interval(0, 0, 0, 0.95, *least.values())
-    levels = ", ".join(counts.levels) or "nothing"
-    text = f"Mean over subjects [95 % confidence interval] over {levels}"
-    if least["subjects"] == 1:
+    counted = [name for name in ("subjects", "seeds", "queries") if done[f"n_{name}"].min() > 1]
+    text = f"Mean over subjects [95 % confidence interval] over {', '.join(counted) or 'nothing'}"
+    if done["n_subjects"].min() == 1:
         return f"{text}: from one subject, it says nothing about others."
     return f"{text}; for other subjects and images of the same kind."
 
@@ -220,12 +208,11 @@ def _about_intervals(done: pd.DataFrame) -> str:
 def _about_noise(done: pd.DataFrame) -> str:
     best = done.sort_values("top1").iloc[-1]
     p, n_queries, n_subjects = best["top1"], int(best["n_queries"]), int(best["n_subjects"])
-    one = percent(noise_floor(p, n_queries))
+    one, mean = (percent(noise_floor(p, n_queries, n)) for n in (1, n_subjects))
     text = (
         f"Counting hits alone gives a standard error of {one} points per subject at {percent(p)} %"
     )
     if n_subjects > 1:
-        mean = percent(noise_floor(p, n_queries, n_subjects))
         text += f", {mean} for the mean of {n_subjects} if all queries were independent"
     return f"{text}."
 

@@ -16,6 +16,11 @@ def test_what_was_written_is_read(read_only_folder, tables):
     assert found.runs["flags"].tolist() == runs["flags"].tolist()
 
 
+def test_no_folder_at_all():
+    with pytest.raises(MissingDataError, match="no runs to read"):
+        read_results([])
+
+
 def test_a_folder_that_is_given_twice_counts_once(read_only_folder):
     once, twice = (read_results([read_only_folder] * times) for times in (1, 2))
     pd.testing.assert_frame_equal(once.queries, twice.queries)
