@@ -170,17 +170,14 @@ def plan_benchmark(
     """Plan a grid from names and numbers as users type them.
 
     Empty tuples are all methods, all subjects whose files are there, intra and inter, and ``default``.
-    SSRError if a run of a method that was named cannot be done, for example because its features are
-    missing; with all methods, its runs fail instead.
+    SSRError if a run of a method that was named cannot be done; with all methods, its runs fail instead.
     """
     names = tuple(dict.fromkeys(METHODS.name_of(name) for name in methods or METHODS))
     protocols, evaluations = protocols_of(protocols), evaluations or ("default",)
-    seed_numbers = seeds_of(seeds)
     for kind in ensemble:
         check_name("kind of ensemble", kind, ENSEMBLES)
-    for name in names:
-        for evaluation in evaluations:
-            named_evaluation(evaluation, METHODS[name])
+    for name, evaluation in product(names, evaluations):
+        named_evaluation(evaluation, METHODS[name])
     data = run_spec(settings).data
     dataset = open_dataset(data, data_dir)
     dataset.check_here()
@@ -188,7 +185,7 @@ def plan_benchmark(
         methods=names,
         subjects=tuple(map(dataset.check_subject, subjects or dataset.present_subjects)),
         protocols=protocols,
-        seeds=seed_numbers,
+        seeds=seeds_of(seeds),
         evaluations=evaluations,
         ensemble=tuple(dict.fromkeys(ensemble)),
         settings=merge(settings, {"data": {"dataset": data.dataset}}),
@@ -205,10 +202,7 @@ def plan_benchmark(
 def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
     """The runs of a grid; cells that differ only in how the run is evaluated share a run.
 
-    Raises
-    ------
-    DataError
-        If a run in ``out`` was made from another version of the dataset.
+    DataError if a run in ``out`` was made from another version of the dataset.
     """
     resolved: dict[str, RunSpec] = {}
     asked = []
@@ -237,10 +231,8 @@ def make_plan(grid: Grid, dataset: ImageDataset, out: Path) -> Plan:
         encoder = planned.spec.images.encoder
         if encoder not in made_of and (planned.run.path / "run.json").exists():
             made_of[encoder] = features_of(planned.spec, dataset).made_of(dataset)
-        difference = data_difference(
-            planned.run, dataset, planned.spec, made_of=made_of.get(encoder, "")
-        )
-        if difference:
+        made = made_of.get(encoder, "")
+        if difference := data_difference(planned.run, dataset, planned.spec, made_of=made):
             raise DataError(
                 f"{planned.run.path} is a run on other data: {difference}",
                 "give another --out, or move that run away",
@@ -343,8 +335,7 @@ class TimeLeft:
 def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
     """The runs of a plan, their state, and how long those to do may take in ``jobs`` processes.
 
-    ``unknown`` counts runs to do of a kind of which none is finished; ``seconds`` is expected for the
-    others.
+    ``unknown`` counts runs to do of a kind of which none is finished; ``seconds`` leaves them out.
     """
     measured = seconds_per_epoch(out)
     rows: list[dict[str, Any]] = []

@@ -40,7 +40,6 @@ class Benchmark:
 
     queries: pd.DataFrame
     runs: pd.DataFrame
-
     path: Path
 
     @property
@@ -163,10 +162,8 @@ def run_plan(
 ) -> Benchmark:
     """Do all runs of a plan that are not finished, and write the tables of all of them.
 
-    A run that fails does not affect the others. After a stop or a kill, the same plan resumes. ``out``,
-    the folder that the plan was made for, gets ``queries.csv``, ``runs.csv``, ``benchmark.json`` and the
-    run folders. ``cluster`` is ``"local"``, ``"slurm"`` or ``"tcp://host:port"``: do the runs as tasks of
-    Dask. ``say`` gets a line for each thing that happens.
+    A run that fails does not affect the others; after a stop or a kill, the same plan resumes. ``out`` is the
+    folder that the plan was made for, the rest is as for :func:`benchmark`.
     """
     out = Path(out)
     errors = {run.name: str(run.error) for run in plan.runs if run.error and not run.finished}
@@ -350,10 +347,9 @@ def tables(
 
     Returns
     -------
-    queries : DataFrame
-        ``QUERY_COLUMNS``, and whatever else a run's own table holds.
-    runs : DataFrame
-        ``RUN_COLUMNS``, one row per run and evaluation; accuracies are fractions.
+    queries, runs : DataFrame
+        ``QUERY_COLUMNS`` and whatever else a run's own table holds; ``RUN_COLUMNS``, one row per run and
+        evaluation, accuracies as fractions.
     """
     queries, rows = [], []
     for planned in plan.runs:
@@ -464,8 +460,9 @@ def summary_rows(queries: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, An
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     for row in rows:
         published = published_numbers(row)
-        names = ("published_top1", "published_top5", "published_flags")
-        row |= {name: published.get(name) for name in names}
+        row |= {
+            f"published_{n}": published.get(f"published_{n}") for n in ("top1", "top5", "flags")
+        }
         row["published_on"] = published.get("published_dataset")
     return rows
 

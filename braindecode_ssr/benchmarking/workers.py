@@ -48,9 +48,8 @@ KILLED_TWICE = (
 class Task:
     """A resolved run to train, below ``out``, and to evaluate in further ways.
 
-    The number of ``threads`` changes the last digits of sums, so it belongs to the grid. ``cache`` is
-    ``$SSR_CACHE``, for workers that were started elsewhere; ``trust`` names classes that may be imported.
-    ``trained_as`` is the name of the run whose model this one shares, if any.
+    ``cache`` is ``$SSR_CACHE``, for workers that were started elsewhere; ``trust`` names classes that may be
+    imported; ``trained_as`` is the name of the run whose model this one shares, if any.
     """
 
     spec: RunSpec
@@ -360,14 +359,9 @@ def _connect(address: str) -> Client:
 def _local_cluster(jobs: int, threads: int) -> Any:
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=jobs,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,
-        dashboard_address=None,
-        env=_thread_variables(threads),
-    )
+    options: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    env = _thread_variables(threads)
+    return LocalCluster(n_workers=jobs, dashboard_address=None, env=env, **options)
 
 
 def _slurm_cluster(jobs: int, threads: int) -> Any:
@@ -377,9 +371,7 @@ def _slurm_cluster(jobs: int, threads: int) -> Any:
 
     defaults = {"cores": threads, "processes": 1, "memory": SLURM_MEMORY}
     configured = dask.config.get("jobqueue.slurm", {})
-    unset: dict[str, Any] = {
-        name: value for name, value in defaults.items() if configured.get(name) is None
-    }
+    unset: dict[str, Any] = {n: v for n, v in defaults.items() if configured.get(n) is None}
     try:
         if not shutil.which("sbatch"):
             raise OSError("sbatch is not installed on this machine")
