@@ -83,16 +83,10 @@ class ContrastiveLoss(Loss, ABC):
         image : Tensor of int, shape (b,), optional
             Index of the image of each row. Where ``duplicates`` is not ``"negatives"`` it is required.
 
-        Returns
-        -------
-        dict of str to Tensor of shape ()
-
         Raises
         ------
-        UsageError
-            If shapes differ, or ``image`` is missing where it is required.
-        TrainingError
-            If there are fewer than two rows.
+        UsageError, TrainingError
+            If shapes differ or ``image`` is missing; if there are fewer than two rows.
         """
         check_embeddings(brain, original, view)
         return weighted_total(self.parts(brain, original, view, image), self.weights)
@@ -205,42 +199,28 @@ def _softplus_inverse(scale: float) -> float:
 
 
 REGIMES: dict[str, Rule] = {
-    "free": Rule(False, False, F.softplus, _softplus_inverse),
-    "free-learned": Rule(False, True, F.softplus, _softplus_inverse),
-    "raw": Rule(False, False, lambda raw: raw, float),
-    "raw-learned": Rule(False, True, lambda raw: raw, float),
-    "unit": Rule(True, True, torch.exp, math.log),
-    "unit-fixed": Rule(True, False, torch.exp, math.log),
+    "free": Rule(False, False, F.softplus, _softplus_inverse),  # NeuroBridge
+    "free-learned": Rule(False, True, F.softplus, _softplus_inverse),  # UBP
+    "raw": Rule(False, False, lambda raw: raw, float),  # CognitionCapturer
+    "raw-learned": Rule(False, True, lambda raw: raw, float),  # ATM, Neural-MCRL
+    "unit": Rule(True, True, torch.exp, math.log),  # Brain-HIVE, VE-SDN
+    "unit-fixed": Rule(True, False, torch.exp, math.log),  # NICE
 }
 
 
 class Similarity(nn.Module):
-    r"""Normalization of two batches before they are compared, and the scale of their dot products.
+    """Normalization of two batches before they are compared, and the scale of their dot products.
 
-    A regime is a pair of choices that belong together. Two kinds are known to work, and they do
-    not mix: with both sides of unit length, a scale as small as that of ``"free"`` makes the
-    softmax almost flat.
-
-    ==================  ==============  =======================================  ==================
-    regime              first side      scale, with :math:`s` from ln(1 / 0.07)  as in
-    ==================  ==============  =======================================  ==================
-    ``"free"``          keeps lengths   softplus(s) = 2.727, fixed               NeuroBridge
-    ``"free-learned"``  keeps lengths   softplus(s), learned                     UBP
-    ``"raw"``           keeps lengths   s = 2.659, fixed                         CognitionCapturer
-    ``"raw-learned"``   keeps lengths   s, learned                               ATM, Neural-MCRL
-    ``"unit"``          unit length     exp(s), learned                          Brain-HIVE, VE-SDN
-    ``"unit-fixed"``    unit length     exp(s) = 14.29, fixed                    NICE
-    ==================  ==============  =======================================  ==================
-
-    The second side always has unit length. A learned scale is clamped to 1 to 100; the published codes
-    clamp only ``"unit"``, or nothing.
+    A regime is a pair of choices that belong together, see :doc:`/losses`: in those called ``unit`` both
+    sides have unit length, in the others the first side keeps its lengths. A learned scale is clamped to 1 to
+    100; the published codes clamp only ``"unit"``, or nothing.
 
     Parameters
     ----------
-    regime : str
-        One of the table.
+    regime : {"free", "free-learned", "raw", "raw-learned", "unit", "unit-fixed"}
+        ``free`` is a scale of softplus(s) = 2.727, ``raw`` one of s = 2.659, ``unit`` one of exp(s) = 14.29.
     scale : float, optional
-        Initial (or fixed) scale, 1 to 100. Default: as in the table.
+        Another initial (or fixed) scale, 1 to 100.
 
     Raises
     ------

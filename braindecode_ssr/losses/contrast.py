@@ -33,10 +33,7 @@ Target = Literal["original", "view"]
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
-    r"""Squared distance between rows of shape (b, e), :math:`\frac{1}{b}\sum_i |x_i - y_i|^2`.
-
-    Summed over the width, so that a weight means the same for embeddings of any width.
-    """
+    r"""Squared distance between rows of shape (b, e), :math:`\frac{1}{b}\sum_i |x_i - y_i|^2`."""
     return (x - y).square().sum(1).mean()
 
 
@@ -113,9 +110,8 @@ class NeuroBridge(Contrast):
 class MultiPositive(Contrast):
     """Symmetric contrast in which rows that show the same image are positives of each other.
 
-    An image shown to several subjects, or several times to one, occurs more than once in a batch. Plain
-    contrast then pushes a trial away from the very image it belongs to. With one trial per image, as in
-    averaged training data of one subject, this is plain contrast.
+    Plain contrast pushes a trial away from its own image where that occurs more than once in a batch. With
+    one trial per image, as in averaged training data of one subject, this is plain contrast.
 
     Source: see :func:`duplicate_info_nce`.
 
@@ -227,9 +223,8 @@ def single_anchor_contrast(
 class SingleAnchor(ContrastiveLoss):
     """The original of each image as anchor, its brain response and its view as positives.
 
-    In contrast to the three pairs, brains and views of other images are candidates side by side, so they
-    should have the same length: the default regime is ``"unit"``. In regimes that let the first side keep
-    its lengths, that is the brain.
+    Brains and views of other images are candidates side by side, so they should have the same length: the
+    default regime is ``"unit"``. In regimes that let the first side keep its lengths, that is the brain.
 
     Parameters
     ----------
@@ -404,9 +399,8 @@ def hyperbolic_logits(x: Tensor, y: Tensor, scale: float, curvature: float = CUR
 class HyperbolicContrast(ContrastiveLoss):
     """Symmetric contrast of brain embeddings with one kind of image embeddings, by their Lorentz distance.
 
-    For models whose embeddings, tangent vectors at the origin, are compared in hyperbolic space,
-    ``space="hyperbolic"``: ranking uses the same distance. The curvature is that of
-    :mod:`braindecode_ssr.retrieval.hyperbolic`.
+    Embeddings are tangent vectors at the origin, ranked by the same distance (``model.space="hyperbolic"``),
+    see :mod:`braindecode_ssr.retrieval.hyperbolic`.
 
     Source: HyFI (AAAI 2026, arXiv 2603.22721).
 

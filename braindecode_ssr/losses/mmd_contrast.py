@@ -74,16 +74,13 @@ class MMDContrast(Contrast):
     :math:`L = \lambda \, \max(0, \mathrm{MMD}^2(b, o)) + (1 - \lambda) \, \mathrm{NCE}(b, o)`, with
     :math:`\lambda` from ``start`` to ``end`` over the first ``stage`` epochs and 0 thereafter.
 
-    Source: SAMGA (arXiv 2604.17782). Its code takes the discrepancy of embeddings as they are. If their
-    lengths are far above the widths of the kernels, the kernels vanish and have no gradient; ``mmd_of =
-    "directions"`` compares vectors of unit length.
+    Source: SAMGA (arXiv 2604.17782), which compares embeddings as they are. Where their lengths are far above
+    the widths of the kernels, these have no gradient; ``mmd_of="directions"`` compares unit vectors.
 
     Parameters
     ----------
-    target, scale, duplicates
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
-    regime : str
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"free"``.
+    target, regime, scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``regime="free"``.
     start, end : float
         Weight of the discrepancy in the first and in the last epoch of the first stage.
     stage : int
@@ -129,8 +126,7 @@ class MMDContrast(Contrast):
     ) -> dict[str, Tensor]:
         """The weighted sum as ``"loss"``, then ``brain_original`` (or ``brain_view``) and ``mmd``.
 
-        As of :class:`~braindecode_ssr.losses.base.ContrastiveLoss`, with the number of finished epochs. Once
-        the discrepancy has no weight, it is still reported but has no gradient.
+        ``epoch`` is the number of finished epochs. A discrepancy without weight has no gradient.
         """
         check_embeddings(brain, original, view)
         share = share_of_mmd(epoch, self.start, self.end, self.stage)

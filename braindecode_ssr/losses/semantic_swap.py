@@ -110,10 +110,8 @@ class SemanticSwap(Contrast):
         Width of the image features.
     backbone_width : int
         Width of the backbone's output.
-    target, scale, duplicates
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`.
-    regime : str
-        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``"unit"``.
+    target, regime, scale, duplicates
+        As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``regime="unit"``.
     contrast, information, swap : float
         Weights of the parts; a part of weight 0 is left out, with its parameters.
     domain : int

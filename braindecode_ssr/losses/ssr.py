@@ -1,9 +1,7 @@
 """The loss of SSR: three pairwise contrasts and two masked reconstructions across modalities.
 
-The figure of SSR, from left to right: :class:`SSRLoss` takes the vectors of brain, original and pooled views,
-contrasts them in pairs (:class:`TripleContrast`), and passes brain and views
-to :class:`MaskedReconstruction`, which hides elements of one, fills them in from the rest and the whole other
-vector with a :class:`Reconstructor`, and pulls them to what was hidden.
+:class:`SSRLoss` is the figure of SSR from left to right: :class:`TripleContrast` of brain, original and
+pooled views, and :class:`MaskedReconstruction` of brain and views, by a :class:`Reconstructor` each.
 """
 
 from __future__ import annotations
@@ -66,8 +64,7 @@ def root_mean_square_one(x: Tensor) -> Tensor:
 def distance(found: Tensor, wanted: Tensor, scored: Tensor, pull: Pull = "cosine") -> Tensor:
     """Mean distance of vectors, (..., p), over the elements that a bool mask of this shape marks.
 
-    Of each vector, 1 - cosine or the mean squared difference of the marked elements; vectors without any do
-    not count, and if there are only such, the distance is 0.
+    Vectors without any such element do not count; if there are only such, the distance is 0.
     """
     if pull == "cosine":
         each = 1 - F.cosine_similarity(found * scored, wanted * scored, dim=-1)
@@ -80,8 +77,7 @@ def distance(found: Tensor, wanted: Tensor, scored: Tensor, pull: Pull = "cosine
 class TripleContrast(ContrastiveLoss):
     """The three pairwise contrasts of SSR's figure, with the original as semantic anchor.
 
-    In regimes that let the first side keep its lengths, that is the side which the name of the pair begins
-    with.
+    In regimes that let one side keep its lengths, that is the side which the name of the pair begins with.
 
     Source: the figure of SSR (one similarity matrix for each pair); equal weights are our reading.
 
@@ -166,10 +162,7 @@ class Reconstructor(nn.Module):
 
 
 class WholeReconstructor(Reconstructor):
-    """As in version 0.1: predicts the whole vector, visible elements included, and scores all of it.
-
-    It is not told which elements are hidden; a learned vector takes their place.
-    """
+    """As in version 0.1: makes and scores the whole vector, without being told which elements are hidden."""
 
     takes_mask = False
 
@@ -277,12 +270,10 @@ RECONSTRUCTORS: dict[str, Any] = {
 class MaskedReconstruction(Loss):
     """Two reconstructors: masked view + whole brain to view, masked brain + whole view to brain.
 
-    Vectors are first scaled to mean square 1, so their lengths do not matter. The reconstructors are a side
-    branch of training and no part of retrieval.
+    Vectors are first scaled to mean square 1. The reconstructors are a side branch of training.
 
-    Source: the figure of SSR, in which visible elements are kept, half are hidden and filled in, and a pull
-    with arrow heads at both ends joins the result and the unmasked vector; perceptrons and cosine are our
-    reading of it. The token variant follows MaskVLM (arXiv 2208.02131).
+    Source: the figure of SSR; perceptrons and cosine are our reading of it, see :doc:`/losses`. The token
+    variant follows MaskVLM (arXiv 2208.02131).
 
     Parameters
     ----------
@@ -295,14 +286,13 @@ class MaskedReconstruction(Loss):
     hidden : int, optional
         Width between the layers of a perceptron (that of the vectors if None), or of a token (128 if None).
     context : {"paired", "detached", "shuffled", "none"}
-        ``"detached"``: no gradient through the other vector. ``"shuffled"``: each row gets the other vector
-        of another row, the control in which reconstruction across modalities is impossible. ``"none"``: the
-        other vector is 0.
+        ``"detached"``: no gradient through the other vector. ``"shuffled"``: it is that of another row, the
+        control in which reconstruction across modalities is impossible. ``"none"``: it is 0.
     reconstruct_view, reconstruct_brain : float
         Weights of the directions; a direction of weight 0 is left out.
     reconstructor : {"inpaint", "whole", "tokens"}
-        As the figure draws it, see :class:`Reconstructor`; as in version 0.1, see
-        :class:`WholeReconstructor`; cross-attention between tokens, see :class:`TokenReconstructor`.
+        :class:`Reconstructor`, as the figure draws it, :class:`WholeReconstructor` as in version 0.1, or
+        :class:`TokenReconstructor` with cross-attention between tokens.
     reconstructor_params : dict, optional
         Further arguments of :class:`TokenReconstructor`, such as ``n_tokens``.
     pull : {"cosine", "mse"}
@@ -339,9 +329,8 @@ class MaskedReconstruction(Loss):
         self.pull = check_choice("pull", pull, Pull)
         self.pull_target = check_choice("pull_target", pull_target, PullTarget)
         self.visual = check_choice("visual", visual, Visual)
-        self.weights = check_weights(
-            {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
-        )
+        weights = {"reconstruct_view": reconstruct_view, "reconstruct_brain": reconstruct_brain}
+        self.weights = check_weights(weights)
         kind = RECONSTRUCTORS[check_choice("reconstructor", reconstructor, Kind)]
         n_images = n_outputs if n_images is None else n_images
         widths = {
@@ -401,8 +390,7 @@ class MaskedReconstruction(Loss):
     def diagnostics(self) -> dict[str, Tensor]:
         """Each direction with the right partner, that of another row, and none, on the last training batch.
 
-        The same elements are hidden each time, and no global random number is drawn. A reconstructor that
-        reads the other modality does better with the right partner: the context gain.
+        The same elements are hidden each time, and no global random number is drawn.
         """
         if self.last is None or len(self.last[0]) < 2:
             return {}
@@ -431,14 +419,10 @@ def other_vector(
 class SSRLoss(Loss):
     """Everything that only the training of SSR needs, parameters included.
 
-    Three pairwise contrasts between brain, pooled views and original, and two reconstructors
-    between brain and pooled views. What inference uses is in
-    :class:`braindecode_ssr.models.SSR`; this module is discarded after training.
+    Three pairwise contrasts between brain, pooled views and original, and two reconstructors between brain
+    and pooled views. What inference uses is in :class:`braindecode_ssr.models.SSR`.
 
-    Source: the figure of SSR, which shows no weights. Ours give the brain embedding about as much gradient
-    from both reconstructions together as from one contrast: on things-sim ``small-v1``, subject 5, batches of
-    128, its norm at weight 1 was 0.17 of that of ``brain_original`` before training and 0.14, 0.14 and 0.34
-    after 1, 3 and 8 epochs, so that 5 makes it 0.8, 0.7, 0.7 and 1.7. Later contrasts fade and it is more.
+    Source: the figure of SSR, which shows no weights; :doc:`/losses` says how ours were measured.
 
     Parameters
     ----------
