@@ -266,7 +266,7 @@ def recipe(sim_dir, tmp_path_factory):
     """A run of the recipe, on one person."""
     settings = {
         "method": "neuralbench",
-        "data": {"preset": "tiny", "subject": 5},
+        "data": {"preset": "tiny", "subject": 5, "channels": "occipital-17"},
         "train": {"epochs": 1, "warmup": 0.5},
         "evaluation": {"average": "predictions"},
     }

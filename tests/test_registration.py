@@ -1,7 +1,7 @@
 """braindecode learns of SSR, in any order, and at no cost until then.
 
 What the finder does is tried on two small packages that stand for braindecode and for our model;
-two fresh interpreters show that it does so with the real ones.
+forked processes that import both anew, and a fresh interpreter, show that it does so with the real ones.
 """
 
 import importlib
@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from forked import started
 
 from braindecode_ssr.models import names as registration
 
@@ -205,16 +206,33 @@ assert config.__all__.count("SSRConfig") == 1
 """
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import braindecode_ssr",
-        pytest.param(
-            "import braindecode.models.config\nimport braindecode_ssr", marks=pytest.mark.slow
-        ),
-        pytest.param("from braindecode_ssr.models import EEGProject", marks=pytest.mark.slow),
-    ],
-    ids=["before", "after", "through-a-backbone"],
-)
-def test_the_real_braindecode(first):
-    passes(first + CHECK)
+ORDERS = {
+    "before": "import braindecode_ssr",
+    "after": "import braindecode.models.config\nimport braindecode_ssr",
+    "through-a-backbone": "from braindecode_ssr.models import EEGProject",
+}
+
+
+def in_this_order(first):
+    """In a forked process, forget braindecode and us, and import both anew."""
+    ours = {"braindecode", "braindecode_ssr"}
+    for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
+        del sys.modules[name]
+    sys.meta_path[:] = [
+        finder for finder in sys.meta_path if type(finder).__module__.partition(".")[0] not in ours
+    ]
+    warnings.filterwarnings("error", "braindecode_ssr")
+    exec(first + CHECK, {})
+    print("checked")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_real_braindecode(order, tmp_path):
+    process = started(in_this_order, ORDERS[order], folder=tmp_path)
+    process.join()
+    assert process.out.read_text() == "checked\n", process.err.read_text()
+
+
+@pytest.mark.slow
+def test_the_real_braindecode_in_a_fresh_interpreter():
+    passes(ORDERS["before"] + CHECK)

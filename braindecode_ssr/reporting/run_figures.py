@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,6 +62,7 @@ class Picture:
     caption: str
     figure: Figure
 
+    @cached_property
     def png(self) -> bytes:
         """The figure as PNG, 200 dots per inch; the same bytes each time."""
         return self._saved("png", metadata={"Software": None})
@@ -69,12 +71,12 @@ class Picture:
         return self._saved("pdf", dpi="figure", metadata={"CreationDate": None})
 
     def base64(self) -> str:
-        return b64encode(self.png()).decode()
+        return b64encode(self.png).decode()
 
     def write(self, out: Path) -> list[Path]:
         """Write both into a folder, each whole or not at all."""
         paths = [out / f"{self.name}.png", out / f"{self.name}.pdf"]
-        for path, content in zip(paths, (self.png(), self.pdf()), strict=True):
+        for path, content in zip(paths, (self.png, self.pdf()), strict=True):
             atomic_write(path, content)
         return paths
 

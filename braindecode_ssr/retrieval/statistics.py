@@ -276,18 +276,19 @@ def confidence(
     """
     from scipy.special import ndtri, stdtrit  # scipy.stats takes half a second to import
 
-    units = scores.groupby(level="subject").mean()
-    mean = float(units.mean(axis=1).mean())
+    units = scores.groupby(level="subject").mean().to_numpy()
+    mean = float(np.nanmean(units, axis=1).mean())
     alone = len(units) == 1
     if alone:
-        units = scores
-    n, means, seen = len(units), units.mean(axis=1), units.notna().sum(axis=1)
-    parts = units.sub(means, axis=0).div(np.sqrt(seen * (seen - 1)), axis=0).fillna(0.0) / n
-    own = float((parts**2).sum().sum())
-    shared = max(0.0, float((parts.sum() ** 2).sum()) - own)
+        units = scores.to_numpy()
+    n, means, seen = len(units), np.nanmean(units, axis=1), (~np.isnan(units)).sum(axis=1)
+    pairs = np.maximum(seen * (seen - 1), 1)  # of one query nothing is known
+    parts = np.nan_to_num((units - means[:, None]) / np.sqrt(pairs)[:, None]) / n
+    own = float((parts**2).sum())
+    shared = max(0.0, float((parts.sum(axis=0) ** 2).sum()) - own)
     z = float(ndtri((1 + level) / 2))
     t = z if alone else float(stdtrit(n - 1, (1 + level) / 2))
-    between = float(means.var()) / n if n > 1 else 0.0
+    between = float(means.var(ddof=1)) / n if n > 1 else 0.0
     reach = max(t**2 * between, z**2 * own) + z**2 * shared
     if not bounded:
         return mean, max(1.0, mean - math.sqrt(reach)), mean + math.sqrt(reach)

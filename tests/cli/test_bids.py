@@ -182,17 +182,6 @@ def test_a_wrong_data_folder_is_the_same_error_everywhere(call, tmp_path, datase
         assert "--data-dir" in done.error and "not foreseen" not in done.error
 
 
-def test_where_answers_without_torch_and_mne(study):
-    code = (
-        "import sys; from braindecode_ssr.datasets import DATASETS; "
-        f"listed = [DATASETS[name]({str(study)!r}).inventory() for name in ('things-eeg1', 'bids')]; "
-        "print(all(len(rows) > 1 for rows in listed)); "
-        "print([m for m in ('torch', 'mne', 'mne_bids', 'braindecode') if m in sys.modules])"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines() == ["True", "[]"]
-
-
 @pytest.mark.slow
 def test_the_example_of_the_docs(shell, tmp_path):
     script = Path(__file__).parents[2] / "docs" / "bids_study.py"

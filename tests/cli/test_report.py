@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -118,17 +116,3 @@ def test_bad_tables_write_nothing(call, bench, tmp_path):
     (bench / "queries.csv").write_text("rank\nx\n")
     done = call("report", bench, "--out", tmp_path / "out", code=1)
     assert "the columns" in done.error and not (tmp_path / "out").exists()
-
-
-def test_it_stays_light(bench):
-    code = (
-        "import sys; from braindecode_ssr_cli import main\n"
-        "try: main(['report', sys.argv[1]])\n"
-        "except SystemExit: pass\n"
-        "heavy = ['torch', 'braindecode', 'mne', 'scipy.stats', 'sklearn', 'matplotlib', 'PIL']\n"
-        "print(*[m for m in heavy if m in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(bench)], capture_output=True, text=True, check=True
-    )
-    assert done.stderr.split() == []

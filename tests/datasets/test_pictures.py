@@ -114,8 +114,8 @@ def test_long_and_huge_pictures_are_refused_before_they_are_decoded(tmp_path):
     Image.new("L", (1, 5000)).save(tmp_path / "long.png")
     with pytest.raises(DataError, match="long.png is 1 x 5000"):
         open_picture(tmp_path / "long.png")
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png", compress_level=1)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png", compress_level=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for name in ("huge", "bomb"):
