@@ -36,7 +36,6 @@ ENCODERS = Registry(
 )
 
 JOINT = "+"
-
 SHORT = {
     f"dinov2-{size}": f"timm:vit_{size}_patch14_dinov2.lvd142m"
     for size in ("small", "base", "large", "giant")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
-from ..errors import DataError, MissingDataError, Say, SSRError, UsageError, silent
+from ..errors import MissingDataError, Say, SSRError, UsageError, reading, silent
 from ..files import atomic_write, in_threads, one_thread, sha256
 from .encoders import (
     ImageEncoder,
@@ -94,11 +93,21 @@ def extract(
         raise UsageError(f"a batch size of {batch_size} is below 1", "give another --batch-size")
     wanted = {view.name: view for view in map(build_view, views)}
     name = canonical_name(encoder if isinstance(encoder, str) else encoder.name)
-    hashes = dataset.image_hashes()
+    hashes, image_ids = dataset.image_hashes(), sorted(dataset.images["image_id"])
 
-    missing_batches = partial(
-        _missing_batches, dataset, name, wanted.values(), store, batch_size, hashes
-    )
+    def missing_batches() -> list[Batch]:
+        """Batches of the images whose features are missing or outdated, numbered over all images."""
+        batches = []
+        for view in wanted.values():
+            stored = set(store.image_ids(name, view.name))
+            stored -= store.outdated(name, view.name, hashes)
+            for number, start in enumerate(range(0, len(image_ids), batch_size)):
+                batch = image_ids[start : start + batch_size]
+                missing = tuple(one for one in batch if one not in stored)
+                files = () if view.is_text else tuple(hashes.get(one, "") for one in missing)
+                batches += [Batch(number, view, missing, files)] if missing else []
+        return sorted(batches, key=lambda batch: batch.number)
+
     batches = missing_batches()
     if not batches:
         return
@@ -124,16 +133,17 @@ def extract(
             of_view = [batch for batch in batches if batch.view == view]
             if not of_view:
                 continue
-            details = built.description() if hasattr(built, "description") else {}
+            details, source = getattr(built, "description", dict)(), "extracted from the images"
             if view.is_text:
-                details = {**details, **_text_description(built)}
+                details |= _text_description(built)
+                source = "extracted from the concepts"
             store.write(
                 name,
                 view.name,
                 [one for batch in of_view for one in batch.image_ids],
                 done.read(of_view),
                 view_fingerprint(built, view),
-                f"extracted from the {'concepts' if view.is_text else 'images'}",
+                source,
                 details,
                 None if view.is_text else hashes,
             )
@@ -178,28 +188,6 @@ class FinishedBatches:
                 f"({type(error).__name__}: {error}), so they were removed",
                 "run the same command again",
             ) from error
-
-
-def _missing_batches(
-    dataset: ImageDataset,
-    encoder: str,
-    views: Iterable[View],
-    store: FeatureStore,
-    size: int,
-    hashes: dict[str, str],
-) -> list[Batch]:
-    """Batches of the images whose features are missing or outdated, numbered over all images."""
-    image_ids = sorted(dataset.images["image_id"])
-    batches = []
-    for view in views:
-        stored = set(store.image_ids(encoder, view.name))
-        stored -= store.outdated(encoder, view.name, hashes)
-        for number, start in enumerate(range(0, len(image_ids), size)):
-            missing = tuple(one for one in image_ids[start : start + size] if one not in stored)
-            if missing:
-                files = () if view.is_text else tuple(hashes.get(one, "") for one in missing)
-                batches.append(Batch(number, view, missing, files))
-    return sorted(batches, key=lambda batch: batch.number)
 
 
 def _encode_batches(
@@ -263,19 +251,15 @@ def _decoded(
     dataset: ImageDataset, encoder: ImageEncoder, groups: list[list[Batch]], remarks: Remarks
 ) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
     """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
-    waiting: list[tuple[list[Batch], dict[str, Future[Tensor]]]] = []
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        for group in groups:
+
+        def begin(group: list[Batch]) -> dict[str, Future[Tensor]]:
             wanted = dict.fromkeys(one for batch in group for one in batch.image_ids)
-            futures = {
-                one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted
-            }
-            waiting.append((group, futures))
-            if len(waiting) > 1:
-                ready, pixels = waiting.pop(0)
-                yield ready, {one: future.result() for one, future in pixels.items()}
-        for ready, pixels in waiting:
-            yield ready, {one: future.result() for one, future in pixels.items()}
+            return {one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted}
+
+        started = pairwise(chain(map(begin, groups), [{}]))  # each, once the one after it has begun
+        for group, (pixels, _) in zip(groups, started, strict=True):
+            yield group, {one: future.result() for one, future in pixels.items()}
 
 
 def read_pixels(
@@ -284,17 +268,11 @@ def read_pixels(
     """An image at the size of an encoder, uint8 (3, size, size)."""
     import torch
 
-    try:
+    what = f"the picture {image_id!r} of {dataset.name}"
+    with reading(what, "copy or download the file again"):
         image = dataset.image(image_id)
         if "remarks" not in image.info:  # of a dataset that opens pictures in its own way
-            image = to_rgb(image, f"{image_id!r} of {dataset.name}")
-    except SSRError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"the picture {image_id!r} of {dataset.name} cannot be read ({error})",
-            "copy or download the file again",
-        ) from error
+            image = to_rgb(image, what)
     for remark in image.info["remarks"]:
         if remarks is not None:
             remarks.setdefault(remark, set()).add(image_id)
@@ -438,19 +416,19 @@ class ImageFeatures:
         ids = dataset.images["image_id"].tolist()
         for name in self.encoders:
             for view in self._all_views():
-                if self._can_be_extracted(name, view, dataset):
-                    if name not in self.objects and not self.store.image_ids(name, view):
-                        kind, _, argument = canonical_name(name).partition(":")
-                        if kind in ("open-clip", "timm"):
-                            from .pretrained import check_pretrained
-
-                            check_pretrained(kind, argument)
-                        elif kind in ("simnet", "pyramid") and argument:
-                            build_encoder(name)
-                else:
+                stored = self.store.image_ids(name, view)
+                if not self._can_be_extracted(name, view, dataset):
                     self.store.manifest(name, view)
-                    if not set(ids) <= set(self.store.image_ids(name, view)):
+                    if not set(ids) <= set(stored):
                         self.store.read(name, view, ids)
+                elif name not in self.objects and not stored:
+                    kind, _, argument = canonical_name(name).partition(":")
+                    if kind in ("open-clip", "timm"):
+                        from .pretrained import check_pretrained
+
+                        check_pretrained(kind, argument)
+                    elif kind in ("simnet", "pyramid") and argument:
+                        build_encoder(name)
 
     def made_by(self) -> dict[str, str]:
         """The fingerprint of what made the features of the originals and of each view."""

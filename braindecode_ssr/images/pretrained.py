@@ -31,13 +31,13 @@ OF_TENSORS = ("MaybeToTensor", "ToTensor", "Normalize")
 class Pretrained(ImageEncoder):
     """A frozen network in float32 and its own evaluation transform; features are not normalized."""
 
+    kind: ClassVar[str]
+
     def _set_up(self, model: Any, transform: Any, preprocess: dict[str, Any], device: str) -> None:
         import torch
 
         self._model = model
-        self._steps = [
-            step for step in transform.transforms if type(step).__name__ not in OF_TENSORS
-        ]
+        self._steps = [s for s in transform.transforms if type(s).__name__ not in OF_TENSORS]
         self._preprocess, self.size = preprocess, preprocess["size"]
         self._mean, self._sd = (
             torch.tensor(preprocess[key])[:, None, None] for key in ("mean", "std")
@@ -48,6 +48,10 @@ class Pretrained(ImageEncoder):
     @abstractmethod
     def _features(self, pixels: Tensor) -> Tensor:
         """The features of normalized images."""
+
+    def _described(self, layer: str, **more: Any) -> dict[str, Any]:
+        known = {"encoder": self.kind, "layer": layer or "output", "weights_sha256": self._weights}
+        return {**known, "precision": "float32", "preprocess": self._preprocess, **more}
 
     def resize(self, image: Any) -> Any:
         for step in self._steps:
@@ -141,6 +145,8 @@ class OpenCLIP(Pretrained):
     never used. Weights that were trained with QuickGELU run with QuickGELU.
     """
 
+    kind = "open-clip"
+
     def __init__(self, argument: str = "RN50/openai", device: str = "cpu") -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -156,13 +162,8 @@ class OpenCLIP(Pretrained):
                 f"the model takes images of {height} x {width} pixels, which are not square",
                 "choose another model",
             )
-        preprocess = {
-            "size": height,
-            "mean": list(config.mean),
-            "std": list(config.std),
-            "interpolation": config.interpolation,
-            "resize_mode": config.resize_mode,
-        }
+        preprocess = {"size": height, "mean": list(config.mean), "std": list(config.std)}
+        preprocess |= {key: getattr(config, key) for key in ("interpolation", "resize_mode")}
         self._set_up(model, image_transform_v2(config, is_train=False), preprocess, device)
 
     @property
@@ -171,25 +172,19 @@ class OpenCLIP(Pretrained):
 
     def description(self) -> dict[str, Any]:
         everywhere = "mean over positions and tokens, the class token included"
-        return {
-            "encoder": "open-clip",
-            "model": self.asked.model,
-            "weights": self.asked.tag,
-            "weights_sha256": self._weights,
-            "layer": self.asked.layer or "output",
-            "pooling": everywhere if self.asked.layer else "none",
-            "normalise": False,  # spelled so in the fingerprints of stored features
-            "precision": "float32",
-            "preprocess": self._preprocess,
-        }
+        return self._described(
+            self.asked.layer,
+            model=self.asked.model,
+            weights=self.asked.tag,
+            pooling=everywhere if self.asked.layer else "none",
+            normalise=False,  # spelled so in the fingerprints of stored features
+        )
 
     def _features(self, pixels: Tensor) -> Tensor:
         if self._layer is None:
             return self._model.encode_image(pixels, normalize=False)
         seen: list[Any] = []
-        handle = self._layer.register_forward_hook(
-            lambda layer, inputs, output: seen.append(output)
-        )
+        handle = self._layer.register_forward_hook(lambda *call: seen.append(call[-1]))
         try:
             self._model.encode_image(pixels)
         finally:
@@ -233,15 +228,15 @@ class OpenCLIP(Pretrained):
             raise unavailable(self.asked.text, error, what="tokenizer") from error
 
     def _check_reads(self) -> None:
-        if self.asked.layer:
-            what, hint = f"its layer {self.asked.layer}", f"leave @{self.asked.layer} out"
-        elif not hasattr(self._model, "encode_text"):
-            what, hint = "a model without a text tower", "choose another model"
-        else:
-            return
-        raise UsageError(
-            f"only the output of {self.asked.model} can read sentences, not {what}", hint
-        )
+        if layer := self.asked.layer:
+            raise UsageError(
+                f"only the output of {self.asked.model} can read sentences, not its layer {layer}",
+                f"leave @{layer} out",
+            )
+        if not hasattr(self._model, "encode_text"):
+            raise UsageError(
+                f"{self.asked.model} is a model without a text tower", "choose another model"
+            )
 
 
 def check_pretrained(kind: str, argument: str) -> None:
@@ -324,8 +319,7 @@ def _open_clip_weights(asked: OpenCLIPName, known: dict[str, Any]) -> str:
         return str(known["file"])
     repository, _, file = known.get("hf_hub", "").rpartition("/")
     names = [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    found = in_cache(repository, *names) if repository else None
-    if found:
+    if repository and (found := in_cache(repository, *names)):
         return found
     try:
         reach_hub()
@@ -404,6 +398,8 @@ class Timm(Pretrained):
     is normalized.
     """
 
+    kind = "timm"
+
     def __init__(self, argument: str, device: str = "cpu") -> None:
         from timm.data import create_transform, resolve_model_data_config
 
@@ -431,15 +427,9 @@ class Timm(Pretrained):
         return f"timm:{timm_name(argument).text}"
 
     def description(self) -> dict[str, Any]:
-        return {
-            "encoder": "timm",
-            "model": self.asked.model,
-            "weights_sha256": self._weights,
-            "layer": f"block{self._block}" if self.asked.layer else "output",
-            "pooling": POOLINGS.get(self.asked.pooling, "the model's own"),
-            "precision": "float32",
-            "preprocess": self._preprocess,
-        }
+        layer = f"block{self._block}" if self.asked.layer else ""
+        pooling = POOLINGS.get(self.asked.pooling, "the model's own")
+        return self._described(layer, model=self.asked.model, pooling=pooling)
 
     def _features(self, pixels: Tensor) -> Tensor:
         import torch
@@ -539,8 +529,7 @@ def _timm_weights(name: str) -> dict[str, Any]:
     if config.hf_hub_id and config.custom_load != "hf":
         named = config.hf_hub_filename
         names = [named] if named else ["model.safetensors", "pytorch_model.bin"]
-        found = in_cache(config.hf_hub_id, *names)
-        if found:
+        if found := in_cache(config.hf_hub_id, *names):
             return {"file": found, "custom_load": False}
     reach_hub()
     return {}
@@ -571,7 +560,7 @@ class HuggingFace(Pretrained):
     their own, such as InternViT, are refused: nothing that is downloaded is executed.
     """
 
-    needs: ClassVar[str] = "extra hf (transformers)"
+    kind, needs = "hf", "extra hf (transformers)"
 
     def __init__(self, argument: str, device: str = "cpu") -> None:
         from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
@@ -599,15 +588,8 @@ class HuggingFace(Pretrained):
         return f"hf:{timm_name(SCHEMES[0] + argument).text.removeprefix(SCHEMES[0])}"
 
     def description(self) -> dict[str, Any]:
-        return {
-            "encoder": "hf",
-            "model": type(self._model).__name__,
-            "weights_sha256": self._weights,
-            "layer": self.asked.layer or "output",
-            "pooling": POOLINGS.get(self.asked.pooling, "the model's own"),
-            "precision": "float32",
-            "preprocess": self._preprocess,
-        }
+        pooling = POOLINGS.get(self.asked.pooling, "the model's own")
+        return self._described(self.asked.layer, model=type(self._model).__name__, pooling=pooling)
 
     def _features(self, pixels: Tensor) -> Tensor:
         found = self._model(pixel_values=pixels, **self._options)

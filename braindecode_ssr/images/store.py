@@ -136,10 +136,6 @@ def _has_table(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    return load_json(folder / MANIFEST, Manifest, _again(folder))
-
-
 def _read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     """The features that a manifest names, float32 ``(count, dim)``, if the file is not altered."""
     from safetensors import SafetensorError
@@ -151,9 +147,7 @@ def _read_features(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
         if sha256(content) != manifest["sha256"]:
             raise _damaged(path, f"its {len(content)} bytes have another SHA-256")
         features = load(content)["features"]
-    except OSError as error:
-        raise _damaged(path, f"{type(error).__name__}: {error.strerror}") from error
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if features.shape != (manifest["count"], manifest["dim"]) or features.dtype != np.float32:
         raise _damaged(path, f"{features.dtype} of shape {features.shape}")
@@ -200,12 +194,6 @@ def same_encoder(one: str, other: str) -> bool:
     return tower == other_tower and not (text and other_text)
 
 
-def _joint_fingerprint(parts: Sequence[Mapping[str, Any]]) -> str:
-    """The fingerprint of a table made of parts: theirs if all agree, else a digest of all."""
-    distinct = sorted({part["fingerprint"] for part in parts})
-    return distinct[0] if len(distinct) == 1 else IMPORTED + sha256("\n".join(distinct))
-
-
 class FeatureStore:
     """Image features in a folder: ``<encoder>/<view>/`` with a safetensors file and a manifest.
 
@@ -236,16 +224,13 @@ class FeatureStore:
     ) -> None:
         self.path = Path(path).expanduser()
         self.options = options
-        self._places = [self.path, *([Path(before).expanduser()] if before else [])]
+        self._places = list(dict.fromkeys([self.path, Path(before or self.path).expanduser()]))
 
     @classmethod
     def of(cls, dataset: ImageDataset) -> FeatureStore:
         """The store of a dataset, beside its prepared trials."""
         options = f"--dataset {dataset.name} --data-dir {shell_quote(str(dataset.root))}"
-        derived, before = dataset.derived, dataset.derived_before
-        return cls(
-            derived / "features", options, before / "features" if before != derived else None
-        )
+        return cls(dataset.derived / "features", options, dataset.derived_before / "features")
 
     def encoders(self) -> list[str]:
         """Names of the encoders with stored features."""
@@ -261,8 +246,7 @@ class FeatureStore:
 
     def image_ids(self, encoder: str, view: str) -> list[str]:
         """Ids of the images with features, in the order of the table; empty if there is none."""
-        folder = self.folder(encoder, view)
-        return list(_read_manifest(folder)["image_ids"]) if _has_table(folder) else []
+        return list(self._known(encoder, view).get("image_ids", ()))
 
     def outdated(self, encoder: str, view: str, hashes: Mapping[str, str]) -> set[str]:
         """Ids of the images whose files have changed since their features were extracted."""
@@ -271,8 +255,12 @@ class FeatureStore:
 
     def made_of(self, encoder: str, view: str) -> dict[str, str]:
         """The hash of the image file that the features of each image were extracted from, as far as known."""
+        return self._known(encoder, view).get("image_sha256", {})
+
+    def _known(self, encoder: str, view: str) -> dict[str, Any]:
+        """The manifest of a table; empty if there is none."""
         folder = self.folder(encoder, view)
-        return _read_manifest(folder).get("image_sha256", {}) if _has_table(folder) else {}
+        return load_json(folder / MANIFEST, Manifest, _again(folder)) if _has_table(folder) else {}
 
     def manifest(self, encoder: str, view: str) -> dict[str, Any]:
         """The manifest of a table.
@@ -284,15 +272,14 @@ class FeatureStore:
         DataError
             If it is damaged.
         """
-        folder = self.folder(encoder, view)
-        if not _has_table(folder):
+        if not (manifest := self._known(encoder, view)):
             stored = [f"{name} ({', '.join(self.views(name))})" for name in self.encoders()]
             raise MissingDataError(
                 f"{self.path} has no {encoder} features of view {view}, "
                 + (f"only {'; '.join(stored)}" if stored else "and no features at all"),
                 self.how_to_fill(encoder, view),
             )
-        return _read_manifest(folder)
+        return manifest
 
     def encoder_folder(self, encoder: str) -> Path:
         """Where the tables of an encoder are written."""
@@ -312,9 +299,7 @@ class FeatureStore:
         Parameters
         ----------
         encoder, view : str
-            Names.
         image_ids : sequence of str
-            Which images.
         fingerprint : str, optional
             What the features must have been made by.
 
@@ -349,10 +334,8 @@ class FeatureStore:
         wanted = f"{canonical_name(encoder)}, view {view_name(view)}"
         stored = f"{manifest['encoder']}, view {manifest['view']}"
         if wanted != stored:
-            raise DataError(
-                f"{folder} should have features of {wanted}, but has those of {stored}",
-                _again(folder),
-            )
+            found = f"{folder} should have features of {wanted}, but has those of {stored}"
+            raise DataError(found, _again(folder))
         features = _read_features(folder, manifest)
         check_features(features, manifest["image_ids"], str(folder))
         check_spread(features, f"{encoder}, view {view}, in {folder}")
@@ -373,20 +356,16 @@ class FeatureStore:
 
         Parameters
         ----------
-        encoder, view : str
-            Names.
+        encoder, view, source : str
+            Names, and where the features come from.
         image_ids : sequence of str, length n
             Each once.
         features : ndarray, shape (n, d)
             Stored as float32.
         fingerprint : str
             Of the encoder; ``"imported:..."`` for imported arrays.
-        source : str
-            Where they come from.
-        details : dict, optional
-            The encoder's description.
-        hashes : dict of str to str, optional
-            Hashes of the image files, to notice when one changes.
+        details, hashes : dict, optional
+            The encoder's description, and the hashes of the image files, to notice when one changes.
 
         Raises
         ------
@@ -419,11 +398,13 @@ class FeatureStore:
                 features = np.concatenate([before[kept], features])
                 parts = [part for part in old["parts"] if part not in parts] + parts
             check_spread(features, f"{encoder}, view {view}, from {source}")
+            made_by = sorted({part["fingerprint"] for part in parts})
+            joint = IMPORTED + sha256("\n".join(made_by))
             manifest = {
                 "encoder": canonical_name(encoder),
                 "view": view_name(view),
                 "view_parameters": view_parameters(view),
-                "fingerprint": _joint_fingerprint(parts),
+                "fingerprint": made_by[0] if len(made_by) == 1 else joint,
                 "details": details or {},
                 "parts": parts,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),

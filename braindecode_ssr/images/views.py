@@ -177,8 +177,7 @@ def blur(images: Tensor, *, seed: Sequence[int] = (), kernel: int = 15) -> Tenso
     Published: 15 at 224 pixels (NeuroBridge, arXiv 2511.06836, "GaussianBlur").
     """
     height, width = images.shape[-2:]
-    rows = _along_width(images, blur_operator(width, kernel))
-    return _to_bytes(_along_height(rows, blur_operator(height, kernel)))
+    return _separable(images, blur_operator(height, kernel), blur_operator(width, kernel))
 
 
 def fovea(
@@ -227,8 +226,8 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
             f"choose a level from 1 to {min(height, width)}",
         )
     tiles = height // level, width // level
-    rows = _along_width(images, _linear_operator(width, tiles[1]))
-    small = _to_bytes(_along_height(rows, _linear_operator(height, tiles[0])))
+    operators = map(_linear_operator, (height, width), tiles)
+    small = _separable(images, *operators)
     vertical, horizontal = (  # which tile each pixel copies, as OpenCV's INTER_NEAREST does
         torch.arange(n, device=images.device) * n_tiles // n
         for n, n_tiles in zip((height, width), tiles, strict=True)
@@ -284,14 +283,14 @@ def concept_words(concept: str) -> str:
 # -- linear operators on rows and columns, float32 -----------------------------------------------------------
 
 
-def _along_width(images: Tensor, operator: Tensor) -> Tensor:
-    """Apply an operator ``(w_out, w)`` to every row of images ``(..., h, w)``."""
-    return images.float() @ operator.to(images.device).T
+def _separable(images: Tensor, down: Tensor, across: Tensor, rounded: bool = False) -> Tensor:
+    """Images ``(..., h, w)`` to whole gray levels, through ``(w_out, w)`` in rows, then ``(h_out, h)``.
 
-
-def _along_height(images: Tensor, operator: Tensor) -> Tensor:
-    """Apply an operator ``(h_out, h)`` to every column of images ``(..., h, w)``."""
-    return operator.to(images.device) @ images.float()
+    ``rounded``: to whole gray levels in between, too.
+    """
+    rows = images.float() @ across.to(images.device).T
+    rows = _to_bytes(rows).float() if rounded else rows
+    return _to_bytes(down.to(images.device) @ rows)
 
 
 def _to_bytes(images: Tensor) -> Tensor:
@@ -300,10 +299,9 @@ def _to_bytes(images: Tensor) -> Tensor:
     return images.round().clamp_(0, 255).to(torch.uint8)
 
 
-def _resize(images: Tensor, height: int, width: int) -> Tensor:
+def _resize(images: Tensor, *size: int) -> Tensor:
     """Bilinear resizing in Pillow's two passes, each rounded to whole gray levels."""
-    rows = _to_bytes(_along_width(images, _antialiased_operator(images.shape[-1], width)))
-    return _to_bytes(_along_height(rows, _antialiased_operator(images.shape[-2], height)))
+    return _separable(images, *map(_antialiased_operator, images.shape[-2:], size), rounded=True)
 
 
 SMALL_KERNELS = {3: (2.0, 1.0), 5: (6.0, 4.0, 1.0), 7: (18.0, 14.0, 7.0, 2.0)}

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pandas as pd
 from moabb.datasets import download as moabb_download
 from moabb.datasets.base import BaseDataset, format_row
@@ -67,18 +66,13 @@ def image_experiment(**details: Any) -> ExperimentMetadata:
 class ImageRecordings(BaseDataset):
     """Adapter that exposes a dataset of this package to MOABB.
 
-    **Events** name the split. One event per image (16,740) would require the files at construction, which
-    MOABB does not allow, and one class per image does not suit classification paradigms. The image shown is
-    stored in the extras of each annotation (``image_id``, ``concept``, ``number``, ``split``), in a column of
-    ``get_additional_metadata``, and in the labels of
-    :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
+    Events name the split: one event per image (16,740) would require the files at construction, which MOABB
+    does not allow. The image is in the extras of each annotation (``image_id, concept, number, split``) and
+    in the labels of :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`. Sessions are ``"0"``, ``"1"``
+    and so on, runs ``"0train"`` and ``"1test"``, so that the split is in the metadata of every paradigm.
 
-    **Sessions** are ``"0"``, ``"1"`` and so on; **runs** are ``"0train"`` and ``"1test"``, so that the split
-    is in the metadata of every paradigm.
-
-    **paradigm** is ``"imagery"``, as for MOABB's own dataset of people looking at images (Kaneshiro2015):
-    its vocabulary has no better term. Do not pass it to an imagery paradigm without ``events``, which would
-    classify training against test runs; use :class:`~braindecode_ssr.moabb.paradigm.ImageRetrieval`.
+    The paradigm ``"imagery"`` is that of MOABB's own dataset of people looking at images (Kaneshiro2015). An
+    imagery paradigm without ``events`` would classify training against test runs.
 
     Parameters
     ----------
@@ -161,11 +155,8 @@ class ImageRecordings(BaseDataset):
     def source(self, path: str | Path | None = None) -> ImageDataset:
         """The dataset of this package whose files are read.
 
-        Parameters
-        ----------
-        path : path-like, optional
-            The folder that holds datasets, as MOABB has it; default: the ``root`` that was given, else
-            $SSR_DATA, else MOABB's data folder.
+        ``path`` is the folder that holds datasets, as MOABB has it; by default ``root`` is read, or what is
+        in $SSR_DATA or MOABB's data folder.
         """
         folder = self.root
         if path is not None or folder is None:
@@ -185,26 +176,11 @@ class ImageRecordings(BaseDataset):
         verbose: bool | str | None = None,
         accept: bool = False,
     ) -> list[str]:
-        """The files of a subject, downloaded if requested.
+        """The files of a subject, in the folder ``path`` of datasets; MissingDataError if one is not here.
 
-        Parameters
-        ----------
-        subject : int
-        path : path-like, optional
-            The folder that holds datasets.
-        force_update : bool
-            Download what is missing, and replace files that differ from the published ones.
-        update_path, verbose : object
-            Of no effect; MOABB's signature has them.
-        accept : bool
-            Download what is missing, after you have read the license: several gigabytes per subject.
-
-        Raises
-        ------
-        UsageError
-            If there is no such subject.
-        MissingDataError
-            If a file is not here and no download was requested.
+        ``accept`` downloads what is missing, several gigabytes, once you have read the license;
+        ``force_update`` also replaces files that differ from the published ones. ``update_path`` and
+        ``verbose`` are MOABB's and have no effect.
         """
         self._check_subject(subject)
         dataset = self.source(path)
@@ -254,8 +230,8 @@ class ImageRecordings(BaseDataset):
         table = pd.concat(shown, ignore_index=True)
         seen = table.groupby(["split", "image_id"], sort=False).ngroup().to_numpy()
         table["repetition"] = running_count(seen) + 1
-        for (session, run), rows in table.groupby(["session", "run"]):
-            self._tables[str(subject), session, run] = rows[TRIALS].reset_index(drop=True)
+        for (session, run), rows in table[TRIALS].groupby(["session", "run"]):
+            self._tables[str(subject), session, run] = rows.reset_index(drop=True)
         return data
 
     def _in_one_order(self, raw: mne.io.BaseRaw, owner: str) -> mne.io.BaseRaw:
@@ -268,12 +244,8 @@ class ImageRecordings(BaseDataset):
         return raw if tuple(raw.ch_names) == names else raw.reorder_channels(list(names))
 
     def _is_selected(self, session: int) -> bool:
-        if self._selected_sessions is None:
-            return True
-        numbers = [
-            re.sub(r"\D.*", "", str(name), flags=re.DOTALL) for name in self._selected_sessions
-        ]
-        return str(session - 1) in numbers
+        chosen = self._selected_sessions
+        return chosen is None or any(re.match(rf"{session - 1}(\D|$)", str(one)) for one in chosen)
 
     def _check_subject(self, subject: int) -> None:
         if subject not in self.subject_list:
@@ -297,16 +269,9 @@ class ImageRecordings(BaseDataset):
 
 
 def _trials(raw: mne.io.BaseRaw, subject: int, session: str, run: str) -> pd.DataFrame:
-    extras = [
-        e
-        for e, name in zip(raw.annotations.extras, raw.annotations.description, strict=True)
-        if name in EVENTS
-    ]
-    table = pd.DataFrame(extras)[["split", "number", "image_id", "concept"]]
-    table.insert(0, "subject", np.full(len(table), subject))
-    table.insert(1, "session", session)
-    table.insert(2, "run", run)
-    return table
+    marks = zip(raw.annotations.extras, raw.annotations.description, strict=True)
+    table = pd.DataFrame([extra for extra, name in marks if name in EVENTS])
+    return table.assign(subject=subject, session=session, run=run)
 
 
 AGES = [33, 25, 31, 26, 31, 24, 34, 25, 32, 24]
@@ -365,7 +330,6 @@ class Gifford2022(ImageRecordings):
         ),
         participants=ParticipantMetadata(
             n_subjects=10,
-            health_status="healthy",
             gender={"female": 8, "male": 2},
             ages=AGES,
             age_mean=28.5,
@@ -470,7 +434,6 @@ class Hebart2023(ImageRecordings):
         ),
         participants=ParticipantMetadata(
             n_subjects=4,
-            health_status="healthy",
             gender={"male": 2, "female": 2},
             sexes=["male", "male", "female", "female"],
         ),
@@ -569,9 +532,7 @@ class SimulatedThings(ImageRecordings):
             reference="Fz",
             line_freq=50.0,
         ),
-        participants=ParticipantMetadata(
-            n_subjects=10, health_status="healthy", species="simulated"
-        ),
+        participants=ParticipantMetadata(10, species="simulated"),
         experiment=image_experiment(
             trial_duration=0.2,
             study_design="images of disjoint training and test concepts, one every 200 ms",

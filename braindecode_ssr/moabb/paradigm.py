@@ -116,15 +116,7 @@ class LeaveSubjectOutZeroShot(LeaveOneGroupOut):
         self.is_test = is_test
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Indices]:
-        """Training and test rows of each subject.
-
-        Parameters
-        ----------
-        X : array-like, shape (n_trials, ...)
-        y : array-like of str, shape (n_trials,)
-            The image of each trial.
-        groups : array-like, shape (n_trials,)
-            The subject of each trial.
+        """Training and test rows of each subject, given image ``y`` and subject ``groups`` of each trial.
 
         Raises
         ------
@@ -260,7 +252,7 @@ class ImageRetrieval(BaseParadigm):
     def evaluation(
         self, protocol: Literal["intra", "inter"], datasets: list[BaseDataset], **options: Any
     ) -> BaseEvaluation:
-        """A zero-shot evaluation of MOABB.
+        """A zero-shot evaluation of MOABB: of ``return_epochs, mne_labels, cv_class, cv_kwargs`` as it needs.
 
         Parameters
         ----------
@@ -269,11 +261,6 @@ class ImageRetrieval(BaseParadigm):
         datasets : list of dataset
         **options
             Of the evaluation, such as ``hdf5_path`` and ``overwrite``.
-
-        Returns
-        -------
-        WithinSubjectEvaluation or CrossSubjectEvaluation
-            With ``return_epochs``, ``mne_labels``, ``cv_class`` and ``cv_kwargs`` set.
         """
         from moabb.evaluations import CrossSubjectEvaluation, WithinSubjectEvaluation
 
@@ -376,13 +363,7 @@ class FeatureRegression(BaseEstimator):
         self.regressor = regressor
 
     def fit(self, X: Any, y: Any) -> FeatureRegression:
-        """Fit to training trials.
-
-        Parameters
-        ----------
-        X : mne.Epochs, or ndarray of shape (n_trials, chans, times)
-        y : array-like of str, shape (n_trials,)
-            The image of each trial.
+        """Fit to trials ``X``, epochs of MNE or an array (n_trials, chans, times), of the images ``y``.
 
         Raises
         ------
