@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, listed
 from ..registry import unknown_name
 
 THINGS_EEG_63_RAW = tuple(
@@ -53,7 +53,7 @@ OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
 NOT_AVERAGE = "not the mean of the channels"
 """The reference of recordings whose samples are known, and no more."""
 
-MAX_LISTED = 20
+MOST = 20  # channels in a message
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,21 @@ def match_channels(
         )
     asked = channels
     if isinstance(channels, str) and channels not in CHANNEL_SETS:
-        for one in sets:
-            _check_unambiguous(one)
         asked = _shared(sets, channels)
     picks = [_picked(one, asked) for one in sets]
-    names = tuple(first.ch_names[index] for index in picks[0])
+    ours = _parts(first.ch_names)
     for other, places in zip(sets[1:], picks[1:], strict=True):
-        _check_references(first, picks[0], other, places)
-    return names, picks
+        theirs = _parts(
+            other.ch_names
+        )  # names such as Oz-A1 and Oz-A2 say that the reference differs
+        for i, j in zip(picks[0], places, strict=True):
+            if ours[i][1] and theirs[j][1] and ours[i][1] != theirs[j][1]:
+                raise DataError(
+                    f"the reference differs: {first.ch_names[i]} in {first.owner}, {other.ch_names[j]} in "
+                    f"{other.owner}",
+                    "re-reference the recordings to the same electrodes and rename their channels",
+                )
+    return tuple(first.ch_names[index] for index in picks[0]), picks
 
 
 def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> list[int]:
@@ -176,7 +183,7 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
             if not inside:
                 raise DataError(
                     f"there are no CTF sensors of {channels}, with names such as "
-                    f"ML{_regions(channels)[0]}11, only {_listed(ch_names)}",
+                    f"ML{_regions(channels)[0]}11, only {listed(ch_names, MOST)}",
                     "choose channels that were recorded, or 'all'",
                 )
             return inside
@@ -209,7 +216,7 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     if missing:
         meant = f"did you mean {', '.join(near[:3])}? " if near else ""
         raise DataError(
-            f"there is no channel {', '.join(missing)}, only {_listed(ch_names)}",
+            f"there is no channel {', '.join(missing)}, only {listed(ch_names, MOST)}",
             f"{meant}choose channels that were recorded, or 'all'",
         )
     if len(set(found)) < len(found):
@@ -264,13 +271,19 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
     inside = []
     for one in sets:
         plain = plain_names(one.ch_names)
+        if twice := next((p for p in plain if plain.count(p) > 1), None):
+            same = [name for name, p in zip(one.ch_names, plain, strict=True) if p == twice]
+            raise DataError(
+                f"{' and '.join(same)} in {one.owner} are names of the same channel",
+                "rename one of them, or give the one that is not wanted the type MISC in channels.tsv",
+            )
         inside.append({plain[i]: one.ch_names[i] for i in _picked(one, channels)})
     if channels == "common":
         kept = set.intersection(*(set(names) for names in inside))
         if not kept:
             raise DataError(
                 f"no channel is common to {' and '.join(one.owner for one in sets)}",
-                f"their names are {_listed(first.ch_names)} and {_listed(others[0].ch_names)}: "
+                f"their names are {listed(first.ch_names, MOST)} and {listed(others[0].ch_names, MOST)}: "
                 "rename them in the recordings, or leave a subject out",
             )
         return [name for plain, name in inside[0].items() if plain in kept]
@@ -278,8 +291,8 @@ def _shared(sets: Sequence[ChannelSet], channels: str) -> list[str]:
         lacks = [name for plain, name in inside[0].items() if plain not in names]
         more = [name for plain, name in names.items() if plain not in inside[0]]
         if lacks or more:
-            differ = [f"{other.owner} lacks {_listed(lacks)}"] if lacks else []
-            differ += [f"{other.owner} also has {_listed(more)}"] if more else []
+            differ = [f"{other.owner} lacks {listed(lacks, MOST)}"] if lacks else []
+            differ += [f"{other.owner} also has {listed(more, MOST)}"] if more else []
             raise DataError(
                 f"the channels of two recordings differ: {first.owner} has {len(inside[0])} and "
                 f"{other.owner} has {len(names)}; {'; '.join(differ)}",
@@ -294,17 +307,6 @@ def _picked(one: ChannelSet, asked: str | Sequence[str]) -> list[int]:
         return channel_indices(one.ch_names, asked)
     except DataError as error:
         raise DataError(f"{one.owner}: {error.message}", error.hint) from None
-
-
-def _check_unambiguous(one: ChannelSet) -> None:
-    plain = plain_names(one.ch_names)
-    twice = next((p for p in plain if plain.count(p) > 1), None)
-    if twice is not None:
-        same = [name for name, p in zip(one.ch_names, plain, strict=True) if p == twice]
-        raise DataError(
-            f"{' and '.join(same)} in {one.owner} are names of the same channel",
-            "rename one of them, or give the one that is not wanted the type MISC in channels.tsv",
-        )
 
 
 def check_facts(first: ChannelSet, other: ChannelSet) -> None:
@@ -336,30 +338,11 @@ def _plain_text(text: str) -> str:
     return re.sub(r"(?!^-\d)[^a-z0-9./]", "", text.casefold())  # -0.1 s is not 0.1 s
 
 
-def _check_references(
-    first: ChannelSet, picks: list[int], other: ChannelSet, places: list[int]
-) -> None:
-    """Names such as Oz-A1 and Oz-A2 say that the reference differs."""
-    ours, theirs = _parts(first.ch_names), _parts(other.ch_names)
-    for i, j in zip(picks, places, strict=True):
-        if ours[i][1] and theirs[j][1] and ours[i][1] != theirs[j][1]:
-            raise DataError(
-                f"the reference differs: {first.ch_names[i]} in {first.owner}, {other.ch_names[j]} in "
-                f"{other.owner}",
-                "re-reference the recordings to the same electrodes and rename their channels",
-            )
-
-
 def _regions(name: str) -> str:
     """``"OP"`` for ``"meg-occipital-parietal"``; empty if the name is not of this kind."""
     prefix, *regions = name.split("-")
     known = prefix == "meg" and regions and set(regions) <= set(MEG_REGIONS)
     return "".join(MEG_REGIONS[region] for region in regions) if known else ""
-
-
-def _listed(ch_names: Sequence[str]) -> str:
-    more = f" and {len(ch_names) - MAX_LISTED} more" if len(ch_names) > MAX_LISTED else ""
-    return ", ".join(ch_names[: MAX_LISTED if more else None]) + more
 
 
 def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:

@@ -462,7 +462,7 @@ def smooth(
         If the probability is not between 0 and 1, or the width is not odd and positive.
     """
     smoothed = np.array(trials, order="C")
-    smooth_chosen(smoothed, choose_channels(len(trials), trials.shape[1], probability, seed), width)
+    smooth_chosen(smoothed, choose_channels(*trials.shape[:2], probability, seed), width)
     return smoothed
 
 
@@ -541,10 +541,8 @@ def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
             f"no {recording.split} trials of {recording.source} are left: {reasons}",
             "leave the session out, or use bad segments with --set trials.bad_segments=keep",
         )
-    if len(usable):
-        numbers = np.asarray(recording.numbers)[usable]
-        usable = usable[kept_trials(numbers, recording.split, spec)]
-    return usable, dropped
+    numbers = np.asarray(recording.numbers)[usable]
+    return usable[kept_trials(numbers, recording.split, spec)], dropped
 
 
 def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:

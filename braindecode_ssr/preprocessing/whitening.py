@@ -60,11 +60,12 @@ def fit_whitening(
         raise DataError(
             f"there are no training trials to fit {kind} on", "add the training part of the session"
         )
-    if kind in ("mvnn", "mvnn-time"):
-        covariance = noise_covariance if kind == "mvnn" else joint_noise_covariance
-        return whitening_of({"matrix": whitening_matrix(covariance(trials, conditions), source)})
-    mean, deviation = channel_scale(trials, source)
-    return whitening_of({"mean": mean, "deviation": deviation})
+    if kind == "zscore":
+        return whitening_of(
+            dict(zip(("mean", "deviation"), channel_scale(trials, source), strict=True))
+        )
+    covariance = noise_covariance if kind == "mvnn" else joint_noise_covariance
+    return whitening_of({"matrix": whitening_matrix(covariance(trials, conditions), source)})
 
 
 def whitening_of(arrays: Mapping[str, np.ndarray]) -> partial:
@@ -226,13 +227,12 @@ def whiten(trials: Any, matrix: np.ndarray, *, in_place: bool = False) -> Any:
         Unitless, in the dtype of ``trials``; ``trials`` itself with ``in_place``.
     """
     matrix = np.asarray(matrix, np.float64)
-    joint = len(matrix) != trials.shape[1]
 
     def mixed(part: np.ndarray) -> np.ndarray:
         values = part.astype(np.float64)
-        if joint:
-            return (values.reshape(len(values), -1) @ matrix.T).reshape(values.shape)
-        return matrix @ values
+        if len(matrix) == part.shape[1]:
+            return matrix @ values
+        return (values.reshape(len(values), -1) @ matrix.T).reshape(values.shape)
 
     return _changed(mixed, trials, in_place)
 

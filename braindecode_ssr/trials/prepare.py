@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,8 @@ from ..datasets.base import (
     images_by_number,
     trial_table,
 )
-from ..errors import DataError, SSRError
-from ..files import JOURNAL, atomic_folder, lock, set_aside, sha256, sweep
+from ..errors import DataError, Say, SSRError, silent
+from ..files import JOURNAL, atomic_folder, lock, read_json, set_aside, sha256, sweep
 from ..preprocessing.epochs import (
     chosen_trials,
     first_time,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
-Say = Callable[[str], object]
 LOW_MEMORY = 1e9  # bytes of free memory per process below which a warning is shown
 
 
@@ -61,19 +60,17 @@ def prepare(
     spec: TrialSpec,
     *,
     progress: bool | TrialBar = False,
-    say: Say | None = None,
+    say: Say = silent,
 ) -> TrialStore:
     """The trials of a subject, made once and then opened.
 
-    A dataset that has epochs already, such as released preprocessed files, gives them itself. Otherwise
-    trials are cut from the recordings, session by session, and whitened with the noise of the training
-    part of the session. The store lies in ``dataset.derived / "trials"`` under a name that changes with
-    the spec and with the dataset's ``source_key``.
+    A dataset that has epochs already gives them itself. Otherwise trials are cut from the recordings, session
+    by session, and whitened with the noise of the training part of the session. The store lies in
+    ``dataset.derived / "trials"`` under a name that changes with the spec and the dataset's ``source_key``.
 
-    Trials go to disk as they are cut, so that little memory is used beyond one recording. A process that
-    is killed or interrupted leaves its finished sessions, and the next one resumes after them if the
-    recordings are still the same. ``say`` gets a line on what is resumed, and on what was left out
-    because it was marked bad.
+    Trials go to disk as they are cut. A process that is killed leaves its finished sessions, and the next one
+    resumes after them if the recordings are the same. ``say`` gets a line on what is resumed, and on what was
+    left out because it was marked bad.
     """
     subject = dataset.check_subject(subject)
     path = trials_path(dataset, subject, spec)
@@ -82,7 +79,7 @@ def prepare(
     if store is None:
         with lock(path):  # another process may have made it meanwhile
             store = TrialStore.find(path) or _make(dataset, subject, spec, path, progress, say)
-    if store.left_out and say is not None:
+    if store.left_out:
         say_beside(say, f"subject {subject}: {store.left_out}")
     return store
 
@@ -91,10 +88,9 @@ def remove_outdated(path: Path, manifest: dict[str, Any]) -> None:
     """Remove unfinished stores of the same trials whose source files have changed since."""
     first = path.name.partition("_")[0]
     for folder in path.parent.glob(f".{first}_*.unfinished"):
-        with suppress(OSError, ValueError, KeyError):
-            note = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
-            if folder != set_aside(path) and note["manifest"] == manifest:
-                shutil.rmtree(folder, ignore_errors=True)
+        note = read_json(folder / JOURNAL) or {}
+        if folder != set_aside(path) and note.get("manifest") == manifest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def trials_path(dataset: ImageDataset, subject: Label, spec: TrialSpec) -> Path:
@@ -109,7 +105,7 @@ def _make(
     spec: TrialSpec,
     path: Path,
     progress: bool | TrialBar,
-    say: Say | None,
+    say: Say,
 ) -> TrialStore:
     """Write the store, from the dataset's own epochs if it has some, else from recordings."""
     manifest = {"dataset": dataset.name, "subject": subject, "spec": spec.model_dump(mode="json")}
@@ -147,14 +143,14 @@ def _write_recorded(
     spec: TrialSpec,
     store: StoreWriter,
     bar: TrialBar,
-    say: Say | None,
+    say: Say,
 ) -> None:
     """Write the store, one recording in memory at a time, resuming after the sessions that are finished.
 
     With ``repetitions="published"`` images are in order of number, the kept trials of each in the order of
     the public scripts; otherwise in order of presentation.
     """
-    if store.finished and say is not None:
+    if store.finished:
         sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
         say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
     if bar.show and hasattr(dataset, "presentations"):
@@ -207,8 +203,8 @@ def _write_recorded(
         all_dropped.update(part["dropped"])
         for what, names in part["channels"].items():
             for name, files in names.items():
-                known = channels.setdefault(what, {}).setdefault(name, [])
-                known += [file for file in files if file not in known]
+                known = channels.setdefault(what, {}).get(name, [])
+                channels[what][name] = list(dict.fromkeys([*known, *files]))
     start = store.parts[0]["first_time"]
     store.complete(dropped=dict(all_dropped), channels=channels, first_time=start)
 
@@ -314,7 +310,7 @@ def prepare_many(
     *,
     jobs: int = 1,
     progress: bool = False,
-    say: Say = lambda text: None,
+    say: Say = silent,
 ) -> Iterator[Prepared]:
     """Prepare subjects in ``jobs`` processes, in the order in which they finish.
 
@@ -330,9 +326,8 @@ def prepare_many(
     for subject in subjects:
         say(f"prepare subject {subject}")
         try:
-            outcome = Prepared(
-                subject, prepare(dataset, subject, spec, progress=progress, say=say).path
-            )
+            store = prepare(dataset, subject, spec, progress=progress, say=say)
+            outcome = Prepared(subject, store.path)
         except SSRError as error:
             outcome = Prepared(subject, error=error)
         yield outcome

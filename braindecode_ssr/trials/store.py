@@ -25,7 +25,7 @@ from ..datasets.base import TRIAL_COLUMNS, WHITENED, TrialBatch, check_trials
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import JOURNAL, atomic_folder, atomic_write, file_sha256, forget, load_json, sync
 from ..preprocessing.channels import channel_indices
-from ..preprocessing.epochs import add_by, choose, published_order, running_count
+from ..preprocessing.epochs import add_by, choose, published_order
 from ..registry import Label, as_read, folder_name
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class TrialStore:
     def find(cls, path: Path) -> TrialStore | None:
         """The store in a folder; None if there is none, or if it is damaged."""
         with suppress(DataError):
-            return cls.open(path) if (path / MANIFEST).is_file() else None
+            return cls.open(path)
         return None
 
     @classmethod
@@ -314,18 +314,14 @@ class TrialStore:
         repetitions: int | None = None,
         seed: int = 0,
     ) -> AveragedTrials:
-        """The mean trial of each image of a split.
-
-        Reads the array once from front to back; only the means and one chunk are in memory.
+        """The mean trial of each image of a split; the array is read once from front to back.
 
         Parameters
         ----------
         split : {"train", "test"}
         channels : "all", name of a channel set, or tuple of str
         repetitions : int, optional
-            Average a random subset of this size per image; None: all trials.
-        seed : int
-            Of the subset.
+            Average a random subset of this size per image, drawn with ``seed``; None: all trials.
 
         Raises
         ------
@@ -376,20 +372,20 @@ class TrialStore:
     def published_array(self, split: str) -> np.ndarray:
         """The array that the public scripts write, of a store with ``repetitions="published"``.
 
-        Float32, shape (n_images, repetitions, chans, times): images in order of number; sessions one after
-        the other, the kept trials of an image in the order of the scripts, and then the repetitions shuffled
-        once with the same seed. DataError if the images do not all have the same number of trials.
+        Float32, shape (n_images, repetitions, chans, times): sessions one after the other, the kept trials of
+        an image in the order of the scripts, and then the repetitions shuffled once with the same seed.
+        DataError if the images do not all have the same number of trials.
         """
         rows = self.rows(split)
         numbers = self.table["number"].to_numpy()[rows]
-        counts = np.unique(running_count(numbers), return_counts=True)[1]
+        counts = np.unique(numbers, return_counts=True)[1]
         if len(set(counts.tolist())) != 1:
             raise DataError(
-                f"some images have {len(counts)} trials and others have fewer",
+                f"some images have {counts.max()} trials and others have fewer",
                 "prepare the trials with --set trials.repetitions=published",
             )
-        order = np.argsort(numbers, kind="stable").reshape(-1, len(counts))
-        return self.trials[rows[order[:, published_order(len(counts))]]]
+        order = np.argsort(numbers, kind="stable").reshape(len(counts), -1)
+        return self.trials[rows[order[:, published_order(order.shape[1])]]]
 
     def to_braindecode(self, images: pd.DataFrame | None = None) -> BaseConcatDataset:
         """The trials as braindecode windows over the same array.
@@ -449,10 +445,9 @@ class TrialStore:
         return x
 
     def _image_table(self, rows: np.ndarray) -> pd.DataFrame:
-        images = self.table.iloc[rows][["number", "image_id", "concept"]]
-        counts = images["number"].value_counts(sort=False).sort_index().to_numpy()
-        images = images.drop_duplicates("number").sort_values("number")
-        return images.assign(n_repetitions=counts).reset_index(drop=True)
+        shown = self.table.iloc[rows].groupby("number")
+        images = shown[["image_id", "concept"]].first()
+        return images.assign(n_repetitions=shown.size()).reset_index()
 
 
 # -- writing -------------------------------------------------------------------------------------------------

@@ -161,10 +161,8 @@ def _channel_set(dataset: WindowsDataset, place: int, units: str) -> ChannelSet:
         "custom reference": str(int(info["custom_ref_applied"])),
         "time of the first sample": f"{windows.tmin:g} s" if windows is not None else "",
     }
-    said = _description(dataset)
-    named = ", ".join(
-        f"{key} {said[key]}" for key in ("subject", "session", "split") if key in said
-    )
+    said = _description(dataset).items()
+    named = ", ".join(f"{k} {v}" for k, v in said if k in ("subject", "session", "split"))
     return ChannelSet(f"dataset {place} of the concat ({named})", tuple(info["ch_names"]), facts)
 
 
