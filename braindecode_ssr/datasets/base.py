@@ -287,7 +287,7 @@ class ImageDataset(ABC):
         One recording at a time is held in memory. A dataset implements this or :meth:`epochs`.
         """
         raise UsageError(
-            f"{self.name} has epochs, not continuous recordings (asked for subject {subject})",
+            f"subject {self.check_subject(subject)} of {self.name} has epochs, not continuous recordings",
             "use its trials: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
         )
 

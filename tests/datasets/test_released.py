@@ -274,7 +274,7 @@ def test_damaged_neurobridge(tmp_path):
     info = tmp_path / "preprocessed_eeg" / "info.json"
     text = info.read_text()
     info.write_text("<html>")
-    refused(tmp_path, "not a JSON file")
+    refused(tmp_path, "JSON of .* cannot be read")
     info.write_text("[]")
     refused(tmp_path, "the keys ch_names, times")
     info.write_text(json.dumps({**json.loads(text), "ch_names": ["Oz"]}))

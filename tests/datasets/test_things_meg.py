@@ -360,7 +360,7 @@ def test_a_constant_sensor(tmp_path, whitening):
 
 
 def test_there_are_no_continuous_recordings(root):
-    with pytest.raises(UsageError, match="subject 1 of THINGS-MEG was released as epochs"):
+    with pytest.raises(UsageError, match="subject 1 of things-meg has epochs"):
         ThingsMEG(root).recordings(1)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError, MissingDataError, SSRError
+from ...errors import DataError, MissingDataError, SSRError, listed
 from ...registry import Label, as_number, folder_name
 from ..base import IMAGE_COLUMNS, check_images, images_by_number
 from ..download import Source
@@ -46,9 +46,8 @@ def things_bids_subjects(root: Path) -> dict[Any, Path]:
     found: dict[Any, Path] = {}
     for name in FOLDERS:
         for label, folder in bids_subjects(root / name).items():
-            if label.isdecimal() and any(
-                run.task in ("train", "test") for run in bids_runs(folder)
-            ):
+            tasks = {run.task for run in bids_runs(folder)} if label.isdecimal() else set()
+            if tasks & {*SPLIT_FOLDERS}:
                 found.setdefault(int(label), folder)
     return found
 
@@ -105,10 +104,9 @@ class ThingsEEGBids(BidsDataset):
             missing += [] if test else [f"{name}_task-test"]
             missing += [run.events.name for run in train + test if not run.events.is_file()]
         if missing:
-            more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
             raise MissingDataError(
                 f"{folder} should hold {last} sessions of {max(n_runs, 1)} training runs and a test run, "
-                f"with events; missing are {', '.join(missing[:6])}{more}",
+                f"with events; missing are {listed(missing, 6)}",
                 f"get the missing files of NEMAR nm000232; {HOW}",
             )
         return [run for s in sessions for task in SPLIT_FOLDERS for run in found(s, task)]
@@ -174,7 +172,6 @@ EEG1_IMAGES = Source(
 )
 CLOCK = 1000.0
 """Sampling rate (Hz) of ``onset`` in releases that give it in samples."""
-FOLDERS_THINGS_EEG1 = ("", "ds003825")
 
 
 class ThingsEEG1(BidsDataset):
@@ -205,12 +202,9 @@ class ThingsEEG1(BidsDataset):
 
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root, bids)
-        inside = [
-            self.root / name
-            for name in FOLDERS_THINGS_EEG1
-            if any((self.root / name).glob("sub-*"))
-        ]
-        self.root = next(iter(inside), self.root)
+        inside = self.root / "ds003825"
+        if not any(self.root.glob("sub-*")) and any(inside.glob("sub-*")):
+            self.root = inside
 
     @property
     def present_subjects(self) -> tuple[Label, ...]:

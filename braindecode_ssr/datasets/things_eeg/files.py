@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError, MissingDataError
+from ...errors import DataError, MissingDataError, listed
 from ...registry import Label
 from ..archives import Archive
 from ..base import IMAGE_COLUMNS, check_images
@@ -23,19 +23,8 @@ PUBLISHED_SUBJECTS = tuple(range(1, 11))
 PUBLISHED_SESSIONS = 4
 PUBLISHED_TRAINING_IMAGES = 16540
 RAW_FOLDERS = ("Raw_data", "raw_data", "raw_eeg", "")
-RAW_FILES = {
-    "train": ("raw_eeg_training.npy", "raw_eeg_train.npy"),
-    "test": ("raw_eeg_test.npy",),
-}
-IMAGE_FOLDERS = (
-    "image_set",
-    "Image_set",
-    "images",
-    "stimuli",
-    "nm000232/stimuli",
-    "bids/stimuli",
-    "",
-)
+RAW_FILES = {"train": ("raw_eeg_training.npy", "raw_eeg_train.npy"), "test": ("raw_eeg_test.npy",)}
+IMAGE_FOLDERS = "image_set Image_set images stimuli nm000232/stimuli bids/stimuli .".split()
 SPLIT_FOLDERS = {"train": ("training_images", "train_images"), "test": ("test_images",)}
 METADATA_FILE = "image_metadata.npy"
 HOW = (
@@ -91,7 +80,7 @@ def add_subject(folders: dict[Any, Path], subject: Label, folder: Path) -> None:
 
 def raw_subjects(root: Path) -> dict[Any, Path]:
     """The folders of subjects with raw sessions, by number; sessions in BIDS do not count."""
-    names = (*RAW_FILES["train"], *RAW_FILES["test"])
+    names = sum(RAW_FILES.values(), ())
     found: dict[Any, Path] = {}
     for base in RAW_FOLDERS:
         for number, folder in numbered_folders(root / base, "sub").items():
@@ -110,10 +99,9 @@ def raw_files(root: Path, subject: Label, n_training_images: int) -> list[RawFil
     files = [file for session in range(1, last + 1) for file in session_files(folder, session)]
     missing = [str(file.path) for file in files if not file.path.is_file()]
     if missing:
-        more = " and more" if len(missing) > 8 else ""
         raise MissingDataError(
             f"of sessions 1 to {last} of subject {subject} there are missing session files: "
-            f"{', '.join(missing[:8])}{more}",
+            f"{listed(missing, 8)}",
             f"put them there (about 3.6 GB a session; unpacked from sub-{subject:02d}.zip of OSF crxs4 or "
             f"figshare 10.25452/figshare.plus.18470912); {HOW}",
         )
@@ -181,10 +169,8 @@ def read_images(path: Path) -> pd.DataFrame:
     content = load_dict(path, keys)
     tables = []
     for split in SPLIT_FOLDERS:
-        folders, files = (
-            [str(name) for name in np.atleast_1d(content[f"{split}_img_{what}"])]
-            for what in ("concepts", "files")
-        )
+        lists = (content[f"{split}_img_{what}"] for what in ("concepts", "files"))
+        folders, files = ([str(name) for name in np.atleast_1d(one)] for one in lists)
         if not folders or len(folders) != len(files):
             raise DataError(
                 f"{path} lists {len(folders)} folders and {len(files)} files of {split} images",
@@ -266,7 +252,7 @@ def raw_source(subject: Label) -> Source:
         f"https://plus.figshare.com/ndownloader/files/{number}",
         f"https://files.osf.io/v1/resources/crxs4/providers/googledrive/{name}.zip",
     )
-    files = ("raw_eeg_training.npy", "raw_eeg_test.npy")
+    files = [names[0] for names in RAW_FILES.values()]
     return Source(
         what=f"raw EEG of subject {subject}",
         place=f"Raw_data/{name}",

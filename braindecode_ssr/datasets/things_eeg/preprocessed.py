@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...errors import DataError, MissingDataError, UsageError
+from ...errors import DataError, MissingDataError, UsageError, reading
 from ...files import files_sha256, forget
 from ...preprocessing.channels import (
     THINGS_EEG_63,
@@ -74,8 +74,7 @@ def read_ubp(path: Path, files: list[Path], images: pd.DataFrame) -> ReleasedSpl
     names = [re.split(r"[/\\]", str(name))[-1] for name in paths[:, 0]]  # of Windows, too
     other_rows = [row for row, (a, b) in enumerate(zip(names, listed, strict=False)) if a != b]
     other_rows += np.flatnonzero((paths != paths[:, :1]).any(axis=1)).tolist()
-    if other_rows:
-        row = other_rows[0]
+    for row in other_rows[:1]:
         raise DataError(
             f"image number {row + 1} in {path} is {', '.join(sorted({str(name) for name in paths[row]}))}, "
             f"in the image list it is {listed[row]}",
@@ -87,15 +86,12 @@ def read_ubp(path: Path, files: list[Path], images: pd.DataFrame) -> ReleasedSpl
 
 def read_neurobridge(path: Path, files: list[Path], images: pd.DataFrame) -> ReleasedSplit:
     """NeuroBridge's form: a plain array (concepts, images, repetitions, chans, times) and a JSON."""
-    try:
+    with reading(f"the JSON of {files[2]}", OTHER_FORM):
         info = json.loads(files[2].read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{files[2]} is not a JSON file ({error})", OTHER_FORM) from error
     if not isinstance(info, dict) or not {"ch_names", "times"} <= set(info):
         known = ", ".join(info) if isinstance(info, dict) else type(info).__name__
-        raise DataError(
-            f"{files[2]} does not have the keys ch_names, times, only {known}", OTHER_FORM
-        )
+        found = f"{files[2]} does not have the keys ch_names, times, only {known}"
+        raise DataError(found, OTHER_FORM)
     data = load_npy(path)
     if not isinstance(data, np.ndarray) or data.ndim != 5:
         raise DataError(
@@ -138,8 +134,7 @@ def _released_split(
             "times",
             OTHER_FORM,
         )
-    if sessions is None:
-        sessions = np.zeros(data.shape[:2], dtype=np.int64)
+    sessions = np.zeros(data.shape[:2], np.int64) if sessions is None else sessions
     return ReleasedSplit(data, names, times[-data.shape[3] :], sessions, normalization)
 
 
@@ -220,9 +215,7 @@ def open_release(
     keep = crop(train.times, train.sfreq, spec.start, spec.stop, str(files[0]))
     picks = in_standard_order(train.ch_names, FORMS[form].order)
     channels = ChannelSet(str(files[0]), tuple(train.ch_names[index] for index in picks))
-    notes = [
-        "epochs, baseline and normalization are those of the files; whitening is not applied again"
-    ]
+    notes = ["epochs and baseline are those of the files; whitening is not applied again"]
     if not train.sessions.any():
         notes.append("the files do not say which session a trial is of (session 0)")
     times = times_of(train.times[keep], train.sfreq, spec)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...config import TrialSpec
-from ...errors import DataError, MissingDataError, SSRError, UsageError
+from ...errors import DataError, MissingDataError, SSRError, first_line, reading
 from ...files import file_key, files_sha256, sha256
 from ...preprocessing.channels import in_standard_order
 from ...preprocessing.whitening import fit_whitening
@@ -25,7 +25,6 @@ from ..base import (
     MISSING,
     UNITS,
     ImageDataset,
-    Recording,
     Row,
     TrialBatch,
     check_trials,
@@ -119,8 +118,7 @@ class ThingsMEG(ImageDataset):
         it is the published one.
         """
         tables = (attributes_file(self.root, subject) for subject in self.subjects)
-        path = next((path for path in tables if path), None)
-        if path:
+        if path := next(filter(None, tables), None):
             metadata, source = read_attributes(path), str(path)
         else:
             subject = next(iter(self.present_subjects), PUBLISHED_SUBJECTS[0])
@@ -131,13 +129,6 @@ class ThingsMEG(ImageDataset):
         images = image_table(shown, source)
         check_count(images, source)
         return images
-
-    def recordings(self, subject: Label) -> Iterator[Recording]:
-        """Raise UsageError: THINGS-MEG is released, and read here, as epochs."""
-        raise UsageError(
-            f"subject {self.check_subject(subject)} of THINGS-MEG was released as epochs, not continuous",
-            "use the epochs: braindecode_ssr.trials.prepare.prepare(dataset, subject, spec)",
-        )
 
     def epochs(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
         """The trials of a subject, read and whitened session by session; see :class:`.MEGTrials`."""
@@ -151,15 +142,11 @@ class ThingsMEG(ImageDataset):
         """The trials joined end to end, as braindecode datasets; see :func:`joined_recordings`."""
         from braindecode.datasets import BaseConcatDataset, RawDataset
 
-        subject = self.check_subject(subject)
-        return BaseConcatDataset(
-            [
-                RawDataset(
-                    raw, description={"subject": subject, "session": session, "split": split}
-                )
-                for session, split, raw in joined_recordings(self, subject)
-            ]
-        )
+        subject, parts = self.check_subject(subject), []
+        for session, split, raw in joined_recordings(self, subject):
+            of = {"subject": subject, "session": session, "split": split}
+            parts.append(RawDataset(raw, description=of))
+        return BaseConcatDataset(parts)
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
         """A digest of the content of the parts of a subject, and of the table beside them."""
@@ -167,8 +154,8 @@ class ThingsMEG(ImageDataset):
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
         subject = self.check_subject(subject)
-        table = attributes_file(self.root, subject)
-        return [*subject_parts(self.root, subject), *([table] if table else [])]
+        files = [*subject_parts(self.root, subject), attributes_file(self.root, subject)]
+        return [file for file in files if file]
 
     def image_file(self, split: str, file: str) -> Path:
         return image_file(self.root, file)
@@ -176,10 +163,7 @@ class ThingsMEG(ImageDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """Every file that is looked for, of the subjects who are here, else of the published ones.
-
-        Reading finds what preparing the trials would find, such as epochs that are stored twice.
-        """
+        """Every file that is looked for, of the subjects who are here, else of the published ones."""
         chosen = subjects or self.present_subjects or self.subjects
         rows = [row for subject in chosen for row in self._subject_rows(subject, read)]
         what, folders = "images", [self.root / name for name in IMAGE_FOLDERS]
@@ -217,12 +201,13 @@ class ThingsMEG(ImageDataset):
             try:
                 subject_parts(root, subject)
             except SSRError as error:
-                source = next(iter(sources.values()), "nowhere public")
-                what = f"MEG trials, subject {subject}, all parts"
+                what, source = (
+                    f"MEG trials, subject {subject}, all parts",
+                    sources.get(first.name, ""),
+                )
                 rows.append(state_row(what, first, source, **fault(error), files=[first]))
         path = attributes_file(root, subject) or root / "sourcedata" / table
-        source = sources.get(table, "nowhere public")
-        what = f"table of trials, subject {subject}"
+        what, source = f"table of trials, subject {subject}", sources.get(table, "nowhere public")
         return [*rows, file_row(what, path, source, needed=False)]
 
     def _content(self, subject: Label) -> str:
@@ -297,14 +282,9 @@ def open_epochs(parts: list[Path]) -> mne.BaseEpochs:
                 f"{parts[0].name} has {len(first)}",
                 "use parts and subjects of the same release, or pick the same sensors: epochs.pick(...)",
             )
-    try:
+    names = ", ".join(part.name for part in parts)
+    with reading(f"the epochs in {names} of {parts[0].parent}", AGAIN):
         return mne.read_epochs(parts[0], proj=False, preload=False, verbose="error")
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        names = ", ".join(part.name for part in parts)
-        raise DataError(
-            f"{names} in {parts[0].parent} contain no epochs ({text})", AGAIN
-        ) from error
 
 
 def _sensors(info: mne.Info) -> np.ndarray:
@@ -317,10 +297,8 @@ def _sensors(info: mne.Info) -> np.ndarray:
 def _sensor_names(part: Path) -> list[str]:
     import mne
 
-    try:
+    with reading(f"the list of channels in {part}", AGAIN):
         info = mne.io.read_info(part, verbose="error")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise DataError(f"the channels in {part} cannot be read ({error})", AGAIN) from error
     return [info["ch_names"][index] for index in _sensors(info)]
 
 
@@ -351,7 +329,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
         if not problem:
             return pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
     except (OSError, ValueError) as error:
-        problem = str(error).splitlines()[0]
+        problem = first_line(error)
     raise DataError(f"{path} is not a table of trials: {problem}", "download it again")
 
 
@@ -368,16 +346,10 @@ class TrialsOnDisk:
     def __getitem__(self, part: slice) -> np.ndarray:
         rows, owner = self.rows[part], self.trials
         trials = np.empty((len(rows), *self.shape[1:]), np.float32)
-        with owner.one_reader:  # the parts are open files with one place each
-            try:
-                options = {"picks": owner.picks, "copy": False, "verbose": "error"}
-                data = owner.epochs.get_data(item=rows, **options)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise DataError(
-                    f"{len(rows)} trials in {owner.epochs.filename} cannot be read "
-                    f"({str(error).splitlines()[0]})",
-                    AGAIN,
-                ) from error
+        what = f"a set of {len(rows)} trials in {owner.epochs.filename}"
+        with owner.one_reader, reading(what, AGAIN):  # parts are open files with one place each
+            options = {"picks": owner.picks, "copy": False, "verbose": "error"}
+            data = owner.epochs.get_data(item=rows, **options)
         trials[:] = data[:, :, owner.keep]
         if owner.weights is not None:
             bad = ~owner.weights.diagonal().astype(bool)

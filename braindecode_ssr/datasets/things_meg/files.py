@@ -83,16 +83,12 @@ def subject_parts(root: Path, subject: Label) -> list[Path]:
     while name := next_part(parts[-1]):
         path = parts[-1].parent / Path(name).name
         if path in parts:
-            raise DataError(
-                f"{parts[-1]} names {path.name} as the next part, which comes before it",
-                KEEP_NAMES,
-            )
+            found = f"{parts[-1]} names {path.name} as the next part, which comes before it"
+            raise DataError(found, KEEP_NAMES)
         if not path.is_file():
             stem = parts[0].name.removesuffix(".fif")
-            others = sorted({*path.parent.glob(f"{stem}*.fif")} - {*parts})
-            also = (
-                f" and, outside this chain, {', '.join(p.name for p in others)}" if others else ""
-            )
+            others = sorted(p.name for p in {*path.parent.glob(f"{stem}*.fif")} - {*parts})
+            also = f" and, outside this chain, {', '.join(others)}" if others else ""
             raise MissingDataError(
                 f"the part {path}, which {parts[-1].name} names as the next, is missing; here are only "
                 f"{', '.join(part.name for part in parts)}{also}",
@@ -229,19 +225,14 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
     ``split, session, image_id, concept, file, things_image_nr``, indexed by the place of the trial;
     ``exp`` trials of test concepts are still there.
     """
-    missing = [name for name in NEEDED if name not in metadata.columns]
-    if missing:
+    if missing := [name for name in NEEDED if name not in metadata.columns]:
         there = ", ".join(map(str, metadata.columns)) or "none"
-        raise DataError(
-            f"the metadata of {source} have no {', '.join(missing)}, only {there}", PUBLISHED
-        )
+        found = f"the metadata of {source} have no {', '.join(missing)}, only {there}"
+        raise DataError(found, PUBLISHED)
     kind = metadata["trial_type"].astype(str).str.strip().str.lower().to_numpy()
-    unknown = sorted(set(kind) - {*SPLITS, "catch"})
-    if unknown:
-        raise DataError(
-            f"{source} has trials of the type {unknown[0]!r}, not only exp, test and catch",
-            PUBLISHED,
-        )
+    if unknown := sorted(set(kind) - {*SPLITS, "catch"}):
+        found = f"{source} has trials of the type {unknown[0]!r}, not only exp, test and catch"
+        raise DataError(found, PUBLISHED)
     rows = np.flatnonzero(kind != "catch")
     part, kind = metadata.iloc[rows], kind[rows]
     number = pd.to_numeric(part["things_image_nr"], errors="coerce").to_numpy(float)
@@ -255,8 +246,7 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
             f"such as trial {rows[first]} of type {kind[first]!r}",
             "remove them, or give them the trial_type catch",
         )
-    if np.isnan(session).any():
-        first = rows[np.flatnonzero(np.isnan(session))[0]]
+    for first in rows[np.isnan(session)][:1]:
         raise DataError(f"trial {first} of {source} has no session_nr", PUBLISHED)
     names = pd.Series(path, rows).str.extract(r"(?P<file>(?P<stem>[^/\\]+?)(?:\.[^./\\]*)?)$")
     concepts = names["stem"].str.extract(r"^(.+)_\d+[a-z]*$", expand=False)
@@ -298,14 +288,12 @@ def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
     test = images["split"] == "test"
     images = images[test | ~images["concept"].isin(set(images["concept"][test]))]
     images = images.sort_values("things_image_nr", kind="stable")
-    parts = []
-    for split in ("train", "test"):
-        part = images[images["split"] == split]
-        if part.empty:
-            tested = " of concepts that are not tested" if split == "train" else ""
-            raise DataError(f"{source} has no trials of {split} images{tested}", PUBLISHED)
-        parts.append(part.assign(number=range(1, len(part) + 1)))
-    return check_images(pd.concat(parts, ignore_index=True)[IMAGE_COLUMNS], source)
+    images = images.sort_values("split", kind="stable", ascending=False)  # train before test
+    for split in {"train", "test"} - set(images["split"]):
+        tested = " of concepts that are not tested" if split == "train" else ""
+        raise DataError(f"{source} has no trials of {split} images{tested}", PUBLISHED)
+    images["number"] = running_count(images["split"]) + 1
+    return check_images(images.reset_index(drop=True)[IMAGE_COLUMNS], source)
 
 
 def trial_table(
