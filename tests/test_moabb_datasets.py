@@ -179,6 +179,8 @@ def test_the_metadata_of_trials(eeg):
     assert per_image.tolist() == [[4, 5, 6]] * 3
     _, _, chosen = ImageRetrieval().get_data(made, [5], additional_metadata=["concept"])
     assert list(chosen.columns) == ["session", "subject", "run", "concept"]
+    with pytest.raises(UsageError, match="no run '1test' in session '7' of subject 5"):
+        made.get_additional_metadata(5, "7", "1test")
 
 
 def test_moabbs_cache_keeps_the_names_of_images(tmp_path, caplog):

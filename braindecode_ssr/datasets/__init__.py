@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
+from ..files import read_json
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -41,21 +41,12 @@ def _mne_data() -> str:
     if os.environ.get("MNE_DATA"):
         return os.environ["MNE_DATA"]
     home = Path(os.environ.get("_MNE_FAKE_HOME_DIR") or Path.home())
-    try:
-        settings = json.loads((home / ".mne" / "mne-python.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = {}
-    return settings.get("MNE_DATA") or str(home / "mne_data")
+    settings = read_json(home / ".mne" / "mne-python.json")
+    return (settings or {}).get("MNE_DATA") or str(home / "mne_data")
 
 
 def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDataset:
-    """The dataset of a spec; reads nothing yet.
-
-    Raises
-    ------
-    DataError
-        If there is a file where its folder should be.
-    """
+    """The dataset of a spec; reads nothing yet. DataError if there is a file where its folder should be."""
     dataset = DATASETS[data.dataset]
     options = {name: getattr(data, name) for name in dataset.options}
     root = data_root(DATASETS.name_of(data.dataset), data_dir)

@@ -490,6 +490,8 @@ class ImageDataset(ABC):
 
 def no_dataset(dataset: ImageDataset) -> MissingDataError:
     """The error for a folder that is not there, or empty, or not that of a dataset."""
+    from .fetch import DOWNLOADS
+
     name, root = dataset.name, dataset.root
     if not root.is_dir():
         found = f"there is no folder {root}"
@@ -500,9 +502,13 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
     lacking = [file for file in dataset.inventory() if file["needed"] and file["state"] == MISSING]
     if lacking:
         found += f", nothing at {' or '.join(file['path'] for file in lacking[:2])}"
-    urls = [file["source"].split(" ")[0] for file in lacking]
-    urls = [url for url in urls if "://" in url]
-    fetch = f", or get it with `ssr-bd data fetch {name}` (from {urls[0]})" if urls else ""
+    sources = (file["source"].split(" ")[0] for file in lacking)
+    url, fetch = next((source for source in sources if "://" in source), ""), ""
+    if url:
+        how = (
+            f"with `ssr-bd data fetch {name}` (from {url})" if name in DOWNLOADS else f"from {url}"
+        )
+        fetch = f", or get it {how}"
     where = f"`ssr-bd data where {name}` lists all files and their sources"
     return MissingDataError(
         found, f"give the folder of the dataset with --data-dir{fetch}; {where}"

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from ..errors import DataError, MissingDataError, UsageError
+from ..errors import DataError, MissingDataError, Say, UsageError, first_line, silent
 from ..files import check_free, file_sha256, lock, read_json, sync, writing
 from .archives import Archive, DamagedArchive, WrongArchive, unpack
 
@@ -238,15 +238,11 @@ class Downloader:
         Seconds to wait for a connection, and for data.
     longest_wait, longest_retry_after : float
         Seconds between two attempts, and the longest ``Retry-After`` of a server that is obeyed.
-    sleep : callable
-        Waits for a number of seconds.
-    rng : random.Random
-        Source of the jitter.
-    session : requests.Session
-        Keeps connections open.
+    sleep, rng, session
+        What waits, draws the jitter, and keeps connections open.
     """
 
-    say: Callable[[str], object] = lambda text: None
+    say: Say = silent
     progress: bool = False
     tries: int = 8
     timeout: tuple[float, float] = (15.0, 60.0)
@@ -331,11 +327,9 @@ class Downloader:
 
         if source.size and part.size == source.size:
             return
-        note, headers = part.note, {}
-        if part.size:
-            headers["Range"] = f"bytes={part.size}-"
-            if note.get("url") == url and note.get("validator"):
-                headers["If-Range"] = note["validator"]
+        note, headers = part.note, {"Range": f"bytes={part.size}-"} if part.size else {}
+        if headers and note.get("url") == url and note.get("validator"):
+            headers["If-Range"] = note["validator"]
         with self._request(url, headers) as response:
             start, total = _range_of(response, url, part)
             if start and start == total:
@@ -348,15 +342,14 @@ class Downloader:
                 if found := wrong_head(source.file, first):
                     raise TryAgain(f"the server sends {found}", tries=3)
                 if source.size and total and total != source.size:
-                    offer = f"the server offers {total} bytes instead of {source.size}"
-                    raise TryAgain(offer, tries=3)
+                    found = f"the server offers {total} bytes instead of {source.size}"
+                    raise TryAgain(found, tries=3)
                 check_free(part.path, total, source.what)
                 with writing(part.path, "--data-dir"):
                     part.begin(url, _validator(response), total)
                 chunks = chain([first], chunks)
-            limit = source.size or total or None
+            limit, name = source.size or total or None, PurePosixPath(source.file).name
             look: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": not self.progress}
-            name = PurePosixPath(source.file).name
             with (
                 tqdm(total=limit, initial=part.size, desc=name, **look) as bar,
                 writing(part.path, "--data-dir"),
@@ -381,7 +374,7 @@ class Downloader:
         self, url: str, headers: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
         """A response with the bytes of a file; TryAgain or Refused for any other."""
-        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        headers = {"Accept-Encoding": "identity"} | (headers or {})
         if "figshare.com/" in url:  # its firewall lets those pass who come from its pages
             headers["Referer"] = "https://plus.figshare.com/"
         with _network_errors():
@@ -463,7 +456,7 @@ def _network_errors() -> Iterator[None]:
     def cause(error: BaseException) -> str:
         while inner := error.__cause__ or error.__context__:
             error = inner
-        return " ".join(str(error).split())[:160] or type(error).__name__
+        return first_line(error)[:160]
 
     try:
         yield
@@ -483,9 +476,8 @@ def _network_errors() -> Iterator[None]:
 
 def _validator(response: requests.Response) -> str:
     """What If-Range takes by RFC 9110: a strong ETag, or else the time of the last change."""
-    etag = response.headers.get("ETag", "")
-    strong = etag and not etag.startswith("W/")
-    return etag if strong else response.headers.get("Last-Modified", "")
+    etag = response.headers.get("ETag") or "W/"
+    return response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
 
 
 def _number(text: str | None) -> int:
@@ -527,8 +519,14 @@ def local_status(source: Source, root: Path) -> Status:
 
 def _archive_status(source: Source, archive: Archive, root: Path) -> Status:
     folder, packed = root / source.place, root / archive.place
+
+    def is_whole(path: Path) -> bool:
+        large = path.suffix in (".npy", ".fif", ".zip")
+        head = read_head(path, HEAD if large else 16) if path.is_file() else b""
+        return bool(head) and not wrong_head(path.name, head)
+
     if archive.names:
-        missing = next((name for name in archive.names if not _is_whole(folder / name)), "")
+        missing = next((name for name in archive.names if not is_whole(folder / name)), "")
         complete, detail = not missing, f"{missing} is missing or damaged"
     else:
         n_files = sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
@@ -541,13 +539,6 @@ def _archive_status(source: Source, archive: Archive, root: Path) -> Status:
             wrong = "it is not a complete zip file"
         return Status(ABSENT, f"{packed.name} is not used: {wrong}") if wrong else Status(PACKED)
     return Status(ABSENT, detail if folder.is_dir() else "")
-
-
-def _is_whole(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    head = read_head(path, HEAD if path.suffix in (".npy", ".fif", ".zip") else 16)
-    return bool(head) and not wrong_head(path.name, head)
 
 
 def read_head(path: Path, size: int = HEAD) -> bytes:
@@ -629,10 +620,9 @@ def _download_from_nemar(source: Source, target: Path) -> str:
         nemar.download(
             dataset=source.nemar, target_dir=target.parent, subject=target.name, **options
         )
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (OSError, RuntimeError, ValueError) as error:  # errors of requests are OSErrors
         raise DataError(
-            f"{source.what} could not be downloaded from NEMAR ({source.nemar}): {reason}",
+            f"{source.what} could not be downloaded from NEMAR ({source.nemar}): {first_line(error)}",
             "run the same command again: complete files are kept",
         ) from error
     return source.url

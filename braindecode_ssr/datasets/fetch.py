@@ -17,7 +17,6 @@ from .download import (
     OTHER,
     PACKED,
     Downloader,
-    Mirror,
     Source,
     Status,
     download,
@@ -40,15 +39,13 @@ ASK_ABOVE = 1_000_000_000
 
 @dataclass(frozen=True)
 class Form:
-    """A form in which a dataset is published, such as raw or preprocessed.
-
-    The functions get the folder of the dataset, and return the sources that all subjects need, and those of
-    a subject; a form without subjects has no second one.
-    """
+    """A form in which a dataset is published, such as raw or preprocessed."""
 
     text: str  # description in a line
-    common: Callable[[Path], tuple[Source, ...]] = lambda root: ()
-    of_subject: Callable[[Path, int], tuple[Source, ...]] | None = None
+    common: Callable[[Path], tuple[Source, ...]] = lambda root: ()  # what all subjects need
+    of_subject: Callable[[Path, int], tuple[Source, ...]] | None = (
+        None  # None: there are no subjects
+    )
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,7 @@ class Downloads:
         Files that ``root``, the folder of the dataset, holds under another public name keep that name.
         UsageError if the form needs subjects and none is given.
         """
-        form = self.forms[name]
-        of_subject = form.of_subject
+        form, of_subject = self.forms[name], self.forms[name].of_subject
         if of_subject is None:
             return form.common(root)
         if not subjects:
@@ -188,7 +184,7 @@ def run_download(
     mirror : str, optional
         A web folder with the files under the names they have below the folder of the dataset.
     password : str
-        Password of the THINGS images.
+        Of the THINGS images.
     replace_others : bool
         Replace files that are not the published ones.
 
@@ -206,19 +202,16 @@ def run_download(
         for source, found in zip(plan.sources, plan.status, strict=True):
             if found.state == OTHER:
                 raise wrong_file(source, plan.root, found)
-    place: Mirror | None = open_mirror(mirror, downloader) if mirror else None
-    missing = [place.source(source) if place else source for source in plan.missing]
+    place = open_mirror(mirror, downloader).source if mirror else lambda source: source
+    missing = list(map(place, plan.missing))
     check_free(plan.root, _room(missing), f"the download of {len(missing)} files")
-    downloads: Downloads = DOWNLOADS[plan.dataset]
-    rows = []
+    downloads, rows = DOWNLOADS[plan.dataset], []
+    options: dict[str, Any] = {"password": password, "replace_others": replace_others}
     for index, found in enumerate(plan.status):
         # asked again: once the image list is there, it says what the archives must hold
-        source = downloads.sources(plan.form, plan.root, plan.subjects)[index]
-        source, came_from = place.source(source) if place else source, ""
-        if found.state != HERE or place:
-            came_from = download(
-                source, plan.root, downloader, password=password, replace_others=replace_others
-            )
+        source = place(downloads.sources(plan.form, plan.root, plan.subjects)[index])
+        done = found.state == HERE and not mirror
+        came_from = "" if done else download(source, plan.root, downloader, **options)
         source = replace(source, urls=(came_from,)) if came_from else source
         rows.append(_row(source, Status("fetched" if came_from else HERE), plan.root))
     return rows
@@ -231,8 +224,7 @@ def downloadable_forms(name: str, root: Path) -> list[dict[str, Any]]:
     """
     if name not in DOWNLOADS:
         return []
-    downloads: Downloads = DOWNLOADS[name]
-    rows = []
+    downloads, rows = DOWNLOADS[name], []
     for key, form in downloads.forms.items():
         common = form.common(root)
         of_subject = form.of_subject or (lambda root, subject: ())

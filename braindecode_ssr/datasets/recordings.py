@@ -306,7 +306,8 @@ def _listed(events: Any, owner: str, sfreq: float) -> tuple[np.ndarray, list[tup
         table = BidsEvents(pd.DataFrame({"onset": lines}), path) if plain else read_events(path)
     else:
         frame = events if isinstance(events, pd.DataFrame) else pd.DataFrame({"onset": events})
-        table = BidsEvents(frame.reset_index(drop=True).astype(str), Path("events"))
+        cells = frame.reset_index(drop=True).astype(object).fillna("n/a").astype(str)
+        table = BidsEvents(cells, Path("events"))
         table.require(["onset"], "give onsets in seconds from the start of the recording")
     if "image_id" in table.table and "image" not in table.table:
         table = BidsEvents(table.table.rename(columns={"image_id": "image"}), table.path)

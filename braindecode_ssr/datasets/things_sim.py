@@ -79,6 +79,7 @@ class ThingsSim(ImageDataset):
     options = ("preset", "seed")
     ch_names = THINGS_EEG_63_RAW
     sessions = tuple(range(1, N_SESSIONS + 1))
+    parts = tuple((session, split) for session in sessions for split in ("train", "test"))
 
     def __init__(self, root: str | Path, preset: str | Preset = "small", seed: int = 0) -> None:
         super().__init__(root)
@@ -132,10 +133,7 @@ class ThingsSim(ImageDataset):
         return image
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
-        self.check_subject(subject)
-        return self._several(
-            subject, [(session, split) for session in self.sessions for split in ("train", "test")]
-        )
+        return self._several(self.check_subject(subject), self.parts)
 
     def _several(self, subject: Label, parts: Sequence[tuple[int, str]]) -> Iterator[Recording]:
         """Recordings by session and split, several at a time."""
@@ -160,8 +158,7 @@ class ThingsSim(ImageDataset):
 
     def presentations(self, subject: Label, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
         """Split and image numbers of each recording, without making it."""
-        parts = [(session, split) for session in self.sessions for split in ("train", "test")]
-        return [(split, self._numbers(subject, session, split)) for session, split in parts]
+        return [(split, self._numbers(subject, number, split)) for number, split in self.parts]
 
     def recording(self, subject: Label, session: int, split: str) -> Recording:
         """One recording, without targets."""
@@ -205,16 +202,16 @@ class ThingsSim(ImageDataset):
         """
         from ..simulation.images import decode, latents
 
+        def drawn(concept: str, exemplar: str) -> bytes:
+            name = f"{concept}/{exemplar}"
+            return self.jpeg(name) if name in self._image_ids else self.draw(concept, exemplar)
+
         with one_thread():
-            features = self.eye.see(decode(self._drawn(*image)) for image in images)
+            features = self.eye.see(decode(drawn(*image)) for image in images)
         response = self.preset.response
         if not isinstance(response, LivelyResponse):
             return features
         return latents(features, images, response, self.seed)
-
-    def _drawn(self, concept: str, exemplar: str) -> bytes:
-        name = f"{concept}/{exemplar}"
-        return self.jpeg(name) if name in self._image_ids else self.draw(concept, exemplar)
 
     @property
     def eye(self) -> Eye:

@@ -179,18 +179,7 @@ class ImageEncoder(ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """The features of images.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 3, size, size)
-            RGB images at the encoder's size.
-
-        Returns
-        -------
-        Tensor of float32, shape (n, dim)
-            On the CPU, not normalized.
-        """
+        """Features of RGB images, uint8 (n, 3, size, size): float32 (n, dim) on the CPU, not normalized."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:

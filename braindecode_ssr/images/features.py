@@ -133,7 +133,8 @@ def extract(
             of_view = [batch for batch in batches if batch.view == view]
             if not of_view:
                 continue
-            details, source = getattr(built, "description", dict)(), "extracted from the images"
+            details: dict[str, Any] = getattr(built, "description", dict)()
+            source = "extracted from the images"
             if view.is_text:
                 details |= _text_description(built)
                 source = "extracted from the concepts"

@@ -15,7 +15,7 @@ import pandas as pd
 from ..datasets.base import ImageDataset
 from ..datasets.pickles import load_features, read_names
 from ..datasets.pictures import SUFFIXES
-from ..errors import DataError, Say, UsageError, silent
+from ..errors import DataError, Say, UsageError, listed, silent
 from .store import IMPORTED, FeatureStore, check_spread
 
 
@@ -44,10 +44,8 @@ def import_split(
 
     Parameters
     ----------
-    dataset : ImageDataset
-        The images.
-    store : FeatureStore
-        Where the features are stored.
+    dataset, store : ImageDataset, FeatureStore
+        The images, and where the features are stored.
     encoder, view : str
         Names to store them under.
     train, test : path-like, optional
@@ -118,10 +116,8 @@ def import_listed(
 
     Parameters
     ----------
-    dataset : ImageDataset
-        The dataset. Other images of its concepts are stored too; images of other concepts are left out.
-    store : FeatureStore
-        Where the features are stored.
+    dataset, store : ImageDataset, FeatureStore
+        Other images of its concepts are stored too; images of other concepts are left out.
     encoder, view : str
         Names to store them under.
     array : path-like
@@ -148,9 +144,9 @@ def import_listed(
     rows, names = load_features(array)
     rows = rows.reshape(-1, rows.shape[-1])
     if images is not None:
-        listed = read_names(source)
-        _check_agree(listed, names, rows, array, source)
-        names = listed
+        given = read_names(source)
+        _check_agree(given, names, rows, array, source)
+        names = given
     if names is None:
         raise UsageError(
             f"{array} has no names of images",
@@ -158,12 +154,8 @@ def import_listed(
         )
     ids = image_ids_of(names, dataset.images, source)
     command = _order_command(store)
-    bare = [
-        name
-        for name, one in zip(names, ids, strict=True)
-        if not one and "/" not in image_stem(name)
-    ]
-    if bare:
+    unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
+    if bare := [name for name in unknown if "/" not in image_stem(name)]:
         raise DataError(
             f"{source} names {_first(bare)}, which {'is' if len(bare) == 1 else 'are'} none of the images "
             f"of {dataset.name}",
@@ -188,7 +180,6 @@ def import_listed(
             )
     features = np.ascontiguousarray(rows[kept])
     store.write(encoder, view, wanted, features, _fingerprint(encoder, features), array.name)
-    unknown = [name for name, image_id in zip(names, ids, strict=True) if not image_id]
     if unknown:
         say(
             f"left out: {len(unknown)} images of {source} whose concepts are not in {dataset.name}: "
@@ -353,15 +344,15 @@ def _check_once(names: Sequence[str], ids: Sequence[str | None], source: Path) -
 
 
 def _check_agree(
-    listed: list[str], inside: list[str] | None, rows: np.ndarray, array: Path, source: Path
+    given: list[str], inside: list[str] | None, rows: np.ndarray, array: Path, source: Path
 ) -> None:
     """Raise unless a list has as many names as there are rows, and those in the array's own file."""
-    if len(listed) != len(rows):
+    if len(given) != len(rows):
         raise DataError(
-            f"{source} has {len(listed)} names, but {array} {len(rows)} rows of features",
+            f"{source} has {len(given)} names, but {array} {len(rows)} rows of features",
             "write one image per line, in the order of the rows",
         )
-    for row, (one, other) in enumerate(zip(listed, inside or listed, strict=True), 1):
+    for row, (one, other) in enumerate(zip(given, inside or given, strict=True), 1):
         if image_stem(one) != image_stem(other):
             raise DataError(
                 f"row {row} of {array} is {other!r} by the names in the file, but {one!r} by {source}",
@@ -374,8 +365,7 @@ def _order_command(store: FeatureStore) -> str:
 
 
 def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more
+    return listed([repr(name) for name in names], 3)
 
 
 def _fingerprint(encoder: str, features: np.ndarray) -> str:

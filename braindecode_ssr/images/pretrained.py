@@ -32,6 +32,7 @@ class Pretrained(ImageEncoder):
     """A frozen network in float32 and its own evaluation transform; features are not normalized."""
 
     kind: ClassVar[str]
+    _weights: str  # their SHA-256
 
     def _set_up(self, model: Any, transform: Any, preprocess: dict[str, Any], device: str) -> None:
         import torch

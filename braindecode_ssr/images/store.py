@@ -263,15 +263,7 @@ class FeatureStore:
         return load_json(folder / MANIFEST, Manifest, _again(folder)) if _has_table(folder) else {}
 
     def manifest(self, encoder: str, view: str) -> dict[str, Any]:
-        """The manifest of a table.
-
-        Raises
-        ------
-        MissingDataError
-            If there is no such table.
-        DataError
-            If it is damaged.
-        """
+        """The manifest of a table; MissingDataError if there is none, DataError if it is damaged."""
         if not (manifest := self._known(encoder, view)):
             stored = [f"{name} ({', '.join(self.views(name))})" for name in self.encoders()]
             raise MissingDataError(

@@ -226,8 +226,8 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
             f"choose a level from 1 to {min(height, width)}",
         )
     tiles = height // level, width // level
-    operators = map(_linear_operator, (height, width), tiles)
-    small = _separable(images, *operators)
+    down, across = map(_linear_operator, (height, width), tiles)
+    small = _separable(images, down, across)
     vertical, horizontal = (  # which tile each pixel copies, as OpenCV's INTER_NEAREST does
         torch.arange(n, device=images.device) * n_tiles // n
         for n, n_tiles in zip((height, width), tiles, strict=True)
@@ -301,7 +301,8 @@ def _to_bytes(images: Tensor) -> Tensor:
 
 def _resize(images: Tensor, *size: int) -> Tensor:
     """Bilinear resizing in Pillow's two passes, each rounded to whole gray levels."""
-    return _separable(images, *map(_antialiased_operator, images.shape[-2:], size), rounded=True)
+    down, across = map(_antialiased_operator, images.shape[-2:], size)
+    return _separable(images, down, across, rounded=True)
 
 
 SMALL_KERNELS = {3: (2.0, 1.0), 5: (6.0, 4.0, 1.0), 7: (18.0, 14.0, 7.0, 2.0)}

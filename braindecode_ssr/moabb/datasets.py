@@ -209,6 +209,11 @@ class ImageRecordings(BaseDataset):
         key = (str(subject), str(session), str(run))
         if key not in self._tables:  # recordings were loaded from MOABB's cache
             self._get_single_subject_data(subject)
+        if key not in self._tables:
+            raise UsageError(
+                f"{self.code} has no run {run!r} in session {session!r} of subject {subject}",
+                f"name one as MOABB does: sessions from '0' on, runs {' and '.join(RUNS.values())}",
+            )
         return self._tables[key].copy()
 
     def _get_single_subject_data(self, subject: int) -> dict[str, dict[str, mne.io.BaseRaw]]:
@@ -274,6 +279,7 @@ def _trials(raw: mne.io.BaseRaw, subject: int, session: str, run: str) -> pd.Dat
     return table.assign(subject=subject, session=session, run=run)
 
 
+AUTHORS = ["Alessandro T. Gifford", "Kshitij Dwivedi", "Gemma Roig", "Radoslaw M. Cichy"]
 AGES = [33, 25, 31, 26, 31, 24, 34, 25, 32, 24]
 SEXES = [*["female"] * 5, "male", "female", "female", "male", "female"]
 
@@ -344,13 +350,8 @@ class Gifford2022(ImageRecordings):
         ),
         documentation=DocumentationMetadata(
             doi="10.1016/j.neuroimage.2022.119754",
-            investigators=[
-                "Alessandro T. Gifford",
-                "Kshitij Dwivedi",
-                "Gemma Roig",
-                "Radoslaw M. Cichy",
-            ],
-            senior_author="Radoslaw M. Cichy",
+            investigators=AUTHORS,
+            senior_author=AUTHORS[-1],
             institution="Freie Universität Berlin",
             country="DE",
             repository="OSF",
@@ -446,15 +447,9 @@ class Hebart2023(ImageRecordings):
         documentation=DocumentationMetadata(
             doi="10.7554/eLife.82580",
             investigators=[
-                "Martin N. Hebart",
-                "Oliver Contier",
-                "Lina Teichmann",
-                "Adam H. Rockter",
-                "Charles Y. Zheng",
-                "Alexis Kidder",
-                "Anna Corriveau",
-                "Maryam Vaziri-Pashkam",
-                "Chris I. Baker",
+                *("Martin N. Hebart", "Oliver Contier", "Lina Teichmann", "Adam H. Rockter"),
+                *("Charles Y. Zheng", "Alexis Kidder", "Anna Corriveau"),
+                *("Maryam Vaziri-Pashkam", "Chris I. Baker"),
             ],
             senior_author="Chris I. Baker",
             institution="National Institute of Mental Health",

@@ -462,7 +462,7 @@ def smooth(
         If the probability is not between 0 and 1, or the width is not odd and positive.
     """
     smoothed = np.array(trials, order="C")
-    smooth_chosen(smoothed, choose_channels(*trials.shape[:2], probability, seed), width)
+    smooth_chosen(smoothed, choose_channels(len(trials), trials.shape[1], probability, seed), width)
     return smoothed
 
 

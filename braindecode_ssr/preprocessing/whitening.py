@@ -61,9 +61,8 @@ def fit_whitening(
             f"there are no training trials to fit {kind} on", "add the training part of the session"
         )
     if kind == "zscore":
-        return whitening_of(
-            dict(zip(("mean", "deviation"), channel_scale(trials, source), strict=True))
-        )
+        mean, deviation = channel_scale(trials, source)
+        return whitening_of({"mean": mean, "deviation": deviation})
     covariance = noise_covariance if kind == "mvnn" else joint_noise_covariance
     return whitening_of({"matrix": whitening_matrix(covariance(trials, conditions), source)})
 

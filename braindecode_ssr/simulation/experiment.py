@@ -117,9 +117,7 @@ class Noise:
     line: float = 1.5e-6  # peak amplitude of line noise
     line_frequency: float = 50.0  # Hz
     drift: float = 10e-6
-    session_sd: float = (
-        0.2  # over channels and sessions, of the logarithm of a channel's noise gain
-    )
+    session_sd: float = 0.2  # over channels and sessions, of the log of a channel's noise gain
 
 
 @dataclass(frozen=True)
@@ -141,26 +139,22 @@ class Preset:
     noise: Noise = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
+        n, both = self.concepts, (self.train, self.test)
         limits = {
-            "at least 4 training concepts, an even number": self.concepts >= 4
-            and self.concepts % 2 == 0,
+            "at least 4 training concepts, an even number": n >= 4 and n % 2 == 0,
             "1 to 99 images per concept": 1 <= self.images_per_concept <= 99,
             "at least 2 test images": self.test_images >= 2,
             "at least 1 subject": self.subjects >= 1,
             "images of 16 pixels or more": self.image_size >= 16,
             "a sampling rate of 125 Hz or more": self.sfreq >= 125,
             "sequences of at least 2 images": self.sequence >= 2,
-            "no more targets than sequences": all(
-                run.targets <= run.sequences for run in (self.train, self.test)
-            ),
+            "no more targets than sequences": all(run.targets <= run.sequences for run in both),
         }
         for limit, holds in limits.items():
             if not holds:
                 raise UsageError(f"the preset {self.name!r} needs {limit}", "change the preset")
-        for split, needed in (
-            ("train", SHOWINGS * self.session_images),
-            ("test", self.test_images),
-        ):
+        shown = {"train": SHOWINGS * (n // 2) * self.images_per_concept, "test": self.test_images}
+        for split, needed in shown.items():
             slots = getattr(self, split).slots(self.sequence)
             if slots < needed:
                 raise UsageError(
@@ -179,11 +173,6 @@ class Preset:
         """The first 16 hexadecimal digits of the SHA-256 of all constants but the name."""
         constants = {key: value for key, value in asdict(self).items() if key != "name"}
         return sha256(json.dumps(constants, sort_keys=True))[:16]
-
-    @property
-    def session_images(self) -> int:
-        """Number of different training images in a session."""
-        return self.concepts // 2 * self.images_per_concept
 
 
 BRIEF = Timing(lead=2.0, rest=4.0, tail=2.0)

@@ -30,9 +30,7 @@ N_ANGLES = 360
 class Concept:
     """What the images of a concept have in common; lengths in half image edges, angles in radians."""
 
-    palette: (
-        np.ndarray
-    )  # hue, saturation, value in 0..1 of two background and two object colors, (4, 3)
+    palette: np.ndarray  # hue, saturation, value of two background and two object colors, (4, 3)
     ground: str  # kind of background, one of GROUNDS
     texture: str  # texture of the objects, one of TEXTURES
     frequency: float  # of the texture, in cycles per object
@@ -313,11 +311,8 @@ def image_table(preset: Preset, seed: int) -> pd.DataFrame:
     """
     words = concept_words(preset.concepts + preset.test_images, seed)
     exemplar = generator(seed, "exemplars").integers(1, 13, preset.test_images)
-    train = [
-        (word, k)
-        for word in sorted(words[: preset.concepts])
-        for k in range(1, preset.images_per_concept + 1)
-    ]
+    of_concept = range(1, preset.images_per_concept + 1)
+    train = [(word, k) for word in sorted(words[: preset.concepts]) for k in of_concept]
     test = list(zip(sorted(words[preset.concepts :]), exemplar.tolist(), strict=True))
     return pd.concat([_rows("train", train), _rows("test", test)], ignore_index=True)
 
@@ -330,18 +325,10 @@ def things_numbers(concepts: list[str]) -> dict[str, int]:
 def _rows(split: str, images: list[tuple[str, int]]) -> pd.DataFrame:
     concepts = [concept for concept, _ in images]
     folder = things_numbers(concepts)
-    stems = [f"{concept}_{k:02d}{'b' if k == 1 else 's'}" for concept, k in images]
-    return pd.DataFrame(
-        {
-            "split": split,
-            "number": range(1, len(images) + 1),
-            "image_id": [f"{c}/{stem}" for c, stem in zip(concepts, stems, strict=True)],
-            "concept": concepts,
-            "file": [
-                f"{folder[c]:05d}_{c}/{stem}.jpg" for c, stem in zip(concepts, stems, strict=True)
-            ],
-        }
-    )
+    ids = [f"{concept}/{concept}_{k:02d}{'b' if k == 1 else 's'}" for concept, k in images]
+    files = [f"{folder[c]:05d}_{image_id}.jpg" for c, image_id in zip(concepts, ids, strict=True)]
+    table = {"number": range(1, len(ids) + 1), "image_id": ids, "concept": concepts, "file": files}
+    return pd.DataFrame({"split": split, **table})
 
 
 # -- the eye -------------------------------------------------------------------------------------------------
@@ -409,9 +396,8 @@ def latents(
     bits of linear algebra do not matter. Float32, shape (n_images, early + late dims).
     """
     points = np.stack([meaning(*image, seed, response.shares) for image in images])
-    points = (
-        points[:, : response.late_dims] * np.arange(1, response.late_dims + 1) ** -response.spectrum
-    )
+    points = points[:, : response.late_dims]
+    points *= np.arange(1, response.late_dims + 1) ** -response.spectrum
     spread = np.concatenate([np.arange(1, part.shape[1] + 1) for part in (early, points)])
     limit = response.saturation * spread**-response.spectrum
     return np.round(limit * np.tanh(np.hstack([early, points]) / limit), 4).astype(np.float32)
@@ -423,8 +409,7 @@ class Eye:
 
     early: tuple[np.ndarray, np.ndarray]  # mean (raw,) and projection (raw, dims)
     late: tuple[np.ndarray, np.ndarray] | None = None
-    hidden: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-    # mean, weights, bias of the layer before the late projection
+    hidden: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # mean, weights, bias before it
 
     def see(self, images: Iterable[Image.Image], batch: int = 64) -> np.ndarray:
         """Features of images: early dimensions first; float32, shape (n_images, dims)."""
@@ -452,11 +437,8 @@ def fit_eye(references: Iterable[Image.Image], response: Response, seed: int) ->
     (late,) = rest
     rng = generator(seed, "eye")
     layer = rng.normal(size=(late.shape[1], HIDDEN)) / np.sqrt(late.shape[1])
-    hidden = (
-        late.mean(0),
-        LATE_DRIVE * layer / (late.std(0)[:, None] + 1e-6),
-        rng.normal(0, 0.5, HIDDEN),
-    )
+    layer = LATE_DRIVE * layer / (late.std(0)[:, None] + 1e-6)
+    hidden = late.mean(0), layer, rng.normal(0, 0.5, HIDDEN)
     late = _hidden_layer(late, hidden)
     return Eye(seen, _principal(late, response.late_dims, response.spectrum), hidden)
 
@@ -475,9 +457,7 @@ def _principal(raw: np.ndarray, dims: int, spectrum: float) -> tuple[np.ndarray,
     _, scales, directions = np.linalg.svd(raw - mean, full_matrices=False)
     dims = min(dims, int((scales > 1e-6 * scales[0]).sum()))
     directions = directions[:dims]
-    directions = (
-        directions * np.sign(directions[range(dims), np.abs(directions).argmax(1)])[:, None]
-    )
+    directions *= np.sign(directions[range(dims), np.abs(directions).argmax(1)])[:, None]
     wanted = np.arange(1, dims + 1) ** -spectrum
     return mean, (directions * (wanted * np.sqrt(len(raw)) / scales[:dims])[:, None]).T
 

@@ -1,15 +1,4 @@
-"""Simulated experiments as files in the layouts of THINGS-EEG2 and THINGS-MEG, and the MEG of the latter.
-
-MEG presets have the names of the EEG ones, twelve sessions and four subjects:
-
-=======  ========  ==================  ===========  ======  =======  =================
-preset   concepts  images per concept  test images  epochs  sensors  bytes per subject
-=======  ========  ==================  ===========  ======  =======  =================
-tiny     40        3                   16           336     34       13 MB
-small    360       6                   100          3,600   136      0.55 GB
-full     1,854     12                  200          27,048  271      8.25 GB
-=======  ========  ==================  ===========  ======  =======  =================
-"""
+"""Simulated experiments as files in the layouts of THINGS-EEG2 and THINGS-MEG, and the MEG of the latter."""
 
 from __future__ import annotations
 
@@ -26,18 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, UsageError
+from ..errors import Say, UsageError, reading, silent
 from ..files import atomic_files
 from ..registry import unknown_name
 from .experiment import Preset, Response, generator
 from .images import concept_words, things_numbers
-from .recording import (
-    Brain,
-    Sensors,
-    add_responses,
-    kernels,
-    moments,
-)
+from .recording import Brain, Sensors, add_responses, kernels, moments
 
 if TYPE_CHECKING:
     import mne
@@ -99,16 +82,12 @@ def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
     """The contents of ``image_metadata.npy``: six lists of names, in image-number order."""
     numbers = things_numbers(dataset.images["concept"].tolist())
     lists: dict[str, list[str]] = {}
-    for split, order in (
-        ("test", ("concepts", "concepts_THINGS", "files")),
-        ("train", ("files", "concepts", "concepts_THINGS")),
-    ):
+    for split in ("test", "train"):
         rows = dataset.images[dataset.images["split"] == split]
-        names = {
-            "concepts": [file.partition("/")[0] for file in rows["file"]],
-            "concepts_THINGS": [f"{numbers[c]:05d}_{c}" for c in rows["concept"]],
-            "files": [file.partition("/")[2] for file in rows["file"]],
-        }
+        folders, files = zip(*(file.split("/") for file in rows["file"]), strict=True)
+        things = [f"{numbers[concept]:05d}_{concept}" for concept in rows["concept"]]
+        names = {"concepts": list(folders), "concepts_THINGS": things, "files": list(files)}
+        order = names if split == "test" else ("files", "concepts", "concepts_THINGS")  # as published
         lists |= {f"{split}_img_{key}": names[key] for key in order}
     return lists
 
@@ -116,10 +95,8 @@ def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
 def claim(mine: dict[str, str], out: Path, folders: Iterable[str]) -> None:
     """Mark a folder as that of the simulation ``mine``; UsageError if it has other data (``folders``)."""
     marker = out / MANIFEST
-    try:
+    with reading(marker, "choose another --out"):
         theirs = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{marker} cannot be read ({error})", "choose another --out") from error
     occupied = any((out / name).exists() for name in folders)
     if (theirs is not None and theirs != mine) or (theirs is None and occupied):
         raise UsageError(
@@ -192,7 +169,7 @@ def write_meg(
     dataset: ThingsSim,
     subjects: Iterable[int],
     out: str | Path,
-    say: Callable[[str], object] = lambda text: None,
+    say: Say = silent,
 ) -> list[Path]:
     """Write trials, tables and images in the layout of THINGS-MEG; returns all its files.
 
@@ -378,10 +355,8 @@ def helmet() -> Sensors:
     from mne.channels import read_layout
 
     layout = read_layout("CTF-275")
-    flat = {
-        name.partition("-")[0]: place[:2]
-        for name, place in zip(layout.names, layout.pos, strict=True)
-    }
+    places = zip(layout.names, layout.pos, strict=True)
+    flat = {name.partition("-")[0]: place[:2] for name, place in places}
     names = sorted(set(flat) - set(BROKEN))
     vertex = np.mean([flat["MZC02"], flat["MZC03"]], axis=0)
     x, y = (np.array([flat[name] for name in names]) - vertex).T
@@ -420,8 +395,9 @@ def _meg_brain(
     shift = rng.normal(0, response.latency_sd)
     times = np.arange(round(response.duration * SFREQ)) / SFREQ
     share = np.sqrt([1 - response.individuality, response.individuality])
-    patterns = share[0] * _patterns(dims, generator(seed, "meg", "brain", "all"))
-    patterns = (patterns + share[1] * _patterns(dims, rng))[:, ::every]
+    everybody = generator(seed, "meg", "brain", "all")
+    shared, own = (helmet().topographies(dims, r, EARLY, LATE, 0.4) for r in (everybody, rng))
+    patterns = (share[0] * shared + share[1] * own)[:, ::every]
     peaks, widths = moments(response, dims, generator(seed, "kernels"))
     amplitude = gain * np.repeat([response.early_gain, response.late_gain], dims)
     courses = kernels(times, peaks + shift, widths)
@@ -435,13 +411,6 @@ def _meg_brain(
         common=common.astype(np.float32),
         target=target.astype(np.float32),
     )
-
-
-def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Early patterns over occipital, late ones over temporal and parietal sensors; (dims, 271)."""
-    early = helmet().patterns(dims[0], 0.35, rng) * helmet().near(EARLY, 0.45)
-    late = helmet().patterns(dims[1], 0.5, rng) * helmet().near(LATE, 0.4)
-    return np.concatenate([early, late])
 
 
 def _subject_epochs(

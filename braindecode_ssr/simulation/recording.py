@@ -105,6 +105,13 @@ class Sensors:
         squared = np.sum((self.positions[:, None] - at[None]) ** 2, axis=-1).min(axis=1)
         return np.exp(-squared / (2 * width**2))
 
+    def topographies(
+        self, dims: tuple[int, int], rng: np.random.Generator, early: str, late: str, width: float
+    ) -> np.ndarray:
+        """Patterns of early features near some sensors, and of late ones near others; (dims, sensors)."""
+        first = self.patterns(dims[0], 0.35, rng) * self.near(early, 0.45)
+        return np.concatenate([first, self.patterns(dims[1], 0.5, rng) * self.near(late, width)])
+
 
 @cache
 def scalp() -> Sensors:
@@ -162,8 +169,8 @@ def subject_brain(
     shift = rng.normal(0, response.latency_sd)
     times = np.arange(round(response.duration * sfreq)) / sfreq
     share = np.sqrt([1 - response.individuality, response.individuality])
-    shared = _patterns(dims, generator(seed, "brain", "all"))
-    own = _patterns(dims, rng)
+    everybody = generator(seed, "brain", "all")
+    shared, own = (scalp().topographies(dims, r, EARLY, LATE, 0.5) for r in (everybody, rng))
     peaks, widths = moments(response, dims, generator(seed, "kernels"))
     peaks = peaks + shift + rng.normal(0, 0.004, len(peaks))
     amplitude = np.repeat([response.early_gain, response.late_gain], dims)
@@ -216,13 +223,6 @@ def with_own(
         own = own @ np.linalg.cholesky(covariance).T.astype(np.float32)
     own = np.round(own.swapaxes(1, 2), 4).reshape(len(features), -1)
     return np.hstack([features, own])
-
-
-def _patterns(dims: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Early patterns over occipital, late ones over parietal and temporal channels; (dims, chans)."""
-    early = scalp().patterns(dims[0], 0.35, rng) * scalp().near(EARLY, 0.45)
-    late = scalp().patterns(dims[1], 0.5, rng) * scalp().near(LATE, 0.5)
-    return np.concatenate([early, late])
 
 
 def moments(

@@ -130,15 +130,7 @@ class TrialStore:
 
     @classmethod
     def open(cls, path: str | Path) -> TrialStore:
-        """Open a store.
-
-        Raises
-        ------
-        MissingDataError
-            If there is no store.
-        DataError
-            If a file is missing, cut off or altered.
-        """
+        """Open a store; MissingDataError if there is none, DataError if a file is missing or altered."""
         path = Path(path)
         if not (path / MANIFEST).is_file():
             raise MissingDataError(
@@ -210,7 +202,7 @@ class TrialStore:
 
     @property
     def ch_names(self) -> list[str]:
-        """Channel names, in the order of the array."""
+        """In the order of the array."""
         return self.manifest["ch_names"]
 
     @property
@@ -390,12 +382,8 @@ class TrialStore:
     def to_braindecode(self, images: pd.DataFrame | None = None) -> BaseConcatDataset:
         """The trials as braindecode windows over the same array.
 
-        One dataset per session and split, so that ``split("split")`` and ``split("session")`` work.
-
-        Parameters
-        ----------
-        images : DataFrame, optional
-            The image table whose rows are the targets ``y``; default: :attr:`images` of this store.
+        One dataset per session and split, so that ``split("split")`` and ``split("session")`` work. Targets
+        ``y`` are rows of the table ``images``, by default :attr:`images` of this store.
         """
         from .windows import to_braindecode
 

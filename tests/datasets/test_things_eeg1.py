@@ -203,3 +203,9 @@ def test_inventory_says_what_is_in_a_recording(written):
     assert "12 train trials of 12 images, 8 test trials of 2 images" in rows[0]["detail"]
     missing = ThingsEEG1(written).inventory([9])[0]
     assert missing["state"] == "missing" and "openneuro" in missing["source"]
+
+
+def test_a_dataset_that_cannot_be_fetched_is_not_said_to_be(tmp_path):
+    with pytest.raises(MissingDataError, match="get it from https://openneuro.org") as error:
+        ThingsEEG1(tmp_path).check_here()
+    assert "data fetch" not in str(error.value)

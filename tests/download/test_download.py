@@ -4,6 +4,7 @@ import hashlib
 import threading
 
 import pytest
+import requests
 from archives import encrypted, zipped
 from faulty_server import cut, stalled
 
@@ -243,6 +244,24 @@ def test_bids_that_the_nemar_client_refuses(downloader, tmp_path):
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "x.bdf").write_bytes(bytes(100))
     assert local_status(wanted, tmp_path).have == 100
+
+
+def test_a_network_error_of_the_nemar_client_is_not_one_of_the_disk(
+    downloader, tmp_path, monkeypatch
+):
+    from braindecode_ssr.datasets import download as module
+
+    class Client:
+        @staticmethod
+        def download(**options):
+            raise requests.ConnectionError("no route to host")
+
+    monkeypatch.setattr(module.importlib, "import_module", lambda name: Client)
+    wanted = Source("BIDS", "nm000232/sub-05", ("http://127.0.0.1:9",), 0, "CC", nemar="nm000232")
+    with pytest.raises(
+        DataError, match="BIDS could not be downloaded from NEMAR.*no route to host"
+    ):
+        download(wanted, tmp_path, downloader)
 
 
 def test_what_is_here_of_a_download_is_counted(source, tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ...errors import DataError, LeakageError, MissingDataError
+from ...errors import DataError, LeakageError, MissingDataError, listed, reading
 from ...preprocessing.epochs import first_twice
 from ..base import IMAGE_COLUMNS
 from ..zero_shot import folded
@@ -90,13 +90,10 @@ class BidsEvents:
 
     def require(self, columns: Sequence[str], hint: str) -> None:
         """Raise DataError if a column is missing; names those that exist."""
-        missing = [column for column in columns if column not in self.table]
-        if missing:
-            raise DataError(
-                f"{self.path} has no column{'s' if len(missing) > 1 else ''} "
-                f"{', '.join(map(repr, missing))}, only {', '.join(self.table.columns[:25])}",
-                hint,
-            )
+        if missing := [column for column in columns if column not in self.table]:
+            names, plural = ", ".join(map(repr, missing)), "s" if len(missing) > 1 else ""
+            there = listed(list(self.table.columns), 25)
+            raise DataError(f"{self.path} has no column{plural} {names}, only {there}", hint)
 
 
 def read_events(path: Path) -> BidsEvents:
@@ -144,8 +141,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not text:
         raise DataError(f"{path} is empty", "get the complete file")
     widths = [line.count("\t") + 1 for line in text.split("\n")]
-    uneven = next((n for n, width in enumerate(widths, 1) if width != widths[0]), None)
-    if uneven is not None:
+    if uneven := next((n for n, width in enumerate(widths, 1) if width != widths[0]), 0):
         raise DataError(
             f"line {uneven} of {path} has {widths[uneven - 1]} cells, but its header has {widths[0]}",
             "correct the line: cells are separated by single tabs",
@@ -171,10 +167,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_text(path: Path) -> str:
     """A text file in UTF-8 or UTF-16; newlines become line feeds and accents NFC."""
     check_content(path)
-    try:
+    with reading(path, "check the file"):
         data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}", "check the file") from error
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
@@ -381,8 +375,7 @@ def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) 
                 "write it the same everywhere, or give the two different names",
             )
     concepts = set(shown["concept"])
-    unknown = sorted((tested or frozenset()) - concepts)
-    if unknown:
+    if unknown := sorted((tested or frozenset()) - concepts):
         near = difflib.get_close_matches(unknown[0], sorted(concepts), 1, 0.6)
         raise DataError(
             f"{unknown[0]!r} in {root / TEST_CONCEPTS} is not the concept of any image that is shown",

@@ -207,11 +207,11 @@ class BidsDataset(ImageDataset):
         """The path of an image file, whatever its case and Unicode normalization, with or without suffix."""
         suffixes = ("",) if file.lower().endswith(SUFFIXES) else ("", *SUFFIXES)
         for exact in (True, False):
-            for folder in self.image_folders:
-                paths = [self.root / folder / f"{file}{suffix}" for suffix in suffixes]
+            for folder in (self.root / name for name in self.image_folders):
+                paths = [folder / f"{file}{suffix}" for suffix in suffixes]
                 if not exact:
-                    found = [_alike(self.root / folder, file + suffix) for suffix in suffixes]
-                    paths = [path for path in dict.fromkeys(found) if path]
+                    found = dict.fromkeys(_alike(folder, file + suffix) for suffix in suffixes)
+                    paths = list(filter(None, found))
                 for path in paths:
                     check_content(path)
                 there = [path for path in paths if path.is_file()]
@@ -240,20 +240,14 @@ class BidsDataset(ImageDataset):
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
     ) -> list[Row]:
-        """Every recording and image; with ``read``, preparing them would raise nothing else.
-
-        By default of the subjects that are here, else of all of them.
-        """
+        """Of the subjects that are here, else of all; with ``read``, preparing would raise nothing else."""
         here = list(self.folders) or self.subjects
         chosen = map(self.check_subject, subjects) if subjects else here
         rows = [row for subject in chosen for row in self.subject_rows(subject, read)]
         return [*rows, self.images_row()]
 
     def subject_rows(self, subject: Label, read: bool) -> list[Row]:
-        """A row for each recording of a subject; if read, also for faults across recordings.
-
-        Those are differing channels or rates, no training part, and copies.
-        """
+        """A row for each recording of a subject; if read, also for faults across recordings."""
         what, source = f"{self.what} {subject}", self.source_of(subject)
         folder = self.folders.get(subject, self.root / folder_name(subject))
         try:
@@ -267,13 +261,12 @@ class BidsDataset(ImageDataset):
             return [state_row("images", self.root, source, BROKEN, error.message)]
         spec = self.spec or TrialSpec(**self.settings.get("trials", {}))
         rows = []
+        more = "the authors suggest leaving this subject out" * (subject in self.advised_against)
         for run in runs:
             labels = [("session", run.session), ("task", run.task), ("run", run.run)]
             name = ", ".join([what, *(f"{kind} {label}" for kind, label in labels if label)])
-            rows.append(self._run_row(name, run, source, spec if read else None))
-            if subject in self.advised_against:
-                more = "the authors suggest leaving this subject out"
-                rows[-1]["detail"] = "; ".join(filter(None, [rows[-1]["detail"], more]))
+            row = self._run_row(name, run, source, spec if read else None)
+            rows.append(row | {"detail": "; ".join(filter(None, [row["detail"], more]))})
         if not read:
             return rows
         broken = {r.session for r, row in zip(runs, rows, strict=True) if row["state"] != FOUND}
@@ -297,8 +290,6 @@ class BidsDataset(ImageDataset):
         """The row of a recording, which is read if there is a ``spec`` of its trials."""
         try:
             check_content(run.events)
-            if not run.events.is_file():
-                return state_row(name, run.events, source, MISSING, "no such file")
         except MissingDataError as error:
             return state_row(name, run.events, source, MISSING, str(error))
         try:

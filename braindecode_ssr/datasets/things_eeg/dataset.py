@@ -109,12 +109,9 @@ class ThingsEEG(ImageDataset):
         """One row per image, from ``image_metadata.npy``; the number is the place in its list."""
         return read_images(metadata_file(self.root))
 
-    @property
-    def _n_training(self) -> int:
-        return int((self.images["split"] == "train").sum())
-
     def _raw_files(self, subject: Label) -> list[RawFile]:
-        return raw_files(self.root, subject, self._n_training)
+        n_training = int((self.images["split"] == "train").sum())
+        return raw_files(self.root, subject, n_training)
 
     @property
     def _in_bids(self) -> ThingsEEGBids:
@@ -222,11 +219,7 @@ class ThingsEEG(ImageDataset):
         return open_release(form, self.root, subject, self.images, spec)
 
     def flags(self, subject: int | str, spec: TrialSpec) -> tuple[str, ...]:
-        """``"test-in-whitening"`` for the 17-channel release.
-
-        Its public code averages the noise covariance over both partitions; the files of NICE, UBP and
-        NeuroBridge were whitened with training trials only.
-        """
+        """``"test-in-whitening"`` for the 17-channel release, whose whitening was fitted on both parts."""
         return ("test-in-whitening",) if self.form(subject, spec) == "gifford" else ()
 
     def source_key(self, subject: int | str, spec: TrialSpec | None = None) -> str:
@@ -401,9 +394,8 @@ def _release_rows(
             f"{released.sfreq:g} Hz, {released.normalization}"
         )
 
-    parts = zip(("train", "test"), files, strict=False)
-    read = read and images is not None
-    return [
-        file_row(f"{what}, {split}", path, source, partial(content, split) if read else None)
-        for split, path in parts
-    ]
+    def row(split: str, path: Path) -> Row:
+        whole = partial(content, split) if read and images is not None else None
+        return file_row(f"{what}, {split}", path, source, whole)
+
+    return list(map(row, ("train", "test"), files))
