@@ -100,10 +100,8 @@ class Alljoined(ImageDataset):
             for block, place in numbered_folders(inside, "block", "_").items():
                 files = sorted(place.glob("*.edf"))
                 if len(files) != 1:
-                    raise DataError(
-                        f"{place} holds {len(files)} EDF files, not one",
-                        "download the block again from Alljoined/Alljoined-1.6M",
-                    )
+                    wrong = f"{place} holds {len(files)} EDF files, not one"
+                    raise DataError(wrong, "download the block again from Alljoined/Alljoined-1.6M")
                 named = re.match(r"Subject (\d+), Session (\d+), Block (\d+)", files[0].name)
                 said = tuple(map(int, named.groups())) if named else ()
                 if said and said not in [(s, session, block) for s in names]:
@@ -153,10 +151,8 @@ class Alljoined(ImageDataset):
         with reading(path, "download it again"):
             raw = mne.io.read_raw_edf(path, verbose="error")
         if raw.info["sfreq"] != SFREQ:
-            raise DataError(
-                f"{path} was sampled at {raw.info['sfreq']:g} Hz, not {SFREQ:g}",
-                "use the published files of Alljoined-1.6M",
-            )
+            found = f"{path} was sampled at {raw.info['sfreq']:g} Hz, not {SFREQ:g}"
+            raise DataError(found, "use the published files of Alljoined-1.6M")
         n_images = self.images["split"].value_counts()
         first = {"train": 0, "test": int(n_images["train"])}
         onsets: list[float] = []
@@ -178,10 +174,8 @@ class Alljoined(ImageDataset):
             onsets.append(onset)
             numbers.append(number)
         if len(splits) != 1:
-            raise DataError(
-                f"{path} shows {'both training and test' if splits else 'no'} images",
-                "use the published files of Alljoined-1.6M",
-            )
+            found = f"{path} shows {'both training and test' if splits else 'no'} images"
+            raise DataError(found, "use the published files of Alljoined-1.6M")
         picks = channel_indices(raw.ch_names, CHANNELS)
         samples = np.round(np.array(onsets) * SFREQ).astype(np.int64)
         return splits.pop(), raw.get_data(picks), samples, np.array(numbers, np.int64)

@@ -160,10 +160,8 @@ class Alljoined1(ImageDataset):
         found = self._sessions(subject)
         if not found:
             name = f"subj{int(subject):02d}_session1_eeg.fif"
-            raise MissingDataError(
-                f"there is no recording {self.root / 'raw' / name}",
-                "download the folder xu2024/raw of osf.io/kqgs8",
-            )
+            wrong = f"there is no recording {self.root / 'raw' / name}"
+            raise MissingDataError(wrong, "download the folder xu2024/raw of osf.io/kqgs8")
         return found
 
     def _listed(self, name: str) -> Path:

@@ -128,10 +128,8 @@ def _extract(path: Path, tasks: list[tuple[str, Path]], password: str) -> None:
 def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: str) -> None:
     """Decrypt a whole file: one wrong password in 256 passes the check byte of the format."""
     if not password:
-        raise DataError(
-            "the archive needs the password of the THINGS images",
-            f"{PASSWORD_HELP}; enter it when asked, or set $SSR_THINGS_PASSWORD",
-        )
+        found = "the archive needs the password of the THINGS images"
+        raise DataError(found, f"{PASSWORD_HELP}; enter it when asked, or set $SSR_THINGS_PASSWORD")
     try:
         with packed.open(member, pwd=password.encode()) as file:
             while file.read(1 << 20):

@@ -359,10 +359,8 @@ class ImageDataset(ABC):
 
         path = self.image_source(image_id)
         if path is None:
-            raise MissingDataError(
-                f"{self.name} has no file of the image {image_id!r}",
-                "import features of its images",
-            )
+            found = f"{self.name} has no file of the image {image_id!r}"
+            raise MissingDataError(found, "import features of its images")
         return open_picture(path)
 
     def image_source(self, image_id: str) -> Path | None:
@@ -556,10 +554,8 @@ def trial_table(
 def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
     """Check that no column is missing, no image is listed twice and no concept is in both splits."""
     if list(images.columns) != IMAGE_COLUMNS:
-        raise DataError(
-            f"the image table in {source} has the columns {list(images.columns)}",
-            f"name them {IMAGE_COLUMNS}",
-        )
+        found = f"the image table in {source} has the columns {list(images.columns)}"
+        raise DataError(found, f"name them {IMAGE_COLUMNS}")
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(
@@ -636,10 +632,8 @@ def check_trials(trials: np.ndarray, ch_names: list[str], source: str) -> None:
         problem, where = "a constant value", np.flatnonzero(span <= 1e-9 * np.median(span))
     if len(where):
         names = ", ".join(ch_names[index] for index in where)
-        raise DataError(
-            f"{source or 'the trials'}: {problem} on channel {names}",
-            "repair the file or download it again, or leave the channel out",
-        )
+        found = f"{source or 'the trials'}: {problem} on channel {names}"
+        raise DataError(found, "repair the file or download it again, or leave the channel out")
 
 
 def check_copies(recordings: Iterable[tuple[Path, Path]], cache: Path | None = None) -> None:
@@ -685,7 +679,5 @@ def check_channels(
             problem = f"values up to {max(-low, high):g} V, too small for EEG (another unit?),"
         else:
             continue
-        raise DataError(
-            f"{source} has {problem} on channel {name}",
-            "repair the file or download it again, or leave the subject out",
-        )
+        found = f"{source} has {problem} on channel {name}"
+        raise DataError(found, "repair the file or download it again, or leave the subject out")

@@ -675,9 +675,7 @@ def open_mirror(url: str, downloader: Downloader) -> Mirror:
     for line in filter(None, map(str.strip, text.splitlines())):
         match = _CHECKSUM_LINE.fullmatch(line)
         if match is None:
-            raise DataError(
-                f"{url}/{CHECKSUMS} holds the line {line[:80]!r}, which is no checksum and path",
-                "write the list with sha256sum",
-            )
+            found = f"{url}/{CHECKSUMS} holds the line {line[:80]!r}, which is no checksum and path"
+            raise DataError(found, "write the list with sha256sum")
         sums[match[2]] = match[1].lower()
     return Mirror(url, sums)

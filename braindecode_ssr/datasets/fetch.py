@@ -79,10 +79,8 @@ class Downloads:
         if of_subject is None:
             return form.common(root)
         if not subjects:
-            raise UsageError(
-                f"say which subjects to download of the form {name!r}",
-                "add --subject 5, 1,3 or all",
-            )
+            found = f"say which subjects to download of the form {name!r}"
+            raise UsageError(found, "add --subject 5, 1,3 or all")
         own = (source for subject in subjects for source in of_subject(root, subject))
         return (*form.common(root), *own)
 

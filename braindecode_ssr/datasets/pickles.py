@@ -89,10 +89,8 @@ def load_dict(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
     path, keys = Path(path), list(keys)
     loaded = load_pt(path) if path.suffix == ".pt" else load_npy(path)
     if not isinstance(loaded, dict):
-        raise DataError(
-            f"{path} holds {type(loaded).__name__}, not a dict with the keys {', '.join(keys)}",
-            DOWNLOAD_AGAIN,
-        )
+        found = f"{path} holds {type(loaded).__name__}, not a dict with the keys {', '.join(keys)}"
+        raise DataError(found, DOWNLOAD_AGAIN)
     missing = [key for key in keys if key not in loaded]
     if missing:
         known = ", ".join(map(str, loaded)) or "none"
@@ -407,10 +405,8 @@ def load_features(path: str | Path) -> tuple[np.ndarray, list[str] | None]:
     key = _best(lists)
     rows = array.reshape(-1, array.shape[-1])
     if len(lists[key]) != len(rows):
-        raise DataError(
-            f"{path} has {len(lists[key])} names in {key!r}, but {len(rows)} rows of features",
-            "write one name for each row, in the order of the rows",
-        )
+        wrong = f"{path} has {len(lists[key])} names in {key!r}, but {len(rows)} rows of features"
+        raise DataError(wrong, "write one name for each row, in the order of the rows")
     return rows, lists[key]
 
 

@@ -145,10 +145,8 @@ def _check_tiff(picture: Image, source: str) -> None:
 
 
 def _refused(source: str, kind: str) -> DataError:
-    return DataError(
-        f"the picture {source} has {kind}, which cannot be converted faithfully to 8-bit RGB",
-        "save it as it was shown, as 8-bit RGB in PNG or JPEG",
-    )
+    found = f"the picture {source} has {kind}, which cannot be converted faithfully to 8-bit RGB"
+    return DataError(found, "save it as it was shown, as 8-bit RGB in PNG or JPEG")
 
 
 def _too_large(source: str, size: str = "") -> DataError:

@@ -180,10 +180,8 @@ def read_recording(
         samples, texts = _annotated(inst) if events is None else _listed(events, owner, sfreq)
         late = samples >= data.shape[1]
         if late.any():
-            raise DataError(
-                f"an event at {samples[late][0] / sfreq:.3f} s lies past the end of {owner}",
-                "give onsets in seconds from the start of the recording",
-            )
+            found = f"an event at {samples[late][0] / sfreq:.3f} s lies past the end of {owner}"
+            raise DataError(found, "give onsets in seconds from the start of the recording")
     if spec.whitening != "none" and kind == "eeg" and not joins:
         check_channels(data, tuple(names), owner)
     kept, shown = _shown(texts, owner, named, say)
@@ -258,10 +256,8 @@ def _read_epochs(
             f"cut them with tmin={spec.tmin:g}, tmax={spec.tmax:g}",
         )
     if spec.baseline == "none" and epochs.baseline is not None:
-        raise DataError(
-            f"the epochs of {owner} are baseline-corrected, those of {run} are not",
-            "cut them with baseline=None",
-        )
+        found = f"the epochs of {owner} are baseline-corrected, those of {run} are not"
+        raise DataError(found, "cut them with baseline=None")
     data = epochs.get_data(picks=names, verbose="error")
     onset = int(np.argmin(np.abs(epochs.times)))
     samples = np.arange(len(data)) * data.shape[2] + onset

@@ -247,10 +247,8 @@ def trained_images(sources: list[TrainingSource]) -> list[pd.DataFrame]:
     kept = [table[~table["concept"].map(folded).isin(tested)] for table in tables]
     for source, table in zip(sources, kept, strict=True):
         if not len(table):
-            raise UsageError(
-                f"{source.name} has no training concept that none of the datasets tests",
-                "leave it out of --extra-data, or add images of other concepts",
-            )
+            found = f"{source.name} has no training concept that none of the datasets tests"
+            raise UsageError(found, "leave it out of --extra-data, or add images of other concepts")
     return kept
 
 
@@ -295,10 +293,8 @@ def common_channels(sources: list[TrainingSource]) -> tuple[str, ...]:
     plain = zip(chosen, plain_names(chosen), strict=True)
     shared = tuple(name for name, same in plain if same in everywhere)
     if not shared:
-        raise UsageError(
-            f"{' and '.join(source.name for source in sources)} have no channel in common",
-            "join datasets of EEG, or of the same sensors",
-        )
+        wrong = f"{' and '.join(source.name for source in sources)} have no channel in common"
+        raise UsageError(wrong, "join datasets of EEG, or of the same sensors")
     return shared
 
 

@@ -116,10 +116,8 @@ def canonical_name(name: str) -> str:
         again, _, argument = own.partition(":")
         same_kind = again in ENCODERS and ENCODERS.name_of(again) == kind
         if not same_kind or _own_name(kind, argument) not in (None, own):
-            raise UsageError(
-                f"the encoder {written!r} has the name {own!r}, which does not build it again",
-                f"let its `name` be {kind!r} or '{kind}:ARGUMENT'",
-            )
+            found = f"the encoder {written!r} has the name {own!r}, which does not build it again"
+            raise UsageError(found, f"let its `name` be {kind!r} or '{kind}:ARGUMENT'")
     return own
 
 

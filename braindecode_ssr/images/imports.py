@@ -281,10 +281,8 @@ def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> li
         last = ends.get(bare) if folder in flat and times[bare] == 1 else None
         found = exact.get(name) or ends.get(name) or inner or last or set()
         if len(found) > 1:
-            raise DataError(
-                f"{source} names {name!r}, which may be {' or '.join(sorted(found))}",
-                "include its folder",
-            )
+            wrong = f"{source} names {name!r}, which may be {' or '.join(sorted(found))}"
+            raise DataError(wrong, "include its folder")
         if not found:  # another image of a concept, in a folder such as 00001_aardvark
             number, _, rest = folder.rpartition("/")[2].partition("_")
             concept = rest if number.isdigit() and rest else folder.rpartition("/")[2]
@@ -337,10 +335,8 @@ def _check_once(names: Sequence[str], ids: Sequence[str | None], source: Path) -
     twice = [name for name, image_id in zip(names, ids, strict=True) if times[image_id] > 1]
     if twice:
         image_id, count = times.most_common(1)[0]
-        raise DataError(
-            f"{source} names {image_id!r} {count} times; repeated names: {_first(twice)}",
-            "keep one row for each image",
-        )
+        found = f"{source} names {image_id!r} {count} times; repeated names: {_first(twice)}"
+        raise DataError(found, "keep one row for each image")
 
 
 def _check_agree(
@@ -348,10 +344,8 @@ def _check_agree(
 ) -> None:
     """Raise unless a list has as many names as there are rows, and those in the array's own file."""
     if len(given) != len(rows):
-        raise DataError(
-            f"{source} has {len(given)} names, but {array} {len(rows)} rows of features",
-            "write one image per line, in the order of the rows",
-        )
+        found = f"{source} has {len(given)} names, but {array} {len(rows)} rows of features"
+        raise DataError(found, "write one image per line, in the order of the rows")
     for row, (one, other) in enumerate(zip(given, inside or given, strict=True), 1):
         if image_stem(one) != image_stem(other):
             raise DataError(

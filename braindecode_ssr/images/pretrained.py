@@ -124,10 +124,8 @@ def unavailable(name: str, error: BaseException, what: str = "weights") -> Missi
 
 
 def do_not_fit(name: str, error: BaseException) -> DataError:
-    return DataError(
-        f"the weights of {name} do not fit the model ({first_line(error)})",
-        "remove their file to download it again, or choose other weights",
-    )
+    found = f"the weights of {name} do not fit the model ({first_line(error)})"
+    return DataError(found, "remove their file to download it again, or choose other weights")
 
 
 # -- open_clip -----------------------------------------------------------------------------------------------
@@ -159,10 +157,8 @@ class OpenCLIP(Pretrained):
         config = PreprocessCfg(**model.visual.preprocess_cfg)
         height, width = config.size if isinstance(config.size, (tuple, list)) else [config.size] * 2
         if height != width:
-            raise UsageError(
-                f"the model takes images of {height} x {width} pixels, which are not square",
-                "choose another model",
-            )
+            found = f"the model takes images of {height} x {width} pixels, which are not square"
+            raise UsageError(found, "choose another model")
         preprocess = {"size": height, "mean": list(config.mean), "std": list(config.std)}
         preprocess |= {key: getattr(config, key) for key in ("interpolation", "resize_mode")}
         self._set_up(model, image_transform_v2(config, is_train=False), preprocess, device)
@@ -275,10 +271,8 @@ def open_clip_name(text: str) -> OpenCLIPName:
     check_name("model of open_clip", model, models)
     tags = [known for name, known in open_clip.list_pretrained() if name == model]
     if not tag:
-        raise UsageError(
-            f"open-clip:{model} does not say which weights",
-            f"write {model}/{(tags or [RANDOM])[0]} for example",
-        )
+        found = f"open-clip:{model} does not say which weights"
+        raise UsageError(found, f"write {model}/{(tags or [RANDOM])[0]} for example")
     if tag != RANDOM and tag not in tags and not Path(tag).is_file():
         raise unknown_name(f"set of weights of {model}", tag, [*tags, RANDOM])
     return OpenCLIPName(model, tag, layer)
@@ -540,10 +534,8 @@ def _find_block(model: Any, asked: TimmName) -> int:
     """The index of the block that is pooled."""
     depth = len(getattr(model, "feature_info", ()))
     if asked.pooling and not (depth and hasattr(model, "forward_intermediates")):
-        raise UsageError(
-            f"timm gives no access to the blocks of {asked.model}",
-            "leave out the layer and the pooling",
-        )
+        found = f"timm gives no access to the blocks of {asked.model}"
+        raise UsageError(found, "leave out the layer and the pooling")
     if asked.pooling == "cls" and getattr(model, "cls_token", None) is None:
         raise UsageError(f"{asked.model} has no class token", "write :mean instead of :cls")
     return _block_at(asked, depth) if asked.pooling else depth - 1
@@ -631,10 +623,8 @@ def _block_at(asked: TimmName, depth: int) -> int:
 def _hugging_face_model(source: str, name: str) -> tuple[Any, dict[str, Any]]:
     """The vision model, frozen and in float32, and what its image processor does, from cache or Hub."""
     if not find_spec("transformers"):
-        raise UsageError(
-            f"the encoder {name} needs transformers",
-            'install it: pip install "braindecode-ssr[hf]"',
-        )
+        found = f"the encoder {name} needs transformers"
+        raise UsageError(found, 'install it: pip install "braindecode-ssr[hf]"')
     from transformers import AutoImageProcessor, AutoModel
     from transformers import logging as said
 

@@ -368,10 +368,8 @@ class FeatureStore:
             encoder under that name, or if the folder cannot be written; nothing is stored then.
         """
         if len(parts_of(encoder)) > 1:
-            raise UsageError(
-                f"features are stored for one encoder at a time, and {encoder!r} names several",
-                "write the features of each under its own name, without +",
-            )
+            found = f"features are stored for one encoder at a time, and {encoder!r} names several"
+            raise UsageError(found, "write the features of each under its own name, without +")
         with np.errstate(over="ignore"):
             features = np.ascontiguousarray(features, np.float32)
         check_features(features, image_ids, source)

@@ -203,10 +203,8 @@ def low_resolution(images: Tensor, *, seed: Sequence[int] = (), scale: float = 0
     height, width = images.shape[-2:]
     small = int(height * scale), int(width * scale)
     if not 0 < scale <= 1 or min(small) < 1:
-        raise UsageError(
-            f"scale={scale} does not give a smaller image of at least one pixel",
-            f"choose a scale from {1 / min(height, width):.3g} to 1",
-        )
+        found = f"scale={scale} does not give a smaller image of at least one pixel"
+        raise UsageError(found, f"choose a scale from {1 / min(height, width):.3g} to 1")
     return _resize(_resize(images, *small), height, width)
 
 
@@ -221,10 +219,8 @@ def mosaic(images: Tensor, *, seed: Sequence[int] = (), level: int = 5) -> Tenso
 
     height, width = images.shape[-2:]
     if not 1 <= level <= min(height, width):
-        raise UsageError(
-            f"tiles of level={level} pixels do not fit into the image",
-            f"choose a level from 1 to {min(height, width)}",
-        )
+        found = f"tiles of level={level} pixels do not fit into the image"
+        raise UsageError(found, f"choose a level from 1 to {min(height, width)}")
     tiles = height // level, width // level
     down, across = map(_linear_operator, (height, width), tiles)
     small = _separable(images, down, across)
@@ -268,10 +264,8 @@ def text(concepts: Sequence[str], *, template: str = "This picture is {}") -> li
     ['This picture is aircraft carrier', 'This picture is baton']
     """
     if template.count("{}") != 1:
-        raise UsageError(
-            f"{template!r} is not a template with one {{}} for the words of the concept",
-            'write for example "text?template=a photo of a {}"',
-        )
+        found = f"{template!r} is not a template with one {{}} for the words of the concept"
+        raise UsageError(found, 'write for example "text?template=a photo of a {}"')
     return [template.replace("{}", concept_words(concept)) for concept in concepts]
 
 

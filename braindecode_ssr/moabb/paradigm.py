@@ -153,10 +153,8 @@ def mask_of(is_test: Mask, X: Any) -> np.ndarray:
         is_test = is_test(X)
     mask = np.asarray(is_test, dtype=bool)
     if mask.shape != (n_trials,):
-        raise UsageError(
-            f"is_test has the shape {mask.shape}, but there are {n_trials} trials",
-            "give one value for each trial, in order",
-        )
+        found = f"is_test has the shape {mask.shape}, but there are {n_trials} trials"
+        raise UsageError(found, "give one value for each trial, in order")
     return mask
 
 
@@ -165,10 +163,8 @@ def zero_shot(train: np.ndarray, test: np.ndarray, y: Any, source: str = "the da
     rows = np.flatnonzero(train), np.flatnonzero(test)
     for split, found in zip(("training", "test"), rows, strict=True):
         if not len(found):
-            raise DataError(
-                f"{source} has no {split} trials",
-                "load training and test runs: do not choose events of one split",
-            )
+            wrong = f"{source} has no {split} trials"
+            raise DataError(wrong, "load training and test runs: do not choose events of one split")
     concepts = concepts_of([] if y is None else y)
     check_disjoint(concepts[rows[0]].tolist(), concepts[rows[1]].tolist(), source)
     return rows

@@ -124,10 +124,8 @@ def match_channels(
     for other in sets[1:]:
         check_facts(first, other)
     if channels in ("mag", "grad") and first.facts.get("channel type", channels) != channels:
-        raise DataError(
-            f"{first.owner} has {first.facts['channel type']} channels, not {channels}",
-            "choose others with --set data.channels=..., such as all",
-        )
+        found = f"{first.owner} has {first.facts['channel type']} channels, not {channels}"
+        raise DataError(found, "choose others with --set data.channels=..., such as all")
     asked = channels
     if isinstance(channels, str) and channels not in CHANNEL_SETS:
         asked = _shared(sets, channels)
@@ -191,10 +189,8 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
     channels = tuple(channels)
     repeated = ", ".join(sorted({name for name in channels if channels.count(name) > 1}))
     if repeated or not channels:
-        raise UsageError(
-            f"the channel {repeated} is listed twice" if repeated else "no channel is requested",
-            "name every channel once, or give 'all' or the name of a set",
-        )
+        wrong = f"the channel {repeated} is listed twice" if repeated else "no channel is requested"
+        raise UsageError(wrong, "name every channel once, or give 'all' or the name of a set")
     plain = plain_names(ch_names)
     found: list[int] = []
     missing, near = [], []
@@ -215,10 +211,8 @@ def channel_indices(ch_names: Sequence[str], channels: str | Sequence[str]) -> l
                 near.append(f"{ch_names[plain.index(key)]!r} for {name!r}")
     if missing:
         meant = f"did you mean {', '.join(near[:3])}? " if near else ""
-        raise DataError(
-            f"there is no channel {', '.join(missing)}, only {listed(ch_names, MOST)}",
-            f"{meant}choose channels that were recorded, or 'all'",
-        )
+        wrong = f"there is no channel {', '.join(missing)}, only {listed(ch_names, MOST)}"
+        raise DataError(wrong, f"{meant}choose channels that were recorded, or 'all'")
     if len(set(found)) < len(found):
         twice = next(i for i in found if found.count(i) > 1)
         names = [name for name, i in zip(channels, found, strict=True) if i == twice]

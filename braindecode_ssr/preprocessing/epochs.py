@@ -239,10 +239,8 @@ def _extent(sfreq: float, spec: TrialSpec) -> tuple[int, int, slice]:
     offset, last = round(spec.tmin * sfreq), round(spec.tmax * sfreq)
     check_rate(sfreq, spec)
     if last <= offset:
-        raise UsageError(
-            f"tmin {spec.tmin:g} is not before tmax {spec.tmax:g}",
-            "choose them with --set trials.tmin=... and --set trials.tmax=...",
-        )
+        found = f"tmin {spec.tmin:g} is not before tmax {spec.tmax:g}"
+        raise UsageError(found, "choose them with --set trials.tmin=... and --set trials.tmax=...")
     if spec.baseline == "prestimulus" and not offset <= 0 <= last:
         raise UsageError(
             f"an epoch from {spec.tmin:g} to {spec.tmax:g} s has no baseline before the onset",

@@ -272,10 +272,8 @@ def channel_scale(
     least = 1e-9 * np.median(finite) if len(finite) else np.inf
     broken = np.flatnonzero(~(np.isfinite(deviation) & (deviation > least)))
     if len(broken):
-        raise DataError(
-            f"channel number {broken[0] + 1} of {source} is constant or holds NaN",
-            "leave out broken channels with --set data.channels=[...]",
-        )
+        found = f"channel number {broken[0] + 1} of {source} is constant or holds NaN"
+        raise DataError(found, "leave out broken channels with --set data.channels=[...]")
     return mean, deviation
 
 

@@ -87,7 +87,9 @@ def metadata(dataset: ThingsSim) -> dict[str, list[str]]:
         folders, files = zip(*(file.split("/") for file in rows["file"]), strict=True)
         things = [f"{numbers[concept]:05d}_{concept}" for concept in rows["concept"]]
         names = {"concepts": list(folders), "concepts_THINGS": things, "files": list(files)}
-        order = names if split == "test" else ("files", "concepts", "concepts_THINGS")  # as published
+        order = (
+            names if split == "test" else ("files", "concepts", "concepts_THINGS")
+        )  # as published
         lists |= {f"{split}_img_{key}": names[key] for key in order}
     return lists
 
@@ -99,10 +101,8 @@ def claim(mine: dict[str, str], out: Path, folders: Iterable[str]) -> None:
         theirs = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
     occupied = any((out / name).exists() for name in folders)
     if (theirs is not None and theirs != mine) or (theirs is None and occupied):
-        raise UsageError(
-            f"there are other data in {out}, not of this same simulation",
-            "choose another --out, or remove the folder",
-        )
+        found = f"there are other data in {out}, not of this same simulation"
+        raise UsageError(found, "choose another --out, or remove the folder")
     write_file(marker, lambda file: file.write(json.dumps(mine, indent=1).encode()))
 
 
@@ -185,10 +185,8 @@ def write_meg(
     chosen = list(subjects) or list(range(1, preset.subjects + 1))
     for subject in chosen:
         if not 1 <= subject <= preset.subjects:
-            raise UsageError(
-                f"the MEG layout has no subject {subject}",
-                f"choose from 1 to {preset.subjects} with --subject",
-            )
+            found = f"the MEG layout has no subject {subject}"
+            raise UsageError(found, f"choose from 1 to {preset.subjects} with --subject")
     source = f"{dataset.source_key()} meg v{VERSION} {preset}"
     claim({"dataset": "things-meg", "source": source}, out, ("derivatives", "object_images"))
     images = meg_images(preset, dataset.preset, dataset.seed)

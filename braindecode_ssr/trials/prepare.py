@@ -194,10 +194,8 @@ def _write_recorded(
         if split == "test" or not spec.fitted:
             store.finish_session()
     if not shown:
-        raise DataError(
-            f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}",
-            f"see where they belong with: ssr-bd data where {dataset.name}",
-        )
+        found = f"{dataset.root} holds no recordings of subject {subject} of {dataset.name}"
+        raise DataError(found, f"see where they belong with: ssr-bd data where {dataset.name}")
     all_dropped, channels = Counter[str](), dict[str, dict[str, list[str]]]()
     for part in store.parts:
         all_dropped.update(part["dropped"])
@@ -233,10 +231,8 @@ def _trial_table(
     unknown = np.flatnonzero(~np.isin(numbers, names.index))
     if len(unknown) or not len(numbers):
         found = f"the unknown event code {numbers[unknown[0]]}" if len(unknown) else "no event"
-        raise DataError(
-            f"{source} holds {found}; the dataset has {len(names)} {recording.split} images",
-            "use the image list that belongs to this recording",
-        )
+        wrong = f"{source} holds {found}; the dataset has {len(names)} {recording.split} images"
+        raise DataError(wrong, "use the image list that belongs to this recording")
     before = shown.get(recording.split, pd.Series(0, index=names.index))
     counts = pd.Series(numbers).value_counts()
     shown[recording.split] = before.add(counts, fill_value=0).astype(int)

@@ -275,10 +275,8 @@ class TrialStore:
         rows = np.flatnonzero(self.table["split"].to_numpy() == split)
         if not len(rows):
             there = ", ".join(sorted(self.table["split"].unique())) or "none"
-            raise DataError(
-                f"there are no trials of the split {split!r} in {self.path}, only {there}",
-                "prepare the recordings of that split too",
-            )
+            found = f"there are no trials of the split {split!r} in {self.path}, only {there}"
+            raise DataError(found, "prepare the recordings of that split too")
         return rows
 
     def whitenings(self) -> list[dict[str, np.ndarray]]:
@@ -291,10 +289,8 @@ class TrialStore:
         """Only the first ``n`` trials of a split, in memory; UsageError if there are fewer."""
         rows = self.rows(split)
         if n > len(rows):
-            raise UsageError(
-                f"there are {len(rows)} {split} trials in {self.path}, not {n}",
-                "use fewer --trials",
-            )
+            found = f"there are {len(rows)} {split} trials in {self.path}, not {n}"
+            raise UsageError(found, "use fewer --trials")
         table = self.table.iloc[rows[:n]].reset_index(drop=True)
         return TrialStore(self.path, np.array(self.trials[rows[:n]]), table, self.manifest)
 
@@ -372,10 +368,8 @@ class TrialStore:
         numbers = self.table["number"].to_numpy()[rows]
         counts = np.unique(numbers, return_counts=True)[1]
         if len(set(counts.tolist())) != 1:
-            raise DataError(
-                f"some images have {counts.max()} trials and others have fewer",
-                "prepare the trials with --set trials.repetitions=published",
-            )
+            found = f"some images have {counts.max()} trials and others have fewer"
+            raise DataError(found, "prepare the trials with --set trials.repetitions=published")
         order = np.argsort(numbers, kind="stable").reshape(len(counts), -1)
         return self.trials[rows[order[:, published_order(order.shape[1])]]]
 
@@ -528,10 +522,8 @@ class StoreWriter:
         elif found != names:
             problem = f"they have the channels {', '.join(found)}, not {', '.join(names)}"
         if problem:
-            raise DataError(
-                f"the trials of {part['source'] or 'a batch'} do not fit: {problem}",
-                "use recordings of one kind for a subject",
-            )
+            wrong = f"the trials of {part['source'] or 'a batch'} do not fit: {problem}"
+            raise DataError(wrong, "use recordings of one kind for a subject")
         part |= {"shape": list(shape)}
         done = self.finished[len(self.parts) : len(self.parts) + 1]
         if done and {**done[0], "source": ""} != {**part, "source": ""}:

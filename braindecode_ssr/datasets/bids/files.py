@@ -75,10 +75,8 @@ class BidsRun:
         ]
         best = [path for *rank, path in sorted(fitting) if rank == list(min(fitting)[:2])]
         if len(best) > 1:
-            raise DataError(
-                f"{best[0]} and {best[1].name} both belong to {self.path.name}",
-                "keep one of the two, or give each recording its own",
-            )
+            found = f"{best[0]} and {best[1].name} both belong to {self.path.name}"
+            raise DataError(found, "keep one of the two, or give each recording its own")
         return best[0] if best else None
 
     @property

@@ -61,10 +61,8 @@ def numbered_folders(parent: Path, kind: str, separator: str = "-") -> dict[Any,
             continue
         other = folders.setdefault(int(match[1]), folder)
         if other != folder:
-            raise DataError(
-                f"the folders {other.name} and {folder.name} in {parent} have the same number",
-                "remove one of them",
-            )
+            found = f"the folders {other.name} and {folder.name} in {parent} have the same number"
+            raise DataError(found, "remove one of them")
     return folders
 
 
@@ -72,10 +70,8 @@ def add_subject(folders: dict[Any, Path], subject: Label, folder: Path) -> None:
     """Add the folder of a subject; DataError if another folder holds the same subject."""
     other = folders.setdefault(subject, folder)
     if not other.samefile(folder):
-        raise DataError(
-            f"{other} and {folder} both hold recordings of subject {subject}",
-            "remove one of the two, or move it out of the data folder",
-        )
+        found = f"{other} and {folder} both hold recordings of subject {subject}"
+        raise DataError(found, "remove one of the two, or move it out of the data folder")
 
 
 def raw_subjects(root: Path) -> dict[Any, Path]:
@@ -137,10 +133,8 @@ def image_file(root: Path, split: str, file: str) -> Path:
     usual = next((path for path in paths if path.parent.parent.is_dir()), paths[0])
     archives = (root / base / f"{SPLIT_FOLDERS[split][0]}.zip" for base in IMAGE_FOLDERS)
     packed = next(filter(Path.is_file, archives), None)
-    raise MissingDataError(
-        f"there is no image {usual}" + (f", only {packed}, not unpacked" if packed else ""),
-        f"unzip {packed} in {packed.parent}" if packed else HOW,
-    )
+    found = f"there is no image {usual}" + (f", only {packed}, not unpacked" if packed else "")
+    raise MissingDataError(found, f"unzip {packed} in {packed.parent}" if packed else HOW)
 
 
 def metadata_file(root: Path) -> Path:
@@ -172,16 +166,12 @@ def read_images(path: Path) -> pd.DataFrame:
         lists = (content[f"{split}_img_{what}"] for what in ("concepts", "files"))
         folders, files = ([str(name) for name in np.atleast_1d(one)] for one in lists)
         if not folders or len(folders) != len(files):
-            raise DataError(
-                f"{path} lists {len(folders)} folders and {len(files)} files of {split} images",
-                "download it again from https://osf.io/download/qkgtf",
-            )
+            found = f"{path} lists {len(folders)} folders and {len(files)} files of {split} images"
+            raise DataError(found, "download it again from https://osf.io/download/qkgtf")
         for name in (*folders, *files):
             if name in ("", ".", "..") or re.search(r"[/\\\ud800-\udfff]", name):
-                raise DataError(
-                    f"{name!r} in {path} is not one of plain folder and file names",
-                    "use the published list",
-                )
+                found = f"{name!r} in {path} is not one of plain folder and file names"
+                raise DataError(found, "use the published list")
         concepts = [re.sub(r"^\d+_", "", folder) for folder in folders]
         stems = [PurePosixPath(file).stem for file in files]
         columns = {

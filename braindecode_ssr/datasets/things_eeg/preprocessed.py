@@ -191,10 +191,8 @@ def release_files(form: str, root: Path, subject: Label) -> list[Path]:
         files.append(own if own.is_file() else folder.parent / "info.json")
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
-        raise MissingDataError(
-            f"files of the form {form!r} of subject {subject} are missing: {', '.join(missing)}",
-            f"put the files there; {HOW}",
-        )
+        found = f"files of the form {form!r} of subject {subject} are missing: {', '.join(missing)}"
+        raise MissingDataError(found, f"put the files there; {HOW}")
     return files
 
 

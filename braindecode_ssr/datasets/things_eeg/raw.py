@@ -159,15 +159,11 @@ def image_events(session: RawSession, n_images: int, source: str) -> tuple[np.nd
             "use the image_metadata.npy that belongs to this recording",
         )
     if not len(numbers):
-        raise DataError(
-            f"the stimulus row of {source} has {len(session.codes)} targets and no image",
-            "use another file",
-        )
+        found = f"the stimulus row of {source} has {len(session.codes)} targets and no image"
+        raise DataError(found, "use another file")
     pair = first_twice(samples, numbers, session.sfreq)
     if pair is not None:
         first, second = (f"{numbers[place]} at sample {samples[place]}" for place in pair)
-        raise DataError(
-            f"two codes in the stimulus row of {source} are one event: {first} and {second}",
-            f"{PUBLISHED}: one code for each image",
-        )
+        found = f"two codes in the stimulus row of {source} are one event: {first} and {second}"
+        raise DataError(found, f"{PUBLISHED}: one code for each image")
     return samples, numbers

@@ -309,16 +309,12 @@ def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.Dat
     path, source = attributes_file(root, subject), first_part(root, subject)
     name = f"sample_attributes_P{subject}.csv"
     if path is None:
-        raise MissingDataError(
-            f"{source} holds no table of trials as metadata, and there is no file {name}",
-            f"put the table at {root / 'sourcedata' / name}",
-        )
+        found = f"{source} holds no table of trials as metadata, and there is no file {name}"
+        raise MissingDataError(found, f"put the table at {root / 'sourcedata' / name}")
     table = read_attributes(path)
     if len(table) != len(epochs):
-        raise DataError(
-            f"{path} has {len(table)} trials, but {source} has {len(epochs)}",
-            "use the table and the epochs of the same release",
-        )
+        found = f"{path} has {len(table)} trials, but {source} has {len(epochs)}"
+        raise DataError(found, "use the table and the epochs of the same release")
     return table
 
 
@@ -431,10 +427,8 @@ class MEGTrials:
             source = f"session {session} of {self.source}"
             train = table[table["split"] == "train"]
             if self.spec.whitening != "none" and train.empty:
-                raise DataError(
-                    f"there are no training trials in {source} to fit the whitening",
-                    "get the whole session, or --set trials.whitening=none",
-                )
+                found = f"there are no training trials in {source} to fit the whitening"
+                raise DataError(found, "get the whole session, or --set trials.whitening=none")
             fitted = None
             if whiten:
                 some, images = TrialsOnDisk(self, train), train["number"].to_numpy()
@@ -487,15 +481,11 @@ class MEGTrials:
         if self.spec.channels in ("mag", "grad"):
             picks = picks[kinds == self.spec.channels]
         elif len(set(kinds)) > 1:
-            raise DataError(
-                f"{self.source} holds magnetometers and gradiometers, whose units differ",
-                "choose one type with --set data.channels=mag or grad",
-            )
+            found = f"{self.source} holds magnetometers and gradiometers, whose units differ"
+            raise DataError(found, "choose one type with --set data.channels=mag or grad")
         if not len(picks):
-            raise DataError(
-                f"{self.source} has no sensors of type {self.spec.channels}, only {kinds[0]}",
-                "choose others with --set data.channels=..., such as all",
-            )
+            found = f"{self.source} has no sensors of type {self.spec.channels}, only {kinds[0]}"
+            raise DataError(found, "choose others with --set data.channels=..., such as all")
         return picks[in_standard_order([self.epochs.ch_names[index] for index in picks])]
 
     def _treat_bad_channels(self) -> None:

@@ -111,10 +111,8 @@ def next_part(path: Path) -> str:
                 kind, _, length, follows = _TAG.unpack(header)
                 end += length
             if len(header) < _TAG.size or length < 0 or end > size:
-                raise DataError(
-                    f"{path} is cut off: it has {size} bytes, but its tags need at least {end}",
-                    AGAIN,
-                )
+                wrong = f"{path} is cut off: it has {size} bytes, but its tags need at least {end}"
+                raise DataError(wrong, AGAIN)
             if kind == _ROLE:
                 role = int.from_bytes(file.read(4), "big")
             elif kind == _FILE_NAME and role == _NEXT_FILE:
@@ -281,10 +279,8 @@ def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
         if len(twice):
             value = twice[one].iloc[0]
             names = ", ".join(map(str, twice[twice[one] == value][other]))
-            raise DataError(
-                f"the {one} {value} in {source} has more than one {other} or type: {names}",
-                PUBLISHED,
-            )
+            found = f"the {one} {value} in {source} has more than one {other} or type: {names}"
+            raise DataError(found, PUBLISHED)
     test = images["split"] == "test"
     images = images[test | ~images["concept"].isin(set(images["concept"][test]))]
     images = images.sort_values("things_image_nr", kind="stable")
@@ -391,7 +387,5 @@ def check_count(images: pd.DataFrame, source: str) -> None:
     published = PUBLISHED_EXP_IMAGES - tested * PUBLISHED_SESSIONS
     found = int((images["split"] == "train").sum())
     if is_published(images) and found != published:
-        raise DataError(
-            f"{source} has {found} training images, not {published} as published",
-            "get all sessions and parts of the subject",
-        )
+        wrong = f"{source} has {found} training images, not {published} as published"
+        raise DataError(wrong, "get all sessions and parts of the subject")
