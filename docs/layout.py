@@ -28,7 +28,7 @@ def arrows() -> dict[str, set[str]]:
         for_types = {
             id(inner)
             for node in ast.walk(tree)
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
             for inner in ast.walk(node)
         }
         package = [ROOT.name, *file.relative_to(ROOT).parent.parts]

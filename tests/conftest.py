@@ -57,6 +57,15 @@ def runs_here(monkeypatch):
     monkeypatch.setattr(LocalWorkers, "executor", lambda self, n_tasks: here)
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Pictures of few dots, whose letters are no fonts of their own: quicker to draw."""
+    from braindecode_ssr.reporting import run_figures
+
+    for name, value in (("savefig.dpi", 30), ("pdf.fonttype", 3)):
+        monkeypatch.setitem(run_figures.STYLE, name, value)
+
+
 class Here(Executor):
     """Does what is submitted at once."""
 

@@ -114,7 +114,7 @@ BEFORE_NORM = {
 }
 STILL = {"ATM": {"attention_drop_prob": 0.0}}
 CASES = [
-    {"backbone": "EEGProject", "loss": "ssr"},
+    pytest.param({"backbone": "EEGProject", "loss": "ssr"}, marks=pytest.mark.slow),
     {"backbone": "TSConv", "loss": "ssr", "clip": 0.5, "ema": 0.9},
     {"backbone": "ATM", "loss": "contrast", "subjects": 3, "validation_concepts": 4},
     pytest.param({"backbone": "BraVL", "loss": "bravl"}, marks=pytest.mark.slow),

@@ -161,6 +161,7 @@ class TestEvaluations:
         assert (table["samples"] == 2 * 118).all()  # training trials of the one other subject
         assert table["score_top1"].between(0, 1).all() and table["score_top1"].nunique() > 1
 
+    @pytest.mark.slow
     def test_meg(self, tmp_path, tmp_path_factory):
         root = tmp_path_factory.mktemp("meg")
         for subject in (1, 2):

@@ -197,9 +197,16 @@ def begun(tmp_path_factory):
     return folder / "checkpoint", whole.module_.state_dict()
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "gone"])
 @pytest.mark.parametrize(
-    "name", "model.pt criterion.pt optimizer.pt average.pt history.json spec.json".split()
+    ("name", "how"),
+    [
+        *(("model.pt", how) for how in ("empty", "cut", "gone")),
+        ("criterion.pt", "gone"),
+        ("optimizer.pt", "cut"),
+        ("average.pt", "empty"),
+        ("history.json", "cut"),
+        ("spec.json", "gone"),
+    ],
 )
 def test_the_checkpoint_before_a_damaged_one_is_resumed_from(begun, tmp_path, name, how):
     checkpoints, expected = begun

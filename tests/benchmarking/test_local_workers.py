@@ -83,7 +83,7 @@ list(run_tasks(work, toys(["waits"], {folder!r}), LocalWorkers(1)))
 """
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_the_processes_end_with_the_one_that_started_them(tmp_path, how):
     code = GRID.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path))
     (task,) = toys(["waits"], tmp_path)

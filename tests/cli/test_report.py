@@ -29,15 +29,6 @@ def one_way(bench):
     return bench
 
 
-@pytest.fixture
-def coarse(monkeypatch):
-    """Pictures of few dots, whose letters are no fonts of their own: quicker to draw."""
-    from braindecode_ssr.reporting import run_figures
-
-    for name, value in (("savefig.dpi", 30), ("pdf.fonttype", 3)):
-        monkeypatch.setitem(run_figures.STYLE, name, value)
-
-
 def test_as_a_process(shell, bench):
     done = shell("report", bench, code=0)
     assert "| ssr " in done.out and "†" in done.out and done.err == ""

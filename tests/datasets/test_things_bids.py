@@ -78,7 +78,7 @@ def spoil(tree, error=DataError, spec=SPEC):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("whitening", ["none", "mvnn"])
+@pytest.mark.parametrize("whitening", [pytest.param("none", marks=pytest.mark.slow), "mvnn"])
 def test_raw_and_bids_give_the_same_trials(both, whitening):
     # BDF has 24 bits over the range of a channel (here 0.25 mV, so steps of 1.5e-11 V): 1e-6 of the
     # deviation; whitening stretches weak directions, and with them the steps, by less than ten

@@ -74,10 +74,8 @@ def assert_same_store(store, expected):
 @pytest.mark.parametrize(
     "how, place, again",
     [
-        (signal.SIGKILL, 3, [2, 2, 3, 3]),
         (signal.SIGKILL, 4, [3, 3]),
         (signal.SIGTERM, 5, [3, 3]),
-        (signal.SIGINT, 4, [3, 3]),
         (signal.SIGINT, 1, [1, 1, 2, 2, 3, 3]),
     ],
 )

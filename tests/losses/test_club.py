@@ -72,7 +72,7 @@ def test_published_size():
     assert sum(p.numel() for p in CLUB(512, 512).parameters()) == 2_756_608  # 2.76 M
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.7])
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
 def test_an_upper_bound_of_what_gaussians_share(correlation):
     """Against the closed form, -ln(1 - r^2) / 2 for each of 3 elements, on new samples."""
     torch.manual_seed(0)

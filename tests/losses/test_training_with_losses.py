@@ -20,6 +20,7 @@ from braindecode_ssr.training.retriever import EEGRetriever, fit
 
 TINY = {
     "data": {"dataset": "things-sim", "preset": "tiny-v1", "subject": 1},
+    "images": {"views": ["blur"]},
     "model": {"n_outputs": 64},
     "train": {"epochs": 6, "batch_size": 32, "lr": 2e-3, "device": "cpu"},
 }
@@ -67,7 +68,7 @@ def test_it_finds_unseen_images_better_than_chance(name, tiny, tmp_path):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     numbers = score(net.module_, test)[1]
     assert numbers["n_gallery"] == 16
-    # Over all losses and seeds 0 to 4: at most 4.4, and at least 0.69. By chance 8.5 (its standard
+    # Over all losses and seeds 0 to 4: at most 4.8, and at least 0.69. By chance 8.5 (its standard
     # deviation is 1.2) and 0.31.
     assert numbers["mean_rank"] < 5.5
     assert numbers["top5"] > 0.5

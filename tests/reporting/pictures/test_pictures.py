@@ -175,7 +175,7 @@ def test_names_of_files():
     )
 
 
-def test_files_are_whole_and_the_same_each_time(pictures, tmp_path):
+def test_files_are_whole_and_the_same_each_time(pictures, tmp_path, coarse):
     picture = pictures["ranks_things-sim_tiny_intra_default"]
     png, pdf = picture.write(tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG") and pdf.read_bytes().startswith(b"%PDF")
@@ -185,13 +185,13 @@ def test_files_are_whole_and_the_same_each_time(pictures, tmp_path):
         picture.write(png)
 
 
-def test_html_holds_pictures(pictures, made):
+def test_html_holds_pictures(pictures, made, coarse):
     picture = pictures["ranks_things-sim_tiny_intra_default"]
     page = html(replace(made, pictures=(picture,)))
     assert page.count('<img alt="') == 1 and 'src="data:image/png;base64,' in page
 
 
-def test_pictures_of_one_subject_and_one_image():
+def test_pictures_of_one_subject_and_one_image(coarse):
     queries = query_rows(subjects=(1,), seeds=(0,), n=2)
     queries = pd.concat([queries, queries.assign(method="other")], ignore_index=True)
     results = Results(queries, run_rows(queries))
@@ -212,7 +212,7 @@ def test_no_text_is_cut_with_one_subject_and_one_method(label):
         )
 
 
-def test_the_recipe_of_the_documentation(tables, tmp_path, monkeypatch):
+def test_the_recipe_of_the_documentation(tables, tmp_path, monkeypatch, coarse):
     default = [table[table["evaluation"] == "default"] for table in tables]
     write_tables(tmp_path / "bench", *default)
     text = (Path(__file__).parents[3] / "docs" / "report.rst").read_text(encoding="utf-8")
