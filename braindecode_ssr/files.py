@@ -235,7 +235,6 @@ def set_aside(path: Path) -> Path:
 
 
 def sync_tree(folder: Path) -> None:
-    """``fsync`` everything in a folder, files first."""
     files: list[Path] = []
     folders = [folder]
     for path in folder.rglob("*"):
@@ -325,7 +324,6 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def _merge(temporary: Path, path: Path) -> None:
-    """Move files one by one into the existing folder."""
     folders = {path}
     for file in [file for file in temporary.rglob("*") if not file.is_dir()]:
         target = path / file.relative_to(temporary)
@@ -483,7 +481,6 @@ def _say_once(text: str) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """Free bytes on the disk where ``path`` is or will be."""
     return shutil.disk_usage(nearest_existing(path)).free
 
 

@@ -418,7 +418,6 @@ def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
 
 
 def _check_candidates(spec: RunSpec, dataset: ImageDataset) -> None:
-    """Raise UsageError if the test is to be among more candidates than there are."""
     tested = dataset.images[dataset.images["split"] == "test"]
     concepts = spec.evaluation.gallery == "concept"
     there = tested["concept" if concepts else "image_id"].nunique()
@@ -595,7 +594,6 @@ def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
 
 
 def _check_memory(spec: RunSpec, n_parameters: int, n_trained: int) -> None:
-    """Refuse a model that this machine can never train."""
     from .training.distributed import pick_device
 
     try:

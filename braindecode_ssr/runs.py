@@ -43,8 +43,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class RecordedDataset(BaseModel):
-    """What ``run.json`` says about the dataset."""
-
     root: str | None = None
     fingerprint: str | None = None
     images: str | None = None
@@ -59,8 +57,6 @@ class Record(BaseModel):
 
 
 class Summary(BaseModel):
-    """What ``summary.json`` may contain."""
-
     top1: Fraction | None = None
     top5: Fraction | None = None
     mrr: Fraction | None = None
@@ -95,7 +91,6 @@ class Run:
     parts: ClassVar[tuple[str, ...]] = FILES
 
     def _repr_html_(self) -> str:
-        """The numbers of the run as a table in a notebook."""
         if not self.finished:
             return f"<p>unfinished run in <code>{escape(str(self.path))}</code></p>"
         numbers = self.summary
@@ -417,7 +412,6 @@ def write_model(run: Run, model: Any, whitening: dict[str, Any]) -> None:
 
 
 def read_whitening(path: Path) -> dict[str, np.ndarray]:
-    """The whitening of a run; DataError if the file is damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -31,7 +31,6 @@ STOPPED_CODE = 130
 
 
 def _volume() -> dict[str, bool]:
-    """``quiet`` and ``verbose``, as asked for."""
     context = click.get_current_context(silent=True)
     return context.find_root().meta if context else {}
 
@@ -44,7 +43,6 @@ def _set_volume(context: click.Context, option: click.Parameter, value: bool) ->
 
 
 def volume(function: Any) -> Any:
-    """-q and -v."""
     options: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _set_volume}
     quiet = click.option("-q", "--quiet", help="Print results and errors only.", **options)
     told = "Print the seconds of each step, and what other libraries log."
@@ -52,7 +50,6 @@ def volume(function: Any) -> Any:
 
 
 def say(text: str) -> None:
-    """Print a line of progress on stderr."""
     asked = _volume()
     if not asked.get("quiet"):
         since = f"{time.perf_counter() - START:7.1f} s  " if asked.get("verbose") else ""
@@ -71,7 +68,6 @@ class Group(click.Group):
     """A group that prints its help when no command is given, and suggests the nearest to a misspelled one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; without any, print the help."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit()
@@ -80,7 +76,6 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or suggest the nearest."""
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             raise unknown_name("command", args[0], known)
@@ -112,18 +107,15 @@ class LazyGroup(Group):
         self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order of the table."""
         return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
         if cmd_name not in self.table:
             return None
         parts = vars(importlib.import_module(f".{self.table[cmd_name][0]}", __package__)).values()
         return next(p for p in parts if isinstance(p, click.Command) and p.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with their lines of help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 

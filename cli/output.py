@@ -16,14 +16,12 @@ stdout: Any = None
 
 
 def print_json(content: Any) -> None:
-    """One JSON document."""
     global documents
     documents += 1
     click.echo(json.dumps(content, indent=2, default=str), file=stdout)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Rows as one JSON document or as a table."""
     if as_json:
         print_json(rows)
     else:
@@ -68,7 +66,6 @@ WORD = 20
 def _print_wrapped(
     names: list[str], cells: list[list[str]], numeric: list[bool], indent: str, width: int
 ) -> None:
-    """Print cells within the width of the terminal."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table

@@ -304,7 +304,6 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
 
 
 def print_flags(summaries: list[dict[str, Any]]) -> None:
-    """What flags mean, one line each."""
     from braindecode_ssr.retrieval.evaluations import FLAGS
 
     flags = {flag for summary in summaries for flag in summary["flags"]}

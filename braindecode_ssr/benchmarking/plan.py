@@ -372,7 +372,6 @@ def grid_preview(plan: Plan, out: Path, jobs: int) -> dict[str, Any]:
 
 
 def cost_line(preview: dict[str, Any], jobs: int) -> str:
-    """The counts and costs of a preview in one line."""
     line = f"{len(preview['runs'])} runs: {preview['done']} done, {preview['to_do']} to do"
     if preview["lacking"]:
         line += f", {preview['lacking']} lack features"

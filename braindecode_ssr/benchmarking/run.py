@@ -48,14 +48,12 @@ class Benchmark:
         return pd.DataFrame(summary_rows(self.queries, self.runs))
 
     def __str__(self) -> str:
-        """The tables that ``ssr-bd benchmark`` prints, as Markdown."""
         return "\n\n".join(
             "\n\n".join([f"**{table.caption}**", markdown_table(table), *table.notes])
             for table in summary_tables(summary_rows(self.queries, self.runs))
         )
 
     def _repr_html_(self) -> str:
-        """The same tables in a notebook."""
         return notebook_html(summary_tables(summary_rows(self.queries, self.runs)))
 
     @property

@@ -247,7 +247,6 @@ class LocalWorkers:
         pool.shutdown()
 
     def gone(self) -> SSRError:
-        """The error when the executor cancels tasks by itself."""
         return DataError("the processes of --jobs were stopped", "run the same command again")
 
 

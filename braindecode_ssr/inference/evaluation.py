@@ -71,7 +71,6 @@ class Embeddings:
 
 
 def embed(model: torch.nn.Module, test: TestSet) -> Embeddings:
-    """The embeddings of the trials and of the candidates of a test set."""
     import torch
 
     who = None
@@ -232,7 +231,6 @@ def score_run(
 
 
 def labels_of(spec: RunSpec, evaluation: Evaluation, flags: tuple[str, ...]) -> dict[str, Any]:
-    """What a table says about a run before its numbers."""
     return {
         "dataset": spec.data.dataset,
         "method": spec.label,

@@ -231,7 +231,6 @@ def head_map(
     limits: tuple[float, float],
     colors: str = "viridis",
 ) -> Any:
-    """A map of values on the head from above, with the sensors as dots."""
     import mne
 
     look: dict[str, Any] = {"cmap": colors, "contours": 0, "extrapolate": "local"}

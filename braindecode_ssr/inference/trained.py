@@ -362,7 +362,6 @@ class TrainedRun(Run):
     def _features(
         self, folder: ImageDataset, ids: list[str], progress: bool, say: Say
     ) -> np.ndarray:
-        """Features of the originals, by the very encoder of the run."""
         if self.spec.images.tuning != "frozen":
             return features_of_run(self, self.spec, folder, self.device).original(ids)
         spec, made_by = self.spec.images, self.record.get("features") or {}
@@ -455,7 +454,6 @@ class TrainedRun(Run):
         return asked if asked != "auto" else "recording" if whitened else "none"
 
     def _whiten(self, x: np.ndarray, asked: str, shown: Any, source: str, say: Say) -> None:
-        """Whiten trials of all channels in place, and say how."""
         how, file = self.spec.trials.whitening, self.path / WHITENING
         if how == "robust":
             if asked not in ("auto", "recording"):

@@ -113,7 +113,6 @@ def check_embeddings(brain: Tensor, original: Tensor, view: Tensor, at_least: in
 
 
 def weighted_total(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The parts, preceded by their weighted sum as ``"loss"``."""
     total = sum(weights.get(name, 1.0) * part for name, part in parts.items())
     return {"loss": torch.as_tensor(total), **parts}
 
@@ -165,7 +164,6 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def perceptron(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear maps between widths, with an activation between them."""
     maps = [nn.Linear(*pair) for pair in pairwise(widths)]
     return nn.Sequential(*(layer for one in maps[:-1] for layer in (one, activation())), maps[-1])
 

@@ -46,7 +46,6 @@ MEASURED_ROWS = 128  # of the last batch, once an epoch and context
 
 
 def random_mask(like: Tensor, ratio: float, generator: torch.Generator | None = None) -> Tensor:
-    """Bool of the shape of a tensor, true with probability ``ratio``."""
     device = like.device if generator is None else generator.device
     return torch.rand(like.shape, device=device, generator=generator).to(like.device) < ratio
 
@@ -408,7 +407,6 @@ class MaskedReconstruction(Loss):
 def other_vector(
     other: Tensor, context: Context, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The vectors of the other modality as a reconstructor gets them."""
     if context == "shuffled":
         return shuffled(other, generator)
     if context == "none":
@@ -550,7 +548,6 @@ class SSRLoss(Loss):
 
 
 def _known(value: Any, name: str, option: str) -> Any:
-    """The value, unless it is missing."""
     if value is None:
         raise UsageError(
             f"{option} needs {name}, which is missing",

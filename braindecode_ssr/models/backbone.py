@@ -390,7 +390,6 @@ def _unfit(name: str, n_chans: int, n_times: int, error: Exception) -> UsageErro
 
 
 def class_name(backbone: type[nn.Module] | nn.Module) -> str:
-    """The name of a model's class, as in the table of adjustments."""
     model = backbone.model if isinstance(backbone, BackboneAdapter) else backbone
     return (model if isinstance(model, type) else type(model)).__name__
 
@@ -445,7 +444,6 @@ def _filled(value: Any, signal: dict[str, Any]) -> Any:
 
 
 def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
-    """Raise UsageError if the forward pass of a class or model has no ``subject_index``."""
     if not takes_subjects(backbone):
         raise _without_parts(class_name(backbone))
 

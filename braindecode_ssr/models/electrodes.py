@@ -50,7 +50,6 @@ def channel_map(entry: dict[str, Any], module: nn.Module, chs_info: Channels) ->
 
 
 def describe_channels(name: str, found: dict[str, Any], entry: dict[str, Any]) -> str:
-    """One line about a map of channels."""
     if found["by"] == "place":
         return f"{name} knows no names of channels: it takes them for its own in the order of the trial"
     if found["by"] == "position":

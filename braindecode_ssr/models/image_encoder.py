@@ -70,7 +70,6 @@ class TunedEncoder(nn.Module):
         return torch.cat([checkpoint(features, part, use_reentrant=False) for part in parts])
 
     def encode(self, images: Tensor) -> Tensor:
-        """As that of the encoder: on the CPU, without gradients."""
         return self.encoder.encode(images)
 
     def resize(self, image: Any) -> Any:
@@ -78,7 +77,6 @@ class TunedEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """That of the encoder, with the changes."""
         return sha256(f"{self.encoder.fingerprint} {self._settings} {weights_hash(self)}")
 
     def _apply(self, fn: Any, recurse: bool = True) -> TunedEncoder:
@@ -123,7 +121,6 @@ def last_blocks(encoder: Any, n: int) -> list[list[tuple[Any, str]]]:
 
 
 def build_tuned(spec: ImageSpec) -> TunedEncoder:
-    """The encoder of a resolved spec, on the CPU, with changes that are still zero."""
     encoder = build_encoder(spec.encoder)
     return TunedEncoder(encoder, spec.lora_rank, spec.lora_alpha, spec.lora_blocks)
 

@@ -96,7 +96,6 @@ def list_backbones() -> list[str]:
 
 
 def _braindecode_models() -> dict[str, type[nn.Module]]:
-    """All of braindecode's models by name, including the interpolated ones."""
     with quiet_import():
         from braindecode.models.util import interpolated_models_dict, models_dict
 
@@ -451,7 +450,6 @@ def _add(model: type) -> None:
 
 
 def _add_config(model: type) -> None:
-    """Update a ``braindecode.models.config`` that is already loaded."""
     config: Any = sys.modules.get(f"{_BRAINDECODE}.config")
     if config is None or not hasattr(config, "BraindecodeModelConfig"):
         return

@@ -142,7 +142,6 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
 
 def check_length(model: Encoder, shortest: int, lengths: str) -> None:
-    """Raise UsageError if trials are shorter than a model's filters."""
     if model.n_times < shortest:
         raise UsageError(
             f"{type(model).__name__} needs trials of at least {shortest} samples; these have {model.n_times}",

@@ -369,7 +369,6 @@ def build_image_head(
 
 
 def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
-    """The class behind the name or path of an image head, or the class itself."""
     by_path = isinstance(head, str) and is_path(head)
     found = class_at("an image head", str(head)) if by_path else IMAGE_HEADS.resolve(head)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
@@ -381,7 +380,6 @@ def image_head_class(head: str | type[nn.Module]) -> type[nn.Module]:
 
 
 def check_width(width: int, wanted: int) -> None:
-    """Raise UsageError for features of another width than an image head was built for."""
     if width != wanted:
         raise UsageError(
             f"the model was built for image features of width {wanted}, and these have width {width}",

@@ -318,8 +318,6 @@ class BandAttention(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """Add Gaussian noise of standard deviation ``scale`` in training."""
-
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale

@@ -37,7 +37,6 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.A, a=5**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed matrix, (m, n) to (m, n)."""
         return weight + self.scale * (self.B @ self.A)
 
 

@@ -77,7 +77,6 @@ class Result(BaseModel):
 
 
 def digest_of(content: dict[str, Any]) -> str:
-    """The SHA-256 of a result without its own digest."""
     rest = {name: value for name, value in content.items() if name != "digest"}
     return sha256(json.dumps(rest, sort_keys=True))
 
@@ -124,7 +123,6 @@ def _slug(text: str) -> str:
 
 
 def _content(run: Run, place: Run) -> dict[str, Any]:
-    """What is written about one evaluation of a run."""
     queries, runs = tables_of_run(run, place)
     row = runs.iloc[0].to_dict()
     record = {} if "scored_by" in place.summary else run.record
@@ -254,7 +252,6 @@ def leaderboard(folder: str | Path, say: Say = silent) -> tuple[Report, list[str
 
 
 def _entries(runs: pd.DataFrame) -> Table:
-    """The settings, versions and data of the rows of a section."""
     rows = []
     for (method, backbone), own in runs.groupby(["method", "backbone"], sort=False):
         data = sorted({text[:8] or "unknown" for text in own["data"]})

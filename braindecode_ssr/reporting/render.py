@@ -67,11 +67,9 @@ class Report:
     files: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
-        """All tables as Markdown."""
         return markdown(self)
 
     def _repr_html_(self) -> str:
-        """All tables in a notebook."""
         return notebook_html([table for section in self.sections for table in section.tables])
 
     def as_json(self) -> dict[str, Any]:
@@ -89,7 +87,6 @@ def percent(fraction: float) -> str:
 
 
 def notebook_html(tables: Iterable[Table]) -> str:
-    """Tables with their captions and notes, for a notebook."""
     from tabulate import tabulate
 
     return "".join(
@@ -207,7 +204,6 @@ def retrieval_page(
 
 
 def markdown(report: Report) -> str:
-    """The report as GitHub-flavored Markdown."""
     parts = [f"# {escape_markdown(report.title)}"]
     for section in report.sections:
         parts.append(f"## {escape_markdown(section.title)}")
@@ -219,7 +215,6 @@ def markdown(report: Report) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """One table as Markdown, without its caption."""
     from tabulate import tabulate
 
     head, *rows = ([escape_markdown(cell) for cell in row] for row in (table.head, *table.rows))
@@ -249,7 +244,6 @@ LATEX = {
 
 
 def latex(report: Report) -> str:
-    """All tables of the report as LaTeX floats with labels."""
     parts = [r"% Needs \usepackage{booktabs,graphicx} in the preamble."]
     for number, section in enumerate(report.sections, 1):
         parts.append(f"% {' '.join(section.title.split())}")

@@ -220,7 +220,6 @@ def panels_of(history: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def label_of(panel: str, column: str) -> str:
-    """What the legend of a panel calls a column of the history."""
     if panel.endswith("by context"):
         ends = (label for context, label in CONTEXTS.items() if column.endswith(f"_{context}"))
         return next(ends, "training")
@@ -231,7 +230,6 @@ def label_of(panel: str, column: str) -> str:
 
 
 def check_saved(queries: pd.DataFrame) -> None:
-    """Raise UsageError if the nearest images of queries are not known."""
     if "top_1" not in queries or not len(queries):
         raise UsageError(
             "the nearest images of these queries are not saved", "use the run's own evaluation"

@@ -147,7 +147,6 @@ def _facts(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _check_alike(paths: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
-    """Raise unless all facts are those of the first member."""
     for path, own in zip(paths, facts, strict=True):
         for name, value in own.items():
             if value != facts[0][name]:
@@ -204,7 +203,6 @@ def _in_order(first: Similarity, member: Similarity, one: Path, other: Path) -> 
 
 
 def _common(members: Sequence[Similarity], method: str | None) -> dict[str, Any]:
-    """What can be said of all members."""
     labels = dict(members[0].labels)
     for name in list(labels):
         kinds = list(dict.fromkeys(str(member.labels.get(name)) for member in members))

@@ -369,7 +369,6 @@ def write_submission(run: TrainedRun, folder: Path, version: str) -> float:
 
 
 def load_submission(folder: Path) -> Any:
-    """The Solver of a folder that :func:`write_submission` wrote."""
     spec = spec_from_file_location("submission", folder / SUBMISSION_FILES[0])
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

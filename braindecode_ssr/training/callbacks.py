@@ -139,7 +139,6 @@ class Checkpoints(Callback):
         self.saved_at, self.seconds = -float("inf"), 0.0
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Save, if that takes less than a twentieth of the time since the last save."""
         if SAVING_SHARE * (time.monotonic() - self.saved_at) >= self.seconds:
             self.save(net)
 
@@ -148,7 +147,6 @@ class Checkpoints(Callback):
             self.save(net)
 
     def save(self, net: Any) -> None:
-        """Save weights, optimizer and history; then remove the oldest checkpoint."""
         start = time.monotonic()
         path = self.folder / f"epoch-{len(net.history):04d}"
         if not path.exists():
@@ -225,7 +223,6 @@ class ValidationRetrieval(Callback):
         self.best_weights = Path(folder) / "best.pt"
 
     def is_whole(self) -> bool:
-        """Whether the best weights can be read."""
         return _can_load(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -293,7 +290,6 @@ class EpochBar(Callback):
 
 
 def logger(name: str, folder: Path, title: str, spec: dict[str, Any]) -> Callback:
-    """The callback of skorch that logs a run to ``"tensorboard"``, ``"wandb"`` or ``"mlflow"``."""
     if name == "tensorboard":
         from skorch.callbacks import TensorBoard
         from torch.utils.tensorboard import SummaryWriter

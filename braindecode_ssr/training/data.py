@@ -74,11 +74,9 @@ class TrainingSet(Dataset):
         return len(self.x)
 
     def __getitem__(self, index: int | Tensor) -> Batch:
-        """The trials and targets of one row or of many."""
         return _take(self.x, index), self.targets(index)
 
     def targets(self, index: int | Tensor) -> dict[str, Tensor]:
-        """The image features of one row or of many, the image, and the subject."""
         image = self.image[index]
         features = {"original": _take(self.original, image), "view": _take(self.view, image)}
         return {**features, "image": image, "subject": self.subject[index]}
@@ -208,7 +206,6 @@ def hold_out_concepts(
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of everything random in one epoch of a run."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
@@ -233,7 +230,6 @@ class Signals:
 
     @classmethod
     def of(cls, store: TrialStore, channels: Channels, reference: str = "") -> Signals:
-        """The signals of a store when some channels are picked."""
         picks = store.pick(channels)
         names = tuple(store.ch_names[index] for index in picks)
         chs_info = [dict(store.info["chs"][index]) for index in picks]
@@ -374,7 +370,6 @@ def training_data(
 
 
 def _training_table(source: TrainingSource, stores: list[TrialStore]) -> pd.DataFrame:
-    """A row for each training trial of a dataset: image, concept, subject, and the dataset."""
     tables = []
     for store in stores:
         images = store.averaged_images("train")

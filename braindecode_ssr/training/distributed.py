@@ -42,7 +42,6 @@ class World:
         return self.rank == 0
 
     def check_batch(self, size: int) -> None:
-        """Raise UsageError if the processes cannot split a batch of this size evenly."""
         if size % self.size:
             raise UsageError(
                 f"{self.size} processes cannot split a batch of {size} evenly",
@@ -50,7 +49,6 @@ class World:
             )
 
     def check_alone(self, what: str) -> None:
-        """Raise UsageError if several processes were started for what runs in one."""
         if self.size > 1:
             raise UsageError(
                 f"{what} runs in one process, and {self.size} were started",
@@ -58,7 +56,6 @@ class World:
             )
 
     def shard(self, batch: Tensor) -> Tensor:
-        """The rows of a batch that belong to this process."""
         return batch.chunk(self.size)[self.rank] if self.size > 1 else batch
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -90,7 +87,6 @@ class World:
             gradient.copy_(total.view_as(gradient))
 
     def broadcast(self, state: Iterable[Any]) -> None:
-        """Give every process the first one's tensors."""
         for value in state if self.size > 1 else ():
             if isinstance(value, Tensor):
                 dist.broadcast(value, src=0)
@@ -208,7 +204,6 @@ def pick_device(name: str = "auto") -> str:
 
 
 def _unavailable(device: torch.device) -> str:
-    """Why a device cannot be used on this machine; empty if it can."""
     if device.type == "cuda":
         if not torch.cuda.is_available():
             return "torch finds no CUDA GPU on this machine"

@@ -141,7 +141,6 @@ def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[s
 
 
 def choose_trained(model: SSR, spec: ModelSpec) -> None:
-    """Freeze and adapt the parts of a model that a spec names."""
     model.freeze(*spec.freeze)
     if spec.tuning != "full":
         tune(model, spec.tuning, spec.lora_rank, spec.lora_alpha)
@@ -169,7 +168,6 @@ def build_loss(spec: RunSpec, model: SSR | Ridge | None = None) -> torch.nn.Modu
 
 
 def check_loss_params(spec: RunSpec) -> None:
-    """Raise UsageError if a parameter is set that the loss does not have."""
     known = inspect.signature(LOSSES[spec.loss.name]).parameters
     for name in sorted(set(spec.loss.params) - set(known)):
         raise unknown_name(f"parameter of the loss {spec.loss.name}", name, list(known))
@@ -397,7 +395,6 @@ class EEGRetriever(EEGRegressor):
         return float((ranks == 1).mean())
 
     def _set_signal_args(self, X: Any, y: Any, classes: Any) -> None:
-        """Infer what the model needs from the trials, and the width of the features."""
         if _is_class(self.module) or isinstance(self.module, str):
             given = self.get_params_for("module")
             wanted = {"n_outputs": N_OUTPUTS}

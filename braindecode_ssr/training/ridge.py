@@ -48,11 +48,9 @@ class Ridge(nn.Module):
         return trial, feature
 
     def forward(self, x: Tensor) -> Tensor:
-        """The brain side of trials (n, c, t)."""
         return x.flatten(1) - self.trial_mean
 
     def image_head(self, features: Tensor) -> Tensor:
-        """The image side of features (n, d)."""
         return features - self.feature_mean
 
     @torch.no_grad()
