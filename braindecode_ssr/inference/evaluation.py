@@ -43,9 +43,9 @@ KEEP = "--set train.keep=every"
 class TestSet:
     """Averaged or single test trials (n, c, t) of a subject, and the features (g, d) of the candidates.
 
-    The table has ``subject, image_id, concept, n_repetitions`` of each query; ``signals`` are channels, rate
-    and window of ``x``. Where predictions are averaged, ``query`` (n,) says which query a trial belongs to.
-    ``who`` counts the subject among those of the training, if there.
+    The table has ``subject, image_id, concept, n_repetitions`` of each query. Where predictions are averaged,
+    ``query`` (n,) says which query a trial belongs to. ``who`` counts the subject among those of the
+    training.
     """
 
     __test__ = False  # not for pytest
@@ -123,8 +123,7 @@ def load_test_set(
     table = table.assign(subject=spec.data.subject)
     known = sorted(among, key=natural)
     who = known.index(spec.data.subject) if spec.data.subject in known else None
-    gallery = candidates(features, evaluation, ids)
-    return TestSet(x, table, gallery, ids, signals, query, who)
+    return TestSet(x, table, candidates(features, evaluation, ids), ids, signals, query, who)
 
 
 def candidates(
@@ -152,10 +151,8 @@ def score(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rank the gallery for every query: a row per query, and metrics, chance and counts.
 
-    If the model has a part for each training subject, trials go through that of their subject, or, of a
-    subject that has none, are embedded by the mean over the parts. Where each trial is a query, a row holds
-    the means over those of an image. Correction and number of candidates of the evaluation are used here, the
-    rest in :func:`load_test_set`.
+    Where each trial is a query, a row holds the means over those of an image. Correction and number of
+    candidates of the evaluation are used here, the rest in :func:`load_test_set`.
     """
     found = embed(model, test)
     queries = query_table(

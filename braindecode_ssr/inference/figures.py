@@ -168,7 +168,7 @@ def draw_regions(
 def _region_bars(axis: Axes, mean: pd.DataFrame, whole: float, chance: float) -> None:
     only = mean[mean["kind"] == "only"]
     y = np.arange(len(only))[::-1]
-    for color, kind, shift in zip(COLORS, ("only", "without"), (0.2, -0.2), strict=False):
+    for color, kind, shift in zip(COLORS[:2], ("only", "without"), (0.2, -0.2), strict=True):
         heights = 100 * mean.loc[mean["kind"] == kind, "top1"]
         axis.barh(y + shift, heights, 0.38, color=color, label=f"{kind} this region")
     axis.axvline(whole, color="#333333", lw=0.9, ls=":", label="all channels")
@@ -194,19 +194,17 @@ def draw_attribution(
     parts = [part == number for number in range(part.max() + 1) if (part == number).sum() > 1]
     values = [mean.loc[:, inside].sum(axis=1).to_numpy() for inside in parts]
     most = max(abs(np.concatenate(values)).max(), 1e-12)
-    signed = method != "saliency"
     with new_figure(max(6.0, 1.1 * len(parts) + 0.8), 3.4, runs[0].title, pyplot=pyplot) as figure:
         grid = figure.add_gridspec(2, len(parts), height_ratios=(1.2, 1))
         maps = [figure.add_subplot(grid[0, place]) for place in range(len(parts))]
+        limits, colors, what = (-most, most), "RdBu_r", "similarity"
+        if method == "saliency":
+            limits, colors, what = (0.0, most), "Reds", "gradient"
         for axis, inside, one in zip(maps, parts, values, strict=True):
-            image = head_map(
-                axis, one, head, (-most if signed else 0, most), "RdBu_r" if signed else "Reds"
-            )
+            image = head_map(axis, one, head, limits, colors)
             ends = 1000 * times[inside][[0, -1]]
             axis.set_title(f"{ends[0]:.0f}–{ends[1]:.0f} ms", loc="center", fontweight="normal")
-        figure.colorbar(
-            image, ax=maps, shrink=0.8, aspect=15, label="similarity" if signed else "gradient"
-        )
+        figure.colorbar(image, ax=maps, shrink=0.8, aspect=15, label=what)
         axis = figure.add_subplot(grid[1, :])
         for table in tables if len(tables) > 1 else ():
             axis.plot(times, table.sum(), lw=0.5, alpha=0.4, color=COLORS[0])
@@ -215,7 +213,7 @@ def draw_attribution(
         axis.set_xlim(times[0], times[-1])
         axis.set_xlabel("time after image onset (s)")
         axis.set_ylabel("sum over channels")
-        adds = "adds to" if signed else "changes, up or down,"
+        adds = "adds to" if method != "saliency" else "changes, up or down,"
         about = (
             f"Attribution ({method.replace('_', ' ')}): how much each sample {adds} the similarity with the "
             "right image, beyond the mean candidate. Mean over test trials."
@@ -267,8 +265,7 @@ def interpretation_pictures(runs: Iterable[TrainedRun], say: Say = silent) -> li
             except SSRError as error:
                 say(f"no figure of {name}: {error}")
                 continue
-            caption = f"{about}. {interpreted[0].title}" + f", {len(interpreted)} runs" * (
-                len(interpreted) > 1
-            )
-            pictures.append(Picture(file_name(name, key), f"{caption}.", figure))
+            several = f", {len(interpreted)} runs" if len(interpreted) > 1 else ""
+            caption = f"{about}. {interpreted[0].title}{several}."
+            pictures.append(Picture(file_name(name, key), caption, figure))
     return pictures

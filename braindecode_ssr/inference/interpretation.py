@@ -20,12 +20,7 @@ from ..models.names import quiet_import
 from ..preprocessing.channels import ChannelSet, regions_of
 from ..registry import check_name
 from ..retrieval.hyperbolic import expmap0, pairwise_distance
-from ..retrieval.ranks import (
-    embed_images,
-    has_own_parts,
-    similarity,
-    space_of,
-)
+from ..retrieval.ranks import embed_images, has_own_parts, similarity, space_of
 from ..training.data import match_subjects
 from .evaluation import TestSet, embed, score
 
@@ -103,13 +98,7 @@ class Interpretation:
         return pd.DataFrame(rows)[names]
 
     def similarity(self) -> pd.DataFrame:
-        """How near each query is to each candidate: what ranks are made of, before a correction.
-
-        Returns
-        -------
-        DataFrame, shape (q, g)
-            Images that were seen and candidates by their ids; larger is nearer.
-        """
+        """How near each query is to each candidate, (q, g), before a correction; larger is nearer."""
         found = embed(self.model, self.test)
         near = similarity(found.brain, found.gallery, found.space)
         seen = pd.Index(found.table["image_id"], name="seen")
@@ -149,10 +138,8 @@ class Interpretation:
                 f"samples at {rate:g} Hz",
                 f"use a window of at most {len(times) / rate:g} s and a step of at least {1 / rate:g} s",
             )
-        for kind in kinds:
-            check_name("kind", kind, TIME_KINDS)
         at, rows, keep = np.arange(len(times)), [], []
-        for kind in kinds:
+        for kind in [check_name("kind", kind, TIME_KINDS) for kind in kinds]:
             for first in range(0, len(times) - width + 1, hop):
                 inside = (at >= first) & (at < first + width)
                 keep.append({"only": inside, "until": at < first + width}.get(kind, ~inside))
@@ -175,12 +162,7 @@ class Interpretation:
         -------
         DataFrame
             ``kind``, ``region``, ``n_channels`` and the columns of :meth:`accuracy`; the last row is of all
-            channels.
-
-        Raises
-        ------
-        DataError
-            If no channel name says in which region it is, as names of the 10-05 system and of CTF sensors do.
+            channels. DataError if names of channels, as in the 10-05 system, do not say where they are.
         """
         regions = regions_of(self.ch_names)
         if set(regions) == {"other"}:
@@ -195,17 +177,8 @@ class Interpretation:
     ) -> pd.DataFrame:
         """As :meth:`regions`, for each sensor and its nearest ``neighbors``: a searchlight.
 
-        Sensors at one place, such as the three of a triplet, share a row, which is called by the first.
-
-        Returns
-        -------
-        DataFrame
-            ``kind``, ``sensor``, ``n_channels`` and the columns of :meth:`accuracy`.
-
-        Raises
-        ------
-        DataError
-            If positions are not known.
+        Sensors at one place, such as the three of a triplet, share a row, which is called by the first in the
+        column ``sensor``. DataError if positions are not known.
         """
         where, place = sensor_places(self.test.signals.chs_info)
         if not 0 <= neighbors < len(where):
@@ -222,10 +195,8 @@ class Interpretation:
     def _groups(
         self, what: str, groups: dict[str, list[int]], kinds: Sequence[str], fill: str
     ) -> pd.DataFrame:
-        for kind in kinds:
-            check_name("kind", kind, SENSOR_KINDS)
         n, rows, keep = len(self.ch_names), [], []
-        for kind in kinds:
+        for kind in [check_name("kind", kind, SENSOR_KINDS) for kind in kinds]:
             for name, channels in groups.items():
                 inside = np.isin(np.arange(n), channels)[:, None]
                 keep.append(inside if kind == "only" else ~inside)
@@ -249,20 +220,14 @@ class Interpretation:
             Integrated gradients go from the mean training trial to each test trial, and their sum is the
             advantage in the test trial minus that in the mean training trial; saliency is the absolute
             gradient.
-        steps : int
-            Of the path of integrated gradients.
-        batch_size : int
-            Trials at a time.
+        steps, batch_size : int
+            Steps on the path of integrated gradients, and trials at a time.
 
         Returns
         -------
         DataFrame, shape (c, t)
-            Channels by name, seconds after the onset of the image.
-
-        Raises
-        ------
-        MissingDataError
-            If captum is not installed.
+            Channels by name, seconds after the onset of the image. MissingDataError if captum is not
+            installed.
         """
         check_name("attribution method", method, METHODS)
         with quiet_import():

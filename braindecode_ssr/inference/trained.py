@@ -67,8 +67,8 @@ class TrainedRun(Run):
     def model(self) -> torch.nn.Module:
         """The model with its weights, in evaluation mode.
 
-        UsageError if its configuration names a class that is not trusted; DataError if the folder is of an
-        earlier version, damaged, or its backbone was given as an object.
+        UsageError if it names a class that is not trusted; DataError if the folder is of an earlier version
+        or damaged, or the backbone was given as an object.
         """
         from ..training.retriever import build_closed_form
 
@@ -235,12 +235,7 @@ class TrainedRun(Run):
 
         The right image is framed. The images of the dataset must be on this disk.
 
-        Parameters
-        ----------
-        each : int
-            How many of each kind.
-        data_dir : path-like, optional
-            As for :meth:`interpret`, which also says what is raised.
+        ``each`` is how many of each kind; ``data_dir`` is as for :meth:`interpret`.
         """
         from ..reporting import run_figures as figures
 
@@ -270,22 +265,8 @@ class TrainedRun(Run):
     ) -> Interpretation:
         """The model with its test trials, to ask which times and sensors it decodes from.
 
-        Parameters
-        ----------
-        data_dir : path-like, optional
-            The folder of the dataset, if it is not where it was when the run was trained.
-        progress : bool
-            Show progress bars while data are prepared, if they are not.
-
-        Returns
-        -------
-        Interpretation
-            With ``similarity()``, ``time_windows()``, ``regions()``, ``sensors()`` and ``attribution()``.
-
-        Raises
-        ------
-        DataError
-            If the dataset is not here, or is not the one that the run was trained on.
+        ``data_dir`` is the folder of the dataset, if it is not where it was when the run was trained.
+        DataError if the dataset is not here, or is not the one that the run was trained on.
         """
         from ..reporting.run_figures import images_of, key_of, title_of
         from .interpretation import Interpretation, mean_training_trial
@@ -311,33 +292,20 @@ class TrainedRun(Run):
     ) -> Figure:
         """Draw accuracy over time: with only a sliding window of the test trials, and with all before it.
 
-        The trained model is used as it is; nothing is trained again.
-
-        Parameters
-        ----------
-        window, step, fill
-            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.time_windows`.
-        data_dir : path-like, optional
-            As for :meth:`interpret`, which also says what is raised.
+        ``window``, ``step`` and ``fill`` are as for
+        :meth:`~braindecode_ssr.inference.interpretation.Interpretation.time_windows`.
         """
         from .figures import draw_time_windows
 
-        interpretation = self.interpret(data_dir)
-        return draw_time_windows([interpretation], window, step, fill, pyplot=True)
+        return draw_time_windows([self.interpret(data_dir)], window, step, fill, pyplot=True)
 
     def plot_regions(
         self, neighbors: int = 4, fill: str = "mean", *, data_dir: str | Path | None = None
     ) -> Figure:
         """Draw accuracy on the head: with only a sensor and its neighbors, without them, and for regions.
 
-        The trained model is used as it is; nothing is trained again.
-
-        Parameters
-        ----------
-        neighbors, fill
-            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.sensors`.
-        data_dir : path-like, optional
-            As for :meth:`interpret`, which also says what is raised.
+        ``neighbors`` and ``fill`` are as for
+        :meth:`~braindecode_ssr.inference.interpretation.Interpretation.sensors`.
         """
         from .figures import draw_regions
 
@@ -348,12 +316,7 @@ class TrainedRun(Run):
     ) -> Figure:
         """Draw, on the head and over time, what each sample adds to the similarity with the right image.
 
-        Parameters
-        ----------
-        method
-            As for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.attribution`.
-        data_dir : path-like, optional
-            As for :meth:`interpret`, which also says what is raised.
+        ``method`` is as for :meth:`~braindecode_ssr.inference.interpretation.Interpretation.attribution`.
         """
         from .figures import draw_attribution
 
@@ -382,7 +345,7 @@ class TrainedRun(Run):
     ) -> tuple[np.ndarray, pd.DataFrame]:
         """Trials of all recordings as the model takes them, and a row on each."""
         several = isinstance(recordings, list | tuple)
-        sources = list(recordings) if several else [recordings]
+        sources = recordings if several else [recordings]
         listed = list(events) if several and events is not None else [events] * len(sources)
         if len(listed) != len(sources):
             raise UsageError(
@@ -481,9 +444,7 @@ class TrainedRun(Run):
                     "use --whitening recording",
                 )
             whitening_of(read_whitening(file))(x)
-            say(
-                f"{source}: whitened ({how}) with the mean noise of the training sessions of the run"
-            )
+            say(f"{source}: whitened ({how}) with the mean noise of the run's training sessions")
         elif how != "none":
             scale = float(np.std(x, dtype=np.float64))
             if not 0.05 < scale < 20:
@@ -553,24 +514,16 @@ def retrieve(
     device: str = "auto",
     **options: Any,
 ) -> pd.DataFrame:
-    """Retrieve the images that a person saw, from new recordings: :func:`load_run` and its ``retrieve``.
+    """Retrieve the images that a person saw, from new recordings.
 
     Parameters
     ----------
     run : path-like or TrainedRun
         A run folder, or ``ORG/NAME`` on the Hugging Face Hub.
-    recordings, images
-        As for :meth:`~braindecode_ssr.inference.trained.TrainedRun.retrieve`.
+    recordings, images, **options
+        As for :meth:`~braindecode_ssr.inference.trained.TrainedRun.retrieve`, which says what is returned.
     trust, device
         As for :func:`load_run`.
-    **options
-        ``top``, ``events``, ``whitening``, ``average``, ``progress`` and ``say`` of
-        :meth:`~braindecode_ssr.inference.trained.TrainedRun.retrieve`.
-
-    Returns
-    -------
-    DataFrame
-        One row per query: ``image``, ``n_trials``, ``rank``, ``top_1``, ``score_1`` and so on.
 
     Examples
     --------

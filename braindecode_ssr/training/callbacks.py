@@ -39,10 +39,7 @@ ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
 def learning_rate_factor(
     step: int, total: int, warmup: int, schedule: Literal["constant", "cosine", "onecycle"]
 ) -> float:
-    """Factor of the learning rate: linear ``warmup``, then constant or half a cosine (Loshchilov 2017) to 0.
-
-    ``"onecycle"`` is the policy of Smith and Topin (2018) as PyTorch's ``OneCycleLR`` has it by default.
-    """
+    """Factor of the learning rate: ``warmup``, then constant or half a cosine (Loshchilov 2017), or OneCycleLR."""
     if schedule == "onecycle":
         peak = max(warmup - 1, 0)
         low, share = ONE_CYCLE_START, 1 - step / max(peak, 1)
@@ -126,10 +123,9 @@ def first_missing(folder: Path) -> int:
 
 
 class Checkpoints(Callback):
-    """Save everything needed to resume, in folders ``epoch-0001`` and so on, each complete or not at all.
+    """Save all that resuming needs, in folders ``epoch-0001`` and so on, in at most a twentieth of the time.
 
-    Never so often that saving takes a noticeable part of the time; older ones are removed. ``spec`` holds
-    the training settings: checkpoints of a run with others are refused.
+    ``spec`` holds the training settings: checkpoints of a run with others are refused.
     """
 
     def __init__(
@@ -210,7 +206,7 @@ class Checkpoints(Callback):
         if not isinstance(history, list) or not isinstance(spec, dict):
             return False
         parts = [*PARTS, AVERAGE] if self.average is not None else PARTS
-        return len(history) == _number(epoch) and all(_can_load(epoch / part) for part in parts)
+        return len(history) == _number(epoch) and all(can_load(epoch / part) for part in parts)
 
 
 class ValidationRetrieval(Callback):
@@ -221,9 +217,6 @@ class ValidationRetrieval(Callback):
     ) -> None:
         self.data, self.average = data, average
         self.best_weights = Path(folder) / "best.pt"
-
-    def is_whole(self) -> bool:
-        return _can_load(self.best_weights)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record accuracies, and keep the epoch with the best MRR, which is less noisy than accuracies."""
@@ -253,7 +246,7 @@ class TrainingIsOver(Exception): ...
 class EarlyStopping(Callback):
     """End training when top-5 on held-out concepts has not risen for so many epochs; the last callback.
 
-    skorch's counts by itself; this one reads the history, so that a resumed run ends where it would have.
+    skorch's counts by itself; this one reads the history, and a resumed run ends where it would have.
     """
 
     def __init__(self, patience: int) -> None:
@@ -315,7 +308,7 @@ def _number(epoch: Path) -> int:
     return int(epoch.name.removeprefix("epoch-"))
 
 
-def _can_load(file: Path) -> bool:
+def can_load(file: Path) -> bool:
     try:
         torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # torch raises many types for damaged bytes

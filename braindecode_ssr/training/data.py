@@ -218,8 +218,7 @@ SIGNAL_SUFFIXES = (".bdf", ".edf", ".eeg", ".fif", ".meg4", ".set", ".npy", ".ma
 class Signals:
     """What a model must know about its input: samples, rate in Hz, channels in order by 10-05 name.
 
-    ``channels`` are the same by their own names, with what other trials must have in common with them;
-    ``tmin`` is the time of the first sample in seconds after the onset.
+    ``channels`` are the same by their own names; ``tmin`` is the first sample's time in s after the onset.
     """
 
     n_times: int
@@ -320,12 +319,10 @@ def training_data(
 ) -> tuple[TrainingSet, Signals]:
     """The training set of a resolved spec, and what a model must know about its trials.
 
-    Trials are averaged over all repetitions of an image by the same subject, or single ones, as
-    ``spec.train.average`` says; on disk if they take more than ``spec.train.memory``. Those of ``others``,
-    the datasets of ``data.extra``, follow: their channels are joined by name, and trials of concepts that any
-    of the datasets tests are left out. With an ``encoder``, which is to be trained, the set has pixels at its
-    size. LeakageError if an image or concept of the zero-shot half of the data
-    is among them.
+    Trials are on disk if they take more than ``spec.train.memory``. Those of ``others``, the datasets of
+    ``data.extra``, follow: their channels are joined by name, and trials of concepts that any of the datasets
+    tests are left out. With an ``encoder``, which is to be trained, the set has pixels at its size.
+    LeakageError if an image or concept of the zero-shot half of the data is among them.
     """
     training = training_subjects(spec.data, dataset)
     subjects = dict.fromkeys([*training, spec.data.subject])
@@ -387,9 +384,7 @@ def _image_rows(
 
     An image that two datasets call the same is one image if its features are equal, else two.
     """
-    images: list[np.ndarray] = []
-    originals: list[np.ndarray] = []
-    views: list[np.ndarray] = []
+    images, originals, views = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     known: dict[str, int] = {}
     shown: list[tuple[int, str]] = []
     for number, (table, each) in enumerate(zip(tables, features, strict=True)):

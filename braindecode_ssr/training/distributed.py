@@ -68,11 +68,7 @@ class World:
         return torch.cat(parts)
 
     def reduce_gradients(self, model: nn.Module, loss: nn.Module) -> None:
-        """Give every process the gradient of the whole batch.
-
-        The gradients of the model are summed, because each process has those of its rows; those of the
-        loss are averaged, because each process has all of them.
-        """
+        """Sum the gradients of the model, each process has those of its rows; average those of the loss."""
         if self.size == 1:
             return
         for parameter in loss.parameters():
@@ -105,7 +101,11 @@ def world(device: str) -> Iterator[World]:
     if _n_processes() == 1:
         yield World()
         return
-    before = signal.signal(signal.SIGTERM, _terminated)
+
+    def terminated(*args: Any) -> NoReturn:
+        raise _lost("this one was terminated, as happens when another one ended")
+
+    before = signal.signal(signal.SIGTERM, terminated)
     try:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         yield World(dist.get_rank(), dist.get_world_size())
@@ -121,10 +121,6 @@ def world(device: str) -> Iterator[World]:
 
 def _n_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _terminated(*args: Any) -> NoReturn:
-    raise _lost("this one was terminated, as happens when another one ended")
 
 
 def _lost(reason: str) -> TrainingError:

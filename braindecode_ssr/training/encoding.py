@@ -253,10 +253,7 @@ class Encoding(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: TrainingSet) -> pd.DataFrame:
-        """Fit to all training trials, with concepts as groups of the cross-validation.
-
-        Returns a row per combination: ``spacing, n_components, penalty, rank, valid_mrr, chosen, dur``.
-        """
+        """Fit to all training trials, with concepts as groups; a row per combination, see ``choices_``."""
         if self.start is None:
             raise DataError(
                 "the prepared trials do not say when they begin, which an encoding model needs",
@@ -283,7 +280,6 @@ def fit_components(components: Components, data: TrainingSet, sfreq: float, tmin
     components : Components
         Gets the mean and the filters of an :class:`EncodingModel` whose rank is their number.
     data : TrainingSet
-        Without the validation concepts.
     sfreq, tmin : float
         Sampling rate of the trials in Hz, and time of their first sample in seconds after the onset.
     """

@@ -44,6 +44,7 @@ from .callbacks import (
     TrainingIsOver,
     ValidationRetrieval,
     WeightAverage,
+    can_load,
     first_missing,
     learning_rate_factor,
 )
@@ -187,8 +188,6 @@ class EEGRetriever(EEGRegressor):
         A model with an ``image_head``, such as :class:`braindecode_ssr.models.SSR`.
     criterion : nn.Module or class
         A loss of :mod:`braindecode_ssr.losses`; gets the ``SIZES`` that it takes and was not given.
-    optimizer : type
-        AdamW with a learning rate ``lr`` of 0.001, unless others are given.
     precision : {"float32", "bfloat16"}
         Of the forward pass; the loss is always float32.
     seed : int
@@ -357,10 +356,7 @@ class EEGRetriever(EEGRegressor):
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the gradients of one batch; each process works on its share.
 
-        Raises
-        ------
-        TrainingError
-            If the loss is NaN or infinite; the weights are then still those of the step before.
+        TrainingError if the loss is not finite; the weights are then still those of the step before.
         """
         x, y = batch
         if not isinstance(y, dict):  # batches of a TrainingSet hold only the rows of this process
@@ -377,15 +373,7 @@ class EEGRetriever(EEGRegressor):
         return step
 
     def score(self, X: Any, y: Any) -> float:
-        """Top-1 accuracy among the images of ``y``; ties count as wrong.
-
-        Parameters
-        ----------
-        X : array, shape (n, c, t)
-            Trials.
-        y : array, shape (n, d) or (n, 2, d)
-            Features of the image of each trial. The gallery is every different original image among them.
-        """
+        """Top-1 accuracy; the gallery is every different original image of ``y``, and ties count as wrong."""
         original = np.asarray(y)
         original = original[:, 0] if original.ndim == 3 else original
         images, own = np.unique(original, axis=0, return_inverse=True)
@@ -429,11 +417,10 @@ def fit(
 ) -> EEGRetriever:
     """Train a model and its loss, with a checkpoint in ``folder`` after each epoch.
 
-    The validation concepts are taken from ``data``; ``spec.batch_size`` is the batch of all processes
-    together, of which the first writes the checkpoints (used with ``resume``, else removed). ``kept``
-    gets the weights of every epoch; ``callbacks`` are called after ours; ``say`` gets a line about damaged
-    checkpoints and the epoch that is resumed from. The result has the weights of the last epoch, or of the
-    best one on validation concepts, or their average.
+    ``spec.batch_size`` is the batch of all processes together, of which the first writes the checkpoints
+    (used with ``resume``, else removed). ``kept`` gets the weights of every epoch; ``callbacks`` are called
+    after ours. The result has the weights of the last epoch, of the best one on the validation concepts,
+    which are taken from ``data``, or their average.
     """
     world.check_batch(spec.batch_size or 1)
     if spec.patience and world.size > 1:
@@ -449,9 +436,8 @@ def fit(
     settings = spec.model_dump(mode="json", exclude=MAY_CHANGE)
     checkpoints = Checkpoints(folder, average, settings)
     if world.first:
-        for old in (folder, kept) if not resume else ():
-            if old is not None:
-                shutil.rmtree(old, ignore_errors=True)
+        for old in () if resume else filter(None, (folder, kept)):
+            shutil.rmtree(old, ignore_errors=True)
         _repair(checkpoints, kept, validation, say)
     world.barrier()
     done = checkpoints.done()
@@ -528,7 +514,7 @@ def _repair(
     if not checkpoints.epochs():
         return
     last = first_missing(kept) - 1 if kept is not None else None
-    if validation is not None and not validation.is_whole():
+    if validation is not None and not can_load(validation.best_weights):
         last = 0
     if damaged := ", ".join(checkpoints.repair(last)):
         left = checkpoints.epochs()

@@ -83,10 +83,7 @@ class RidgeEncoding(Ridge):
         return _centered(super().image_head(features) @ self.weight)
 
 
-RIDGES: dict[str, type[Ridge]] = {
-    "ridge-decoding": RidgeDecoding,
-    "ridge-encoding": RidgeEncoding,
-}
+RIDGES: dict[str, type[Ridge]] = {"ridge-decoding": RidgeDecoding, "ridge-encoding": RidgeEncoding}
 
 
 class Scatter:
@@ -120,11 +117,10 @@ class Scatter:
 
 
 def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
-    """Solve for the linear map, in place, with the penalty that retrieves unseen concepts best.
+    """Solve for the linear map, in place, with the penalty that retrieves held-out concepts best.
 
-    Some concepts are held out (``validation_concepts``, or a tenth if it is 0), the map is solved for
-    each penalty on the others, and held-out images are retrieved among themselves; then all trials are
-    used. Returns a row per penalty.
+    These are ``validation_concepts``, or a tenth if it is 0; the final map is that of all trials. Returns a
+    row per penalty.
     """
     start = time.perf_counter()
     n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))
@@ -156,19 +152,13 @@ def retrieval(model: Ridge, data: TrainingSet) -> float:
 
 
 def _scatter(data: TrainingSet, model: Ridge) -> Scatter:
-    pairs = (model.direction(x.flatten(1).numpy(), f.numpy()) for x, f in _blocks(data))
+    blocks = (data[rows] for rows in torch.arange(len(data)).split(BLOCK))
+    pairs = (model.direction(x.flatten(1).numpy(), y["original"].numpy()) for x, y in blocks)
     return Scatter(pairs, len(data), len(model.weight))
 
 
 def _solve_for(model: Ridge, scatter: Scatter, share: float) -> None:
     model.fill(*model.direction(*scatter.means), scatter.weight(share))
-
-
-def _blocks(data: TrainingSet) -> Iterator[tuple[Tensor, Tensor]]:
-    """Trials and features of their original images, ``BLOCK`` rows at a time."""
-    for rows in torch.arange(len(data)).split(BLOCK):
-        x, features = data[rows]
-        yield x, features["original"]
 
 
 def _by_inputs(
@@ -220,10 +210,7 @@ def _columns(x: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve with a symmetric positive definite matrix (n, n); only its diagonal is overwritten.
-
-    The Cholesky factor overwrites one triangle, which is then restored from the other one.
-    """
+    """Solve with a positive definite matrix (n, n), whose factor overwrites one triangle for a while."""
     factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     solution = cho_solve(factor, right, check_finite=False)
     _mirror(matrix)
