@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from string import digits as DIGITS
 from typing import Any, TypeVar, get_args
 
-from .errors import UsageError
+from .errors import UsageError, listed
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -66,13 +66,13 @@ class Registry:
         return iter(self._all())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _key(name) in map(_key, self)
+        return isinstance(name, str) and plain_name(name) in map(plain_name, self)
 
     def name_of(self, name: str) -> str:
         """The name as registered; raises UsageError with the closest names if it is unknown."""
-        known = {_key(other): other for other in self}
-        if _key(name) in known:
-            return known[_key(name)]
+        known = {plain_name(other): other for other in self}
+        if plain_name(name) in known:
+            return known[plain_name(name)]
         raise unknown_name(self.kind, name, list(known.values()))
 
     def __getitem__(self, name: str) -> Any:
@@ -121,7 +121,8 @@ def nearest(name: str, known: list[str]) -> str | None:
     return next((other for other in known if near and other.lower() == near[0]), None)
 
 
-def _key(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without what does not matter: case, hyphens and underscores."""
     return name.lower().replace("-", "").replace("_", "")
 
 
@@ -183,11 +184,11 @@ def find_label(asked: Label, ids: Collection[Label], where: str) -> Label:
         )
     near = nearest(text, [str(label) for label in ids]) if isinstance(number, str) else None
     known = list(ids)
-    listed = ", ".join(map(str, known[:20])) + (" ..." if len(known) > 20 else "")
+    shown = listed(known, MAX_LISTED)
     if len(known) > 2 and known == list(range(1, len(known) + 1)):
-        listed = f"1 to {len(known)}"
+        shown = f"1 to {len(known)}"
     raise UsageError(
-        f"there is no subject {text} in {where}; its subjects are {listed}",
+        f"there is no subject {text} in {where}; its subjects are {shown}",
         (f"did you mean {near!r}? " if near else "") + "choose one of these with --subject",
     )
 

@@ -12,14 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import SSRError, UsageError, first_line
+from ..errors import SSRError, UsageError, first_line, listed
 from ..registry import check_choice
-from .electrodes import channel_map, check_names, renamed, without_hub
+from .electrodes import SHOWN, channel_map, check_names, position, renamed, without_hub
 from .names import list_backbones, named_backbone, types_of
 
 SUBJECT = "subject_index"  # what braindecode calls the numbers of the subjects
@@ -120,15 +119,10 @@ def _last_maps(module: nn.Module, n_chans: int, n_times: int) -> list[_Call]:
         return []
     last = [call for call in calls if _same_memory(call.output, output)]
     maps = [call for call in last if isinstance(module.get_submodule(call.name), _MAPS)]
-    if not maps:
-        return []
-    head = maps[-1]
-    wrappers = [
-        call
-        for call in last
-        if head.name.startswith(f"{call.name}.") and _same_memory(call.input, head.input)
-    ]
-    return [head, *wrappers]
+    for head in maps[-1:]:
+        around = [call for call in last if head.name.startswith(f"{call.name}.")]
+        return [head, *(call for call in around if _same_memory(call.input, head.input))]
+    return []
 
 
 @contextmanager
@@ -179,8 +173,7 @@ class BrainEncoder(NamedTuple):
     """A built backbone, (b, c, t) to (b, width), and where its features are taken.
 
     ``adjusted`` are parameters from the table of adjustments, because the defaults did not fit or have no
-    parts for subjects; ``channels`` is what it takes the channels for, see
-    :func:`braindecode_ssr.models.electrodes.channel_map`.
+    parts for subjects; ``channels`` is what it takes the channels for, see :func:`channel_map`.
     """
 
     module: nn.Module
@@ -217,10 +210,9 @@ def build_backbone(
 ) -> BrainEncoder:
     """A brain encoder that maps ``(b, c, t)`` to one vector per trial.
 
-    Where the vector is taken is decided by a rule: a model's embedding, which is what enters its last linear
-    or convolutional map, if it has at least ``n_outputs`` numbers; else the output of that map, which is
-    built ``n_outputs`` wide. Models whose published form ends with a projector (ours: EEGProject, TSConv,
-    ...) keep it, and so does a model given as an instance.
+    That is a model's embedding, which enters its last linear or convolutional map, if it has at least
+    ``n_outputs`` numbers; else the output of that map, which is built ``n_outputs`` wide. Models whose
+    published form ends with a projector (EEGProject, TSConv, ...) keep it, as does one given as an instance.
 
     If a model does not take such trials with its own defaults, the parameters listed for it in
     ``models/adjustments.toml`` are tried; ``backbone_params`` override them.
@@ -244,10 +236,6 @@ def build_backbone(
         Follow the rule, or take one of the two.
     n_subjects : int, optional
         Require a part of its own for each of so many subjects.
-
-    Returns
-    -------
-    BrainEncoder
 
     Raises
     ------
@@ -332,13 +320,11 @@ def _first_that_works(
 def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]) -> nn.Module:
     accepted = inspect.signature(model).parameters
     own = types_of(model, params)
-    known = {
-        name: value for name, value in signal.items() if name in accepted and value is not None
-    }
+    known = {k: v for k, v in signal.items() if k in accepted and v is not None}
     try:
         with warnings.catch_warnings():  # its names are given with each batch
             warnings.filterwarnings("ignore", "Labram chs_info does not match", UserWarning)
-            return model(**{**known, **own})
+            return model(**known | own)
     except SSRError:
         raise
     except Exception as error:
@@ -366,15 +352,11 @@ def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int)
 
 def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
     """Raise UsageError if some of the channels are known to have no position."""
-    lost = []
-    for channel in chs_info or ():
-        place = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
-        if not np.isfinite(place).all() or not place.any():
-            lost.append(channel["ch_name"])
+    lost = [channel["ch_name"] for channel in chs_info or () if position(channel) is None]
     if lost:
         raise UsageError(
             f"{name} needs the position of every channel, and {len(lost)} of {len(chs_info or ())} have "
-            f"none: {', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}",
+            f"none: {listed(lost, SHOWN)}",
             "name the channels as in MNE's standard_1005 montage, add an electrodes.tsv, choose channels "
             "that have a position with --set data.channels=[...], or choose another --backbone",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -12,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import UsageError, listed
 from ..preprocessing.channels import standard_names
 
 Channels = Sequence[dict[str, Any]]
-MAX_LISTED = 5
+SHOWN = 5  # names in a message
 
 
 def renamed(chs_info: Channels | None) -> list[dict[str, Any]] | None:
@@ -55,19 +56,12 @@ def describe_channels(name: str, found: dict[str, Any], entry: dict[str, Any]) -
     if found["by"] == "position":
         return f"{name} takes channels by their positions"
     if found["by"] == "region":
-        regions: dict[str, int] = {}
-        for region in found["matched"].values():
-            regions[region] = regions.get(region, 0) + 1
+        regions = Counter(found["matched"].values())
         counts = ", ".join(f"{region} {n}" for region, n in regions.items())
         return f"{name} groups channels by region: {counts}"
     n, unmatched = len(found["matched"]), found["unmatched"]
     line = f"{name} knows {n} of {n + len(unmatched)} channels by name"
-    return f"{line}; {entry['unknown']}: {listed(unmatched)}" if unmatched else line
-
-
-def listed(names: Sequence[str]) -> str:
-    """``"Fz, Cz"``, and no more than a line can hold."""
-    return ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+    return f"{line}; {entry['unknown']}: {listed(unmatched, SHOWN)}" if unmatched else line
 
 
 def check_names(name: str, entry: dict[str, Any], chs_info: Channels | None) -> None:
@@ -77,7 +71,7 @@ def check_names(name: str, entry: dict[str, Any], chs_info: Channels | None) -> 
     if strange:
         raise UsageError(
             f"{name} knows {len(known)} electrodes by name, and {len(strange)} of {len(chs_info or ())} "
-            f"channels are not among them: {listed(strange)}",
+            f"channels are not among them: {listed(strange, SHOWN)}",
             "choose the others with --set data.channels=[...], or another --backbone",
         )
 
@@ -106,6 +100,12 @@ def _standard_positions() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return montage.get_positions()["ch_pos"], np.linalg.inv(to_head)
 
 
+def position(channel: dict[str, Any]) -> np.ndarray | None:
+    """Where a channel is (3,) in m, in head coordinates; None where that is not known."""
+    own = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
+    return own if own.size == 3 and np.isfinite(own).all() and own.any() else None
+
+
 def electrode_positions(chs_info: Channels) -> Tensor:
     """Where electrodes are for REVE, shape (c, 3) in m.
 
@@ -119,18 +119,22 @@ def electrode_positions(chs_info: Channels) -> Tensor:
     known = {name.casefold(): place for name, place in standard.items()}
     places, lost = [], []
     for channel in chs_info:
-        own = np.asarray(channel.get("loc", np.nan), dtype=float).ravel()[:3]
-        located = own.size == 3 and np.isfinite(own).all() and own.any()
+        own = position(channel)
         if channel["ch_name"].casefold() in known:
             places.append(known[channel["ch_name"].casefold()])
-        elif located and channel.get("kind") not in (FIFF.FIFFV_MEG_CH, "meg", "mag", "grad"):
+        elif own is not None and channel.get("kind") not in (
+            FIFF.FIFFV_MEG_CH,
+            "meg",
+            "mag",
+            "grad",
+        ):
             places.append(from_head[:3, :3] @ own + from_head[:3, 3])
         else:
             lost.append(channel["ch_name"])
     if lost:
         raise UsageError(
             f"REVE needs the position of every electrode, and {len(lost)} of {len(chs_info)} channels have "
-            f"neither a name of the 10-05 system nor a position: {listed(lost)}",
+            f"neither a name of the 10-05 system nor a position: {listed(lost, SHOWN)}",
             "add an electrodes.tsv, choose others with --set data.channels=[...], or choose another "
             "--backbone",
         )

@@ -26,22 +26,9 @@ AT_ONCE = 64
 class TunedEncoder(nn.Module):
     """A frozen image encoder with trained changes of low rank in its last blocks.
 
-    The changes are the parameters of this module; the weights of the encoder belong neither to its
-    parameters nor to its ``state_dict``.
-
-    Parameters
-    ----------
-    encoder : ImageEncoder
-        With ``network`` and ``features``; changed in place.
-    rank, alpha : int, float
-        As for :class:`~braindecode_ssr.models.tuning.LowRank`.
-    blocks : int
-        How many blocks are changed, of those that the features depend on.
-
-    Raises
-    ------
-    UsageError
-        If the encoder has no network, or no blocks with linear or attention layers.
+    The changes are the parameters of this module; the weights of the encoder, which is changed in place,
+    belong neither to its parameters nor to its ``state_dict``. UsageError if the encoder has no network, or
+    no blocks with linear or attention layers.
     """
 
     def __init__(

@@ -64,11 +64,6 @@ class BlurLevelsHead(Head):
         Of the levels that are concatenated in a feature, from less to more blur: an odd number of one width.
     n_outputs, length
         As for :class:`ImageHead`; published: ``length="unit"``.
-
-    Raises
-    ------
-    UsageError
-        If widths differ or their number is even.
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
@@ -232,11 +227,6 @@ class BlurMixerHead(Head):
         Width of the bottleneck.
     drop_prob : float
         Dropout probability inside it.
-
-    Raises
-    ------
-    UsageError
-        If the widths differ.
     """
 
     def __init__(
@@ -295,10 +285,6 @@ class GeodesicHead(Head):
     Source: HyFI (AAAI 2026, arXiv 2603.22721), where s is the feature of a foveal blur and p that of a strong
     Gaussian blur; only s is normalized, and only for its map.
 
-    Image points should start within a few units of the origin: further out, the length of a vector matters
-    more than its direction, and originals, whose features are shorter than those of blurred copies, are
-    ranked badly.
-
     Parameters
     ----------
     widths : sequence of int
@@ -309,11 +295,6 @@ class GeodesicHead(Head):
     perceptual : {"raw", "unit"}
         Whether the perceptual vector keeps its length, as published, or is normalized, for encoders whose
         features are long (those of ``pyramid`` have length 28).
-
-    Raises
-    ------
-    UsageError
-        If there are more than two vectors, or two of different widths, or there is no such choice.
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, perceptual: Length = "raw") -> None:

@@ -94,12 +94,7 @@ class Configured:
     def from_config(cls, config: dict[str, Any], *, trust: Trust = False) -> Any:
         """A model from a configuration as :meth:`get_config` returns it, without weights.
 
-        Parameters
-        ----------
-        config : dict
-        trust : bool or str
-            Import whatever classes it names, not only those of braindecode, ``torch.nn``, this package and
-            installed entry points.
+        ``trust``: import whatever classes it names, not only those of known packages.
         """
         params = {name: value for name, value in config.items() if name != VERSION}
         with trusting(trust):
@@ -204,10 +199,9 @@ class SubjectMap(nn.Module):
 class TangentMap(nn.Linear):
     r"""A linear map to tangent vectors times a learned number, :math:`y = e^s\,(W x + b)`.
 
-    :math:`e^s` starts at :math:`1 / \sqrt{e}` for e outputs. A linear map of layer-normed features gives
-    vectors so long (18, for 1024) that all points lie far from the origin, where distances depend on
-    lengths, and nothing is learned; the factor shortens them to about 1 and leaves the learning rates of
-    the weights alone.
+    :math:`e^s` starts at :math:`1 / \sqrt{e}` for e outputs: a linear map of layer-normed features gives
+    vectors so long (18, for 1024) that all points lie far from the origin, where distances depend on lengths,
+    and nothing is learned.
 
     Source: HyFI (AAAI 2026, arXiv 2603.22721), after MERU (arXiv:2304.09172), whose embeddings start like
     this.
@@ -242,18 +236,9 @@ class Encoder(
         """A new ``final_layer`` of this width."""
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
-        """Encode trials.
+        """Encode trials, (b, c, t) to (b, n_outputs).
 
-        Parameters
-        ----------
-        x : Tensor, shape (b, c, t)
-            Trials.
-        return_features : bool
-            Return what enters the last layer instead, as a dictionary with ``"features"``.
-
-        Returns
-        -------
-        Tensor, shape (b, n_outputs), or dict
+        With ``return_features``, what enters the last layer instead, as a dictionary with ``"features"``.
         """
         features = self.encode(x)
         if not torch.jit.is_scripting():

@@ -2,8 +2,7 @@
 
 A backbone is named as one of ours, as one of braindecode's, by a dotted path ``package.module.Class``, or as
 a class in a local file, ``my_net.py:MyNet``. Importing a class runs code, so paths and files are refused
-unless they lead into a known package or are trusted, see :func:`trusting`. :func:`register` gives braindecode
-the name SSR.
+unless they lead into a known package or are trusted, see :func:`trusting`.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
-from ..registry import unknown_name
+from ..errors import UsageError, first_line
+from ..registry import plain_name, unknown_name
 from . import BACKBONES
 
 if TYPE_CHECKING:  # naming a backbone loads no torch
@@ -57,9 +56,8 @@ Row = dict[str, str | int | None]
 def backbone_rows() -> tuple[Row, ...]:
     """The rows of ``backbone_table.csv``, ours first.
 
-    ``17x250``, ``63x250``, ``271x201`` are ``"yes"`` or ``"no"``, ``reason`` says why not; ``width``,
-    ``parameters`` and ``step_ms`` (one step with 8 trials on one processor core) are those of the first
-    shape that works.
+    The columns of ``SHAPES`` are ``"yes"`` or ``"no"``, ``reason`` says why not; ``width``, ``parameters``
+    and ``step_ms`` (8 trials on one core) are those of the first shape that works.
     """
     integers = ("width", "parameters", "step_ms")
     with TABLE.open(encoding="utf-8", newline="") as file:
@@ -109,26 +107,19 @@ def backbone_name(name: str) -> str:
     """
     if is_path(name):
         return canonical_path(name)
-    plain = _plain(name)
-    if plain in ("auto", "linear"):
-        return plain
+    if plain_name(name) in ("auto", "linear"):
+        return plain_name(name)
     if name in BACKBONES:
         return BACKBONES.name_of(name)
-    measured = (str(row["name"]) for row in backbone_rows())
-    return next((other for other in measured if _plain(other) == plain), None) or _braindecode_name(
-        name
-    )
+    measured = {plain_name(str(row["name"])): str(row["name"]) for row in backbone_rows()}
+    return measured.get(plain_name(name)) or _braindecode_name(name)
 
 
 def _braindecode_name(name: str) -> str:
-    known = {_plain(model): model for model in _braindecode_models() if model != "SSR"}
-    if _plain(name) in known:
-        return known[_plain(name)]
+    known = {plain_name(model): model for model in _braindecode_models() if model != "SSR"}
+    if plain_name(name) in known:
+        return known[plain_name(name)]
     raise unknown_name("backbone", name, list_backbones())
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
 
 
 def named_backbone(name: str) -> Any:
@@ -284,27 +275,23 @@ def class_at(kind: str, path: str) -> Any:
             raise UsageError(f"{path!r} is not a class", f"name the class of {kind}")
         return found
     found = _imported(kind, name) if _within(name, KNOWN) else _from_entry_point(name)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise _untrusted(kind, path)
-    if not (_within(found.__module__, KNOWN) or _entry_points(name)):
-        raise _untrusted(kind, path)
-    return found
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        if _within(found.__module__, KNOWN) or _entry_points(name):
+            return found
+    raise _untrusted(kind, path)
 
 
 def types_of(cls: type, params: dict[str, Any]) -> dict[str, Any]:
     """Parameters of a model, with the classes that dotted paths name where the default is a class."""
     accepted = inspect.signature(cls).parameters
 
-    def wants_class(name: str) -> bool:
+    found = dict(params)
+    for name, value in params.items():
         default = accepted[name].default if name in accepted else None
-        return isinstance(default, type) and default is not inspect.Parameter.empty
-
-    return {
-        name: class_at(f"{name} of {cls.__name__}", value)
-        if is_path(value) and wants_class(name)
-        else value
-        for name, value in params.items()
-    }
+        wants_class = isinstance(default, type) and default is not inspect.Parameter.empty
+        if wants_class and is_path(value):
+            found[name] = class_at(f"{name} of {cls.__name__}", value)
+    return found
 
 
 def _within(path: str, packages: tuple[str, ...]) -> bool:
@@ -341,9 +328,8 @@ def _imported(kind: str, name: str) -> Any:
         module, _, cls = name.rpartition(".")
         return getattr(importlib.import_module(module), cls)
     except (Exception, SystemExit) as error:  # a trusted module may raise anything
-        reason = (str(error).splitlines() or [""])[0]
         raise UsageError(
-            f"{name!r} cannot be imported as {kind} ({type(error).__name__}: {reason})",
+            f"{name!r} cannot be imported as {kind} ({type(error).__name__}: {first_line(error)})",
             "correct the file or the name, install the package that it needs, or choose a registered name",
         ) from error
 

@@ -29,11 +29,7 @@ def plain_layers(
     activation: type[nn.Module] = nn.ELU,
     drop_prob: float = 0.5,
 ) -> nn.Sequential:
-    """TSConv up to its projector, layer by layer as published: (b, c, t) to (b, features).
-
-    Parameters and buffers are those of ``temporal``, ``spatial`` and ``mix`` of :class:`TSConv`, in this
-    order.
-    """
+    """TSConv up to its projector, layer by layer as published: (b, c, t) to (b, features)."""
     return nn.Sequential(
         Rearrange("b c t -> b 1 c t"),
         nn.Conv2d(1, n_filters, (1, kernel_length)),  # filters along time

@@ -17,11 +17,9 @@ HEAD = "final_layer"  # what braindecode calls the last layer of every model
 
 
 def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
-    """Load pretrained weights into a backbone, all but those of its last layer.
+    """Load pretrained weights into a backbone, from a folder of ``save_pretrained`` or from the Hub.
 
-    ``source`` is a folder as ``save_pretrained`` writes it, or a repository on the Hugging Face Hub, such
-    as ``"braindecode/biot-pretrained-prest-16chs"``. Returns the names of the parameters that keep their
-    random initial values: those of the last layer, where its width differs.
+    Returns the parameters that keep their random initial values: of the last layer, where its width differs.
     """
     model = backbone.model if isinstance(backbone, BackboneAdapter) else backbone
     name, own = type(model).__name__, model.state_dict()
@@ -51,11 +49,7 @@ def load_pretrained(backbone: nn.Module, source: str) -> list[str]:
 
 
 def loads_own_weights(build: Callable[[], nn.Module]) -> bool:
-    """Whether a part of a model loads trained weights by itself, so that two seeds give equal ones.
-
-    Models of braindecode, torch and this package are not built for this: none of them loads weights when
-    it is created.
-    """
+    """Whether a part of a model loads trained weights by itself, so that two seeds give equal ones."""
     models = []
     for seed in (0, 1):
         with torch.random.fork_rng(devices=[]):

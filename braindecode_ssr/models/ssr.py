@@ -157,15 +157,12 @@ class SSR(
         self.n_features = n_features
         self.feature_widths = tuple(feature_widths or (n_features,))
         self._has_config = not isinstance(backbone, nn.Module)
+        head = image_head_class(image_head)
         self._make_image_head = partial(
-            build_image_head,
-            image_head_class(image_head),
-            self.feature_widths,
-            params=image_head_params,
+            build_image_head, head, self.feature_widths, params=image_head_params
         )
-        if components is None:
-            self.inputs: nn.Module = nn.Identity()
-        else:
+        self.inputs: nn.Module = nn.Identity()
+        if components is not None:
             self.inputs = Components(self.n_chans * self.n_times, components)
         try:
             encoder = build_backbone(
@@ -239,11 +236,7 @@ class SSR(
         Returns
         -------
         Tensor, shape (b, n_outputs), or dict
-
-        Raises
-        ------
-        UsageError
-            If subjects are given to a backbone that does not take them.
+            UsageError if subjects are given to a backbone that does not take them.
         """
         x = self.inputs(x)
         if torch.jit.is_scripting() or (subject_index is None and self.n_subjects is None):
@@ -276,15 +269,7 @@ class SSR(
     def freeze(self, *parts: str) -> SSR:
         """Keep parts as they are: no gradients, no dropout, no updates of batch-norm statistics.
 
-        Parameters
-        ----------
-        *parts : str
-            Names of submodules or parameters, such as ``"backbone"`` or ``"backbone.temporal"``.
-
-        Returns
-        -------
-        SSR
-            Itself.
+        ``parts`` are names of submodules or parameters, such as ``"backbone"`` or ``"backbone.temporal"``.
         """
         for part in parts:
             for parameter in parameters_of(self, part).values():
@@ -309,13 +294,7 @@ class SSR(
         self.final_layer = self._make_final_layer(n_outputs).to(like)
 
     def get_config(self) -> dict[str, Any]:
-        """All parameters of the model as JSON values.
-
-        Raises
-        ------
-        UsageError
-            If the backbone was given as an instance, which no configuration can describe.
-        """
+        """All parameters of the model as JSON values; UsageError if the backbone was given as an instance."""
         if not self._has_config:
             raise UsageError(
                 f"the backbone was given as an instance of {type(self.backbone).__name__}, which no "
@@ -352,12 +331,7 @@ def build_image_head(
     n_outputs : int
         Width of the shared space.
     params : dict, optional
-        The head's own parameters.
-
-    Raises
-    ------
-    UsageError
-        If there is no such head, or it does not take such parameters.
+        The head's own parameters; UsageError if it does not take them, or there is no such head.
     """
     cls = image_head_class(head)
     try:

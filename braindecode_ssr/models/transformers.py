@@ -167,9 +167,7 @@ class HeadsAttention(nn.Module):
         super().__init__()
         inner = n_heads * (width // n_heads)
         self.n_heads, self.drop_prob = n_heads, drop_prob
-        self.query = nn.Linear(width, inner)
-        self.key = nn.Linear(width, inner)
-        self.value = nn.Linear(width, inner)
+        self.query, self.key, self.value = (nn.Linear(width, inner) for _ in range(3))
         self.out = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -44,9 +44,9 @@ def tune(model: SSR, tuning: str = "full", rank: int = 8, alpha: float = 16.0) -
     """Choose what of a backbone is trained, apart from its own last layer, which is new, and the projectors.
 
     With ``"frozen"`` none of it is trained (no dropout, no updates of statistics); with ``"lora"`` each
-    matrix of its linear and attention layers gets a change of low rank, see :class:`LowRank`. The model is
-    changed in place and returned. Call this after weights are loaded and parts are frozen: frozen parts stay
-    as they are. Files of weights hold matrices with their changes added, see :func:`merged_state`.
+    matrix of its linear and attention layers gets a :class:`LowRank` change, unless it is frozen already.
+    The model is changed in place. Files of weights hold matrices with their changes added, see
+    :func:`merged_state`.
     """
     check_choice("tuning", tuning, Tuning)
     if tuning == "full":

@@ -39,7 +39,7 @@ ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
 def learning_rate_factor(
     step: int, total: int, warmup: int, schedule: Literal["constant", "cosine", "onecycle"]
 ) -> float:
-    """Factor of the learning rate: ``warmup``, then constant or half a cosine (Loshchilov 2017), or OneCycleLR."""
+    """Factor of the rate: linear ``warmup``, then constant or half a cosine to 0; or that of OneCycleLR."""
     if schedule == "onecycle":
         peak = max(warmup - 1, 0)
         low, share = ONE_CYCLE_START, 1 - step / max(peak, 1)
