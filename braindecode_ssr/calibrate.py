@@ -76,24 +76,15 @@ def finetune(
     device, overwrite, trust, progress, say
         As for :func:`braindecode_ssr.train`.
 
-    Returns
-    -------
-    TrainedRun
-
     Raises
     ------
-    UsageError
+    UsageError, DataError, LeakageError
         If the run cannot be trained further (closed forms, parts for each subject, components), or there
-        are fewer trials.
-    DataError
-        If channels, signals or image features are not those of the run.
-    LeakageError
-        If the run was trained on concepts that are tested here.
+        are fewer trials; if channels, signals or image features are not those of the run; if it was trained
+        on concepts that are tested here.
     """
-    run = source
-    if not isinstance(run, TrainedRun):
-        run = load_run(run, trust=trust, device=device)
     check_name("part to freeze", freeze, FREEZE)
+    run = load_run(source, trust=trust, device=device)
     spec, found, _ = _for_subject(run, subject, dataset, data_dir, progress)
     largest = spec.train.batch_size or 2
     changed = spec.replace(
@@ -139,9 +130,7 @@ def untouched(
     progress: bool = False,
 ) -> dict[str, Any]:
     """The metrics of a run on another person without any fine-tuning: where a curve begins."""
-    run = source
-    if not isinstance(run, TrainedRun):
-        run = load_run(run, trust=trust, device=device)
+    run = load_run(source, trust=trust, device=device)
     spec, found, features = _for_subject(run, subject, dataset, data_dir, progress)
     test = load_test_set(spec, found, features, spec.evaluation, trained=run.channels)
     return score(run.model, test, spec.evaluation)[1]
@@ -166,19 +155,14 @@ def _for_subject(
             f"{run.path.name} is {what}, which cannot be trained further on another person",
             "train one with --set model.subjects=shared and a method such as ssr",
         )
-    before = (run.record.get("dataset") or {}).get("root")
     name = dataset or spec.data.dataset
     same = name == spec.data.dataset
-    root = data_dir or (before if same else None)
-    if same and not root:
-        raise DataError(
-            f"{run.path / 'run.json'} does not say where the data are", "add --data-dir"
-        )
     data = spec.data.replace(dataset=name)
-    found = open_dataset(data, root)
+    found = open_dataset(data, data_dir or (run.data_root if same else None))
     found.check_here()
     trained_on = found
     if not same:
+        before = (run.record.get("dataset") or {}).get("root")
         if not before or not Path(before).exists():
             raise DataError(
                 f"the data of {run.path.name} are not here, so it is unknown which concepts it was "

@@ -14,7 +14,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -65,21 +65,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Subject = Annotated[int | str, PlainValidator(_subject)]
 
 OTHER_NAMES = {
-    "learning_rate": "lr",
-    "max_epochs": "epochs",
-    "n_epochs": "epochs",
-    "num_epochs": "epochs",
-    "bs": "batch_size",
-    "wd": "weight_decay",
-    "random_state": "seed",
-    "model": "backbone",
-    "sampling_rate": "sfreq",
-    "resample": "sfreq",
-    "montage": "channels",
-    "picks": "channels",
+    **{"learning_rate": "lr", "bs": "batch_size", "wd": "weight_decay", "random_state": "seed"},
+    **dict.fromkeys(("max_epochs", "n_epochs", "num_epochs"), "epochs"),
+    **{"model": "backbone", "sampling_rate": "sfreq", "resample": "sfreq"},
+    **{"montage": "channels", "picks": "channels"},
 }
 """What other libraries call our settings."""
-
 
 SHORT_NAMES = {
     "dataset": "data.dataset",
@@ -122,20 +113,9 @@ class Spec(BaseModel):
 
     def _repr_html_(self) -> str:
         """The settings that differ from the defaults, as a table in a notebook."""
-        changed: dict[str, Any] = {}
-
-        def collect(prefix: str, content: dict[str, Any]) -> None:
-            for name, value in content.items():
-                if isinstance(value, dict):
-                    collect(f"{prefix}{name}.", value)
-                else:
-                    changed[prefix + name] = value
-
-        collect("", self.model_dump(exclude_defaults=True))
-        return html_table(
-            f"{type(self).__name__}: {'settings other than' if changed else 'all are'} the defaults",
-            changed,
-        )
+        changed = dict(leaves(self.model_dump(exclude_defaults=True)))
+        what = "settings other than" if changed else "all are"
+        return html_table(f"{type(self).__name__}: {what} the defaults", changed)
 
     @property
     def digest(self) -> str:
@@ -552,6 +532,15 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
             both = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested settings."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def build(settings: dict[str, Any]) -> RunSpec:

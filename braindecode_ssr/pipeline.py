@@ -142,8 +142,7 @@ def train(
         Gets a line about each step and each decision.
     **settings
         In the place of ``spec``, by the names of the options of ``ssr-bd train``: ``dataset``, ``subject``,
-        ``method``, ``protocol``, ``encoder``, ``loss``, ``epochs``, ``batch_size``, ``lr``, ``seed``,
-        ``preset``, ``device``; any other by its dotted name, as in ``**{"train.ema": 0.99}``.
+        ``method``, ``lr`` and so on; any other by its dotted name, as in ``**{"train.ema": 0.99}``.
 
     Returns
     -------
@@ -236,9 +235,8 @@ def train(
                         "extract or import both with the same encoder, weights and views",
                     )
                 others.append((source, more))
-            changed = data_difference(run, dataset, spec, made_by, made_of) or _extra_changed(
-                run, sources
-            )
+            changed = data_difference(run, dataset, spec, made_by, made_of)
+            changed = changed or _extra_changed(run, sources)
             if changed and not overwrite:
                 raise DataError(
                     f"{run.path} was started on other data: {changed}",
@@ -264,20 +262,13 @@ def train(
                     load_weights(tuned, start.path / IMAGE_ENCODER)
                 tuned.to(device)
             data, signals = training_data(spec, dataset, features, **joined)
-            channels = signals.channels
-            test = load_test_set(
-                spec,
-                dataset,
-                features,
-                spec.evaluation,
-                trained=channels,
-                among=data.table["subject"].unique().tolist(),
-                progress=progress,
-            )
+            channels, people = signals.channels, data.table["subject"].unique().tolist()
+            how: dict[str, Any] = {"trained": channels, "among": people, "progress": progress}
+            test = load_test_set(spec, dataset, features, spec.evaluation, **how)
 
             # The model and its loss
             seed_everything(spec.train.seed)
-            sizes = data.original.shape[1], features.widths(), data.table["subject"].nunique()
+            sizes = data.original.shape[1], features.widths(), len(people)
             model: Any = build_model(spec, signals, *sizes)
             flags = _data_flags(spec, dataset)
             everyone = sorted({*subjects, spec.data.subject}, key=natural)
@@ -294,17 +285,16 @@ def train(
                 processes.check_alone(spec.method)
             if start is not None:
                 flags = check_flags([*flags, *start.record.get("flags", ()), "finetuned"])
-                say(
-                    f"weights of {start.path.name}, frozen: {', '.join(spec.model.freeze) or 'none'}"
-                )
+                frozen = ", ".join(spec.model.freeze) or "none"
+                say(f"weights of {start.path.name}, frozen: {frozen}")
             if tuned is not None:
                 model.image_encoder = tuned
-                say(
-                    f"image encoder {spec.images.label}: {count_parameters(tuned)['trained']:,} trained"
-                )
+                n_trained = count_parameters(tuned)["trained"]
+                say(f"image encoder {spec.images.label}: {n_trained:,} trained")
             loss = build_loss(spec, model)
             whitened, whitening = whitening_record(spec, dataset)
             if first:
+                n_trials = data.table["dataset"].value_counts().to_dict()
                 record = {
                     "spec": spec.model_dump(mode="json"),
                     "notes": notes,
@@ -325,18 +315,15 @@ def train(
                     "machine": machine(),
                     "git": git_commit(),
                     "trials": trials_record(spec, dataset, say),
-                    "sources": extra_record(
-                        sources, data.table["dataset"].value_counts().to_dict()
-                    ),
+                    "sources": extra_record(sources, n_trials),
                     **_backbone_record(model),
                     "processes": processes.size,
                 }
                 run.write_json("run.json", record)
 
             # Training, then the test
-            say(
-                f"train {spec.method} for {spec.train.epochs} epochs on {len(data)} trials, on {device}"
-            )
+            epochs = spec.train.epochs
+            say(f"train {spec.method} for {epochs} epochs on {len(data)} trials, on {device}")
             if spec.train.solver == "gradient":
                 import pandas as pd
 
@@ -380,7 +367,7 @@ def train(
                 **labels_of(spec, evaluation_of(spec), flags),
                 **numbers,
                 "n_train": len(data),
-                "train_subjects": data.table["subject"].unique().tolist(),
+                "train_subjects": people,
                 "train_seconds": round(float(history["dur"].sum()), 2),
                 **_ceiling(dataset, spec),
             }
@@ -408,10 +395,9 @@ def evaluate(
 
     Returns
     -------
-    queries : DataFrame
-        One row per query.
-    summary : dict
-        The keys of ``summary.json``; ``evaluation`` and ``flags`` say how the numbers were obtained.
+    queries, summary : DataFrame, dict
+        One row per query; the keys of ``summary.json``, of which ``evaluation`` and ``flags`` say how the
+        numbers were obtained.
     """
     return next(evaluate_each(path, [evaluation], **options))
 
@@ -445,8 +431,7 @@ def evaluate_each(
     """Test a finished run in several ways, all checked before the first starts; yields as :func:`evaluate`.
 
     ``trial_seed`` is that of the choice of repetitions, where not all are averaged (default: that of the
-    run); ``subject`` whose trials are tested, for a run trained on several people: the protocol of the result
-    is then ``pooled`` or ``inter``, whether or not the person was trained on. ``embeddings`` gets the
+    run); ``subject`` whose trials are tested, for a run trained on several people. ``embeddings`` gets the
     embeddings behind each result, and its summary.
     """
     from .inference.evaluation import embed, load_test_set, weights_to_test
@@ -463,11 +448,7 @@ def evaluate_each(
     specs = [spec.replace(evaluation=e.spec) for e in named]
     for each in specs:
         check_selection(each)
-    if not root:
-        raise DataError(
-            f"{run.path / 'run.json'} does not say where the data are", "add --data-dir"
-        )
-    dataset = open_dataset(spec.data, root)
+    dataset = open_dataset(spec.data, root or run.data_root)
     dataset.check_here()
     features = features_of_run(run, spec, dataset, device)
     features.complete(dataset, device=device, progress=progress)
@@ -547,12 +528,10 @@ def simulate(
     progress: bool = False,
     say: Say = silent,
 ) -> dict[str, Any]:
-    """Write recordings, images and image features of a simulated dataset.
+    """Write recordings, images and image features of a simulated dataset; no ``subjects`` are all.
 
     ``layout`` ``"raw"`` is that of THINGS-EEG2, ``"meg"`` that of the epochs of THINGS-MEG, another
-    experiment with the same concepts. Features of the simulator's own encoder are stored where these
-    datasets store theirs, so that training needs no network. No ``subjects`` are all. UsageError if the
-    folder holds another dataset.
+    experiment with the same concepts. UsageError if the folder holds another dataset.
     """
     check_name("layout", layout, LAYOUTS)
     dataset: Any = open_dataset(DataSpec(dataset=name, preset=preset, seed=seed), out)
@@ -623,11 +602,11 @@ def _backbone_record(model: Any) -> dict[str, Any]:
     """What the backbone turned out to be; nothing for closed forms."""
     if not hasattr(model, "backbone_width"):
         return {}
-    adjusted = {name: str(value) for name, value in model.adjusted.items()}
     from .models.modules import count_parameters
 
     facts = {"features": model.backbone_width, "feature_point": model.feature_point}
-    facts |= {"adjusted": adjusted, "channels": model.channel_map}
+    facts["adjusted"] = {name: str(value) for name, value in model.adjusted.items()}
+    facts["channels"] = model.channel_map
     return {"backbone": facts, "parameters": count_parameters(model)}
 
 
@@ -635,9 +614,8 @@ def _trained_channels(run: Run) -> ChannelSet | None:
     """The channels that a run was trained on; None if the names in its spec say it."""
     channels, record = run.spec.data.channels, run.record
     if "channels" in record:
-        return ChannelSet(
-            f"the run {run.path}", tuple(record["channels"]), record.get("signals", {})
-        )
+        names, facts = tuple(record["channels"]), record.get("signals", {})
+        return ChannelSet(f"the run {run.path}", names, facts)
     named = not isinstance(channels, str) or channels in CHANNEL_SETS
     if named or run.spec.data.dataset == "things-sim":
         return None

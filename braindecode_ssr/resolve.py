@@ -1,8 +1,4 @@
-"""From the settings a user gave to a complete run: every ``"auto"`` gets its value, with the reasons.
-
-:func:`run_spec` merges settings with those of the method and the dataset; :func:`resolve` looks at the data;
-:func:`check_run` refuses whatever can be known to fail before the work begins.
-"""
+"""From the settings a user gave to a complete run: every ``"auto"`` gets its value, with the reasons."""
 
 from __future__ import annotations
 
@@ -87,15 +83,15 @@ def run_spec(*layers: dict[str, Any]) -> RunSpec:
 
 def canonical(settings: dict[str, Any]) -> dict[str, Any]:
     """Nested settings with every part under its registered name: ``eegnet`` and ``EEGNet`` are one run."""
-
-    def head_name(name: str) -> str:
-        return canonical_path(name) if is_path(name) else IMAGE_HEADS.name_of(name)
-
     named: dict[str, Any] = {}
     for section, key, name_of in (
         ("loss", "name", LOSSES.name_of),
         ("model", "backbone", backbone_name),
-        ("model", "image_head", head_name),
+        (
+            "model",
+            "image_head",
+            lambda n: canonical_path(n) if is_path(n) else IMAGE_HEADS.name_of(n),
+        ),
     ):
         part = settings.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
@@ -145,10 +141,10 @@ def resolve(spec: RunSpec, dataset: ImageDataset) -> tuple[RunSpec, list[str]]:
 def _check_subjects(spec: RunSpec, dataset: ImageDataset) -> list[str]:
     """Check that the files of all subjects are present; a note if inter-subject training lacks some."""
     training = training_subjects(spec.data, dataset)
-    for subject in dict.fromkeys([*training, spec.data.subject]):
+    known = dict.fromkeys([*training, spec.data.subject])
+    for subject in known:
         if not dataset.source_files(subject, spec.trials):
             dataset.source_key(subject, spec.trials)
-    known = {*training, spec.data.subject}
     absent = [subject for subject in dataset.subjects if subject not in known]
     if spec.data.protocol == "intra" or not absent:
         return []
@@ -239,10 +235,9 @@ def _resolve_encoder(
         )
     if method.encoder not in ("", chosen):
         short = method.encoder.replace("open-clip:", "")
-        parts = [part for part in parts_of(method.encoder) if part not in stored]
-        foreign = [part for part in parts if not is_encoder(part)]
         how = f"add --encoder {short} to extract them"
-        if foreign:
+        parts = [part for part in parts_of(method.encoder) if part not in stored]
+        if foreign := [part for part in parts if not is_encoder(part)]:
             command = f"ssr-bd features import --encoder {foreign[0]} ..."
             how = f"import those of {', '.join(foreign)}: {command}"
         notes.append(
@@ -387,12 +382,7 @@ BYTES_PER_PARAMETER, BYTES_TO_TRAIN = 4, 12
 
 
 def check_run(spec: RunSpec, dataset: ImageDataset, out: str | Path) -> None:
-    """Find whatever would stop a resolved run later, as far as that can be known without running it.
-
-    That is a setting that cannot be used (backbone, image head, loss, trials of this shape, parts to
-    freeze, device, weights to test), features or pretrained weights that cannot be made, a folder that
-    cannot be written, or weights that are said to have seen a tested concept.
-    """
+    """Find whatever would stop a resolved run later, as far as that can be known without running it."""
     check_without_data(spec, out)
     check_needs(spec, dataset)
     _check_pretrained_concepts(spec, dataset)
@@ -421,7 +411,7 @@ def _check_candidates(spec: RunSpec, dataset: ImageDataset) -> None:
     tested = dataset.images[dataset.images["split"] == "test"]
     concepts = spec.evaluation.gallery == "concept"
     there = tested["concept" if concepts else "image_id"].nunique()
-    if spec.evaluation.n_way is not None and spec.evaluation.n_way > there:
+    if (spec.evaluation.n_way or 0) > there:
         raise UsageError(
             f"evaluation.n_way = {spec.evaluation.n_way} exceeds the number of candidates, {there} test "
             f"{'concepts' if concepts else 'images'}",
@@ -635,10 +625,8 @@ def _bytes_of_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     presentations = getattr(dataset, "presentations", None)
     if not missing or presentations is None:
         return 0
-    shown, axes = (
-        presentations(missing[0], spec.trials),
-        dataset.trial_axes(missing[0], spec.trials),
-    )
+    shown = presentations(missing[0], spec.trials)
+    axes = dataset.trial_axes(missing[0], spec.trials)
     if shown is None or axes is None:
         return 0
     n_trials = sum(len(numbers) for _, numbers in shown)

@@ -80,11 +80,10 @@ class Run:
     path : Path
         The folder. ``run.json`` holds settings, data and versions; ``history.csv`` one row per epoch;
         ``model.safetensors`` the weights; ``queries.csv`` one row per query; ``summary.json``, written last,
-        the numbers; ``config.json`` and ``README.md`` the model and its card as braindecode and the Hugging
-        Face Hub know them; ``whitening.safetensors`` the mean noise normalization of the training sessions,
-        if known; ``image_encoder.safetensors`` the trained changes of the image encoder, if it is trained;
-        ``checkpoint/`` what the same command resumes from; ``epochs/`` the weights of every epoch
-        if ``train.keep`` is ``"every"``.
+        the numbers; ``config.json`` and ``README.md`` the model and its card for braindecode and the Hub;
+        ``whitening.safetensors`` the mean noise normalization of the training sessions, if known;
+        ``image_encoder.safetensors`` the changes of a trained image encoder; ``checkpoint/`` what the same
+        command resumes from; ``epochs/`` the weights of every epoch if ``train.keep`` is ``"every"``.
     """
 
     path: Path
@@ -129,17 +128,28 @@ class Run:
         files = [summary, *(self.path / name for name in self.parts), *self._further_files()]
         return ", ".join(str(file.relative_to(self.path)) for file in files if not is_whole(file))
 
+    @property
+    def data_root(self) -> str:
+        """Where the run found its data; DataError if it does not say that."""
+        root = (self.record.get("dataset") or {}).get("root")
+        if not root:
+            raise DataError(
+                f"{self.path / 'run.json'} does not say where the data are", "add --data-dir"
+            )
+        return root
+
     def _further_files(self) -> list[Path]:
         """The weights of each epoch, and those of the image encoder, if there should be any."""
+        if "history.csv" not in self.parts:
+            return []
         record, summary = (read_json(self.path / name) for name in ("run.json", "summary.json"))
         try:
-            kept = record["spec"]["train"]["keep"] == "every" and "history.csv" in self.parts
+            kept = record["spec"]["train"]["keep"] == "every"
             epochs = range(1, summary["epochs"] + 1) if kept else range(0)
             tuned = record["spec"]["images"].get("tuning", "frozen") != "frozen"
         except (AttributeError, KeyError, TypeError):
             return []
         files = [self.epochs / f"epoch-{epoch:04d}.safetensors" for epoch in epochs]
-        tuned = tuned and "history.csv" in self.parts
         return [*files, self.path / IMAGE_ENCODER] if tuned else files
 
     @cached_property
@@ -331,10 +341,8 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -482,18 +490,15 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
         f"{summary['n_gallery']} images, {' to '.join(map(str, averaged))} trials averaged",
     }
     if spec.finetune.run:
-        facts["fine-tuned"] = (
-            f"from {spec.finetune.run} with {spec.finetune.trials or 'all'} training trials of the tested "
-            f"subject, frozen: {', '.join(spec.model.freeze) or 'nothing'}"
-        )
+        n_trials, frozen = spec.finetune.trials or "all", ", ".join(spec.model.freeze) or "nothing"
+        trained = f"from {spec.finetune.run} with {n_trials} training trials of the tested subject"
+        facts["fine-tuned"] = f"{trained}, frozen: {frozen}"
     numbers = [
         [row, *(f"{100 * summary[prefix + key]:.1f} %" for key in ("top1", "top5"))]
         for row, prefix in (("this run", ""), ("ceiling", "ceiling_"), ("chance", "chance_"))
         if f"{prefix}top1" in summary
     ]
-    told = (
-        ["Flags, without which the numbers must not be read:", *flags] if flags else ["No flags."]
-    )
+    flags = flags and ["Flags, without which the numbers must not be read:", *flags]
     use = [
         'run = load_run("FOLDER or ORG/NAME")',
         'run.retrieve("recording.vhdr", images="pictures")',
@@ -505,7 +510,7 @@ def model_card(spec: RunSpec, record: dict[str, Any], summary: dict[str, Any]) -
         version=record["versions"].get("braindecode_ssr", ""),
         facts=tabulate(facts.items(), ["", ""], tablefmt="pipe"),
         numbers=tabulate(numbers, ["", "top-1", "top-5"], tablefmt="pipe"),
-        flags="\n".join(told),
+        flags="\n".join(flags or ["No flags."]),
         use="\n".join(use),
     )
 

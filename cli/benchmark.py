@@ -94,12 +94,8 @@ def benchmark(
     if dry_run and as_json:
         print_json(preview)
     elif dry_run:
-        print_table(
-            [
-                row | {"seconds": "unknown" if row["seconds"] is None else row["seconds"]}
-                for row in preview["runs"]
-            ]
-        )
+        runs = preview["runs"]
+        print_table([{k: "unknown" if v is None else v for k, v in row.items()} for row in runs])
     say(cost_line(preview, jobs))
     if dry_run:
         return
@@ -112,9 +108,8 @@ def benchmark(
     else:
         for number, table in enumerate(summary_tables(rows)):
             click.echo("\n" * bool(number) + table.caption)
-            print_table(
-                [dict(zip(table.head, row, strict=True)) for row in table.rows], indent="  "
-            )
+            cells = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+            print_table(cells, indent="  ")
             for note in table.notes:
                 click.echo(f"  {note}")
     for error, runs in done.failed_by_error.items():

@@ -16,14 +16,8 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("intra", "inter")
 UNCHANGED = {
-    "parameters",
-    "seeds",
-    "needs",
-    "published",
-    "published_subjects",
-    "as_published",
-    "traps",
-    "known_to_differ",
+    *("parameters", "seeds", "needs", "published", "published_subjects", "as_published"),
+    *("traps", "known_to_differ"),
 }
 
 
@@ -76,11 +70,8 @@ def _settings() -> Iterator[dict[str, Any]]:
     for section, field in RunSpec.model_fields.items():
         spec: Any = field.annotation
         if not hasattr(spec, "model_fields"):
-            yield {
-                "name": section,
-                "default": str(field.default),
-                "description": "Registered name.",
-            }
+            about = "Registered name."
+            yield {"name": section, "default": str(field.default), "description": about}
             continue
         said = _said(spec)
         for name, inner in spec.model_fields.items():

@@ -309,14 +309,9 @@ def _stored(subject: int | str, path: Path) -> dict[str, object]:
 
     store = TrialStore.open(path)
     trials, channels, samples = store.trials.shape
-    return {
-        "subject": subject,
-        "trials": trials,
-        "left out": sum(store.manifest.get("dropped", {}).values()),
-        "channels": channels,
-        "samples": samples,
-        "store": str(path),
-    }
+    left_out = sum(store.manifest.get("dropped", {}).values())
+    row: dict[str, object] = {"subject": subject, "trials": trials, "left out": left_out}
+    return row | {"channels": channels, "samples": samples, "store": str(path)}
 
 
 @data.command("simulate", short_help="Simulate DATASET in the layout of the published files.")

@@ -19,17 +19,7 @@ from . import options as opt
 from .catalog import catalogue, part_names
 from .output import fits, print_json, print_rows
 
-KINDS = [
-    "datasets",
-    "methods",
-    "backbones",
-    "image-heads",
-    "losses",
-    "encoders",
-    "views",
-    "settings",
-]
-
+KINDS = "datasets methods backbones image-heads losses encoders views settings".split()
 ONE = {"loss": "losses"} | {kind.removesuffix("s"): kind for kind in KINDS if kind != "losses"}
 ALIKE = {"model": "backbones", "models": "backbones"}
 DETAILS = {
@@ -134,11 +124,9 @@ MIN_FREE_GB = 5
 
 def examine() -> list[dict[str, str]]:
     """Rows of ``what``, ``found`` and ``state`` (``"ok"``, ``"missing"`` or ``"note"``)."""
-    return [*_packages(), *_audio(), *_devices(), *_folders(), *_variables()]
-
-
-def _variables() -> list[dict[str, str]]:
-    return [_row(f"${name}", os.environ[name], "note") for name in VARIABLES if name in os.environ]
+    there = [name for name in VARIABLES if name in os.environ]
+    variables = [_row(f"${name}", os.environ[name], "note") for name in there]
+    return [*_packages(), *_audio(), *_devices(), *_folders(), *variables]
 
 
 def _packages() -> list[dict[str, str]]:

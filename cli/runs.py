@@ -79,15 +79,8 @@ def train(
         return
     from braindecode_ssr.pipeline import train
 
-    run = train(
-        spec,
-        data_dir=data_dir,
-        out=out,
-        overwrite=overwrite,
-        log=log,
-        progress=show_bars(),
-        say=say,
-    )
+    how = {"data_dir": data_dir, "out": out, "overwrite": overwrite, "log": log}
+    run = train(spec, progress=show_bars(), say=say, **how)
     if run is None:  # only the first of several processes prints
         return
     if as_json:
@@ -169,11 +162,10 @@ def evaluate(
     summaries = [summary for _, summary in done]
     if queries:
         atomic_write(queries, labeled(done).to_csv(index=False))
-    if as_json and len(done) > 1:
-        print_json({"run": str(run), "evaluations": summaries})
-    elif as_json:
-        print_json({"run": str(run), **summaries[0]})
-    elif len(done) > 1:
+    several = len(done) > 1
+    if as_json:
+        print_json({"run": str(run), **({"evaluations": summaries} if several else summaries[0])})
+    elif several:
         print_evaluations(summaries)
     else:
         print_summary(summaries[0])
@@ -223,9 +215,8 @@ def report(
         return interpretation_pictures([load_run(path, **how) for path in whole], say)
 
     options = {"plots": plots, "embed_images": embed_images, "against": against, "say": say}
-    made = report(
-        folders, format=form, out=out, figures=interpreted if interpret else None, **options
-    )
+    options["figures"] = interpreted if interpret else None
+    made = report(folders, format=form, out=out, **options)
     if as_json:
         print_json({**made.as_json(), "files": [str(path) for path in made.files]})
     elif out:
@@ -274,8 +265,7 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
     """Several evaluations of a run, or of similarities of any program: one row each, flags below."""
     first = summaries[0]
     data = f"{first['dataset']}, subject {first['subject']}"
-    scored = "scored_by" in first
-    if scored:
+    if scored := "scored_by" in first:
         title = f"{first['method']}: {data}, {first['n_queries']} queries, zero-shot retrieval "
         title += "[95 % interval over queries]"
     else:
@@ -284,19 +274,17 @@ def print_evaluations(summaries: list[dict[str, Any]]) -> None:
     click.echo(f"{title}\n")
     rows = []
     for one in summaries:
+        ceiling = percent(one["ceiling_top1"]) if "ceiling_top1" in one else "-"
         row = {"evaluation": one["evaluation"]}
         if not scored:
-            row["repetitions"] = _repetitions(one)
-            row["epoch"] = "-" if one["epoch"] is None else one["epoch"]
+            epoch = "-" if one["epoch"] is None else one["epoch"]
+            row |= {"repetitions": _repetitions(one), "epoch": epoch}
         for name, key in (("top-1", "top1"), ("top-5", "top5")):
             row[name] = percent(one[key])
             if scored:
                 row[name] += f" [{100 * one[f'{key}_low']:.1f}, {100 * one[f'{key}_high']:.1f}]"
         row |= {"median rank": f"{one['median_rank']:.1f}", "MRR": f"{one['mrr']:.3f}"}
-        if scored:
-            row["candidates"] = one["n_gallery"]
-        else:
-            row["ceiling"] = percent(one["ceiling_top1"]) if "ceiling_top1" in one else "-"
+        row |= {"candidates": one["n_gallery"]} if scored else {"ceiling": ceiling}
         row |= {"chance": percent(one["chance_top1"]), "flags": ", ".join(one["flags"]) or "-"}
         rows.append(row)
     print_table(rows)

@@ -67,26 +67,18 @@ def retrieve(
         say(text)
 
     folder = ImageFolder(images)
-    options: dict[str, Any] = {"events": list(events) or None, "average": average}
-    options |= {"whitening": whitening or "auto"}
-    options |= {"top": top, "progress": show_bars(), "say": note}
+    options: dict[str, Any] = {"events": list(events) or None, "average": average, "top": top}
+    options |= {"whitening": whitening or "auto", "progress": show_bars(), "say": note}
     table = retrieve(run, list(recordings), folder, trust=trust, device=device or "auto", **options)
-    n_images = len(folder.images)
-    content: dict[str, Any] = {
-        "run": str(run),
-        "recordings": [str(path) for path in recordings],
-        "notes": notes,
-    }
-    flags = table.attrs["flags"]
-    content |= {"n_queries": len(table), "n_gallery": n_images, "flags": flags}
-    if "rank" in table:
-        content |= {**summarize(table["rank"].to_numpy()), **chance(n_images)}
+    n_images, flags = len(folder.images), table.attrs["flags"]
+    content: dict[str, Any] = {"run": str(run), "recordings": list(map(str, recordings))}
+    content |= {"notes": notes, "n_queries": len(table), "n_gallery": n_images, "flags": flags}
     title = f"{len(table)} queries among {n_images} images"
     if "rank" in table:
-        title += (
-            f": top-1 {100 * content['top1']:.1f} %, top-5 {100 * content['top5']:.1f} %"
-            f" (chance {100 * content['chance_top1']:.1f} and {100 * content['chance_top5']:.1f} %)"
-        )
+        content |= {**summarize(table["rank"].to_numpy()), **chance(n_images)}
+        metrics = ("top1", "top5", "chance_top1", "chance_top5")
+        top1, top5, *guess = (f"{100 * content[metric]:.1f}" for metric in metrics)
+        title += f": top-1 {top1} %, top-5 {top5} % (chance {guess[0]} and {guess[1]} %)"
     if html:
         from braindecode_ssr.reporting.render import retrieval_page
 
@@ -97,16 +89,9 @@ def retrieve(
     if as_json:
         print_json({**content, "queries": rows})
         return
-    shown = [
-        {
-            name: "-" if value is None else value
-            for name, value in row.items()
-            if "score" not in name
-        }
-        for row in rows
-    ]
     click.echo(f"{title}\n")
-    print_table(shown)
+    names = [name for name in table if "score" not in name]
+    print_table([{n: "-" if row[n] is None else row[n] for n in names} for row in rows])
     print_flags([content])
 
 
@@ -161,33 +146,26 @@ def finetune(run, trials, subject, dataset, data_dir, device, trust, as_json, **
     from braindecode_ssr import calibrate
     from braindecode_ssr.inference.trained import load_run
 
-    start = load_run(run, trust=trust, device=device or "auto")
+    how = {"trust": trust, "device": device or "auto"}
+    start = load_run(run, **how)
     where = {"subject": subject, "dataset": dataset, "data_dir": data_dir, "progress": show_bars()}
-    options = {name: value for name, value in options.items() if value is not None}
-    options |= {"device": device or "auto", "trust": trust, "say": say}
+    options = {name: value for name, value in options.items() if value is not None} | how
+    options["say"] = say
     results = [(0, start.path, calibrate.untouched(start, **where))]
     for n in trials:
         done = calibrate.finetune(start, trials=n, **where, **options)
         results.append((n, done.path, done.summary))
     keys = ("top1", "top5", "mrr", "n_queries", "n_gallery", "chance_top1")
+    rows: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
+    for n, path, numbers in results:
+        rows.append({"trials": n, "run": str(path), **{key: numbers[key] for key in keys}})
+        row = {"trials": n} | {f"top-{k} %": round(100 * numbers[f"top{k}"], 1) for k in (1, 5)}
+        table.append({**row, "MRR": round(numbers["mrr"], 3), "run": path.name})
     if as_json:
-        rows = [
-            {"trials": n, "run": str(path), **{key: numbers[key] for key in keys}}
-            for n, path, numbers in results
-        ]
         print_json({"run": str(start.path), "subject": subject, "rows": rows})
         return
-    table: list[dict[str, Any]] = [
-        {
-            "trials": n,
-            "top-1 %": round(100 * numbers["top1"], 1),
-            "top-5 %": round(100 * numbers["top5"], 1),
-            "MRR": round(numbers["mrr"], 3),
-            "run": path.name,
-        }
-        for n, path, numbers in results
-    ]
-    last = results[-1][2]
+    last = rows[-1]
     click.echo(f"{last['n_queries']} queries among {last['n_gallery']} images, flagged finetuned\n")
     print_table(table)
 

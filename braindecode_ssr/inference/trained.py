@@ -456,7 +456,9 @@ class TrainedRun(Run):
             say(f"{source}: not whitened, as requested")
 
 
-def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") -> TrainedRun:
+def load_run(
+    source: str | Path | TrainedRun, *, trust: Trust = False, device: str = "auto"
+) -> TrainedRun:
     """A finished run whose model can be used, from its folder or from the Hugging Face Hub.
 
     Nothing in the folder is executed: it holds JSON, CSV and safetensors, and classes that it names are
@@ -464,24 +466,17 @@ def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") 
 
     Parameters
     ----------
-    source : path-like
-        A run folder, or ``ORG/NAME`` on the Hub, as ``ssr-bd push`` wrote it.
+    source : path-like or TrainedRun
+        A run folder, or ``ORG/NAME`` on the Hub, as ``ssr-bd push`` wrote it; a run is returned as it is.
     trust : bool or str
         Import any class that the folder names by a dotted path, or this one.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
 
-    Returns
-    -------
-    TrainedRun
-        With ``model``, ``embed`` and ``retrieve``, and all that a :class:`~braindecode_ssr.runs.Run` has.
-
     Raises
     ------
-    MissingDataError
-        If there is no such folder or repository, or it holds no finished run.
-    DataError
-        If its files are damaged.
+    MissingDataError, DataError
+        If there is no such folder or repository, or it holds no finished run; if its files are damaged.
 
     Examples
     --------
@@ -491,6 +486,8 @@ def load_run(source: str | Path, *, trust: Trust = False, device: str = "auto") 
     """
     from ..training.distributed import pick_device
 
+    if isinstance(source, TrainedRun):
+        return source
     path = Path(source).expanduser()
     if not path.is_dir():
         path = _downloaded(str(source), path)
@@ -529,9 +526,7 @@ def retrieve(
     --------
     >>> retrieve("runs/RUN", "sub-05_eeg.vhdr", images="pictures")  # doctest: +SKIP
     """
-    if not isinstance(run, TrainedRun):
-        run = load_run(run, trust=trust, device=device)
-    return run.retrieve(recordings, images, **options)
+    return load_run(run, trust=trust, device=device).retrieve(recordings, images, **options)
 
 
 def _downloaded(source: str, path: Path) -> Path:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..config import EvaluationSpec, RunSpec, build, merge, parse_setting
+from ..config import EvaluationSpec, RunSpec, build, leaves, merge, parse_setting
 from ..errors import UsageError
 from ..methods import METHODS
 from ..registry import unknown_name
@@ -209,11 +209,11 @@ def labeled(done: Iterable[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame
 def _check_training(run: RunSpec, evaluation: Evaluation) -> None:
     """Raise UsageError if an evaluation needs a run with other settings than how epochs are chosen."""
     spec = run.model_dump(mode="json")
-    have = dict(_leaves(spec))
+    have = dict(leaves(spec))
     need = build(merge(spec, evaluation.settings)).model_dump(mode="json")
     other = {
         name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in _leaves(need)
+        for name, value in leaves(need)
         if value != have.get(name) and name not in CHOICE_OF_EPOCH
     }
     if other:
@@ -223,11 +223,3 @@ def _check_training(run: RunSpec, evaluation: Evaluation) -> None:
             + ", ".join(f"{name} = {have.get(name)}" for name in other),
             f"train another with {options}",
         )
-
-
-def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
