@@ -200,8 +200,7 @@ def atomic_folder(
 ) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends without an error.
 
-    If the block fails, nothing is left; of two processes that write at once, the last one wins. With
-    ``resume`` it is the folder of a writer that was killed or interrupted, if that holds a ``JOURNAL``,
+    With ``resume`` it is the folder of a writer that was killed or interrupted, if that holds a ``JOURNAL``,
     and such a folder is left when interrupted: only one writer at a time may do so, see :func:`lock`.
     With ``merge`` the files of an existing folder are kept, except those that are written again.
     """
@@ -289,12 +288,11 @@ def _mark() -> str:
 def _alive(pid: int) -> bool:
     if os.name == "nt":  # there, os.kill would end the process
         return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
     return True
 
 
@@ -348,8 +346,7 @@ def lock(
 
     The lock is released when its process ends, in whatever way. ``shared`` locks with a file beside
     ``path``, which other machines see on a shared disk, otherwise with one in the system's temporary
-    folder. It stays there: a lock file that is deleted while another process opens it would be held
-    twice. ``say`` gets the name of the process it waits for.
+    folder, which stays: deleted while another process opens it, it would be held twice.
     """
     from filelock import FileLock, Timeout
 
@@ -408,22 +405,21 @@ def files_sha256(paths: Iterable[Path], cache: Path | None = None) -> list[str]:
     def unknown() -> list[str]:
         return [name for name in states if _HASHES.get(name, [None])[0] != states[name]]
 
-    if cache is not None and unknown():
-        kept = read_json(cache)
-        kept = kept if isinstance(kept, dict) else {}
+    def cached() -> dict[str, Any]:
+        kept = read_json(cache) if cache is not None else None
+        return kept if isinstance(kept, dict) else {}
+
+    if unknown():
+        kept = cached()
         _HASHES.update({name: kept[name] for name in unknown() if _is_hash(kept.get(name))})
     if missing := unknown():
         with ThreadPoolExecutor(4) as pool:
-            for name, digest in zip(
-                missing, pool.map(file_sha256, map(Path, missing)), strict=True
-            ):
-                _HASHES[name] = [states[name], digest]
+            digests = pool.map(file_sha256, map(Path, missing))
+            _HASHES.update({n: [states[n], d] for n, d in zip(missing, digests, strict=True)})
         if cache is not None:
             with suppress(DataError):
-                kept = read_json(cache)
-                kept = kept if isinstance(kept, dict) else {}
                 new = {name: _HASHES[name] for name in states}
-                atomic_write(cache, json.dumps(kept | new, indent=0))
+                atomic_write(cache, json.dumps(cached() | new, indent=0))
     return [_HASHES[str(file)][1] for file in files]
 
 
@@ -535,8 +531,7 @@ class _OneThread:
     """The limit that several threads may set and leave in any order: the first sets it, the last lifts it."""
 
     def __init__(self) -> None:
-        self.lock, self.inside = Lock(), 0
-        self.before = 1
+        self.lock, self.inside, self.before = Lock(), 0, 1
         self.limit: Any = None
 
     @contextmanager

@@ -157,12 +157,8 @@ class BraVLLoss(Loss):
 
     Parameters
     ----------
-    n_outputs : int
-        Width of the embeddings.
-    n_chans, n_times : int
-        Shape of a trial.
-    n_features : int
-        Width of the image features.
+    n_outputs, n_chans, n_times, n_features : int
+        Width of the embeddings, shape of a trial, width of the image features.
     feature_widths : sequence of int, optional
         Widths of the vectors that the features consist of; None: one vector.
     backbone_width : int, optional
@@ -177,10 +173,8 @@ class BraVLLoss(Loss):
         Width of the two hidden layers of a decoder.
     intra, inter : float
         Weights; a part of weight 0 is left out, with its parameters.
-    samples : int
-        Samples for each CUBO.
-    rows : int
-        CUBO is estimated on the first ``rows`` rows of a batch.
+    samples, rows : int
+        Each CUBO is estimated with so many samples, on the first ``rows`` rows of a batch.
     """
 
     def __init__(

@@ -58,12 +58,8 @@ class CLUB(nn.Module):
 
     Parameters
     ----------
-    n_inputs : int
-        Width of the vector that is given.
-    n_outputs : int
-        Width of the vector that is predicted.
-    hidden : int
-        Width between the layers.
+    n_inputs, n_outputs, hidden : int
+        Widths of the vector that is given, of the one that is predicted, and between the layers.
     """
 
     def __init__(self, n_inputs: int, n_outputs: int, hidden: int = 768) -> None:
@@ -104,24 +100,18 @@ class SemanticSwap(Contrast):
 
     Parameters
     ----------
-    n_outputs : int
-        Width of the embeddings.
-    n_features : int
-        Width of the image features.
-    backbone_width : int
-        Width of the backbone's output.
+    n_outputs, n_features, backbone_width : int
+        Widths of the embeddings, of the image features and of the backbone's output.
     target, regime, scale, duplicates
         As for :class:`~braindecode_ssr.losses.contrast.Contrast`; published: ``regime="unit"``.
     contrast, information, swap : float
         Weights of the parts; a part of weight 0 is left out, with its parameters.
-    domain : int
-        Width of the domain codes.
-    hidden : int
-        Width between the layers of the domain and decoder perceptrons.
+    domain, hidden : int
+        Widths of the domain codes, and between the layers of the domain and decoder perceptrons.
     steps : int
         How often the networks of the bound are updated on each batch.
     club_lr : float
-        Learning rate of AdamW for them, with betas of 0.5 and 0.999.
+        Learning rate of AdamW for them.
     """
 
     def __init__(

@@ -276,10 +276,8 @@ class MaskedReconstruction(Loss):
 
     Parameters
     ----------
-    n_outputs : int
-        Width of the vectors; of those of the brain, if ``n_images`` is given.
-    n_images : int, optional
-        Width of those of the images.
+    n_outputs, n_images : int
+        Widths of the vectors of the brain and of the images; if only one is given, of both.
     mask_ratio : float
         Probability that an element (or a token) is hidden; above 0, at most 1.
     hidden : int, optional

@@ -30,6 +30,12 @@ class Head(nn.Module):
     def vectors(self, features: Tensor) -> list[Tensor]:
         return vectors_of(features, self.widths, self.unit)
 
+    def require(self, fits: bool, takes: str, hint: str) -> None:
+        """Raise UsageError unless the vectors are what a head takes."""
+        if not fits:
+            widths = ", ".join(map(str, self.widths)) or "(none)"
+            raise UsageError(f"{takes}, and there are {len(self.widths)} of widths {widths}", hint)
+
 
 class PerceptronHead(Head):
     """The image head of VE-SDN: two linear maps with GELU between.
@@ -68,12 +74,11 @@ class BlurLevelsHead(Head):
 
     def __init__(self, widths: Sequence[int], n_outputs: int, length: Length = "raw") -> None:
         super().__init__(widths, length)
-        if len(set(widths)) != 1 or len(widths) % 2 == 0:
-            raise UsageError(
-                "blur-levels takes an odd number of vectors of one width, from less to more blur, and there "
-                f"are {len(widths)} of widths {', '.join(map(str, widths))}",
-                'give one encoder, and three views with images.pool="side-by-side"',
-            )
+        self.require(
+            len(set(widths)) == 1 and len(widths) % 2 == 1,
+            "blur-levels takes an odd number of vectors of one width, from less to more blur",
+            'give one encoder, and three views with images.pool="side-by-side"',
+        )
         self.map = nn.Linear(widths[0], n_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -239,12 +244,11 @@ class BlurMixerHead(Head):
         length: Length = "raw",
     ) -> None:
         super().__init__(widths, length)
-        if len(set(widths)) != 1:
-            raise UsageError(
-                "the blur mixer mixes vectors element by element, and these have widths "
-                f"{', '.join(map(str, widths)) or '(none)'}",
-                "give one encoder with --encoder, or choose another model.image_head",
-            )
+        self.require(
+            len(set(widths)) == 1,
+            "the blur mixer mixes vectors of one width, element by element",
+            "give one encoder with --encoder, or choose another model.image_head",
+        )
         width = widths[0]
         self.defaults = nn.Parameter(torch.zeros(n_defaults, width))
         self.scores = nn.Parameter(torch.rand(len(widths) + n_defaults, width))
@@ -299,12 +303,11 @@ class GeodesicHead(Head):
 
     def __init__(self, widths: Sequence[int], n_outputs: int, perceptual: Length = "raw") -> None:
         super().__init__(widths)
-        if len(widths) > 2 or len(set(widths)) != 1:
-            raise UsageError(
-                "the image head geodesic takes one vector, or a semantic and a perceptual one of one width, "
-                f"and there are {len(widths)} of widths {', '.join(map(str, widths))}",
-                'give one encoder, and two views with images.pool="side-by-side"',
-            )
+        self.require(
+            len(widths) <= 2 and len(set(widths)) == 1,
+            "the image head geodesic takes one vector, or a semantic and a perceptual one of one width",
+            'give one encoder, and two views with images.pool="side-by-side"',
+        )
         self.perceptual_unit = check_choice("perceptual", perceptual, Length) == "unit"
         width = widths[0]
         self.semantic = nn.Linear(width, n_outputs)

@@ -459,20 +459,16 @@ class VED(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     Parameters
     ----------
-    n_filters : int, default=25
-        Number of sums of channels.
-    n_hidden : int, default=200
-        Width of both layers of the perceptron.
+    n_filters, n_hidden : int, default=25, 200
+        Number of sums of channels; width of both layers of the perceptron.
     spatial_weights : {"absolute", "signed"}, default="absolute"
         Whether channels are summed with absolute weights, or with weights of either sign.
     spatial_norm : {"batch", "none"}, default="batch"
         How the sums are normalized.
-    hidden_drop_prob : float, default=0.25
-        Dropout probability after the first layer of the perceptron.
     activation : type[nn.Module], default=nn.ELU
         The nonlinearity of the perceptron.
-    drop_prob : float, default=0.65
-        Dropout probability after its second layer.
+    hidden_drop_prob, drop_prob : float, default=0.25, 0.65
+        Dropout probability after its first and after its second layer.
 
     References
     ----------

@@ -70,14 +70,10 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     Parameters
     ----------
-    n_filters : int, default=40
-        Number of temporal and of spatial filters.
-    kernel_length : int, default=25
-        Length of the temporal filters in samples.
-    pool_length : int, default=51
-        Samples that are averaged.
-    pool_stride : int, default=5
-        Samples from one average to the next.
+    n_filters, kernel_length : int, default=40, 25
+        Number of temporal and of spatial filters; length of the temporal filters in samples.
+    pool_length, pool_stride : int, default=51, 5
+        Samples that are averaged; samples from one average to the next.
     weight_init : {"normal", "torch"}, default="normal"
         Initial weights: NICE's (N(0, 0.02) for the weights of convolutions and linear maps, N(1, 0.02) for
         the gains of batch norms), or PyTorch's as in NeuroBridge.
@@ -292,7 +288,7 @@ class SpatialFilters(nn.Conv2d):
 
 
 class NICESA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
-    r"""NICE-SA, self-attention between channels and TSConv, from Song et al (2024) [Song2024]_.
+    r"""NICE-SA, self-attention between channels and TSConv, from Song et al (2024), see :class:`TSConv`.
 
     :bdg-success:`Convolution` :bdg-info:`Attention/Transformer`
 
@@ -309,8 +305,7 @@ class NICESA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     .. rubric:: Additional Mechanisms
 
-    The attention follows the equations of the paper, which gives no parameter count; the dropout of what it
-    adds is 0.3.
+    The attention follows the equations of the paper, which gives no parameter count.
 
     Parameters
     ----------
@@ -318,11 +313,6 @@ class NICESA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
         Dropout probability of what the attention adds.
     activation, drop_prob
         As for :class:`TSConv`.
-
-    References
-    ----------
-    .. [Song2024] Song, Y., Liu, B., Li, X., Shi, N., Wang, Y., & Gao, X. (2024). Decoding Natural
-       Images from EEG for Object Recognition. ICLR. https://arxiv.org/abs/2308.13234
     """
 
     def __init__(
@@ -359,7 +349,7 @@ class ChannelAttention(nn.Module):
 
 
 class NICEGA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
-    r"""NICE-GA, graph attention between channels and TSConv, from Song et al (2024) [Song2024]_.
+    r"""NICE-GA, graph attention between channels and TSConv, from Song et al (2024), see :class:`TSConv`.
 
     :bdg-success:`Convolution` :bdg-info:`Attention/Transformer`
 
@@ -377,8 +367,7 @@ class NICEGA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     .. rubric:: Additional Mechanisms
 
-    The attention follows the equations of the paper, which gives no parameter count; the dropout of what it
-    adds is 0.3.
+    The attention follows the equations of the paper, which gives no parameter count.
 
     Parameters
     ----------
@@ -391,8 +380,6 @@ class NICEGA(TSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     References
     ----------
-    .. [Song2024] Song, Y., Liu, B., Li, X., Shi, N., Wang, Y., & Gao, X. (2024). Decoding Natural
-       Images from EEG for Object Recognition. ICLR. https://arxiv.org/abs/2308.13234
     .. [Velickovic2018] Veličković, P., Cucurull, G., Casanova, A., Romero, A., Liò, P., & Bengio, Y.
        (2018). Graph Attention Networks. ICLR. https://arxiv.org/abs/1710.10903
     """

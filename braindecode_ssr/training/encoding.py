@@ -63,18 +63,11 @@ class EncodingModel(BaseEstimator):
 
     Parameters
     ----------
-    sfreq : float
-        Sampling rate of the trials in Hz.
-    start : float
-        Time of the first sample in seconds after the onset.
-    spacings : tuple of float
-        Seconds between the functions of time to choose from.
-    n_components : tuple of int
-        Numbers of principal components of the features to choose from.
-    penalties : tuple of float
-        Ridge penalties to choose from, as a share of the mean variance of the kept components.
-    ranks : tuple of int
-        Numbers of dimensions of the prediction to choose from.
+    sfreq, start : float
+        Sampling rate of the trials in Hz, and time of their first sample in seconds after the onset.
+    spacings, n_components, penalties, ranks : tuple of float or int
+        What to choose from: seconds between the functions of time, numbers of principal components of the
+        features, ridge penalties as a share of their mean variance, dimensions of the prediction.
     n_folds : int
         Folds of the cross-validation over groups.
 

@@ -121,13 +121,12 @@ def initialize(model: SSR, spec: ModelSpec, start: Path | None = None) -> list[s
     width = f"{model.backbone_width} features ({model.feature_point})"
     lines = [f"backbone {spec.backbone}: {width}{adjusted}{parts}"]
     if spec.pretrained:
-        new = load_pretrained(model.backbone, spec.pretrained)
-        lines.append(
-            f"pretrained weights from {spec.pretrained}, except {', '.join(new) or 'none'}"
-        )
-        rate = known.get("sfreq", model._known("sfreq"))
-        if rate != model._known("sfreq"):
-            rates = f"were trained at {rate:g} Hz, the trials have {model.sfreq:g} Hz"
+        new = ", ".join(load_pretrained(model.backbone, spec.pretrained)) or "none"
+        lines.append(f"pretrained weights from {spec.pretrained}, except {new}")
+        own = model._known("sfreq")
+        rate = known.get("sfreq", own)
+        if rate != own:
+            rates = f"were trained at {rate:g} Hz, the trials have {own:g} Hz"
             lines.append(f"these weights {rates}; see --set trials.sfreq={rate:g}")
     if start is not None:
         load_weights(model, start)
