@@ -45,11 +45,9 @@ class DamagedArchive(DataError):
 
 
 def unpack(path: Path, archive: Archive, folder: Path, password: str = "", jobs: int = 0) -> int:
-    """Unpack a zip file into ``folder``, which changes only after every CRC-32 was verified.
+    """Unpack a zip file into ``folder``, changed only after every CRC-32 was verified; the number of files.
 
-    DamagedArchive if it is cut short, WrongArchive if it holds links, paths outside its folder,
-    duplicates or far too much, or lacks a file. Files that are in the folder already and not in the
-    archive stay. ``jobs`` processes decrypt in parallel (0: one per core). Returns the number of files.
+    Files that are there already and not in the archive stay; ``jobs`` processes decrypt (0: one per core).
     """
     with atomic_folder(folder, merge=True) as temporary:
         with _open(path) as packed:

@@ -81,10 +81,7 @@ def images_row(
     files: Iterable[Callable[[], Path]],
     heads: tuple[bytes, ...] = (),
 ) -> Row:
-    """The row of a folder of images, which are needed unless features are imported.
-
-    An image must begin with one of ``heads``, if any are given.
-    """
+    """The row of a folder of images; each must begin with one of ``heads``, if any are given."""
     from .download import read_head
 
     paths, missing = [], []
@@ -570,8 +567,7 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
 class TrialBatch:
     """Prepared trials, float32 (n_trials, chans, times), with a row of ``TRIAL_COLUMNS`` each.
 
-    ``info`` is given where batches could differ in channels or rate; ``fingerprint`` is the SHA-256 of
-    the source.
+    ``info`` is given where batches could differ in channels or rate.
     """
 
     trials: np.ndarray
@@ -657,10 +653,7 @@ def check_copies(recordings: Iterable[tuple[Path, Path]], cache: Path | None = N
 def check_channels(
     data: Iterable[np.ndarray], ch_names: Sequence[str], source: str, least: float = 0.0
 ) -> None:
-    """Raise DataError on a channel that is not finite, constant, or not in volts; reads one at a time.
-
-    ``least`` is the smallest root mean square that is plausible.
-    """
+    """Raise DataError on a channel that is not finite, constant, not in volts, or smaller than ``least``."""
     piece = 1 << 16  # samples that stay in the processor's cache
     for name, channel in zip(ch_names, data, strict=True):
         low, high, power = np.inf, -np.inf, 0.0

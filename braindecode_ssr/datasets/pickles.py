@@ -55,11 +55,7 @@ def load_npy(path: str | Path) -> Any:
 
 
 def load_pt(path: str | Path) -> Any:
-    """A zipped ``.pt`` file as NumPy arrays.
-
-    ``torch.load(weights_only=True)`` cannot read pickle protocol 5, in which the published files are
-    written.
-    """
+    """A zipped ``.pt`` file as NumPy arrays, also of pickle protocol 5, which ``torch.load`` refuses."""
     path = Path(path)
     head = _head(path)
     if not head.startswith(_ZIP):
@@ -338,8 +334,7 @@ for _core in ("numpy.core", "numpy._core"):
 def plain(value: Any, known: dict[int, tuple[Any, Any]] | None = None) -> Any:
     """Replace arrays under construction by plain arrays, in all containers.
 
-    ``known`` holds what was made of each object, by identity: what is shared stays shared, so that a
-    small pickle cannot unfold into a large one.
+    ``known`` keeps what is shared shared, so that a small pickle cannot unfold into a large one.
     """
     known = {} if known is None else known
     if id(value) in known:

@@ -39,8 +39,7 @@ def open_picture(path: Path) -> Image:
 def to_rgb(picture: Image, source: str) -> Image:
     """A picture as an 8-bit RGB image: 16 bits scaled, transparency on white, EXIF rotation applied.
 
-    Color profiles are not applied. ``info["remarks"]`` holds ``ON_WHITE`` and ``ROTATED`` where these
-    apply.
+    ``info["remarks"]`` holds ``ON_WHITE`` and ``ROTATED`` where these apply. Color profiles are not applied.
     """
     with _decoding(source):
         return _to_rgb(picture, source)

@@ -113,10 +113,7 @@ def _tails(name: str) -> list[str]:
 
 
 def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
-    """A recording in any format that MNE reads, not loaded, and its name for messages.
-
-    Channels that channels.tsv beside a file in BIDS marks as bad are bad.
-    """
+    """A recording that MNE reads, not loaded, with the bad channels of BIDS; its name for messages."""
     import mne
 
     if isinstance(source, mne.io.BaseRaw | mne.BaseEpochs):
@@ -147,9 +144,9 @@ def read_recording(
 ) -> tuple[Recording, list[str] | None]:
     """The signal of the channels that a run needs, the onsets of images, and their names if there are any.
 
-    ``events`` is a table with ``onset`` (seconds) and ``image`` or ``stim_file``, onsets in seconds, or a
-    text file with one a line; by default the annotations, of which ``named`` finds the image (None: each
-    that is not ``BAD`` names one). ``say`` gets a line on annotations that are left out.
+    ``events`` is a table with ``onset`` (seconds) and ``image`` or ``stim_file``, onsets, or a file of
+    either; by default the annotations, of which ``named`` finds the image (None: each that is not ``BAD``
+    names one).
     """
     import mne
 

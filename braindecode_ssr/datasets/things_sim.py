@@ -197,8 +197,7 @@ class ThingsSim(ImageDataset):
     def seen(self, images: Sequence[tuple[str, str]]) -> np.ndarray:
         """The features that drive the brain, of images given as concept and exemplar; ``(n_images, dims)``.
 
-        In version 1 all from pixels. In version 2 early features from pixels, then the meaning of the image;
-        each levels off.
+        In version 1 all from pixels; in version 2 early features from pixels, then the meaning of the image.
         """
         from ..simulation.images import decode, latents
 

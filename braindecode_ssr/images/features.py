@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import chain, groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 
 UNFINISHED = ".unfinished"
-DECODING_THREADS = 2
 AT_ONCE = 64
 Remarks = dict[str, set[str]]  # what had to be changed for RGB: the images
 
@@ -223,14 +222,17 @@ def _encode_batches(
         groups = [list(same) for _, same in groupby(pixel_batches, key=lambda batch: batch.number)]
         device = str(getattr(encoder, "device", "cpu"))
 
+        def read(same: list[Batch]) -> dict[str, Tensor]:
+            wanted = {one for batch in same for one in batch.image_ids}
+            return {one: read_pixels(dataset, encoder, one, remarks) for one in wanted}
+
         def encode(batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
             images = torch.stack([pixels[one] for one in batch.image_ids]).to(device)
             seen = batch.view(images, seed=[image_seed(one) for one in batch.image_ids])
             return np.asarray(encoder.encode(seen).float().cpu())
 
         def read_and_encode(same: list[Batch]) -> list[np.ndarray]:
-            wanted = {one for batch in same for one in batch.image_ids}
-            pixels = {one: read_pixels(dataset, encoder, one, remarks) for one in wanted}
+            pixels = read(same)
             return [encode(batch, pixels) for batch in same]
 
         if getattr(encoder, "in_threads", False) and device == "cpu":
@@ -243,24 +245,9 @@ def _encode_batches(
             finally:
                 torch.set_num_threads(threads)
             return
-        for same, pixels in _decoded(dataset, encoder, groups, remarks):
-            for batch in same:
+        for same, pixels in zip(groups, in_threads(read, groups), strict=True):
+            for batch in same:  # while the next ones are decoded
                 save(batch, encode(batch, pixels))
-
-
-def _decoded(
-    dataset: ImageDataset, encoder: ImageEncoder, groups: list[list[Batch]], remarks: Remarks
-) -> Iterator[tuple[list[Batch], dict[str, Tensor]]]:
-    """Batches of the same images with the pixels of these; the next ones are decoded meanwhile."""
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
-
-        def begin(group: list[Batch]) -> dict[str, Future[Tensor]]:
-            wanted = dict.fromkeys(one for batch in group for one in batch.image_ids)
-            return {one: pool.submit(read_pixels, dataset, encoder, one, remarks) for one in wanted}
-
-        started = pairwise(chain(map(begin, groups), [{}]))  # each, once the one after it has begun
-        for group, (pixels, _) in zip(groups, started, strict=True):
-            yield group, {one: future.result() for one, future in pixels.items()}
 
 
 def read_pixels(
@@ -366,11 +353,10 @@ Pool = Literal["mean", "side-by-side"]
 class ImageFeatures:
     """Features of a dataset's images from one encoder, or from several joined by ``+``.
 
-    ``views`` are pooled into the augmented feature (none: originals only): their mean, or
-    ``"side-by-side"``, where the original is repeated for each view. ``fingerprints`` say what must have
-    made a view, as :meth:`made_by` gives it; ``objects`` are encoders and views that were given as
-    objects, by name. With a ``tuned`` encoder and its ``dataset``, features are those of that encoder, made
-    when they are asked for and not stored.
+    ``views`` are pooled into the augmented feature (none: originals only): their mean, or ``"side-by-side"``,
+    where the original is repeated for each view. ``fingerprints`` are as :meth:`made_by` gives them;
+    ``objects`` are encoders and views given as objects. Those of a ``tuned`` encoder and its ``dataset`` are
+    not stored.
     """
 
     store: FeatureStore

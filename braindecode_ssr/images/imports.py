@@ -253,10 +253,9 @@ def _check_split_is_clear(images: pd.DataFrame, split: str, ndim: int, file: Pat
 def image_ids_of(names: Sequence[str], images: pd.DataFrame, source: Path) -> list[str | None]:
     """The image ids of names: of the dataset, or ``concept/name`` of its concepts, else None.
 
-    A name is an image id, or the path of the image's file with further folders before it, or the end of
-    that path. The suffix of an image file and the Unicode form do not matter. With other folders before
-    it, a bare file name is accepted only if it occurs once in the list and its folder holds images of
-    several concepts.
+    A name is an image id, the path of the image's file with further folders before it, or the end of that
+    path. With other folders before it, a bare file name is accepted only if it occurs once in the list and
+    its folder holds images of several concepts.
     """
     exact: dict[str, set[str]] = defaultdict(set)
     ends: dict[str, set[str]] = defaultdict(set)

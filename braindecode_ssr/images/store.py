@@ -67,10 +67,7 @@ def check_features(features: np.ndarray, image_ids: Sequence[str], source: str) 
 
 
 def check_spread(features: np.ndarray, source: str) -> None:
-    """Raise DataError if images can hardly be told apart, which is the sign of a broken cache.
-
-    That is a mean cosine between two rows of ``(n, d)`` of .99 or more; fewer than 8 are not judged.
-    """
+    """Raise DataError if the mean cosine of two rows of ``(n, d)`` is .99 or more: a broken cache."""
     if len(features) < FEWEST_TO_JUDGE:
         return
     cosine = mean_pair_cosine(features)

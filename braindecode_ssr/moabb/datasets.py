@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 from moabb.datasets import download as moabb_download
 from moabb.datasets.base import BaseDataset, format_row
-from moabb.datasets.metadata.schema import (
-    AcquisitionMetadata,
-    DatasetMetadata,
-    DataStructureMetadata,
-    DocumentationMetadata,
-    ExperimentMetadata,
-    ParticipantMetadata,
-    PreprocessingMetadata,
-    Tags,
-)
+from moabb.datasets.metadata import schema
 
 from ..config import TrialSpec
 from ..datasets.things_eeg.dataset import ThingsEEG
@@ -42,11 +33,11 @@ if TYPE_CHECKING:
 EVENTS = {"train": 1, "test": 2}
 """The events of every MOABB dataset here: the split an image belongs to."""
 RUNS = {"train": "0train", "test": "1test"}
-TAGS = Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"])
+TAGS = schema.Tags(pathology=["Healthy"], modality=["Visual"], type=["Perception"])
 TRIALS = ["subject", "session", "run", "split", "number", "image_id", "concept", "repetition"]
 
 
-def image_experiment(**details: Any) -> ExperimentMetadata:
+def image_experiment(**details: Any) -> schema.ExperimentMetadata:
     """The metadata of an experiment, with what all experiments here share."""
     shared: dict[str, Any] = {
         "paradigm": "imagery",  # people look at images; MOABB has no better word, see Kaneshiro2015
@@ -60,7 +51,7 @@ def image_experiment(**details: Any) -> ExperimentMetadata:
         "mode": "offline",
         "has_training_test_split": True,
     }
-    return ExperimentMetadata(**shared | details)
+    return schema.ExperimentMetadata(**shared | details)
 
 
 class ImageRecordings(BaseDataset):
@@ -82,7 +73,7 @@ class ImageRecordings(BaseDataset):
         The folder of the dataset; default: its name below $SSR_DATA or MOABB's data folder.
     """
 
-    METADATA: ClassVar[DatasetMetadata]
+    METADATA: ClassVar[schema.DatasetMetadata]
     folder: ClassVar[str]  # name of the dataset in this package
     form: ClassVar[str | None] = None  # which format to download; None: the smallest
     interval: tuple[float, float]  # of a trial, in seconds after onset, both ends included
@@ -132,7 +123,7 @@ class ImageRecordings(BaseDataset):
         )
 
     @property
-    def metadata(self) -> DatasetMetadata:
+    def metadata(self) -> schema.DatasetMetadata:
         """MOABB metadata; MOABB's own catalog lists only its own datasets."""
         return self.METADATA
 
@@ -323,8 +314,8 @@ class Gifford2022(ImageRecordings):
     interval = (0, 0.999)
     nemar_id = "nm000232"
     nemar_subject_template = "{subject:02d}"
-    METADATA = DatasetMetadata(
-        acquisition=AcquisitionMetadata(
+    METADATA = schema.DatasetMetadata(
+        acquisition=schema.AcquisitionMetadata(
             sampling_rate=1000.0,
             channel_types={"eeg": 63},
             sensors=list(THINGS_EEG_63_RAW),
@@ -334,7 +325,7 @@ class Gifford2022(ImageRecordings):
             reference="Fz",
             line_freq=50.0,
         ),
-        participants=ParticipantMetadata(
+        participants=schema.ParticipantMetadata(
             n_subjects=10,
             gender={"female": 8, "male": 2},
             ages=AGES,
@@ -348,7 +339,7 @@ class Gifford2022(ImageRecordings):
             tasks=["rapid serial visual presentation", "target detection"],
             study_design="16,540 training and 200 test images of disjoint concepts; 100 ms every 200 ms",
         ),
-        documentation=DocumentationMetadata(
+        documentation=schema.DocumentationMetadata(
             doi="10.1016/j.neuroimage.2022.119754",
             investigators=AUTHORS,
             senior_author=AUTHORS[-1],
@@ -363,8 +354,10 @@ class Gifford2022(ImageRecordings):
         sessions_per_subject=4,
         runs_per_session=2,
         tags=TAGS,
-        preprocessing=PreprocessingMetadata(data_state="raw", highpass_hz=0.01, lowpass_hz=100.0),
-        data_structure=DataStructureMetadata(
+        preprocessing=schema.PreprocessingMetadata(
+            data_state="raw", highpass_hz=0.01, lowpass_hz=100.0
+        ),
+        data_structure=schema.DataStructureMetadata(
             n_trials={"train": 66840, "test": 16224},
             trials_context="per subject; counts differ a little, extra showings included",
         ),
@@ -424,8 +417,8 @@ class Hebart2023(ImageRecordings):
     folder = "things-meg"
     interval = (0, 0.995)
     options = {"unit_factor": 1.0, "return_all_modalities": {"meg": True}}
-    METADATA = DatasetMetadata(
-        acquisition=AcquisitionMetadata(
+    METADATA = schema.DatasetMetadata(
+        acquisition=schema.AcquisitionMetadata(
             sampling_rate=200.0,
             channel_types={"meg": PUBLISHED_SENSORS},
             montage="CTF275",
@@ -433,7 +426,7 @@ class Hebart2023(ImageRecordings):
             sensor_type="axial gradiometer",
             line_freq=60.0,
         ),
-        participants=ParticipantMetadata(
+        participants=schema.ParticipantMetadata(
             n_subjects=4,
             gender={"male": 2, "female": 2},
             sexes=["male", "male", "female", "female"],
@@ -444,7 +437,7 @@ class Hebart2023(ImageRecordings):
             tasks=["visual presentation", "catch image detection"],
             study_design="1,854 x 12 images once, 200 test images twelve times; 500 ms every 1.5 s",
         ),
-        documentation=DocumentationMetadata(
+        documentation=schema.DocumentationMetadata(
             doi="10.7554/eLife.82580",
             investigators=[
                 *("Martin N. Hebart", "Oliver Contier", "Lina Teichmann", "Adam H. Rockter"),
@@ -464,7 +457,7 @@ class Hebart2023(ImageRecordings):
         runs_per_session=2,
         data_processed=True,
         tags=TAGS,
-        preprocessing=PreprocessingMetadata(
+        preprocessing=schema.PreprocessingMetadata(
             data_state="epoched",
             preprocessing_applied=True,
             preprocessing_steps=["filter", "epochs", "baseline z-score", "resample"],
@@ -473,7 +466,7 @@ class Hebart2023(ImageRecordings):
             downsampled_to_hz=200.0,
             epoch_window=[-0.1, 1.3],
         ),
-        data_structure=DataStructureMetadata(
+        data_structure=schema.DataStructureMetadata(
             n_trials={"train": 19848, "test": 2400}, trials_context="per subject"
         ),
         file_format="FIF",
@@ -517,8 +510,8 @@ class SimulatedThings(ImageRecordings):
     """
 
     folder = "things-sim"
-    METADATA = DatasetMetadata(
-        acquisition=AcquisitionMetadata(
+    METADATA = schema.DatasetMetadata(
+        acquisition=schema.AcquisitionMetadata(
             sampling_rate=250.0,
             channel_types={"eeg": 63},
             sensors=list(THINGS_EEG_63_RAW),
@@ -527,21 +520,21 @@ class SimulatedThings(ImageRecordings):
             reference="Fz",
             line_freq=50.0,
         ),
-        participants=ParticipantMetadata(10, species="simulated"),
+        participants=schema.ParticipantMetadata(10, species="simulated"),
         experiment=image_experiment(
             trial_duration=0.2,
             study_design="images of disjoint training and test concepts, one every 200 ms",
             stimulus_type="procedural picture",
             mode="simulated",
         ),
-        documentation=DocumentationMetadata(
+        documentation=schema.DocumentationMetadata(
             description="A seeded simulator; the only one of these datasets whose truth is known.",
             license="BSD-3-Clause",
         ),
         sessions_per_subject=N_SESSIONS,
         runs_per_session=2,
         tags=TAGS,
-        data_structure=DataStructureMetadata(
+        data_structure=schema.DataStructureMetadata(
             n_trials={"train": 472, "test": 392}, trials_context="per subject of the preset tiny"
         ),
     )

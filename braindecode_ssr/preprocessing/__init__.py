@@ -9,22 +9,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "channels": ["channel_indices"],
         "epochs": [
-            "average_by",
-            "choose",
-            "cut",
-            "published_order",
-            "published_subset",
-            "smooth",
+            *("average_by", "choose", "cut", "published_order", "published_subset", "smooth"),
             "window_operator",
         ],
         "whitening": [
-            "channel_scale",
-            "fit_whitening",
-            "noise_covariance",
-            "shrunk_covariances",
-            "standardize",
-            "whiten",
-            "whitening_matrix",
+            *("channel_scale", "fit_whitening", "noise_covariance", "shrunk_covariances"),
+            *("standardize", "whiten", "whitening_matrix"),
         ],
     },
 )

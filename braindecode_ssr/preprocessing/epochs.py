@@ -544,10 +544,9 @@ def chosen_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, di
 
 
 def usable_trials(recording: Recording, spec: TrialSpec) -> tuple[np.ndarray, dict[str, int]]:
-    """Which trials of a recording can be cut, and how many cannot for which reason.
+    """Which trials can be cut, and how many cannot for which reason.
 
-    The epoch of a trial, baseline included, lies in one file, crosses no interruption and touches no
-    segment that is marked bad.
+    An epoch, baseline included, lies in one file, crosses no interruption and touches no bad segment.
     """
     offset, operator = window_operator(recording.sfreq, spec)
     samples = np.asarray(recording.samples)

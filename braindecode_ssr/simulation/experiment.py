@@ -299,10 +299,7 @@ def session_events(preset: Preset, split: str, subject: Label, session: int, see
 
 
 def session_concepts(preset: Preset, subject: Label, session: int, seed: int) -> np.ndarray:
-    """The training concepts of a session, as sorted indices from 0.
-
-    Sessions 1 and 2 are the halves of one random split, sessions 3 and 4 those of another.
-    """
+    """Indices of the training concepts of a session: halves of a split in 1 and 2, of another in 3 and 4."""
     pair, half = divmod(session - 1, 2)
     order = generator(seed, "halves", subject, pair).permutation(preset.concepts)
     return np.sort(order[half * preset.concepts // 2 : (half + 1) * preset.concepts // 2])
@@ -322,10 +319,7 @@ def _session_numbers(
 def _presentations(
     numbers: np.ndarray, slots: int, split: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """Image numbers in the random order in which they fill the slots of a session.
-
-    Training images are shown twice, test images equally often; images drawn at random fill the rest.
-    """
+    """Image numbers in random order: training images twice, test images equally often, then random ones."""
     each = SHOWINGS if split == "train" else slots // len(numbers)
     rest = slots - each * len(numbers)
     extra = rng.choice(numbers, rest, replace=split == "train" or rest > len(numbers))

@@ -218,8 +218,7 @@ def _rgb(palette: np.ndarray) -> np.ndarray:
 def jpeg(concept: str, exemplar: str, size: int, seed: int, version: int = 1) -> bytes:
     """The JPEG file of an image, which its names and the seed determine; ``size`` in pixels.
 
-    In version 2, concepts of a category share background and palette, and the :func:`meaning` of the image
-    is written into its luminance.
+    In version 2, a category has background and palette, and the luminance holds the :func:`meaning`.
     """
     family = draw_concept(generator(seed, "concept", concept))
     rng = generator(seed, "exemplar", concept, exemplar)
@@ -304,11 +303,7 @@ def concept_words(n: int, seed: int) -> list[str]:
 
 
 def image_table(preset: Preset, seed: int) -> pd.DataFrame:
-    """The image table ``split, number, image_id, concept, file`` of an experiment.
-
-    Concepts are numbered in ASCII order within their split, and images of a concept from 1, so that the
-    sorted file listing of a split is in image-number order, as in THINGS-EEG2.
-    """
+    """The image table of an experiment; as in THINGS-EEG2, sorted files of a split are in number order."""
     words = concept_words(preset.concepts + preset.test_images, seed)
     exemplar = generator(seed, "exemplars").integers(1, 13, preset.test_images)
     of_concept = range(1, preset.images_per_concept + 1)

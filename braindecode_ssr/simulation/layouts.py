@@ -39,8 +39,7 @@ IMAGES_AT_ONCE = 256
 def write_raw(dataset: ThingsSim, subjects: Iterable[int], out: str | Path) -> list[Path]:
     """Write recordings and images of subjects in the layout of THINGS-EEG2; returns all its files.
 
-    Each file appears whole or not at all; existing files of the same simulation are left as they are, so
-    that an interrupted run can resume.
+    Files of the same simulation that exist are left as they are, so that an interrupted run can resume.
     """
     out, chosen = Path(out).expanduser(), [int(dataset.check_subject(s)) for s in subjects]
     mine = {"dataset": dataset.name, "source": dataset.source_key()}
@@ -173,9 +172,8 @@ def write_meg(
 ) -> list[Path]:
     """Write trials, tables and images in the layout of THINGS-MEG; returns all its files.
 
-    The four parts of a subject appear together once all are whole; existing files of the same simulation
-    are left as they are. One run at a time is in memory. Concepts, images and eye are those of the EEG
-    experiment; no ``subjects`` are all.
+    The parts of a subject appear together; existing files of the same simulation are left as they are. One
+    run at a time is in memory. Concepts, images and eye are those of the EEG experiment.
     """
     out, name = Path(out).expanduser(), dataset.preset.name
     size = name.removesuffix("-v1")
@@ -237,10 +235,7 @@ class MEGRun:
 
 
 def meg_images(preset: MEGPreset, eeg: Preset, seed: int) -> pd.DataFrame:
-    """All images that are shown, of concepts of an EEG experiment; their position from 1 is their number.
-
-    ``test_image_nr`` is 0 for images of type ``exp``.
-    """
+    """All images that are shown, in order of number; ``test_image_nr`` is 0 for those of type ``exp``."""
     words = concept_words(eeg.concepts + eeg.test_images, seed)
     shared = round(SHARED * preset.test_images)
     rng = generator(seed, "meg", "tested")
@@ -434,11 +429,7 @@ def _run_epochs(
     alpha: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The epochs of a run, z-scored on their baseline as the published ones; float32 (n_trials, chans, 281).
-
-    ``mixing`` leads from independent sources to the background of this session, (chans, chans); ``alpha``
-    has the patterns of the alpha rhythm, (sources, chans).
-    """
+    """The epochs of a run, z-scored on their baseline as those published; float32 (n_trials, chans, 281)."""
     catch = run.images < 0
     shown = np.where(catch[:, None], 0, features[run.images])
     data = mixing @ spectral_noise(len(mixing), run.n_samples, rng, background)
@@ -508,10 +499,9 @@ def write_parts(
     batches: Iterable[np.ndarray],
     first: int,
 ) -> None:
-    """Write epochs into a series of FIF files that refer to one another; MNE would hold them all in memory.
+    """Write epochs into FIF files that refer to one another; MNE would hold them all in memory.
 
-    The parts go to ``paths``, which become ``names``; no more of them than epochs. ``first`` is the first
-    sample of an epoch relative to its onset, where the baseline ends.
+    The parts go to ``paths``, which become ``names``. ``first`` is the first sample relative to the onset.
     """
     import mne
 

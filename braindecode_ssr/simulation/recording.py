@@ -161,8 +161,7 @@ def subject_brain(
 ) -> Brain:
     """The brain of a subject; ``dims`` are the early and late feature dimensions.
 
-    The topography of each feature is a mixture of a shared and an individual pattern; latencies are
-    shifted as a whole and a little for each feature; the gain is individual.
+    Topographies are partly shared, latencies shifted as a whole and a little for each feature.
     """
     rng = generator(seed, "brain", subject)
     gain = np.exp(rng.normal(0, response.gain_sd) - response.gain_sd**2 / 2)
@@ -211,8 +210,7 @@ def with_own(
 ) -> np.ndarray:
     """Features of the images of a split, followed by those unique to one image and one subject.
 
-    These are drawn, with the correlation of the background over the scalp: what an image evokes and no
-    feature explains. They do not average out over repetitions. Shape (n_images, dims + chans * COURSES).
+    These are drawn: what an image evokes and no feature explains. Shape (n_images, dims + chans * COURSES).
     """
     if brain.courses is None:
         return features
@@ -461,11 +459,7 @@ class _Stream:
 
 
 def separable_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance of trials ``(n, chans, times)``, as factors over channels and over times.
-
-    The second is estimated after whitening the channels, so its trace is about ``times``; the Kronecker
-    product of both is the covariance of a trial.
-    """
+    """Covariance of trials ``(n, chans, times)`` as factors over channels, and over times (of that trace)."""
     n_times = residuals.shape[2]
     by_channel = residuals.swapaxes(0, 1).reshape(residuals.shape[1], -1)
     spatial = _shrunk(by_channel @ by_channel.T / by_channel.shape[1])
@@ -484,11 +478,10 @@ def _shrunk(covariance: np.ndarray) -> np.ndarray:
 def log_likelihoods(
     trials: np.ndarray, rows: np.ndarray, templates: np.ndarray, used: np.ndarray
 ) -> np.ndarray:
-    """Log likelihood of each candidate, summed over the trials of each image, up to a constant per query.
+    """Log likelihood of each candidate, summed over the trials of each image; (images, images), by query.
 
-    From all trials ``(n, chans, times)`` of one session the observer knows the noise; ``rows`` says which
-    image each shows, ``used`` which are scored; ``templates`` ``(images, chans, times)`` are true responses.
-    The result is ``(images, images)``, queries by candidates.
+    Of trials ``(n, chans, times)`` of one session, ``rows`` says which image each shows, ``used`` which are
+    scored; ``templates`` ``(images, chans, times)`` are true responses.
     """
     residuals = trials - templates[rows]
     common = residuals.mean(axis=0)
@@ -522,8 +515,8 @@ def ceiling(
 ) -> dict[str, float]:
     """The accuracy of the ideal observer: ``ceiling_top1`` and ``ceiling_top5``, in 0..1.
 
-    Trials, rows and used of each session, and the templates, are as for :func:`log_likelihoods`;
-    ``mapped`` is ``map``, or :func:`braindecode_ssr.files.in_threads`.
+    Sessions are trials, rows and used as for :func:`log_likelihoods`; ``mapped`` is ``map`` or
+    ``in_threads``.
     """
 
     def of_session(session: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:

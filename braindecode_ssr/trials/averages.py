@@ -28,8 +28,8 @@ MEMORY = "--cache-dir, or hold them in memory with --set train.memory=GIGABYTES"
 class TrialFile:
     """Float32 trials in an npy file, read without mapping it, so that only what is read takes memory.
 
-    ``offset`` is the byte of the first trial, ``places`` the row of each trial, ``state`` size and
-    modification time of the file when it was opened, ``picks`` the channels that are used (None: all).
+    ``offset`` is the byte of the first trial, ``places`` the row of each, ``state`` size and time of the file
+    when it was opened, ``picks`` the channels in use (None: all).
     """
 
     path: Path
@@ -98,8 +98,7 @@ def averages_on_disk(
 ) -> TrialFile:
     """What ``store.average("train", channels=channels)`` gives, on disk; made once, in the store's folder.
 
-    The name changes with the store and the channels; older ones are removed. A store that holds each
-    image once, with exactly these channels, is its own average, and nothing is written.
+    A store that holds each image once, with exactly these channels, is its own average.
     """
     rows, picks = store.rows("train"), store.pick(channels)
     numbers = store.table["number"].to_numpy()[rows]
@@ -147,8 +146,7 @@ def _unreadable(path: Path, found: str) -> DataError:
 class TrialRows:
     """Trials (n, c, t) in one file after the other; ``rows[index]`` reads those and gives a CPU tensor.
 
-    ``smoothed`` (n, c) says which channels a moving average of ``width`` samples smooths on reading;
-    ``index`` which trials of all files these are (default: all).
+    ``smoothed`` (n, c) says which channels a moving average of ``width`` samples smooths on reading.
     """
 
     device = torch.device("cpu")

@@ -145,11 +145,7 @@ def _write_recorded(
     bar: TrialBar,
     say: Say,
 ) -> None:
-    """Write the store, one recording in memory at a time, resuming after the sessions that are finished.
-
-    With ``repetitions="published"`` images are in order of number, the kept trials of each in the order of
-    the public scripts; otherwise in order of presentation.
-    """
+    """Write the store, one recording in memory at a time, resuming after the sessions that are finished."""
     if store.finished:
         sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
         say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
@@ -308,11 +304,7 @@ def prepare_many(
     progress: bool = False,
     say: Say = silent,
 ) -> Iterator[Prepared]:
-    """Prepare subjects in ``jobs`` processes, in the order in which they finish.
-
-    One that fails, or whose process is killed, does not stop the others. ``say`` gets a line on what
-    happens.
-    """
+    """Prepare subjects in ``jobs`` processes, in the order in which they finish; one may fail alone."""
     subjects = list(subjects)
     jobs = min(jobs, len(subjects))
     if jobs > 1:
@@ -394,11 +386,7 @@ def _in_processes(
     progress: bool,
     say: Say,
 ) -> Iterator[Prepared]:
-    """Prepare each subject in a process of its own, with a progress bar in this one.
-
-    A pool of joblib or concurrent.futures breaks as a whole when one process is killed (out of memory);
-    here the other subjects continue.
-    """
+    """Prepare each subject in a process of its own: a pool breaks as a whole when one is killed."""
     context, waiting = get_context("spawn"), subjects[::-1]
     running: dict[Any, tuple[Label, BaseProcess, TrialBar]] = {}
     outcomes: dict[Label, Prepared] = {}

@@ -1,8 +1,4 @@
-"""Prepared trials on disk: a memory-mapped array, a table, MNE's info and a manifest.
-
-:class:`TrialStore` reads them. :class:`StoreWriter` writes them part after part, so that a killed writer can
-resume.
-"""
+"""Prepared trials on disk: a memory-mapped array, a table, MNE's info and a manifest."""
 
 from __future__ import annotations
 
@@ -481,9 +477,8 @@ class RecordingsChanged(Exception):
 class StoreWriter:
     """The files of a store while they are written: one recording, or one batch of epochs, after another.
 
-    Trials go straight to their place in the file. After each session the file is synced and the journal
-    replaced, so that a killed process, or a power cut, leaves complete sessions and something after them
-    that is cut off. A folder with another manifest is started anew.
+    After each session the file is synced and the journal replaced, so that a power cut leaves complete
+    sessions. A folder with another manifest is started anew.
     """
 
     def __init__(
@@ -506,8 +501,8 @@ class StoreWriter:
     ) -> tuple[WritableTrials, bool]:
         """Where the next trials (n_trials, chans, times) go, and whether they are there already.
 
-        ``part`` identifies them: ``source``, ``fingerprint``, and all that they depend on besides the spec.
-        RecordingsChanged if others were finished in this place; DataError if they do not fit those before.
+        ``part`` says all that they depend on besides the spec; RecordingsChanged if others were finished
+        here.
         """
         self.info = self.info or info
         names, found = list(self.info["ch_names"]), list(info["ch_names"])

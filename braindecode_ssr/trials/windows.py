@@ -23,10 +23,7 @@ CHUNK = 1024  # windows that are read at once
 
 
 class StoreEpochs(mne.BaseEpochs):
-    """MNE epochs that stay in the file of a store until accessed.
-
-    ``tmin`` is rounded to the grid of the samples.
-    """
+    """MNE epochs that stay in the file of a store until accessed; ``tmin`` is rounded to whole samples."""
 
     def __init__(
         self, stored: StoredTrials, info: mne.Info, metadata: pd.DataFrame, tmin: float = 0.0
@@ -54,11 +51,7 @@ class StoreEpochs(mne.BaseEpochs):
 
 
 class StoreWindows(WindowsDataset):
-    """Windows that are trials of a store; nothing is copied before it is accessed.
-
-    ``metadata`` is the table of the store, the target and braindecode's window columns; ``description`` is
-    what all windows share.
-    """
+    """Windows that are trials of a store; nothing is copied before it is accessed."""
 
     def __init__(
         self,

@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from braindecode_ssr.datasets.things_eeg.dataset import read_images
-from braindecode_ssr.datasets.things_eeg.files import METADATA_SHA256, PUBLISHED_TRAINING_IMAGES
+from braindecode_ssr.datasets.things_eeg.files import (
+    METADATA_SHA256,
+    PUBLISHED_TRAINING_IMAGES,
+    read_images,
+)
 from braindecode_ssr.datasets.things_eeg.raw import TARGET, RawSession, events_of_row, image_events
 from braindecode_ssr.preprocessing.channels import OCCIPITAL_17, THINGS_EEG_63, THINGS_EEG_63_RAW
 

@@ -18,7 +18,8 @@ from braindecode_ssr.datasets.bids.things import (
     things_bids_images,
     things_bids_subjects,
 )
-from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG, read_images
+from braindecode_ssr.datasets.things_eeg.dataset import ThingsEEG
+from braindecode_ssr.datasets.things_eeg.files import read_images
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, MissingDataError
 from braindecode_ssr.trials.prepare import prepare

@@ -167,9 +167,8 @@ def one_version(
 ) -> list[BidsRun]:
     """Select one version of each recording of a subject, as ``data.bids`` specifies.
 
-    ``choice`` maps entities, ``datatype`` or ``format`` to labels, such as ``{"proc": "sss"}``.
-    ``"none"`` selects recordings without the entity; ``"all"`` keeps every label, for recordings that
-    really differ.
+    ``choice`` maps entities, ``datatype`` or ``format`` to labels: ``{"proc": "sss"}``, ``"none"`` for
+    recordings without the entity, ``"all"`` for recordings that really differ.
     """
     apart = [*PARTS, *(name for name in choice if choice[name] == "all")]
     parts = {name: label for name, label in choice.items() if name in PARTS}

@@ -1,8 +1,7 @@
 """Bad channels, bad segments and signal discontinuities marked in BIDS recordings.
 
-Bad channels come from the column ``status`` of channels.tsv or from the file itself (``info["bads"]``). Bad
-segments and discontinuities come from annotations or from rows of events.tsv, with MNE's labels: ``BAD_...``,
-``BAD boundary``, ``EDGE boundary``, EEGLAB's ``boundary`` and BrainVision's ``New Segment/``.
+Segments and discontinuities have MNE's labels, in annotations or in rows of events.tsv: ``BAD_...``, ``BAD
+boundary``, ``EDGE boundary``, EEGLAB's ``boundary`` and BrainVision's ``New Segment/``.
 """
 
 from __future__ import annotations

@@ -77,10 +77,7 @@ class OpenedRun:
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Consecutive recordings, opened but not loaded.
-
-    ``channel_set`` has the channels in use, as named in the subject's first recording.
-    """
+    """Consecutive recordings, opened but not loaded; channels as named in the subject's first recording."""
 
     parts: tuple[OpenedRun, ...]
     channel_set: ChannelSet
@@ -121,11 +118,10 @@ def open_signal(
     channels: str = "all",
     marks: SubjectMarks | None = None,
 ) -> Signal:
-    """Open the recordings of one session (all EEG or all MEG), dropping other channel types.
+    """Open the recordings of one session (all EEG or all MEG), with the channels of ``like``.
 
-    ``like`` holds the channels of another recording of the subject; by default those of the first
-    recording are used, in an order that does not depend on the file. Without ``marks`` no channel counts
-    as bad.
+    By default those of the first, in an order that does not depend on the file. Without ``marks`` none is
+    bad.
     """
     marks = marks or SubjectMarks()
     parts = tuple(_opened(run, channels, marks) for run in runs)
@@ -276,10 +272,7 @@ def _unit(text: str) -> tuple[str, int] | None:
 
 
 def _check_units(raw: mne.io.BaseRaw, run: BidsRun, kind: str) -> None:
-    """Raise DataError if channels.tsv gives another unit than the recording.
-
-    The unit of the file and the unit in which MNE returns the samples are both right: mne-bids writes either.
-    """
+    """Raise DataError if channels.tsv gives neither the unit of the file nor that of the samples in MNE."""
     listed = run.sidecar("channels")
     table = read_table(listed) if listed else None
     if table is None or not {"name", "units"} <= set(table.columns):
@@ -315,10 +308,7 @@ def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
 
 
 def common_reference(runs: Sequence[BidsRun]) -> str:
-    """The EEG reference of a subject by its sidecar files, else by the samples of its first recording.
-
-    DataError if the files disagree.
-    """
+    """The EEG reference of a subject by its sidecar files, which must agree, else by some samples."""
     sets = [ChannelSet(str(run.path), (), {"reference": eeg_reference(run)}) for run in runs]
     known = [one for one in sets if one.facts["reference"]]
     for other in known[1:]:

@@ -150,10 +150,7 @@ class BidsDataset(ImageDataset):
         """``split, sample, number, line`` of each image shown in a recording, from its events."""
 
     def recordings(self, subject: Label) -> Iterator[Recording]:
-        """The sessions of a subject, runs concatenated, training part before test part.
-
-        Bad channels are kept as recorded unless :meth:`with_spec` set another treatment.
-        """
+        """Sessions, runs concatenated, training part first; bad channels are kept, or as the spec says."""
         for session in self.sessions(subject):
             yield from session.recordings()
 
@@ -360,14 +357,11 @@ class BIDSImages(BidsDataset):
     """Your own EEG or MEG recordings in BIDS, with the image shown named in events.tsv.
 
     Required columns of events.tsv: ``onset`` (seconds) and ``image`` (path of the image file below
-    ``stimuli``; ``n/a`` for other events), or the standard BIDS column ``stim_file``. Optional: ``concept``
-    (else the folder that the image is in), ``split`` (``train`` or ``test``, else by the file
-    ``test_concepts.txt`` in the BIDS folder), ``sample`` (else from ``onset``). No concept may be in both
-    splits. Repetitions are counted. The runs of a session are joined; a session with test images needs
-    training images too, to fit the normalization.
-
-    Subjects and sessions are named after their folders: 5 for ``sub-05``, ``"S01"`` for ``sub-S01``.
-    Tasks without a column ``image`` in any recording, such as rest, are ignored.
+    ``stimuli``; ``n/a`` for other events), or BIDS's own ``stim_file``. Optional: ``concept`` (else the
+    folder that the image is in), ``split`` (else by the file ``test_concepts.txt``), ``sample`` (else from
+    ``onset``). No concept may be in both splits. The runs of a session are joined; one with test images needs
+    training images too, to fit the normalization. Subjects and sessions are named after their folders. Tasks
+    without images are ignored.
 
     Parameters
     ----------

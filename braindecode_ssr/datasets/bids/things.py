@@ -1,9 +1,7 @@
 """THINGS-EEG2 (NEMAR nm000232, one file per run) and THINGS-EEG1 (ds003825) in BIDS.
 
-A THINGS-EEG2 session has five training runs and one test run (``task-train_run-01`` to ``05``,
-``task-test``). The training runs are concatenated, as in the published ``raw_eeg_training.npy``, so both
-formats yield the same trials. The column ``tot_img_number`` of the events identifies the image; the trigger
-codes in ``value`` do not.
+The five training runs of a session of THINGS-EEG2 are concatenated, as in the published raw files. The column
+``tot_img_number`` of the events identifies the image; the trigger codes in ``value`` do not.
 """
 
 from __future__ import annotations
@@ -73,10 +71,9 @@ class ThingsEEGBids(BidsDataset):
         return run.task in SPLIT_FOLDERS
 
     def runs(self, subject: Label) -> list[BidsRun]:
-        """The recordings of a subject, by session, training runs before the test run.
+        """By session, training runs before the test run: all of them of the published image set.
 
-        The published image set needs all four sessions of five training runs; a reduced one any number of
-        sessions from the first, all with the same number of training runs.
+        A reduced one may have any number of sessions from the first, with equally many training runs.
         """
         folder = self.folders.get(subject, self.root / folder_name(subject))
         runs = bids_runs(folder) if folder.is_dir() else []
@@ -213,11 +210,7 @@ class ThingsEEG1(BidsDataset):
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, sorted by name within each split, from the events of the first subject.
-
-        Raises MissingDataError if there is no subject; DataError if the events do not identify the
-        images.
-        """
+        """One row per image, sorted by name within each split, from the events of the first subject."""
         subject = next(iter(self.present_subjects), None)
         if subject is None:
             raise MissingDataError(
@@ -272,10 +265,7 @@ def eeg1_source(subject: Label) -> Source:
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:
-    """``image_id, concept, file, split`` of each event.
-
-    The concept is the folder of the image, because ``object`` is ``-1`` for validation images.
-    """
+    """``image_id, concept, file, split``; the folder is the concept: ``object`` is ``-1`` in validation."""
     if "isteststim" not in events.table and "stim" in events.table:
         raise DataError(
             f"{events.path} has no column 'isteststim': the recording has no validation part",
@@ -313,11 +303,7 @@ def eeg1_image_table(shown: pd.DataFrame, source: str | Path) -> pd.DataFrame:
 
 
 def eeg1_samples(events: BidsEvents, sfreq: float) -> np.ndarray:
-    """Onsets in samples, int64 (n_events,).
-
-    Releases differ: ``onset`` is in samples at 1000 Hz, or in seconds beside a column ``sample``. The
-    interval between images, 100 ms, shows which.
-    """
+    """Onsets in samples, int64: ``onset`` is in samples at 1000 Hz or in seconds, which its pace shows."""
     onsets = events.numbers("onset", "onsets")
     pace = float(np.median(np.diff(onsets))) if len(onsets) > 1 else 0.0
     if 0.05 < pace < 0.5:

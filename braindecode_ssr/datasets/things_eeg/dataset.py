@@ -38,27 +38,7 @@ from ..base import (
 from ..bids.things import ThingsEEGBids, things_bids_subjects
 from ..download import Source
 from ..fetch import Downloads, Form
-from .files import (
-    IMAGE_SOURCES,
-    METADATA_SHA256,
-    PUBLISHED_SESSIONS,
-    PUBLISHED_SUBJECTS,
-    PUBLISHED_TRAINING_IMAGES,
-    SPLIT_FOLDERS,
-    RawFile,
-    bids_source,
-    dataset_folder,
-    image_file,
-    image_folders,
-    metadata_file,
-    numbered_folders,
-    raw_files,
-    raw_source,
-    raw_subjects,
-    read_images,
-    release_source,
-    session_files,
-)
+from . import files as layout
 from .preprocessed import FORMS, crop, open_release, read_release, release_files, release_folders
 from .raw import read_header, read_image_numbers, read_raw_session, to_recording
 
@@ -91,27 +71,27 @@ class ThingsEEG(ImageDataset):
     def __init__(self, root: str | Path, bids: Mapping[str, str] | None = None) -> None:
         super().__init__(root)
         self.choice = dict(bids or {})
-        self.root = dataset_folder(self.root)
+        self.root = layout.dataset_folder(self.root)
 
     @property
     def subjects(self) -> tuple[int, ...]:
         """The ten published subjects, and any other that has a folder here."""
-        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects}))
+        return tuple(sorted({*layout.PUBLISHED_SUBJECTS, *self.present_subjects}))
 
     @property
     def present_subjects(self) -> tuple[int, ...]:
         released = (release_folders(self.root, form) for form in FORMS)
-        recorded = {*raw_subjects(self.root), *things_bids_subjects(self.root)}
+        recorded = {*layout.raw_subjects(self.root), *things_bids_subjects(self.root)}
         return tuple(sorted(recorded.union(*released)))
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """One row per image, from ``image_metadata.npy``; the number is the place in its list."""
-        return read_images(metadata_file(self.root))
+        return layout.read_images(layout.metadata_file(self.root))
 
-    def _raw_files(self, subject: Label) -> list[RawFile]:
+    def _raw_files(self, subject: Label) -> list[layout.RawFile]:
         n_training = int((self.images["split"] == "train").sum())
-        return raw_files(self.root, subject, n_training)
+        return layout.raw_files(self.root, subject, n_training)
 
     @property
     def _in_bids(self) -> ThingsEEGBids:
@@ -122,14 +102,16 @@ class ThingsEEG(ImageDataset):
     ) -> list[Row]:
         """Rows for the subjects who are here, else for the published ten."""
         images, rows = _image_rows(self.root, read)
-        whole = images is None or (images["split"] == "train").sum() >= PUBLISHED_TRAINING_IMAGES
-        here = self.present_subjects
-        usual = here if read or (here and not whole) else PUBLISHED_SUBJECTS
+        whole = (
+            images is None or (images["split"] == "train").sum() >= layout.PUBLISHED_TRAINING_IMAGES
+        )
+        n_sessions, here = layout.PUBLISHED_SESSIONS if whole else 1, self.present_subjects
+        usual = here if read or (here and not whole) else layout.PUBLISHED_SUBJECTS
         for subject in map(self.check_subject, usual if subjects is None else subjects):
             forms = [form for form in FORMS if subject in release_folders(self.root, form)]
             in_bids = subject in things_bids_subjects(self.root)
-            if subject in raw_subjects(self.root) or not (forms or in_bids):
-                rows += _raw_rows(self, subject, images, PUBLISHED_SESSIONS if whole else 1, read)
+            if subject in layout.raw_subjects(self.root) or not (forms or in_bids):
+                rows += _raw_rows(self, subject, images, n_sessions, read)
             for form in forms:
                 rows += _release_rows(self.root, form, subject, images, read)
             if in_bids:
@@ -137,10 +119,9 @@ class ThingsEEG(ImageDataset):
         return rows
 
     def form(self, subject: int | str, spec: TrialSpec | None = None) -> str:
-        """The form of a subject's files that is used: ``"raw"``, ``"bids"`` or that of a release.
+        """The form of a subject's files: ``"raw"``, ``"bids"`` or that of a release.
 
-        ``spec.release`` names it; ``"auto"`` is raw if it is here, else the one released form that is, else
-        BIDS.
+        ``spec.release`` names it; ``"auto"`` is raw if it is here, else the one release that is, else BIDS.
         """
         subject, spec = self.check_subject(subject), spec or self.spec
         if spec is not None and spec.release != "auto":
@@ -148,7 +129,7 @@ class ThingsEEG(ImageDataset):
             if name not in known:
                 raise unknown_name("released form", spec.release, ["auto", *known])
             return name
-        if subject in raw_subjects(self.root):
+        if subject in layout.raw_subjects(self.root):
             return "raw"
         here = [name for name in FORMS if subject in release_folders(self.root, name)]
         if len(here) > 1:
@@ -176,7 +157,7 @@ class ThingsEEG(ImageDataset):
             yield self._recording(file, channels, subject, n_images[file.split])
 
     def _recording(
-        self, file: RawFile, channels: ChannelSet, subject: Label, n_images: int
+        self, file: layout.RawFile, channels: ChannelSet, subject: Label, n_images: int
     ) -> Recording:
         with ThreadPoolExecutor(1) as pool:
             fingerprint = pool.submit(files_sha256, [file.path])
@@ -229,7 +210,7 @@ class ThingsEEG(ImageDataset):
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
         subject, form = self.check_subject(subject), self.form(subject, spec)
-        files = [metadata_file(self.root)]
+        files = [layout.metadata_file(self.root)]
         if form == "raw":
             files += [file.path for file in self._raw_files(subject)]
         elif form == "bids":
@@ -239,7 +220,7 @@ class ThingsEEG(ImageDataset):
         return files
 
     def image_file(self, split: str, file: str) -> Path:
-        return image_file(self.root, split, file)
+        return layout.image_file(self.root, split, file)
 
 
 # -- what can be downloaded ----------------------------------------------------------------------------------
@@ -247,15 +228,16 @@ class ThingsEEG(ImageDataset):
 
 def _image_sources(root: Path) -> tuple[Source, ...]:
     """The image list and both archives; once the list is here, it says what they must contain."""
-    listed, *archives = IMAGE_SOURCES
+    listed, *archives = layout.IMAGE_SOURCES
     files: dict[Any, tuple[str, ...]] = {}
     with suppress(SSRError):
-        path = metadata_file(root)
+        path = layout.metadata_file(root)
         listed = replace(listed, place=str(path.relative_to(root)))
-        files = {split: tuple(rows["file"]) for split, rows in read_images(path).groupby("split")}
+        images = layout.read_images(path)
+        files = {split: tuple(rows["file"]) for split, rows in images.groupby("split")}
     sources = [listed]
     for split, source in zip(("train", "test"), archives, strict=True):
-        here = (folder for folder in image_folders(root, split) if folder.is_dir())
+        here = (folder for folder in layout.image_folders(root, split) if folder.is_dir())
         folder = next(here, root / source.place)
         assert source.archive is not None
         archive = replace(source.archive, names=files.get(split, ()))
@@ -277,26 +259,28 @@ def _subject_source(
 
 
 DOWNLOADS = Downloads(
-    subjects=PUBLISHED_SUBJECTS,
+    subjects=layout.PUBLISHED_SUBJECTS,
     forms={
         "gifford": Form(
             "preprocessed by the authors, 17 channels, 100 Hz, and the images: the smallest download",
             _image_sources,
             _subject_source(
-                partial(release_source, "gifford"), partial(release_folders, form="gifford")
+                partial(layout.release_source, "gifford"), partial(release_folders, form="gifford")
             ),
         ),
         "raw": Form(
             "as recorded, 63 channels, 1000 Hz, and the images",
             _image_sources,
-            _subject_source(raw_source, raw_subjects),
+            _subject_source(layout.raw_source, layout.raw_subjects),
         ),
         "bids": Form(
-            "as recorded, in BIDS, and the images", _image_sources, _subject_source(bids_source)
+            "as recorded, in BIDS, and the images",
+            _image_sources,
+            _subject_source(layout.bids_source),
         ),
         "images": Form("the images and their list alone", _image_sources),
     },
-    elsewhere={form: release_source(form, 1).url for form in ("nice", "ubp", "neurobridge")},
+    elsewhere={form: layout.release_source(form, 1).url for form in ("nice", "ubp", "neurobridge")},
 )
 
 
@@ -313,22 +297,21 @@ def _image_rows(root: Path, read: bool) -> tuple[pd.DataFrame | None, list[Row]]
 
     def counts() -> str:
         nonlocal images
-        images = read_images(path)
+        images = layout.read_images(path)
         n = images["split"].value_counts()
-        published = read and file_sha256(path) == METADATA_SHA256
+        published = read and file_sha256(path) == layout.METADATA_SHA256
         counts = f"{n['train']} training and {n['test']} test images"
         return f"{counts}, as published" if published else counts
 
     rows = [file_row("image list", path, listed, counts)]
-    for split, source in zip(SPLIT_FOLDERS, archives, strict=True):
+    for split, source in zip(layout.SPLIT_FOLDERS, archives, strict=True):
         what, folder = f"{split} images", root / source.place
         if images is None:
             detail = "not known without the image list"
             rows.append(state_row(what, folder, source, MISSING, detail, needed=False))
             continue
-        files = [
-            partial(image_file, root, split, f) for f in images_by_number(images, split)["file"]
-        ]
+        names = images_by_number(images, split)["file"]
+        files = [partial(layout.image_file, root, split, name) for name in names]
         rows.append(images_row(what, folder, source, files, heads=IMAGE_HEADS if read else ()))
     for source in archives:  # cut off by the download
         path = root / source.file
@@ -342,17 +325,17 @@ def _raw_rows(
     dataset: ThingsEEG, subject: Label, images: pd.DataFrame | None, n_sessions: int, read: bool
 ) -> list[Row]:
     root = dataset.root
-    folder = raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
-    last = max([*numbered_folders(folder, "ses"), n_sessions])
-    source = described(raw_source(subject))
+    folder = layout.raw_subjects(root).get(subject, root / "Raw_data" / f"sub-{subject:02d}")
+    last = max([*layout.numbered_folders(folder, "ses"), n_sessions])
+    source = described(layout.raw_source(subject))
     if not folder.is_dir():
-        source += f"; smaller, preprocessed: {described(release_source('gifford', subject))}"
+        source += f"; smaller, preprocessed: {described(layout.release_source('gifford', subject))}"
     # the other part of a session is another file, so there is nothing to whiten with
     spec = (dataset.spec or TrialSpec()).model_copy(update={"whitening": "none"})
     channels: ChannelSet | None = None
     whole: list[Path] = []
 
-    def content(file: RawFile) -> str:
+    def content(file: layout.RawFile) -> str:
         nonlocal channels
         n_images = 99998 if images is None else int((images["split"] == file.split).sum())
         raw = read_raw_session(file.path, channels)
@@ -370,7 +353,7 @@ def _raw_rows(
 
     rows = []
     for session in range(1, last + 1):
-        for file in session_files(folder, session):
+        for file in layout.session_files(folder, session):
             what = f"raw EEG, subject {subject}, session {session}, {file.split}"
             rows.append(file_row(what, file.path, source, partial(content, file) if read else None))
     return rows
@@ -379,7 +362,7 @@ def _raw_rows(
 def _release_rows(
     root: Path, form: str, subject: Label, images: pd.DataFrame | None, read: bool
 ) -> list[Row]:
-    source, what = release_source(form, subject), f"form {form!r}, subject {subject}"
+    source, what = layout.release_source(form, subject), f"form {form!r}, subject {subject}"
     try:
         files = release_files(form, root, subject)
     except MissingDataError as error:

@@ -156,8 +156,7 @@ def metadata_file(root: Path) -> Path:
 def read_images(path: Path) -> pd.DataFrame:
     """The image table of an ``image_metadata.npy``, a pickled dict of lists in image-number order.
 
-    ``train_img_concepts`` holds folders such as ``00001_aardvark``, ``train_img_files`` files such as
-    ``aardvark_01b.jpg``; so for test.
+    ``train_img_concepts`` holds ``00001_aardvark``, ``train_img_files`` ``aardvark_01b.jpg``; so for test.
     """
     keys = [f"{split}_img_{what}" for split in SPLIT_FOLDERS for what in ("concepts", "files")]
     content = load_dict(path, keys)

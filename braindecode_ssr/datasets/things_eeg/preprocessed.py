@@ -111,11 +111,7 @@ def _released_split(
     sessions: np.ndarray | None = None,
     normalization: str = "whitened",
 ) -> ReleasedSplit:
-    """Data with checked axes.
-
-    The public scripts drop the samples before onset and keep the whole time axis: a longer axis is
-    aligned at its end.
-    """
+    """Data with checked axes; a longer time axis is aligned at its end, as the public scripts write it."""
     names = tuple(str(name) for name in content["ch_names"])
     times = np.asarray(content["times"], dtype=np.float64)
     problem = ""
@@ -248,8 +244,7 @@ def read_release(form: str, split: str, files: list[Path], images: pd.DataFrame)
 def crop(times: np.ndarray, sfreq: float, start: float, stop: float, source: str) -> slice:
     """The samples from ``start`` to before ``stop``, as far as a file reaches.
 
-    An axis that begins one sample late, as those of 301 values do when aligned at the end, counts as on
-    time.
+    An axis that begins one sample late, as those of 301 values do when aligned at the end, is on time.
     """
     first = round((start - float(times[0])) * sfreq)
     last = first + round((stop - start) * sfreq)

@@ -116,8 +116,7 @@ def _read_rows(path: Path) -> tuple[np.ndarray, list[str], list[int], int, float
 def events_of_row(row: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Onsets and codes of a stimulus row, as ``mne.find_events`` finds them by default.
 
-    DataError if a code is not a whole positive number, or changes into another within one sample or
-    without zero.
+    Refused are codes that are not whole and positive, or follow one another without a zero between.
     """
     places = np.flatnonzero(row)
     values = row[places]

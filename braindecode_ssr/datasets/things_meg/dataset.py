@@ -37,26 +37,7 @@ from ..bids.events import mark_of
 from ..bids.marks import TREATED, bad_channels_error, interpolation
 from ..download import read_head, wrong_head
 from ..things_eeg.preprocessed import crop, times_of
-from .files import (
-    AGAIN,
-    IMAGE_FOLDERS,
-    OBJECT_IMAGES,
-    PUBLISHED_SUBJECTS,
-    attributes_file,
-    check_codes,
-    check_count,
-    check_published_numbers,
-    dataset_folder,
-    first_part,
-    image_file,
-    image_table,
-    is_published,
-    meg_sources,
-    shown_images,
-    subject_files,
-    subject_parts,
-    trial_table,
-)
+from . import files as layout
 
 if TYPE_CHECKING:
     import mne
@@ -99,35 +80,31 @@ class ThingsMEG(ImageDataset):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
-        self.root = dataset_folder(self.root)
+        self.root = layout.dataset_folder(self.root)
 
     @property
     def subjects(self) -> tuple[int, ...]:
         """The four published subjects, and any other whose files are here."""
-        return tuple(sorted({*PUBLISHED_SUBJECTS, *self.present_subjects}))
+        return tuple(sorted({*layout.PUBLISHED_SUBJECTS, *self.present_subjects}))
 
     @property
     def present_subjects(self) -> tuple[int, ...]:
-        return tuple(subject_files(self.root))
+        return tuple(layout.subject_files(self.root))
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image, from the sample attributes or the trials of the first subject who is here.
-
-        Concepts that are tested have no training image. DataError if the table is broken, or incomplete where
-        it is the published one.
-        """
-        tables = (attributes_file(self.root, subject) for subject in self.subjects)
+        """One row per image, from the sample attributes or the trials of the first subject who is here."""
+        tables = (layout.attributes_file(self.root, subject) for subject in self.subjects)
         if path := next(filter(None, tables), None):
             metadata, source = read_attributes(path), str(path)
         else:
-            subject = next(iter(self.present_subjects), PUBLISHED_SUBJECTS[0])
-            parts = subject_parts(self.root, subject)
+            subject = next(iter(self.present_subjects), layout.PUBLISHED_SUBJECTS[0])
+            parts = layout.subject_parts(self.root, subject)
             metadata, source = trial_metadata(open_epochs(parts), self.root, subject), str(parts[0])
-        shown = shown_images(metadata, source)
-        check_published_numbers(shown, source)
-        images = image_table(shown, source)
-        check_count(images, source)
+        shown = layout.shown_images(metadata, source)
+        layout.check_published_numbers(shown, source)
+        images = layout.image_table(shown, source)
+        layout.check_count(images, source)
         return images
 
     def epochs(self, subject: int | str, spec: TrialSpec) -> MEGTrials:
@@ -154,11 +131,11 @@ class ThingsMEG(ImageDataset):
 
     def source_files(self, subject: int | str, spec: TrialSpec | None = None) -> list[Path]:
         subject = self.check_subject(subject)
-        files = [*subject_parts(self.root, subject), attributes_file(self.root, subject)]
-        return [file for file in files if file]
+        table = layout.attributes_file(self.root, subject)
+        return [*layout.subject_parts(self.root, subject), *([table] if table else [])]
 
     def image_file(self, split: str, file: str) -> Path:
-        return image_file(self.root, file)
+        return layout.image_file(self.root, file)
 
     def inventory(
         self, subjects: Iterable[Label] | None = None, *, read: bool = False
@@ -166,16 +143,17 @@ class ThingsMEG(ImageDataset):
         """Every file that is looked for, of the subjects who are here, else of the published ones."""
         chosen = subjects or self.present_subjects or self.subjects
         rows = [row for subject in chosen for row in self._subject_rows(subject, read)]
-        what, folders = "images", [self.root / name for name in IMAGE_FOLDERS]
+        what, folders = "images", [self.root / name for name in layout.IMAGE_FOLDERS]
         folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         try:
             images = self.images
         except SSRError:
             detail = "which ones is not known without the trials of a subject"
-            return [*rows, state_row(what, folder, OBJECT_IMAGES, MISSING, detail, needed=False)]
+            row = state_row(what, folder, layout.OBJECT_IMAGES, MISSING, detail, needed=False)
+            return [*rows, row]
         looked = images if read else images.iloc[[0, -1]]
-        files = [partial(image_file, self.root, file) for file in looked["file"]]
-        found = images_row(what, folder, OBJECT_IMAGES, files)
+        files = [partial(layout.image_file, self.root, file) for file in looked["file"]]
+        found = images_row(what, folder, layout.OBJECT_IMAGES, files)
         if found["state"] == FOUND and not read:
             found |= {"detail": f"{len(images)}; only the first and last looked for", "size": 0}
         return [*rows, found]
@@ -183,9 +161,9 @@ class ThingsMEG(ImageDataset):
     def _subject_rows(self, subject: Label, read: bool) -> list[Row]:
         """The parts of a subject that are here, or the published ones, and the table of trials."""
         subject, root = self.check_subject(subject), self.root
-        sources = {Path(source.place).name: source for source in meg_sources(subject)}
+        sources = {Path(source.place).name: source for source in layout.meg_sources(subject)}
         table = f"sample_attributes_P{subject}.csv"
-        first = subject_files(root).get(subject)
+        first = layout.subject_files(root).get(subject)
         folder = first.parent if first else root / "derivatives" / "preprocessed"
         names = [name for name in sources if name.endswith(".fif")]
         if first:
@@ -199,14 +177,14 @@ class ThingsMEG(ImageDataset):
             rows.append(file_row(what, folder / name, source, content))
         if first and not read:
             try:
-                subject_parts(root, subject)
+                layout.subject_parts(root, subject)
             except SSRError as error:
                 what, source = (
                     f"MEG trials, subject {subject}, all parts",
                     sources.get(first.name, ""),
                 )
                 rows.append(state_row(what, first, source, **fault(error), files=[first]))
-        path = attributes_file(root, subject) or root / "sourcedata" / table
+        path = layout.attributes_file(root, subject) or root / "sourcedata" / table
         what, source = f"table of trials, subject {subject}", sources.get(table, "nowhere public")
         return [*rows, file_row(what, path, source, needed=False)]
 
@@ -233,9 +211,8 @@ def joined_recordings(
 ) -> Iterator[tuple[int, str, mne.io.RawArray]]:
     """The trials of a subject joined end to end: ``(session, split, raw)``, sessions counted from 1.
 
-    THINGS-MEG was released as epochs, so nothing lies between two trials, and their order is that of
-    their split. Annotations ``"stim"`` mark onsets, with ``image_id, concept, number, split`` as extras;
-    :data:`.BOUNDARY` marks the joins. A filter would run over the joins: the files are filtered already.
+    Annotations ``"stim"`` mark onsets, with ``image_id, concept, number, split`` as extras; :data:`.BOUNDARY`
+    marks the joins. A filter would run over the joins: the files are filtered already.
     """
     trials = dataset.epochs(subject, AS_RELEASED)
     if sessions is not None:
@@ -283,7 +260,7 @@ def open_epochs(parts: list[Path]) -> mne.BaseEpochs:
                 "use parts and subjects of the same release, or pick the same sensors: epochs.pick(...)",
             )
     names = ", ".join(part.name for part in parts)
-    with reading(f"the epochs in {names} of {parts[0].parent}", AGAIN):
+    with reading(f"the epochs in {names} of {parts[0].parent}", layout.AGAIN):
         return mne.read_epochs(parts[0], proj=False, preload=False, verbose="error")
 
 
@@ -297,7 +274,7 @@ def _sensors(info: mne.Info) -> np.ndarray:
 def _sensor_names(part: Path) -> list[str]:
     import mne
 
-    with reading(f"the list of channels in {part}", AGAIN):
+    with reading(f"the list of channels in {part}", layout.AGAIN):
         info = mne.io.read_info(part, verbose="error")
     return [info["ch_names"][index] for index in _sensors(info)]
 
@@ -306,7 +283,7 @@ def trial_metadata(epochs: mne.BaseEpochs, root: Path, subject: Label) -> pd.Dat
     """The metadata of epochs, or the table of sample attributes beside files that have none."""
     if epochs.metadata is not None:
         return epochs.metadata
-    path, source = attributes_file(root, subject), first_part(root, subject)
+    path, source = layout.attributes_file(root, subject), layout.first_part(root, subject)
     name = f"sample_attributes_P{subject}.csv"
     if path is None:
         found = f"{source} holds no table of trials as metadata, and there is no file {name}"
@@ -343,7 +320,8 @@ class TrialsOnDisk:
         rows, owner = self.rows[part], self.trials
         trials = np.empty((len(rows), *self.shape[1:]), np.float32)
         what = f"a set of {len(rows)} trials in {owner.epochs.filename}"
-        with owner.one_reader, reading(what, AGAIN):  # parts are open files with one place each
+        # parts are open files with one place each
+        with owner.one_reader, reading(what, layout.AGAIN):
             options = {"picks": owner.picks, "copy": False, "verbose": "error"}
             data = owner.epochs.get_data(item=rows, **options)
         trials[:] = data[:, :, owner.keep]
@@ -359,21 +337,20 @@ class TrialsOnDisk:
 class MEGTrials:
     """The trials of a subject by session, in batches; ``spec.start`` and ``stop`` crop the files' time axis.
 
-    A whitening is fitted on the training trials of a session, read once for that, and applied to all
-    trials of the session while they are read again, so that no more than some hundred are in memory.
+    A whitening is fitted on the training trials of a session; then all its trials are read, batch by batch.
     """
 
     def __init__(self, dataset: ThingsMEG, subject: Label, spec: TrialSpec) -> None:
         self.subject, self.spec, self.one_reader = subject, spec, threading.Lock()
-        self.parts = subject_parts(dataset.root, subject)
+        self.parts = layout.subject_parts(dataset.root, subject)
         self.source = str(self.parts[0])
         self.epochs = open_epochs(self.parts)
         metadata = trial_metadata(self.epochs, dataset.root, subject)
-        shown = shown_images(metadata, self.source)
-        check_published_numbers(shown, self.source)
-        self.notes = check_codes(self.epochs.events[:, 2], shown, self.source)
-        self.table = trial_table(shown, dataset.images, subject, self.source)
-        self.picks = self._pick_sensors(published=is_published(dataset.images))
+        shown = layout.shown_images(metadata, self.source)
+        layout.check_published_numbers(shown, self.source)
+        self.notes = layout.check_codes(self.epochs.events[:, 2], shown, self.source)
+        self.table = layout.trial_table(shown, dataset.images, subject, self.source)
+        self.picks = self._pick_sensors(published=layout.is_published(dataset.images))
         self.channels: dict[str, dict[str, list[str]]] = {}
         self.weights: np.ndarray | None = None  # (chans, chans), to interpolate bad channels
         self._treat_bad_channels()

@@ -218,10 +218,10 @@ PUBLISHED = "use the files of ds004212 version 2.0.1, or its sourcedata/sample_a
 
 
 def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
-    """What every trial but catch trials shows, given the columns of ``sample_attributes``.
+    """What every trial but catch trials shows, by the columns of ``sample_attributes``, indexed by its place.
 
-    ``split, session, image_id, concept, file, things_image_nr``, indexed by the place of the trial;
-    ``exp`` trials of test concepts are still there.
+    ``split, session, image_id, concept, file, things_image_nr``; ``exp`` trials of test concepts are
+    included.
     """
     if missing := [name for name in NEEDED if name not in metadata.columns]:
         there = ", ".join(map(str, metadata.columns)) or "none"
@@ -268,11 +268,7 @@ def shown_images(metadata: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The test images and the images of all concepts that are not tested.
-
-    They are numbered from 1 within a split, in order of THINGS image numbers, which is that of the public
-    arrays.
-    """
+    """The test images and those of concepts that are not tested, numbered from 1 by THINGS image numbers."""
     images = shown.drop_duplicates(["split", "image_id", "things_image_nr"])
     for one, other in (("image_id", "things_image_nr"), ("things_image_nr", "image_id")):
         twice = images[images[one].duplicated(keep=False)]
@@ -295,10 +291,7 @@ def image_table(shown: pd.DataFrame, source: str) -> pd.DataFrame:
 def trial_table(
     shown: pd.DataFrame, images: pd.DataFrame, subject: Label, source: str
 ) -> pd.DataFrame:
-    """``TRIAL_COLUMNS`` by session, indexed by the place in the file; joined with the images by name.
-
-    Trials of test concepts other than those of test images are left out.
-    """
+    """``TRIAL_COLUMNS`` by session, joined with the images by name, without ``exp`` of test concepts."""
     known = images.set_index("image_id")
     tested = set(images["concept"][images["split"] == "test"])
     kept = (shown["split"] == "test") | ~shown["concept"].isin(tested)
