@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError, SSRError
+from ..errors import DataError, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,23 +51,16 @@ def _decoding(source: str) -> Iterator[None]:
     from PIL import Image as PILImage
     from PIL import UnidentifiedImageError
 
-    try:
-        yield
-    except SSRError:
-        raise
-    except PILImage.DecompressionBombError as error:
-        raise _too_large(source) from error
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{source} is damaged, or not a JPEG, PNG, BMP, WebP or TIFF file",
-            "copy or download the file again, or save the picture as PNG",
-        ) from error
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(
-            f"the picture {source} cannot be read: it is damaged ({reason})",
-            "copy or download the file again",
-        ) from error
+    with reading(f"the picture {source}", "copy or download the file again"):
+        try:
+            yield
+        except PILImage.DecompressionBombError as error:
+            raise _too_large(source) from error
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"{source} is damaged, or not a JPEG, PNG, BMP, WebP or TIFF file",
+                "copy or download the file again, or save the picture as PNG",
+            ) from error
 
 
 def _to_rgb(picture: Image, source: str) -> Image:

@@ -113,9 +113,8 @@ def windows(
     reference = _reference(offset, len(operator), sfreq, spec) or slice(None)
     gain = operator.sum(axis=0)
     operator = operator.astype(np.float32)
-    trials = out
-    if trials is None:
-        trials = np.empty((len(samples), len(data), operator.shape[1]), np.float32)
+    shape = len(samples), len(data), operator.shape[1]
+    trials = np.empty(shape, np.float32) if out is None else out
 
     def fill(part: slice) -> int:
         firsts = samples[part] + offset

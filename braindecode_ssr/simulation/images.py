@@ -114,7 +114,8 @@ def render(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
         _paint(canvas, concept, colors[2:], thing, x, y, rng)
     light = rng.normal(0, 0.15, 2).tolist()
     canvas *= (1 + light[0] * x + light[1] * y)[..., None]
-    canvas += _grain(concept, size, rng)[..., None]
+    noise = rng.standard_normal((size, size), dtype=np.float32)
+    canvas += (concept.grain * (noise - gaussian_filter(noise, size / 50)))[..., None]
     return np.clip(np.rint(255 * canvas), 0, 255).astype(np.uint8)
 
 
@@ -195,11 +196,6 @@ def _texture(
     else:
         wave = np.sin(along + 1.5 * np.sin(0.7 * across)) + np.sin(0.6 * across + np.sin(along))
     return 0.5 + 0.5 * np.tanh(3 * wave)
-
-
-def _grain(concept: Concept, size: int, rng: np.random.Generator) -> np.ndarray:
-    noise = rng.standard_normal((size, size), dtype=np.float32)
-    return concept.grain * (noise - gaussian_filter(noise, size / 50))
 
 
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:

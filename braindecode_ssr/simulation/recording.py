@@ -331,7 +331,8 @@ def add_noise(
     background_rng, alpha_rng, sensor_rng, slow_rng = rng.spawn(4)
     mixing: np.ndarray = np.linalg.cholesky(noise.background).astype(kind)
     colored = _Stream(background_filter(noise.constants.slope, events.sfreq), 63, background_rng)
-    rhythm = _Stream(alpha_filter(noise.alpha_frequency, events.sfreq), len(noise.alpha), alpha_rng)
+    peak = tf2sos(*iirpeak(noise.alpha_frequency, 5.0, fs=events.sfreq))
+    rhythm = _Stream(_unit_variance(peak, events.sfreq), len(noise.alpha), alpha_rng)
     sfreq, duration = events.sfreq, events.n_samples / events.sfreq
     colored.take(round(WARM_UP * sfreq))
     rhythm.take(round(WARM_UP * sfreq))
@@ -365,11 +366,6 @@ def background_filter(slope: float, sfreq: float) -> np.ndarray:
     zeros = np.exp(-2 * np.pi * 10 ** (decades + spacing * slope / 2) / sfreq)
     pink = zpk2sos(zeros, poles, 1.0)
     return _unit_variance(np.concatenate([pink, butter(2, LOWPASS, fs=sfreq, output="sos")]), sfreq)
-
-
-def alpha_filter(frequency: float, sfreq: float) -> np.ndarray:
-    """Second-order sections that turn white noise into a rhythm of variance one; shape (1, 6)."""
-    return _unit_variance(tf2sos(*iirpeak(frequency, 5.0, fs=sfreq)), sfreq)
 
 
 def alpha_envelope(events: Events, gap: float, sample: np.ndarray) -> np.ndarray:

@@ -129,9 +129,8 @@ class TrialStore:
         """Open a store; MissingDataError if there is none, DataError if a file is missing or altered."""
         path = Path(path)
         if not (path / MANIFEST).is_file():
-            raise MissingDataError(
-                f"there are no prepared trials in {path}", "make them with: ssr-bd data prepare"
-            )
+            found = f"there are no prepared trials in {path}"
+            raise MissingDataError(found, "make them with: ssr-bd data prepare")
 
         def damaged(found: str) -> DataError:
             return DataError(f"the prepared trials in {path} are damaged ({found})", AGAIN)
@@ -221,11 +220,11 @@ class TrialStore:
     @property
     def left_out(self) -> str:
         """One line on what was dropped or interpolated because it was marked bad; empty if nothing was."""
-        dropped, parts = self.manifest.get("dropped", {}), []
-        if dropped:
-            n_trials = len(self) + sum(dropped.values())
+        parts = []
+        if dropped := self.manifest.get("dropped", {}):
+            n_dropped = sum(dropped.values())
             reasons = ", ".join(f"{count} {why}" for why, count in dropped.items())
-            parts.append(f"{sum(dropped.values())} of {n_trials} trials left out: {reasons}")
+            parts.append(f"{n_dropped} of {len(self) + n_dropped} trials left out: {reasons}")
         for what, names in self.manifest.get("channels", {}).items():
             said = []
             for name, files in names.items():
@@ -244,8 +243,7 @@ class TrialStore:
     @cached_property
     def images(self) -> pd.DataFrame:
         """The images that were shown: ``split, number, image_id, concept``, training images first."""
-        columns = ["split", "number", "image_id", "concept"]
-        images = self.table[columns].drop_duplicates()
+        images = self.table[["split", "number", "image_id", "concept"]].drop_duplicates()
         order = np.lexsort((images["number"], images["split"] != "train"))
         return images.iloc[order].reset_index(drop=True)
 
@@ -508,9 +506,8 @@ class StoreWriter:
         names, found = list(self.info["ch_names"]), list(info["ch_names"])
         before = self._trials
         size = before.shape[1:] if before else shape[1:]
-        missing = [column for column in TRIAL_COLUMNS if column not in table.columns]
         wanted, problem = (len(table), len(names), size[-1]), ""
-        if missing:
+        if missing := [column for column in TRIAL_COLUMNS if column not in table.columns]:
             problem = f"their table lacks the column {', '.join(missing)}"
         elif shape != wanted or not len(table):
             problem = f"they have the shape {shape}, not {wanted}"

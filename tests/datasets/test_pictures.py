@@ -138,5 +138,12 @@ def test_damaged_files_are_named(tmp_path, content):
         Image.fromarray((RAMP / 257).astype("uint8")).save(path)
         content = path.read_bytes()[:-200]
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"x.jpg.*damaged"):
+    with pytest.raises(DataError, match=r"x.jpg.*(damaged|truncated)"):
         open_picture(path)
+
+
+def test_a_folder_in_the_place_of_a_picture_is_not_called_damaged(tmp_path):
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(DataError, match="x.jpg cannot be read .*directory") as error:
+        open_picture(tmp_path / "x.jpg")
+    assert "damaged" not in str(error.value)

@@ -342,11 +342,6 @@ def listed_images(events: BidsEvents, tested: frozenset[str] | None) -> pd.DataF
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def _as_path(image_id: str) -> str:
-    """Equal for names that are one file on some disks."""
-    return str(PurePosixPath(image_id)).casefold()
-
-
 def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) -> pd.DataFrame:
     """The image table of all that was shown, by name within a split, after checking that events agree."""
     for by, what in (("image_id", "file"), ("image_id", "concept"), ("concept", "split")):
@@ -363,7 +358,11 @@ def image_table(shown: pd.DataFrame, root: Path, tested: frozenset[str] | None) 
             raise DataError(
                 message, "write the same everywhere, or give the images different names"
             )
-    for name, key in (("image_id", _as_path), ("concept", folded)):
+    # names that are one file on some disks, and names that mean one concept
+    for name, key in (
+        ("image_id", lambda one: str(PurePosixPath(one)).casefold()),
+        ("concept", folded),
+    ):
         firsts = shown.drop_duplicates(name)
         twice = firsts[firsts[name].map(key).duplicated(keep=False)]
         if len(twice):

@@ -322,7 +322,7 @@ class BidsDataset(ImageDataset):
             return state_row("images", folder, source, MISSING, detail, needed=False)
         files = [partial(self.image_file, "", file) for file in images["file"]]
         found, splits = images_row("images", folder, source, files), images["split"].value_counts()
-        shown = f"{splits['train']} training and {splits['test']} test images, "
+        shown = f"{splits.get('train', 0)} training and {splits.get('test', 0)} test images, "
         return found | {"detail": shown + found["detail"]}
 
 

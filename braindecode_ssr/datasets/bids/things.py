@@ -244,24 +244,19 @@ class ThingsEEG1(BidsDataset):
         return shown[~left_out]
 
     def source_of(self, subject: Label) -> Source:
-        return eeg1_source(subject)
+        label = folder_name(subject)
+        return Source(
+            what=f"THINGS-EEG1 of subject {subject}; for example "
+            f"`openneuro-py download --dataset ds003825 --include {label}`",
+            place=f"{label}/eeg",
+            urls=("https://openneuro.org/datasets/ds003825",),
+            size=0,
+            licence="CC0",
+            about=900_000_000,
+        )
 
     def source_of_images(self) -> Source:
         return EEG1_IMAGES
-
-
-def eeg1_source(subject: Label) -> Source:
-    """Where to download the recording of a THINGS-EEG1 subject."""
-    label = folder_name(subject)
-    return Source(
-        what=f"THINGS-EEG1 of subject {subject}; for example "
-        f"`openneuro-py download --dataset ds003825 --include {label}`",
-        place=f"{label}/eeg",
-        urls=("https://openneuro.org/datasets/ds003825",),
-        size=0,
-        licence="CC0",
-        about=900_000_000,
-    )
 
 
 def shown_images(events: BidsEvents) -> pd.DataFrame:

@@ -51,8 +51,7 @@ def dataset_folder(root: Path) -> Path:
 def subject_files(root: Path) -> dict[Any, Path]:
     """The first part of each subject whose trials are here, by number."""
     found: dict[Any, Path] = {}
-    for name in TRIAL_FOLDERS:
-        folder = root / name
+    for folder in (root / name for name in TRIAL_FOLDERS):
         for path in sorted(folder.glob("preprocessed_P*-epo.fif")) if folder.is_dir() else ():
             if match := re.fullmatch(r"preprocessed_P0*(\d+)-epo\.fif", path.name):
                 found.setdefault(int(match[1]), path)
@@ -65,11 +64,8 @@ def first_part(root: Path, subject: Label) -> Path:
     if subject in here:
         return here[subject]
     looked = [root / folder / f"preprocessed_P{subject}-epo.fif" for folder in TRIAL_FOLDERS]
-    beside = sorted(
-        path.name
-        for folder in {path.parent for path in looked}
-        for path in (folder.glob(f"*P{subject}*.fif*") if folder.is_dir() else ())
-    )
+    folders = {path.parent for path in looked if path.parent.is_dir()}
+    beside = sorted(path.name for folder in folders for path in folder.glob(f"*P{subject}*.fif*"))
     renamed = f", but {', '.join(beside[:6])}: {KEEP_NAMES}" if beside else ""
     raise MissingDataError(
         f"there are no MEG trials of subject {subject} at {looked[0]} or {looked[1]}{renamed}",
@@ -134,9 +130,8 @@ def image_file(root: Path, file: str) -> Path:
         return here
     usual = next((path for path in paths if path.parent.parent.is_dir()), None)
     eeg = next(filter(Path.is_dir, (root / name for name in EEG_IMAGE_FOLDERS)), None)
-    only = ""
-    if eeg and not usual:
-        only = f", only {eeg}, the image set of THINGS-EEG2, which lacks most images of THINGS-MEG"
+    only = f", only {eeg}, the image set of THINGS-EEG2, which lacks most images of THINGS-MEG"
+    only = only if eeg and not usual else ""
     raise MissingDataError(
         f"there is no image {usual or paths[0]}{only}",
         "unpack THINGS' object_images (26,107 images in 1,854 folders) into "
@@ -186,13 +181,12 @@ def meg_sources(subject: Label) -> tuple[Source, ...]:
 
 def _subject_sources(root: Path, subject: Label) -> tuple[Source, ...]:
     """The files of a subject; directly below ``root`` where one of them lies there."""
-    sources = meg_sources(subject)
-    names = [PurePosixPath(source.place).name for source in sources]
-    if not any((root / name).is_file() for name in names):
-        return sources
+    sources = {PurePosixPath(source.place).name: source for source in meg_sources(subject)}
+    if not any((root / name).is_file() for name in sources):
+        return tuple(sources.values())
     return tuple(
         source if (root / source.place).is_file() else replace(source, place=name)
-        for source, name in zip(sources, names, strict=True)
+        for name, source in sources.items()
     )
 
 
