@@ -495,8 +495,11 @@ def no_dataset(dataset: ImageDataset) -> MissingDataError:
     else:
         found = f"the folder {root} holds no recordings of {name}"
     lacking = [file for file in dataset.inventory() if file["needed"] and file["state"] == MISSING]
-    if lacking:
-        found += f", nothing at {' or '.join(file['path'] for file in lacking[:2])}"
+    places = [
+        place for place in dict.fromkeys(row["path"] for row in lacking) if place != str(root)
+    ]
+    if places:
+        found += f", nothing at {' or '.join(places[:2])}"
     sources = (file["source"].split(" ")[0] for file in lacking)
     url, fetch = next((source for source in sources if "://" in source), ""), ""
     if url:

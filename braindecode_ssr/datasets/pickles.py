@@ -108,9 +108,9 @@ def _head(path: Path, size: int = 512) -> bytes:
         return file.read(size)
 
 
-def _refuse(path: Path, head: bytes, expected: str) -> NoReturn:
+def _refuse(path: Path, head: bytes, expected: str, hint: str = DOWNLOAD_AGAIN) -> NoReturn:
     """Raise an error that says what a file of the wrong kind is."""
-    found, hint = f"something else ({head[:12]!r})", DOWNLOAD_AGAIN
+    found = f"something else ({head[:12]!r})"
     if not head:
         found = "an empty file"
     elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -466,7 +466,9 @@ def _as_names(value: Any) -> list[str] | None:
 def _read_npy(path: Path) -> dict[str, Any]:
     head = _head(path)
     if not head.startswith(_NPY):
-        _refuse(path, head, "an array written by numpy.save")
+        _refuse(
+            path, head, "an array written by numpy.save", "save it with numpy.save(file, array)"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {"features": np.load(path, allow_pickle=False)}

@@ -223,7 +223,7 @@ def _encode_batches(
         device = str(getattr(encoder, "device", "cpu"))
 
         def read(same: list[Batch]) -> dict[str, Tensor]:
-            wanted = {one for batch in same for one in batch.image_ids}
+            wanted = dict.fromkeys(one for batch in same for one in batch.image_ids)
             return {one: read_pixels(dataset, encoder, one, remarks) for one in wanted}
 
         def encode(batch: Batch, pixels: dict[str, Tensor]) -> np.ndarray:
@@ -256,8 +256,8 @@ def read_pixels(
     """An image at the size of an encoder, uint8 (3, size, size)."""
     import torch
 
-    what = f"the picture {image_id!r} of {dataset.name}"
-    with reading(what, "copy or download the file again"):
+    what = f"{image_id!r} of {dataset.name}"
+    with reading(f"the picture {what}", "copy or download the file again"):
         image = dataset.image(image_id)
         if "remarks" not in image.info:  # of a dataset that opens pictures in its own way
             image = to_rgb(image, what)

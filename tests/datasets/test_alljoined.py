@@ -99,3 +99,9 @@ def test_without_the_list_of_images_or_in_nemars_copy(tmp_path):
     (copy / "sub-01" / "ses-01" / "eeg").mkdir(parents=True)
     with pytest.raises(MissingDataError, match="no training image"):
         Alljoined(copy).check_here()
+
+
+def test_an_empty_folder_is_named_once(tmp_path):
+    with pytest.raises(MissingDataError, match="is empty") as error:
+        Alljoined(tmp_path).check_here()
+    assert str(error.value).count(str(tmp_path)) == 1

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from braindecode_ssr.datasets.pickles import load_dict, load_npy, load_pt
+from braindecode_ssr.datasets.pickles import load_dict, load_features, load_npy, load_pt
 from braindecode_ssr.errors import DataError, MissingDataError
 
 ARRAYS = {
@@ -364,3 +364,9 @@ def test_random_bytes_raise_nothing_but_data_errors(tmp_path_factory, tail):
         except DataError:
             continue
         assert all(opcode.name for opcode, _, _ in pickletools.genops(head + tail))
+
+
+def test_features_of_ones_own_are_not_to_be_downloaded_again(tmp_path):
+    (tmp_path / "a.npy").write_text('{"a": 1}')
+    with pytest.raises(DataError, match="a.npy should be an array .*; save it with numpy.save"):
+        load_features(tmp_path / "a.npy")
