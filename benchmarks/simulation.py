@@ -63,9 +63,8 @@ class Row:
     def skew(self, s: Any = slice(None), q: Any = slice(None)) -> float:
         """Skewness over candidates of how many queries have one among their ten nearest."""
         n = self.all.shape[1]
-        return float(
-            np.mean([skew(np.bincount(one.ravel(), minlength=n)) for one in self.nearest[s][:, q]])
-        )
+        counts = [np.bincount(one.ravel(), minlength=n) for one in self.nearest[s][:, q]]
+        return float(skew(counts, axis=1).mean())
 
 
 def main() -> None:

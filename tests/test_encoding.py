@@ -98,7 +98,10 @@ def few_choices(monkeypatch):
 
 @pytest.mark.parametrize(
     ("protocol", "channels"),
-    [("intra", ["PO7", "POz", "PO8", "O1", "Oz", "O2"]), ("inter", ["PO7", "Oz", "O2"])],
+    [
+        pytest.param("intra", ["PO7", "POz", "PO8", "O1", "Oz", "O2"], marks=pytest.mark.slow),
+        ("inter", ["PO7", "Oz", "O2"]),
+    ],
 )
 def test_as_a_method_it_is_trained_tested_and_evaluated_again(
     few_choices, few_people, sim_dir, tmp_path, protocol, channels

@@ -135,8 +135,7 @@ class TrialStore:
         def damaged(found: str) -> DataError:
             return DataError(f"the prepared trials in {path} are damaged ({found})", AGAIN)
 
-        types = {"split": str, "image_id": str, "concept": str}
-        labels = {"subject": as_read, "session": as_read}
+        texts = dict.fromkeys(("subject", "session", "split", "image_id", "concept"), str)
         try:
             manifest = load_json(path / MANIFEST, Manifest, AGAIN)
             if manifest["format"] != FORMAT:
@@ -147,7 +146,10 @@ class TrialStore:
                 if file_sha256(path / name) != digest:
                     raise damaged(f"{name} was altered")
             trials = np.load(path / TRIALS, mmap_mode="r", allow_pickle=False)
-            table = pd.read_csv(path / TABLE, dtype=types, converters=labels, keep_default_na=False)
+            table = pd.read_csv(path / TABLE, dtype=texts, keep_default_na=False)
+            for name in ("subject", "session"):
+                labels = {text: as_read(text) for text in table[name].unique()}
+                table[name] = table[name].map(labels)
             if trials.shape != (len(table), len(manifest["ch_names"]), *trials.shape[2:3]):
                 raise damaged(f"{trials.shape} trials, {len(table)} rows")
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import difflib
-import io
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -140,28 +138,20 @@ def read_table(path: Path) -> pd.DataFrame:
     text = read_text(path).rstrip("\n")
     if not text:
         raise DataError(f"{path} is empty", "get the complete file")
-    widths = [line.count("\t") + 1 for line in text.split("\n")]
-    if uneven := next((n for n, width in enumerate(widths, 1) if width != widths[0]), 0):
-        raise DataError(
-            f"line {uneven} of {path} has {widths[uneven - 1]} cells, but its header has {widths[0]}",
-            "correct the line: cells are separated by single tabs",
-        )
-    rows = pd.read_csv(  # the header is read as a row, because pandas would rename its columns
-        io.StringIO(text),
-        sep="\t",
-        dtype=str,
-        header=None,
-        keep_default_na=False,
-        skip_blank_lines=False,
-        quoting=csv.QUOTE_NONE,
-    )
-    columns = rows.iloc[0].str.strip().tolist()
+    header, *rows = (line.split("\t") for line in text.split("\n"))
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DataError(
+                f"line {number} of {path} has {len(row)} cells, but its header has {len(header)}",
+                "correct the line: cells are separated by single tabs",
+            )
+    columns = [name.strip() for name in header]
     if len(set(columns)) != len(columns):
         names = ", ".join(name or "a column without a name" for name in columns)
         raise DataError(
             f"two columns of {path} have the same name: {names}", "rename one in the first line"
         )
-    return rows.iloc[1:].set_axis(columns, axis=1).reset_index(drop=True)
+    return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
 def read_text(path: Path) -> str:
