@@ -213,7 +213,8 @@ class Run:
 
         path = self._existing(name)
         try:
-            return pd.read_csv(path, **options)
+            # a concept may be called "null" or "NA"
+            return pd.read_csv(path, keep_default_na=False, na_values=[""], **options)
         except (ValueError, OSError) as error:  # pandas' errors are ValueErrors
             raise DataError(f"{path} is damaged ({first_line(error)})", REPAIR) from error
 

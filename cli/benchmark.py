@@ -37,6 +37,7 @@ COUNT = click.IntRange(1)
 )
 @click.option(
     *("--seeds", "--seed", "seeds"),
+    type=opt.SEEDS,
     default="1",
     help="How many (3) or which (0,3,7 or 4-6).  [default: 1]",
 )

@@ -52,13 +52,18 @@ def _subjects(text: str) -> tuple[Label, ...]:
     return tuple(dict.fromkeys(label for part in parts for label in part))
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(text: str, hint: str = "write 5, 1,2,5 or 1-10") -> tuple[int, ...]:
     numbers: list[int] = []
     for part in text.split(","):
         if not re.fullmatch(r"\s*\d+\s*(-\s*\d+\s*)?", part, re.ASCII):
-            raise UsageError(f"{text!r} is not a list of numbers", "write 5, 1,2,5 or 1-10")
+            raise UsageError(f"{text!r} is not a list of numbers", hint)
         numbers += _range(part.replace(" ", "")) or [int(part)]
     return tuple(dict.fromkeys(numbers))
+
+
+def _seeds(text: str) -> int | tuple[int, ...]:
+    numbers = _numbers(text, "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)")
+    return int(text) if text.strip().isdecimal() else numbers
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -78,6 +83,9 @@ SUBJECTS = Value("subjects", _subjects)
 
 NUMBERS = Value("numbers", _numbers)
 """5 or 1,2,5 or 1-10."""
+
+SEEDS = Value("seeds", _seeds)
+"""How many (3) or which (0,3,7 or 4-6)."""
 
 NAMES = Value("names", _names)
 """Names separated by commas; an empty tuple for all."""

@@ -26,6 +26,16 @@ def test_the_name_tells_the_run_and_leaves_the_device_out():
     )
 
 
+def test_names_that_look_like_no_value_stay(tmp_path):
+    """A concept may be called null, and an image NA; what is not known is an empty cell."""
+    text = "subject,image_id,concept,rank,score\n1,NA,null,1,\n"
+    (tmp_path / "queries.csv").write_text(text)
+    (tmp_path / "summary.json").write_text('{"n_gallery": 2}')
+    [row] = Run(tmp_path).queries.to_dict("records")
+    assert (row["image_id"], row["concept"], row["rank"]) == ("NA", "null", 1)
+    assert np.isnan(row["score"])
+
+
 def test_a_run_that_fails_leaves_no_empty_folder(tmp_path):
     with pytest.raises(RuntimeError), new_run(run_of(tmp_path / "runs", SPEC)) as run:
         assert run.path.is_dir()

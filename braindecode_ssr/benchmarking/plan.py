@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -59,26 +58,15 @@ class Grid(Spec):
             yield merge(self.settings, cell)
 
 
-def seeds_of(asked: str | int | Iterable[int]) -> tuple[int, ...]:
-    """Seeds: ``3`` or ``"3"`` is how many (0, 1, 2); ``"0,3,7"``, ``"4-6"`` and several numbers are which."""
-    if not isinstance(asked, str | int):
-        return tuple(dict.fromkeys(asked))
-    text = str(asked)
-    error = UsageError(
-        f"{text!r} is not a number or list of seeds",
-        "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
-    )
-    seeds: list[int] = []
-    for part in text.split(","):
-        ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, re.ASCII)
-        if ends is None or int(ends[2] or ends[1]) < int(ends[1]):
-            raise error
-        seeds += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
-    if text.strip().isdecimal():
-        seeds = list(range(seeds[0]))
-    if not seeds:
-        raise error
-    return tuple(dict.fromkeys(seeds))
+def seeds_of(asked: int | Iterable[int]) -> tuple[int, ...]:
+    """Seeds: ``3`` is how many (0, 1, 2), several numbers are which."""
+    seeds = tuple(dict.fromkeys(range(asked) if isinstance(asked, int) else asked))
+    if not seeds or isinstance(asked, str):
+        raise UsageError(
+            f"{asked!r} is not a number or list of seeds",
+            "write how many (--seeds 3), or which (--seeds 0,3,7 or 4-6)",
+        )
+    return seeds
 
 
 def protocols_of(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,7 +150,7 @@ def plan_benchmark(
     methods: tuple[str, ...] = (),
     subjects: tuple[Label, ...] = (),
     protocols: tuple[str, ...] = ("intra",),
-    seeds: str | int | Iterable[int] = 1,
+    seeds: int | Iterable[int] = 1,
     evaluations: tuple[str, ...] = ("default",),
     ensemble: tuple[str, ...] = (),
     threads: int = 1,

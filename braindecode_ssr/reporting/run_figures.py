@@ -157,8 +157,11 @@ def by_method(runs: Iterable[R]) -> dict[tuple[str, ...], list[R]]:
 def learning_curves(runs: Iterable[Run]) -> list[Picture]:
     """One figure for each method and backbone on a dataset; runs without epochs are left out."""
     pictures = []
-    for key, own in by_method(run for run in runs if "epoch" in run.history).items():
-        figure = learning_curve([run.history for run in own], title_of(key))
+    for key, whole in by_method(runs).items():
+        own = [run.history for run in whole if "epoch" in run.history]
+        if not own:
+            continue
+        figure = learning_curve(own, title_of(key))
         about = "Training, epoch by epoch: the loss and each of its parts"
         several = f", {len(own)} runs (thin) and their mean" if len(own) > 1 else ""
         name = file_name("training", (*key[:3], *key[4:]))

@@ -396,6 +396,12 @@ def rank_table(
 ) -> pd.DataFrame:
     """As :func:`query_table`, from similarities (q, g)."""
     targets = pd.Index(gallery_ids).get_indexer(images["image_id"])
+    if (targets < 0).any():
+        lost = images["image_id"].iloc[int((targets < 0).argmax())]
+        raise DataError(
+            f"the image {lost!r} that was seen is not among the candidates",
+            "prepare the trials again with `ssr-bd data prepare`, or check the list of images",
+        )
     ranked = correct(near, targets, correction)
     table = images[["subject", "image_id", "concept"]].reset_index(drop=True)
     table["rank"] = rank_of_target(ranked, targets)

@@ -4,6 +4,7 @@ import pytest
 
 from braindecode_ssr.benchmarking.plan import Grid, protocols_of, seeds_of
 from braindecode_ssr.errors import UsageError
+from braindecode_ssr_cli.options import SEEDS
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,10 @@ from braindecode_ssr.errors import UsageError
 )
 def test_seeds(text, seeds):
     if seeds is None:
-        with pytest.raises(UsageError, match="--seeds 0,3,7"):
-            seeds_of(text)
+        with pytest.raises(UsageError):
+            seeds_of(SEEDS.parse(text))
     else:
-        assert seeds_of(text) == seeds
+        assert seeds_of(SEEDS.parse(text)) == seeds
 
 
 def test_protocols():

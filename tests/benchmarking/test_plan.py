@@ -91,7 +91,7 @@ def test_all_subjects_and_each_name_once(planned):
         ({"protocols": ("both",)}, "intra, inter"),
         ({"evaluations": ("defualt",)}, "did you mean 'default'"),
         ({"subjects": (11,)}, "1 to 10"),
-        ({"seeds": "0"}, "--seeds"),
+        ({"seeds": 0}, "--seeds"),
         ({"settings": {"train": {"epohcs": 3}}}, "did you mean 'train.epochs'"),
         ({"settings": {"train": {"selection": "validation", "validation_concepts": 2}}}, "keep"),
     ],
@@ -126,21 +126,21 @@ def test_features_that_a_method_needs(planned, monkeypatch):
 
 
 def test_a_seed_is_done_with_all_methods_before_the_next_one(planned):
-    plan = planned(methods=("ssr", "contrast"), seeds="3,0", subjects=(1, 2))
+    plan = planned(methods=("ssr", "contrast"), seeds=(3, 0), subjects=(1, 2))
     order = [(p.spec.train.seed, p.spec.method, p.spec.data.subject) for p in plan.to_do]
     cells = [("ssr", 1), ("ssr", 2), ("contrast", 1), ("contrast", 2)]
     assert order == [(seed, *cell) for seed in (3, 0) for cell in cells]
 
 
 def test_cost_is_estimated_from_finished_runs_of_the_same_kind(planned, tmp_path):
-    plan = planned(methods=("ssr", "contrast"), seeds="3")
+    plan = planned(methods=("ssr", "contrast"), seeds=3)
     preview = grid_preview(plan, tmp_path, 2)
     assert preview["seconds"] is None and preview["unknown"] == preview["to_do"] == 6
     line = cost_line(preview, 2)
     assert "time unknown" in line and "the same grid with --epochs 1 measures each" in line
     spec, version = plan.runs[0].spec.model_dump(mode="json"), plan.dataset.source_key(1)
     finish(plan.runs[0].run, spec=spec, dataset={"fingerprint": version})
-    preview = grid_preview(planned(methods=("ssr", "contrast"), seeds="3"), tmp_path, 2)
+    preview = grid_preview(planned(methods=("ssr", "contrast"), seeds=3), tmp_path, 2)
     assert (preview["done"], preview["to_do"], preview["unknown"]) == (1, 5, 3)
     assert preview["seconds"] == 8.0  # two more of 8 s, two at a time
     line = cost_line(preview, 2)
@@ -153,7 +153,7 @@ def test_cost_is_estimated_from_finished_runs_of_the_same_kind(planned, tmp_path
 def test_the_time_left_is_that_of_the_kinds_that_have_ended(planned, tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 400))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    runs = planned(methods=("ssr", "contrast"), seeds="3").runs
+    runs = planned(methods=("ssr", "contrast"), seeds=3).runs
     left = TimeLeft(runs, tmp_path, 2)
     assert str(left) == "6 of unknown length left"
     ends = [("ssr", 400.0), ("ssr", 800.0), ("contrast", 20.0), ("contrast", 40.0)]
@@ -176,7 +176,7 @@ def test_the_time_left_is_that_of_the_kinds_that_have_ended(planned, tmp_path, m
 def test_a_cluster_may_do_more_at_a_time_than_asked(planned, tmp_path, monkeypatch):
     clock = iter((0, 100, 200))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    runs = planned(seeds="9").runs
+    runs = planned(seeds=9).runs
     left = TimeLeft(runs, tmp_path, 1)
     for run in runs[:4]:
         left.ended(Outcome(run.run.path.name, 100.0))

@@ -23,6 +23,12 @@ def test_one_row_per_query_with_rank_score_and_the_nearest():
     ]
 
 
+def test_an_image_that_is_no_candidate_is_not_ranked_as_another():
+    images = pd.DataFrame({"subject": 1, "image_id": ["a", "lost"], "concept": ["a", "l"]})
+    with pytest.raises(DataError, match="'lost'.*not among the candidates"):
+        query_table(np.eye(2), np.eye(2), images, ["a", "b"])
+
+
 def test_a_gallery_of_three_has_three_nearest():
     ids = ["a/a_1", "b/b_1", "c/c_1"]
     images = pd.DataFrame({"subject": 1, "image_id": ids, "concept": list("abc")})

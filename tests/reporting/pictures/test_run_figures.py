@@ -77,6 +77,13 @@ def test_a_closed_form_has_no_learning_curve(run_folder, tmp_path):
         learning_curve([tried], "x")
 
 
+def test_a_damaged_history_is_left_out(run_folder, tmp_path):
+    other = shutil.copytree(run_folder, tmp_path / "other")
+    (other / "history.csv").write_text("")
+    [picture] = learning_curves([Run(other), Run(run_folder)])
+    assert "2 runs" not in picture.caption
+
+
 def test_the_chosen_queries_are_the_best_the_middle_and_the_worst():
     queries = query_rows(subjects=(1, 2), n=11, p=0.3)
     shown = chosen_queries(queries, 2)
