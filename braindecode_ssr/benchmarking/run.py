@@ -123,11 +123,7 @@ def benchmark(
     -------
     Benchmark
         With ``table``, ``queries``, ``runs``, ``failed`` and ``path``; shows as a table in notebooks.
-
-    Raises
-    ------
-    UsageError, DataError
-        If a name is unknown, or a run of a method that was named cannot be done.
+        UsageError or DataError if a run of a method that was named cannot be done.
 
     Examples
     --------
@@ -338,10 +334,8 @@ def tables(
     Parameters
     ----------
     plan : Plan
-    errors : dict of str to str
-        Name of each run that failed, and why.
-    evaluation_errors : dict of str to dict
-        The same for evaluations: name of the run, then digest of the evaluation's spec.
+    errors, evaluation_errors : dict
+        Why each run failed, by name, and each evaluation, by name of the run and digest of its spec.
 
     Returns
     -------

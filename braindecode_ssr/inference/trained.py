@@ -127,12 +127,8 @@ class TrainedRun(Run):
         Returns
         -------
         DataFrame, shape (n, e)
-            One row per trial or image, indexed by ``image`` (None where unknown) and ``n_trials``.
-
-        Raises
-        ------
-        DataError
-            If a recording lacks channels, has other units or too low a rate, or its events are not known.
+            One row per trial or image, indexed by ``image`` (None where unknown) and ``n_trials``. DataError
+            if a recording lacks channels, has other units or too low a rate, or its events are not known.
         """
         x, table = self._trials(recordings, events, whitening, average, None, say)
         index = pd.MultiIndex.from_frame(table[["image", "n_trials"]])
@@ -175,13 +171,8 @@ class TrainedRun(Run):
             One row per query: ``image`` that was shown, ``n_trials``, ``rank`` of that image (ties count
             against us), both missing if events name no images, then ``top_1``, ``score_1`` and so on.
             ``attrs["flags"]`` are those of the run, and ``"transductive-whitening"`` where new trials were
-            whitened with their own noise.
-
-        Raises
-        ------
-        DataError
-            As :meth:`embed`; if only some of the named images are among the candidates, or the images
-            cannot be encoded as in training.
+            whitened with their own noise. DataError as for :meth:`embed`; or if only some of the named images
+            are among the candidates, or the images cannot be encoded as in training.
         """
         if top < 1:
             raise UsageError(f"top = {top} lists no image", "give 1 or more")

@@ -219,11 +219,6 @@ class Similarity(nn.Module):
         ``free`` is a scale of softplus(s) = 2.727, ``raw`` one of s = 2.659, ``unit`` one of exp(s) = 14.29.
     scale : float, optional
         Another initial (or fixed) scale, 1 to 100.
-
-    Raises
-    ------
-    UsageError
-        If the regime is unknown or the scale is out of range.
     """
 
     def __init__(self, regime: Regime = "free", scale: float | None = None) -> None:

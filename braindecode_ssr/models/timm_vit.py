@@ -53,11 +53,6 @@ class TimmViT(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
     drop_prob : float, default=0.0
         Dropout probability before ``final_layer``.
 
-    Raises
-    ------
-    UsageError
-        If timm has no such vision transformer.
-
     References
     ----------
     EEGiT: Teaching Vision Transformers to Understand the EEG signal, CVPR 2026. Dosovitskiy et al., An Image

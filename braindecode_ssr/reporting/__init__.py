@@ -75,13 +75,7 @@ def report(
     -------
     Report
         With the tidy tables ``summary``, ``subjects`` and ``tests``, and the paths ``files``; prints as
-        Markdown, and shows as tables in notebooks.
-
-    Raises
-    ------
-    DataError, UsageError
-        See :func:`braindecode_ssr.reporting.results.read_results`; or if there is no run of the method
-        ``against``, or no place for figures.
+        Markdown, and shows as tables in notebooks. Errors are those of :func:`read_results`.
     """
     folder = None if out is None else Path(out)
     check_places(format, folder, plots or figures is not None, embed_images)

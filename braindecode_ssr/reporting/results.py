@@ -47,11 +47,9 @@ def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
 
     Raises
     ------
-    MissingDataError
-        If a folder holds no tables.
-    DataError
-        If nothing can be read, or the tables do not belong together: several presets or
-        versions of a dataset, two runs under the same name, missing rows.
+    MissingDataError, DataError
+        If a folder holds no tables; if nothing can be read, or the tables do not belong together: several
+        presets or versions of a dataset, two runs under the same name, missing rows.
     """
     parts: list[Tables] = []
     errors: list[DataError] = []

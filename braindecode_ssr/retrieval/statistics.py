@@ -101,7 +101,7 @@ def paired_tests(
     Parameters
     ----------
     queries : DataFrame
-        One row per query of all methods; one dataset, preset, protocol and evaluation.
+        One row per query of all methods; one dataset, preset, protocol and evaluation (else a DataError).
     metric : {"top1", "top5", "mrr", "mean_rank"}
     against : str, optional
         Compare the others with this method only, chosen before the numbers were seen: fewer tests, more
@@ -113,11 +113,6 @@ def paired_tests(
         One row per pair: ``metric, first, second, difference`` (mean of first minus second),
         ``n_subjects, statistic, p, p_holm, smallest_p_holm, remark``. ``smallest_p_holm`` is the smallest
         possible value; if that is above 0.05 the remark says so.
-
-    Raises
-    ------
-    DataError
-        If rows differ in dataset, preset, protocol or evaluation.
     """
     check_one(queries, COLUMN, "queries of one dataset, preset, protocol and evaluation")
     means = subject_means(queries, metric)
@@ -333,12 +328,7 @@ def summary_table(
     DataFrame
         Accuracies are fractions; what is unknown is empty. ``flags`` are those of any run, ``median_rank`` is
         the mean over subjects of the mean over seeds, chance and ceiling are means over runs. A row whose
-        runs all failed has no numbers.
-
-    Raises
-    ------
-    DataError
-        If the runs of a row differ in selection, gallery or its size.
+        runs all failed has no numbers. DataError if the runs of a row differ in selection or gallery.
     """
     known = runs if runs is not None else queries[list(ROW)].drop_duplicates()
     of_rows = dict(iter(queries.groupby(list(ROW), sort=False)))

@@ -78,11 +78,9 @@ def ensemble(
 
     Raises
     ------
-    UsageError
+    UsageError, DataError
         If there are fewer than two sources, one is given twice, or a run has no accuracy on held-out
-        concepts to weight it by.
-    DataError
-        If they differ in dataset, protocol, subject, test or list of images.
+        concepts to weight it by; if they differ in dataset, protocol, subject, test or list of images.
     """
     paths = [Path(source) for source in sources]
     times = Counter(path.resolve() for path in paths).most_common(1)

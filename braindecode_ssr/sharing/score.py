@@ -99,15 +99,9 @@ def score(
 
     Returns
     -------
-    queries : DataFrame
-        As of :func:`braindecode_ssr.retrieval.ranks.query_table`.
-    summary : dict
-        Metrics as fractions with 95 % intervals over queries; labels and flags.
-
-    Raises
-    ------
-    DataError, MissingDataError, UsageError
-        See :func:`read_similarity`; or if the evaluation needs more than similarities.
+    queries, summary : DataFrame, dict
+        As of :func:`braindecode_ssr.retrieval.ranks.query_table`; metrics as fractions with 95 % intervals
+        over queries, labels and flags.
 
     Examples
     --------
