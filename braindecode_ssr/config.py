@@ -112,7 +112,6 @@ class Spec(BaseModel):
         return self.model_copy(update=changes)
 
     def _repr_html_(self) -> str:
-        """The settings that differ from the defaults, as a table in a notebook."""
         changed = dict(leaves(self.model_dump(exclude_defaults=True)))
         what = "settings other than" if changed else "all are"
         return html_table(f"{type(self).__name__}: {what} the defaults", changed)
@@ -635,7 +634,6 @@ def setting_names(spec: type[BaseModel] = RunSpec, prefix: str = "") -> list[str
 
 
 def _unknown_setting(name: str) -> UsageError:
-    """The error for an unknown setting, with the one that other libraries call so."""
     near = meant_setting(name) or nearest(name, setting_names())
     hint = f"did you mean {near!r}? " if near else ""
     return UsageError(

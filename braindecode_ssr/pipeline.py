@@ -599,7 +599,6 @@ def _ceiling(dataset: ImageDataset, spec: RunSpec) -> dict[str, float]:
 
 
 def _backbone_record(model: Any) -> dict[str, Any]:
-    """What the backbone turned out to be; nothing for closed forms."""
     if not hasattr(model, "backbone_width"):
         return {}
     from .models.modules import count_parameters

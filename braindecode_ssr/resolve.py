@@ -550,7 +550,6 @@ def _trial_model(spec: RunSpec, features: ImageFeatures, signals: Signals, n_sub
 
 
 def _try_loss(spec: RunSpec, model: Any, signals: Signals, n: int = 16) -> None:
-    """Build the loss, and compute it once on random embeddings."""
     import torch
 
     from .training.retriever import build_loss
@@ -603,7 +602,6 @@ def _check_memory(spec: RunSpec, n_parameters: int, n_trained: int) -> None:
 def _check_disk(
     spec: RunSpec, dataset: ImageDataset, features: ImageFeatures, n_parameters: int, out: Path
 ) -> None:
-    """Compare what a run writes, as far as it is known, with the free space."""
     missing = sum(
         view not in features.store.views(name)
         for name in features.encoders

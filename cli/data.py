@@ -220,7 +220,6 @@ def data_fetch(dataset, subjects, form, data_dir, mirror, replace, yes, dry_run,
 
 
 def _confirm(todo: DownloadPlan, yes: bool, interactive: bool) -> None:
-    """Ask before a large download; raises UsageError where nobody can be asked."""
     from braindecode_ssr.datasets.fetch import ASK_ABOVE
 
     if yes or todo.bytes <= ASK_ABOVE:

@@ -267,7 +267,6 @@ def opened(
     sets: tuple[str, ...],
     config: Path | None = None,
 ) -> tuple[RunSpec, ImageDataset]:
-    """The spec that the options of a command give, and its dataset."""
     from braindecode_ssr.datasets import open_dataset
     from braindecode_ssr.resolve import run_spec
 

@@ -229,7 +229,6 @@ def report(
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """The results of a run, with how they were obtained."""
     channels = summary["channels"]
     channels = channels if isinstance(channels, str) else f"{len(channels)} channels"
     views = "+".join(summary["views"]) or "originals only"

@@ -290,7 +290,6 @@ def prepare_plan(plan: Plan, *, jobs: int, progress: bool, say: Say) -> dict[str
 def _prepare_features(
     plan: Plan, runs: list[PlannedRun], progress: bool, say: Say
 ) -> dict[str, str]:
-    """Make the features of some runs; returns the error of each run whose features cannot be made."""
     from ..images.features import features_of
     from ..training.distributed import pick_device
 

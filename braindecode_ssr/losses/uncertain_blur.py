@@ -127,7 +127,6 @@ class UncertainBlur(Loss):
         self.level = F.pad(self.level, more, value=MEDIUM)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        """Accept a memory of any number of trials."""
         for name in ("remembered", "level"):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))

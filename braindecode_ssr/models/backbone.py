@@ -351,7 +351,6 @@ def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int)
 
 
 def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:
-    """Raise UsageError if some of the channels are known to have no position."""
     lost = [channel["ch_name"] for channel in chs_info or () if position(channel) is None]
     if lost:
         raise UsageError(

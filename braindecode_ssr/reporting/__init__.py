@@ -147,7 +147,6 @@ def _tests(queries: pd.DataFrame, rows: pd.DataFrame, against: str | None) -> pd
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables below each other, with the columns that name the section first."""
     full = [table for table in tables if len(table)]
     if not full:
         return pd.DataFrame()

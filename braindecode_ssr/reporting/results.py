@@ -210,7 +210,6 @@ def check_results(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
 
 
 def _check_same(runs: pd.DataFrame, within: list[str], name: str, kinds: str) -> None:
-    """Raise DataError if runs that are alike in some columns differ in another."""
     for key, own in runs.groupby(within, sort=False):
         first = own.drop_duplicates(name).head(2)
         if len(first) > 1:

@@ -172,7 +172,6 @@ def _check_held_out(paths: Sequence[Path], runs: dict[Path, Run]) -> None:
 
 
 def _of_run(run: Run, evaluation: Evaluation, **options: Any) -> Similarity:
-    """The similarities of a run that is tested again, before a correction."""
     kept: list[Similarity] = []
 
     def keep(found: Embeddings, summary: dict[str, Any]) -> None:
@@ -186,7 +185,6 @@ def _of_run(run: Run, evaluation: Evaluation, **options: Any) -> Similarity:
 
 
 def _in_order(first: Similarity, member: Similarity, one: Path, other: Path) -> np.ndarray:
-    """Similarities with rows and columns in the order of the first member."""
     places = []
     for side in ("query_ids", "gallery_ids"):
         wanted, found = getattr(first, side), getattr(member, side)

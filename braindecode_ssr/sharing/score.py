@@ -288,7 +288,6 @@ def _vectors(given: Source) -> tuple[np.ndarray, list[str] | None]:
 
 
 def _compared(brain: np.ndarray, gallery: np.ndarray, space: str = "euclidean") -> np.ndarray:
-    """Similarities (q, g) of embeddings (q, e) and (g, e)."""
     shapes = brain.shape, gallery.shape
     kinds = {brain.dtype.kind, gallery.dtype.kind}
     if not len(shapes[0]) == len(shapes[1]) == 2 or shapes[0][1] != shapes[1][1] or kinds != {"f"}:

@@ -213,7 +213,6 @@ def _project(X: Any, basis: np.ndarray) -> np.ndarray:
 
 
 def _inverse_root(noise: np.ndarray) -> np.ndarray:
-    """The inverse square root of the Ledoit-Wolf covariance of rows."""
     from sklearn.covariance import ledoit_wolf
 
     values, vectors = np.linalg.eigh(ledoit_wolf(noise, assume_centered=True)[0])

@@ -509,7 +509,6 @@ def _repair(
     validation: ValidationRetrieval | None,
     say: Say,
 ) -> None:
-    """Remove checkpoints that cannot be resumed from because they, or files they need, are damaged."""
     if not checkpoints.epochs():
         return
     last = first_missing(kept) - 1 if kept is not None else None
