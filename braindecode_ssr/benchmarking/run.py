@@ -373,17 +373,7 @@ def _entry(
             ranks, summary = folder.queries, folder.summary
         except (SSRError, ValueError) as found:  # pandas' parsing errors are ValueErrors
             error = one_line(found)
-    labels: dict[str, Any] = {
-        "dataset": spec.data.dataset,
-        "preset": spec.data.preset if "preset" in plan.dataset.options else "none",
-        "protocol": spec.data.protocol,
-        "evaluation": evaluation.name,
-        "method": spec.method,
-        "backbone": spec.model.backbone,
-        "subject": spec.data.subject,
-        "seed": spec.train.seed,
-        "run": planned.name,
-    }
+    labels = results.labels_of(spec, {"evaluation": evaluation.name}) | {"run": planned.name}
     if ensemble:
         labels |= {"run": folder.path.name, "method": ensemble}
         labels |= {name: summary[name] for name in ("method", "backbone") if name in summary}
@@ -433,7 +423,7 @@ def with_ensembles(
                 ensemble(paths, evaluation=evaluation.name, out=folder.path, **where)
             except SSRError as found:
                 error = one_line(found)
-        methods = "+".join(dict.fromkeys(p.spec.method for p, _ in members.values()))
+        methods = "+".join(dict.fromkeys(p.spec.label for p, _ in members.values()))
         called = f"{methods}, ensemble of {len(members)}"
         ranks, row = _entry(plan, planned, evaluation, folder, error, called)
         tables += [] if ranks is None else [ranks]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import RunSpec
 from ..errors import DataError, MissingDataError, Say, first_line, silent
 from ..registry import as_read, natural
 from ..retrieval.evaluations import evaluation_name, flags_of
@@ -109,6 +110,21 @@ def _of_benchmark(folder: Path) -> Tables:
     return queries, runs
 
 
+def labels_of(spec: RunSpec, summary: dict[str, Any]) -> dict[str, Any]:
+    """What the tables of a benchmark and of a report say of an evaluation of a run."""
+    named = evaluation_name(spec.evaluation, spec.train.selection)
+    return {
+        "dataset": spec.data.dataset,
+        "preset": preset_of(spec),
+        "protocol": spec.data.protocol,
+        "evaluation": summary.get("evaluation") or named,
+        "method": spec.label,
+        "backbone": spec.model.backbone,
+        "subject": spec.data.subject,
+        "seed": spec.train.seed,
+    }
+
+
 def tables_of_run(run: Run, place: Run) -> Tables:
     """One evaluation of a run, in the form of a benchmark's tables."""
     summary, file = place.summary, place.path / "queries.csv"
@@ -116,23 +132,12 @@ def tables_of_run(run: Run, place: Run) -> Tables:
         lacking = [name for name in (*ROW, "seed", "subject", "flags") if name not in summary]
         if lacking:
             raise DataError(f"{place.path / 'summary.json'} lacks {', '.join(lacking)}", REPAIR)
-        labels = {name: summary[name] for name in (*ROW, "seed")}
-        subject, flags, fingerprint = summary["subject"], summary["flags"], ""
+        labels = {name: summary[name] for name in (*ROW, "seed", "subject")}
+        flags, fingerprint = summary["flags"], ""
     else:
-        spec = run.spec
-        flags = summary.get("flags", flags_of(spec.evaluation))
+        labels = labels_of(run.spec, summary)
+        flags = summary.get("flags", flags_of(run.spec.evaluation))
         fingerprint = (run.record.get("dataset") or {}).get("fingerprint") or ""
-        named = evaluation_name(spec.evaluation, spec.train.selection)
-        labels = {
-            "dataset": spec.data.dataset,
-            "preset": preset_of(spec),
-            "protocol": spec.data.protocol,
-            "evaluation": summary.get("evaluation") or named,
-            "method": spec.label,
-            "backbone": spec.model.backbone,
-            "seed": spec.train.seed,
-        }
-        subject = spec.data.subject
     labels["run"] = run.path.name
     queries = read_table(file, ("subject", "image_id", "concept", "rank"))
     if summary.get("n_queries", len(queries)) != len(queries):
@@ -143,7 +148,6 @@ def tables_of_run(run: Run, place: Run) -> Tables:
         "n_gallery": len(queries),
         **{name: value for name, value in summary.items() if isinstance(value, int | float | str)},
         **labels,
-        "subject": subject,
         "flags": ";".join(flags),
         "status": "done",
         "fingerprint": fingerprint,

@@ -25,9 +25,10 @@ from ..datasets import open_dataset
 from ..datasets.base import ImageDataset
 from ..errors import DataError, Say, SSRError, UsageError, silent
 from ..files import atomic_write
-from ..retrieval.evaluations import evaluation_name
-from ..runs import Run, data_difference, preset_of
+from ..retrieval.statistics import ROW
+from ..runs import Run, data_difference
 from .render import MARK, Grid, image_links, shown
+from .results import labels_of
 from .tables import marked, meaning, section_title
 
 if TYPE_CHECKING:
@@ -128,12 +129,9 @@ R = TypeVar("R", bound=Run)
 
 def key_of(run: Run) -> tuple[str, ...]:
     """Dataset, preset, protocol, evaluation, method (marked if flagged) and backbone of a run."""
-    spec = run.spec
-    named = evaluation_name(spec.evaluation, spec.train.selection)
-    evaluation = run.summary.get("evaluation") or named
-    data = (spec.data.dataset, preset_of(spec), spec.data.protocol, evaluation)
-    method = marked(spec.label, ";".join(run.summary.get("flags", ())))
-    return *data, method, spec.model.backbone
+    labels = labels_of(run.spec, run.summary)
+    labels["method"] = marked(labels["method"], ";".join(run.summary.get("flags", ())))
+    return tuple(labels[name] for name in ROW)
 
 
 def title_of(key: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from braindecode_ssr.benchmarking.plan import (
     grid_preview,
     plan_benchmark,
 )
+from braindecode_ssr.benchmarking.run import tables
 from braindecode_ssr.benchmarking.workers import Outcome
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.methods import METHODS
@@ -43,7 +44,7 @@ def finish(run, seconds=8.0, **record):
 
 def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(planned):
     evaluations = ("default", "as-published", "repetitions=1")
-    axes = {"subjects": (3,), "protocols": (), "seeds": "2", "evaluations": evaluations}
+    axes = {"subjects": (3,), "protocols": (), "seeds": 2, "evaluations": evaluations}
     plan = planned(methods=(), **axes)
     found = [
         (p.spec.data.protocol, p.spec.method, p.spec.data.subject, p.spec.train.seed, c.name)
@@ -57,6 +58,14 @@ def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(p
         assert set(p.subjects) == trained
         for column in p.evaluations:
             assert column.flags == named_evaluation(column.name, METHODS[p.spec.method]).flags
+
+
+def test_runs_on_extra_data_are_called_so(planned, data_dir):
+    extra = {"dataset": "things-sim", "data_dir": str(data_dir), "preset": "tiny", "seed": 1}
+    settings = {**TINY, "data": {"preset": "tiny", "extra": [extra]}}
+    plan = planned(settings=settings)
+    _, runs = tables(plan, {run.name: "no data" for run in plan.runs}, {})
+    assert runs["method"].tolist() == ["ssr-with-things-sim"]
 
 
 def test_evaluations_share_a_run_unless_they_train_otherwise(planned):
