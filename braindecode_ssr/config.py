@@ -361,13 +361,7 @@ class TrainSpec(Spec):
     """How the weights are trained."""
 
     later: ClassVar[tuple[str, ...]] = (
-        "solver",
-        "drop_last",
-        "betas",
-        "keep",
-        "decay",
-        "patience",
-        "average",
+        *("solver", "drop_last", "betas", "keep", "decay", "patience", "average"),
     )
 
     solver: Literal["gradient", "encoding", "ridge-decoding", "ridge-encoding"] = "gradient"

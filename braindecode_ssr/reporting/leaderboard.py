@@ -91,7 +91,8 @@ def add_results(folders: Iterable[str | Path], to: str | Path, say: Say = silent
     found: dict[Path, dict[str, Any]] = {}
     for folder in map(Path, folders):
         files = [path.relative_to(folder) for path in folder.rglob("summary.json")]
-        places = sorted(folder / file.parent for file in files if not str(file).startswith("."))
+        seen = (file for file in files if not any(part.startswith(".") for part in file.parts))
+        places = sorted(folder / file.parent for file in seen)
         if not places:
             raise MissingDataError(f"{folder} holds no finished run", "give the folder of a run")
         for place in places:

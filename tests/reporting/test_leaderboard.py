@@ -57,6 +57,13 @@ def test_adding_again_changes_nothing_and_replaces_nothing(folders, tmp_path):
     assert file.read_bytes() == before and len(list(to.rglob("*.json"))) == 1
 
 
+def test_hidden_folders_at_any_depth_are_no_results(tmp_path):
+    """Such as the new run of --overwrite, until it takes the place of the old one."""
+    scored(tmp_path / "runs" / "grid" / "run")
+    scored(tmp_path / "runs" / "grid" / ".run.new", seed=1)
+    assert len(add_results([tmp_path / "runs"], tmp_path / "results")) == 1
+
+
 def test_evaluations_of_a_run_are_files_of_their_own(tmp_path):
     from braindecode_ssr.sharing.score import read_similarity, score_each, write_scored
 
