@@ -17,7 +17,7 @@ import numpy as np
 
 from ..datasets.base import ImageDataset
 from ..datasets.pictures import to_rgb
-from ..errors import MissingDataError, Say, SSRError, UsageError, reading, silent
+from ..errors import DataError, MissingDataError, Say, SSRError, UsageError, silent
 from ..files import atomic_write, in_threads, one_thread, sha256
 from .encoders import (
     ImageEncoder,
@@ -257,10 +257,15 @@ def read_pixels(
     import torch
 
     what = f"{image_id!r} of {dataset.name}"
-    with reading(f"the picture {what}", "copy or download the file again"):
+    try:
         image = dataset.image(image_id)
         if "remarks" not in image.info:  # of a dataset that opens pictures in its own way
             image = to_rgb(image, what)
+    except SSRError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        found = f"the picture {what} cannot be read ({error})"
+        raise DataError(found, "copy or download the file again") from error
     for remark in image.info["remarks"]:
         if remarks is not None:
             remarks.setdefault(remark, set()).add(image_id)

@@ -121,7 +121,7 @@ class TrialStore:
     def find(cls, path: Path) -> TrialStore | None:
         """The store in a folder; None if there is none, or if it is damaged."""
         with suppress(DataError):
-            return cls.open(path)
+            return cls.open(path) if (path / MANIFEST).is_file() else None
         return None
 
     @classmethod
