@@ -35,9 +35,8 @@ ENSEMBLES = ("seeds", "methods")
 class Grid(Spec):
     """A grid of runs: methods, tested subjects, protocols and seeds, and how each run is evaluated.
 
-    ``settings`` are nested settings of all runs. The number of ``threads`` of a run changes the last
-    digits of sums, so it is given here and does not follow from how many runs are done in parallel.
-    ``ensemble`` adds rows of averaged similarities, of all ``"seeds"`` of a method or all ``"methods"``.
+    ``settings`` are nested settings of all runs. The number of ``threads`` of a run changes the last digits
+    of sums, so it is given here. ``ensemble`` adds rows of averaged similarities.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)

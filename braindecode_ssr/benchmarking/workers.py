@@ -309,9 +309,8 @@ class DaskWorkers:
 def dask_workers(address: str, jobs: int, threads: int) -> Iterator[DaskWorkers]:
     """Connect to the workers of a cluster.
 
-    ``address`` is ``"local"``: ``jobs`` worker processes of this machine; ``"slurm"``: as many Slurm
-    jobs, set up in Dask's own configuration (``jobqueue.slurm``); or the scheduler,
-    ``"tcp://host:port"``.
+    ``address`` is ``"local"``: ``jobs`` worker processes of this machine; ``"slurm"``: as many Slurm jobs,
+    set up in Dask's own configuration (``jobqueue.slurm``); or the scheduler, ``"tcp://host:port"``.
     """
     for name in ("distributed", *(["dask_jobqueue"] if address == "slurm" else [])):
         try:

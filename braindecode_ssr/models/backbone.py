@@ -393,8 +393,7 @@ def candidates(
 ) -> list[tuple[dict[str, Any], int]]:
     """What to try, in order: parameters, and samples of zeros to append to the trial.
 
-    Values of ``signal`` stand in the table as ``"{n_chans}"``; with ``n_subjects``, the parameters that
-    give subjects parts of their own are included. ``params`` are those that the user has set.
+    Values of ``signal`` stand in the table as ``"{n_chans}"``; ``params`` are those that the user has set.
     """
     entry = adjustments(name)
     own = entry.get("subjects", {}) if signal.get("n_subjects") else {}
@@ -432,8 +431,7 @@ def check_takes_subjects(backbone: type[nn.Module] | nn.Module) -> None:
 def check_parts(module: nn.Module, n_chans: int, n_times: int, n_subjects: int | None) -> None:
     """Raise UsageError unless a backbone has a part for each of ``n_subjects``; None checks nothing.
 
-    A trial must be encoded differently for the last subject than for the first. Noise is added to a copy
-    of the weights for this, because all parts may start alike.
+    With noise on the weights, a trial must be encoded differently for the last subject than for the first.
     """
     if n_subjects is None:
         return

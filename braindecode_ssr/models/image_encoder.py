@@ -115,10 +115,9 @@ def build_tuned(spec: ImageSpec) -> TunedEncoder:
 def load_tuned(
     spec: ImageSpec, file: Path, device: str = "cpu", made_by: Mapping[str, str] | None = None
 ) -> TunedEncoder:
-    """The trained encoder of a run, from the file with its changes.
+    """The trained encoder of a run, from the file with its changes; DataError if the encoder is another one.
 
     ``made_by`` are the fingerprints of the features of the frozen encoder, as the run recorded them.
-    DataError if the encoder is another one here, or the file is missing, damaged or of another encoder.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -259,8 +259,7 @@ def check_path(kind: str, path: str) -> None:
 def class_at(kind: str, path: str) -> Any:
     """The class at ``"package.module.Class"``, ``"package.module:Class"`` or ``"my_file.py:Class"``.
 
-    A subclass of ``torch.nn.Module`` from braindecode, ``torch.nn``, this package or an installed entry
-    point; any class where the path is trusted. ``kind``, such as ``"a backbone"``, is for messages.
+    An ``nn.Module`` of a known package or an installed entry point; any class where the path is trusted.
     """
     from torch import nn
 
@@ -378,11 +377,7 @@ def register() -> None:
 
 
 class _Finder:
-    """Finds braindecode's models and SSR as the other finders do, and registers SSR after they are loaded.
-
-    It watches both, because SSR imports braindecode: if a program imports SSR first, braindecode is
-    complete before SSR.
-    """
+    """Finds braindecode's models and SSR as the other finders do, and registers SSR once both are loaded."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in (_BRAINDECODE, _SSR):

@@ -84,9 +84,8 @@ def digest_of(content: dict[str, Any]) -> str:
 def add_results(folders: Iterable[str | Path], to: str | Path, say: Say = silent) -> list[Path]:
     """Write ``DATASET/METHOD_PROTOCOL_EVALUATION_SUBJECT_SEED_SETTINGS.json`` for each finished result.
 
-    ``folders`` are those of runs, benchmarks, ``ssr-bd score`` or ``ensemble``, or hold them. A file that
-    is there stays, and ``say`` gets a line. Nothing is written if a run is damaged or another result has
-    the same name. Returns new files.
+    ``folders`` are those of runs, benchmarks, ``ssr-bd score`` or ``ensemble``, or hold them. A file that is
+    there stays. Nothing is written if a run is damaged or another result has the same name.
     """
     found: dict[Path, dict[str, Any]] = {}
     for folder in map(Path, folders):

@@ -376,10 +376,7 @@ def confused_concepts(
     *,
     pyplot: bool = False,
 ) -> Figure:
-    """How often each concept is among the five nearest of each that was seen, ordered by cluster.
-
-    There is one matrix for each of ``panels``: its title and queries.
-    """
+    """How often each concept is among the five nearest of each that was seen; ``panels``: title, queries."""
     queries = pd.concat(panels.values(), ignore_index=True)
     check_saved(queries)
     concepts = sorted(queries["concept"].unique())
@@ -404,10 +401,7 @@ def confused_concepts(
 
 
 def by_cluster(matrix: np.ndarray, concepts: list[str]) -> list[str]:
-    """The concepts in an order that puts those beside each other which are taken for each other.
-
-    Average linkage of the confusions of both directions, with optimal order of leaves.
-    """
+    """The concepts in an order that puts those beside each other which are taken for each other."""
     if len(concepts) < 3:
         return concepts
     from scipy.cluster.hierarchy import leaves_list, linkage

@@ -214,8 +214,7 @@ def minus_squared_distance(queries: np.ndarray, gallery: np.ndarray) -> Similari
     r"""Minus half the squared distance of each query from each candidate, (q, e) and (g, e) to (q, g).
 
     Up to a constant of each query, the Gaussian log-likelihood :math:`q \cdot p - \|p\|^2 / 2` of a
-    candidate that predicts :math:`p`, with noise of unit variance. Equal candidates get equal scores to the
-    last bit. DataError if a row is NaN or infinite.
+    candidate that predicts :math:`p`, with noise of unit variance. Equal candidates get equal scores.
     """
     q, gallery = _checked(queries, gallery)
     p, place = np.unique(gallery, axis=0, return_inverse=True)

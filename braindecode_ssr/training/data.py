@@ -125,9 +125,8 @@ def _take(rows: Tensor | TrialRows, index: int | Tensor) -> Tensor:
 class Batches:
     """Batches of a training set in an order that follows from seed and epoch (counted from 0).
 
-    A last batch that would be short is left out, or kept without ``drop_last`` if each process gets at
-    least two rows of it. Trials on disk are read while the batch before is used, and only the rows that
-    ``world`` assigns to this process.
+    A short last batch is left out, or kept without ``drop_last`` if each process gets at least two rows of
+    it. Trials on disk are read while the batch before is used, and only those of this process.
     """
 
     def __init__(
@@ -269,8 +268,7 @@ def match_subjects(
     """The prepared trials of subjects, and the channels to use: the same for all, in one order.
 
     They are the channels of the spec, in the order of the first subject where the spec gives none, or
-    those that a model was ``trained`` on. DataError names both sides where subjects differ in anything;
-    further ones are not prepared then.
+    those that a model was ``trained`` on. DataError where subjects differ in anything.
     """
     channels = spec.data.channels if trained is None else tuple(trained.ch_names)
     sets = [] if trained is None else [trained]
