@@ -26,6 +26,7 @@ def pytest_collection_finish(session):
     """Processes of the tests are forked from here, and before a test has changed anything."""
     gc.freeze()
     gc.enable()
+    gc.set_threshold(20_000)  # as ssr-bd does
     if "forked" in sys.modules:
         sys.modules["forked"].start_server()
 

@@ -152,7 +152,9 @@ class SemanticSwap(Contrast):
                 nn.init.normal_(layer.weight, 0.0, 0.02)
         self.steps = steps
         if information:
-            self.optimizer = torch.optim.AdamW(self.clubs.parameters(), club_lr, betas=(0.5, 0.999))
+            self.optimizer = torch.optim.AdamW(
+                self.clubs.parameters(), club_lr, betas=(0.5, 0.999), fused=True
+            )
 
     def forward(
         self,

@@ -42,16 +42,16 @@ def finish(run, seconds=8.0, **record):
     run.write_json("summary.json", {"train_seconds": seconds, "epochs": 4})
 
 
-def test_every_method_protocol_and_seed_is_a_run_and_every_evaluation_a_column(planned):
+def test_every_method_and_protocol_is_a_run_and_every_evaluation_a_column(planned):
     evaluations = ("default", "as-published", "repetitions=1")
-    axes = {"subjects": (3,), "protocols": (), "seeds": 2, "evaluations": evaluations}
+    axes = {"subjects": (3,), "protocols": (), "seeds": 1, "evaluations": evaluations}
     plan = planned(methods=(), **axes)
     found = [
         (p.spec.data.protocol, p.spec.method, p.spec.data.subject, p.spec.train.seed, c.name)
         for p in plan.runs
         for c in p.evaluations
     ]
-    assert len(set(found)) == len(found) == len(list(METHODS)) * 2 * 2 * 3
+    assert len(set(found)) == len(found) == len(list(METHODS)) * 2 * 3
     assert len({p.run.path for p in plan.runs}) == len(plan.runs)
     for p in plan.runs:
         trained = {p.spec.data.subject} if p.spec.data.protocol == "intra" else set(range(1, 11))

@@ -62,7 +62,10 @@ def test_configuration_head_features_and_copies(name, tmp_path):
     assert model.eval()(x).shape == (3, 9) and model.get_config()["n_outputs"] == 9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "TimmViT" else ()) for n in NAMES],
+)
 def test_script_and_export_inside_ssr(name):
     torch.manual_seed(0)
     signal = {"n_chans": C, "n_times": T, "sfreq": 100.0}
