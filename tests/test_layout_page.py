@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -16,9 +18,14 @@ def test_files_of_the_page_exist():
         assert (ROOT / path).exists(), path
 
 
-def test_picture_is_drawn_without_circles(tmp_path):
+def test_picture_has_no_circles():
     page = runpy.run_path(str(ROOT / "docs" / "layout.py"))
     arrows = page["arrows"]()
     assert "losses" not in arrows["models"] and "errors" in arrows["registry"]
+
+
+@pytest.mark.slow
+def test_picture_is_drawn(tmp_path):
+    page = runpy.run_path(str(ROOT / "docs" / "layout.py"))
     page["draw"](tmp_path / "layout.svg")
     assert (tmp_path / "layout.svg").stat().st_size > 10_000

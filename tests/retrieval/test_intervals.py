@@ -89,7 +89,7 @@ def test_one_subjects_interval_holds_this_subject_and_not_all(simulation):
     assert own >= 0.915 and covered < 0.75
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.integers(0, 1000),
     st.integers(1, 4),
