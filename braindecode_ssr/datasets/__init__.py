@@ -52,7 +52,6 @@ def open_dataset(data: DataSpec, data_dir: str | Path | None = None) -> ImageDat
     root = data_root(DATASETS.name_of(data.dataset), data_dir)
     existing = next(path for path in (root, *root.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise DataError(
-            f"{root} cannot be a data folder: {existing} is a file", "change --data-dir"
-        )
+        found = f"{root} cannot be a data folder: {existing} is a file"
+        raise DataError(found, "change --data-dir")
     return dataset(root, **options)

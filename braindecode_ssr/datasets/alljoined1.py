@@ -167,9 +167,8 @@ class Alljoined1(ImageDataset):
     def _listed(self, name: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise MissingDataError(
-                f"there is no list {path}, which says what was shown", f"get {AUTHORS[name]}"
-            )
+            found = f"there is no list {path}, which says what was shown"
+            raise MissingDataError(found, f"get {AUTHORS[name]}")
         return path
 
 

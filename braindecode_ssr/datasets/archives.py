@@ -117,10 +117,8 @@ def _extract(path: Path, tasks: list[tuple[str, Path]], password: str) -> None:
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise _damaged(path, f"{name}: {error}") from error
             except RuntimeError as error:  # an unknown compression or encryption
-                raise DataError(
-                    f"Python cannot unpack {name} in {path}: {error}",
-                    "unpack it yourself, for example with 7z",
-                ) from error
+                found = f"Python cannot unpack {name} in {path}: {error}"
+                raise DataError(found, "unpack it yourself, for example with 7z") from error
 
 
 def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: str) -> None:
@@ -135,10 +133,8 @@ def _check_password(packed: zipfile.ZipFile, member: zipfile.ZipInfo, password: 
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "password" not in str(error).lower():
             return  # a compression or encryption that Python does not know: unpacking says so
-        raise DataError(
-            "the password of the THINGS images is wrong, or the archive is damaged",
-            f"{PASSWORD_HELP}; the download is kept",
-        ) from error
+        wrong = "the password of the THINGS images is wrong, or the archive is damaged"
+        raise DataError(wrong, f"{PASSWORD_HELP}; the download is kept") from error
 
 
 def _open(path: Path) -> zipfile.ZipFile:

@@ -558,9 +558,8 @@ def check_images(images: pd.DataFrame, source: str) -> pd.DataFrame:
         raise DataError(found, f"name them {IMAGE_COLUMNS}")
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
-        raise DataError(
-            f"the image {twice.iloc[0]!r} is listed twice in {source}", "remove one of the two"
-        )
+        found = f"the image {twice.iloc[0]!r} is listed twice in {source}"
+        raise DataError(found, "remove one of the two")
     train, test = (images[images["split"] == split] for split in ("train", "test"))
     check_disjoint(train["concept"], test["concept"], source)
     return images

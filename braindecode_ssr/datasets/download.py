@@ -296,9 +296,8 @@ class Downloader:
         except NotThere:
             return None
         except Refused as refused:
-            raise DataError(
-                f"{url} could not be read: {refused}", "check the address, or try again later"
-            ) from refused
+            found = f"{url} could not be read: {refused}"
+            raise DataError(found, "check the address, or try again later") from refused
 
     def _retried(self, what: str, attempt: Callable[[], T], done: Callable[[], int] = int) -> T:
         """What an attempt gives in the end; failures count anew once more bytes are ``done``."""
@@ -610,10 +609,8 @@ def _download_from_nemar(source: Source, target: Path) -> str:
     try:
         nemar = importlib.import_module("nemar")
     except ImportError as error:
-        raise MissingDataError(
-            f"downloading {source.nemar} from NEMAR needs nemar-py, which is not installed",
-            NEMAR_CLIENT,
-        ) from error
+        found = f"downloading {source.nemar} from NEMAR needs nemar-py, which is not installed"
+        raise MissingDataError(found, NEMAR_CLIENT) from error
     options = {"data_url": source.url} if source.url else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -664,9 +661,8 @@ def open_mirror(url: str, downloader: Downloader) -> Mirror:
     list is malformed.
     """
     if not re.match(r"https?://[^/]", url):
-        raise UsageError(
-            f"the mirror {url!r} is not a web address", "give it as https://host/folder"
-        )
+        found = f"the mirror {url!r} is not a web address"
+        raise UsageError(found, "give it as https://host/folder")
     url = url.rstrip("/")
     text = downloader.text(f"{url}/{CHECKSUMS}", _LARGEST_LIST)
     if text is None or page(text[:1024].encode()):

@@ -426,9 +426,8 @@ def read_names(path: Path) -> list[str]:
             return lists[_best(lists)]
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise MissingDataError(
-            f"no such list of image names: {path}", "give its path with --images"
-        ) from error
+        found = f"no such list of image names: {path}"
+        raise MissingDataError(found, "give its path with --images") from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a list of image names: {error}",
@@ -563,9 +562,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             "save the features with numpy.save(file, array) as floating-point numbers, or with names as "
             "numpy.savez(file, features=array, image_ids=numpy.array(names, dtype=str))",
         )
-    return DataError(
-        f"{path} cannot be read: {text}", "the file seems to be cut short or damaged; get it again"
-    )
+    found = f"{path} cannot be read: {text}"
+    return DataError(found, "the file seems to be cut short or damaged; get it again")
 
 
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {".npz": _read_npz}

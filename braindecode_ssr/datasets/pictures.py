@@ -87,9 +87,8 @@ def _to_rgb(picture: Image, source: str) -> Image:
         rgba = picture.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"))
         if not alpha.any():
-            raise DataError(
-                f"the picture {source} is fully transparent", "save it without an alpha channel"
-            )
+            found = f"the picture {source} is fully transparent"
+            raise DataError(found, "save it without an alpha channel")
         if alpha.min() < 255:
             remarks.append(ON_WHITE)
             rgba = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)

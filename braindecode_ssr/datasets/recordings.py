@@ -47,9 +47,8 @@ class ImageFolder(ImageDataset):
     @cached_property
     def images(self) -> pd.DataFrame:
         if not self.root.is_dir():
-            raise MissingDataError(
-                f"there is no folder {self.root}", "give the folder of the images"
-            )
+            found = f"there is no folder {self.root}"
+            raise MissingDataError(found, "give the folder of the images")
         files = sorted(
             file.relative_to(self.root)
             for file in self.root.rglob("*")
@@ -64,9 +63,8 @@ class ImageFolder(ImageDataset):
         ids = pd.Series([file.with_suffix("").as_posix() for file in files])
         for name in ids[ids.duplicated()].head(1):
             twice = [str(file) for file, other in zip(files, ids, strict=True) if other == name]
-            raise DataError(
-                f"{' and '.join(twice)} in {self.root} have the same name", "rename or remove one"
-            )
+            found = f"{' and '.join(twice)} in {self.root} have the same name"
+            raise DataError(found, "rename or remove one")
         concepts = [file.parent.name or file.stem for file in files]
         rows = zip(range(1, len(ids) + 1), ids, concepts, map(Path.as_posix, files), strict=True)
         return pd.DataFrame([("test", *row) for row in rows], columns=IMAGE_COLUMNS)
@@ -321,9 +319,8 @@ def _shown(
     sure = np.array([is_name for _, is_name in texts], bool)
     kinds = pd.Series([text for text, _ in texts], dtype=object)
     if not len(kinds):
-        raise DataError(
-            f"{owner} has no events", "give the onsets of images with --events, or annotate them"
-        )
+        found = f"{owner} has no events"
+        raise DataError(found, "give the onsets of images with --events, or annotate them")
     if sure.any():
         return np.flatnonzero(sure), kinds[sure].tolist()
     if kinds.nunique() == 1:

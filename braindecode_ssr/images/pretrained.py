@@ -187,9 +187,8 @@ class OpenCLIP(Pretrained):
         finally:
             handle.remove()
         if not seen:
-            raise UsageError(
-                "this layer is not used when an image is encoded", "choose another layer"
-            )
+            found = "this layer is not used when an image is encoded"
+            raise UsageError(found, "choose another layer")
         output = seen[-1][0] if isinstance(seen[-1], (tuple, list)) else seen[-1]
         return pooled(output, len(pixels))
 
@@ -231,9 +230,8 @@ class OpenCLIP(Pretrained):
                 f"leave @{layer} out",
             )
         if not hasattr(self._model, "encode_text"):
-            raise UsageError(
-                f"{self.asked.model} is a model without a text tower", "choose another model"
-            )
+            found = f"{self.asked.model} is a model without a text tower"
+            raise UsageError(found, "choose another model")
 
 
 def check_pretrained(kind: str, argument: str) -> None:

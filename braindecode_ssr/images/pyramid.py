@@ -40,9 +40,8 @@ class Fixed(ImageEncoder):
     def __init__(self, argument: str = "", device: str = "cpu") -> None:
         if argument and argument not in self.variants:
             names = [self.name, *(f"{self.name}:{variant}" for variant in self.variants)]
-            raise UsageError(
-                f"{self.name} has no variant {argument!r}", f"write {' or '.join(names)}"
-            )
+            found = f"{self.name} has no variant {argument!r}"
+            raise UsageError(found, f"write {' or '.join(names)}")
         self.device = torch.device(device)
 
     def description(self) -> dict[str, Any]:

@@ -241,9 +241,8 @@ def noise(images: Tensor, *, seed: Sequence[int], sd: float = 25.0, draw: int = 
     import torch
 
     if not 0 <= sd < float("inf") or draw < 0:
-        raise UsageError(
-            f"sd={sd} and draw={draw} do not define noise", "choose an sd and a draw of 0 or more"
-        )
+        found = f"sd={sd} and draw={draw} do not define noise"
+        raise UsageError(found, "choose an sd and a draw of 0 or more")
     shape = tuple(images.shape[1:])
     draws = [
         np.random.default_rng([one, draw]).standard_normal(shape, dtype=np.float32) for one in seed
@@ -309,9 +308,8 @@ def blur_operator(n: int, size: int) -> Tensor:
     import torch
 
     if size < 1 or size % 2 == 0:
-        raise UsageError(
-            f"a blur kernel of {size} pixels is not odd and positive", "choose another kernel"
-        )
+        found = f"a blur kernel of {size} pixels is not odd and positive"
+        raise UsageError(found, "choose another kernel")
     sd = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
     offsets = torch.arange(size) - size // 2
     if size in SMALL_KERNELS:

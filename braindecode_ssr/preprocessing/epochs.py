@@ -180,9 +180,8 @@ def window_operator(sfreq: float, spec: TrialSpec) -> tuple[int, np.ndarray]:
         how = {"npad": "auto", "window": "auto", "pad": "edge", "verbose": "error"}
         operator = resample(operator, spec.sfreq, sfreq, **how)
         if operator.shape[1] != round(length * spec.sfreq / sfreq):
-            raise UsageError(
-                f"MNE resampled {length} samples to {operator.shape[1]}", "use MNE 1.11 or later"
-            )
+            found = f"MNE resampled {length} samples to {operator.shape[1]}"
+            raise UsageError(found, "use MNE 1.11 or later")
     operator = operator[:, kept]
     if reference := _reference(offset, length, sfreq, spec):
         operator[reference] -= operator.sum(axis=0) / (reference.stop - reference.start)
@@ -466,9 +465,8 @@ def smooth(
 def choose_channels(n_trials: int, n_chans: int, probability: float, seed: int) -> np.ndarray:
     """Which channels of which trials :func:`smooth` smooths: bool, shape (n_trials, n_chans)."""
     if not 0 <= probability <= 1:
-        raise UsageError(
-            f"the probability {probability:g} is not between 0 and 1", "choose for example 0.3"
-        )
+        found = f"the probability {probability:g} is not between 0 and 1"
+        raise UsageError(found, "choose for example 0.3")
     return np.random.default_rng(seed).random((n_trials, n_chans)) < probability
 
 

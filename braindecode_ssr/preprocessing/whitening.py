@@ -57,9 +57,8 @@ def fit_whitening(
     if kind in ("none", "robust"):  # robust: the recording was scaled before epochs were cut
         return lambda trials: trials
     if not len(trials):
-        raise DataError(
-            f"there are no training trials to fit {kind} on", "add the training part of the session"
-        )
+        found = f"there are no training trials to fit {kind} on"
+        raise DataError(found, "add the training part of the session")
     if kind == "zscore":
         mean, deviation = channel_scale(trials, source)
         return whitening_of({"mean": mean, "deviation": deviation})

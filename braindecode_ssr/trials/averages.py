@@ -138,9 +138,8 @@ def _state(stat: os.stat_result) -> tuple[int, int]:
 
 
 def _unreadable(path: Path, found: str) -> DataError:
-    return DataError(
-        f"the trials in {path} cannot be read: {found}", "make them again with: ssr-bd data prepare"
-    )
+    wrong = f"the trials in {path} cannot be read: {found}"
+    return DataError(wrong, "make them again with: ssr-bd data prepare")
 
 
 class TrialRows:

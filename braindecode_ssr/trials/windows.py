@@ -168,9 +168,8 @@ def _batches(
             stop = min(start + CHUNK, len(dataset))
             windows = [np.asarray(dataset[index][0]) for index in range(start, stop)]
             if len({window.shape for window in windows}) != 1:
-                raise DataError(
-                    "the windows differ in size", "cut windows with a fixed window size"
-                )
+                found = "the windows differ in size"
+                raise DataError(found, "cut windows with a fixed window size")
             rows = table.iloc[first + start : first + stop]
             trials = np.stack(windows)[:, places]
             yield TrialBatch(trials, rows, source=f"dataset {place} of the concat")

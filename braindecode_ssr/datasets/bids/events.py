@@ -148,9 +148,8 @@ def read_table(path: Path) -> pd.DataFrame:
     columns = [name.strip() for name in header]
     if len(set(columns)) != len(columns):
         names = ", ".join(name or "a column without a name" for name in columns)
-        raise DataError(
-            f"two columns of {path} have the same name: {names}", "rename one in the first line"
-        )
+        found = f"two columns of {path} have the same name: {names}"
+        raise DataError(found, "rename one in the first line")
     return pd.DataFrame(rows, columns=columns, dtype=str)
 
 

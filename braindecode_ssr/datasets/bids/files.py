@@ -211,9 +211,8 @@ def check_content(path: Path) -> None:
         if head.startswith((b"/annex/objects/", b"version https://git-lfs")):
             found = "is only a placeholder: git-annex or Git LFS keeps its content elsewhere"
     if found:
-        raise MissingDataError(
-            f"{path} {found}", f"get its content, for example with: datalad get {path}"
-        )
+        wrong = f"{path} {found}"
+        raise MissingDataError(wrong, f"get its content, for example with: datalad get {path}")
 
 
 def check_formats(folder: Path) -> None:

@@ -111,9 +111,8 @@ def session_files(folder: Path, session: int) -> list[RawFile]:
     for split, names in RAW_FILES.items():
         here = [parent / name for name in names if (parent / name).is_file()]
         if len(here) > 1:
-            raise DataError(
-                f"{here[0]} and {here[1]} are the same part of a session", "remove one of them"
-            )
+            found = f"{here[0]} and {here[1]} are the same part of a session"
+            raise DataError(found, "remove one of them")
         files.append(RawFile(session, split, here[0] if here else parent / names[0]))
     return files
 
