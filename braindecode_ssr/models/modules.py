@@ -94,7 +94,11 @@ class Configured:
     def from_config(cls, config: dict[str, Any], *, trust: Trust = False) -> Any:
         """A model from a configuration as :meth:`get_config` returns it, without weights.
 
-        ``trust``: import whatever classes it names, not only those of known packages.
+        Parameters
+        ----------
+        config : dict
+        trust : bool or str
+            Import whatever classes it names, not only those of known packages.
         """
         params = {name: value for name, value in config.items() if name != VERSION}
         with trusting(trust):
@@ -236,9 +240,18 @@ class Encoder(
         """A new ``final_layer`` of this width."""
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
-        """Encode trials, (b, c, t) to (b, n_outputs).
+        """Encode trials.
 
-        With ``return_features``, what enters the last layer instead, as a dictionary with ``"features"``.
+        Parameters
+        ----------
+        x : Tensor, shape (b, c, t)
+            Trials.
+        return_features : bool
+            Return what enters the last layer instead, as a dictionary with ``"features"``.
+
+        Returns
+        -------
+        Tensor, shape (b, n_outputs), or dict
         """
         features = self.encode(x)
         if not torch.jit.is_scripting():
@@ -459,16 +472,20 @@ class VED(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     Parameters
     ----------
-    n_filters, n_hidden : int, default=25, 200
-        Number of sums of channels; width of both layers of the perceptron.
+    n_filters : int, default=25
+        Number of sums of channels.
+    n_hidden : int, default=200
+        Width of both layers of the perceptron.
     spatial_weights : {"absolute", "signed"}, default="absolute"
         Whether channels are summed with absolute weights, or with weights of either sign.
     spatial_norm : {"batch", "none"}, default="batch"
         How the sums are normalized.
+    hidden_drop_prob : float, default=0.25
+        Dropout probability after the first layer of the perceptron.
     activation : type[nn.Module], default=nn.ELU
         The nonlinearity of the perceptron.
-    hidden_drop_prob, drop_prob : float, default=0.25, 0.65
-        Dropout probability after its first and after its second layer.
+    drop_prob : float, default=0.65
+        Dropout probability after its second layer.
 
     References
     ----------

@@ -70,10 +70,14 @@ class TSConv(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     Parameters
     ----------
-    n_filters, kernel_length : int, default=40, 25
-        Number of temporal and of spatial filters; length of the temporal filters in samples.
-    pool_length, pool_stride : int, default=51, 5
-        Samples that are averaged; samples from one average to the next.
+    n_filters : int, default=40
+        Number of temporal and of spatial filters.
+    kernel_length : int, default=25
+        Length of the temporal filters in samples.
+    pool_length : int, default=51
+        Samples that are averaged.
+    pool_stride : int, default=5
+        Samples from one average to the next.
     weight_init : {"normal", "torch"}, default="normal"
         Initial weights: NICE's (N(0, 0.02) for the weights of convolutions and linear maps, N(1, 0.02) for
         the gains of batch norms), or PyTorch's as in NeuroBridge.

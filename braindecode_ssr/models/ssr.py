@@ -269,7 +269,10 @@ class SSR(
     def freeze(self, *parts: str) -> SSR:
         """Keep parts as they are: no gradients, no dropout, no updates of batch-norm statistics.
 
-        ``parts`` are names of submodules or parameters, such as ``"backbone"`` or ``"backbone.temporal"``.
+        Parameters
+        ----------
+        *parts : str
+            Names of submodules or parameters, such as ``"backbone"`` or ``"backbone.temporal"``.
         """
         for part in parts:
             for parameter in parameters_of(self, part).values():

@@ -60,8 +60,10 @@ class ATM(SubjectTSConv, license="bsd-3-clause", docs_url=None, repo_url=None):
     ----------
     n_subjects : int, default=10
         Subjects with a token of their own; unknown subjects share one.
-    n_heads, n_hidden : int, default=4, 256
-        Heads of the attention, and width of the feed-forward layer.
+    n_heads : int, default=4
+        Heads of the attention.
+    n_hidden : int, default=256
+        Width of the feed-forward layer.
     attention_drop_prob : float, default=0.25
         Dropout probability of the Transformer.
     tokens : {"channels", "first"}, default="channels"
@@ -456,8 +458,12 @@ class VESDN(Encoder, license="bsd-3-clause", docs_url=None, repo_url=None):
 
     Parameters
     ----------
-    n_filters, n_mixed, kernel_length : int, default=40, 16, 25
-        Number of temporal and of spatial filters, features of each window, samples of the temporal filters.
+    n_filters : int, default=40
+        Number of temporal and of spatial filters.
+    n_mixed : int, default=16
+        Features of each window.
+    kernel_length : int, default=25
+        Length of the temporal filters in samples.
     attention_drop_prob : float, default=0.1
         Dropout probability of the Transformer.
     activation : type[nn.Module], default=nn.ELU
