@@ -620,10 +620,9 @@ def _bytes_of_trials(spec: RunSpec, dataset: ImageDataset) -> int:
     """Size of the trials that must be prepared, if all subjects are like the first; 0 if unknown."""
     subjects = dict.fromkeys([*training_subjects(spec.data, dataset), spec.data.subject])
     missing = [s for s in subjects if not trials_path(dataset, s, spec.trials).is_dir()]
-    presentations = getattr(dataset, "presentations", None)
-    if not missing or presentations is None:
+    if not missing:
         return 0
-    shown = presentations(missing[0], spec.trials)
+    shown = dataset.presentations(missing[0], spec.trials)
     axes = dataset.trial_axes(missing[0], spec.trials)
     if shown is None or axes is None:
         return 0

@@ -12,7 +12,7 @@ from hypothesis import settings
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: some tests compare runs to the bit
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-settings.register_profile("ssr", max_examples=50, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ssr", max_examples=30, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ssr")
 
 

@@ -84,7 +84,7 @@ def test_averages_of_a_store_that_cannot_be_written(read_only):
 def test_a_folder_that_is_asked_for(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("SSR_CACHE", str(tmp_path / "cache"))
     before = inside(filled)
-    paths = use(ThingsSim(filled, "tiny"), ["original", "noise"], 2)
+    paths = use(ThingsSim(filled, "tiny"), ["noise"], 2)
     assert all(tmp_path / "cache" in path.parents for path in paths[:2])
     assert inside(filled) == before
     other = prepare(ThingsSim(tmp_path / "other" / filled.name, "tiny"), 1, SPEC)

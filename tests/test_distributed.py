@@ -116,7 +116,10 @@ STILL = {"ATM": {"attention_drop_prob": 0.0}}
 CASES = [
     pytest.param({"backbone": "EEGProject", "loss": "ssr"}, marks=pytest.mark.slow),
     {"backbone": "TSConv", "loss": "ssr", "clip": 0.5, "ema": 0.9},
-    {"backbone": "ATM", "loss": "contrast", "subjects": 3, "validation_concepts": 4},
+    pytest.param(
+        {"backbone": "ATM", "loss": "contrast", "subjects": 3, "validation_concepts": 4},
+        marks=pytest.mark.slow,
+    ),
     pytest.param({"backbone": "BraVL", "loss": "bravl"}, marks=pytest.mark.slow),
 ]
 

@@ -147,6 +147,7 @@ class TestEvaluations:
         made = paradigm.evaluation(protocol, [dataset], hdf5_path=str(folder), overwrite=True)
         return made.process({"ridge": FeatureRegression(features, Ridge(alpha=3e3))})
 
+    @pytest.mark.slow
     def test_within_subjects(self, dataset, paradigm, features, tmp_path):
         table = self.scores("intra", dataset, paradigm, features, tmp_path)
         assert sorted(zip(table["subject"], table["session"], strict=True)) == [

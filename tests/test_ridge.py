@@ -100,6 +100,13 @@ def test_too_large_is_reported_before_anything_is_read():
         Scatter(iter(()), 60_000, 54_200)
 
 
+@pytest.mark.parametrize("n_concepts", [2, 3])
+def test_a_penalty_is_not_chosen_by_a_map_of_nothing(n_concepts):
+    data = make_data(n_concepts)
+    with pytest.raises(UsageError, match=f"of {n_concepts} training concepts left"):
+        fit_ridge(data, model_of("ridge-decoding", data), TrainSpec())
+
+
 @pytest.mark.parametrize("kind", RIDGES)
 def test_the_map_is_the_reference_with_the_chosen_penalty(kind):
     data = make_data()

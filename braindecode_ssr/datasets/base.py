@@ -330,6 +330,10 @@ class ImageDataset(ABC):
         """
         return None
 
+    def presentations(self, subject: Label, spec: TrialSpec) -> list[tuple[str, np.ndarray]] | None:
+        """Split and image numbers of each recording; None where only the recordings know them."""
+        return None
+
     def unit(self, subject: Label) -> str:
         """The unit of the recordings of a subject."""
         return VOLTS

@@ -157,7 +157,6 @@ class ThingsSim(ImageDataset):
         return eeg_info(self.ch_names, spec.sfreq), n_times(self.preset.sfreq, spec)
 
     def presentations(self, subject: Label, spec: TrialSpec) -> list[tuple[str, np.ndarray]]:
-        """Split and image numbers of each recording, without making it."""
         return [(split, self._numbers(subject, number, split)) for number, split in self.parts]
 
     def recording(self, subject: Label, session: int, split: str) -> Recording:

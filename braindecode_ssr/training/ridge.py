@@ -123,7 +123,14 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
     row per penalty.
     """
     start = time.perf_counter()
-    n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * data.table["concept"].nunique()))
+    n_concepts = data.table["concept"].nunique()
+    n_held_out = spec.validation_concepts or max(2, int(HELD_OUT * n_concepts))
+    if n_concepts < n_held_out + 2:
+        raise UsageError(
+            f"ridge regression chooses its penalty on {n_held_out} held-out concepts, and would have "
+            f"{n_concepts - n_held_out} of {n_concepts} training concepts left to train on",
+            "train on four concepts or more, or choose another --method",
+        )
     train, held_out = hold_out_concepts(data, n_held_out, spec.seed)
     scatter = _scatter(train, model)
     rows: list[dict[str, float]] = []

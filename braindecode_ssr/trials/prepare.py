@@ -149,10 +149,9 @@ def _write_recorded(
     if store.finished:
         sessions = dict.fromkeys(str(part["session"]) for part in store.finished)
         say_beside(say, f"subject {subject}: resuming after session {', '.join(sessions)}")
-    if bar.show and hasattr(dataset, "presentations"):
-        parts = dataset.presentations(subject, spec)
-        if parts is not None:
-            bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
+    parts = dataset.presentations(subject, spec) if bar.show else None
+    if parts is not None:
+        bar.expect(sum(len(kept_trials(numbers, split, spec)) for split, numbers in parts))
     shown: dict[str, pd.Series] = {}
     whiten: Whitening | None = None
     fitted, skipped, tick = None, None, bar.advance

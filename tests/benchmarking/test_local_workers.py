@@ -58,7 +58,7 @@ def test_nothing_to_do():
 
 
 def test_a_process_that_has_grown_is_replaced_without_a_word(tmp_path, recwarn, forked):
-    tasks = toys(["", "grows", "grows", ""], tmp_path)
+    tasks = toys(["", "grows", ""], tmp_path)
     assert not any(outcome.error for outcome in outcomes(tasks, 1).values())
     assert len({pid for task in tasks for pid in attempts(tmp_path, task)}) > 1
     assert not [str(warning.message) for warning in recwarn]

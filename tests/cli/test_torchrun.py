@@ -20,6 +20,7 @@ def command(run, out):
     return [str(arg) for arg in args]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model_and_print_one_table(call, tiny_run, tmp_path):
     """With the environment that torchrun gives to its processes."""
     with socket.socket() as free:

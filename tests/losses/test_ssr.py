@@ -238,6 +238,7 @@ def test_numbers_of_other_losses_too(name, param, value):
         build(name, **{param: value})
 
 
+@pytest.mark.slow  # test_architecture.py reads the same from the imports
 def test_losses_need_torch_and_little_else():
     heavy = "braindecode mne skorch sklearn pandas scipy pydantic moabb".split()
     code = (

@@ -20,7 +20,7 @@ from braindecode_ssr_cli.catalog import catalogue
 
 ALL = list(METHODS)
 RIDGES = ["ridge-decoding", "ridge-encoding"]
-FAST = ("ubp", "nice")  # ssr, neurobridge and contrast are trained in tests/cli
+FAST = ("ubp",)  # ssr, neurobridge and contrast are trained in tests/cli
 FAST_FIRST = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
 TINY = {"data": {"dataset": "things-sim", "preset": "tiny", "subject": 1}}
 INTER = {"data": {"protocol": "inter"}}

@@ -167,7 +167,6 @@ class ThingsEEG(ImageDataset):
     def presentations(
         self, subject: int | str, spec: TrialSpec
     ) -> list[tuple[str, np.ndarray]] | None:
-        """Split and image numbers of each raw file, quick to get; None where another form is used."""
         subject = self.check_subject(subject)
         if self.form(subject, spec) != "raw":
             return None
