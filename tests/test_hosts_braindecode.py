@@ -154,7 +154,7 @@ def test_a_regressor_learns_image_features(case):
         criterion=torch.nn.MSELoss,
         module__n_outputs=8,
         max_epochs=1,
-        batch_size=2,
+        batch_size=min(len(train), 32),  # the last batch is dropped where it is smaller
         train_split=None,
         verbose=0,
     )
@@ -174,7 +174,7 @@ def test_a_classifier_learns_concepts(case):
     classifier = EEGClassifier(
         ShallowFBCSPNet,
         max_epochs=1,
-        batch_size=2,
+        batch_size=min(len(train), 32),  # the last batch is dropped where it is smaller
         train_split=None,
         classes=list(range(len(concepts))),
         verbose=0,
