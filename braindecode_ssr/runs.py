@@ -39,6 +39,8 @@ IMAGE_ENCODER = "image_encoder.safetensors"
 FILES = ("run.json", "history.csv", "model.safetensors", "queries.csv")
 HUB_FILES = (*FILES, "summary.json", CONFIG, CARD, WHITENING, IMAGE_ENCODER)
 """What a run is on the Hugging Face Hub."""
+NAMES = ("image_id", "concept", *(f"top_{place}" for place in range(1, 6)))
+"""Columns of ``queries.csv`` that are names, also those such as ``007``."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -178,7 +180,8 @@ class Run:
     @cached_property
     def queries(self) -> pd.DataFrame:
         """One row per query: ``queries.csv``."""
-        queries = self._read_table("queries.csv", converters={"subject": as_read})
+        options = {"converters": {"subject": as_read}, "dtype": dict.fromkeys(NAMES, str)}
+        queries = self._read_table("queries.csv", **options)
         if "rank" in queries:
             check_ranks(queries, self.summary.get("n_gallery"), self.path / "queries.csv")
         return queries
@@ -259,6 +262,12 @@ def is_whole(path: Path) -> bool:
     if path.suffix == ".json":
         return isinstance(read_json(path), dict)
     return text.endswith("\n") and text.count("\n") > 1 and "\0" not in text
+
+
+def named_folder(source: str | Path) -> Path:
+    """The folder of a run by its own name, also where it is given as ``.``."""
+    path = Path(source).expanduser()
+    return path.resolve() if path.name in ("", "..") else path
 
 
 ANY_MACHINE = {name: TrainSpec.model_fields[name].default for name in ("device", "memory")}

@@ -17,9 +17,9 @@ from braindecode_ssr.models import SSR
 from braindecode_ssr.pipeline import evaluate, train
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.retrieval.ranks import minus_squared_distance
-from braindecode_ssr.training.data import hold_out_concepts, training_data
+from braindecode_ssr.training.data import Signals, hold_out_concepts, training_data
 from braindecode_ssr.training.encoding import EncodingModel, raised_cosines
-from braindecode_ssr.training.retriever import EEGRetriever
+from braindecode_ssr.training.retriever import EEGRetriever, build_model
 
 
 def toy(n=120, chans=3, times=100, d=8, noise=3.0, seed=0):
@@ -190,6 +190,9 @@ def test_time_is_that_of_the_stored_trials(tmp_path, monkeypatch, few_choices):
         run = train(spec, data_dir=root, out=root / "runs")
         weights = load_file(run.path / "model.safetensors")["filters"]
         filters[first] = weights.reshape(6, -1, weights.shape[1])
+    signals = Signals(60, 100.0, 6 * [{}], tmin=-0.1)  # released files have the rate that they have
+    spec = spec.replace(trials={"sfreq": 250.0})
+    assert build_model(spec, signals, 5).sfreq == 100.0
     early, late = filters[-0.1], filters[-0.05]
     small = 1e-4 * np.abs(late).max()
     np.testing.assert_allclose(early[:, 5:], late, atol=small)

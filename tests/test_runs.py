@@ -12,7 +12,16 @@ from braindecode_ssr.errors import DataError, MissingDataError, UsageError
 from braindecode_ssr.files import atomic_write
 from braindecode_ssr.pipeline import train
 from braindecode_ssr.resolve import run_spec
-from braindecode_ssr.runs import Run, git_commit, machine, new_run, run_name, run_of, versions
+from braindecode_ssr.runs import (
+    Run,
+    git_commit,
+    machine,
+    named_folder,
+    new_run,
+    run_name,
+    run_of,
+    versions,
+)
 
 SPEC = build({"data": {"subject": 5}, "train": {"seed": 3}})
 
@@ -34,6 +43,21 @@ def test_names_that_look_like_no_value_stay(tmp_path):
     [row] = Run(tmp_path).queries.to_dict("records")
     assert (row["image_id"], row["concept"], row["rank"]) == ("NA", "null", 1)
     assert np.isnan(row["score"])
+    (tmp_path / "queries.csv").write_text(
+        "subject,image_id,concept,rank,score,top_1\n1,007,01,1,,1e5\n"
+    )
+    [row] = Run(tmp_path).queries.to_dict(
+        "records"
+    )  # nor is an image that is called by a number one
+    assert (row["image_id"], row["concept"], row["top_1"]) == ("007", "01", "1e5")
+
+
+def test_a_folder_goes_by_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "a-run" / "export").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a-run" / "export")
+    assert [named_folder(name).name for name in (".", "..", "../../a-run")] == [
+        *("export", "a-run", "a-run")
+    ]
 
 
 def test_a_run_that_fails_leaves_no_empty_folder(tmp_path):

@@ -137,6 +137,8 @@ def spoiled(**changes):
         (NEAR, {"images": IDS[:4]}, ["4 names", "12 queries"]),
         (NEAR[:5], {}, ["5 queries", "12 candidates"]),
         (NEAR[0], {}, ["shape (12,)"]),
+        (np.float64(3), {"gallery": NEAR}, ["cannot be compared"]),
+        (NEAR, {"images": range(4)}, ["4 names", "12 queries"]),
         (NEAR, {"gallery": NEAR[:, :3]}, ["cannot be compared"]),
         (table(NEAR, IDS, IDS), {"gallery": NEAR}, ["queries only"]),
         (NEAR, {"evaluation": "repetitions=1"}, ["needs a run"]),
@@ -193,3 +195,5 @@ def test_the_folder_is_one_that_report_reads(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UsageError, match="not empty"):
         score(NEAR, out=tmp_path)
+    with pytest.raises(UsageError, match="a file, not a folder"):
+        score(NEAR, out=tmp_path / "run.json")

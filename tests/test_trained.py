@@ -129,6 +129,13 @@ def test_events_from_tables_and_onsets(plain, raws, images, tmp_path):
         unnamed = run.retrieve(raw, images, events=listed)
         assert "rank" not in unnamed and unnamed["image"].isna().all()
         assert unnamed["top_1"].tolist() == expected["top_1"].tolist()
+    pd.testing.assert_frame_equal(run.embed([raw], events=read), run.embed(raw, events=read))
+    samples = np.column_stack([raw.time_as_index(onsets), 0 * onsets, 0 * onsets + 1])
+    for given, words in ((samples, "first_samp"), ([[0.5, 1.0]], "not onsets")):
+        with pytest.raises(UsageError, match=words):
+            run.embed(raw, events=given)
+    with pytest.raises(UsageError, match="2 recordings were given, but events for 1"):
+        run.embed([raw, raw], events=read)
     with pytest.raises(DataError, match="no events.*--events"):
         run.embed(raw)
     named = raw.copy().set_annotations(mne.Annotations(onsets, 0, names))

@@ -168,12 +168,13 @@ def plan_benchmark(
     data = run_spec(settings).data
     dataset = open_dataset(data, data_dir)
     dataset.check_here()
+    asked = subjects or dataset.present_subjects
     grid = Grid(
         methods=names,
-        subjects=tuple(map(dataset.check_subject, subjects or dataset.present_subjects)),
+        subjects=tuple(dict.fromkeys(map(dataset.check_subject, asked))),
         protocols=protocols,
         seeds=seeds_of(seeds),
-        evaluations=evaluations,
+        evaluations=tuple(dict.fromkeys(evaluations)),
         ensemble=tuple(dict.fromkeys(ensemble)),
         settings=merge(settings, {"data": {"dataset": data.dataset}}),
         threads=threads,

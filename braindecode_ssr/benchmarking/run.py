@@ -25,7 +25,7 @@ from ..reporting.tables import published_numbers, section_title, with_interval
 from ..retrieval.evaluations import Evaluation, check_flags
 from ..retrieval.statistics import COLUMN, summary_table
 from ..runs import EvaluationFolder, Run
-from ..sharing.ensemble import ensemble
+from ..sharing.ensemble import ensemble, source_of
 from ..trials.prepare import prepare_many, say_beside
 from .plan import ENSEMBLES, Plan, PlannedRun, TimeLeft, duration, plan_benchmark
 from .workers import LocalWorkers, Outcome, dask_workers, one_line, run_task, run_tasks
@@ -347,7 +347,10 @@ def tables(
         of_evaluations = evaluation_errors.get(planned.name, {})
         for evaluation in planned.evaluations:
             error = errors.get(planned.name) or of_evaluations.get(evaluation.spec.digest, "")
-            ranks, row = _entry(plan, planned, evaluation, planned.results(evaluation), error)
+            folder = planned.results(evaluation)
+            if error and folder.finished:  # another evaluation of the run has failed
+                error = ""
+            ranks, row = _entry(plan, planned, evaluation, folder, error)
             queries += [] if ranks is None else [ranks]
             rows.append(row)
     both = pd.concat(queries, ignore_index=True) if queries else pd.DataFrame()
@@ -415,8 +418,11 @@ def with_ensembles(
         spec, paths = planned.spec, list(members)
         digest = sha256(json.dumps([evaluation.name, *(path.name for path in paths)]))[:8]
         folder = EvaluationFolder(out / f"ensemble_{planned.name.rpartition('_')[0]}_{digest}")
-        error = ""
-        if not folder.finished:
+        error, sources = "", [source_of(path) for path in paths]
+        told = folder.summary.get("source", {}) if folder.finished else {}
+        if any(
+            source.items() - told.items() for source in sources
+        ):  # of runs that were replaced since
             say(f"ensemble of {', '.join(path.name for path in paths)}: {evaluation.name}")
             where: dict[str, Any] = {"data_dir": plan.dataset.root, "device": spec.train.device}
             try:

@@ -296,7 +296,15 @@ def _listed(events: Any, owner: str, sfreq: float) -> tuple[np.ndarray, list[tup
         plain = pd.to_numeric(pd.Series(lines), errors="coerce").notna().all()  # no table
         table = BidsEvents(pd.DataFrame({"onset": lines}), path) if plain else read_events(path)
     else:
-        frame = events if isinstance(events, pd.DataFrame) else pd.DataFrame({"onset": events})
+        if not isinstance(events, pd.DataFrame) and np.ndim(events) > 1:
+            raise UsageError(
+                f"the events of {owner} are an array of shape {np.shape(events)}, not onsets",
+                "give seconds: (events[:, 0] - raw.first_samp) / raw.info['sfreq'] for events of MNE, or "
+                "a table with the columns onset and image",
+            )
+        frame = events
+        if not isinstance(events, pd.DataFrame):
+            frame = pd.DataFrame({"onset": np.atleast_1d(events)})
         cells = frame.reset_index(drop=True).astype(object).fillna("n/a").astype(str)
         table = BidsEvents(cells, Path("events"))
         table.require(["onset"], "give onsets in seconds from the start of the recording")

@@ -360,8 +360,7 @@ class ImageFeatures:
 
     ``views`` are pooled into the augmented feature (none: originals only): their mean, or ``"side-by-side"``,
     where the original is repeated for each view. ``fingerprints`` are as :meth:`made_by` gives them;
-    ``objects`` are encoders and views given as objects. Those of a ``tuned`` encoder and its ``dataset`` are
-    not stored.
+    ``objects`` are encoders and views given as objects. Those of a ``tuned`` encoder are not stored.
     """
 
     store: FeatureStore
@@ -465,19 +464,27 @@ class ImageFeatures:
     def concept(self, image_ids: Sequence[str]) -> np.ndarray:
         """Mean feature (n, d) of the stored images of each image's concept that are not in ``image_ids``.
 
-        Not normalized, as in NICE.
+        Not normalized, as in NICE. Images that the dataset does not list are stored as ``concept/name``.
         """
         others: dict[str, list[str]] = defaultdict(list)
+        of: dict[str, str] = {}
+        if self.dataset is not None:
+            images = self.dataset.images
+            of = dict(zip(images["image_id"], images["concept"], strict=True))
         known = [set(self.store.image_ids(name, ORIGINAL)) for name in self.encoders]
         for other in sorted(set.intersection(*known) - set(image_ids)):
-            others[other.partition("/")[0]].append(other)
-        concepts = [image_id.partition("/")[0] for image_id in image_ids]
+            others[of.get(other, other.partition("/")[0])].append(other)
+        concepts = [of.get(image_id, image_id.partition("/")[0]) for image_id in image_ids]
         alone = [concept for concept in concepts if concept not in others]
         if alone:
+            name, how = self.encoder, "import them too"
+            if not all(map(self.store.imported, self.encoders)):  # the two are never mixed
+                name, how = "NAME", "import all features under another name, and train with it"
             raise MissingDataError(
                 f"the concept gallery needs other images of {alone[0]!r}, and {self.store.path} has no "
                 f"features of any from {self.encoder}",
-                "import them: ssr-bd features import --array FEATURES.npy --images NAMES.txt",
+                f"{how}: ssr-bd features import {self.store.options} --encoder {name} --array FEATURES.npy "
+                "--images NAMES.txt",
             )
         return np.stack([self.original(others[concept]).mean(axis=0) for concept in concepts])
 
@@ -532,7 +539,8 @@ def image_features(
             view = built.name
         names.append(view)
     store = FeatureStore.of(dataset)
-    return ImageFeatures(store, encoder, tuple(names), fingerprints or {}, pool, objects)
+    how: dict[str, Any] = {"pool": pool, "objects": objects, "dataset": dataset}
+    return ImageFeatures(store, encoder, tuple(names), fingerprints or {}, **how)
 
 
 def features_of(

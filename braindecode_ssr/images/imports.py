@@ -179,7 +179,8 @@ def import_listed(
                 f"give the features of all images of the split; `{command}` prints them",
             )
     features = np.ascontiguousarray(rows[kept])
-    store.write(encoder, view, wanted, features, _fingerprint(encoder, features), array.name)
+    made_by = _fingerprint(encoder, features[np.argsort(wanted)])  # other names make other features
+    store.write(encoder, view, wanted, features, made_by, array.name)
     if unknown:
         say(
             f"left out: {len(unknown)} images of {source} whose concepts are not in {dataset.name}: "

@@ -376,6 +376,7 @@ class FeatureStore:
             parts: list[dict[str, Any]] = [
                 {"source": source, "fingerprint": fingerprint, "images": len(image_ids)}
             ]
+            replaced = False
             if _has_table(self.folder(encoder, view)):
                 (old, before), new = self.table(encoder, view), set(image_ids)
                 hashed = old.get("image_sha256", {}).items()
@@ -383,15 +384,26 @@ class FeatureStore:
                 kept = [row for row, one in enumerate(old["image_ids"]) if one not in new]
                 image_ids = [*(old["image_ids"][row] for row in kept), *image_ids]
                 features = np.concatenate([before[kept], features])
-                parts = [part for part in old["parts"] if part not in parts] + parts
+                if kept:
+                    parts = [part for part in old["parts"] if part not in parts] + parts
+                    replaced = len(kept) < len(before)
             check_spread(features, f"{encoder}, view {view}, from {source}")
             made_by = sorted({part["fingerprint"] for part in parts})
-            joint = IMPORTED + sha256("\n".join(made_by))
+            joint = made_by[0]
+            if (
+                len(made_by) > 1
+            ):  # where some were replaced, nobody knows which rows are left of whom
+                by_name = features[np.argsort(image_ids)]
+                told = sha256(by_name.tobytes()) if replaced else "\n".join(made_by)
+                joint = IMPORTED + sha256(told)
+                if replaced:
+                    names = " and ".join(dict.fromkeys(part["source"] for part in parts))
+                    parts = [{"source": names, "fingerprint": joint, "images": len(image_ids)}]
             manifest = {
                 "encoder": canonical_name(encoder),
                 "view": view_name(view),
                 "view_parameters": view_parameters(view),
-                "fingerprint": made_by[0] if len(made_by) == 1 else joint,
+                "fingerprint": joint,
                 "details": details or {},
                 "parts": parts,
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),

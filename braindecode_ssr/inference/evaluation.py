@@ -143,7 +143,7 @@ def features_of_run(run: Run, spec: RunSpec, dataset: ImageDataset, device: str)
     from ..models.image_encoder import load_tuned
 
     tuned: Any = load_tuned(spec.images, run.path / IMAGE_ENCODER, device, made_by)
-    return replace(features, tuned=tuned, dataset=dataset)
+    return replace(features, tuned=tuned)
 
 
 def score(

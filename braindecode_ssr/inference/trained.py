@@ -31,7 +31,15 @@ from ..retrieval.ranks import (
     similarity,
     space_of,
 )
-from ..runs import CONFIG, HUB_FILES, WHITENING, Run, load_weights, read_whitening
+from ..runs import (
+    CONFIG,
+    HUB_FILES,
+    WHITENING,
+    Run,
+    load_weights,
+    named_folder,
+    read_whitening,
+)
 from .evaluation import features_of_run, load_test_set
 
 if TYPE_CHECKING:
@@ -337,7 +345,9 @@ class TrainedRun(Run):
         """Trials of all recordings as the model takes them, and a row on each."""
         several = isinstance(recordings, list | tuple)
         sources = recordings if several else [recordings]
-        listed = list(events) if several and events is not None else [events] * len(sources)
+        listed = [events] * (1 if events is not None else len(sources))
+        if several and isinstance(events, list | tuple):
+            listed = list(events)
         if len(listed) != len(sources):
             raise UsageError(
                 f"{len(sources)} recordings were given, but events for {len(listed)}",
@@ -479,7 +489,7 @@ def load_run(
 
     if isinstance(source, TrainedRun):
         return source
-    path = Path(source).expanduser()
+    path = named_folder(source)
     if not path.is_dir():
         path = _downloaded(str(source), path)
     run = TrainedRun(path, trust, pick_device(device))

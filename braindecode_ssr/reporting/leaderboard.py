@@ -21,7 +21,7 @@ from ..registry import folder_name
 from ..retrieval.evaluations import AS_PUBLISHED, check_flags, named_evaluation
 from ..retrieval.ranks import METRICS, per_query
 from ..retrieval.statistics import COLUMN, ROW
-from ..runs import Run, check_ranks, settings_digest
+from ..runs import Run, check_ranks, named_folder, settings_digest
 from . import report_of
 from .render import Report, Table
 from .results import Results, check_once, tables_of_run
@@ -88,7 +88,7 @@ def add_results(folders: Iterable[str | Path], to: str | Path, say: Say = silent
     there stays. Nothing is written if a run is damaged or another result has the same name.
     """
     found: dict[Path, dict[str, Any]] = {}
-    for folder in map(Path, folders):
+    for folder in map(named_folder, folders):
         files = [path.relative_to(folder) for path in folder.rglob("summary.json")]
         seen = (file for file in files if not any(part.startswith(".") for part in file.parts))
         places = sorted(folder / file.parent for file in seen)

@@ -16,9 +16,11 @@ from ..errors import DataError, MissingDataError, Say, first_line, silent
 from ..registry import as_read, natural
 from ..retrieval.evaluations import evaluation_name, flags_of
 from ..retrieval.statistics import ROW
-from ..runs import REPAIR, Run, check_ranks, preset_of
+from ..runs import REPAIR, Run, check_ranks, named_folder, preset_of
 
-QUERY_COLUMNS = (*ROW, "subject", "seed", "run", "image_id", "concept", "rank")
+RESULT = [*ROW, "subject", "seed", "run"]
+"""What all queries of a result have in common."""
+QUERY_COLUMNS = (*RESULT, "image_id", "concept", "rank")
 RUN_COLUMNS = (*ROW, "flags", "subject", "seed", "run", "status", "n_queries", "n_gallery")
 REQUIRED = {"seed", "rank"}
 NUMBERS = {
@@ -54,7 +56,7 @@ def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
     """
     parts: list[Tables] = []
     errors: list[DataError] = []
-    places = [Path(folder) for folder in folders]
+    places = [named_folder(folder) for folder in folders]
     for read in [read for folder in places for read in _readers(folder)]:
         try:
             parts.append(read())
@@ -66,13 +68,18 @@ def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
     for damaged in errors:
         say(f"left out: {damaged}")
     queries, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
-    results = Results(
-        queries.drop_duplicates([*ROW, "run", "subject", "seed", "image_id"], ignore_index=True),
-        runs.drop_duplicates([*ROW, "run"], ignore_index=True),
-        _trained(places, set(runs["run"])),
-    )
-    check_results(results.queries, results.runs)
-    return results
+    copies = queries.assign(rank=queries["rank"].round(6)).duplicated([*RESULT, "image_id", "rank"])
+    queries = queries[~copies]
+    for name in queries.loc[queries.duplicated([*RESULT, "image_id"]), "run"].head(1):
+        raise DataError(
+            f"several results are called {name}, and their ranks differ",
+            "leave all but one of them out, or rename a folder",
+        )
+    first = runs["status"].ne("done").argsort(kind="stable")  # what failed may be done elsewhere
+    runs = runs.loc[first].drop_duplicates(RESULT).sort_index(ignore_index=True)
+    check_results(queries, runs)
+    trained = _trained(places, set(runs["run"]))
+    return Results(queries.reset_index(drop=True), runs, trained)
 
 
 def _readers(folder: Path) -> Iterator[Callable[[], Tables]]:
@@ -239,14 +246,14 @@ def check_once(runs: pd.DataFrame) -> None:
 
 def _check_complete(queries: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Every finished run has all its queries, and every query belongs to a run."""
-    names = ["evaluation", "run"]
-    found = queries.groupby(names).size().rename("found")
-    both = pd.concat([runs.set_index(names)["n_queries"], found], axis=1).fillna(0)
+    found = queries.groupby(RESULT).size().rename("found")
+    both = pd.concat([runs.set_index(RESULT)["n_queries"], found], axis=1).fillna(0)
     wrong = both[both["n_queries"] != both["found"]]
     if len(wrong):
-        (evaluation, run), counts = wrong.index[0], wrong.iloc[0]
+        labels, counts = dict(zip(RESULT, wrong.index[0], strict=True)), wrong.iloc[0]
         raise DataError(
-            f"runs.csv has {int(counts['n_queries'])} queries of {run}, evaluation {evaluation}, "
+            f"runs.csv has {int(counts['n_queries'])} queries of {labels['run']}, evaluation "
+            f"{labels['evaluation']}, "
             f"but {int(counts['found'])} are in queries.csv",
             "the tables do not belong together or were cut off: make them again",
         )

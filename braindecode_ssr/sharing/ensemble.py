@@ -13,11 +13,12 @@ import pandas as pd
 
 from ..config import EvaluationSpec
 from ..errors import DataError, Say, UsageError, silent
+from ..files import file_sha256
 from ..pipeline import evaluate_each
 from ..registry import check_name
 from ..retrieval import ranks
 from ..retrieval.evaluations import DEFAULT, Evaluation, changed, evaluation_of
-from ..runs import Run, preset_of, settings_digest
+from ..runs import Run, named_folder, preset_of, settings_digest
 from .score import (
     Result,
     Similarity,
@@ -82,7 +83,7 @@ def ensemble(
         If there are fewer than two sources, one is given twice, or a run has no accuracy on held-out
         concepts to weight it by; if they differ in dataset, protocol, subject, test or list of images.
     """
-    paths = [Path(source) for source in sources]
+    paths = [named_folder(source) for source in sources]
     times = Counter(path.resolve() for path in paths).most_common(1)
     if len(paths) < 2 or times[0][1] > 1:
         raise UsageError(
@@ -95,6 +96,11 @@ def ensemble(
     tests = {name: options.pop(name) for name in EVALUATE if name in options}
     runs = {path: Run(path) for path in paths if path.is_dir()}
     asked = {path: evaluation_of(run.spec, evaluation) for path, run in runs.items()}
+    if any(each.spec.average == "none" for each in asked.values()):
+        raise UsageError(
+            "an ensemble has one query for each image, and with average=none each trial is one",
+            "choose another --evaluation, such as challenge",
+        )
     _check_alike(list(runs), [_facts(runs[path], asked[path]) for path in runs])
     if weights == "validation":
         _check_held_out(paths, runs)
@@ -176,12 +182,17 @@ def _of_run(run: Run, evaluation: Evaluation, **options: Any) -> Similarity:
 
     def keep(found: Embeddings, summary: dict[str, Any]) -> None:
         near = ranks.similarity(found.brain, found.gallery, found.space)
-        labels = labels_of_run(run.spec, summary)
+        labels = labels_of_run(run.spec, summary) | {"source": source_of(run.path)}
         kept.append(Similarity(near, found.table["image_id"].tolist(), found.gallery_ids, labels))
 
     plain = changed(run.spec, evaluation, final_step(EvaluationSpec()))
     list(evaluate_each(run.path, [plain], embeddings=keep, **options))
     return kept[0]
+
+
+def source_of(run: Path) -> dict[str, str]:
+    """The name of a run, and the SHA-256 of its own ranks: another one has others."""
+    return {run.name: file_sha256(run / "queries.csv")}
 
 
 def _in_order(first: Similarity, member: Similarity, one: Path, other: Path) -> np.ndarray:

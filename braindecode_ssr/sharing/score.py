@@ -167,6 +167,8 @@ def _concept(image_id: str) -> str:
 def write_scored(folder: Path, done: Sequence[Result]) -> None:
     """Write results where ``ssr-bd report`` reads them, all but the first in folders inside."""
     there = read_json(folder / "summary.json") or {}
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file, not a folder", "choose another --out")
     if folder.exists() and "scored_by" not in there and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", "choose another --out")
     with atomic_folder(folder, option="--out") as new:
@@ -215,7 +217,8 @@ def read_similarity(
             "give one number for each pair, or embeddings of brain and images with --gallery",
         )
     if images is not None:
-        listed = read_names(Path(images)) if isinstance(images, str | Path) else list(images)
+        given = read_names(Path(images)) if isinstance(images, str | Path) else images
+        listed = [*map(str, given)]
         if rows and columns:
             raise UsageError(f"{source} has names of its own", "leave out --images")
         rows, columns = rows or listed, columns or listed
@@ -283,7 +286,7 @@ def _vectors(given: Source) -> tuple[np.ndarray, list[str] | None]:
         rows, names = load_features(given)
     else:
         names = [*map(str, given.index)] if isinstance(given, pd.DataFrame) else None
-        rows = np.asarray(given)
+        rows = np.atleast_1d(given)
     return rows.reshape(-1, rows.shape[-1]), names
 
 

@@ -76,7 +76,7 @@ def build_model(
     """The untrained model of a resolved spec; ``widths`` are those of the vectors joined in the features."""
     n_signal = len(signals.chs_info) * signals.n_times
     if spec.train.solver != "gradient":
-        return build_closed_form(spec, n_signal, n_features, signals.tmin)
+        return build_closed_form(spec, n_signal, n_features, signals)
     return SSR(
         n_outputs=n_features if spec.model.image_head == "none" else spec.model.n_outputs,
         n_chans=len(signals.chs_info),
@@ -99,11 +99,15 @@ def build_model(
 
 
 def build_closed_form(
-    spec: RunSpec, n_signal: int, n_features: int, tmin: float | None = None
+    spec: RunSpec, n_signal: int, n_features: int, signals: Signals | None = None
 ) -> Ridge | Encoding:
-    """The unfitted linear map of a spec between trials of ``n_signal`` numbers and image features."""
+    """The linear map of a spec between trials of ``n_signal`` numbers and image features.
+
+    ``signals`` say when its samples are, which fitting an encoding model needs.
+    """
     if spec.train.solver == "encoding":
-        return Encoding(n_signal, n_features, spec.trials.sfreq, tmin)
+        sfreq, tmin = (signals.sfreq, signals.tmin) if signals else (spec.trials.sfreq, None)
+        return Encoding(n_signal, n_features, sfreq, tmin)
     from .ridge import RIDGES
 
     return RIDGES[spec.train.solver](n_signal, n_features)

@@ -91,6 +91,8 @@ def test_all_subjects_and_each_name_once(planned):
     plan = planned(methods=("SSR", "ssr"), subjects=())
     assert [p.spec.data.subject for p in plan.runs] == list(range(1, 11))
     assert plan.grid.settings["data"]["dataset"] == "things-sim"
+    twice = planned(subjects=(1, "01", "sub-01"), evaluations=("default", "default"))
+    assert len(tables(twice, {}, {})[1]) == 1
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,9 @@ def test_pooled_subjects_share_a_model_and_ensembles_are_rows(
     again = call(*grid, code=0)
     assert "ensemble of" not in again.err and len(trained) == 2
     assert again.json["summary"] == done.json["summary"]
+    table = own.queries.assign(rank=1)  # as if the run had been replaced
+    table.to_csv(own.path / "queries.csv", index=False)
+    assert call(*grid, code=0).err.count("ensemble of") == 1
     assert "contrast, ensemble of 2" in call("report", tmp_path, "--format", "csv", code=0).out
     error = call(*grid[:-1], "seedz", code=2).error
     assert "did you mean 'seeds'" in error

@@ -72,6 +72,8 @@ def test_seeds_are_tested_on_the_same_trials(call, tiny_run, other_run, tmp_path
     assert seeds == [0, 0] and done["repetitions"] == 1
     assert done["evaluation"] == "repetitions=1+correction=csls"
     assert done["flags"] == ["transductive", "ensemble"]
+    trials = ("--evaluation", "challenge-warmup")  # each trial is a query
+    assert "average=none" in call("ensemble", tiny_run[0], other_run[0], *trials, code=2).error
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,13 @@ def test_names_in_every_usual_form(
     assert (done.images, done.others, done.left_out) == (17, 0, 0)
     read = store.read("clip", "original", table["image_id"].tolist())
     np.testing.assert_array_equal(read, rows(17))
+    made_by = store.manifest("clip", "original")["fingerprint"]
+    names.write_text("\n".join(reversed(lines)))  # the same rows are of other images
+    import_listed(dataset, store, "clip", "original", array, names)
+    assert store.manifest("clip", "original")["fingerprint"] != made_by
+    saved(array, rows(17)[::-1])
+    import_listed(dataset, store, "clip", "original", array, names)
+    assert store.manifest("clip", "original")["fingerprint"] == made_by
 
 
 def test_other_images_of_the_concepts_are_kept(

@@ -1,6 +1,9 @@
 """Features of one encoder or of several, of views as their mean or side by side."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from braindecode_ssr.errors import DataError, MissingDataError, UsageError
@@ -68,6 +71,19 @@ def test_the_concept_gallery_of_several_encoders(store, rows):
     features = ImageFeatures(store, "a+b", ())
     expected = np.hstack([rows["a", "original"], rows["b", "original"]])
     np.testing.assert_array_equal(features.concept(["cat/cat_01"]), expected[[1]])
+
+
+def test_the_concept_is_that_of_the_image_table(store, rows):
+    """Images of a study of one's own may lie in folders that are no concepts."""
+    images = pd.DataFrame({"image_id": IDS, "concept": ["pet", "wild", "pet", "wild"]})
+    features = ImageFeatures(store, "a", (), dataset=SimpleNamespace(images=images))
+    own = rows["a", "original"]
+    np.testing.assert_array_equal(features.concept([IDS[0], IDS[3]]), own[[2, 1]])
+    store.write("a", "original", ["pet/bird_01"], own[:1] + 1, "made by a", "test")
+    expected = (own[:1] + 1 + own[2]) / 2
+    np.testing.assert_allclose(features.concept([IDS[0]]), expected, rtol=1e-6)
+    with pytest.raises(MissingDataError, match="other images of 'pet'.* import --dataset .*NAME"):
+        features.concept([IDS[0], IDS[2], "pet/bird_01"])
 
 
 def test_what_made_them_is_remembered_for_each_encoder(store, rows):

@@ -103,6 +103,23 @@ def test_imported_parts_join_and_others_do_not(store: FeatureStore) -> None:
         store.write("mine", "original", IDS, features(), "f1", "test")
 
 
+@pytest.mark.parametrize("kept", [0, 6])
+def test_other_features_have_another_fingerprint(store: FeatureStore, kept: int) -> None:
+    """Imported, replaced, and replaced by the first ones again; with or without others beside them."""
+
+    def imported(name: str, seed: int) -> str:
+        rows = features(12 - kept, seed=seed)
+        store.write("mine", "original", IDS[kept:], rows, f"imported:{name}", f"{name}.npy")
+        return store.manifest("mine", "original")["fingerprint"]
+
+    if kept:
+        store.write("mine", "original", IDS[:kept], features(kept), "imported:kept", "kept.npy")
+    first, second, again = imported("a", 1), imported("b", 2), imported("a", 1)
+    assert second not in (first, again)
+    assert imported("b", 2) == second and imported("a", 1) == again
+    assert kept or again == first
+
+
 def test_missing_features_name_the_image_and_the_commands(store: FeatureStore) -> None:
     with pytest.raises(MissingDataError, match="no features at all"):
         store.read("pyramid", "original", IDS)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -140,6 +141,35 @@ def test_two_runs_of_one_name(tmp_path):
         DataError, match="2 runs of ssr, subject 1, seed 0: .* and .*_other; they differ"
     ):
         read_results(folders)
+
+
+def test_results_of_one_name_are_told_apart_or_refused(tmp_path, run_folder):
+    """Folders of ``ssr-bd score`` may be called alike; copies of a run count once, and only copies."""
+    first, second = (query_rows(0, method=m).assign(run="scored") for m in ("ours", "theirs"))
+    folders = [
+        write_tables(tmp_path / str(i), t, run_rows(t)) for i, t in enumerate((first, second))
+    ]
+    found = read_results(folders)
+    assert len(found.runs) == 12 and found.queries["method"].value_counts().tolist() == [120, 120]
+
+    other = shutil.copytree(run_folder, tmp_path / "other" / run_folder.name)
+    assert len(read_results([run_folder, other]).queries) == 40
+    table = pd.read_csv(other / "queries.csv")
+    table.assign(rank=20).to_csv(other / "queries.csv", index=False)
+    with pytest.raises(DataError, match="several results are called a-run, and their ranks differ"):
+        read_results([run_folder, other])
+
+
+def test_what_failed_in_one_place_may_be_done_in_another(tmp_path):
+    queries = query_rows(0, subjects=(1,), seeds=(0, 1))
+    runs = run_rows(queries)
+    failed = runs.assign(status=["done", "failed"], error=["", "no memory"])
+    folders = [
+        write_tables(tmp_path / "a", queries[queries["seed"] == 0], failed),
+        write_tables(tmp_path / "b", queries, runs),
+    ]
+    assert read_results(folders).runs["status"].tolist() == ["done", "done"]
+    assert read_results(folders[:1]).runs["status"].tolist() == ["done", "failed"]
 
 
 def test_folders_without_tables(tmp_path):
