@@ -74,6 +74,11 @@ class _Call(NamedTuple):
     output: Tensor
 
 
+class _Seen(NamedTuple):
+    output: Any
+    calls: list[_Call]
+
+
 def encode_zeros(module: nn.Module, n_chans: int, n_times: int) -> Any:
     """The output of a model for two trials of zeros; modes and random state are left unchanged."""
     parameter = next(module.parameters(), torch.empty(0))
@@ -88,15 +93,18 @@ def is_one_vector(output: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 2 and len(output) == _N_TRIALS
 
 
-def embedding_width(module: nn.Module, n_chans: int, n_times: int) -> int:
-    """Numbers per trial that enter the last map of a model; 0 if it does not end with a single map."""
-    calls = _last_maps(module, n_chans, n_times)
-    return calls[0].input[0].numel() if calls else 0
+def cut_head(
+    module: nn.Module, n_chans: int, n_times: int, least: int = 1, seen: _Seen | None = None
+) -> int:
+    """Remove the last map of a model, in place, so that it returns its embedding.
 
-
-def cut_head(module: nn.Module, n_chans: int, n_times: int) -> bool:
-    """Remove the last map of a model, in place, so that it returns its embedding; False if it cannot be."""
-    for call in _last_maps(module, n_chans, n_times):
+    Returns the width of the embedding: 0, and the model is left as it is, if it does not end with a single
+    map, or fewer than ``least`` numbers enter it. ``seen`` is what :func:`_watched` gave of the model.
+    """
+    for call in _last_maps(module, seen or _watched(module, n_chans, n_times)):
+        width = call.input[0].numel()
+        if width < least:
+            return 0
         parent, _, name = call.name.rpartition(".")
         holder, head = module.get_submodule(parent), module.get_submodule(call.name)
         setattr(holder, name, nn.Flatten())
@@ -104,20 +112,24 @@ def cut_head(module: nn.Module, n_chans: int, n_times: int) -> bool:
             output = encode_zeros(module, n_chans, n_times)
         except Exception:
             output = None
-        if is_one_vector(output) and output.shape[1] == call.input[0].numel():
-            return True
+        if is_one_vector(output) and output.shape[1] == width:
+            return width
         setattr(holder, name, head)
-    return False
+    return 0
 
 
-def _last_maps(module: nn.Module, n_chans: int, n_times: int) -> list[_Call]:
-    """The last linear or convolutional map, then the modules that only wrap it, inner ones first."""
+def _watched(module: nn.Module, n_chans: int, n_times: int) -> _Seen:
+    """What a model makes of trials of zeros, and how."""
     calls: list[_Call] = []
     with _recorded(module, calls):
-        output = encode_zeros(module, n_chans, n_times)
-    if not is_one_vector(output):
+        return _Seen(encode_zeros(module, n_chans, n_times), calls)
+
+
+def _last_maps(module: nn.Module, seen: _Seen) -> list[_Call]:
+    """The last linear or convolutional map, then the modules that only wrap it, inner ones first."""
+    if not is_one_vector(seen.output):
         return []
-    last = [call for call in calls if _same_memory(call.output, output)]
+    last = [call for call in seen.calls if _same_memory(call.output, seen.output)]
     maps = [call for call in last if isinstance(module.get_submodule(call.name), _MAPS)]
     for head in maps[-1:]:
         around = [call for call in last if head.name.startswith(f"{call.name}.")]
@@ -266,7 +278,7 @@ def build_backbone(
     }
     hub = without_hub(model, chs_info) if "channels" in entry else nullcontext()
     with hub:
-        module, adjusted = _first_that_works(model, signal, backbone_params or {})
+        module, adjusted, seen = _first_that_works(model, signal, backbone_params or {})
     check_parts(module, *shape, n_subjects)
     channels: dict[str, Any] = {}
     if "channels" in entry:
@@ -275,9 +287,8 @@ def build_backbone(
     if feature_point == "auto":
         feature_point = entry.get("feature_point", "auto")
     if feature_point != "head":
-        width = embedding_width(module, *shape)
-        wide_enough = feature_point == "embedding" or width >= n_outputs
-        if width and wide_enough and cut_head(module, *shape):
+        least = 1 if feature_point == "embedding" else n_outputs
+        if width := cut_head(module, *shape, least, seen):
             return BrainEncoder(module, "embedding", width, adjusted, channels)
     if feature_point == "embedding":
         raise UsageError(
@@ -290,7 +301,7 @@ def build_backbone(
 
 def _first_that_works(
     model: type[nn.Module], signal: dict[str, Any], params: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, dict[str, Any], _Seen]:
     """The model with its own defaults, else with the first listed adjustment that works."""
     name, entry = model.__name__, adjustments(model.__name__)
     shape = signal["n_chans"], signal["n_times"]
@@ -305,14 +316,14 @@ def _first_that_works(
         try:
             built = _construct(model, longer, {**adjusted, **params})
             module = adapted(built, forward_arguments(name, signal), n_zeros)
-            output = _check_output(module, *shape, signal["n_outputs"])
+            seen = _check_output(module, *shape, signal["n_outputs"])
         except UsageError as error:
             failure = failure or error
         else:
-            if output.device.type != "meta" and not torch.isfinite(output).all():
+            if not seen.output.is_meta and not torch.isfinite(seen.output).all():
                 _check_positions(name, signal["chs_info"])
             zeros = {"zeros_behind": n_zeros} if n_zeros else {}
-            return module, {k: v for k, v in adjusted.items() if k not in params} | zeros
+            return module, {k: v for k, v in adjusted.items() if k not in params} | zeros, seen
     assert failure is not None
     raise failure
 
@@ -331,13 +342,14 @@ def _construct(model: type[nn.Module], signal: dict[str, Any], params: dict[str,
         raise _unfit(model.__name__, signal["n_chans"], signal["n_times"], error) from error
 
 
-def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> Tensor:
-    """The output for trials of zeros, which must be one vector of the right width for each."""
+def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int) -> _Seen:
+    """Pass trials of zeros, whose outputs must be one vector of the right width for each."""
     name = class_name(module)
     try:
-        output = encode_zeros(module, n_chans, n_times)
+        seen = _watched(module, n_chans, n_times)
     except Exception as error:
         raise _unfit(name, n_chans, n_times, error) from error
+    output = seen.output
     if not is_one_vector(output) or output.shape[1] != n_outputs:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         variants = [other for other in list_backbones() if other.startswith(f"{name}_")]
@@ -347,7 +359,7 @@ def _check_output(module: nn.Module, n_chans: int, n_times: int, n_outputs: int)
             "for a batch of two",
             f"set its parameters with backbone_params, or choose another backbone{such}",
         )
-    return output
+    return seen
 
 
 def _check_positions(name: str, chs_info: list[dict[str, Any]] | None) -> None:

@@ -160,7 +160,7 @@ def is_pretrained(spec: ModelSpec, model: SSR, build: Callable[[], torch.nn.Modu
     if spec.pretrained_concepts != "unknown":
         return False
     roots = {type(part).__module__.partition(".")[0] for part in model.modules()}
-    foreign = roots - {"braindecode", "braindecode_ssr", "torch"} or "@" in spec.backbone
+    foreign = roots - {"braindecode", "braindecode_ssr", "einops", "torch"} or "@" in spec.backbone
     return bool(spec.pretrained or (foreign and loads_own_weights(build)))
 
 

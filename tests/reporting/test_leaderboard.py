@@ -106,16 +106,19 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words", WRONG)
-def test_files_that_are_refused(folders, tmp_path, words):
+def test_files_that_are_refused(folders, tmp_path):
     to = tmp_path / "results"
     good, bad = add_results(folders[:2], to)
-    bad.write_text(json.dumps(WRONG[words](json.loads(bad.read_text()))))
-    made, [refused] = leaderboard(to)
-    assert words in refused and bad.name in refused
+    content = json.loads(bad.read_text())
+    bad.unlink()
+    for number, wrong in enumerate(WRONG.values()):
+        (to / f"{number:02d}.json").write_text(json.dumps(wrong(content)))
+    made, refused = leaderboard(to)
+    for number, (words, said) in enumerate(zip(WRONG, refused, strict=True)):
+        assert words in said.removeprefix(str(to)) and f"{number:02d}.json" in said
     assert made.summary["n_seeds"].tolist() == [1]
     good.unlink()
-    with pytest.raises(SSRError, match="all 1 files"):
+    with pytest.raises(SSRError, match=f"all {len(WRONG)} files"):
         leaderboard(to)
 
 
