@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -350,10 +350,14 @@ def new_run(run: Run) -> Iterator[Run]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    return found | {name: known for name in PACKAGES if (known := _version(name))}
+
+
+@cache
+def _version(name: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return None
 
 
 def machine() -> dict[str, Any]:
@@ -380,8 +384,12 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of the source tree this package runs from, if any; marked "-dirty" if it was changed."""
+    """The commit of the source tree this package runs from, if any; marked "-dirty" if it was changed.
+
+    Asked once: what is imported does not change afterwards.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -168,7 +169,7 @@ class Preset:
         """Of the simulator: 1, or 2 with a :class:`LivelyResponse`."""
         return 2 if isinstance(self.response, LivelyResponse) else 1
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of all constants but the name."""
         constants = {key: value for key, value in asdict(self).items() if key != "name"}
