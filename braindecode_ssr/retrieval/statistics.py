@@ -187,23 +187,34 @@ def interval(queries: pd.DataFrame, metric: str = "top1", level: float = 0.95) -
     ``queries`` has a row per query (``subject``, ``image_id``, ``rank``, optionally ``seed``). DataError if
     they are of several methods, protocols or evaluations, or differ between the seeds of a subject.
     """
+    return intervals(queries, (metric,), level)[metric]
+
+
+def intervals(
+    queries: pd.DataFrame, metrics: Sequence[str] = SHOWN, level: float = 0.95
+) -> dict[str, Interval]:
+    """:func:`interval` of several metrics of the same queries."""
     check_one(queries, ROW, "queries of one method under one protocol and evaluation")
-    check_name("metric of queries", metric, METRICS)
+    for metric in metrics:
+        check_name("metric of queries", metric, METRICS)
     if not 0 < level < 1:
         raise UsageError(f"the level {level} is not between 0 and 1", "write 0.95 for 95 %")
-    scores = scores_of(queries, per_query(queries, metric))
-    seeds = scores.groupby(level="subject").size()
-    return Interval(
-        *confidence(scores, level, bounded=metric != "mean_rank"),
-        level,
-        n_subjects=len(seeds),
-        n_seeds=int(seeds.min()),
-        n_queries=int(scores.notna().sum(axis=1).min()),
-    )
+    tables = scores_of(queries, {metric: per_query(queries, metric) for metric in metrics})
+    found = {}
+    for metric, scores in tables.items():
+        n_seeds = scores.index.get_level_values("subject").value_counts()
+        found[metric] = Interval(
+            *confidence(scores, level, bounded=metric != "mean_rank"),
+            level,
+            n_subjects=len(n_seeds),
+            n_seeds=int(n_seeds.min()),
+            n_queries=int(scores.notna().sum(axis=1).min()),
+        )
+    return found
 
 
-def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """The values of queries, one row per subject and seed, one column per image.
+def scores_of(queries: pd.DataFrame, columns: dict[str, pd.Series]) -> dict[str, pd.DataFrame]:
+    """A table of each column of values: one row per subject and seed, one column per image.
 
     DataError if a query occurs twice, or not with every seed of its subject, or has no value.
     """
@@ -220,15 +231,16 @@ def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
             f"{image_id!r}",
             "pass runs that differ in other settings one at a time",
         )
-    if lacking := int((~np.isfinite(values)).sum()):
-        raise DataError(
-            f"{lacking} queries have no value", "test the run again with `ssr-bd evaluate`"
-        )
-    scores = np.full((len(rows), sizes[2]), np.nan)
-    scores.flat[cells] = values
+    for values in columns.values():
+        if lacking := int((~np.isfinite(values)).sum()):
+            raise DataError(
+                f"{lacking} queries have no value", "test the run again with `ssr-bd evaluate`"
+            )
+    tested = np.zeros((len(rows), sizes[2]), bool)
+    tested.flat[cells] = True
     subject, seed = np.unravel_index(rows, sizes[:2])
     for code in np.unique(subject):
-        seen = ~np.isnan(scores[subject == code])
+        seen = tested[subject == code]
         if (seen.any(0) != seen.all(0)).any():
             raise DataError(
                 f"the {int(seen.sum())} queries of subject {labels[0][code]} differ between "
@@ -238,7 +250,13 @@ def scores_of(queries: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     index = pd.MultiIndex.from_arrays(
         [labels[0][subject], labels[1][seed]], names=["subject", "seed"]
     )
-    return pd.DataFrame(scores, index, pd.Index(labels[2], name="image_id"))
+    images = pd.Index(labels[2], name="image_id")
+    tables = {}
+    for name, values in columns.items():
+        scores = np.full(tested.shape, np.nan)
+        scores.flat[cells] = values
+        tables[name] = pd.DataFrame(scores, index, images)
+    return tables
 
 
 def confidence(
@@ -371,8 +389,7 @@ def _facts(runs: pd.DataFrame) -> dict[str, Any]:
 def _numbers(queries: pd.DataFrame, level: float) -> dict[str, Any]:
     """Means, intervals, counts and noise floors of a row."""
     numbers: dict[str, Any] = {}
-    for metric in SHOWN:
-        value = interval(queries, metric, level)
+    for metric, value in intervals(queries, level=level).items():
         numbers |= {metric: value.mean, f"{metric}_low": value.low, f"{metric}_high": value.high}
         numbers |= {name: getattr(value, name) for name in ("n_subjects", "n_seeds", "n_queries")}
     for metric in ("top1", "top5"):

@@ -21,7 +21,7 @@ from ..images.imports import image_stem
 from ..registry import unknown_name
 from ..retrieval.evaluations import DEFAULT, Evaluation, check_flags, flags_of, named_evaluation
 from ..retrieval.ranks import rank_table, retrieval_numbers, similarity
-from ..retrieval.statistics import interval
+from ..retrieval.statistics import intervals
 from ..runs import preset_of, versions
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def rank(found: Similarity, evaluation: Evaluation) -> Result:
     queries = rank_table(found.near, table, found.gallery_ids, spec.correction)
     queries, numbers = retrieval_numbers(queries, len(found.gallery_ids), spec.n_way)
     ends: dict[str, float] = {}
-    for metric in ("top1", "top5"):
-        reach = interval(queries, metric)
+    for metric, reach in intervals(queries, ("top1", "top5")).items():
         ends |= {f"{metric}_low": reach.low, f"{metric}_high": reach.high}
     labels = dict(found.labels)
     if step != final_step(EvaluationSpec()):  # not comparable with an ideal observer then
