@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from test_architecture import TREES, parsed
+from test_architecture import TREES, nodes
 
 import braindecode_ssr
 
@@ -82,14 +82,14 @@ def third_party_imports(*folders):
     known = distributions()
     files = [file for folder in folders for file in folder.rglob("*.py")]
     own = {*TREES, *(file.stem for file in (ROOT / "tests").rglob("*.py"))}
-    names = {name for file in files for name in _tops(parsed(file))}
+    names = {name for file in files for name in _tops(file)}
     outside = names - own - set(sys.stdlib_module_names)
     # where several distributions bring one package, the one that has its name
     return {normal(name if name in known.get(name, [name]) else known[name][0]) for name in outside}
 
 
-def _tops(tree):
-    for node in ast.walk(tree):
+def _tops(file):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
