@@ -42,44 +42,42 @@ DAMAGES = [
 ]
 
 
-@pytest.fixture(params=range(len(DAMAGES)))
-def damaged(request, tiny_run, tmp_path):
-    name, change = DAMAGES[request.param]
-    folder = shutil.copytree(
-        tiny_run[0], tmp_path / "runs" / "damaged", ignore=shutil.ignore_patterns("checkpoint")
-    )
+def copy_of(tiny_run, folder):
+    return shutil.copytree(tiny_run[0], folder, ignore=shutil.ignore_patterns("checkpoint"))
+
+
+def damaged(tiny_run, folder, name, change):
+    copy_of(tiny_run, folder)
     (folder / name).write_text(change((folder / name).read_text()))
-    return folder, name
+    return folder
 
 
-def test_a_damaged_run_is_named(call, damaged):
-    folder, name = damaged
+@pytest.mark.parametrize(("name", "change"), DAMAGES)
+def test_a_damaged_run_is_named(call, tiny_run, tmp_path, name, change):
+    folder = damaged(tiny_run, tmp_path / "damaged", name, change)
     done = call("evaluate", folder)
     assert done.code in (1, 2) and str(folder) in done.error and name in done.error
     assert "foreseen" not in done.err
-
-
-REPORTS = {}  # of the whole run
-
-
-def test_a_damaged_run_does_not_stop_the_report_of_others(call, damaged, tiny_run):
-    folder, name = damaged
-    shutil.copytree(
-        tiny_run[0], folder.parent / "whole", ignore=shutil.ignore_patterns("checkpoint")
-    )
-    done = call("report", folder.parent, code=0)
-    left_out = [line for line in done.err.splitlines() if line.startswith("left out:")]
-    assert len(left_out) == 1 and str(folder / name) in left_out[0]
-    if not REPORTS:
-        REPORTS["whole"] = call("report", folder.parent / "whole", code=0).out
-    assert done.out == REPORTS["whole"]
     assert str(folder) in call("report", folder, code=1).error
 
 
+def test_damaged_runs_do_not_stop_the_report_of_others(call, tiny_run, tmp_path):
+    whole = copy_of(tiny_run, tmp_path / "whole")
+    alone = call("report", whole, code=0).out
+    broken = [
+        damaged(tiny_run, tmp_path / f"{number:02d}", *damage) / damage[0]
+        for number, damage in enumerate(DAMAGES)
+    ]
+    done = call("report", tmp_path, code=0)
+    left_out = [line for line in done.err.splitlines() if line.startswith("left out:")]
+    assert len(left_out) == len(broken) == len(DAMAGES)
+    for file, line in zip(broken, sorted(left_out), strict=True):
+        assert str(file) in line
+    assert done.out == alone
+
+
 def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
-    folder = shutil.copytree(
-        tiny_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint")
-    )
+    folder = copy_of(tiny_run, tmp_path / "run")
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({"spec": record["spec"]}))
     assert "--data-dir" in call("evaluate", folder, code=1).error
@@ -87,9 +85,7 @@ def test_a_run_without_its_place_of_data(call, tiny_run, tmp_path):
 
 @pytest.mark.parametrize("rank", ["1.5", "1e308", "0", "999", "-3", "nan", "first", ""])
 def test_an_impossible_rank(call, tiny_run, tmp_path, rank):
-    folder = shutil.copytree(
-        tiny_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint")
-    )
+    folder = copy_of(tiny_run, tmp_path / "run")
     lines = (folder / "queries.csv").read_text().splitlines()
     place = lines[0].split(",").index("rank")
     cells = lines[3].split(",")

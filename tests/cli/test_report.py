@@ -3,30 +3,32 @@
 import io
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
 from random_ranks import query_rows, run_rows, write_tables
 
 
-@pytest.fixture
-def bench(tmp_path):
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
     queries = pd.concat(
         [query_rows(0), query_rows(1, method="nice"), query_rows(2, evaluation="gallery=views")],
         ignore_index=True,
     )
     runs = run_rows(queries)
     runs.loc[runs["evaluation"] == "gallery=views", "flags"] = "altered-gallery"
-    return write_tables(tmp_path / "bench", queries, runs)
+    return write_tables(tmp_path_factory.mktemp("bench"), queries, runs)
 
 
-@pytest.fixture
-def one_way(bench):
+@pytest.fixture(scope="module")
+def one_way(bench, tmp_path_factory):
     """The same without the other evaluation: four pictures."""
-    for name in ("runs.csv", "queries.csv"):
-        table = pd.read_csv(bench / name, keep_default_na=False)
-        table[table["evaluation"] == "default"].to_csv(bench / name, index=False)
-    return bench
+    tables = (
+        pd.read_csv(bench / name, keep_default_na=False) for name in ("queries.csv", "runs.csv")
+    )
+    default = (table[table["evaluation"] == "default"] for table in tables)
+    return write_tables(tmp_path_factory.mktemp("one-way"), *default)
 
 
 def test_as_a_process(shell, bench):
@@ -104,6 +106,7 @@ def test_bad_use(call, bench, tmp_path, args, code, expected):
 
 
 def test_bad_tables_write_nothing(call, bench, tmp_path):
-    (bench / "queries.csv").write_text("rank\nx\n")
-    done = call("report", bench, "--out", tmp_path / "out", code=1)
+    folder = shutil.copytree(bench, tmp_path / "bench")
+    (folder / "queries.csv").write_text("rank\nx\n")
+    done = call("report", folder, "--out", tmp_path / "out", code=1)
     assert "the columns" in done.error and not (tmp_path / "out").exists()
