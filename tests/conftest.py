@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 from concurrent.futures import Executor, Future
-from hashlib import sha256
 
 import pytest
 from hypothesis import settings
@@ -89,60 +88,41 @@ def sim_dir(tmp_path_factory):
     return folder
 
 
-class Kept(dict):
-    """What was last computed of ``things-sim``: many tests begin with the same recordings and features."""
+class Recordings(dict):
+    """The last recordings of ``things-sim``: many tests begin with the same ones."""
 
-    used = True
+    kept = True
 
-    def get(self, key, compute, most=32):
-        if not self.used:
-            return compute()
+    def session(self, make, dataset, *which):
+        key = dataset.source_key(), *which
+        if not self.kept or not dataset.preset.name.startswith("tiny"):
+            return make(dataset, *which)
         if key not in self:
-            self[key] = compute()
-        found = self[key]
-        while len(self) > most:
+            self[key] = make(dataset, *which)
+        data, events = self[key]
+        while len(self) > 64:  # 5 MB each
             self.pop(next(iter(self)), None)
-        return found
+        return data.copy(), events
 
 
-RECORDINGS, CEILINGS, FEATURES = Kept(), Kept(), Kept()  # a recording has 5 MB
+RECORDINGS = Recordings()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Tests of the simulation and of image features themselves get nothing that was made before."""
-    Kept.used = not {"simulation", "images", "test_things_sim.py"} & set(item.path.parts)
+    """Tests of the simulation itself get no recording that was made before."""
+    RECORDINGS.kept = not {"simulation", "test_things_sim.py"} & set(item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _simulated_once():
-    from braindecode_ssr.datasets import things_sim
-    from braindecode_ssr.images.pyramid import Pyramid
+def _recordings_once():
+    from braindecode_ssr.datasets.things_sim import ThingsSim
 
-    simulate, compute, encode = (
-        things_sim.ThingsSim.session,
-        things_sim.cached_numbers,
-        Pyramid._encode,
-    )
-
-    def session(self, *which):
-        if not self.preset.name.startswith("tiny"):
-            return simulate(self, *which)
-        key = self.source_key(), *which
-        data, events = RECORDINGS.get(key, lambda: simulate(self, *which))
-        return data.copy(), events
-
-    def ceiling(path, numbers):  # whose name says what they depend on
-        return compute(path, lambda: CEILINGS.get(path.name, numbers, 1000))
-
-    def encoded(self, images):
-        key = sha256(images.contiguous().numpy()).digest(), images.shape
-        return FEATURES.get(key, lambda: encode(self, images), 1000).clone()
-
+    make = ThingsSim.session
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(things_sim.ThingsSim, "session", session)
-        patch.setattr(things_sim, "cached_numbers", ceiling)
-        patch.setattr(Pyramid, "_encode", encoded)
+        patch.setattr(
+            ThingsSim, "session", lambda self, *which: RECORDINGS.session(make, self, *which)
+        )
         yield
 
 
