@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from shlex import quote
 
 import click
 
@@ -129,8 +128,6 @@ def features_import(
     _, source = opt.opened(dataset, data_dir, preset, sets)
     source.check_images_here()
     store = FeatureStore.of(source)
-    store.options += f" --preset {preset}" if preset else ""
-    store.options += "".join(f" --set {quote(setting)}" for setting in sets)
     if array:
         done = import_listed(source, store, encoder, view, array, images, say)
     else:

@@ -161,7 +161,7 @@ def evaluate(
     done = list(evaluate_each(run, asked, **options))
     summaries = [summary for _, summary in done]
     if queries:
-        atomic_write(queries, labeled(done).to_csv(index=False))
+        atomic_write(queries, labeled(done).to_csv(index=False), "--queries")
     several = len(done) > 1
     if as_json:
         print_json({"run": str(run), **({"evaluations": summaries} if several else summaries[0])})

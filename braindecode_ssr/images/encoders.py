@@ -87,7 +87,7 @@ def encoder_name(name: str, stored: Sequence[str] = ()) -> str:
     for part in parts_of(name):
         names.append(canonical_name(part))
         if names[-1] not in stored and not is_encoder(part):
-            error = unknown_name("encoder", part, [*ENCODERS, *stored])
+            error = unknown_name("encoder", part, list(dict.fromkeys([*ENCODERS, *stored])))
             error.hint += (
                 "; or open-clip:MODEL/WEIGHTS, timm:MODEL.WEIGHTS, hf:ORG/REPO, dinov2-base; or import them: "
                 f"ssr-bd features import --encoder {part} ..."

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import DataError, MissingDataError, UsageError
 from ..files import atomic_write, load_json, lock, read_json, sha256, writing
-from .encoders import canonical_name, parts_of, reads_text
+from .encoders import canonical_name, is_encoder, parts_of, reads_text
 from .views import is_text, view_name, view_parameters
 
 if TYPE_CHECKING:
@@ -227,6 +227,11 @@ class FeatureStore:
     def of(cls, dataset: ImageDataset) -> FeatureStore:
         """The store of a dataset, beside its prepared trials."""
         options = f"--dataset {dataset.name} --data-dir {shell_quote(str(dataset.root))}"
+        preset, seed = getattr(dataset, "preset", None), getattr(dataset, "seed", 0)
+        options += f" --preset {preset.name}" if preset else ""
+        chosen = {"seed": seed} if seed else {}
+        chosen |= {f"bids.{name}": label for name, label in getattr(dataset, "choice", {}).items()}
+        options += "".join(f" --set data.{name}={value}" for name, value in chosen.items())
         return cls(dataset.derived / "features", options, dataset.derived_before / "features")
 
     def encoders(self) -> list[str]:
@@ -441,11 +446,11 @@ class FeatureStore:
 
     def how_to_fill(self, encoder: str, view: str) -> str:
         """What to do where features are missing."""
+        arrays = f"import them from arrays: {self.command('import', encoder, view)}"
+        if not is_encoder(encoder) or self.imported(encoder):
+            return arrays
         source = "the concepts' names" if is_text(view) else "the images"
-        return (
-            f"extract them from {source}: {self.command('extract', encoder, view)}; "
-            f"or import them from arrays: {self.command('import', encoder, view)}"
-        )
+        return f"extract them from {source}: {self.command('extract', encoder, view)}; or {arrays}"
 
     def _another_encoder(self, encoder: str, view: str, stored: str, wanted: str) -> DataError:
         return DataError(

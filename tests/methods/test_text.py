@@ -25,7 +25,7 @@ def test_text_where_it_is_and_originals_where_it_is_not(name, tmp_path):
     spec, notes = resolve(asked, dataset)
     assert spec.images.views == ("original",) and spec.images.encoder == "simnet"
     assert "views original instead of text: simnet reads no sentences" in notes[-1]
-    how = f"ssr-bd features extract --dataset things-sim --data-dir {dataset.root}"
+    how = f"ssr-bd features extract --dataset things-sim --data-dir {dataset.root} --preset tiny"
     assert f"{how} --encoder ViT-H-14/laion2b_s32b_b79k --view text" in notes[-1]
     ids = dataset.images["image_id"].tolist()
     rows = np.random.default_rng(0).normal(size=(len(ids), 8)).astype("float32")
