@@ -508,6 +508,7 @@ def nested(options: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, value in options.items():
         if value is not None:
+            value = value.tolist() if hasattr(value, "tolist") else value  # numbers of NumPy
             dotted = SHORT_NAMES.get(name, name)
             if "." not in dotted and dotted != "method":
                 raise _unknown_setting(dotted)

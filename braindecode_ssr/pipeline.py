@@ -49,6 +49,7 @@ from .runs import (
     load_weights,
     machine,
     model_card,
+    named_folder,
     new_run,
     replacement_of,
     run_of,
@@ -379,14 +380,14 @@ def train(
 
 
 def evaluate(
-    path: str | Path, evaluation: Asked = None, **options: Any
+    path: str | Path | Run, evaluation: Asked = None, **options: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Test a finished run again, perhaps in another way. The run itself does not change.
 
     Parameters
     ----------
-    path : path-like
-        A run folder.
+    path : path-like or Run
+        A run folder, or the run.
     evaluation : str, Evaluation or EvaluationSpec, optional
         How, such as ``"as-published"`` or ``"gallery=views+repetitions=10"``, see
         :mod:`braindecode_ssr.retrieval.evaluations`; default: as the run was tested.
@@ -416,7 +417,7 @@ def _with_backbone(spec: RunSpec, backbone: Any) -> Iterator[RunSpec]:
 
 
 def evaluate_each(
-    path: str | Path,
+    path: str | Path | Run,
     evaluations: Iterable[Asked],
     *,
     backbone: str | type[torch.nn.Module] | torch.nn.Module | None = None,
@@ -438,7 +439,7 @@ def evaluate_each(
     from .training.distributed import pick_device
     from .training.retriever import build_model
 
-    run, device = Run(Path(path)), pick_device(device)
+    run, device = Run(named_folder(path)), pick_device(device)
     summary, spec = run.summary, run.spec
     root = data_dir or (run.record.get("dataset") or {}).get("root")
     flags = tuple(run.record.get("flags", ()))

@@ -264,9 +264,9 @@ def is_whole(path: Path) -> bool:
     return text.endswith("\n") and text.count("\n") > 1 and "\0" not in text
 
 
-def named_folder(source: str | Path) -> Path:
-    """The folder of a run by its own name, also where it is given as ``.``."""
-    path = Path(source).expanduser()
+def named_folder(source: Any) -> Path:
+    """The path of a folder, run or benchmark, with the name of the folder even where that is ``.``."""
+    path = Path(getattr(source, "path", source)).expanduser()
     return path.resolve() if path.name in ("", "..") else path
 
 

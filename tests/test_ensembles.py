@@ -70,6 +70,7 @@ def test_what_is_not_averaged(files, tmp_path):
     pd.DataFrame(OTHER, names, names).to_csv(tmp_path / "c.csv")
     for sources, options, words in [
         (files[:1], {}, "at least two"),
+        (str(files[0]), {}, "at least two"),
         ((files[0], files[0]), {}, "given twice"),
         ((files[0], tmp_path / "c.csv"), {}, "not tested on the same images: 'c11/c11_01b'"),
         (files, {"weights": "test"}, "'test'"),

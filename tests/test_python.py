@@ -47,6 +47,12 @@ def cell(tmp_path_factory, sim_dir):
         yield SimpleNamespace(**names)
 
 
+def test_subjects_of_a_grid_may_be_an_array(sim_dir, tmp_path):
+    grid = {"dataset": "things-sim", "preset": "tiny", "data_dir": sim_dir, "out": tmp_path}
+    with pytest.raises(UsageError, match="no subject 99"):
+        braindecode_ssr.benchmark(methods="ssr", subjects=np.array([1, 99]), **grid)
+
+
 def test_the_ten_lines_run_as_one_cell(cell):
     assert cell.run.summary["backbone"] == "EEGNet" and cell.single["repetitions"] == 1
     assert cell.grid.table["method"].tolist() == ["contrast", "ridge-decoding"]

@@ -148,7 +148,14 @@ def test_the_commit_is_that_of_the_source_tree_or_nothing():
 
 def test_train_takes_the_options_of_the_command_line_as_keywords(sim_dir, tmp_path):
     places = {"data_dir": sim_dir, "out": tmp_path / "runs"}
-    run = train(dataset="things-sim", preset="tiny", subject=1, epochs=1, lr=1e-3, **places)
+    run = train(
+        dataset="things-sim",
+        preset="tiny",
+        subject=np.int64(1),
+        epochs=np.int64(1),
+        lr=1e-3,
+        **places,
+    )
     spec = run_spec({"data": {"preset": "tiny"}, "train": {"epochs": 1, "lr": 1e-3}})
     assert train(spec, **places).path == run.path  # the same run, which is finished
     assert "<td>things-sim</td>" in run._repr_html_() and "top-1" in run._repr_html_()

@@ -14,7 +14,8 @@ from braindecode_ssr import SSR, load_run
 from braindecode_ssr.datasets.recordings import ImageFolder
 from braindecode_ssr.datasets.things_sim import ThingsSim
 from braindecode_ssr.errors import DataError, MissingDataError, SSRError, UsageError
-from braindecode_ssr.pipeline import train
+from braindecode_ssr.pipeline import evaluate, train
+from braindecode_ssr.preprocessing.channels import NOT_AVERAGE
 from braindecode_ssr.preprocessing.whitening import mean_whitening, whitening_of
 from braindecode_ssr.resolve import run_spec
 from braindecode_ssr.runs import _with_sha256
@@ -70,6 +71,7 @@ def test_the_test_recordings_give_the_ranks_of_the_run(plain, raws, images):
     """By another way: Raw instead of the store, files instead of the dataset's images, config.json."""
     run = load_run(plain)
     found = run.retrieve(raws, images, top=3)
+    assert evaluate(run)[1]["top1"] == run.summary["top1"]
     own = run.retrieve(top=3)  # its own test, without naming recordings
     assert own["rank"].tolist() == run.queries["rank"].tolist()
     assert own["image"].tolist() == run.queries["image_id"].tolist()
@@ -134,8 +136,13 @@ def test_events_from_tables_and_onsets(plain, raws, images, tmp_path):
     for given, words in ((samples, "first_samp"), ([[0.5, 1.0]], "not onsets")):
         with pytest.raises(UsageError, match=words):
             run.embed(raw, events=given)
-    with pytest.raises(UsageError, match="2 recordings were given, but events for 1"):
-        run.embed([raw, raw], events=read)
+    for recordings, words in (
+        ([raw, raw], "2 recordings were given, but events for 1"),
+        ([], "no recording"),
+        (raw.get_data(), "ndarray"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            run.embed(recordings, events=read)
     with pytest.raises(DataError, match="no events.*--events"):
         run.embed(raw)
     named = raw.copy().set_annotations(mne.Annotations(onsets, 0, names))
@@ -256,6 +263,17 @@ def test_microvolts_are_refused(whitened, raws):
         load_run(whitened).embed(raw)
 
 
+def test_a_recording_of_another_reference_is_refused(plain, raws, tmp_path):
+    run = shutil.copytree(plain, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["signals"]["reference"] = NOT_AVERAGE
+    (run / "run.json").write_text(json.dumps(record))
+    assert len(load_run(run).embed(raws[0])) == len(raws[0].annotations)
+    averaged = raws[0].copy().set_eeg_reference("average", verbose="error")
+    with pytest.raises(DataError, match="reference differs.*not the mean.*average"):
+        load_run(run).embed(averaged)
+
+
 def test_images_are_joined_by_name(plain, raws, images, tmp_path):
     some = shutil.copytree(images, tmp_path / "some", ignore=shutil.ignore_patterns("ssr"))
     shutil.rmtree(sorted(some.iterdir())[0])
@@ -265,7 +283,9 @@ def test_images_are_joined_by_name(plain, raws, images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(next(some.rglob("*.jpg")), other / "a.jpg")
-    found = run.retrieve(raws[0], other)
+    said = []
+    found = run.retrieve(raws[0], other, say=said.append)
+    assert "no ranks: none of the images" in said[-1]
     assert "rank" not in found and len(found) == 16 and (found["n_trials"] > 1).all()
     with pytest.raises(MissingDataError, match="no images in"):
         run.retrieve(raws[0], tmp_path / "other" / "ssr")

@@ -59,6 +59,7 @@ class Grid(Spec):
 
 def seeds_of(asked: int | Iterable[int]) -> tuple[int, ...]:
     """Seeds: ``3`` is how many (0, 1, 2), several numbers are which."""
+    asked = getattr(asked, "tolist", lambda: asked)()  # of NumPy
     seeds = tuple(dict.fromkeys(range(asked) if isinstance(asked, int) else asked))
     if not seeds or isinstance(asked, str):
         raise UsageError(

@@ -134,9 +134,10 @@ def benchmark(
     names |= {"protocols": protocols, "evaluations": evaluations}
     names["ensemble"] = ENSEMBLES if ensemble == "all" else ensemble
     axes: dict[str, Any] = {
-        axis: () if asked == "all" else (asked,) if isinstance(asked, str | int) else tuple(asked)
+        axis: (asked,) if isinstance(asked, str | int) else tuple(asked)
         for axis, asked in names.items()
     }
+    axes = {axis: () if asked == ("all",) else asked for axis, asked in axes.items()}
     with trusting(trust):
         plan = plan_benchmark(
             nested(settings), Path(out), data_dir, **axes, seeds=seeds, threads=threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import pandas as pd
 
 from ..config import TrialSpec
 from ..errors import DataError, MissingDataError, UsageError, listed, reading
-from ..preprocessing.channels import ChannelSet, match_channels
+from ..preprocessing.channels import ChannelSet, check_facts, match_channels
 from ..preprocessing.epochs import first_twice
 from ..registry import Label
 from .base import IMAGE_COLUMNS, ImageDataset, Recording, check_channels
@@ -27,6 +28,7 @@ from .bids.events import (
     read_events,
 )
 from .bids.marks import bad_in_table
+from .bids.recordings import sampled_reference
 from .pictures import SUFFIXES
 
 if TYPE_CHECKING:
@@ -117,6 +119,11 @@ def open_recording(source: Any) -> tuple[mne.io.BaseRaw | mne.BaseEpochs, str]:
     if isinstance(source, mne.io.BaseRaw | mne.BaseEpochs):
         files = [str(name) for name in getattr(source, "filenames", ()) if name]
         return source, files[0] if files else f"the {type(source).__name__}"
+    if not isinstance(source, str | os.PathLike):
+        found = (
+            f"a recording is given as {type(source).__name__}, not as a file, Raw or Epochs of MNE"
+        )
+        raise UsageError(found, "make one of an array with mne.io.RawArray or mne.EpochsArray")
     path = Path(source).expanduser()
     if not path.exists():
         raise MissingDataError(f"there is no recording {path}", "give a file that MNE reads")
@@ -171,6 +178,8 @@ def read_recording(
         joins = range(len(inst.times), data.shape[1], len(inst.times))
     else:
         data = inst.get_data(names, verbose="error")
+        if kind == "eeg" and needs.facts.get("reference"):
+            check_facts(needs, ChannelSet(owner, (), {"reference": sampled_reference(inst)}))
         bad, gaps = _interrupted(inst)
         samples, texts = _annotated(inst) if events is None else _listed(events, owner, sfreq)
         late = samples >= data.shape[1]

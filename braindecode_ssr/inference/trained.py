@@ -205,6 +205,11 @@ class TrainedRun(Run):
             gallery = embed_images(model, self._features(folder, ids, progress, say))
             near = similarity(embed_trials(model, x), gallery, space_of(model))
         own = pd.Index(ids).get_indexer(table["image"])
+        if (own < 0).all() and table["image"].notna().any():
+            say(
+                f"no ranks: none of the images that events name, such as {table['image'].iloc[0]!r}, is "
+                f"among the candidates, which are called like {ids[0]!r}"
+            )
         if (own >= 0).all():
             table["rank"] = rank_of_target(near, own)
         elif (own >= 0).any():
@@ -345,6 +350,8 @@ class TrainedRun(Run):
         """Trials of all recordings as the model takes them, and a row on each."""
         several = isinstance(recordings, list | tuple)
         sources = recordings if several else [recordings]
+        if not len(sources):
+            raise UsageError("there is no recording in the list", "give one or more")
         listed = [events] * (1 if events is not None else len(sources))
         if several and isinstance(events, list | tuple):
             listed = list(events)
@@ -386,7 +393,7 @@ class TrainedRun(Run):
         spec = self.spec.trials.model_copy(update={"repetitions": "all"})
         trained, whole = self.channels, self.record["whitened_channels"]
         needs = whole if spec.whitening.startswith("mvnn") else trained.ch_names
-        kind = {"channel type": trained.facts["channel type"]}
+        kind = {name: trained.facts.get(name, "") for name in ("channel type", "reference")}
         recording, shown = read_recording(
             source, ChannelSet(trained.owner, needs, kind), spec, events, named, say
         )

@@ -80,7 +80,7 @@ def report(
     folder = None if out is None else Path(out)
     check_places(format, folder, plots or figures is not None, embed_images)
     several = [runs] if isinstance(runs, str | Path) or hasattr(runs, "path") else runs
-    results = read_results([getattr(each, "path", each) for each in several], say)
+    results = read_results(several, say)
     made = report_of(results, against=against)
     drawn: list[Picture] = []
     if plots:

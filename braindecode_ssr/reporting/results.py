@@ -43,7 +43,7 @@ class Results:
     trained: tuple[Run, ...] = ()
 
 
-def read_results(folders: Iterable[str | Path], say: Say = silent) -> Results:
+def read_results(folders: Iterable[str | Path | Run], say: Say = silent) -> Results:
     """Read folders of benchmarks, of runs, or of several runs; a run that is given twice counts once.
 
     Damaged runs are left out, unless nothing is left; ``say`` gets a line for each.

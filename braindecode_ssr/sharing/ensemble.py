@@ -42,7 +42,7 @@ EVALUATE = ("data_dir", "device", "trust", "progress")
 
 
 def ensemble(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Run],
     *,
     weights: str = "equal",
     evaluation: str | None = None,
@@ -58,8 +58,9 @@ def ensemble(
 
     Parameters
     ----------
-    sources : sequence of path-like
-        Run folders, or files as for :func:`braindecode_ssr.sharing.score.read_similarity`; at least two.
+    sources : sequence of path-like or Run
+        Runs, their folders, or files as for :func:`braindecode_ssr.sharing.score.read_similarity`; two or
+        more.
     weights : {"equal", "validation"}
         ``"validation"``: the top-1 of each run on its held-out training concepts.
     evaluation : str, optional
@@ -83,7 +84,8 @@ def ensemble(
         If there are fewer than two sources, one is given twice, or a run has no accuracy on held-out
         concepts to weight it by; if they differ in dataset, protocol, subject, test or list of images.
     """
-    paths = [named_folder(source) for source in sources]
+    given = [sources] if isinstance(sources, str | Path) else sources
+    paths = [named_folder(source) for source in given]
     times = Counter(path.resolve() for path in paths).most_common(1)
     if len(paths) < 2 or times[0][1] > 1:
         raise UsageError(

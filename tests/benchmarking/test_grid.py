@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 
 from braindecode_ssr.benchmarking.plan import Grid, protocols_of, seeds_of
@@ -32,6 +33,10 @@ def test_seeds(text, seeds):
             seeds_of(SEEDS.parse(text))
     else:
         assert seeds_of(SEEDS.parse(text)) == seeds
+
+
+def test_seeds_of_numpy():
+    assert seeds_of(np.int64(3)) == (0, 1, 2) and seeds_of(np.arange(4, 6)) == (4, 5)
 
 
 def test_protocols():

@@ -206,7 +206,10 @@ def _opened(run: BidsRun, channels: str, marks: SubjectMarks) -> OpenedRun:
     kind, left_out = channel_type(raw, run, channels), marks.left_out
     _check_units(raw, run, kind)
     names = tuple(name for name in channels_of(raw, kind) if name not in left_out)
-    reference = eeg_reference(run) or (sampled_reference(raw, run) if kind == "eeg" else "")
+    reference = eeg_reference(run)
+    if not reference and kind == "eeg":
+        with opening(run):
+            reference = sampled_reference(raw)
     facts = {"channel type": kind, "reference": reference}
     return OpenedRun(run, raw, ChannelSet(str(run.path), names, facts), tuple(guessed), marks[run])
 
@@ -292,15 +295,13 @@ def _check_units(raw: mne.io.BaseRaw, run: BidsRun, kind: str) -> None:
             )
 
 
-def sampled_reference(raw: mne.io.BaseRaw, run: BidsRun) -> str:
+def sampled_reference(raw: mne.io.BaseRaw) -> str:
     """``"average"`` if the EEG channels have no mean of their own, as after a common average reference."""
     names = [name for name in channels_of(raw, "eeg") if name not in raw.info["bads"]]
     if len(names) < FEWEST_FOR_AVERAGE:
         return ""
-    data = np.empty((len(names), min(raw.n_times, 1000)))
-    first = (raw.n_times - data.shape[1]) // 2
-    with opening(run):
-        data[:] = raw.get_data(names, first, first + data.shape[1], verbose="error")
+    first = max(0, raw.n_times - 1000) // 2
+    data = raw.get_data(names, first, min(first + 1000, raw.n_times), verbose="error")
     data -= data.mean(1, keepdims=True)
     if not data.any():
         return ""
@@ -315,8 +316,10 @@ def common_reference(runs: Sequence[BidsRun]) -> str:
         check_facts(known[0], other)
     if known:
         return known[0].facts["reference"]
-    sampled = runs and runs[0].datatype == "eeg"
-    return sampled_reference(open_run(runs[0]), runs[0]) if sampled else ""
+    if not runs or runs[0].datatype != "eeg":
+        return ""
+    with opening(runs[0]):
+        return sampled_reference(open_run(runs[0]))
 
 
 def _unknown(reference: str) -> bool:
