@@ -44,6 +44,7 @@ TRAINED = {"contrast": {"lr": 1e-4, "epochs": 50}}
 """As NeuroBridge is trained, which the published baselines are, and not as by default on things-sim."""
 FEW = {"tiny": 3, "small": 3, "full": 10}
 VIEWS = ("blur", "noise", "low-resolution", "mosaic")
+N_DRAWS = 1000  # of the bootstrap
 
 
 @dataclass
@@ -130,7 +131,7 @@ def row(options: argparse.Namespace, method: str, protocol: str) -> Row:
 def interval(statistic: Callable[[Any, Any], float], shape: tuple[int, ...]) -> tuple[float, float]:
     """The 95 % interval of a statistic by a bootstrap of subjects and, crossed with them, images."""
     rng = np.random.default_rng(0)
-    draws = [statistic(*(rng.integers(n, size=n) for n in shape[:2])) for _ in range(1000)]
+    draws = [statistic(*(rng.integers(n, size=n) for n in shape[:2])) for _ in range(N_DRAWS)]
     low, high = np.nanpercentile(draws, (2.5, 97.5))
     return float(low), float(high)
 

@@ -48,7 +48,10 @@ def test_three_things_can_be_said_of_a_figure(simulation, value, found, expected
     assert simulation.verdict(value, found, (40.0, 42.0)) == expected
 
 
-def test_each_figure_is_printed_with_its_interval_and_what_is_said_of_it(simulation, capsys):
+def test_each_figure_is_printed_with_its_interval_and_what_is_said_of_it(
+    simulation, capsys, monkeypatch
+):
+    monkeypatch.setattr(simulation, "N_DRAWS", 200)
     intra = {
         "ridge-decoding": row(simulation, 0.24, 0.75),
         "nice": row(simulation, 0.235, 0.3),

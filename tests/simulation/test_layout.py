@@ -3,6 +3,7 @@
 import errno
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ OWN = replace(PRESETS["tiny"], name="own", concepts=4, image_size=32)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return ThingsSim(tmp_path_factory.mktemp("sim"), OWN)
+    made = ThingsSim(tmp_path_factory.mktemp("sim"), OWN)
+    made.session = cache(made.session)  # the same recordings are written and compared
+    return made
 
 
 @pytest.fixture(scope="module")

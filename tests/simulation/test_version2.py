@@ -1,6 +1,7 @@
 """Version 2: meaning beside pixels, an encoder that is not the eye, varying responses, equal bits."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -174,6 +175,7 @@ def test_ceilings_are_ordered(dataset, encoded, tmp_path):
     weak = replace(TINY.response, early_gain=0.6e-6, late_gain=0.5e-6)
     quiet = ThingsSim(tmp_path, replace(TINY, response=weak), seed=7)
     quiet._seen.eye = dataset.eye
+    quiet.session = cache(quiet.session)  # both observers get the same recordings
     import torch
 
     net, ids = SimNet(), quiet.images["image_id"][96:].tolist()
