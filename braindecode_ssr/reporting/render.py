@@ -296,7 +296,7 @@ def check_places(form: str, out: Path | None, plots: bool, embed: bool = False) 
         raise UsageError("--embed-images is about figures, which are not asked for", "add --plots")
     if plots and out is None and form != "html":
         raise UsageError(
-            f"--plots with --format {form} needs a folder for the figures",
+            f"figures of a report in {form} need a folder",
             "add --out DIR, or use --format html, which holds them itself",
         )
 

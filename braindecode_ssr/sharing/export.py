@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import EvaluationSpec
 from ..errors import DataError, UsageError, first_line
 from ..files import atomic_folder, atomic_write
 from ..inference.trained import TrainedRun, load_run
@@ -23,7 +24,7 @@ from ..registry import check_name
 from ..retrieval.evaluations import evaluation_of
 from ..retrieval.ranks import rank_of_target
 from ..runs import CARD, HUB_FILES, model_card, versions
-from .score import embeddings_writer, read_similarity
+from .score import embeddings_writer, final_step, read_similarity
 
 FORMATS = ("embeddings", "onnx", "torchscript", "torch-export", "challenge")
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
@@ -127,6 +128,15 @@ def export(
     folder = Path(out) if out is not None else run.path / "export"
     if form == "challenge":
         check_submission(run)
+    tested = evaluation_of(run.spec)
+    plain = final_step(tested.spec) == final_step(EvaluationSpec())
+    if form == "embeddings" and not (plain and tested.spec.average != "none"):
+        raise UsageError(
+            f"the run is tested by {tested.name}, and an export holds one embedding of each image, which "
+            "similarities alone rank",
+            f"write those of another evaluation: ssr-bd evaluate {run.path} --evaluation default "
+            "--embeddings FILE.npz",
+        )
     spec, trials = run.spec, run.spec.trials
     content: dict[str, Any] = {
         "run": run.path.name,

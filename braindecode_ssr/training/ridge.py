@@ -129,7 +129,8 @@ def fit_ridge(data: TrainingSet, model: Ridge, spec: TrainSpec) -> pd.DataFrame:
         raise UsageError(
             f"ridge regression chooses its penalty on {n_held_out} held-out concepts, and would have "
             f"{n_concepts - n_held_out} of {n_concepts} training concepts left to train on",
-            "train on four concepts or more, or choose another --method",
+            f"train on {n_held_out + 2} concepts or more, hold out fewer with --set "
+            "train.validation_concepts=2, or choose another --method",
         )
     train, held_out = hold_out_concepts(data, n_held_out, spec.seed)
     scatter = _scatter(train, model)

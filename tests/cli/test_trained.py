@@ -190,6 +190,19 @@ def test_exported_embeddings_give_the_ranks_of_the_run(call, tiny_run, tmp_path)
         assert (row >= row[ids.index(image)]).sum() == queries.loc[image, "rank"]
 
 
+@pytest.mark.parametrize("settings", [{"average": "none"}, {"n_way": 4}, {"correction": "csls"}])
+def test_embeddings_of_another_evaluation_are_refused(call, tiny_run, tmp_path, settings):
+    run = shutil.copytree(tiny_run[0], tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["spec"]["evaluation"] |= settings
+    (run / "run.json").write_text(json.dumps(record))
+    error = call("export", run, "--format", "embeddings", "--out", tmp_path / "out", code=2).error
+    assert next(iter(settings)).replace("_", "-") in error and not (tmp_path / "out").exists()
+    command = re.search(r"ssr-bd (.*) FILE.npz", error)[1].split()
+    call(*command, tmp_path / "file.npz", code=0)
+    assert len(np.load(tmp_path / "file.npz")["brain_ids"]) == 16
+
+
 def test_finetune(call, tiny_run, tmp_path):
     from safetensors.torch import load_file
 
