@@ -200,12 +200,13 @@ def begun(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        *(("model.pt", how) for how in ("empty", "cut", "gone")),
-        ("criterion.pt", "gone"),
+        ("model.pt", "empty"),
         ("optimizer.pt", "cut"),
-        ("average.pt", "empty"),
-        ("history.json", "cut"),
         ("spec.json", "gone"),
+        *(pytest.param("model.pt", how, marks=pytest.mark.slow) for how in ("cut", "gone")),
+        pytest.param("criterion.pt", "gone", marks=pytest.mark.slow),
+        pytest.param("average.pt", "empty", marks=pytest.mark.slow),
+        pytest.param("history.json", "cut", marks=pytest.mark.slow),
     ],
 )
 def test_the_checkpoint_before_a_damaged_one_is_resumed_from(begun, tmp_path, name, how):

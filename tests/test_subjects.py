@@ -205,7 +205,7 @@ def ranks_by_hand(done, folder):
     return query_table(brain, gallery, test.table, test.gallery_ids)
 
 
-@pytest.mark.parametrize("backbone", SMALL)
+@pytest.mark.parametrize("backbone", [pytest.param("ATM", marks=pytest.mark.slow), "BrainModule"])
 def test_a_run_on_all_others_and_its_evaluation(backbone, folder, tmp_path):
     said = []
     spec = spec_of(backbone=backbone, backbone_params=SMALL[backbone])

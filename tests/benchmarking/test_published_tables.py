@@ -58,7 +58,7 @@ def things_eeg(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
+@pytest.mark.parametrize("protocol", ["intra", pytest.param("inter", marks=pytest.mark.slow)])
 def test_it_is_a_grid(things_eeg, protocol, tmp_path, capfd):
     from braindecode_ssr_cli import main
 

@@ -98,6 +98,7 @@ def test_across_people(call, study, tmp_path):
     assert run["train_subjects"] == [2] and run["n_train"] == 8
 
 
+@pytest.mark.slow
 def test_things_eeg_in_bids(call, things, tmp_path):
     where = ("--data-dir", things)
     files = call("data", "check", "things-eeg", *where, "--json", code=0).json["files"]

@@ -74,6 +74,7 @@ def test_intra_trains_and_is_evaluated_as_eeg_is(out, call, tmp_path):
     assert again["repetitions"] == 3 and again["n_queries"] == 16
 
 
+@pytest.mark.slow
 def test_inter_with_sensors_of_a_region(out, call, tmp_path):
     options = ("--protocol", "inter", "--set", "data.channels=meg-occipital-parietal")
     _, summary, _ = trained(call, out, tmp_path, "--subject", "1", *options)

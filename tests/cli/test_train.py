@@ -275,6 +275,7 @@ def test_flags_win_over_set_and_set_over_the_file(call, tmp_path):
     assert (spec["train"]["epochs"], spec["train"]["lr"], spec["train"]["seed"]) == (9, 1e-3, 5)
 
 
+@pytest.mark.slow
 def test_inter_subject_trains_on_all_others(call, sim_dir, tmp_path, monkeypatch):
     from braindecode_ssr.datasets.things_sim import ThingsSim
 

@@ -13,6 +13,7 @@ from braindecode_ssr.models.backbone import takes_subjects
 
 C, T = 4, 100
 NAMES = BACKBONES.names()
+FEW = ("ATM", "EEGProject", "TSConv")  # one of each family
 WITH_SUBJECTS = ["ATM", "NeuralMCRL", "CognitionCapturer"]
 
 
@@ -64,7 +65,7 @@ def test_configuration_head_features_and_copies(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n == "TimmViT" else ()) for n in NAMES],
+    [pytest.param(n, marks=() if n in FEW else pytest.mark.slow) for n in NAMES],
 )
 def test_script_and_export_inside_ssr(name):
     torch.manual_seed(0)

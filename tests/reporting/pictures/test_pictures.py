@@ -198,7 +198,9 @@ def test_pictures_of_one_subject_and_one_image(coarse):
     assert [picture.png[:4] for picture in draw(results, report_of(results))]
 
 
-@pytest.mark.parametrize("label", ["ssr", "a-method-of-ours-with-a-long-name"])
+@pytest.mark.parametrize(
+    "label", [pytest.param("ssr", marks=pytest.mark.slow), "a-method-of-ours-with-a-long-name"]
+)
 def test_no_text_is_cut_with_one_subject_and_one_method(label):
     queries = query_rows(subjects=(5,), seeds=(0,), method=label, preset="small")
     results = Results(queries, run_rows(queries))
