@@ -296,7 +296,7 @@ def check_places(form: str, out: Path | None, plots: bool, embed: bool = False) 
         raise UsageError("--embed-images is about figures, which are not asked for", "add --plots")
     if plots and out is None and form != "html":
         raise UsageError(
-            f"figures of a report in {form} need a folder",
+            f"the figures of a {form} report need a folder",
             "add --out DIR, or use --format html, which holds them itself",
         )
 

@@ -132,9 +132,9 @@ def export(
     plain = final_step(tested.spec) == final_step(EvaluationSpec())
     if form == "embeddings" and not (plain and tested.spec.average != "none"):
         raise UsageError(
-            f"the run is tested by {tested.name}, and an export holds one embedding of each image, which "
-            "similarities alone rank",
-            f"write those of another evaluation: ssr-bd evaluate {run.path} --evaluation default "
+            f"this run is tested with {tested.name}, but embeddings are exported for plain retrieval: one "
+            "query per image, ranked by similarity",
+            f"export those of another evaluation: ssr-bd evaluate {run.path} --evaluation default "
             "--embeddings FILE.npz",
         )
     spec, trials = run.spec, run.spec.trials
